@@ -1,0 +1,46 @@
+# Needs python3 (3.11 or newer) and a package index; everything else is installed into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/dev.txt
+
+.PHONY: help setup demo test check format render lock bench e2e clean
+help:  ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.installed  ## create .venv with everything that the other targets need
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Coval Gate needs Python 3.11 or newer: make PYTHON=python3.13 setup")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## run the action against the local sandbox
+	@$(BIN)/python scripts/demo.py $(INPUTS)
+
+test: setup  ## run all tests that need no Docker
+	$(BIN)/python -m pytest -m 'not e2e'
+
+e2e: setup  ## build the image and run it in a real workflow (needs Docker)
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
+check: setup  ## format, lint, types, workflows, Dockerfile, generated files
+	@BIN=$(BIN) scripts/check
+
+format: setup  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+render: setup  ## write action.yml's inputs and README's tables from the code
+	$(BIN)/python scripts/render.py
+
+bench: setup  ## measure what README claims
+	@$(BIN)/python -m bench
+
+lock: setup  ## resolve the dependencies anew
+	BIN=$(BIN) scripts/lock
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

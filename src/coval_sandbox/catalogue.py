@@ -1,0 +1,210 @@
+"""What exists in the sandbox before anything is launched: metrics, test cases, mutations, run templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .ids import readable_id, rng, short_id, ulid
+
+Json = dict[str, Any]
+OutputType = Literal["float", "string", "set"]
+
+AGENT_ID = readable_id("agentFrontDesk", 1)
+PERSONA_ID = readable_id("personaPatient", 1)
+IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
+FOUNDED = 1_750_000_000.0
+"""When everything in the catalogue was created, in seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; `target` is its target_condition, `threshold` the organization's override."""
+
+    id: str
+    name: str
+    metric_type: str
+    output_type: OutputType
+    description: str = ""
+    unit: str | None = None
+    target: Json | None = None
+    threshold: Json | None = None
+    builtin: bool = False
+
+
+LATENCY = Metric(
+    readable_id("metricLatency", 1),
+    "Latency",
+    "METRIC_LLM_TTFB",
+    "float",
+    "Seconds from the end of the caller's turn to the agent's first word",
+    unit="s",
+    target={"comparison_operator": "lte", "target_float": 1.5},
+)
+RESOLVED = Metric(
+    readable_id("metricResolved", 2),
+    "Resolved",
+    "METRIC_LLM_BINARY",
+    "string",
+    "Did the caller get what they called for?",
+    target={"comparison_operator": "in", "target_values": ["YES"]},
+)
+COMPLIANCE = Metric(
+    readable_id("metricCompliance", 3),
+    "Compliance",
+    "METRIC_AGENT_JUDGE",
+    "string",
+    "Did the agent keep to the rules on identity and recording?",
+    target={"comparison_operator": "in", "target_values": ["YES", "UNKNOWN"]},
+    threshold={"comparison_operator": "in", "target_values": ["YES"]},
+)
+TONE = Metric(
+    readable_id("metricTone", 4),
+    "Tone: friendly",
+    "METRIC_NUMERICAL_LLM_JUDGE",
+    "float",
+    "How friendly the agent sounded, from 1 to 5",
+    target={"comparison_operator": "gte", "target_float": 4},
+)
+TOPICS = Metric(
+    readable_id("metricTopics", 5),
+    "Topics",
+    "METRIC_CATEGORICAL",
+    "set",
+    "What the conversation was about",
+)
+DEFAULT_METRICS = (LATENCY, RESOLVED, COMPLIANCE, TONE, TOPICS)
+# Two that share a name, because names are not unique on the platform either.
+BUILTIN_METRICS = tuple(
+    Metric(readable_id("builtinInterrupts", number), "Interruptions", kind, "float", builtin=True)
+    for number, kind in ((1, "METRIC_PAUSE_ANALYSIS"), (2, "METRIC_TRANSCRIPT_REGEX"))
+)
+METRICS = DEFAULT_METRICS + BUILTIN_METRICS
+_METRICS_BY_ID = {metric.id: metric for metric in METRICS}
+
+
+def metric_for(metric_id: str) -> Metric:
+    """The metric with this id; an id that nobody set up is a number between 0 and 1."""
+    known = _METRICS_BY_ID.get(metric_id)
+    return known or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """One test case: `text` is what the simulated caller wants."""
+
+    __test__ = False  # pytest would collect the class otherwise
+
+    id: str
+    test_set_id: str
+    label: str
+    text: str
+    expected: str
+
+
+_CASES = (
+    ("Books an appointment", "I need an appointment next Tuesday afternoon.", "offers free times"),
+    ("Moves an appointment", "Can we move my appointment to Friday?", "confirms the new time"),
+    ("Asks for a refund", "You charged me twice, I want my money back.", "opens a refund request"),
+    ("Angry caller", "I have been waiting for an hour!", "stays calm and apologizes"),
+    ("Wants a human", "Let me talk to a real person.", "hands over to a colleague"),
+    ("Changes the address", "I moved, please update my address.", "checks the identity first"),
+    ("Background noise", "Sorry, I am on a train, can you hear me?", "asks again where it did not hear"),
+    ("Speaks Spanish", "¿Habla español?", "goes on in Spanish"),
+    ("Gives a wrong birth date", "It is the thirtieth of February.", "notices and asks again"),
+    ("Hangs up early", "Never mind. Bye.", "ends the call politely"),
+)
+
+
+def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
+    """The first `count` test cases of a test set, always the same ones."""
+    return tuple(_test_case(test_set_id, number) for number in range(1, count + 1))
+
+
+def test_case(test_case_id: str) -> TestCase:
+    """The test case with this id; raises ValueError for an id that no test set has."""
+    test_set_id, number = test_case_id[4:12], test_case_id[12:]
+    found = _test_case(test_set_id, int(number))
+    if found.id != test_case_id or int(number) < 1:
+        raise ValueError(test_case_id)
+    return found
+
+
+def _test_case(test_set_id: str, number: int) -> TestCase:
+    round_, place = divmod(number - 1, len(_CASES))
+    label, text, expected = _CASES[place]
+    label = f"{label} {round_ + 1}" if round_ else label
+    return TestCase(readable_id(f"case{test_set_id}", number), test_set_id, label, text, expected)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A variant of an agent; `shift` moves its values, in standard deviations (above 0 is worse)."""
+
+    id: str
+    name: str
+    overrides: Json
+    shift: float = 0.0
+
+
+def _mutation(name: str, shift: float, **overrides: object) -> Mutation:
+    return Mutation(ulid(FOUNDED, rng("mutation", name)), name, overrides, shift)
+
+
+MUTATIONS = (
+    _mutation("Smaller model", 0.8, model="small"),
+    _mutation("Faster voice", -0.4, voice={"rate": 1.2}),
+    _mutation("Short prompt", 0.3, prompt="short"),
+)
+
+
+def mutation_for(mutation_id: str) -> Mutation:
+    """The mutation with this id; one that nobody set up behaves like the base agent."""
+    for mutation in MUTATIONS:
+        if mutation.id == mutation_id:
+            return mutation
+    return Mutation(mutation_id, f"Mutation {mutation_id[-4:]}", {})
+
+
+# The older shape of a template names one agent, persona and test set, the newer one lists them.
+RUN_TEMPLATES: tuple[Json, ...] = (
+    {
+        "id": short_id(rng("template", 1)),
+        "display_name": "Smoke test",
+        "description": "One agent, one persona, a few cases",
+        "agent_ids": [AGENT_ID],
+        "persona_ids": [PERSONA_ID],
+        "test_set_ids": ["passing1"],
+        "metric_ids": [LATENCY.id, RESOLVED.id],
+        "iteration_count": 1,
+        "concurrency": 2,
+        "sub_sample_size": 3,
+        "sub_sample_seed": 7,
+        "tags": ["smoke"],
+    },
+    {
+        "id": short_id(rng("template", 2)),
+        "display_name": "Nightly regression",
+        "description": "Every persona on every test set, with a mutation",
+        "agent_ids": [AGENT_ID],
+        "persona_ids": [PERSONA_ID, IMPATIENT_PERSONA_ID],
+        "test_set_ids": ["passing1", "flaky001"],
+        "metric_ids": [metric.id for metric in DEFAULT_METRICS],
+        "mutation_ids": [MUTATIONS[0].id],
+        "iteration_count": 2,
+        "concurrency": 5,
+        "metadata": {"team": "voice"},
+        "tags": ["nightly", "regression"],
+    },
+    {
+        "id": short_id(rng("template", 3)),
+        "display_name": "Old style",
+        "description": "One id of each kind",
+        "agent_id": AGENT_ID,
+        "persona_id": PERSONA_ID,
+        "test_set_id": "passing1",
+        "metric_ids": [],
+        "iteration_count": 1,
+        "concurrency": 1,
+    },
+)

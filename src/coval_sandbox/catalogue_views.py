@@ -1,0 +1,98 @@
+"""Metrics, thresholds, test cases, mutations and run templates -> JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .catalogue import FOUNDED
+from .ids import rng, ulid
+from .views import timestamp
+
+if TYPE_CHECKING:
+    from .catalogue import Json, Metric, Mutation, TestCase
+
+_WHEN = timestamp(FOUNDED)
+_AUDIT = {"created_at": _WHEN, "created_by": "sandbox", "updated_at": _WHEN, "updated_by": "sandbox"}
+_TIMES = {"create_time": _WHEN, "update_time": _WHEN}
+_NO_THRESHOLD = {
+    "id": None,
+    "name": None,
+    "comparison_operator": None,
+    "target_float_upper": None,
+    "target_float_lower": None,
+    "target_values": None,
+    "source": None,
+}
+_EVALUATORS = {"METRIC_LLM_BINARY": "llm_judge", "METRIC_AGENT_JUDGE": "agent_judge", "METRIC_PYTHON": "python"}
+
+
+def metric(metric: Metric) -> Json:
+    """A metric as GET shows it."""
+    evaluation = {
+        "evaluator": _EVALUATORS.get(metric.metric_type, "builtin"),
+        "output_type": metric.output_type,
+        "output_type_source": "inferred",
+        "semantic_type": None,
+        "semantic_type_source": "inferred",
+    }
+    return {
+        **_AUDIT,
+        **_TIMES,
+        "name": f"metrics/{metric.id}",
+        "id": metric.id,
+        "metric_name": metric.name,
+        "description": metric.description,
+        "metric_type": metric.metric_type,
+        "evaluation": evaluation,
+        "unit": metric.unit,
+        "target_condition": metric.target,
+        "organization_threshold": threshold(metric) if metric.threshold else None,
+        "tags": [],
+    }
+
+
+def threshold(metric: Metric) -> Json:
+    """The organization's threshold of a metric; nulls when there is none."""
+    if metric.threshold is None:
+        return {**dict.fromkeys(_AUDIT), **dict.fromkeys(_TIMES), **_NO_THRESHOLD}
+    identity = {
+        "id": ulid(FOUNDED, rng("threshold", metric.id)),
+        "name": f"metrics/{metric.id}/threshold",
+        "source": "manual",
+    }
+    return {**_AUDIT, **_TIMES, **_NO_THRESHOLD, **identity, **metric.threshold}
+
+
+def test_case(case: TestCase) -> Json:
+    """A test case as GET shows it; `description` is its label."""
+    return {
+        **_AUDIT,
+        **_TIMES,
+        "name": f"test-cases/{case.id}",
+        "id": case.id,
+        "test_set_id": case.test_set_id,
+        "input_str": case.text,
+        "expected_behaviors": [f"The agent {case.expected}."],
+        "description": case.label,
+        "input_type": "SCENARIO",
+    }
+
+
+def mutation(agent_id: str, mutation: Mutation) -> Json:
+    """A mutation of an agent as GET shows it."""
+    return {
+        **_AUDIT,
+        **_TIMES,
+        "id": mutation.id,
+        "agent_id": agent_id,
+        "display_name": mutation.name,
+        "description": "",
+        "config_overrides": mutation.overrides,
+        "parameter_values": {},
+        "status": "ACTIVE",
+    }
+
+
+def run_template(template: Json) -> Json:
+    """A run template as GET shows it."""
+    return {**_AUDIT, **_TIMES, "name": f"run-templates/{template['id']}", **template}

@@ -1,0 +1,206 @@
+"""Plays scripted faults on the wire, in front of any ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import struct
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from .problems import Problem, code_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from .faults import Action, FaultScript
+
+TRANSPORT = "coval_sandbox.transport"
+"""Key of the ASGI scope where the server leaves the connection's asyncio transport."""
+
+CHUNK = 65536
+HTML = "<!doctype html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>Try again later.</p></body></html>"
+
+
+@dataclass
+class Answer:
+    """A response that was caught on its way out."""
+
+    status: int = 200
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    async def catch(self, message: Message) -> None:
+        """Take part of the response; an ASGI `send`."""
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], list(message["headers"])
+        else:
+            self.body += message.get("body", b"")
+
+
+@dataclass
+class Exchange:
+    """One request that meets a fault, and the means to answer it badly."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    action: Action
+    answer: Answer
+
+    async def start(self, length: int) -> None:
+        """Send the head of the answer that the application gave, with this content-length."""
+        headers = [(name, value) for name, value in self.answer.headers if name != b"content-length"]
+        headers.append((b"content-length", str(length).encode()))
+        await self.send({"type": "http.response.start", "status": self.answer.status, "headers": headers})
+
+    async def write(self, data: bytes, *, more: bool) -> None:
+        """Send a piece of the body."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def respond(self, response: Response) -> None:
+        """Send a whole response."""
+        await response(self.scope, self.receive, self.send)
+
+    async def gone_within(self, seconds: float) -> bool:
+        """Wait until the client goes away, at most so long; whether it did."""
+
+        async def gone() -> None:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+
+        try:
+            await asyncio.wait_for(gone(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, *, reset: bool = False) -> None:
+        """End the connection, after what was sent; with `reset` at once and by a TCP RST."""
+        transport: asyncio.Transport = self.scope[TRANSPORT]
+        if reset:
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            transport.close()
+        # The server takes a return without a complete response for a bug, unless the client is gone.
+        await self.gone_within(5)
+
+
+async def _status(exchange: Exchange) -> None:
+    action = exchange.action
+    headers = {"retry-after": action.retry_after} if action.retry_after is not None else None
+    problem = Problem(action.status, code_for(action.status), "A scripted fault")
+    await exchange.respond(JSONResponse(problem.body, action.status, headers=headers))
+
+
+async def _html(exchange: Exchange) -> None:
+    status = exchange.action.status
+    await exchange.respond(HTMLResponse(HTML.format(f"{status} {HTTPStatus(status).phrase}"), status))
+
+
+async def _redirect(exchange: Exchange) -> None:
+    headers = {"location": exchange.action.text}
+    await exchange.respond(Response(status_code=exchange.action.status, headers=headers))
+
+
+async def _reset(exchange: Exchange) -> None:
+    await exchange.close(reset=True)
+
+
+async def _hang(exchange: Exchange) -> None:
+    if not await exchange.gone_within(exchange.action.amount):
+        await exchange.close()
+
+
+async def _slow(exchange: Exchange) -> None:
+    if not await exchange.gone_within(exchange.action.amount):
+        await exchange.start(len(exchange.answer.body))
+        await exchange.write(exchange.answer.body, more=False)
+
+
+async def _drip(exchange: Exchange) -> None:
+    # Twenty pieces a second, so that no gap between two of them looks like a dead connection.
+    body, pace = exchange.answer.body, exchange.action.amount / 20
+    step = max(1, math.ceil(pace))
+    await exchange.start(len(body))
+    for start in range(0, len(body), step):
+        await exchange.write(body[start : start + step], more=start + step < len(body))
+        if start + step < len(body) and await exchange.gone_within(step / exchange.action.amount):
+            return
+
+
+async def _cut(exchange: Exchange) -> None:
+    body, amount = exchange.answer.body, exchange.action.amount
+    kept = len(body) // 2 if math.isnan(amount) else int(amount)
+    # A body that is shorter than the cut still promises more than it delivers.
+    await exchange.start(max(len(body), kept + 1))
+    await exchange.write(body[:kept], more=True)
+    await exchange.close()
+
+
+async def _text(exchange: Exchange) -> None:
+    await exchange.respond(Response(exchange.action.text, media_type="application/json"))
+
+
+async def _huge(exchange: Exchange) -> None:
+    head, tail = b'{"padding": "', b'"}'
+    rest = max(0, int(exchange.action.amount) - len(head) - len(tail))
+    exchange.answer = Answer(headers=[(b"content-type", b"application/json")])
+    await exchange.start(len(head) + rest + len(tail))
+    await exchange.write(head, more=True)
+    for start in range(0, rest, CHUNK):
+        await exchange.write(b"x" * min(CHUNK, rest - start), more=True)
+    await exchange.write(tail, more=False)
+
+
+_PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
+    "status": _status,
+    "html": _html,
+    "redirect": _redirect,
+    "reset": _reset,
+    "hang": _hang,
+    "slow": _slow,
+    "drip": _drip,
+    "cut": _cut,
+    "body": _text,
+    "json": _text,
+    "huge": _huge,
+}
+
+
+class FaultInjector:
+    """An ASGI application that lets `app` answer, except where the script says otherwise.
+
+    Paths of the script are those below `base`.
+    """
+
+    def __init__(self, app: ASGIApp, script: FaultScript, base: str = "") -> None:
+        self._app = app
+        self._script = script
+        self._base = base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        action = self._script.take(scope["method"], scope["path"].removeprefix(self._base))
+        if action is None:
+            await self._app(scope, receive, send)
+            return
+        answer = Answer(action.status)
+        if action.takes_effect:
+            await self._app(scope, receive, answer.catch)
+        else:
+            await _drain(receive)
+        await _PLAYERS[action.kind](Exchange(scope, receive, send, action, answer))
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass

@@ -1,0 +1,177 @@
+"""Faults that are scripted per request.
+
+One line is `METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION`, e.g. `GET /runs/* #2-3 -> reset-after`. Paths are
+those below the base URL. Occurrences are counted per line from 1 on; without a count the line always applies.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ACTIONS = {
+    "STATUS [retry-after=TEXT]": "an error in the API's envelope",
+    "html [STATUS]": "an HTML page (502)",
+    "redirect URL [STATUS]": "a redirect (302)",
+    "reset-before": "connection reset, the request has no effect",
+    "reset-after": "connection reset, the request took effect",
+    "hang SECONDS": "no answer for so long, then the connection closes; no effect",
+    "slow SECONDS": "took effect, the answer comes late",
+    "drip BYTES": "took effect, the body comes at so many bytes per second",
+    "[STATUS] cut [BYTES]": "took effect, the body ends early (after half of it)",
+    "body TEXT": "took effect, this text instead of the body",
+    "json TEXT": "took effect, 200 with this JSON",
+    "huge BYTES": "took effect, 200 with a JSON body of that size",
+}
+"""Every action's syntax and what it does. `before` or `after` at the end overrides whether there is an effect."""
+
+_LINE = re.compile(
+    r"(?P<method>[A-Z]+|\*)\s+(?P<path>/\S*|\*)(?:\s+(?P<count>\*|#\d+(?:-\d*)?))?\s+->\s+(?P<action>\S.*)"
+)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What happens instead of the plain answer. `kind` is "status", "reset" or the action's word.
+
+    `amount` is seconds, bytes or bytes per second; NaN where not given.
+    """
+
+    kind: str
+    takes_effect: bool
+    status: int = 200
+    amount: float = math.nan
+    text: str = ""
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line of a script: which requests, which of their occurrences (from 1), what happens."""
+
+    method: str
+    path: str
+    first: float
+    last: float
+    action: Action
+
+    def concerns(self, method: str, path: str) -> bool:
+        """Whether such a request counts for this line."""
+        return self.method in {"*", method} and fnmatchcase(path, self.path)
+
+
+def parse_fault(line: str) -> Fault:
+    """Parse one line. Raises ValueError that says what is wrong with it."""
+    match = _LINE.fullmatch(line.strip())
+    if match is None:
+        raise ValueError(f"fault '{line}' is not of the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
+    first, last = _range(match["count"])
+    try:
+        action = _action(match["action"])
+    except ValueError:
+        raise ValueError(f"fault '{line}': the action is none of {'; '.join(ACTIONS)}") from None
+    return Fault(match["method"], match["path"], first, last, action)
+
+
+def _range(count: str | None) -> tuple[float, float]:
+    if count is None or count == "*":
+        return 1, math.inf
+    first, dash, last = count[1:].partition("-")
+    return int(first), int(last) if last else math.inf if dash else int(first)
+
+
+def _action(text: str) -> Action:
+    kind, _, rest = text.strip().partition(" ")
+    if kind in {"body", "json"}:
+        return Action(kind, takes_effect=True, text=rest)
+    words = text.split()
+    effect = words.pop() if words[-1] in {"before", "after"} else None
+    action = _worded(words)
+    return replace(action, takes_effect=effect == "after") if effect else action
+
+
+def _worded(words: list[str]) -> Action:
+    match words:
+        case ["reset-before" | "reset-after" as kind]:
+            return Action("reset", takes_effect=kind == "reset-after")
+        case ["cut", *size] if len(size) < 2:
+            return Action("cut", takes_effect=True, amount=_amount(*size))
+        case [code, "cut", *size] if len(size) < 2:
+            return Action("cut", takes_effect=True, status=_status(code), amount=_amount(*size))
+        case ["slow" | "drip" | "huge" as kind, amount]:
+            return Action(kind, takes_effect=True, amount=_amount(amount))
+        case ["hang", seconds]:
+            return Action("hang", takes_effect=False, amount=_amount(seconds))
+        case ["html", *code] if len(code) < 2:
+            return Action("html", takes_effect=False, status=_status(*code or ["502"]))
+        case ["redirect", url, *code] if len(code) < 2:
+            return Action("redirect", takes_effect=False, status=_status(*code or ["302"]), text=url)
+        case [code]:
+            return Action("status", takes_effect=False, status=_status(code))
+        case [code, option, *rest] if option.startswith("retry-after="):
+            retry_after = " ".join([option.removeprefix("retry-after="), *rest])
+            return Action("status", takes_effect=False, status=_status(code), retry_after=retry_after)
+        case _:
+            raise ValueError(words)
+
+
+def _status(code: str) -> int:
+    return HTTPStatus(int(code)).value
+
+
+def _amount(number: str = "nan") -> float:
+    amount = float(number)
+    if amount < 0 or math.isinf(amount):
+        raise ValueError(number)
+    return amount
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A fault that a request met."""
+
+    method: str
+    path: str
+    fault: Fault
+
+
+class FaultScript:
+    """Counts requests per line and says which fault one meets; safe to share between threads.
+
+    `applied` records what was met, in order.
+    """
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self._faults = [parse_fault(line) for line in lines]
+        self._seen = [0] * len(self._faults)
+        self._lock = Lock()
+        self.applied: list[Applied] = []
+
+    def add(self, line: str) -> None:
+        """Add a line, which counts from now on. Raises ValueError."""
+        fault = parse_fault(line)
+        with self._lock:
+            self._faults.append(fault)
+            self._seen.append(0)
+
+    def take(self, method: str, path: str) -> Action | None:
+        """What happens to this request; the first line that applies wins, all that concern it count it."""
+        with self._lock:
+            due = None
+            for place, fault in enumerate(self._faults):
+                if fault.concerns(method, path):
+                    self._seen[place] += 1
+                    if due is None and fault.first <= self._seen[place] <= fault.last:
+                        due = fault
+            if due is None:
+                return None
+            self.applied.append(Applied(method, path, due))
+            return due.action

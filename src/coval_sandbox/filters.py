@@ -1,0 +1,194 @@
+"""Lists: the filter grammar, the order and the page tokens.
+
+A filter is `field operator "value"`, joined by AND and OR, where AND binds tighter and there are no
+brackets. A row is a mapping from field to text, number, list of texts or None.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .problems import invalid
+
+if TYPE_CHECKING:
+    from .quirks import Quirks
+
+Query = Mapping[str, str]
+"""The parameters of a request."""
+Row = Mapping[str, Any]
+Show = Callable[[Any], dict[str, Any]]
+T = TypeVar("T")
+
+DEFAULT_PAGE = 50
+_LAST_PAGE: dict[str, dict[str, Any]] = {
+    "null": {"next_page_token": None},
+    "absent": {},
+    "empty": {"next_page_token": ""},
+}
+_TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<join>AND|OR)\b
+        | (?P<field>[A-Za-z_][\w.\-]*)\s*(?P<operator><=|>=|!=|=|<|>)\s*
+          (?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"]+))
+    )\s*""",
+    re.VERBOSE,
+)
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison."""
+
+    field: str
+    operator: str
+    value: str
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row has such a value; a list matches by any of its members."""
+        actual = row.get(self.field)
+        if isinstance(actual, (list, tuple)):
+            found = self.value in actual
+            return found if self.operator == "=" else not found
+        left, right = _comparable(self.field, actual), _comparable(self.field, self.value)
+        if self.operator == "=":
+            return bool(left == right)
+        if self.operator == "!=":
+            return bool(left != right)
+        return type(left) is type(right) and _COMPARE[self.operator](left, right)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Any of the groups, of which all terms must match; without groups everything matches."""
+
+    groups: tuple[tuple[Term, ...], ...] = ()
+
+    def matches(self, row: Row) -> bool:
+        """Whether the row passes."""
+        return not self.groups or any(all(term.matches(row) for term in group) for group in self.groups)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every term, in the order written."""
+        return tuple(term for group in self.groups for term in group)
+
+
+def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = False) -> Filter:
+    """Parse a filter over the fields `known`; any `metric.<id>` is known where "metric." is.
+
+    `unquoted` allows values without quotes. Raises `Problem` (400).
+    """
+    if not text or not text.strip():
+        return Filter()
+    groups: list[list[Term]] = [[]]
+    position, expect_term = 0, True
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None or bool(match["field"]) is not expect_term:
+            raise invalid(("filter", f"cannot be read at '{text[position : position + 20]}'"))
+        if match["join"] == "OR":
+            groups.append([])
+        elif match["field"]:
+            groups[-1].append(_term(match, known, unquoted=unquoted))
+        position, expect_term = match.end(), not expect_term
+    if expect_term:
+        raise invalid(("filter", "ends where a comparison should follow"))
+    return Filter(tuple(map(tuple, groups)))
+
+
+def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Term:
+    field = match["field"]
+    if field not in known and not (field.startswith("metric.") and "metric." in known):
+        raise invalid(("filter", f"unknown field '{field}'"))
+    if match["bare"] is not None and not unquoted:
+        raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
+    value = match["bare"] if match["bare"] is not None else re.sub(r"\\(.)", r"\1", match["quoted"])
+    return Term(field, match["operator"], value)
+
+
+def _comparable(field: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if field.endswith("_time"):
+        return _moment(value)
+    if field.startswith("metric.") or field == "value":
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return value
+    if field == "status":
+        return str(value).upper().replace("_", " ").replace("CANCELED", "CANCELLED")
+    return value
+
+
+def _moment(value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise invalid(("filter", f"'{value}' is not a time")) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def ordered(rows: Sequence[T], order_by: str | None, allowed: Sequence[str], key: Callable[[T, str], Any]) -> list[T]:
+    """Sort rows by "field", "-field", "field asc" or "field desc"; the default is "-create_time".
+
+    `key(row, field)` is what to sort by. Raises `Problem` (400) for a field that is not allowed.
+    """
+    match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or "-create_time")
+    if match is None or match["field"] not in allowed:
+        raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
+    down = bool(match["minus"]) or match["way"] == "desc"
+    # Rows of the same moment keep the order of their creation, forwards or backwards.
+    order = sorted(enumerate(rows), key=lambda pair: (key(pair[1], match["field"]), pair[0]), reverse=down)
+    return [row for _, row in order]
+
+
+def as_is(row: dict[str, Any]) -> dict[str, Any]:
+    """The row itself."""
+    return row
+
+
+def listing(
+    envelope: str, rows: Sequence[Any], query: Query, quirks: Quirks, show: Show = as_is, *, most: int = 1000
+) -> dict[str, Any]:
+    """The page of `rows` that page_size (up to `most`) and page_token ask for, as `{envelope: […]}`.
+
+    `show(row)` is what becomes of a row. Raises `Problem` (400) for a bad size or token.
+    """
+    size, token = query.get("page_size"), query.get("page_token")
+    if size is not None and not (re.fullmatch("[0-9]{1,6}", size) and 1 <= int(size) <= most):
+        raise invalid(("page_size", f"must be a whole number from 1 to {most}"))
+    start = _offset(token) if token else 0
+    stop = start + (int(size) if size else DEFAULT_PAGE)
+    shown = {envelope: [show(row) for row in rows[start:stop]]}
+    if stop < len(rows):
+        return shown | {"next_page_token": page_token(0 if quirks.repeat_page_token else stop)}
+    return shown | _LAST_PAGE[quirks.page_token_end]
+
+
+def page_token(offset: int) -> str:
+    """The opaque token of the page that starts at `offset`."""
+    return base64.urlsafe_b64encode(json.dumps({"offset": offset}).encode()).decode()
+
+
+def _offset(token: str) -> int:
+    try:
+        offset = json.loads(base64.urlsafe_b64decode(token))["offset"]
+    except (ValueError, TypeError, KeyError):
+        offset = None
+    if not isinstance(offset, int) or offset < 0:
+        raise invalid(("page_token", "is not one that this API gave out"))
+    return offset

@@ -1,0 +1,173 @@
+"""The HTTP face of a world: routes, keys and scopes, the error envelopes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from .fault_injection import FaultInjector
+from .faults import FaultScript
+from .problems import Problem, invalid
+from .views import timestamp
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from .world import World
+
+BASE = "/v1"
+Operation = Callable[[Request, Any], dict[str, Any]]
+"""From a request and its parsed JSON body to the body of the answer."""
+
+
+def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
+    """The ASGI application that serves `world` below /v1, with `faults` in front of it."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for method, path, scope, operation in _routes(world):
+        app.add_api_route(f"{BASE}{path}", _endpoint(world, scope, operation), methods=[method], response_model=None)
+    app.add_exception_handler(HTTPException, _gateway_error)
+    return RequestIds(FaultInjector(app, faults or FaultScript(), BASE))
+
+
+def _routes(world: World) -> list[tuple[str, str, str, Operation]]:
+    runs = [
+        ("POST", "/runs", "runs:write", lambda _r, body: world.launch(body)),
+        ("GET", "/runs", "runs:read", lambda r, _: world.list_runs(r.query_params)),
+        ("GET", "/runs/tags", "runs:read", lambda _r, _: world.run_tags()),
+        ("GET", "/runs/{id}", "runs:read", lambda r, _: world.get_run(r.path_params["id"])),
+        ("PATCH", "/runs/{id}", "runs:write", lambda r, body: world.update_run(r.path_params["id"], body)),
+        ("DELETE", "/runs/{id}", "runs:write", lambda r, _: world.delete_run(r.path_params["id"])),
+    ]
+    return runs + _simulation_routes(world, legacy=False) + _simulation_routes(world, legacy=True) + _catalogue(world)
+
+
+def _simulation_routes(world: World, *, legacy: bool) -> list[tuple[str, str, str, Operation]]:
+    base = "/simulations" if legacy else "/conversations/simulated"
+    resource = "simulations" if legacy else "simulated-conversations"
+    scope = f"{resource}:read"
+    gate: Callable[[], None] = (lambda: None) if legacy else (lambda: _canonical_gate(world))
+
+    def guarded(operation: Operation) -> Operation:
+        def operate(request: Request, body: Any) -> dict[str, Any]:
+            gate()
+            return operation(request, body)
+
+        return operate
+
+    operations: list[tuple[str, Operation]] = [
+        ("", lambda r, _: world.list_simulations(r.query_params, legacy=legacy)),
+        ("/{id}", lambda r, _: world.get_simulation(r.path_params["id"], legacy=legacy)),
+        ("/{id}/metrics", lambda r, _: world.list_metric_outputs(r.path_params["id"], r.query_params, legacy=legacy)),
+        ("/{id}/metrics/{output}", lambda r, _: world.get_metric_output(r.path_params["id"], r.path_params["output"])),
+    ]
+    return [("GET", f"{base}{path}", scope, guarded(operation)) for path, operation in operations]
+
+
+def _catalogue(world: World) -> list[tuple[str, str, str, Operation]]:
+    shelf = world.catalogue
+    mutations = "/agents/{agent}/mutations"
+    operations: list[tuple[str, str, Operation]] = [
+        ("/metrics", "metrics:read", lambda r, _: shelf.list_metrics(r.query_params)),
+        ("/metrics/{id}", "metrics:read", lambda r, _: shelf.get_metric(r.path_params["id"])),
+        ("/metrics/{id}/threshold", "metrics:read", lambda r, _: shelf.get_threshold(r.path_params["id"])),
+        (
+            "/metrics/{id}/thresholds",
+            "metrics:read",
+            lambda r, _: shelf.list_thresholds(r.path_params["id"], r.query_params),
+        ),
+        ("/test-cases", "test-cases:read", lambda r, _: shelf.list_test_cases(r.query_params)),
+        ("/test-cases/{id}", "test-cases:read", lambda r, _: shelf.get_test_case(r.path_params["id"])),
+        ("/run-templates", "run-templates:read", lambda r, _: shelf.list_run_templates(r.query_params)),
+        ("/run-templates/{id}", "run-templates:read", lambda r, _: shelf.get_run_template(r.path_params["id"])),
+        (mutations, "agents:read", lambda r, _: shelf.list_mutations(r.path_params["agent"], r.query_params)),
+        (
+            f"{mutations}/{{id}}",
+            "agents:read",
+            lambda r, _: shelf.get_mutation(r.path_params["agent"], r.path_params["id"]),
+        ),
+    ]
+    return [("GET", path, scope, operation) for path, scope, operation in operations]
+
+
+def _canonical_gate(world: World) -> None:
+    match world.quirks.simulations_api:
+        case "legacy-only":
+            raise HTTPException(404)
+        case "canonical-forbidden":
+            raise _forbidden("simulated-conversations:read")
+
+
+def _endpoint(world: World, scope: str, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        body = await request.body()
+        try:
+            refusal = _refusal(world, request.headers.get("x-api-key"), scope)
+            if refusal is not None:
+                return refusal
+            _check_workspace(request.headers.get("x-coval-workspace-id"))
+            with world.lock:
+                return JSONResponse(operation(request, _parsed(body)))
+        except Problem as problem:
+            return JSONResponse(problem.body, problem.status)
+
+    return endpoint
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        raise invalid(("body", "is not JSON")) from None
+
+
+def _refusal(world: World, key: str | None, scope: str) -> Response | None:
+    # The gateway, the authorizer behind it and the API itself each have an envelope of their own.
+    if not key:
+        return JSONResponse({"message": "Missing API Key"}, 401)
+    if key not in world.api_keys:
+        return JSONResponse({"error": "invalid API key", "timestamp": timestamp(world.clock())}, 401)
+    resource, action = scope.split(":")
+    if not {"*", scope, f"{resource}:*", f"*:{action}"}.intersection(world.api_keys[key]):
+        raise _forbidden(scope)
+    return None
+
+
+def _check_workspace(workspace_id: str | None) -> None:
+    if workspace_id is not None and (workspace_id.startswith("missing") or not 1 <= len(workspace_id) <= 26):
+        raise Problem(412, "FAILED_PRECONDITION", "There is no such workspace")
+
+
+def _forbidden(scope: str) -> Problem:
+    return Problem(403, "PERMISSION_DENIED", f"API key does not have required permission: {scope}")
+
+
+async def _gateway_error(_request: Request, error: Exception) -> Response:
+    # No such path and no such method are the same to the gateway.
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"message": "Not Found"}, 404 if status == 405 else status)
+
+
+class RequestIds:
+    """Gives every answer an `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._numbers = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request_id = f"sandbox-{next(self._numbers):06d}"
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,105 @@
+"""The body of POST /runs and of PATCH /runs/{id}: bounds, lengths, fields that exclude each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .problems import Problem, invalid
+
+Id8 = Annotated[str, Field(min_length=8, max_length=8)]
+Id22 = Annotated[str, Field(min_length=22, max_length=22)]
+Id26 = Annotated[str, Field(min_length=26, max_length=26)]
+Text200 = Annotated[str, Field(max_length=200)]
+Tags = Annotated[list[Text200], Field(max_length=20)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Options(_Body):
+    """How many simulations run, and which."""
+
+    iteration_count: Annotated[int, Field(ge=1, le=50)] = 1
+    concurrency: Annotated[int, Field(ge=1, le=100)] = 1
+    sub_sample_size: Annotated[int, Field(ge=0)] = 0
+    sub_sample_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    test_case_ids: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
+
+
+class Metadata(_Body):
+    """What the caller says about the run."""
+
+    customer: dict[str, Any] = {}
+    created_by: str | None = None
+    display_name: Text200 | None = None
+    template_name: Text200 | None = None
+    tags: Tags | None = None
+
+
+class LaunchRequest(_Body):
+    """The body of POST /runs; fields that the API does not know are ignored."""
+
+    agent_id: Id22
+    persona_id: Id22
+    test_set_id: Id8
+    metric_ids: list[Id22] | None = None
+    mutation_id: Id26 | None = None
+    mutation_ids: Annotated[list[Id26], Field(max_length=100)] | None = None
+    persona_metrics: list[str] | None = None
+    options: Options = Options()
+    metadata: Metadata = Metadata()
+    config_overrides: dict[str, Any] | None = None
+
+    @property
+    def mutations(self) -> tuple[str, ...]:
+        """Ids of the mutations that run beside the base agent."""
+        return (self.mutation_id,) if self.mutation_id else tuple(dict.fromkeys(self.mutation_ids or ()))
+
+
+class UpdateRequest(_Body):
+    """The body of PATCH /runs/{id}."""
+
+    tags: Tags
+
+
+Body = TypeVar("Body", bound=_Body)
+
+
+def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
+    """Check a launch body; raises `Problem` (400) that lists every wrong field."""
+    request = _parse(LaunchRequest, body)
+    options = request.options
+    wrong = []
+    if options.iteration_count > iteration_limit:
+        wrong.append(("options.iteration_count", f"must be at most {iteration_limit}"))
+    if request.mutation_id is not None and request.mutation_ids is not None:
+        wrong.append(("mutation_ids", "cannot be given together with mutation_id"))
+    if options.test_case_ids is not None and options.sub_sample_size:
+        wrong.append(("options.test_case_ids", "cannot be given together with sub_sample_size"))
+    if wrong:
+        raise invalid(*wrong)
+    return request
+
+
+def parse_update(body: object) -> UpdateRequest:
+    """Check the body of a PATCH; raises `Problem` (400)."""
+    return _parse(UpdateRequest, body)
+
+
+def clean_tags(tags: list[str] | None) -> tuple[str, ...]:
+    """Tags as they are stored: stripped, without duplicates or empty ones."""
+    return tuple(dict.fromkeys(tag.strip() for tag in tags or () if tag.strip()))
+
+
+def _parse(model: type[Body], body: object) -> Body:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _problem(error: ValidationError) -> Problem:
+    return invalid(*((".".join(map(str, item["loc"])) or "body", item["msg"]) for item in error.errors()))

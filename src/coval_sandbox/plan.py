@@ -1,0 +1,146 @@
+"""What will happen to a run, decided in full at its launch: (scenario, request, seed) -> Plan."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from . import catalogue
+from .ids import rng, short_id
+from .problems import invalid
+from .scenarios import OTHER_METRIC, Scenario, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from .launch import LaunchRequest, Options
+
+ERRORS = (
+    "The call was not answered",
+    "The agent closed the connection during the first turn",
+    "No audio from the agent for 30 seconds",
+)
+# How much of a value's spread is the test case's own and how much is chance, so that iterations of
+# one case resemble each other as they do in life; the squares add up to 1.
+CASE_SHARE, CHANCE_SHARE = 0.6, 0.8
+
+
+@dataclass(frozen=True)
+class PlannedSimulation:
+    """One conversation, the `number`th of its run from 0 on; `start` and `end` are seconds after the launch.
+
+    One that never starts or ends has infinity there.
+    """
+
+    number: int
+    simulation_id: str
+    test_case_id: str
+    mutation_id: str | None
+    iteration: int
+    start: float
+    end: float
+    failed: bool
+    error_message: str | None
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole course of a run; `queue` and `end` are seconds after the launch (infinite: never)."""
+
+    scenario: Scenario
+    metric_ids: tuple[str, ...]
+    simulations: tuple[PlannedSimulation, ...]
+    queue: float
+    end: float
+
+
+def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
+    """Plan a run. Raises `Problem` (400) for test cases that are not in the set."""
+    random = rng(seed, "plan")
+    cases = choose_cases(scenario, request.test_set_id, request.options, random) if scenario.simulated else ()
+    metric_ids = tuple(dict.fromkeys(request.metric_ids or (m.id for m in catalogue.DEFAULT_METRICS)))
+    variants = (None, *request.mutations)
+    places = list(product(range(request.options.iteration_count), variants, cases))
+    times = schedule(scenario, len(places), request.options.concurrency, random)
+    failed = _failed(scenario, len(places), random)
+    simulations = tuple(
+        PlannedSimulation(
+            number=number,
+            simulation_id=short_id(random),
+            test_case_id=case,
+            mutation_id=mutation,
+            iteration=iteration,
+            start=start,
+            end=end,
+            failed=number in failed,
+            error_message=ERRORS[number % len(ERRORS)] if number in failed else None,
+            values={} if number in failed else _values(scenario, metric_ids, case, mutation, random),
+        )
+        for number, ((iteration, mutation, case), (start, end)) in enumerate(zip(places, times, strict=True))
+    )
+    queue = math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue
+    return Plan(scenario, metric_ids, simulations, queue, _end(scenario, queue, simulations))
+
+
+def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random: Random) -> tuple[str, ...]:
+    """Ids of the test cases that run: all of the set, the chosen ones or a random subset of them."""
+    ids = tuple(case.id for case in catalogue.test_cases(test_set_id, scenario.test_cases))
+    if options.test_case_ids is not None:
+        strangers = [case for case in options.test_case_ids if case not in ids]
+        if strangers:
+            raise invalid(("options.test_case_ids", f"not in test set '{test_set_id}': {', '.join(strangers)}"))
+        return tuple(dict.fromkeys(options.test_case_ids))
+    if 0 < options.sub_sample_size < len(ids):
+        chooser = random if options.sub_sample_seed is None else rng(test_set_id, options.sub_sample_seed)
+        chosen = set(chooser.sample(ids, options.sub_sample_size))
+        return tuple(case for case in ids if case in chosen)
+    return ids
+
+
+def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -> list[tuple[float, float]]:
+    """Start and end of `count` conversations, of which at most `concurrency` run at a time."""
+    free = [math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue] * concurrency
+    times = []
+    for number, length in enumerate(_lengths(scenario, count, random), start=1):
+        never_ends = scenario.stuck_status == "IN PROGRESS" and number == count
+        start = heapq.heappop(free)
+        end = math.inf if never_ends else start + length
+        heapq.heappush(free, end)
+        times.append((start, end))
+    return times
+
+
+def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
+    # One length out of each of `count` equal slices: they vary, and yet the sum hardly depends on the seed.
+    low, high = scenario.conversation
+    lengths = [low + (high - low) * (place + random.random()) / count for place in range(count)]
+    random.shuffle(lengths)
+    return lengths
+
+
+def _failed(scenario: Scenario, count: int, random: Random) -> frozenset[int]:
+    if not scenario.failed_share or not count:
+        return frozenset()
+    return frozenset(random.sample(range(count), max(1, round(scenario.failed_share * count))))
+
+
+def _values(
+    scenario: Scenario, metric_ids: Sequence[str], case: str, mutation: str | None, random: Random
+) -> dict[str, Value]:
+    shift = catalogue.mutation_for(mutation).shift if mutation else 0.0
+    values = {}
+    for metric_id in metric_ids:
+        difficulty = rng("difficulty", case, metric_id).gauss()
+        luck = CASE_SHARE * difficulty + CHANCE_SHARE * random.gauss() + shift
+        values[metric_id] = scenario.values.get(metric_id, OTHER_METRIC).at(luck, random)
+    return values
+
+
+def _end(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:
+    natural = max((simulation.end for simulation in simulations), default=queue + 5.0)
+    return natural if scenario.breaks_after is None else min(natural, scenario.breaks_after)

@@ -1,0 +1,58 @@
+"""Errors of the API in the envelope `{"error": {"code", "message", "details"}}`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "CONFLICT",
+    412: "FAILED_PRECONDITION",
+    413: "PAYLOAD_TOO_LARGE",
+    429: "RESOURCE_EXHAUSTED",
+}
+
+Detail = dict[str, str]
+
+
+class Problem(Exception):
+    """An answer of the API that is not a success.
+
+    `details` are `{"field": …, "description": …}`, at most one per wrong field.
+    """
+
+    def __init__(self, status: int, code: str, message: str, details: Iterable[Detail] = ()) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {"error": {"code": self.code, "message": self.message, "details": list(self.details)}}
+
+
+def code_for(status: int) -> str:
+    """The error code that goes with an HTTP status."""
+    return CODES.get(status, "INTERNAL")
+
+
+def invalid(*wrong: tuple[str, str]) -> Problem:
+    """400 for pairs of field and description."""
+    details = [{"field": field, "description": description} for field, description in wrong]
+    return Problem(400, "INVALID_ARGUMENT", "The request is not valid", details)
+
+
+def not_found(what: str, field: str, identifier: str) -> Problem:
+    """404 for one resource, e.g. `not_found("Run", "run_id", "abc")`."""
+    description = f"there is no {what.lower()} '{identifier}' in this organization"
+    details = [{"field": field, "description": description}]
+    return Problem(404, "NOT_FOUND", f"{what} not found", details)

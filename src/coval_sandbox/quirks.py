@@ -1,0 +1,112 @@
+"""Where sources about Coval disagree: every variant can be switched on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """Which of the variants the sandbox shows; the defaults are those of the official client."""
+
+    status_spelling: Literal["documented", "underscore", "lower", "running"] = "documented"
+    """IN PROGRESS, IN_PROGRESS, in progress, or RUNNING and IN_QUEUE."""
+    canceled_spelling: Literal["CANCELLED", "CANCELED"] = "CANCELLED"
+    unknown_status: str = ""
+    """This status shows for the first 15 s in progress."""
+    error_status: str = "scenario"
+    """What a finished run shows: as the scenario says, null, or this very text (may be empty)."""
+    metric_shape: Literal["values", "summary"] = "values"
+    """id -> values, or name -> mean, min, max."""
+    metrics_lag: float = 0.0
+    """Seconds after the run's end until the last value is there."""
+    missing_values: float = 0.0
+    """Share of values that never come: left out, null or with a FAILED output."""
+    duplicate_values: bool = False
+    """The first value of every metric is listed twice."""
+    failed_values: Literal["omitted", "null"] = "omitted"
+    """How failed conversations show in a run's values."""
+    superseded_outputs: bool = False
+    """Every metric has an older output too, which the legacy form lists as well."""
+    null_progress: bool = False
+    progress_counts: Literal["test-cases", "simulations"] = "test-cases"
+    launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
+    page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
+    """next_page_token of the last page."""
+    repeat_page_token: bool = False
+    """Every page names the same next page."""
+    simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
+    """/conversations/simulated works, answers 404 or answers 403."""
+    ignore_tag_filter: bool = False
+    unquoted_filters: bool = False
+    """Filter values need no quotes."""
+    iteration_limit: int = 50
+    not_found_after_launch: float = 0.0
+    """Seconds for which a new run cannot be read."""
+    list_lag: float = 0.0
+    """Seconds for which a new run is not listed."""
+    delete_running: Literal["cancelled", "deleted", "gone"] = "cancelled"
+    """What an unfinished run shows after its DELETE; gone is a 404."""
+
+
+DEFAULT = Quirks()
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def parse_quirks(settings: Iterable[str]) -> Quirks:
+    """Quirks from texts such as "metrics-lag=30"; a bare name switches on.
+
+    Raises ValueError that lists the names, or what a name allows.
+    """
+    return replace(DEFAULT, **dict(_setting(text) for text in settings))
+
+
+def describe_quirks() -> list[str]:
+    """One line per quirk: its name in the command line's spelling and what it allows."""
+    return [f"{_option(field.name)}={_allowed(field.name)}" for field in fields(Quirks)]
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    option, equals, value = text.partition("=")
+    names = {_option(field.name): field.name for field in fields(Quirks)}
+    if option not in names:
+        raise ValueError(f"unknown quirk '{option}'; known are {', '.join(names)}")
+    name = names[option]
+    try:
+        return name, _parsed(name, value if equals else "true")
+    except (KeyError, ValueError):
+        raise ValueError(f"quirk {option} cannot be '{value}'; it is {_allowed(name)}") from None
+
+
+def _parsed(name: str, value: str) -> object:
+    kind = _kinds()[name]
+    if kind is bool:
+        return _BOOLEANS[value.lower()]
+    if kind in (int, float):
+        number = kind(value)
+        if not 0 <= number < float("inf"):
+            raise ValueError(value)
+        return number
+    if kind is str:
+        return value
+    if value not in get_args(kind):
+        raise ValueError(value)
+    return value
+
+
+def _allowed(name: str) -> str:
+    kind = _kinds()[name]
+    words = {bool: "true|false", int: "<whole number>", float: "<number>", str: "<text>"}
+    return words.get(kind) or "|".join(get_args(kind))
+
+
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Quirks)
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,207 @@
+"""How the conversations of a run go: named scenarios, chosen by test set id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from . import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+Value = float | str | tuple[str, ...]
+RunStatus = str
+"""One of the statuses in the documented spelling, e.g. "IN PROGRESS"."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Normally distributed, then clipped; `spread` is negative where higher is better."""
+
+    mean: float
+    spread: float
+    low: float
+    high: float
+
+    def at(self, luck: float, _random: Random) -> float:
+        """The value at `luck` standard deviations, where more is worse."""
+        return round(min(self.high, max(self.low, self.mean + self.spread * luck)), 3)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several strings with their weights, best first."""
+
+    weights: tuple[tuple[str, float], ...]
+
+    def at(self, luck: float, _random: Random) -> str:
+        """The string at `luck` standard deviations, where more is worse."""
+        place = NormalDist().cdf(luck) * sum(weight for _, weight in self.weights)
+        for word, weight in self.weights:
+            place -= weight
+            if place < 0:
+                return word
+        return self.weights[-1][0]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """One to `most` of the options."""
+
+    options: tuple[str, ...]
+    most: int = 2
+
+    def at(self, _luck: float, random: Random) -> tuple[str, ...]:
+        """A sorted choice, which luck has no part in."""
+        return tuple(sorted(random.sample(self.options, random.randint(1, self.most))))
+
+
+Distribution = Numbers | Choices | Sets
+OTHER_METRIC = Numbers(0.9, -0.05, 0.0, 1.0)
+TOPICS = Sets(("billing", "booking", "identity", "opening hours", "refund"))
+
+
+def yes_no(yes: float, no: float, unknown: float = 0.0) -> Choices:
+    """A binary judge with these weights."""
+    return Choices((("YES", yes), ("UNKNOWN", unknown), ("NO", no)))
+
+
+def _values(latency: Numbers, resolved: Choices, compliance: Choices, tone: Numbers) -> Mapping[str, Distribution]:
+    return {
+        catalogue.LATENCY.id: latency,
+        catalogue.RESOLVED.id: resolved,
+        catalogue.COMPLIANCE.id: compliance,
+        catalogue.TONE.id: tone,
+        catalogue.TOPICS.id: TOPICS,
+    }
+
+
+GOOD = _values(Numbers(0.9, 0.15, 0.3, 1.45), yes_no(1, 0), yes_no(1, 0), Numbers(4.5, -0.2, 4.0, 5.0))
+BAD = _values(Numbers(2.1, 0.3, 1.55, 6.0), yes_no(0.5, 0.4, 0.1), yes_no(0.8, 0.2), Numbers(3.4, -0.4, 1.0, 3.9))
+MIXED = _values(
+    Numbers(1.35, 0.25, 0.3, 6.0), yes_no(0.8, 0.15, 0.05), yes_no(0.95, 0.05), Numbers(4.2, -0.3, 1.0, 5.0)
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What happens to a run. All times are seconds of sandbox time.
+
+    `conversation` is the shortest and the longest conversation. `failed_share` of the simulations end
+    FAILED. `breaks_after` ends the run that long after its launch, with `end_status`. A `stuck_status`
+    is never left. `unknown_status` shows for the first seconds in progress.
+    """
+
+    name: str
+    test_set_id: str
+    summary: str
+    test_cases: int = 10
+    queue: float = 8.0
+    conversation: tuple[float, float] = (3.0, 7.0)
+    failed_share: float = 0.0
+    values: Mapping[str, Distribution] = field(default_factory=lambda: GOOD)
+    end_status: RunStatus = "COMPLETED"
+    breaks_after: float | None = None
+    stuck_status: RunStatus | None = None
+    unknown_status: str | None = None
+    simulated: bool = True
+    null_progress: bool = False
+    error: str | None = None
+    error_status: str | None = "SUCCESS"
+
+
+PASSING = Scenario("passing", "passing1", "every value meets its target; about a minute")
+FAILURE = "EXECUTION_FAILURE"
+SCENARIOS: tuple[Scenario, ...] = (
+    PASSING,
+    Scenario("failing", "failing1", "completes, but most values are bad", values=BAD),
+    Scenario("flaky", "flaky001", "some values miss their targets", values=MIXED),
+    Scenario(
+        "some-failed",
+        "someFail",
+        "three in ten conversations fail, the run is COMPLETED",
+        failed_share=0.3,
+        error_status=FAILURE,
+    ),
+    Scenario(
+        "all-failed",
+        "allFail1",
+        "every conversation fails, the run is COMPLETED",
+        failed_share=1.0,
+        error_status=FAILURE,
+    ),
+    Scenario(
+        "run-failed",
+        "runFails",
+        "FAILED after 20 s, with an error text",
+        end_status="FAILED",
+        breaks_after=20.0,
+        error="The agent did not answer: connection timed out",
+        error_status=FAILURE,
+    ),
+    Scenario(
+        "cancelled",
+        "cancels1",
+        "somebody cancels it after 20 s",
+        end_status="CANCELLED",
+        breaks_after=20.0,
+        error_status=None,
+    ),
+    Scenario(
+        "deleted",
+        "deletes1",
+        "somebody deletes it after 20 s",
+        end_status="DELETED",
+        breaks_after=20.0,
+        error_status=None,
+    ),
+    Scenario(
+        "error",
+        "errors01",
+        "the undocumented status ERROR after 20 s",
+        end_status="ERROR",
+        breaks_after=20.0,
+        error_status=FAILURE,
+    ),
+    Scenario(
+        "slow",
+        "slow0001",
+        "takes an hour",
+        queue=120.0,
+        conversation=(288.0, 408.0),
+    ),
+    Scenario("stuck", "stuck001", "never leaves IN PROGRESS", stuck_status="IN PROGRESS"),
+    Scenario("queued", "queued01", "never leaves IN QUEUE", stuck_status="IN QUEUE"),
+    Scenario("empty", "empty001", "COMPLETED without simulations", simulated=False),
+    Scenario(
+        "dirty",
+        "dirty001",
+        "COMPLETED, nothing failed, but error_status says otherwise",
+        error_status=FAILURE,
+    ),
+    Scenario(
+        "unknown-status",
+        "unknown1",
+        "shows a status that nobody documented for 15 s, then goes on",
+        unknown_status="WARMING UP",
+    ),
+    Scenario("no-progress", "noProgrs", "progress is null", null_progress=True),
+    Scenario(
+        "large",
+        "large001",
+        "250 test cases, some values miss their targets",
+        test_cases=250,
+        conversation=(0.1, 0.3),
+        values=MIXED,
+    ),
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+_BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
+
+
+def for_test_set(test_set_id: str) -> Scenario:
+    """The scenario that a test set id stands for; the passing one for any other id."""
+    return _BY_TEST_SET.get(test_set_id, PASSING)

@@ -1,0 +1,149 @@
+"""A sandbox on a real socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .clock import SpeedClock
+from .fault_injection import TRANSPORT
+from .faults import FaultScript
+from .http import BASE, create_app
+from .world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    """A request as it came; `path` is as on the wire, header names are in lower case."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body's JSON; None without a body."""
+        return json.loads(self.body) if self.body else None
+
+
+class Server:
+    """Context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
+
+    `url` is the base URL, `requests_seen` every request since the start, faulty ones too.
+    """
+
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        faults: FaultScript | Iterable[str] = (),
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.world = world or World(SpeedClock())
+        self.faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
+        self.requests_seen: list[SeenRequest] = []
+        self._address = (host, port)
+
+    @property
+    def url(self) -> str:
+        """The base URL, e.g. http://127.0.0.1:8080/v1."""
+        return f"http://{self._address[0]}:{self.port}{BASE}"
+
+    def __enter__(self) -> Self:
+        """Accept connections. Raises OSError if the port is taken."""
+        listener = socket.create_server(self._address)
+        # Accepted connections inherit it; head and body are two packets, the second of which waits 40 ms otherwise.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port: int = listener.getsockname()[1]
+        app = _recorded(create_app(self.world, self.faults), self.requests_seen)
+        config = uvicorn.Config(
+            app, http=_Connection, loop="asyncio", lifespan="off", log_config=None, log_level="error"
+        )
+        self._server = _Uvicorn(config)
+        self._thread = Thread(target=self._server.run, args=([listener],), name="coval-sandbox", daemon=True)
+        self._thread.start()
+        self._server.ready.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the socket and all connections."""
+        self._server.stop()
+        self._thread.join()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its tick, so that it starts and stops in a moment."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = Event()
+
+    async def main_loop(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        self.ready.set()
+        await self._stopped.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        for listener in sockets or ():
+            listener.close()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+
+class _Connection(H11Protocol):
+    """Lets the application reach the connection, which a fault may have to break."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        app = self.app
+
+        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, TRANSPORT: transport}, receive, send)
+
+        self.app = with_transport
+
+
+def _recorded(app: ASGIApp, seen: list[SeenRequest]) -> ASGIApp:
+    async def record(scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = dict(parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True))
+        seen.append(SeenRequest(scope["method"], scope["raw_path"].decode("latin-1"), query, headers, body))
+        replay: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def received() -> Message:
+            return replay.pop() if replay else await receive()
+
+        await app(scope, received, send)
+
+    return record

@@ -1,0 +1,126 @@
+"""Simulations and metric outputs -> JSON, with the quirks applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import catalogue
+from .ids import rng, ulid
+from .values import json_value, value_fate
+from .views import spelled, timestamp
+
+if TYPE_CHECKING:
+    from .catalogue import Json
+    from .plan import PlannedSimulation
+    from .quirks import Quirks
+    from .scenarios import Value
+    from .state import RunRecord
+
+
+def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
+    """A simulation as the lists show it."""
+    status = record.simulation_status(planned, now)
+    mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
+    return {
+        "name": f"conversations/simulated/{planned.simulation_id}",
+        "simulation_id": planned.simulation_id,
+        "run_id": record.run_id,
+        "status": spelled(status, quirks),
+        "create_time": timestamp(simulation_create_time(record, planned)),
+        "agent_id": record.request.agent_id,
+        "persona_id": record.request.persona_id,
+        "test_set_id": record.request.test_set_id,
+        "test_case_id": planned.test_case_id,
+        "has_audio": status == "COMPLETED",
+        "source": {"type": "phone", "value": "+15550100123"},
+        "destination": {"type": "phone", "value": "+15550100456"},
+        "error_message": planned.error_message if status == "FAILED" else None,
+        "mutation_id": mutation.id if mutation else None,
+        "mutation_name": mutation.name if mutation else None,
+        "notes": None,
+        "is_public": False,
+    }
+
+
+def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
+    """What include=metric_values makes of a simulation: numbers only, and without what that path does not know."""
+    unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
+    outputs = metric_outputs(record, planned, now, quirks)
+    numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
+    return {**row, **unknown, "metric_values": numbers}
+
+
+def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
+    """Simulations are created at the launch, a millisecond apart, in the order of their iterations."""
+    return record.create_time + planned.number / 1000
+
+
+def simulation_in_full(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
+    """A simulation as GET of one shows it, with the transcript once it has ended."""
+    ended = record.simulation_status(planned, now) in {"COMPLETED", "FAILED"}
+    return simulation(record, planned, now, quirks) | {
+        "call_sid": None if planned.failed else f"CA{planned.simulation_id.lower()}",
+        "transcript": _transcript(record, planned) if ended else None,
+    }
+
+
+def _transcript(record: RunRecord, planned: PlannedSimulation) -> list[Json]:
+    case = catalogue.test_case(planned.test_case_id)
+    turns = [("assistant", "Front desk, how can I help you?"), ("user", case.text)]
+    if not planned.failed:
+        turns += [("assistant", f"Of course. (The agent {case.expected}.)"), ("user", "Thank you, bye.")]
+    start = record.create_time + planned.start
+    return [
+        {
+            "role": role,
+            "content": content,
+            "start_timestamp": f"{start + place:.3f}",
+            "end_timestamp": f"{start + place + 0.8:.3f}",
+            "start_offset": place * 1000,
+            "end_offset": place * 1000 + 800,
+        }
+        for place, (role, content) in enumerate(turns)
+    ]
+
+
+def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:
+    """All outputs of a simulation that has ended, those that were superseded first."""
+    if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
+        return []
+    newest = [_output(record, planned, metric_id, now, quirks) for metric_id in record.plan.metric_ids]
+    older = [_superseded(record, planned, output) for output in newest] if quirks.superseded_outputs else []
+    return older + newest
+
+
+def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> Json:
+    fate = value_fate(record, planned, metric_id, now, quirks)
+    status, reason = {
+        "there": ("COMPLETED", None),
+        "late": ("IN PROGRESS", None),
+        "skipped": ("SKIPPED", "The conversation failed"),
+    }.get(fate, ("FAILED", "The judge gave no answer"))
+    value = planned.values[metric_id] if fate == "there" else None
+    metric = catalogue.metric_for(metric_id)
+    explanation = f"{metric.name} is {_words(value)} for this conversation." if value is not None else None
+    ended = record.create_time + min(planned.end, record.plan.end)
+    return {
+        "metric_output_id": ulid(ended, rng(planned.simulation_id, metric_id)),
+        "metric_id": metric_id,
+        "metric_version_ulid": ulid(catalogue.FOUNDED, rng("version", metric_id)),
+        "value": json_value(value),
+        "status": spelled(status, quirks),
+        "status_reason": reason,
+        "explanation": explanation,
+        "subvalues_by_timestamp": [],
+        "result": {"llm": {"answer_explanation": explanation}} if explanation else None,
+        "runtime_metadata": {"duration_seconds": 1.2} if explanation else None,
+    }
+
+
+def _superseded(record: RunRecord, planned: PlannedSimulation, output: Json) -> Json:
+    older = ulid(record.create_time, rng("older", planned.simulation_id, output["metric_id"]))
+    return output | {"metric_output_id": older, "value": None, "status": "FAILED", "status_reason": "Superseded"}
+
+
+def _words(value: Value) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,67 @@
+"""Metric values: which of them are there at a moment, and what a run shows of them."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from . import catalogue
+from .ids import rng
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .catalogue import Json, Metric
+    from .plan import PlannedSimulation
+    from .quirks import Quirks
+    from .scenarios import Value
+    from .state import RunRecord
+
+
+def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks) -> list[Json]:
+    """`values` of one metric in a run's results."""
+    values = []
+    for simulation in record.plan.simulations:
+        fate = value_fate(record, simulation, metric.id, now, quirks)
+        if fate in {"there", "null"} or (fate == "skipped" and quirks.failed_values == "null"):
+            value = simulation.values[metric.id] if fate == "there" else None
+            values.append({"simulation_output_id": simulation.simulation_id, "value": json_value(value)})
+    return values[:1] + values if quirks.duplicate_values else values
+
+
+def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
+    """What became of a value: there, late, skipped (failed conversation), or missing: null or absent."""
+    if simulation.failed:
+        return "skipped"
+    if now < record.value_time(simulation, quirks.metrics_lag):
+        return "late"
+    if not quirks.missing_values:
+        return "there"
+    random = rng("missing", simulation.simulation_id, metric_id)
+    return random.choice(("null", "absent")) if random.random() < quirks.missing_values else "there"
+
+
+def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
+    """Mean of every numeric metric of a run by metric id."""
+    if record.status(now) != "COMPLETED":
+        return {}
+    metrics = map(catalogue.metric_for, record.plan.metric_ids)
+    summaries = {m.id: summary(metric_values(record, m, now, quirks)) for m in metrics if m.output_type == "float"}
+    return {metric_id: mean["mean"] for metric_id, mean in summaries.items() if mean}
+
+
+def summary(entries: Sequence[Json]) -> Json:
+    """Mean, min and max over entries of `values`, where YES is 1 and NO is 0; empty without any number."""
+    numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]
+    return {"mean": fmean(numbers), "min": min(numbers), "max": max(numbers)} if numbers else {}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return {"YES": 1.0, "NO": 0.0}.get(value)
+    return value if isinstance(value, float) else None
+
+
+def json_value(value: Value | None) -> float | str | list[str] | None:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,153 @@
+"""Runs -> JSON in the shapes that the API documents, with the quirks applied."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from . import catalogue
+from .values import metric_values, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .catalogue import Json
+    from .quirks import Quirks
+    from .state import RunRecord
+
+UNKNOWN_STATUS_SECONDS = 15.0
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def spelled(status: str, quirks: Quirks) -> str:
+    """A status in the spelling that the quirks ask for."""
+    status = status.replace("CANCELLED", quirks.canceled_spelling)
+    match quirks.status_spelling:
+        case "underscore":
+            return status.replace(" ", "_")
+        case "lower":
+            return status.lower()
+        case "running":
+            return "RUNNING" if status == "IN PROGRESS" else status.replace(" ", "_")
+        case "documented":
+            return status
+
+
+def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
+    """The status of a run as the API shows it."""
+    status = record.status(now)
+    if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
+        status = "DELETED"
+    strange = quirks.unknown_status or record.plan.scenario.unknown_status
+    in_progress_for = now - record.create_time - record.plan.queue
+    if strange and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
+        return strange
+    return spelled(status, quirks)
+
+
+def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
+    """The answer to POST /runs."""
+    name = f"runs/{record.run_id}"
+    match quirks.launch_response:
+        case "full":
+            return {"run": run(record, now, quirks)}
+        case "name-only":
+            return {"run": {"name": name}}
+        case "id-field":
+            return {"run": {"id": record.run_id}}
+        case "top-level":
+            return {"run_id": record.run_id}
+        case "minimal":
+            status = shown_status(record, now, quirks)
+            create_time = timestamp(record.create_time)
+            return {"run": {"name": name, "run_id": record.run_id, "status": status, "create_time": create_time}}
+
+
+def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
+    """A run as GET shows it."""
+    request, scenario = record.request, record.plan.scenario
+    status = record.status(now)
+    finished = record.finished(now)
+    return {
+        "name": f"runs/{record.run_id}",
+        "run_id": record.run_id,
+        "display_name": display_name(record),
+        "is_public": False,
+        "status": shown_status(record, now, quirks),
+        "create_time": timestamp(record.create_time),
+        "update_time": timestamp(record.update_time(now)),
+        "agent_id": request.agent_id,
+        "persona_id": request.persona_id,
+        "test_set_id": request.test_set_id,
+        "tags": list(record.tags),
+        "progress": None if quirks.null_progress or scenario.null_progress else progress(record, now, quirks),
+        "results": results(record, now, quirks) if status == "COMPLETED" else None,
+        "metadata": request.metadata.customer,
+        "error": scenario.error if status == "FAILED" else None,
+        "error_status": _error_status(record, quirks) if finished else None,
+    }
+
+
+def display_name(record: RunRecord) -> str:
+    """The name given at the launch, else one with the time in it."""
+    return record.request.metadata.display_name or f"Simulation Run {timestamp(record.create_time)[:16]}"
+
+
+def _error_status(record: RunRecord, quirks: Quirks) -> str | None:
+    if quirks.error_status == "scenario":
+        return record.plan.scenario.error_status if record.cancel_time is None else None
+    return None if quirks.error_status == "null" else quirks.error_status
+
+
+def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
+    """Counts of test cases (complete when all of their simulations are) or of simulations."""
+    groups: dict[str, list[str]] = {}
+    for simulation in record.plan.simulations:
+        by_case = quirks.progress_counts == "test-cases"
+        group = simulation.test_case_id if by_case else simulation.simulation_id
+        groups.setdefault(group, []).append(record.simulation_status(simulation, now))
+    open_ = {"PENDING", "IN QUEUE", "IN PROGRESS"}
+    ended = [statuses for statuses in groups.values() if not open_.intersection(statuses)]
+    running = sum("IN PROGRESS" in statuses for statuses in groups.values())
+    completed = sum(set(statuses) == {"COMPLETED"} for statuses in ended)
+    failed = sum("FAILED" in statuses for statuses in ended)
+    return {
+        "total_test_cases": len(groups),
+        "completed_test_cases": completed,
+        "failed_test_cases": failed,
+        "in_progress_test_cases": running,
+    }
+
+
+def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
+    """`results` of a run that is COMPLETED."""
+    simulations = record.plan.simulations
+    metrics = [catalogue.metric_for(metric_id) for metric_id in record.plan.metric_ids]
+    entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
+    if quirks.metric_shape == "summary":
+        shown = {metric.name: summary(entries[metric.id]) for metric in metrics}
+        shown = {name: numbers for name, numbers in shown.items() if numbers}
+    else:
+        shown = {
+            metric.id: {
+                "metric_id": metric.id,
+                "metric_name": metric.name,
+                "output_type": metric.output_type,
+                "values": entries[metric.id],
+            }
+            for metric in metrics
+        }
+    return {
+        "output_ids": [simulation.simulation_id for simulation in simulations],
+        "call_sids": {s.simulation_id: f"CA{s.simulation_id.lower()}" for s in simulations if not s.failed},
+        "metrics": shown,
+    }
+
+
+def tags(records: Iterable[RunRecord]) -> Json:
+    """The answer to GET /runs/tags."""
+    return {"tags": [{"tag": tag, "color": None} for tag in sorted({t for r in records for t in r.tags})]}

@@ -1,0 +1,297 @@
+"""The API without HTTP: every operation as a method, over runs whose state follows from the clock alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from . import catalogue, simulation_views, views
+from .catalogue_api import CatalogueApi, refuse_missing
+from .filters import Filter, Query, Show, as_is, listing, ordered, parse_filter
+from .ids import rng, short_id
+from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
+from .plan import PlannedSimulation, make_plan
+from .problems import invalid, not_found
+from .quirks import Quirks
+from .scenarios import BY_NAME, Scenario, for_test_set
+from .state import RunRecord
+from .values import averages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .catalogue import Json
+    from .clock import Clock
+
+DEFAULT_KEY = "coval_sk_test_sandbox"
+READ_ONLY_KEY = "coval_sk_test_readonly"
+DEFAULT_KEYS = {DEFAULT_KEY: ("*",), READ_ONLY_KEY: ("*:read",)}
+
+_RUN_ORDER = ("create_time", "update_time", "status", "agent_id", "persona_id", "test_set_id")
+_RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag", "metric.")
+_BY_METRIC = ("create_time", "status", "agent_id", "test_set_id", "persona_id")
+_SIMULATION_FIELDS = (
+    "status",
+    "agent_id",
+    "persona_id",
+    "test_set_id",
+    "test_case_id",
+    "run_id",
+    "external_conversation_id",
+    "mutation_id",
+    "mutation_name",
+    "create_time",
+)
+_OUTPUT_FIELDS = ("status", "metric_id", "metric_name", "value", "create_time", "start_time", "end_time")
+
+
+class World:
+    """A Coval organization.
+
+    `scenario` (a name) overrides what test set ids say. `api_keys` maps a key to its scopes, e.g.
+    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success and raise `Problem`
+    otherwise; those on what is there without a launch are under `catalogue`. They do not lock; whoever shares a
+    world between threads holds `lock` around each call.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        seed: int = 0,
+        scenario: str | None = None,
+        quirks: Quirks | None = None,
+        api_keys: Mapping[str, Sequence[str]] = DEFAULT_KEYS,
+    ) -> None:
+        self.clock = clock
+        self.seed = seed
+        self.scenario = BY_NAME[scenario] if scenario is not None else None
+        self.quirks = quirks or Quirks()
+        self.api_keys = dict(api_keys)
+        self.lock = Lock()
+        self.catalogue = CatalogueApi(self.scenario_for, self.quirks)
+        self._records: dict[str, RunRecord] = {}
+
+    # What a test looks at
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Every run ever launched, oldest first, also those that were deleted since."""
+        return tuple(self._records.values())
+
+    @property
+    def unfinished(self) -> tuple[RunRecord, ...]:
+        """The runs that have not ended, oldest first."""
+        now = self.clock()
+        return tuple(record for record in self.runs if not record.finished(now))
+
+    def scenario_for(self, test_set_id: str) -> Scenario:
+        """How runs on this test set go."""
+        return self.scenario or for_test_set(test_set_id)
+
+    # Runs
+
+    def launch(self, body: object) -> Json:
+        """POST /runs."""
+        request = parse_launch(body, self.quirks.iteration_limit)
+        _refuse_missing_parts(request)
+        number = len(self._records)
+        plan = make_plan(self.scenario_for(request.test_set_id), request, f"{self.seed}/{number}")
+        record = RunRecord(
+            run_id=short_id(rng(self.seed, number, "run")),
+            create_time=self.clock(),
+            body=body if isinstance(body, dict) else {},
+            request=request,
+            plan=plan,
+            tags=clean_tags(request.metadata.tags),
+        )
+        self._records[record.run_id] = record
+        return views.launched_run(record, record.create_time, self.quirks)
+
+    def get_run(self, run_id: str) -> Json:
+        """GET /runs/{run_id}."""
+        return {"run": views.run(self._find(run_id), self.clock(), self.quirks)}
+
+    def list_runs(self, query: Query) -> Json:
+        """GET /runs with filter, order_by, page_size, page_token and include."""
+        now = self.clock()
+        by_metric, found = _check_metric_query(query, self._filter(query, _RUN_FIELDS))
+        rows = [
+            (record, self._run_row(record, now, by_metric=by_metric))
+            for record in self._visible
+            if now - record.create_time >= self.quirks.list_lag
+        ]
+        if self.quirks.ignore_tag_filter:
+            found = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in found.groups))
+        rows = [pair for pair in rows if found.matches(pair[1])]
+        rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
+
+        def show(pair: tuple[RunRecord, Json]) -> Json:
+            shown = views.run(pair[0], now, self.quirks)
+            included = query.get("include") == "metric_averages"
+            return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
+
+        return self._listing("runs", rows, query, show, most=100 if by_metric else 1000)
+
+    def run_tags(self) -> Json:
+        """GET /runs/tags."""
+        return views.tags(self._visible)
+
+    def update_run(self, run_id: str, body: object) -> Json:
+        """PATCH /runs/{run_id}."""
+        tags = clean_tags(parse_update(body).tags)
+        self._records[run_id] = replace(self._find(run_id), tags=tags)
+        return self.get_run(run_id)
+
+    def delete_run(self, run_id: str) -> Json:
+        """DELETE /runs/{run_id}: ends a run that is not finished, removes one that is."""
+        record, now = self._find(run_id), self.clock()
+        finished = record.finished(now)
+        self._records[run_id] = replace(record, delete_time=now) if finished else replace(record, cancel_time=now)
+        return {}
+
+    # Simulations and metric outputs; `legacy` says in which of the two forms
+
+    def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
+        """GET /conversations/simulated or /simulations."""
+        now, found = self.clock(), self._filter(query, _SIMULATION_FIELDS)
+        with_values = _check_values_query(query, found)
+        rows = [
+            (simulation_views.simulation(record, planned, now, self.quirks), record, planned)
+            for record, planned in self._simulations
+        ]
+        rows = [row for row in rows if found.matches(row[0])]
+        rows = ordered(rows, query.get("order_by"), ("create_time", "status"), lambda row, field: row[0][field])
+
+        def show(row: tuple[Json, RunRecord, PlannedSimulation]) -> Json:
+            shown = simulation_views.with_metric_values(*row, now, self.quirks) if with_values else row[0]
+            return _named(shown, legacy=legacy)
+
+        return self._listing("simulations" if legacy else "simulated_conversations", rows, query, show)
+
+    def get_simulation(self, simulation_id: str, *, legacy: bool = False) -> Json:
+        """GET /conversations/simulated/{id} or /simulations/{id}."""
+        record, planned = self._find_simulation(simulation_id)
+        shown = simulation_views.simulation_in_full(record, planned, self.clock(), self.quirks)
+        return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
+
+    def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
+        """GET …/{id}/metrics; the legacy form always lists superseded outputs too."""
+        view = query.get("view", "FULL")
+        if view not in {"BASIC", "FULL"}:
+            raise invalid(("view", "must be BASIC or FULL"))
+        found = self._filter(query, _OUTPUT_FIELDS)
+        outputs = self._outputs(simulation_id)
+        if not legacy and query.get("include_superseded", "false").lower() != "true":
+            outputs = list({output["metric_id"]: output for output in outputs}.values())
+        rows = [output for output in outputs if found.matches(_output_row(output))]
+        heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()
+        return self._listing("metrics", rows, query, lambda row: {k: v for k, v in row.items() if k not in heavy})
+
+    def get_metric_output(self, simulation_id: str, identifier: str) -> Json:
+        """GET …/{id}/metrics/{identifier}: one output by its ULID, or all outputs of a metric by its id."""
+        outputs = self._outputs(simulation_id)
+        if len(identifier) == 26:
+            for output in outputs:
+                if output["metric_output_id"] == identifier:
+                    return {"metric": output}
+            raise not_found("Metric output", "metric_output_id", identifier)
+        return {"metric_outputs": [output for output in outputs if output["metric_id"] == identifier]}
+
+    # Helpers
+
+    @property
+    def _visible(self) -> Iterable[RunRecord]:
+        return filter(self._is_visible, self.runs)
+
+    def _is_visible(self, record: RunRecord) -> bool:
+        gone = record.cancel_time is not None and self.quirks.delete_running == "gone"
+        return record.delete_time is None and not gone
+
+    def _find(self, run_id: str) -> RunRecord:
+        record, now = self._records.get(run_id), self.clock()
+        if record is None or not self._is_visible(record):
+            raise not_found("Run", "run_id", run_id)
+        if now - record.create_time < self.quirks.not_found_after_launch:
+            raise not_found("Run", "run_id", run_id)
+        return record
+
+    @property
+    def _simulations(self) -> Iterable[tuple[RunRecord, PlannedSimulation]]:
+        return ((record, planned) for record in self._visible for planned in record.plan.simulations)
+
+    def _find_simulation(self, simulation_id: str) -> tuple[RunRecord, PlannedSimulation]:
+        for record, planned in self._simulations:
+            if planned.simulation_id == simulation_id:
+                return record, planned
+        raise not_found("Simulation", "simulation_id", simulation_id)
+
+    def _outputs(self, simulation_id: str) -> list[Json]:
+        record, planned = self._find_simulation(simulation_id)
+        return simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
+
+    def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
+        return parse_filter(query.get("filter"), fields, unquoted=self.quirks.unquoted_filters)
+
+    def _listing(
+        self, envelope: str, rows: Sequence[Any], query: Query, show: Show = as_is, *, most: int = 1000
+    ) -> Json:
+        return listing(envelope, rows, query, self.quirks, show, most=most)
+
+    def _run_row(self, record: RunRecord, now: float, *, by_metric: bool) -> Json:
+        request = record.request
+        row: Json = {
+            "create_time": views.timestamp(record.create_time),
+            "update_time": views.timestamp(record.update_time(now)),
+            "status": views.shown_status(record, now, self.quirks),
+            "agent_id": request.agent_id,
+            "persona_id": request.persona_id,
+            "test_set_id": request.test_set_id,
+            "created_by": request.metadata.created_by,
+            "tag": record.tags,
+        }
+        means = averages(record, now, self.quirks) if by_metric else {}
+        return row | {f"metric.{metric_id}": mean for metric_id, mean in means.items()}
+
+
+def _refuse_missing_parts(request: LaunchRequest) -> None:
+    refuse_missing("Agent", "agent_id", request.agent_id)
+    refuse_missing("Persona", "persona_id", request.persona_id)
+    refuse_missing("Test set", "test_set_id", request.test_set_id)
+    for metric_id in request.metric_ids or ():
+        refuse_missing("Metric", "metric_ids", metric_id)
+    for mutation_id in request.mutations:
+        refuse_missing("Mutation", "mutation_ids", mutation_id)
+
+
+def _check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
+    """Whether metrics are asked for, which the API restricts: newest first, AND only, fewer fields."""
+    fields = {term.field for term in found.terms}
+    by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
+    if query.get("include") not in {None, "metric_averages"}:
+        raise invalid(("include", "must be metric_averages"))
+    if not by_metric:
+        return False, found
+    others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
+    if others or len(found.groups) > 1:
+        raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
+    if query.get("order_by", "-create_time") != "-create_time":
+        raise invalid(("order_by", "must be -create_time where metrics are asked for"))
+    return True, found
+
+
+def _check_values_query(query: Query, found: Filter) -> bool:
+    if query.get("include") not in {None, "metric_values"}:
+        raise invalid(("include", "must be metric_values"))
+    if query.get("include") and any(term.field == "run_id" for term in found.terms):
+        raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
+    return "include" in query
+
+
+def _named(row: Json, *, legacy: bool) -> Json:
+    return row | {"name": f"simulations/{row['simulation_id']}"} if legacy else row
+
+
+def _output_row(output: Json) -> Json:
+    return output | {"metric_name": catalogue.metric_for(output["metric_id"]).name}

@@ -1,0 +1,160 @@
+"""The filter grammar, the order and the pages of lists."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_sandbox.filters import listing, ordered, parse_filter
+from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks
+
+FIELDS = ("status", "agent_id", "tag", "create_time", "metric.")
+ROW = {
+    "status": "IN PROGRESS",
+    "agent_id": "a1",
+    "tag": ("nightly", "a b"),
+    "create_time": "2026-10-01T12:00:00.000Z",
+    "metric.m": 0.9,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ('agent_id="a1"', True),
+        ('agent_id = "a2"', False),
+        ('agent_id != "a2"', True),
+        ('status="IN PROGRESS"', True),
+        ('status="in_progress"', True),
+        ('status!="COMPLETED"', True),
+        ('tag="nightly"', True),
+        ('tag="a b"', True),
+        ('tag="night"', False),
+        ('tag!="nightly"', False),
+        ('agent_id="a1" AND tag="other"', False),
+        ('agent_id="a1" OR tag="other"', True),
+        ('agent_id="x" AND tag="nightly" OR status="IN PROGRESS"', True),
+        ('status="IN PROGRESS" OR agent_id="x" AND tag="nightly"', True),
+        ('create_time>"2026-10-01T11:59:59Z"', True),
+        ('create_time>="2026-10-01T12:00:00+00:00"', True),
+        ('create_time<"2026-10-01"', False),
+        ('create_time>"2026-10-01T15:00:00+02:00"', False),
+        ('metric.m>="0.9"', True),
+        ('metric.m<"0.10"', False),
+        ('metric.unknown>"0"', False),
+        ('agent_id="a\\"1"', False),
+    ],
+)
+def test_a_filter_matches(text: str, expected: bool) -> None:
+    assert parse_filter(text, FIELDS).matches(ROW) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agent_id=a1",
+        'agent_id="a1" AND',
+        'AND agent_id="a1"',
+        'agent_id="a1" tag="nightly"',
+        'agent_id="a1" AND OR tag="x"',
+        'agent_id="a1',
+        'agent_id=="a1"',
+        'secret="x"',
+        'metrics.m="1"',
+        '(agent_id="a1")',
+        'create_time>"yesterday"',
+    ],
+)
+def test_a_filter_is_refused(text: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_filter(text, FIELDS).matches(ROW)
+    assert (caught.value.status, caught.value.details[0]["field"]) == (400, "filter")
+
+
+def test_unquoted_values_are_a_switch() -> None:
+    assert parse_filter("agent_id=a1 AND status=COMPLETED", FIELDS, unquoted=True).matches(ROW) is False
+    assert parse_filter("agent_id=a1", FIELDS, unquoted=True).matches(ROW)
+
+
+@given(st.text())
+def test_any_text_survives_the_quotes(value: str) -> None:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    assert parse_filter(f'agent_id="{quoted}" AND status!=""', FIELDS).matches({"agent_id": value, "status": "x"})
+
+
+@given(st.text(max_size=40))
+def test_any_filter_is_either_parsed_or_refused(text: str) -> None:
+    with suppress(Problem):
+        parse_filter(text, FIELDS)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"id": number, "create_time": "same", "status": number % 2} for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        (None, [3, 2, 1, 0]),
+        ("create_time", [0, 1, 2, 3]),
+        ("-create_time", [3, 2, 1, 0]),
+        ("create_time desc", [3, 2, 1, 0]),
+        ("status", [0, 2, 1, 3]),
+        ("-status", [3, 1, 2, 0]),
+    ],
+)
+def test_order(order_by: str | None, expected: list[int]) -> None:
+    in_order = ordered(rows(4), order_by, ("create_time", "status"), lambda row, field: row[field])
+    assert [row["id"] for row in in_order] == expected
+
+
+@pytest.mark.parametrize("order_by", [" ", "id", "--status", "status up"])
+def test_an_order_is_refused(order_by: str) -> None:
+    with pytest.raises(Problem):
+        ordered(rows(1), order_by, ("status",), lambda row, field: row[field])
+
+
+@given(total=st.integers(0, 40), size=st.integers(1, 15))
+def test_pages_give_every_row_once(total: int, size: int) -> None:
+    found, token = [], ""
+    for _ in range(total + 1):
+        query = {"page_size": str(size)} | ({"page_token": token} if token else {})
+        answer = listing("rows", rows(total), query, Quirks())
+        found += answer["rows"]
+        token = answer["next_page_token"]
+        if token is None:
+            break
+    assert [row["id"] for row in found] == list(range(total))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"page_size": "0"}, {"page_size": "1001"}, {"page_size": "-1"}, {"page_size": "ten"},
+        {"page_size": "1" * 5000}, {"page_size": "²"},
+     {"page_token": "?"}, {"page_token": "e30="}, {"page_token": "eyJvZmZzZXQiOiAtMX0="}],
+)  # fmt: skip
+def test_a_page_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(Problem, match="400"):
+        listing("rows", rows(3), query, Quirks())
+
+
+def test_the_last_page_ends_in_three_ways() -> None:
+    ends = {how: listing("rows", [], {}, Quirks(page_token_end=how)) for how in ("null", "absent", "empty")}
+    assert ends == {
+        "null": {"rows": [], "next_page_token": None},
+        "absent": {"rows": []},
+        "empty": {"rows": [], "next_page_token": ""},
+    }
+
+
+def test_a_repeated_token_never_ends() -> None:
+    quirks = Quirks(repeat_page_token=True)
+    first = listing("rows", rows(3), {"page_size": "2"}, quirks)
+    again = listing("rows", rows(3), {"page_size": "2", "page_token": first["next_page_token"]}, quirks)
+    assert again == first

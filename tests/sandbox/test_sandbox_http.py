@@ -1,0 +1,283 @@
+"""The HTTP face over real sockets: keys, envelopes, and faults as a client meets them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from coval_sandbox import catalogue
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.faults import FaultScript
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BODY = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.headers["x-api-key"] = DEFAULT_KEY
+        session.trust_env = False
+        yield session
+
+
+def serve(*faults: str, quirks: Quirks | None = None) -> Server:
+    return Server(World(ManualClock(), quirks=quirks), faults=faults)
+
+
+def call(session: requests.Session, server: Server, method: str, path: str, **more: Any) -> requests.Response:
+    return session.request(method, server.url + path, timeout=5, allow_redirects=False, **more)
+
+
+def test_a_run_from_launch_to_deletion(session: requests.Session) -> None:
+    clock = ManualClock()
+    with Server(World(clock)) as server:
+        launched = call(session, server, "POST", "/runs", json=BODY)
+        assert launched.status_code == 200
+        path = f"/runs/{launched.json()['run']['run_id']}"
+        assert call(session, server, "GET", path).json()["run"]["status"] == "PENDING"
+        clock.advance(100)
+        assert call(session, server, "GET", path).json()["run"]["status"] == "COMPLETED"
+        assert call(session, server, "PATCH", path, json={"tags": ["t"]}).json()["run"]["tags"] == ["t"]
+        assert call(session, server, "GET", "/runs/tags").json() == {"tags": [{"tag": "t", "color": None}]}
+        assert len(call(session, server, "GET", "/runs", params={"filter": 'tag="t"'}).json()["runs"]) == 1
+        assert call(session, server, "DELETE", path).json() == {}
+        assert call(session, server, "GET", path).status_code == 404
+
+
+def test_both_forms_of_simulations(session: requests.Session) -> None:
+    clock = ManualClock()
+    with Server(World(clock)) as server:
+        call(session, server, "POST", "/runs", json=BODY)
+        clock.advance(100)
+        forms = {"/simulations": ("simulations", "simulation")}
+        forms["/conversations/simulated"] = ("simulated_conversations", "simulated_conversation")
+        for path, (several, one) in forms.items():
+            listed = call(session, server, "GET", path).json()[several]
+            assert len(listed) == 10
+            assert one in call(session, server, "GET", f"{path}/{listed[0]['simulation_id']}").json()
+            metrics = call(session, server, "GET", f"{path}/{listed[0]['simulation_id']}/metrics").json()["metrics"]
+            output = f"{path}/{listed[0]['simulation_id']}/metrics/{metrics[0]['metric_output_id']}"
+            assert call(session, server, "GET", output).json() == {"metric": metrics[0]}
+
+
+@pytest.mark.parametrize(("quirk", "status"), [("legacy-only", 404), ("canonical-forbidden", 403)])
+def test_only_the_legacy_form(session: requests.Session, quirk: Any, status: int) -> None:
+    with serve(quirks=Quirks(simulations_api=quirk)) as server:
+        assert call(session, server, "GET", "/conversations/simulated").status_code == status
+        assert call(session, server, "GET", "/simulations").status_code == 200
+
+
+def test_keys_and_scopes() -> None:
+    with serve() as server:
+
+        def answer(key: str | None, method: str = "GET", header: str = "x-api-key") -> tuple[int, Any]:
+            response = requests.request(
+                method, f"{server.url}/runs", headers={header: key} if key else {}, json=BODY, timeout=5
+            )
+            return response.status_code, response.json()
+
+        assert answer(None) == (401, {"message": "Missing API Key"})
+        status, wrong = answer("coval_sk_test_wrong")
+        assert (status, wrong["error"], "timestamp" in wrong) == (401, "invalid API key", True)
+        assert answer(READ_ONLY_KEY)[0] == 200
+        assert answer(DEFAULT_KEY, header="X-API-Key")[0] == 200
+        status, refused = answer(READ_ONLY_KEY, "POST")
+        assert (status, refused["error"]["code"]) == (403, "PERMISSION_DENIED")
+        assert "runs:write" in refused["error"]["message"]
+        assert server.world.runs == ()
+
+
+def test_scopes_by_resource() -> None:
+    world = World(ManualClock(), api_keys={"runner": ("runs:*",), "reader": ("runs:read",)})
+    with Server(world) as server:
+
+        def status(key: str, method: str, path: str) -> int:
+            url = server.url + path
+            return requests.request(method, url, headers={"x-api-key": key}, json=BODY, timeout=5).status_code
+
+        assert [status("runner", "POST", "/runs"), status("runner", "GET", "/metrics")] == [200, 403]
+        assert [status("reader", "GET", "/runs"), status("reader", "POST", "/runs")] == [200, 403]
+
+
+def test_errors_come_in_their_envelopes(session: requests.Session) -> None:
+    with serve() as server:
+        for method, path in (("GET", "/nothing"), ("PUT", "/runs"), ("GET", "/runs/"), ("GET", "/../runs")):
+            response = call(session, server, method, path)
+            assert (response.status_code, response.json()) == (404, {"message": "Not Found"})
+        response = call(session, server, "GET", "/runs/nothing")
+        assert response.json()["error"]["details"][0]["field"] == "run_id"
+        for data in (b"{", b"[]", b"", b"\xff"):
+            response = call(session, server, "POST", "/runs", data=data)
+            assert (response.status_code, response.json()["error"]["code"]) == (400, "INVALID_ARGUMENT")
+        response = call(session, server, "GET", "/metrics", headers={"X-Coval-Workspace-Id": "missing"})
+        assert (response.status_code, response.json()["error"]["code"]) == (412, "FAILED_PRECONDITION")
+
+
+def test_every_answer_has_its_own_request_id(session: requests.Session) -> None:
+    with serve("GET /runs #2 -> 503", "GET /runs #3 -> html", "GET /runs #4 -> cut 5") as server:
+        ids = [call(session, server, "GET", path).headers["x-request-id"] for path in ("/runs", "/runs", "/runs", "/x")]
+        assert len(set(ids)) == 4
+
+
+def test_requests_are_recorded_as_they_came(session: requests.Session) -> None:
+    with serve("POST /runs -> reset-before") as server:
+        call(session, server, "GET", "/runs/a%2Fb", params={"filter": 'tag="ä"', "page_size": ""})
+        with suppress(requests.ConnectionError):
+            call(session, server, "POST", "/runs", json=BODY, headers={"X-Custom": "1"})
+        get, post = server.requests_seen
+        assert (get.method, get.path, get.json) == ("GET", "/v1/runs/a%2Fb", None)
+        assert get.query == {"filter": 'tag="ä"', "page_size": ""}
+        assert (post.json, post.headers["x-custom"], post.headers["x-api-key"]) == (BODY, "1", DEFAULT_KEY)
+
+
+@pytest.mark.parametrize(
+    ("action", "launches"), [("reset-before", 0), ("reset-after", 1), ("cut", 1), ("hang 0.01", 0), ("503 cut 3", 1)]
+)
+def test_lost_answers(session: requests.Session, action: str, launches: int) -> None:
+    with serve(f"POST /runs #1 -> {action}") as server:
+        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+            call(session, server, "POST", "/runs", json=BODY)
+        assert len(server.world.runs) == launches
+        assert call(session, server, "GET", "/runs").status_code == 200
+
+
+def raw(server: Server, request: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    connection.sendall(request.replace("\n", "\r\n").encode())
+    return connection
+
+
+GET_RUNS = f"GET /v1/runs HTTP/1.1\nHost: x\nx-api-key: {DEFAULT_KEY}\n\n"
+
+
+def test_a_reset_is_a_real_one() -> None:
+    with serve("GET /runs #1 -> reset-after", "GET /runs #2 -> hang 0.01") as server:
+        with raw(server, GET_RUNS) as connection, pytest.raises(ConnectionResetError):
+            connection.recv(100)
+        with raw(server, GET_RUNS) as connection:
+            assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize(("action", "kept"), [("cut 9", 9), ("cut 0", 0), ("cut", 17), ("cut 99", 34)])
+def test_a_cut_body_is_shorter_than_promised(action: str, kept: int) -> None:
+    with serve(f"GET /runs -> {action}") as server, raw(server, GET_RUNS) as connection:
+        data = b""
+        while piece := connection.recv(1000):
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert body == b'{"runs":[],"next_page_token":null}'[:kept]
+    promised = next(line for line in head.decode().lower().splitlines() if line.startswith("content-length:"))
+    assert int(promised.split(":")[1]) > len(body)
+
+
+def test_errors_and_redirects_on_request(session: requests.Session) -> None:
+    faults = (
+        "POST /runs #1 -> 503 retry-after=2", "POST /runs #2 -> 500 after", "GET /runs #1 -> html",
+        "GET /runs #2 -> redirect http://elsewhere.example/v1", "GET /runs #3 -> 418",
+    )  # fmt: skip
+    with serve(*faults) as server:
+        unavailable = call(session, server, "POST", "/runs", json=BODY)
+        assert (unavailable.status_code, unavailable.headers["retry-after"]) == (503, "2")
+        assert unavailable.json()["error"]["code"] == "INTERNAL"
+        assert server.world.runs == ()
+        ambiguous = call(session, server, "POST", "/runs", json=BODY)
+        assert (ambiguous.status_code, "retry-after" in ambiguous.headers) == (500, False)
+        assert len(server.world.runs) == 1
+        page = call(session, server, "GET", "/runs")
+        assert (page.status_code, page.headers["content-type"]) == (502, "text/html; charset=utf-8")
+        moved = call(session, server, "GET", "/runs")
+        assert (moved.status_code, moved.headers["location"]) == (302, "http://elsewhere.example/v1")
+        assert call(session, server, "GET", "/runs").status_code == 418
+        assert len(server.faults.applied) == 5
+
+
+def test_other_bodies(session: requests.Session) -> None:
+    with serve(
+        "GET /runs #1 -> body {broken", 'GET /runs #2 -> json {"a": 1}', "GET /runs #3 -> huge 300000"
+    ) as server:
+        assert call(session, server, "GET", "/runs").text == "{broken"
+        assert call(session, server, "GET", "/runs").json() == {"a": 1}
+        huge = call(session, server, "GET", "/runs")
+        assert len(huge.content) == 300_000
+        assert json.loads(huge.content)["padding"]
+
+
+def test_slow_and_dripping_bodies_arrive_whole(session: requests.Session) -> None:
+    with serve("GET /runs #2 -> slow 0.05", "GET /runs #3 -> drip 400") as server:
+        plain, *late = [(call(session, server, "GET", "/runs").content, time.monotonic()) for _ in range(3)]
+        assert [body for body, _ in late] == [plain[0]] * 2
+        assert late[0][1] - plain[1] >= 0.05
+        assert late[1][1] - late[0][1] >= 0.03
+
+
+def test_answers_do_not_wait_for_acknowledgements(session: requests.Session) -> None:
+    with serve() as server:
+        call(session, server, "GET", "/runs")
+        begun = time.monotonic()
+        for _ in range(20):
+            call(session, server, "GET", "/runs")
+        assert time.monotonic() - begun < 0.6
+
+
+def test_a_client_that_gives_up_does_not_hold_the_server(session: requests.Session) -> None:
+    with serve("POST /runs #1 -> slow 60", "POST /runs #2 -> hang 60") as server:
+        for _ in range(2):
+            with pytest.raises(requests.ReadTimeout):
+                session.post(f"{server.url}/runs", json=BODY, timeout=0.02)
+        assert len(server.world.runs) == 1
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 1
+
+
+def test_closing_ends_requests_that_are_under_way() -> None:
+    with serve("GET /runs -> hang 60") as server:
+        connection = raw(server, GET_RUNS)
+        while not server.requests_seen:
+            time.sleep(0.001)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 1
+    with connection, suppress(ConnectionResetError):
+        assert connection.recv(100) == b""
+
+
+def test_many_servers_and_many_threads() -> None:
+    world = World(ManualClock())
+    for _ in range(10):
+        with Server(world) as server:
+
+            def launch(url: str = f"{server.url}/runs") -> None:
+                requests.post(url, json=BODY, headers={"x-api-key": DEFAULT_KEY}, timeout=5).raise_for_status()
+
+            threads = [threading.Thread(target=launch) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert len({record.run_id for record in world.runs}) == 40
+    assert not [thread for thread in threading.enumerate() if thread.name == "coval-sandbox"]
+
+
+def test_a_taken_port_is_an_error() -> None:
+    with serve() as server, pytest.raises(OSError, match="in use"), Server(port=server.port):
+        pass
+
+
+def test_a_script_can_be_shared_and_extended(session: requests.Session) -> None:
+    script = FaultScript()
+    with Server(World(ManualClock()), faults=script) as server:
+        assert call(session, server, "GET", "/runs").status_code == 200
+        script.add("GET /runs #1 -> 429")
+        assert [call(session, server, "GET", "/runs").status_code for _ in range(2)] == [429, 200]

@@ -1,0 +1,223 @@
+"""What is planned for a run: how many simulations, when, with which values."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coval_sandbox import catalogue
+from coval_sandbox.ids import rng
+from coval_sandbox.launch import LaunchRequest, parse_launch
+from coval_sandbox.plan import Plan, make_plan
+from coval_sandbox.problems import Problem
+from coval_sandbox.scenarios import BAD, BY_NAME, GOOD, MIXED, PASSING, SCENARIOS, Choices, Numbers, Sets, for_test_set
+
+MUTATIONS = [mutation.id for mutation in catalogue.MUTATIONS]
+
+
+def request(test_set_id: str = "passing1", **fields: Any) -> LaunchRequest:
+    ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": test_set_id}
+    return parse_launch(ids | fields)
+
+
+def plan(name: str = "passing", seed: object = 0, **fields: Any) -> Plan:
+    scenario = BY_NAME[name]
+    return make_plan(scenario, request(scenario.test_set_id, **fields), seed)
+
+
+def test_the_demo_ends_within_a_minute_whatever_the_seed() -> None:
+    ends = [plan(seed=seed).end for seed in range(200)]
+    assert min(ends) > 55
+    assert max(ends) < 60
+
+
+def test_one_conversation_follows_another_without_concurrency() -> None:
+    simulations = plan().simulations
+    assert [later.start for later in simulations[1:]] == [earlier.end for earlier in simulations[:-1]]
+    assert simulations[0].start == PASSING.queue
+    assert len({round(simulation.end - simulation.start, 3) for simulation in simulations}) > 5
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    iterations=st.integers(1, 4),
+    mutations=st.integers(0, 3),
+    concurrency=st.integers(1, 60),
+    sample=st.integers(0, 12),
+    seed=st.integers(),
+)
+def test_counts_and_concurrency_hold(iterations: int, mutations: int, concurrency: int, sample: int, seed: int) -> None:
+    options = {"iteration_count": iterations, "concurrency": concurrency, "sub_sample_size": sample}
+    planned = plan("flaky", seed, options=options, mutation_ids=MUTATIONS[:mutations])
+    cases = min(sample, 10) or 10
+    assert len(planned.simulations) == cases * iterations * (1 + mutations)
+    changes = sorted(
+        change for simulation in planned.simulations for change in ((simulation.end, -1), (simulation.start, 1))
+    )
+    running = 0
+    for _, change in changes:
+        running += change
+        assert running <= concurrency
+    assert planned.end == max(simulation.end for simulation in planned.simulations)
+    places = Counter((s.test_case_id, s.mutation_id, s.iteration) for s in planned.simulations)
+    assert set(places.values()) == {1}
+    assert len({s.simulation_id for s in planned.simulations}) == len(planned.simulations)
+
+
+def test_the_same_seed_plans_the_same_and_another_one_does_not() -> None:
+    assert plan("flaky", 7) == plan("flaky", 7)
+    assert plan("flaky", 7) != plan("flaky", 8)
+
+
+def test_chosen_test_cases_run_alone_and_in_the_order_given() -> None:
+    ids = [case.id for case in catalogue.test_cases("passing1", 10)]
+    planned = plan(options={"test_case_ids": [ids[4], ids[1], ids[4]]})
+    assert [simulation.test_case_id for simulation in planned.simulations] == [ids[4], ids[1]]
+
+
+def test_a_test_case_of_another_set_is_refused() -> None:
+    stranger = catalogue.test_cases("failing1", 1)[0].id
+    with pytest.raises(Problem, match="INVALID_ARGUMENT") as caught:
+        plan(options={"test_case_ids": [stranger]})
+    assert caught.value.details[0]["field"] == "options.test_case_ids"
+    assert stranger in caught.value.details[0]["description"]
+
+
+def test_a_sub_sample_follows_its_own_seed() -> None:
+    def cases(seed: object, sub_sample_seed: int | None) -> list[str]:
+        options = {"sub_sample_size": 4, "sub_sample_seed": sub_sample_seed}
+        return [simulation.test_case_id for simulation in plan(seed=seed, options=options).simulations]
+
+    assert cases(1, 5) == cases(2, 5)
+    assert len({tuple(cases(seed, None)) for seed in range(5)}) > 1
+    assert cases(1, 5) == sorted(cases(1, 5))
+
+
+def test_failures_are_as_many_as_the_scenario_says_and_have_no_values() -> None:
+    simulations = plan("some-failed").simulations
+    failed = [simulation for simulation in simulations if simulation.failed]
+    assert len(failed) == 3
+    assert all(simulation.error_message and not simulation.values for simulation in failed)
+    assert all(len(simulation.values) == 5 for simulation in simulations if not simulation.failed)
+    assert all(simulation.failed for simulation in plan("all-failed").simulations)
+
+
+def meets(value: object, target: dict[str, Any]) -> bool:
+    match target["comparison_operator"]:
+        case "lte":
+            return isinstance(value, float) and value <= target["target_float"]
+        case "gte":
+            return isinstance(value, float) and value >= target["target_float"]
+        case _:
+            return value in target["target_values"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_passing_meets_every_target_and_failing_does_not(seed: int) -> None:
+    targets = {m.id: m.threshold or m.target for m in catalogue.DEFAULT_METRICS if m.target}
+
+    def verdicts(name: str) -> list[bool]:
+        return [
+            meets(simulation.values[metric_id], target)
+            for simulation in plan(name, seed).simulations
+            for metric_id, target in targets.items()
+            if target
+        ]
+
+    assert all(verdicts("passing"))
+    assert sum(verdicts("failing")) < len(verdicts("failing")) / 2
+
+
+def test_iterations_of_one_case_resemble_each_other() -> None:
+    planned = plan("flaky", options={"iteration_count": 20})
+    by_case: dict[str, list[float]] = {}
+    for simulation in planned.simulations:
+        value = simulation.values[catalogue.LATENCY.id]
+        assert isinstance(value, float)
+        by_case.setdefault(simulation.test_case_id, []).append(value)
+    means = [sum(values) / len(values) for values in by_case.values()]
+    assert max(means) - min(means) > 0.2
+    assert all(len(set(values)) > 10 for values in by_case.values())
+
+
+def test_a_mutation_shifts_the_values() -> None:
+    planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20})
+
+    def mean(mutation_id: str | None) -> float:
+        values = [s.values[catalogue.LATENCY.id] for s in planned.simulations if s.mutation_id == mutation_id]
+        numbers = [value for value in values if isinstance(value, float)]
+        return sum(numbers) / len(numbers)
+
+    assert mean(MUTATIONS[0]) > mean(None) + 0.1
+
+
+def test_only_the_metrics_asked_for_have_values() -> None:
+    other = "m" * 22
+    planned = plan(metric_ids=[other, catalogue.TOPICS.id])
+    assert planned.metric_ids == (other, catalogue.TOPICS.id)
+    for simulation in planned.simulations:
+        assert set(simulation.values) == {other, catalogue.TOPICS.id}
+        number, topics = simulation.values[other], simulation.values[catalogue.TOPICS.id]
+        assert isinstance(number, float)
+        assert 0 <= number <= 1
+        assert isinstance(topics, tuple)
+        assert topics
+
+
+@pytest.mark.parametrize(
+    ("name", "queue", "end"), [("stuck", 8.0, math.inf), ("queued", math.inf, math.inf), ("run-failed", 8.0, 20.0)]
+)
+def test_ends_that_are_not_natural(name: str, queue: float, end: float) -> None:
+    planned = plan(name)
+    assert (planned.queue, planned.end) == (queue, end)
+
+
+def test_a_stuck_run_finishes_all_conversations_but_one() -> None:
+    assert [math.isinf(simulation.end) for simulation in plan("stuck").simulations] == [False] * 9 + [True]
+
+
+def test_slow_takes_about_an_hour() -> None:
+    assert plan("slow").end == pytest.approx(3600, rel=0.03)
+
+
+def test_scenarios_are_found_by_their_test_sets() -> None:
+    assert {scenario.test_set_id for scenario in SCENARIOS} == {
+        "passing1", "failing1", "flaky001", "someFail", "allFail1", "runFails", "cancels1", "deletes1", "errors01",
+        "slow0001", "stuck001", "queued01", "empty001", "dirty001", "unknown1", "noProgrs", "large001",
+    }  # fmt: skip
+    assert all(for_test_set(scenario.test_set_id) is scenario for scenario in SCENARIOS)
+    assert for_test_set("whatever") is PASSING
+    assert all(len(scenario.test_set_id) == 8 for scenario in SCENARIOS)
+
+
+@given(luck=st.floats(-6, 6), seed=st.integers())
+def test_distributions_stay_within_their_bounds(luck: float, seed: int) -> None:
+    for values in (GOOD, BAD, MIXED):
+        for distribution in values.values():
+            value = distribution.at(luck, rng(seed))
+            if isinstance(distribution, Numbers):
+                assert isinstance(value, float)
+                assert distribution.low <= value <= distribution.high
+            elif isinstance(distribution, Choices):
+                assert value in {word for word, weight in distribution.weights if weight}
+            elif isinstance(distribution, Sets):
+                assert isinstance(value, tuple)
+                assert set(value) <= set(distribution.options)
+                assert len(set(value)) == len(value)
+
+
+def test_worse_luck_is_never_better() -> None:
+    steps = [step / 10 for step in range(-30, 31)]
+    latency = [MIXED[catalogue.LATENCY.id].at(step, rng(0)) for step in steps]
+    tone = [MIXED[catalogue.TONE.id].at(step, rng(0)) for step in steps]
+    resolved = [("YES", "UNKNOWN", "NO").index(str(MIXED[catalogue.RESOLVED.id].at(step, rng(0)))) for step in steps]
+    assert all(a <= b for a, b in pairwise(latency))  # type: ignore[operator]
+    assert all(a >= b for a, b in pairwise(tone))  # type: ignore[operator]
+    assert resolved == sorted(resolved)
+    assert set(resolved) == {0, 1, 2}

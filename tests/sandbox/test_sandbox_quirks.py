@@ -1,0 +1,224 @@
+"""Every quirk changes what it says and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from coval_sandbox import catalogue
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks, describe_quirks, parse_quirks
+from coval_sandbox.world import World
+
+LATENCY, RESOLVED = catalogue.LATENCY.id, catalogue.RESOLVED.id
+
+
+class Organization:
+    """A world with one launched run."""
+
+    def __init__(self, test_set_id: str = "passing1", **quirks: Any) -> None:
+        self.clock = ManualClock()
+        self.world = World(self.clock, quirks=Quirks(**quirks))
+        ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": test_set_id}
+        self.answer = self.world.launch(ids | {"metadata": {"tags": ["x"]}})
+        self.run_id = self.world.runs[0].run_id
+
+    def after(self, seconds: float) -> dict[str, Any]:
+        self.clock.advance(seconds)
+        shown = self.world.get_run(self.run_id)["run"]
+        assert isinstance(shown, dict)
+        return shown
+
+    def values(self, metric_id: str) -> list[Any]:
+        entries = self.after(0)["results"]["metrics"][metric_id]["values"]
+        assert isinstance(entries, list)
+        return entries
+
+    def outputs(self, *, legacy: bool = False, **query: str) -> list[dict[str, Any]]:
+        simulation = self.world.runs[0].plan.simulations[-1]
+        outputs = self.world.list_metric_outputs(simulation.simulation_id, query, legacy=legacy)["metrics"]
+        assert isinstance(outputs, list)
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("spelling", "expected"),
+    [
+        ("documented", ["PENDING", "IN QUEUE", "IN PROGRESS", "CANCELLED"]),
+        ("underscore", ["PENDING", "IN_QUEUE", "IN_PROGRESS", "CANCELLED"]),
+        ("lower", ["pending", "in queue", "in progress", "cancelled"]),
+        ("running", ["PENDING", "IN_QUEUE", "RUNNING", "CANCELLED"]),
+    ],
+)
+def test_status_spelling(spelling: str, expected: list[str]) -> None:
+    organization = Organization("cancels1", status_spelling=spelling)
+    assert [organization.after(seconds)["status"] for seconds in (0, 2, 10, 10)] == expected
+    filtered = organization.world.list_runs({"filter": f'status="{expected[-1]}"'})
+    assert len(filtered["runs"]) == 1
+
+
+def test_canceled_spelling() -> None:
+    assert Organization("cancels1", canceled_spelling="CANCELED").after(30)["status"] == "CANCELED"
+
+
+def test_unknown_status() -> None:
+    organization = Organization(unknown_status="RINGING")
+    assert [organization.after(seconds)["status"] for seconds in (5, 5, 20)] == ["IN QUEUE", "RINGING", "IN PROGRESS"]
+
+
+@pytest.mark.parametrize(("quirk", "expected"), [("scenario", "SUCCESS"), ("null", None), ("", ""), ("ODD", "ODD")])
+def test_error_status(quirk: str, expected: str | None) -> None:
+    assert Organization(error_status=quirk).after(100)["error_status"] == expected
+
+
+def test_metric_summaries() -> None:
+    full, short = Organization("flaky001"), Organization("flaky001", metric_shape="summary")
+    full.after(100)
+    values = [entry["value"] for entry in full.values(LATENCY)]
+    metrics = short.after(100)["results"]["metrics"]
+    assert list(metrics) == ["Latency", "Resolved", "Compliance", "Tone: friendly"]
+    assert metrics["Latency"] == {
+        "mean": pytest.approx(sum(values) / len(values)),
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def test_metrics_lag_behind_the_end() -> None:
+    organization = Organization(metrics_lag=30)
+    organization.after(100 - 1)
+    early, late = Organization(metrics_lag=30), Organization(metrics_lag=30)
+    end = early.world.runs[0].plan.end
+    counts = []
+    for seconds in (end, 3.5, 12.0, 14.5):
+        early.after(seconds)
+        counts.append(len(early.values(LATENCY)))
+    assert counts == [0, 1, 5, 10]
+    late.after(end + 29)
+    assert {output["status"] for output in late.outputs()} == {"IN PROGRESS"}
+    late.after(2)
+    assert {output["status"] for output in late.outputs()} == {"COMPLETED"}
+
+
+def test_values_are_missing() -> None:
+    organization = Organization("large001", missing_values=0.3)
+    organization.after(200)
+    entries = organization.values(RESOLVED)
+    nulls = [entry for entry in entries if entry["value"] is None]
+    assert 0.6 < len(entries) / 250 < 0.95
+    assert 10 < len(nulls) < 70
+    everything = Organization(missing_values=1.0)
+    everything.after(200)
+    assert {output["status"] for output in everything.outputs()} == {"FAILED"}
+    assert all(output["status_reason"] for output in everything.outputs())
+
+
+def test_values_are_listed_twice() -> None:
+    organization = Organization(duplicate_values=True)
+    organization.after(100)
+    ids = [entry["simulation_output_id"] for entry in organization.values(LATENCY)]
+    assert (len(ids), len(set(ids))) == (11, 10)
+
+
+def test_failed_conversations_as_nulls() -> None:
+    organization = Organization("someFail", failed_values="null")
+    organization.after(100)
+    assert [entry["value"] is None for entry in organization.values(LATENCY)].count(True) == 3
+
+
+def test_superseded_outputs() -> None:
+    organization = Organization(superseded_outputs=True)
+    organization.after(100)
+    assert [output["status"] for output in organization.outputs()] == ["COMPLETED"] * 5
+    for outputs in (organization.outputs(legacy=True), organization.outputs(include_superseded="true")):
+        assert len(outputs) == 10
+        newest = {}
+        for output in sorted(outputs, key=lambda output: output["metric_output_id"]):
+            newest[output["metric_id"]] = output
+        assert list(newest.values()) == sorted(
+            organization.outputs(), key=lambda output: list(newest).index(output["metric_id"])
+        )
+
+
+def test_null_progress() -> None:
+    assert Organization(null_progress=True).after(20)["progress"] is None
+    assert Organization("noProgrs").after(20)["progress"] is None
+
+
+@pytest.mark.parametrize(
+    ("quirk", "expected"),
+    [
+        ("minimal", {"run": {"name", "run_id", "status", "create_time"}}),
+        ("name-only", {"run": {"name"}}),
+        ("id-field", {"run": {"id"}}),
+        ("top-level", {"run_id"}),
+    ],
+)
+def test_launch_response(quirk: str, expected: Any) -> None:
+    answer = Organization(launch_response=quirk).answer
+    assert answer.keys() == set(expected)
+    if isinstance(expected, dict):
+        assert answer["run"].keys() == expected["run"]
+
+
+def test_a_full_launch_response_is_the_run() -> None:
+    organization = Organization(launch_response="full")
+    assert organization.answer == organization.world.get_run(organization.run_id)
+
+
+def test_the_tag_filter_is_ignored() -> None:
+    organization = Organization(ignore_tag_filter=True)
+    for text, count in (('tag="other"', 1), ('tag="other" AND status="FAILED"', 0)):
+        assert len(organization.world.list_runs({"filter": text})["runs"]) == count
+
+
+def test_a_launch_takes_time_to_show() -> None:
+    organization = Organization(not_found_after_launch=3, list_lag=5)
+    with pytest.raises(Problem, match="404"):
+        organization.after(2.9)
+    assert organization.after(0.2)["status"] == "IN QUEUE"
+    assert organization.world.list_runs({})["runs"] == []
+    organization.clock.advance(2)
+    assert len(organization.world.list_runs({})["runs"]) == 1
+
+
+def test_the_iteration_limit() -> None:
+    organization = Organization(iteration_limit=10)
+    body = organization.world.runs[0].body
+    organization.world.launch(body | {"options": {"iteration_count": 10}})
+    with pytest.raises(Problem) as caught:
+        organization.world.launch(body | {"options": {"iteration_count": 11}})
+    assert caught.value.details == ({"field": "options.iteration_count", "description": "must be at most 10"},)
+
+
+def test_quirks_are_read_from_texts() -> None:
+    settings = ["status-spelling=lower", "metrics-lag=2.5", "null-progress", "iteration-limit=10", "error-status="]
+    assert parse_quirks(settings) == Quirks(
+        status_spelling="lower", metrics_lag=2.5, null_progress=True, iteration_limit=10, error_status=""
+    )
+    assert parse_quirks(["null-progress=no"]) == parse_quirks([]) == Quirks()
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("spelling=lower", "status-spelling, canceled-spelling"),
+        ("status_spelling=lower", "unknown quirk"),
+        ("status-spelling=loud", r"documented\|underscore"),
+        ("metrics-lag=soon", "<number>"),
+        ("metrics-lag=-1", "<number>"),
+        ("metrics-lag=nan", "<number>"),
+        ("null-progress=maybe", r"true\|false"),
+        ("iteration-limit=1.5", "<whole number>"),
+    ],
+)
+def test_unknown_quirks_are_refused(setting: str, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        parse_quirks([setting])
+
+
+def test_every_quirk_is_described() -> None:
+    assert len(describe_quirks()) == len(fields(Quirks))

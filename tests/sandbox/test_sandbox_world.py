@@ -1,0 +1,462 @@
+"""Runs over a clock that is moved by hand: statuses, results, lists, deletion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox import catalogue
+from coval_sandbox.clock import ManualClock, SpeedClock
+from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.scenarios import SCENARIOS
+from coval_sandbox.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.catalogue_api import CatalogueApi
+
+MUTATION = catalogue.MUTATIONS[0]
+
+
+def world(quirks: Quirks | None = None, **more: Any) -> tuple[World, ManualClock]:
+    clock = ManualClock()
+    return World(clock, quirks=quirks, **more), clock
+
+
+def launch(world: World, test_set_id: str = "passing1", **fields: Any) -> str:
+    ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": test_set_id}
+    run_id = world.launch(ids | fields)["run"]["run_id"]
+    assert isinstance(run_id, str)
+    return run_id
+
+
+def run(world: World, run_id: str) -> dict[str, Any]:
+    shown = world.get_run(run_id)["run"]
+    assert isinstance(shown, dict)
+    return shown
+
+
+def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> list[str]:
+    """The statuses that show within so many seconds, each once, in order."""
+    seen = []
+    for _ in range(seconds):
+        seen.append(run(world, run_id)["status"])
+        clock.advance(1)
+    return list(dict.fromkeys(seen))
+
+
+def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]:
+    found = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
+    shown = found["simulated_conversations"]
+    assert isinstance(shown, list)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("test_set_id", "expected"),
+    [
+        ("passing1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
+        ("whatever", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
+        ("allFail1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
+        ("runFails", ["PENDING", "IN QUEUE", "IN PROGRESS", "FAILED"]),
+        ("cancels1", ["PENDING", "IN QUEUE", "IN PROGRESS", "CANCELLED"]),
+        ("deletes1", ["PENDING", "IN QUEUE", "IN PROGRESS", "DELETED"]),
+        ("errors01", ["PENDING", "IN QUEUE", "IN PROGRESS", "ERROR"]),
+        ("stuck001", ["PENDING", "IN QUEUE", "IN PROGRESS"]),
+        ("queued01", ["PENDING", "IN QUEUE"]),
+        ("empty001", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
+        ("unknown1", ["PENDING", "IN QUEUE", "WARMING UP", "IN PROGRESS", "COMPLETED"]),
+    ],
+)
+def test_a_run_goes_through_its_statuses(test_set_id: str, expected: list[str]) -> None:
+    a, clock = world()
+    assert statuses(a, clock, launch(a, test_set_id), 120) == expected
+
+
+def test_the_state_depends_on_the_time_alone_not_on_who_looked() -> None:
+    watched, watched_clock = world()
+    unwatched, unwatched_clock = world()
+    first, second = launch(watched, "flaky001"), launch(unwatched, "flaky001")
+    statuses(watched, watched_clock, first, 90)
+    unwatched_clock.advance(90)
+    assert watched.get_run(first) == unwatched.get_run(second)
+
+
+def test_another_seed_gives_other_ids_and_values() -> None:
+    ids = set()
+    for seed in (0, 1):
+        a, _ = world(seed=seed)
+        ids |= {launch(a), launch(a)}
+    assert len(ids) == 4
+
+
+def test_progress_counts_up_to_the_end() -> None:
+    a, clock = world()
+    run_id = launch(a, "someFail")
+    seen = []
+    for _ in range(70):
+        seen.append(run(a, run_id)["progress"])
+        clock.advance(1)
+    assert {progress["total_test_cases"] for progress in seen} == {10}
+    assert {progress["in_progress_test_cases"] for progress in seen} == {0, 1}
+    completed = [progress["completed_test_cases"] for progress in seen]
+    assert completed == sorted(completed)
+    assert seen[-1] == {
+        "total_test_cases": 10,
+        "completed_test_cases": 7,
+        "failed_test_cases": 3,
+        "in_progress_test_cases": 0,
+    }
+
+
+def test_progress_counts_test_cases_or_simulations() -> None:
+    totals = {}
+    for counts in ("test-cases", "simulations"):
+        a, _ = world(Quirks(progress_counts=counts))
+        run_id = launch(a, options={"iteration_count": 3}, mutation_id=MUTATION.id)
+        totals[counts] = run(a, run_id)["progress"]["total_test_cases"]
+    assert totals == {"test-cases": 10, "simulations": 60}
+
+
+@pytest.mark.parametrize("test_set_id", ["passing1", "someFail", "allFail1", "empty001", "large001"])
+def test_a_completed_run_has_results(test_set_id: str) -> None:
+    a, clock = world()
+    run_id = launch(a, test_set_id)
+    assert run(a, run_id)["results"] is None
+    clock.advance(200)
+    results = run(a, run_id)["results"]
+    listed = simulations(a, run_id, page_size="1000")
+    assert results["output_ids"] == [simulation["simulation_id"] for simulation in listed]
+    completed = {simulation["simulation_id"] for simulation in listed if simulation["status"] == "COMPLETED"}
+    assert len(listed) - len(completed) == {"someFail": 3, "allFail1": 10}.get(test_set_id, 0)
+    assert [m["metric_name"] for m in results["metrics"].values()] == [m.name for m in catalogue.DEFAULT_METRICS]
+    for metric in results["metrics"].values():
+        assert {entry["simulation_output_id"] for entry in metric["values"]} == completed
+
+
+@pytest.mark.parametrize("test_set_id", ["runFails", "cancels1", "deletes1", "errors01", "stuck001"])
+def test_other_runs_have_none(test_set_id: str) -> None:
+    a, clock = world()
+    run_id = launch(a, test_set_id)
+    clock.advance(200)
+    assert run(a, run_id)["results"] is None
+
+
+def test_error_and_error_status() -> None:
+    shown = {}
+    for scenario in SCENARIOS:
+        a, clock = world()
+        run_id = launch(a, scenario.test_set_id)
+        assert run(a, run_id)["error_status"] is None
+        clock.advance(10_000)
+        ended = run(a, run_id)
+        shown[scenario.name] = (ended["error"] is not None, ended["error_status"])
+    failure = "EXECUTION_FAILURE"
+    assert shown.pop("run-failed") == (True, failure)
+    assert {shown.pop(name) for name in ("some-failed", "all-failed", "error", "dirty")} == {(False, failure)}
+    assert {shown.pop(name) for name in ("cancelled", "deleted", "stuck", "queued")} == {(False, None)}
+    assert set(shown.values()) == {(False, "SUCCESS")}
+
+
+@pytest.mark.parametrize(("test_set_id", "fate"), [("cancels1", "CANCELLED"), ("runFails", "FAILED")])
+def test_a_broken_run_takes_its_simulations_along(test_set_id: str, fate: str) -> None:
+    a, clock = world()
+    run_id = launch(a, test_set_id)
+    clock.advance(200)
+    ends = [simulation["status"] for simulation in simulations(a, run_id)]
+    assert ends.count("COMPLETED") == 2
+    assert ends.count(fate) == 8
+
+
+def test_a_delete_of_a_running_run_cancels_it_for_good() -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(20)
+    assert [record.run_id for record in a.unfinished] == [run_id]
+    assert a.delete_run(run_id) == {}
+    assert a.unfinished == ()
+    frozen = run(a, run_id)
+    assert (frozen["status"], frozen["results"], frozen["error_status"]) == ("CANCELLED", None, None)
+    clock.advance(1000)
+    assert run(a, run_id) == frozen
+    record = a.runs[0]
+    assert record.cancel_time == record.create_time + 20
+    assert record.delete_time is None
+
+
+def test_a_cancelled_run_has_no_error_of_its_own() -> None:
+    a, clock = world()
+    run_id = launch(a, "runFails")
+    clock.advance(10)
+    assert run(a, run_id)["error"] is None
+    a.delete_run(run_id)
+    clock.advance(100)
+    assert (run(a, run_id)["status"], run(a, run_id)["error"]) == ("CANCELLED", None)
+
+
+def test_a_delete_of_a_finished_run_removes_it() -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(100)
+    a.delete_run(run_id)
+    for operation in (a.get_run, a.delete_run):
+        with pytest.raises(Problem, match="404"):
+            operation(run_id)
+    assert a.list_runs({})["runs"] == []
+    assert a.list_simulations({})["simulated_conversations"] == []
+    assert a.runs[0].delete_time == clock.now
+    assert a.runs[0].cancel_time is None
+
+
+def test_a_deleted_running_run_may_show_otherwise() -> None:
+    a, _ = world(Quirks(delete_running="deleted"))
+    run_id = launch(a)
+    a.delete_run(run_id)
+    assert run(a, run_id)["status"] == "DELETED"
+    b, _ = world(Quirks(delete_running="gone"))
+    run_id = launch(b)
+    b.delete_run(run_id)
+    with pytest.raises(Problem, match="404"):
+        b.get_run(run_id)
+    assert len(b.runs) == 1
+
+
+def test_mutations_show_in_the_simulations() -> None:
+    a, _ = world()
+    run_id = launch(a, mutation_ids=[MUTATION.id], options={"iteration_count": 2})
+    found = simulations(a, run_id)
+    assert {(s["mutation_id"], s["mutation_name"]) for s in found} == {(None, None), (MUTATION.id, MUTATION.name)}
+    assert len(found) == 40
+    only = simulations(a, run_id, filter=f'run_id="{run_id}" AND mutation_name="{MUTATION.name}"')
+    assert len(only) == 20
+
+
+def test_iterations_are_in_the_order_of_their_create_time() -> None:
+    a, _ = world()
+    run_id = launch(a, options={"iteration_count": 3})
+    case = catalogue.test_cases("passing1", 1)[0].id
+    found = [s["simulation_id"] for s in simulations(a, run_id) if s["test_case_id"] == case]
+    planned = [s.simulation_id for s in a.runs[0].plan.simulations if s.test_case_id == case]
+    assert found == planned
+    assert [s.iteration for s in a.runs[0].plan.simulations if s.test_case_id == case] == [0, 1, 2]
+
+
+def test_lists_of_runs_filter_order_and_page() -> None:
+    a, clock = world()
+    ids = []
+    for tags in (["a"], ["a", "b"], [" b ", "b", ""], None):
+        ids.append(launch(a, metadata={"tags": tags, "created_by": "ci", "display_name": "Night"}))
+        clock.advance(30)
+
+    def listed(**query: str) -> list[str]:
+        return [found["run_id"] for found in a.list_runs(query)["runs"]]
+
+    assert listed() == ids[::-1]
+    assert listed(order_by="create_time") == ids
+    assert listed(filter='tag="b"') == [ids[2], ids[1]]
+    assert listed(filter='tag="a" AND tag="b"') == [ids[1]]
+    assert listed(filter='created_by="ci" AND status="COMPLETED"') == [ids[2], ids[1], ids[0]]
+    assert listed(filter='status="COMPLETED" OR status="IN PROGRESS"') == ids[::-1]
+    assert listed(page_size="3") == ids[:0:-1]
+    token = a.list_runs({"page_size": "3"})["next_page_token"]
+    assert listed(page_size="3", page_token=token) == [ids[0]]
+    assert a.run_tags() == {"tags": [{"tag": "a", "color": None}, {"tag": "b", "color": None}]}
+    assert run(a, ids[2])["tags"] == ["b"]
+
+
+def test_runs_by_metric() -> None:
+    a, clock = world()
+    good, bad = launch(a, "passing1"), launch(a, "failing1")
+    clock.advance(100)
+    latency = f"metric.{catalogue.LATENCY.id}"
+    found = a.list_runs({"filter": f'{latency}>"1.5" AND agent_id="{catalogue.AGENT_ID}"'})["runs"]
+    assert [shown["run_id"] for shown in found] == [bad]
+    shown = a.list_runs({"include": "metric_averages"})["runs"][1]
+    assert shown["run_id"] == good
+    assert set(shown["metric_averages"]) == {catalogue.LATENCY.id, catalogue.TONE.id}
+    for query in (
+        {"filter": f'{latency}>"1" AND tag="x"'},
+        {"filter": f'{latency}>"1" OR {latency}<"1"'},
+        {"include": "metric_averages", "page_size": "101"},
+        {"include": "metric_averages", "order_by": "create_time"},
+        {"include": "everything"},
+    ):
+        with pytest.raises(Problem, match="400"):
+            a.list_runs(query)
+
+
+def test_simulations_with_values_know_less() -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(100)
+    shown = a.list_simulations({"include": "metric_values"})["simulated_conversations"][0]
+    assert set(shown["metric_values"]) == {catalogue.LATENCY.id, catalogue.TONE.id}
+    assert shown["test_case_id"] is None
+    for query in ({"include": "metric_values", "filter": f'run_id="{run_id}"'}, {"include": "everything"}):
+        with pytest.raises(Problem, match="400"):
+            a.list_simulations(query)
+
+
+def test_metric_outputs() -> None:
+    a, clock = world()
+    launch(a, "someFail")
+    planned = a.runs[0].plan.simulations
+    good = next(simulation for simulation in planned if not simulation.failed)
+    bad = next(simulation for simulation in planned if simulation.failed)
+    assert a.list_metric_outputs(good.simulation_id, {}) == {"metrics": [], "next_page_token": None}
+    clock.advance(100)
+    outputs = a.list_metric_outputs(good.simulation_id, {})["metrics"]
+    values = {output["metric_id"]: output["value"] for output in outputs}
+    assert values == {
+        metric_id: list(value) if isinstance(value, tuple) else value for metric_id, value in good.values.items()
+    }
+    assert all(output["explanation"] and output["result"] for output in outputs)
+    basic = a.list_metric_outputs(good.simulation_id, {"view": "BASIC", "filter": 'metric_name="Latency"'})["metrics"]
+    assert [output["metric_id"] for output in basic] == [catalogue.LATENCY.id]
+    assert not {"result", "runtime_metadata"} & basic[0].keys()
+    assert basic[0]["explanation"]
+    assert {o["status"] for o in a.list_metric_outputs(bad.simulation_id, {})["metrics"]} == {"SKIPPED"}
+    one = a.get_metric_output(good.simulation_id, outputs[0]["metric_output_id"])
+    assert one == {"metric": outputs[0]}
+    assert a.get_metric_output(good.simulation_id, outputs[0]["metric_id"]) == {"metric_outputs": [outputs[0]]}
+    with pytest.raises(Problem, match="404"):
+        a.get_metric_output(good.simulation_id, outputs[0]["metric_output_id"][:-1] + "?")
+    with pytest.raises(Problem, match="400"):
+        a.list_metric_outputs(good.simulation_id, {"view": "SOME"})
+    with pytest.raises(Problem, match="404"):
+        a.list_metric_outputs("nothing", {})
+
+
+def test_transcripts_come_with_the_end() -> None:
+    a, clock = world()
+    launch(a)
+    simulation_id = a.runs[0].plan.simulations[0].simulation_id
+    for legacy, envelope, name in (
+        (False, "simulated_conversation", "conversations/simulated"),
+        (True, "simulation", "simulations"),
+    ):
+        shown = a.get_simulation(simulation_id, legacy=legacy)[envelope]
+        assert shown["transcript"] is None
+        assert shown["name"] == f"{name}/{simulation_id}"
+    clock.advance(100)
+    transcript = a.get_simulation(simulation_id)["simulated_conversation"]["transcript"]
+    assert {turn["role"] for turn in transcript} == {"assistant", "user"}
+
+
+def test_tags_are_replaced() -> None:
+    a, _ = world()
+    run_id = launch(a, metadata={"tags": ["old"]})
+    assert a.update_run(run_id, {"tags": [" new ", "new"]})["run"]["tags"] == ["new"]
+    assert a.update_run(run_id, {"tags": []})["run"]["tags"] == []
+    bodies: list[Any] = [{}, {"tags": None}, {"tags": ["x" * 201]}, {"tags": ["x"] * 21}, [], None]
+    for body in bodies:
+        with pytest.raises(Problem, match="400"):
+            a.update_run(run_id, body)
+
+
+def fields_refused(**fields: Any) -> list[str]:
+    a, _ = world()
+    with pytest.raises(Problem) as caught:
+        launch(a, **fields)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert a.runs == ()
+    return [detail["field"] for detail in caught.value.details]
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"agent_id": "short"}, ["agent_id"]),
+        ({"test_set_id": "too long for it"}, ["test_set_id"]),
+        ({"metric_ids": ["m" * 22, "short"]}, ["metric_ids.1"]),
+        ({"options": {"iteration_count": 0, "concurrency": 101}}, ["options.iteration_count", "options.concurrency"]),
+        ({"options": {"iteration_count": "3"}}, ["options.iteration_count"]),
+        ({"options": {"iteration_count": True}}, ["options.iteration_count"]),
+        ({"options": {"sub_sample_seed": 2**31}}, ["options.sub_sample_seed"]),
+        ({"options": {"test_case_ids": []}}, ["options.test_case_ids"]),
+        ({"options": {"test_case_ids": ["x"], "sub_sample_size": 2}}, ["options.test_case_ids"]),
+        ({"mutation_id": MUTATION.id, "mutation_ids": [MUTATION.id]}, ["mutation_ids"]),
+        ({"metadata": {"tags": ["x"] * 21, "display_name": "x" * 201}}, ["metadata.display_name", "metadata.tags"]),
+    ],
+)
+def test_a_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> None:
+    assert fields_refused(**fields) == wrong
+
+
+def test_unknown_fields_and_nulls_are_fine() -> None:
+    a, _ = world()
+    options = {"sub_sample_seed": None, "test_case_ids": None}
+    assert launch(a, mutation_id=None, options=options, metadata={"tags": None, "team": "x"}, more=1)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"agent_id": "missing0000000000000000"[:22]}, {"metric_ids": ["missing0000000000000000"[:22]]}]
+)
+def test_what_is_missing_is_not_found(fields: dict[str, Any]) -> None:
+    a, _ = world()
+    with pytest.raises(Problem, match="404"):
+        launch(a, **fields)
+    with pytest.raises(Problem, match="404"):
+        launch(a, "missing1")
+
+
+def test_the_catalogue_lists_and_finds() -> None:
+    shelf = world()[0].catalogue
+    names = [metric["metric_name"] for metric in shelf.list_metrics({"order_by": "metric_name"})["metrics"]]
+    assert names == sorted(metric.name for metric in catalogue.DEFAULT_METRICS)
+    assert len(shelf.list_metrics({"include_builtin": "true"})["metrics"]) == 7
+    binary = shelf.list_metrics({"filter": 'metric_type="METRIC_LLM_BINARY"'})["metrics"]
+    assert [metric["metric_name"] for metric in binary] == ["Resolved"]
+    compliance = shelf.get_metric(catalogue.COMPLIANCE.id)["metric"]
+    assert compliance["organization_threshold"] == shelf.get_threshold(catalogue.COMPLIANCE.id)["threshold"]
+    assert shelf.get_threshold(catalogue.LATENCY.id)["threshold"]["comparison_operator"] is None
+    cases = shelf.list_test_cases({"filter": 'test_set_id="my_cases"'})["test_cases"]
+    assert len({case["description"] for case in cases}) == 10
+    assert shelf.get_test_case(cases[3]["id"])["test_case"] == cases[3]
+    assert shelf.list_test_cases({"page_size": "100"})["next_page_token"]
+    templates = shelf.list_run_templates({})
+    assert templates["total_count"] == len(templates["run_templates"])
+    for template in templates["run_templates"]:
+        assert shelf.get_run_template(template["id"]) == {"run_template": template}
+        assert ("agent_ids" in template) is not ("agent_id" in template)
+    for mutation in shelf.list_mutations(catalogue.AGENT_ID, {})["mutations"]:
+        assert shelf.get_mutation(catalogue.AGENT_ID, mutation["id"]) == {"mutation": mutation}
+
+
+CALLS: list[Callable[[CatalogueApi], object]] = [
+    lambda shelf: shelf.get_metric("nothing"),
+    lambda shelf: shelf.get_metric("missing000000000000000"),
+    lambda shelf: shelf.get_test_case("nothing"),
+    lambda shelf: shelf.get_test_case("casepassing1000000000x"),
+    lambda shelf: shelf.get_test_case("casepassing10000000000"),
+    lambda shelf: shelf.get_run_template("nothing"),
+    lambda shelf: shelf.get_mutation(catalogue.AGENT_ID, "nothing"),
+    lambda shelf: shelf.list_mutations("missing000000000000000", {}),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_the_catalogue_lacks_is_not_found(call: Callable[[CatalogueApi], object]) -> None:
+    with pytest.raises(Problem, match="404"):
+        call(world()[0].catalogue)
+
+
+def test_a_scenario_can_be_forced() -> None:
+    a, clock = world(scenario="failing")
+    run_id = launch(a, "passing1")
+    clock.advance(100)
+    values = run(a, run_id)["results"]["metrics"][catalogue.LATENCY.id]["values"]
+    assert min(entry["value"] for entry in values) > 1.5
+
+
+def test_the_speed_clock_runs_faster_than_time() -> None:
+    slow, fast = SpeedClock(1), SpeedClock(1000)
+    start, slow_start = fast(), slow()
+    while slow() - slow_start < 0.005:
+        pass
+    assert fast() - start >= 5
+    with pytest.raises(ValueError, match="above 0"):
+        SpeedClock(0)
