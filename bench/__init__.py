@@ -1,0 +1,1 @@
+"""Measurements of what README claims."""

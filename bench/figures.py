@@ -1,0 +1,35 @@
+"""One measured figure beside its yardstick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that we claim, what it is held against, and whether the claim holds."""
+
+    name: str
+    value: float
+    unit: str
+    yardstick_name: str  # what the value is held against: "fixed 30 s interval"
+    yardstick: float | None  # in the same unit; None where the bound stands alone
+    bound: float | None  # the largest value that is still fine; None for a figure that is only shown
+    ok: bool
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as aligned columns, one a line, under a heading."""
+    rows = [("figure", "ours", "yardstick", "bound", "ok")]
+    for f in figures:
+        unit = f" {f.unit}" if f.unit else ""
+        held_against = f.yardstick_name if f.yardstick is None else f"{f.yardstick:.2f}{unit} ({f.yardstick_name})"
+        bound = "" if f.bound is None else f"<= {f.bound:.2f}{unit}"
+        ok = "NO" if not f.ok else "yes" if bound else ""
+        rows.append((f.name, f"{f.value:.2f}{unit}", held_against, bound, ok))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

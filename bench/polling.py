@@ -1,0 +1,153 @@
+"""How late we notice that a run has ended, and how many requests that takes, on a virtual clock.
+
+The mix, per run, all of it from one seeded generator:
+- length from launch to end: log-uniform over 30 s to 60 min; of this, queued: uniform over 5 to 40 %;
+- concurrency: uniform over 1 to 10;
+- conversations: lognormal with a median log-uniform over 20 s to 5 min (at most the time that the run runs) and a sigma
+  uniform over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, begun in order as places become free;
+- then all lengths are scaled, so that the last conversation ends when the run does.
+
+A look shows the exact counts of its moment; its answer takes 0.2 s. Whatever the pauses, the first look comes at the
+launch, and the last one is the first that falls after the run's end. All requests are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import sys
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+
+from coval_gate.pacing import Sighting, next_pause
+
+if not __package__:  # started as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.figures import Figure, table
+
+ANSWER = 0.2  # s that the API takes to answer
+COMMON_INTERVAL = 30.0  # s
+MOST_REQUESTS = 3.0  # times those of the common interval
+MOST_DELAY = 3.0  # s, on average, and
+MOST_SHARE = 0.5  # of the delay with a fixed interval and the same number of requests
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRun:
+    """Launched at 0; every time in seconds after that."""
+
+    queued_until: float
+    end: float
+    starts: tuple[float, ...]  # of the conversations, ascending
+    ends: tuple[float, ...]  # ascending
+
+    def seen(self, at: float) -> Sighting:
+        """What a look at this moment shows."""
+        if at < self.queued_until:
+            return Sighting(at, running=False, done=0, total=len(self.ends), active=0)
+        done = bisect_right(self.ends, at)
+        return Sighting(at, True, done, len(self.ends), bisect_right(self.starts, at) - done)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What watching one run came to."""
+
+    requests: int
+    delay: float  # s from the run's end until we know of it
+
+
+def schedule(queued_until: float, lengths: list[float], concurrency: int, running: float) -> SimulatedRun:
+    """Start the conversations in order on `concurrency` places, scaled so that all are over after `running` seconds."""
+    free = [0.0] * concurrency
+    starts, ends = [], []
+    for length in lengths:
+        start = heapq.heappop(free)
+        heapq.heappush(free, start + length)
+        starts.append(start)
+        ends.append(start + length)
+    scale = running / max(ends)
+    placed = [sorted(queued_until + scale * moment for moment in moments) for moments in (starts, ends)]
+    return SimulatedRun(queued_until, max(placed[1]), tuple(placed[0]), tuple(placed[1]))
+
+
+def draw(rng: random.Random) -> SimulatedRun:
+    """One run of the mix."""
+    length = math.exp(rng.uniform(math.log(30), math.log(3600)))
+    queued = length * rng.uniform(0.05, 0.4)
+    running = length - queued
+    concurrency = rng.randint(1, 10)
+    median = min(math.exp(rng.uniform(math.log(20), math.log(300))), running)
+    sigma = rng.uniform(0.3, 0.8)
+    mean = median * math.exp(sigma**2 / 2)
+    count = min(max(round(running * concurrency / mean), 1), 500)
+    return schedule(queued, [rng.lognormvariate(math.log(median), sigma) for _ in range(count)], concurrency, running)
+
+
+def watch(run: SimulatedRun) -> Watched:
+    """Follow a run from its launch with the pauses that the action makes."""
+    history = [Sighting(0.0, running=False)]
+    look, requests = 0.0, 1
+    while look < run.end:
+        history.append(run.seen(look))
+        look += ANSWER + next_pause(history)
+        requests += 1
+    return Watched(requests, look + ANSWER - run.end)
+
+
+def watch_fixed(run: SimulatedRun, interval: float) -> Watched:
+    """Follow a run from its launch with a fixed pause, in seconds."""
+    further = math.ceil(run.end / (ANSWER + interval))
+    return Watched(1 + further, further * (ANSWER + interval) + ANSWER - run.end)
+
+
+def equal_interval(runs: list[SimulatedRun], requests: int) -> float:
+    """The shortest fixed interval, in seconds, with which `runs` take no more than `requests` requests in all."""
+    low, high = 0.1, 600.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        if sum(watch_fixed(run, middle).requests for run in runs) > requests:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
+    """Watch `runs` runs of the mix, with our pauses and with fixed ones."""
+    rng = random.Random(seed)  # noqa: S311 - a repeatable mix, not cryptography
+    mix = [draw(rng) for _ in range(runs)]
+    ours = [watch(run) for run in mix]
+    requests = sum(watched.requests for watched in ours) / runs
+    delays = sorted(watched.delay for watched in ours)
+    mean_delay = sum(delays) / runs
+    common_requests = sum(watch_fixed(run, COMMON_INTERVAL).requests for run in mix) / runs
+    interval = equal_interval(mix, sum(watched.requests for watched in ours))
+    equal_delay = sum(watch_fixed(run, interval).delay for run in mix) / runs
+    most_requests = MOST_REQUESTS * common_requests
+    most_delay = min(MOST_DELAY, MOST_SHARE * equal_delay)
+    common, equal = f"fixed {COMMON_INTERVAL:.0f} s", f"fixed {interval:.1f} s, as many requests"
+    return [
+        Figure("polls per run", requests, "", common, common_requests, most_requests, requests <= most_requests),
+        Figure("end noticed after, mean", mean_delay, "s", equal, equal_delay, most_delay, mean_delay <= most_delay),
+        Figure("end noticed after, median", delays[runs // 2], "s", "", None, None, True),
+        Figure("end noticed after, 95 %", delays[runs * 95 // 100], "s", "", None, None, True),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure the delay and the requests of adaptive polling.")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    figures = measure(asked.runs, asked.seed)
+    print(table(figures))
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

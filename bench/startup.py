@@ -1,0 +1,92 @@
+"""From the start of the process to the launch on the wire, beside the shortest script that sends the same request."""
+
+from __future__ import annotations
+
+import compileall
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.figures import Figure, table
+from coval_gate.inputs import declared
+from coval_sandbox.runner import LocalRunner
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = 25
+MOST = 1.5
+INPUTS = {
+    "api_key": "coval_sk_test_sandbox",
+    "agent_id": "a" * 22,
+    "persona_id": "p" * 22,
+    "test_set_id": "passing1",
+    "mode": "launch",
+}
+TEN_LINES = """\
+import os
+import requests
+
+body = {"agent_id": os.environ["INPUT_AGENT_ID"], "persona_id": os.environ["INPUT_PERSONA_ID"]}
+body["test_set_id"] = os.environ["INPUT_TEST_SET_ID"]
+headers = {"x-api-key": os.environ["INPUT_API_KEY"]}
+url = os.environ["INPUT_API_BASE_URL"] + "/runs"
+response = requests.post(url, json=body, headers=headers, timeout=30)
+response.raise_for_status()
+print(response.json()["run"]["run_id"])
+"""
+ANSWER = b'{"run": {"run_id": "3zfmuDbVQsi4GaseDtiVcS"}}'
+
+
+def measure(runs: int = RUNS) -> list[Figure]:
+    """Take both in turn, so that a change of the machine's speed meets both. The first of each only warms up."""
+    with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
+        directory = Path(name)
+        # As in the image; with -B the first process would compile every module, and so would all others.
+        compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
+        script = directory / "ten_lines.py"
+        script.write_text(TEN_LINES, encoding="utf-8")
+        inputs = {each.name: each.default for each in declared()} | INPUTS
+        inputs["api_base_url"] = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        environ = LocalRunner(directory).environ(inputs)
+        ours, theirs = [], []
+        for _ in range(runs + 1):
+            theirs.append(to_wire(server, script, environ))
+            ours.append(to_wire(server, ROOT / "entrypoint.py", environ))
+    ours_ms, theirs_ms = (statistics.median(each[1:]) * 1000 for each in (ours, theirs))
+    return [
+        Figure(
+            name="process start to POST on the wire",
+            value=ours_ms,
+            unit="ms",
+            yardstick_name="ten lines with requests",
+            yardstick=theirs_ms,
+            bound=MOST * theirs_ms,
+            ok=ours_ms <= MOST * theirs_ms,
+        )
+    ]
+
+
+def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> float:
+    """Seconds from the start of `program` until its request has arrived whole."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-I", "-u", "-B", str(program)], env=environ, stdout=subprocess.DEVNULL)
+    connection, _ = server.accept()
+    with connection:
+        received = b""
+        while b'"test_set_id"' not in received:
+            received += connection.recv(65536)
+        elapsed = time.perf_counter() - began
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+        )
+    if process.wait(timeout=30):
+        raise RuntimeError(f"{program.name} failed")
+    return elapsed
+
+
+if __name__ == "__main__":
+    print(table(measure()))

@@ -1,0 +1,17 @@
+"""The action's main step."""
+
+import gc
+import os
+import sys
+
+# A short life with little garbage: collecting while modules load only delays the launch.
+gc.disable()
+
+from coval_gate.main import main  # noqa: E402
+
+gc.enable()
+
+if __name__ == "__main__":
+    # The runner reads UTF-8, whatever the container's locale says.
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.exit(main(os.environ))

@@ -1,0 +1,1 @@
+"""The only code that knows Coval's HTTP API."""

@@ -1,0 +1,208 @@
+"""From an answer that is no success, or from no answer at all, to one readable error. Pure.
+
+Coval and the gateways before it use four shapes: an `error` object with code, message and details; an `error` that is
+text; a bare `message`; and whatever a proxy puts in the way, usually HTML.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+import urllib3
+
+from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+API_GUIDE: Final = "https://docs.coval.dev"
+STATUS_PAGE: Final = "https://status.coval.dev"
+REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
+PASSING_STATUSES: Final = frozenset({408, 429})  # beside 500 and above
+DECLINED_STATUSES: Final = frozenset({429, 503})  # Coval did nothing, and says "later"
+
+ADVICE: Final = {
+    400: ("Request refused", "Correct what Coval finds wrong with the request."),
+    401: (
+        "API key refused",
+        "Check that api_key holds a current key of the right Coval organization, whole and not revoked.",
+    ),
+    403: (
+        "Permission missing",
+        "Give the API key the permissions runs:read and runs:write, or use a key with full access.",
+    ),
+    412: ("Workspace missing", "Set workspace_id to a workspace that the API key belongs to."),
+}
+LAUNCH_NOT_FOUND: Final = (
+    "Check agent_id, persona_id, test_set_id, metric_ids and mutation_ids: each must exist in the organization and "
+    "workspace of the API key. If all do, check api_base_url."
+)
+RUN_NOT_FOUND: Final = (
+    "Check run_id: the run must exist in the organization and workspace of the API key. If it does, check api_base_url."
+)
+NOT_COVAL: Final = "Something other than Coval answered: check api_base_url, and the proxies on the way."
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error answer says, whatever its shape; every part on one line and possibly empty."""
+
+    message: str = ""
+    code: str = ""
+    fields: tuple[str, ...] = ()
+    request_id: str = ""
+    is_json: bool = True
+
+    def __str__(self) -> str:
+        told = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
+        return "; ".join(part for part in (told, self.request_id and f"request id {self.request_id}") if part)
+
+
+def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
+    """Read an error answer in any of its shapes."""
+    request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        kind = headers.get("content-type", "").partition(";")[0]
+        found = f"no JSON but {one_line(kind, 40) or 'an unknown type'}" if body else ""
+        return Said(found, request_id=one_line(request_id, 80), is_json=False)
+    request_id = request_id or answer.get("request_id") or ""
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return Said(
+            one_line(error.get("message") or ""),
+            one_line(error.get("code") or "", 60),
+            _fields(error.get("details")),
+            one_line(request_id, 80),
+        )
+    return Said(one_line(error or answer.get("message") or ""), "", (), one_line(request_id, 80))
+
+
+def answer_problem(call: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> CovalError:
+    """The error that an answer other than 2xx stands for. `now`: seconds since the epoch."""
+    said = read_error(body, headers)
+    what = f"{call} answered {status}" + (f" ({said})." if str(said) else ".")
+    if status in PASSING_STATUSES or status >= 500:
+        return Unavailable(
+            "Coval unavailable",
+            what,
+            arrived=status not in DECLINED_STATUSES,
+            retry_after=seconds_to_wait(headers.get("Retry-After"), now),
+            advice="See whether Coval has an incident, and run the job again later.",
+            link=STATUS_PAGE,
+        )
+    if 300 <= status < 400:
+        return Rejected(
+            status,
+            "Redirect refused",
+            f"{what[:-1]}, a redirect to {one_line(headers.get('Location', 'nowhere'), 120)}.",
+            advice="Set api_base_url to where the API really is; the API key is never sent on to another place.",
+        )
+    if not said.is_json:
+        return Rejected(status, "Not Coval's answer", what, advice=NOT_COVAL)
+    if status == 404:
+        advice = LAUNCH_NOT_FOUND if call.startswith("POST") else RUN_NOT_FOUND
+        return NotFound(status, "Not found", what, advice=advice, link=API_GUIDE)
+    title, advice = ADVICE.get(status, ("Request refused", "The same request would be refused again."))
+    advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
+    return Rejected(status, title, what, advice=advice, link=API_GUIDE)
+
+
+def network_problem(call: str, error: Exception) -> CovalError:
+    """The error that a failed connection stands for."""
+    reason = _innermost(error)
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return CovalError(
+            "Certificate not trusted",
+            f"{call} was not sent: the server's certificate cannot be verified.",
+            advice="Check api_base_url. Behind a proxy that reads traffic, set REQUESTS_CA_BUNDLE to its certificate.",
+        )
+    if "TLS CA certificate bundle" in str(error):
+        return CovalError(
+            "Certificate file missing",
+            f"{call} was not sent: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file that does not exist here.",
+            advice="The action runs in a container: name a file inside the workspace (/github/workspace/…).",
+        )
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+        return CovalError(
+            "Wrong address",
+            f"{call} was not sent: the address is not valid.",
+            advice="Check api_base_url, and the proxy variables if there are any.",
+        )
+    not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
+        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    )
+    if not_sent:
+        return unavailable(call, f"could not be sent ({_in_words(reason)}).", arrived=False)
+    return unavailable(call, f"got no answer ({_in_words(reason)}).", arrived=True)
+
+
+def unavailable(call: str, what: str, *, arrived: bool) -> Unavailable:
+    """No usable answer for now; `what` ends the sentence that begins with the call."""
+    return Unavailable(
+        "Coval unavailable",
+        f"{call} {what}",
+        arrived=arrived,
+        advice="Check api_base_url and the network, and whether Coval has an incident.",
+        link=STATUS_PAGE,
+    )
+
+
+def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
+    """Read a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if it says nothing."""
+    if not retry_after:
+        return None
+    try:
+        plain = re.fullmatch(r"\s*\d+\s*", retry_after, re.ASCII)
+        seconds = float(retry_after) if plain else parsedate_to_datetime(retry_after).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def _fields(details: object) -> tuple[str, ...]:
+    if not isinstance(details, list):
+        return ()
+    told = [
+        ": ".join(one_line(part, 200) for part in (detail.get("field"), detail.get("description")) if part)
+        for detail in details
+        if isinstance(detail, dict)
+    ]
+    return tuple(each for each in told if each)[:10]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """requests wraps urllib3's errors, which wrap each other: find the one that says what happened."""
+    for _ in range(5):
+        inner: Any = getattr(error, "reason", None) or next(
+            (each for each in error.args if isinstance(each, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _in_words(error: BaseException) -> str:
+    words = {
+        urllib3.exceptions.NameResolutionError: "the host's name does not resolve",
+        urllib3.exceptions.NewConnectionError: "no connection could be made",
+        urllib3.exceptions.ConnectTimeoutError: "the connection timed out",
+        urllib3.exceptions.ReadTimeoutError: "the answer timed out",
+        urllib3.exceptions.IncompleteRead: "the answer was cut off",
+        ConnectionResetError: "the connection was reset",
+        ConnectionError: "the connection was closed",
+        TimeoutError: "the connection timed out",
+    }
+    if isinstance(error, urllib3.exceptions.NewConnectionError) and "refused" in str(error):
+        return "the connection was refused"
+    return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)

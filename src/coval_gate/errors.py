@@ -1,0 +1,104 @@
+"""What can go wrong, told so that a person knows what to do next.
+
+GateError               the step cannot do its work: verdict `error`
+├── InputError          an input is wrong; nothing was sent
+├── RunnerError         a file that the runner should provide cannot be used
+└── CovalError          a call to Coval
+    ├── Rejected        Coval answered, and the same call would be answered the same way
+    │   └── NotFound    … because there is no such thing
+    ├── Unavailable     no usable answer for now; a later call may get one
+    └── LaunchUncertain a launch was sent, and nobody can tell whether it arrived
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class GateError(Exception):
+    """An end of the road that is about us, the API or the configuration, never about the agent.
+
+    `title` is a few words, `what` one sentence, `advice` what to do next, `link` where to read more.
+    """
+
+    def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
+        super().__init__(what)
+        self.title = title
+        self.what = what
+        self.advice = advice
+        self.link = link
+
+
+class InputError(GateError):
+    """One or more inputs are wrong: `problems` holds one sentence for each, `names` the inputs concerned."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
+        self.problems = tuple(f"{name} {problem}" for name, problem in problems)
+        names = list(dict.fromkeys(name for name, _ in problems))
+        one = len(self.problems) == 1
+        super().__init__(
+            "Wrong input" if one else "Wrong inputs",
+            self.problems[0] if one else f"{len(self.problems)} problems with the inputs {', '.join(names)}.",
+            advice=advice or ("" if one else "\n".join(f"- {problem}" for problem in self.problems)),
+            link=link,
+        )
+
+
+class RunnerError(GateError):
+    """A file named by the runner (outputs, state, summary) cannot be written."""
+
+
+class CovalError(GateError):
+    """A call to Coval failed."""
+
+
+class Rejected(CovalError):
+    """Coval refused the call; `status` is the HTTP status code."""
+
+    def __init__(self, status: int, title: str, what: str, *, advice: str = "", link: str = "") -> None:
+        super().__init__(title, what, advice=advice, link=link)
+        self.status = status
+
+
+class NotFound(Rejected):
+    """HTTP 404: Coval does not have what the call names."""
+
+
+class Unavailable(CovalError):
+    """No usable answer for now.
+
+    `arrived` is False where the call surely had no effect (it was never sent, or the API says so), True where
+    it may have had one. `retry_after` is the API's own wish in seconds, if it stated one.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        what: str,
+        *,
+        arrived: bool,
+        retry_after: float | None = None,
+        advice: str = "",
+        link: str = "",
+    ) -> None:
+        super().__init__(title, what, advice=advice, link=link)
+        self.arrived = arrived
+        self.retry_after = retry_after
+
+
+class LaunchUncertain(CovalError):
+    """The launch was sent, but its answer was lost: a run may or may not exist."""
+
+
+class InternalError(GateError):
+    """A defect of our own: whatever nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            "Internal error",
+            f"Coval Gate has a defect: {type(error).__name__}.",
+            advice="Please report it with the details that the log shows.",
+        )

@@ -1,0 +1,268 @@
+"""The step's inputs: the one place where an input's name, kind, default and description live.
+
+`action.yml` and README's tables are rendered from `Inputs`; nothing else states a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
+
+from coval_gate import kinds
+from coval_gate.errors import InputError
+from coval_gate.text import plural, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from coval_gate.context import Context
+    from coval_gate.kinds import Allowance, Kind, Secret
+
+T = TypeVar("T")
+
+CONNECTION: Final = "Connection"
+WHAT: Final = "What to run"
+MODE: Final = "Mode"
+WAITING: Final = "Waiting"
+GATE: Final = "Gate"
+
+SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
+KEY_VARIABLE: Final = "COVAL_API_KEY"
+LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+MOST_ITERATIONS: Final = 50
+MOST_CONCURRENT: Final = 100
+
+
+class Input(NamedTuple):
+    """How a user sees one input. `default` is text, as in a workflow file; `usual` an id's usual length."""
+
+    name: str
+    group: str
+    kind: Kind[Any]
+    default: str
+    about: str
+    usual: int | None
+
+
+def given(group: str, kind: Kind[T], about: str, default: str = "", usual: int | None = None) -> T:
+    """Declare an input; to a type checker it is the value that the input has."""
+    return cast("T", field(metadata={"input": (group, kind, default, about, usual)}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Every input, parsed and checked. Fields are named as users name them."""
+
+    api_key: Secret | None = given(
+        CONNECTION,
+        kinds.secret(),
+        f"Coval API key, from a secret. The environment variable `{KEY_VARIABLE}` serves as well.",
+    )
+    api_base_url: str = given(
+        CONNECTION,
+        kinds.url(encrypted=True),
+        "Where the Coval API is. https only, but for a server on the same machine.",
+        "https://api.coval.dev/v1",
+    )
+    workspace_id: str = given(
+        CONNECTION,
+        kinds.identifier(),
+        "Coval workspace. Empty: the organization's default workspace.",
+    )
+    dashboard_url: str = given(
+        CONNECTION,
+        kinds.url(encrypted=False),
+        "Where links to runs lead.",
+        "https://app.coval.dev",
+    )
+
+    agent_id: str = given(WHAT, kinds.identifier(), "The agent to test.", usual=22)
+    persona_id: str = given(WHAT, kinds.identifier(), "The persona that talks to the agent.", usual=22)
+    test_set_id: str = given(WHAT, kinds.identifier(), "The test set to run through.", usual=8)
+    metric_ids: tuple[str, ...] = given(
+        WHAT, kinds.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual=22
+    )
+    persona_metrics: tuple[str, ...] = given(
+        WHAT,
+        kinds.texts(100, 200),
+        "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
+    )
+    mutation_id: str = given(
+        WHAT, kinds.identifier(), "One mutation of the agent to run beside the agent itself.", usual=26
+    )
+    mutation_ids: tuple[str, ...] = given(
+        WHAT, kinds.identifiers(100), "Several mutations, 100 at most. Excludes `mutation_id`.", usual=26
+    )
+    iteration_count: int = given(WHAT, kinds.whole(1), "How often each test case runs.", "1")
+    concurrency: int = given(WHAT, kinds.whole(1), "How many simulations run at the same time.", "1")
+    sub_sample_size: int | None = given(
+        WHAT, kinds.optional(kinds.whole(0)), "Run this many test cases, drawn at random. Empty or 0: all of them."
+    )
+    sub_sample_seed: int | None = given(
+        WHAT,
+        kinds.optional(kinds.whole(0, 2**31 - 1)),
+        "Seed of that draw, so that the same test cases are drawn again.",
+    )
+    test_case_ids: tuple[str, ...] = given(
+        WHAT, kinds.identifiers(100), "Run these test cases only, 100 at most. Excludes `sub_sample_size`."
+    )
+    display_name: str = given(
+        WHAT,
+        kinds.text(200),
+        "The run's name in Coval. Empty: repository, pull request, commit and workflow.",
+    )
+    tags: tuple[str, ...] = given(WHAT, kinds.texts(20, 200), "Tags of the run, 20 at most.")
+    created_by: str = given(
+        WHAT, kinds.text(200), "Who launched the run, as Coval shows it. Empty: who started the workflow."
+    )
+    metadata: dict[str, Any] | None = given(
+        WHAT,
+        kinds.json_object('{"team": "voice"}'),
+        "Facts of your own to keep with the run. Repository, commit, pull request and workflow run are added.",
+    )
+    config_overrides: dict[str, Any] | None = given(
+        WHAT,
+        kinds.json_object('{"simulation_timeout_seconds": 300}'),
+        "Simulator configuration for this run, in place of the agent's own.",
+    )
+
+    mode: str = given(
+        MODE,
+        kinds.choice("run", "launch", "wait"),
+        "`run` launches and waits. `launch` launches and ends. `wait` waits for the run `run_id`.",
+        "run",
+    )
+    run_id: str = given(MODE, kinds.identifier(), "The run to wait for, with `mode: wait`.", usual=22)
+
+    max_wait_time: float = given(
+        WAITING, kinds.seconds(1), "Give up this many seconds after the step began: verdict `timed_out`.", "3600"
+    )
+    check_interval: float | None = given(
+        WAITING,
+        kinds.optional(kinds.seconds(1), "adaptive"),
+        "Longest pause between two looks at the run, in seconds. `adaptive`: follows the run's progress.",
+        "adaptive",
+    )
+
+    max_failed_simulations: Allowance = given(
+        GATE,
+        kinds.allowance(),
+        "How many simulations may fail to complete, as a number or a share such as `5%`.",
+        "0",
+    )
+    min_simulations: int = given(GATE, kinds.whole(1), "How many simulations the run must have at least.", "1")
+    on_missing_api_key: str = given(
+        GATE,
+        kinds.choice("error", "skip"),
+        "What an empty API key means: `error`, or `skip` (the check passes, for pull requests from forks).",
+        "error",
+    )
+
+
+def declared() -> Iterator[Input]:
+    """Every input, in the order in which README and action.yml list them."""
+    for each in fields(Inputs):
+        yield Input(each.name, *each.metadata["input"])
+
+
+def key_in(environ: Mapping[str, str]) -> str:
+    """The API key as given, unchecked; needed before all else, to keep it out of whatever is written."""
+    return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
+
+
+def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
+    """Parse and check all inputs (`INPUT_<NAME>`, as the runner passes them).
+
+    Raises InputError with every problem at once. A missing API key is one of them, unless it means to skip:
+    then `api_key` is None.
+    """
+    values: dict[str, Any] = {}
+    problems: list[tuple[str, str]] = []
+    for name, _, kind, default, _, _ in declared():
+        text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip() or default
+        try:
+            values[name] = kind.parse(text) if text else kind.empty
+        except ValueError as problem:
+            problems.append((name, str(problem)))
+            values[name] = kind.parse(default) if default else kind.empty
+    inputs = Inputs(**values)
+    wrong = {name for name, _ in problems}
+    problems += [problem for problem in _contradictions(inputs) if problem[0] not in wrong]
+    key_is_missing = inputs.api_key is None and "api_key" not in wrong and inputs.on_missing_api_key == "error"
+    if key_is_missing:
+        problems.append(("api_key", f"is empty{why_no_key(context)}."))
+    if problems:
+        alone = key_is_missing and len(problems) == 1
+        raise InputError(problems, advice=_key_advice(context) if alone else "", link=SECRETS_GUIDE if alone else "")
+    return inputs
+
+
+def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
+    """Sentences about inputs that may work, but look like a slip."""
+    found = []
+    for name, _, _, _, _, usual in declared():
+        value = getattr(inputs, name)
+        found += [
+            f"{name} is {quoted(each)}, with {plural(len(each), 'character')}; such ids usually have {usual}."
+            for each in ([value] if isinstance(value, str) else value if usual else [])
+            if usual and each and len(each) != usual
+        ]
+    if inputs.iteration_count > MOST_ITERATIONS:
+        found.append(f"iteration_count is {inputs.iteration_count}, above {MOST_ITERATIONS}; Coval may refuse it.")
+    if inputs.concurrency > MOST_CONCURRENT:
+        found.append(f"concurrency is {inputs.concurrency}, above {MOST_CONCURRENT}; Coval may refuse it.")
+    return [*found, *_unknown(environ)]
+
+
+def api_root(inputs: Inputs) -> str:
+    """The URL that API paths are appended to; a bare host means its `/v1`."""
+    return inputs.api_base_url + ("" if urlsplit(inputs.api_base_url).path else "/v1")
+
+
+def _contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    """Inputs that are right by themselves, but not together."""
+    if inputs.mode == "wait":
+        if not inputs.run_id:
+            yield "run_id", "is empty; mode wait needs the run to wait for."
+    else:
+        for name in LAUNCH_IDS:
+            if not getattr(inputs, name):
+                yield name, f"is empty; mode {inputs.mode} needs it to launch a run."
+        if inputs.run_id:
+            yield "run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own."
+    if inputs.mutation_id and inputs.mutation_ids:
+        yield "mutation_ids", "excludes mutation_id; name all mutations in mutation_ids."
+    if inputs.test_case_ids and inputs.sub_sample_size:
+        yield "sub_sample_size", "excludes test_case_ids; draw a sample or name the test cases, not both."
+    if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
+        yield "sub_sample_seed", "has no effect without a sub_sample_size above 0."
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+    """Names that are no input of ours, in the only way that matters: close to one that is."""
+    names = [each.name for each in declared()]
+    for variable, value in environ.items():
+        name = variable.removeprefix("INPUT_").lower()
+        if variable.startswith("INPUT_") and value and name not in names:
+            from difflib import get_close_matches
+
+            if close := get_close_matches(name, names, n=1):
+                yield f"{name} is no input, so it has no effect; did you mean {close[0]}?"
+
+
+def why_no_key(context: Context) -> str:
+    """The rest of a sentence that says that there is no API key; empty where GitHub gives no reason."""
+    if context.from_fork:
+        return ", because this pull request comes from a fork, and GitHub keeps secrets from forks"
+    if context.from_dependabot:
+        return ", because Dependabot started this workflow, and GitHub shows it Dependabot's own secrets only"
+    return ""
+
+
+def _key_advice(context: Context) -> str:
+    if context.from_fork:
+        return "Set on_missing_api_key to skip to let pull requests from forks pass without an evaluation."
+    if context.from_dependabot:
+        return "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip."
+    return "Write api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository."

@@ -1,0 +1,251 @@
+"""The kinds of value that an input can have: how a user writes one, and what it becomes.
+
+Every parser takes stripped, non-empty text and raises ValueError with the end of a sentence that begins with the
+input's name ("is not a whole number …"). None of them repeats a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from coval_gate.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """`name` is what README calls it, `empty` the value of an input that was left out."""
+
+    name: str
+    empty: T
+    parse: Callable[[str], T]
+
+
+class Secret:
+    """A value that shows itself only to who asks for it by name; neither repr nor str gives it away."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many of a total may miss: `most` of them, or `most` percent."""
+
+    most: float
+    percent: bool = False
+
+    def of(self, total: int) -> int:
+        """The largest whole number out of `total` that the allowance covers."""
+        # 7% of 100 is 7.000000000000001 in binary, 29% is 28.999999999999996: neither may shift the count.
+        return math.floor(total * self.most / 100 + 1e-9) if self.percent else int(self.most)
+
+    def __str__(self) -> str:
+        return f"{self.most:g}%" if self.percent else f"{self.most:g}"
+
+
+def text(longest: int) -> Kind[str]:
+    """Free text of at most `longest` characters."""
+
+    def parse(given: str) -> str:
+        if len(given) > longest:
+            raise ValueError(f"has {len(given):,} characters; {longest:,} are allowed.")
+        return given
+
+    return Kind("text", "", parse)
+
+
+def secret() -> Kind[Secret | None]:
+    """A credential that can travel in an HTTP header."""
+
+    def parse(given: str) -> Secret:
+        if not re.fullmatch(r"[!-~]+", given):
+            raise ValueError("holds a space, a line break or another character that no key has; copy it again.")
+        return Secret(given)
+
+    return Kind("secret", None, parse)
+
+
+def url(*, encrypted: bool) -> Kind[str]:
+    """An absolute http(s) URL without a trailing slash; with `encrypted`, http is for loopback alone."""
+
+    def parse(given: str) -> str:
+        parts = _split(given)
+        host = (parts and parts.hostname) or ""
+        if not parts or not host or parts.scheme not in ("http", "https") or re.search(r"\s", given):
+            raise ValueError(f"is {quoted(given)}, which is not a URL such as https://api.coval.dev/v1.")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("may have a host and a path only: no user, password, query or fragment.")
+        if encrypted and parts.scheme == "http" and not LOOPBACK.fullmatch(host):
+            raise ValueError(f"is {quoted(given)}: the API key travels over https only; write https://{host}…")
+        return given.rstrip("/")
+
+    return Kind("URL", "", parse)
+
+
+def identifier() -> Kind[str]:
+    """One id of Coval's. Lengths are not checked here: Coval's own pages disagree on them."""
+    return Kind("id", "", _identifier)
+
+
+def identifiers(most: int) -> Kind[tuple[str, ...]]:
+    """A list of ids, each once, in the order given."""
+    return _list("list of ids", most, _identifier)
+
+
+def texts(most: int, longest: int) -> Kind[tuple[str, ...]]:
+    """A list of texts, each once, in the order given."""
+    return _list("list", most, text(longest).parse)
+
+
+def whole(least: int, most: int | None = None) -> Kind[int]:
+    """A whole number between two bounds, both allowed."""
+    allowed = f"{least:,} or more" if most is None else f"between {least:,} and {most:,}"
+
+    def parse(given: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,18}", given, re.ASCII):
+            raise ValueError(f"is {quoted(given)}, which is not a whole number {allowed}.")
+        number = int(given)
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"is {number}; a whole number {allowed} is allowed.")
+        return number
+
+    return Kind("whole number", 0, parse)
+
+
+def seconds(least: float) -> Kind[float]:
+    """A length of time in seconds."""
+
+    def parse(given: str) -> float:
+        number = _number(given)
+        if number is None or number < least:
+            raise ValueError(f"is {quoted(given)}; a number of seconds, {least:g} or more, is allowed.")
+        return number
+
+    return Kind("seconds", 0.0, parse)
+
+
+def optional(kind: Kind[T], word: str = "") -> Kind[T | None]:
+    """`kind`, or None where the input was left out or says `word`."""
+
+    def parse(given: str) -> T | None:
+        if word and given.lower() == word:
+            return None
+        try:
+            return kind.parse(given)
+        except ValueError as problem:
+            also = f", and so is {word}." if word else "."
+            raise ValueError(str(problem).removesuffix(".") + also) from None
+
+    return Kind(kind.name, None, parse)
+
+
+def allowance() -> Kind[Allowance]:
+    """A number of simulations, or a share of them in percent."""
+
+    def parse(given: str) -> Allowance:
+        percent = given.endswith("%")
+        number = _number(given.removesuffix("%").rstrip())
+        if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
+            raise ValueError(f"is {quoted(given)}; a whole number such as 2 or a share such as 5% is allowed.")
+        return Allowance(number, percent)
+
+    return Kind("number or %", Allowance(0), parse)
+
+
+def choice(*words: str) -> Kind[str]:
+    """One of a few words; capitals do not matter."""
+
+    def parse(given: str) -> str:
+        word = given.lower()
+        if word not in words:
+            raise ValueError(f"is {quoted(given)}, which is not one of: {', '.join(words)}.")
+        return word
+
+    return Kind(" or ".join(f"`{word}`" for word in words), "", parse)
+
+
+def json_object(example: str) -> Kind[dict[str, Any] | None]:
+    """A JSON object; `example` shows one in the message for who gives something else."""
+
+    def parse(given: str) -> dict[str, Any]:
+        value = _json(given, example)
+        if not isinstance(value, dict):
+            raise ValueError(f"is not a JSON object; write one such as {example}.")
+        return value
+
+    return Kind("JSON object", None, parse)
+
+
+def _split(given: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(given)
+        parts.port  # noqa: B018 - the property raises where the port is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _identifier(given: str) -> str:
+    if not IDENTIFIER.fullmatch(given):
+        raise ValueError(f"is {quoted(given)}; an id has letters, digits, hyphens and underscores, at most 64.")
+    return given
+
+
+def _list(name: str, most: int, item: Callable[[str], str]) -> Kind[tuple[str, ...]]:
+    def parse(given: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(item(entry) for entry in _entries(given)))
+        if len(found) > most:
+            raise ValueError(f"has {len(found)} entries; at most {most} are allowed.")
+        return found
+
+    return Kind(name, (), parse)
+
+
+def _entries(given: str) -> list[str]:
+    """JSON, comma-separated or one per line, as the user likes; blank entries do not count."""
+    if given.startswith("["):
+        value = _json(given, '["first", "second"]')
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise ValueError('is a JSON list that holds more than texts; write one such as ["first", "second"].')
+    else:
+        value = given.splitlines() if "\n" in given else given.split(",")
+        value = [entry.strip().rstrip(",") for entry in value]
+    return [entry.strip() for entry in value if entry.strip()]
+
+
+def _json(given: str, example: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"holds {constant}, which JSON does not have; write a number or null.")
+
+    try:
+        return json.loads(given, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"is not valid JSON ({error.msg}, {where}); write it such as {example}.") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply.") from None
+
+
+def _number(given: str) -> float | None:
+    return float(given) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", given, re.ASCII) else None

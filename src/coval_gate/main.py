@@ -1,0 +1,154 @@
+"""The road, from the environment to the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from coval_gate import __version__
+from coval_gate.clock import SystemClock
+from coval_gate.context import read_context
+from coval_gate.coval.client import Client
+from coval_gate.errors import GateError, InternalError, RunnerError
+from coval_gate.github.runner import Runner
+from coval_gate.inputs import api_root, key_in, read_inputs, warnings_about, why_no_key
+from coval_gate.judge.verdict import INTERRUPTED, UNFINISHED, errored, judge, launched, skipped, timed_out
+from coval_gate.launch import launch_request
+from coval_gate.report.log import annotation, closing_line
+from coval_gate.report.model import Report
+from coval_gate.report.outputs import outputs
+from coval_gate.report.summary import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.models import Run
+    from coval_gate.inputs import Inputs
+    from coval_gate.judge.verdict import Judgement
+
+
+def main(environ: Mapping[str, str], *, stdout: TextIO = sys.stdout, clock: Clock | None = None) -> int:
+    """Run the action as `environ` says, and return the process's exit code."""
+    step = Step(environ, stdout, clock or SystemClock())
+    try:
+        judgement = step.travel()
+    except GateError as error:
+        judgement = errored(error)
+    except KeyboardInterrupt:
+        judgement = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
+        step.show(traceback.format_exc())
+        judgement = errored(InternalError(error))
+    return step.conclude(judgement)
+
+
+class Step:
+    """One step on its way: what is known so far, written down the moment it is known."""
+
+    def __init__(self, environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._runner = Runner(environ, stdout)
+        self._began = clock.now()
+        self._inputs: Inputs | None = None
+        self._run_id = ""
+        self._run: Run | None = None
+
+    def travel(self) -> Judgement:
+        """From the environment to a judgement. Raises GateError."""
+        if key := key_in(self._environ):
+            self._runner.mask(key)
+        self._runner.line(f"Coval Gate {__version__}")
+        self._runner.set_outputs(outputs(self._report(UNFINISHED)))
+        context = read_context(self._environ, self._runner.event())
+        inputs = self._inputs = read_inputs(self._environ, context)
+        for warning in warnings_about(inputs, self._environ):
+            self._warn(warning)
+        if inputs.api_key is None:
+            return skipped(why_no_key(context))
+        client = Client(
+            api_root(inputs),
+            inputs.api_key,
+            clock=self._clock,
+            log=self._runner.line,
+            workspace_id=inputs.workspace_id,
+        )
+        deadline = self._began + inputs.max_wait_time
+        if inputs.mode == "wait":
+            self._record(inputs.run_id)
+            self._runner.line(f"Taking over run {self._run_id}: {self._run_url}")
+        else:
+            run = client.launch_run(launch_request(inputs, context).body(), until=deadline)
+            self._record(run.run_id)
+            self._runner.line(f"Launched run {run.run_id}: {self._run_url}")
+        return launched() if inputs.mode == "launch" else self._wait(client, inputs, deadline)
+
+    def _wait(self, client: Client, inputs: Inputs, deadline: float) -> Judgement:
+        # Waiting and reading answers take longer to import than the rest of the start, and nothing is lost by now.
+        from coval_gate.watch import Journal, waiting_title, watch
+
+        journal = Journal(self._clock, self._runner.line, self._warn)
+        with self._runner.group(waiting_title(inputs.max_wait_time)):
+            run = self._run = watch(
+                client,
+                self._run_id,
+                clock=self._clock,
+                deadline=deadline,
+                check_interval=inputs.check_interval,
+                launched=inputs.mode == "run",
+                journal=journal,
+            )
+        if not run.is_over:
+            return timed_out(run, inputs.max_wait_time)
+        return judge(run, max_failed=inputs.max_failed_simulations, min_simulations=inputs.min_simulations)
+
+    def conclude(self, judgement: Judgement) -> int:
+        """Write the judgement down wherever it belongs, and return the exit code."""
+        try:
+            report = self._report(judgement)
+            self._runner.save_state({"verdict": judgement.verdict or "none"})
+            self._runner.set_outputs(outputs(report))
+            self._runner.add_summary(summary(report))
+        except RunnerError as error:
+            # A verdict that cannot be handed on is no verdict; one error is enough, and the first says more.
+            report = self._report(errored(error) if judgement.lets_pass else judgement)
+        if not report.judgement.lets_pass:
+            self._runner.error(*annotation(report))
+        elif report.judgement.verdict == "skipped":
+            self._runner.notice(*annotation(report))
+        else:
+            self._runner.line(closing_line(report))
+        if not self._runner.has_output_file:
+            self.show("\n".join(f"{name}={value}" for name, value in outputs(report).items()), title="Outputs")
+        return report.exit_code
+
+    def show(self, text: str, title: str = "Details for a bug report") -> None:
+        """Fold longer text away in the log."""
+        with self._runner.group(title):
+            for line in text.splitlines():
+                self._runner.line(line)
+
+    def _warn(self, message: str) -> None:
+        self._runner.warning("Coval Gate", message)
+
+    def _record(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._runner.save_state({"run_id": run_id})
+        self._runner.set_outputs({"run_id": run_id, "run_url": self._run_url})
+
+    @property
+    def _run_url(self) -> str:
+        return f"{self._inputs.dashboard_url}/runs/{self._run_id}" if self._inputs and self._run_id else ""
+
+    def _report(self, judgement: Judgement) -> Report:
+        return Report(
+            judgement=judgement,
+            run_id=self._run_id,
+            run_url=self._run_url,
+            run=self._run,
+            inputs=self._inputs,
+            seconds=self._clock.now() - self._began,
+        )

@@ -1,0 +1,1 @@
+"""Pure: a Judgement as people and tools see it."""

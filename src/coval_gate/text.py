@@ -1,0 +1,47 @@
+"""Words and numbers as people read them. Pure; used by everything that writes."""
+
+from __future__ import annotations
+
+SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+def one_line(text: object, limit: int = 500) -> str:
+    """Foreign text on one line: without control, format and surrogate characters, at most `limit` characters.
+
+    `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
+    so neither a line break, a terminal escape nor a text-direction override survives.
+    """
+    plain = "".join(
+        char if char.isprintable() else " " if char.isspace() else "" for char in str(text).translate(SEPARATORS)
+    )
+    words = " ".join(plain.split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def quoted(text: object, limit: int = 80) -> str:
+    """`text` on one line between quotation marks, for messages that show what was given."""
+    return f'"{one_line(text, limit)}"'
+
+
+def plural(count: int, noun: str) -> str:
+    """`plural(1, "simulation")` is "1 simulation", `plural(2, "simulation")` "2 simulations"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the two largest units: "45 s", "12 min 05 s", "1 h 02 min"."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
+    if minutes:
+        return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
+    return f"{rest} s"
+
+
+def stopwatch(seconds: float) -> str:
+    """Elapsed time as a stopwatch shows it: "0:05", "12:34", "1:02:03"."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

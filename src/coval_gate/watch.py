@@ -1,0 +1,135 @@
+"""Follows a run to its end: when to ask, when to give up, and what the people who wait get to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.coval.statuses import COMPLETED, DELETED
+from coval_gate.errors import NotFound
+from coval_gate.pacing import LONGEST_PAUSE, Sighting, expected_end, next_pause
+from coval_gate.text import duration, quoted, stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.coval.models import Run
+
+NOT_FOUND_PATIENCE: Final = 60.0  # s; a run that is there may answer 404 for a while, above all right after its launch
+NOT_FOUND_PAUSE: Final = 5.0  # s
+SETTLE_TIME: Final = 30.0  # s that the counts of a completed run may lag behind its status
+SETTLE_PAUSE: Final = 5.0  # s
+HEARTBEAT: Final = 60.0  # s without a line in the log
+BAR_WIDTH: Final = 20  # characters
+
+
+class Journal:
+    """Writes a line when something changed, and otherwise once a minute."""
+
+    def __init__(self, clock: Clock, log: Callable[[str], None], warn: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._log = log
+        self._warn = warn
+        self._began = clock.now()
+        self._written = float("-inf")
+        self._last = ""
+        self._strange: set[str] = set()
+
+    def note(self, run: Run, end: float | None) -> None:
+        """Take down one look at the run; `end` is when it will probably be over, on the journal's clock."""
+        now = self._clock.now()
+        if not run.has_known_status and run.status not in self._strange:
+            self._strange.add(run.status)
+            self._warn(f"Coval reports the status {quoted(run.status)}, which is not documented; waiting goes on.")
+        seen = progress_line(run, None)
+        if seen != self._last or now - self._written >= HEARTBEAT:
+            left = None if end is None or run.is_over else end - now
+            self._log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
+            self._last, self._written = seen, now
+
+
+def progress_line(run: Run, left: float | None) -> str:
+    """Status, bar, counts and, in seconds, about how long it will still take."""
+    parts = [f"{run.status:<11}"]
+    if run.progress and run.progress.total:
+        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
+        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
+        parts.append(f"{run.progress.done}/{run.progress.total} done, {run.progress.failed} failed")
+    if left is not None:
+        parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
+    return "  ".join(parts).rstrip()
+
+
+def watch(
+    client: Client,
+    run_id: str,
+    *,
+    clock: Clock,
+    deadline: float,
+    check_interval: float | None,
+    launched: bool,
+    journal: Journal,
+) -> Run:
+    """Look at the run until it is over or the deadline has come, and return what the last look showed.
+
+    A run that is not over has run out of time: there is always one look at the deadline itself. `launched` says that
+    this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as `Client.get_run` does.
+    """
+    longest = LONGEST_PAUSE if check_interval is None else check_interval
+    history = [Sighting(at=clock.now(), running=False)]
+    seen: Run | None = None
+    over_since: float | None = None
+    while True:
+        seen = _look(client, run_id, clock=clock, deadline=deadline, seen=seen, launched=launched)
+        now = clock.now()
+        history.append(_sighting(seen, now))
+        journal.note(seen, expected_end(history))
+        if not seen.is_over:
+            over_since = None
+        elif over_since is None:
+            over_since = now
+        settled = over_since is not None and (_is_settled(seen) or now - over_since >= SETTLE_TIME)
+        if settled or now >= deadline:
+            return seen
+        pause = min(longest, SETTLE_PAUSE) if seen.is_over else next_pause(history, longest=longest)
+        clock.sleep(min(pause, deadline - now))
+
+
+def _look(client: Client, run_id: str, *, clock: Clock, deadline: float, seen: Run | None, launched: bool) -> Run:
+    """One look; a 404 for a run that is known to exist has to last before it means that the run was deleted."""
+    known = launched or seen is not None
+    give_up = min(deadline, clock.now() + NOT_FOUND_PATIENCE) if known else clock.now()
+    while True:
+        try:
+            return client.get_run(run_id, until=deadline)
+        except NotFound:
+            if clock.now() >= give_up:
+                if seen is None:
+                    raise
+                return seen.model_copy(update={"status": DELETED})
+            clock.sleep(min(NOT_FOUND_PAUSE, give_up - clock.now()))
+
+
+def _sighting(run: Run, now: float) -> Sighting:
+    if run.progress is None:
+        return Sighting(at=now, running=not run.is_queued)
+    return Sighting(
+        at=now,
+        running=not run.is_queued,
+        done=run.progress.done,
+        total=run.progress.total,
+        active=run.progress.active,
+    )
+
+
+def _is_settled(run: Run) -> bool:
+    """Whether a run that is over says all that it will say: counts may lag behind the status."""
+    if run.status != COMPLETED:
+        return True
+    return run.simulations > 0 and (run.progress is None or run.progress.done >= run.progress.total)
+
+
+def waiting_title(max_wait_time: float) -> str:
+    """The heading over the journal's lines."""
+    return f"Waiting for the run, {duration(max_wait_time)} at most"

@@ -1,0 +1,160 @@
+"""A local runner: what GitHub's runner does around the step of a container action.
+
+It hands over variables and files, and reads the files back by the runner's own rules, which are stricter than they
+look. Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+COMMANDS: Final = frozenset(
+    [
+        "add-mask",
+        "add-matcher",
+        "add-path",
+        "debug",
+        "echo",
+        "endgroup",
+        "error",
+        "group",
+        "notice",
+        "remove-matcher",
+        "save-state",
+        "set-env",
+        "set-output",
+        "stop-commands",
+        "warning",
+    ]
+)
+
+PULL_REQUEST: Final[Mapping[str, Any]] = {
+    "pull_request": {
+        "number": 42,
+        "head": {"sha": "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f", "repo": {"full_name": "acme/voice-agent"}},
+        "base": {"sha": "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567", "repo": {"full_name": "acme/voice-agent"}},
+    }
+}
+
+
+class Command(NamedTuple):
+    """A workflow command as the runner understood it."""
+
+    name: str
+    properties: dict[str, str]
+    data: str
+
+
+class LocalRunner:
+    """The files of one step, in `directory`, and the variables that name them."""
+
+    def __init__(self, directory: Path, event: Mapping[str, Any] = PULL_REQUEST) -> None:
+        self._output = directory / "output"
+        self._state = directory / "state"
+        self._summary = directory / "summary.md"
+        self._event = directory / "event.json"
+        for file in (self._output, self._state, self._summary):
+            file.write_bytes(b"")
+        self._event.write_text(json.dumps(event), encoding="utf-8")
+
+    def environ(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        """The variables of a step of a pull request's workflow; each input becomes `INPUT_<NAME>`."""
+        return {
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTOR": "mona",
+            "GITHUB_EVENT_NAME": "pull_request",
+            "GITHUB_EVENT_PATH": str(self._event),
+            "GITHUB_HEAD_REF": "better-greeting",
+            "GITHUB_JOB": "evaluate",
+            "GITHUB_OUTPUT": str(self._output),
+            "GITHUB_REF_NAME": "42/merge",
+            "GITHUB_REPOSITORY": "acme/voice-agent",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_RUN_ID": "1234567890",
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_SHA": "ffffffffffffffffffffffffffffffffffffffff",
+            "GITHUB_STATE": str(self._state),
+            "GITHUB_STEP_SUMMARY": str(self._summary),
+            "GITHUB_TRIGGERING_ACTOR": "mona",
+            "GITHUB_WORKFLOW": "Voice gate",
+            **{f"INPUT_{name.replace(' ', '_').upper()}": value for name, value in inputs.items()},
+        }
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The step's outputs. Raises ValueError where the runner would fail the step."""
+        return read_entries(self._output.read_text(encoding="utf-8"))
+
+    @property
+    def state(self) -> dict[str, str]:
+        """What the post step will find in `STATE_<name>`. Raises ValueError as `outputs` does."""
+        return read_entries(self._state.read_text(encoding="utf-8"))
+
+    @property
+    def summary(self) -> str:
+        """The step's summary, as Markdown."""
+        return self._summary.read_text(encoding="utf-8")
+
+
+def read_entries(text: str) -> dict[str, str]:
+    """Read a file of `NAME=value` and `NAME<<DELIMITER` entries. Raises ValueError where the runner would."""
+    entries: dict[str, str] = {}
+    lines = iter(text.split("\n"))
+    for line in lines:
+        if not line:
+            continue
+        single, several = line.find("="), line.find("<<")
+        if single == -1 and several == -1:
+            raise ValueError(f"Invalid format: {line!r}")
+        if several == -1 or 0 <= single < several:
+            name, _, value = line.partition("=")
+        else:
+            name, _, delimiter = line.partition("<<")
+            value = "\n".join(_until(lines, delimiter))
+        if not name:
+            raise ValueError(f"Invalid format: {line!r}")
+        entries[name] = value
+    return entries
+
+
+def read_command(line: str) -> Command | None:
+    """What the runner makes of one line of output: a command, or None."""
+    trimmed = line.lstrip()
+    modern = re.match(r"::([\w-]+)(?: ([^\n]*?))?::(.*)", trimmed, re.DOTALL)
+    if modern and modern[1].lower() in COMMANDS:
+        return Command(modern[1].lower(), _properties(modern[2] or "", ","), _unescape(modern[3]))
+    legacy = re.search(r"##\[([\w-]+)(?: ([^\]]*))?\](.*)", line)
+    if legacy and legacy[1].lower() in COMMANDS:
+        return Command(legacy[1].lower(), _properties(legacy[2] or "", ";"), _unescape(legacy[3]))
+    return None
+
+
+def read_log(log: str) -> list[Command]:
+    """Every command in a step's output; the runner ends a line at a lone carriage return, too."""
+    return [command for line in re.split(r"\r\n|\r|\n", log) if (command := read_command(line))]
+
+
+def _until(lines: Iterator[str], delimiter: str) -> Iterator[str]:
+    for line in lines:
+        if line == delimiter:
+            return
+        yield line
+    raise ValueError(f"Matching delimiter not found: {delimiter!r}")
+
+
+def _properties(text: str, separator: str) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in text.split(separator) if "=" in pair)
+    return {name.strip(): _unescape(value) for name, _, value in pairs}
+
+
+def _unescape(text: str) -> str:
+    for code, char in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        text = text.replace(code, char)
+    return text

@@ -1,0 +1,116 @@
+"""What we send and read, held against the models of Coval's own SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from coval_sdk.models import (
+    CovalRunsAPILaunchRunRequest,
+    CovalRunsAPIRunResource,
+    CovalRunsAPISimulationStatus,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.context import Context
+from coval_gate.coval.models import parse_run
+from coval_gate.coval.statuses import QUEUED, RUNNING, TERMINAL, normalize_status
+from coval_gate.inputs import read_inputs
+from coval_gate.launch import launch_request
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY
+
+FULL = {
+    "metric_ids": "m" * 22,
+    "mutation_ids": "u" * 26,
+    "iteration_count": "3",
+    "concurrency": "5",
+    "sub_sample_size": "10",
+    "sub_sample_seed": "7",
+    "display_name": "Nightly",
+    "tags": "regression",
+    "created_by": "release bot",
+    "metadata": '{"team": "voice"}',
+    "config_overrides": '{"simulation_timeout_seconds": 300}',
+}
+
+
+def body(**inputs: str) -> dict[str, Any]:
+    given_inputs = DEFAULTS | {"api_key": KEY} | IDS | inputs
+    environ = {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
+    context = Context(repository="acme/voice-agent", sha="5d1c1b0", actor="mona", pull_request=42)
+    return launch_request(read_inputs(environ, context), context).body()
+
+
+def unknown(model: Any) -> dict[str, Any]:
+    """What the SDK's model, at any depth, has no field for."""
+    found = dict(model.additional_properties)
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if hasattr(value, "additional_properties"):
+            found |= {f"{name}.{key}": each for key, each in unknown(value).items()}
+    return found
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, FULL, {"mutation_id": "u" * 26, "test_case_ids": "t1,t2"}],
+    ids=["least", "most", "one-mutation"],
+)
+def test_the_sdk_knows_every_field_that_we_send(inputs: dict[str, str]) -> None:
+    model = CovalRunsAPILaunchRunRequest.from_dict(_lists(body(**inputs)))
+    assert model is not None
+    assert unknown(model) == {}
+    assert model.to_dict().keys() >= body(**inputs).keys()
+
+
+@pytest.mark.parametrize("inputs", [{}, FULL | {"persona_metrics": "latency"}], ids=["least", "most"])
+def test_the_sandbox_takes_what_we_send_and_keeps_it(inputs: dict[str, str]) -> None:
+    world = World(lambda: 0.0)
+    sent = _lists(body(**inputs))
+    run = world.get_run(world.launch(sent)["run"]["run_id"])["run"]
+    assert world.runs[0].body == sent
+    assert run["display_name"] == sent["metadata"]["display_name"]
+    assert run["tags"] == sent["metadata"].get("tags", [])
+
+
+def test_only_persona_metrics_is_older_than_the_sdk() -> None:
+    model = CovalRunsAPILaunchRunRequest.from_dict(_lists(body(persona_metrics="latency")))
+    assert model is not None
+    assert unknown(model) == {"persona_metrics": ["latency"]}
+
+
+@given(st.sampled_from(CovalRunsAPISimulationStatus))
+def test_every_documented_status_is_known(status: CovalRunsAPISimulationStatus) -> None:
+    assert normalize_status(status.value) in QUEUED | RUNNING | TERMINAL
+
+
+@given(
+    st.sampled_from(CovalRunsAPISimulationStatus),
+    st.none() | st.fixed_dictionaries({f"{name}_test_cases": st.integers(0, 100) for name in
+                                       ("total", "completed", "failed", "in_progress")}),
+)  # fmt: skip
+def test_every_run_that_the_sdk_can_write_is_read(
+    status: CovalRunsAPISimulationStatus, progress: dict[str, int] | None
+) -> None:
+    resource = CovalRunsAPIRunResource.from_dict(
+        {
+            "name": "runs/" + "r" * 22,
+            "run_id": "r" * 22,
+            "status": status.value,
+            "create_time": "2026-01-01T00:00:00Z",
+            "progress": progress,
+        }
+    )
+    assert resource is not None
+    run = parse_run(f'{{"run": {resource.to_json()}}}'.encode())
+    assert (run.run_id, run.status) == ("r" * 22, status.value)
+    assert (run.progress is None) == (progress is None)
+
+
+def _lists(value: Any) -> Any:
+    """As JSON has it: the SDK's models take lists, not tuples."""
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, tuple) else value

@@ -1,0 +1,301 @@
+"""The whole road, from the environment to the files, against the sandbox on a clock that only sleeping moves."""
+
+from __future__ import annotations
+
+import io
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.main import main
+from coval_gate.report.outputs import OUTPUTS
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import KEY, Trip, VirtualClock, travel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FORK = {
+    "pull_request": {
+        **PULL_REQUEST["pull_request"],
+        "head": {"sha": "5d1c1b0", "repo": {"full_name": "mallory/voice-agent"}},
+    }
+}
+
+
+@pytest.fixture
+def ride(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[Trip, Server]]:
+    """Take the road once; checks on the way what holds for every trip."""
+
+    def take(
+        *faults: str,
+        quirks: Quirks | None = None,
+        event: dict[str, Any] | None = None,
+        env: dict[str, str] | None = None,
+        prepare: Callable[[World], dict[str, str]] | None = None,
+        **inputs: str,
+    ) -> tuple[Trip, Server]:
+        world = World(clock.time, quirks=quirks or Quirks())
+        with Server(world, faults=faults) as server:
+            inputs = {"api_base_url": server.url} | inputs | (prepare(world) if prepare else {})
+            trip = travel(
+                tmp_path, clock=clock, event=event or PULL_REQUEST, env=env, url=inputs.pop("api_base_url"), **inputs
+            )
+        assert list(trip.outputs) == list(OUTPUTS), "all outputs exist on every path"
+        green = trip.outputs["verdict"] in ("passed", "skipped", "")
+        assert trip.exit_code == (0 if green else 1)
+        assert len(trip.annotations("error")) == (0 if green else 1), "one ::error where the step fails"
+        assert trip.summary.startswith("### ")
+        written = "\n".join(line for line in trip.log.splitlines() if not line.startswith("::add-mask::"))
+        assert KEY not in f"{written}{trip.outputs}{trip.state}{trip.summary}"
+        return trip, server
+
+    return take
+
+
+def told(trip: Trip) -> str:
+    """A trip as people and workflows see it."""
+    outputs = "\n".join(f"{name}={value}" for name, value in trip.outputs.items())
+    return f"{trip.log}\n--- exit code {trip.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{trip.summary}"
+
+
+def seconds(stopwatch: str) -> int:
+    minutes, rest = stopwatch.split(":")
+    return int(minutes) * 60 + int(rest)
+
+
+TRIPS: dict[str, dict[str, Any]] = {
+    "passed": {},
+    "failed": {"test_set_id": "someFail"},
+    "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
+    "run-failed": {"test_set_id": "runFails"},
+    "run-cancelled": {"test_set_id": "cancels1"},
+    "run-deleted": {"test_set_id": "deletes1"},
+    "run-broken": {"test_set_id": "errors01"},
+    "empty": {"test_set_id": "empty001"},
+    "dirty": {"test_set_id": "dirty001"},
+    "unknown-status": {"test_set_id": "unknown1"},
+    "no-progress": {"test_set_id": "noProgrs"},
+    "timed-out": {"test_set_id": "stuck001", "max_wait_time": "600"},
+    "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
+    "launched": {"mode": "launch"},
+    "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
+    "wrong-key": {"api_key": "coval_sk_wrong_0000000000"},
+    "missing-scope": {"api_key": "coval_sk_test_readonly"},
+    "wrong-agent": {"agent_id": "missing000000000000001"},
+    "wrong-run": {"mode": "wait", "run_id": "nowhere000000000000001"},
+    "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
+    "fork": {"api_key": "", "event": FORK},
+    "fork-skipped": {"api_key": "", "event": FORK, "on_missing_api_key": "skip"},
+    "elsewhere": {"mode": "launch", "env": {"GITHUB_ACTIONS": ""}},
+}
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_what_people_see(
+    name: str, ride: Callable[..., tuple[Trip, Server]], golden: Callable[[str, str], None]
+) -> None:
+    trip, _ = ride(**TRIPS[name])
+    golden(f"road/{name}.txt", told(trip))
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_one_step_launches_at_most_one_run(name: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, server = ride(**TRIPS[name])
+    assert len(server.world.runs) == (1 if trip.outputs["run_id"] else 0) or trip.outputs["run_id"].startswith(
+        "nowhere"
+    )
+    if server.world.runs:
+        assert trip.state["run_id"] == trip.outputs["run_id"] == server.world.runs[0].run_id
+
+
+QUIRKS = {
+    "underscore": Quirks(status_spelling="underscore"),
+    "lower": Quirks(status_spelling="lower"),
+    "running": Quirks(status_spelling="running"),
+    "summary": Quirks(metric_shape="summary"),
+    "null-progress": Quirks(null_progress=True),
+    "full-answer": Quirks(launch_response="full"),
+    "name-only": Quirks(launch_response="name-only"),
+    "id-field": Quirks(launch_response="id-field"),
+    "top-level": Quirks(launch_response="top-level"),
+    "not-found-yet": Quirks(not_found_after_launch=20),
+    "counts-simulations": Quirks(progress_counts="simulations"),
+    "counts-test-cases": Quirks(progress_counts="test-cases"),
+    "unknown-status": Quirks(unknown_status="WARMING_UP"),
+    "metrics-lag": Quirks(metrics_lag=20),
+}
+
+
+@pytest.mark.parametrize("name", QUIRKS)
+def test_no_peculiarity_of_the_api_turns_a_good_run_red(name: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=QUIRKS[name], iteration_count="2")
+    assert trip.outputs["verdict"] == "passed", trip.log
+
+
+@pytest.mark.parametrize("name", QUIRKS)
+def test_no_peculiarity_of_the_api_turns_a_bad_run_green(name: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=QUIRKS[name], test_set_id="someFail", iteration_count="2")
+    assert trip.outputs["verdict"] == "failed", trip.log
+
+
+@pytest.mark.parametrize("quirks", [Quirks(canceled_spelling="CANCELED"), Quirks(canceled_spelling="CANCELLED")])
+def test_cancelled_has_two_spellings(quirks: Quirks, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=quirks, test_set_id="cancels1")
+    assert (trip.outputs["verdict"], trip.outputs["status"]) == ("cancelled", "CANCELLED")
+
+
+FAULTS = ["408", "429 retry-after=20", "500", "502", "503", "504", "reset-before", "reset-after", "cut 20", "html 502",
+          "html 200", "body {", "json {\"run\": null}", "json {\"run\": {\"status\": 7}}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_hiccup_never_turns_a_good_run_red(fault: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(f"GET /runs/* #2-4 -> {fault}")
+    assert trip.outputs["verdict"] == "passed", trip.log
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_answer_by_the_deadline_is_an_error_and_kept_to_the_second(
+    fault: str, ride: Callable[..., tuple[Trip, Server]]
+) -> None:
+    trip, _ = ride(f"GET /runs/* #2- -> {fault}", max_wait_time="300")
+    assert (trip.outputs["verdict"], trip.outputs["status"]) == ("error", "ERROR")
+    assert trip.outputs["duration_seconds"] == "300"
+    assert trip.outputs["run_id"]
+
+
+def test_a_redirect_while_waiting_is_an_error_at_once(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride("GET /runs/* #2- -> redirect https://elsewhere.example/", max_wait_time="300")
+    assert trip.outputs["verdict"] == "error"
+    assert "redirect" in trip.outputs["reason"]
+
+
+@pytest.mark.parametrize("fault", ["reset-after", "500", "cut 10", "body {}"])
+def test_a_launch_that_got_lost_is_an_error_that_says_so(fault: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, server = ride(f"POST /runs -> {fault}")
+    assert trip.outputs["verdict"] == "error"
+    assert "answer was lost" in trip.outputs["reason"]
+    assert sum(request.method == "POST" for request in server.requests_seen) == 1
+
+
+def test_a_run_that_ends_in_the_last_pause_is_not_timed_out(
+    ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock
+) -> None:
+    """The run takes about a minute; the only look after the first is the one at the deadline."""
+    trip, _ = ride(max_wait_time="75", check_interval="1000", quirks=Quirks(null_progress=True))
+    assert trip.outputs["verdict"] == "passed"
+    assert clock.now() <= 75
+
+
+def test_the_deadline_holds_while_nothing_comes_of_the_run(
+    ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock
+) -> None:
+    trip, _ = ride(test_set_id="stuck001", max_wait_time="1234")
+    assert trip.outputs["verdict"] == "timed_out"
+    assert clock.now() == 1234
+
+
+def test_check_interval_bounds_every_pause(ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock) -> None:
+    ride(test_set_id="slow0001", check_interval="7", max_wait_time="4000")
+    assert max(clock.slept) <= 7
+
+
+def test_the_log_has_a_heartbeat_a_minute_and_otherwise_changes_only(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, server = ride(test_set_id="stuck001", max_wait_time="1800")
+    group = trip.log.split("::group::")[1].split("::endgroup::")[0].splitlines()[1:]
+    assert 20 <= len(group) < len(server.requests_seen)
+    for before, after in pairwise(line.split(maxsplit=1) for line in group):
+        changed = before[1].split("about")[0] != after[1].split("about")[0]
+        assert changed or seconds(after[0]) - seconds(before[0]) >= 60
+
+
+def test_run_id_is_written_before_anything_else_is_asked(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, server = ride("GET /runs/* -> 401")
+    assert trip.outputs["verdict"] == "error"
+    assert trip.outputs["run_id"] == server.world.runs[0].run_id
+    assert trip.outputs["run_url"] == f"https://app.coval.dev/runs/{trip.outputs['run_id']}"
+
+
+def test_wait_takes_over_a_run_and_never_launches(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    def launch_elsewhere(world: World) -> dict[str, str]:
+        body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
+        return {"mode": "wait", "run_id": world.launch(body)["run"]["run_id"], "agent_id": ""}
+
+    trip, server = ride(prepare=launch_elsewhere)
+    assert trip.outputs["verdict"] == "passed"
+    assert not any(request.method == "POST" for request in server.requests_seen)
+
+
+def test_a_run_that_somebody_deletes_meanwhile_is_deleted(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride("GET /runs/* #2- -> 404")
+    assert (trip.outputs["verdict"], trip.outputs["status"]) == ("cancelled", "DELETED")
+
+
+def test_a_404_that_passes_is_a_hiccup(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride("GET /runs/* #2-4 -> 404")
+    assert trip.outputs["verdict"] == "passed"
+
+
+def test_counts_that_lag_behind_the_status_are_waited_for(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    progress = {"total_test_cases": 10, "completed_test_cases": 8, "failed_test_cases": 0, "in_progress_test_cases": 2}
+
+    _, server = ride(mode="launch")
+    run_id = server.world.runs[0].run_id
+    answer = json.dumps({"run": {"run_id": run_id, "status": "COMPLETED", "progress": progress}})
+    again, _ = ride(f"GET /runs/* #1-3 -> json {answer}", max_wait_time="600")
+    assert again.outputs["verdict"] == "passed", again.log
+    never, _ = ride(f"GET /runs/* -> json {answer}", max_wait_time="600")
+    assert never.outputs["reason"] == "2 of 10 simulations did not complete; max_failed_simulations allows 0."
+
+
+def test_what_the_workflow_knows_goes_with_the_run(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    _, server = ride(mode="launch", metadata='{"team": "voice"}', tags="nightly")
+    metadata = server.requests_seen[0].json["metadata"]
+    assert metadata == {
+        "display_name": "acme/voice-agent #42 · 5d1c1b0 · Voice gate",
+        "tags": ["nightly"],
+        "created_by": "mona",
+        "customer": {
+            "github_repository": "acme/voice-agent",
+            "github_commit": "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
+            "github_pull_request": 42,
+            "github_run_url": "https://github.com/acme/voice-agent/actions/runs/1234567890/attempts/1",
+            "github_run_attempt": "1",
+            "github_actor": "mona",
+            "team": "voice",
+        },
+    }
+
+
+def test_text_from_coval_forges_nothing(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    run_id = ride(mode="launch")[1].world.runs[0].run_id
+    evil = "x\n::set-output name=passed::true\r##[error]y | <b> @mona [a](http://evil.example) `z`"
+    answer = json.dumps({"run": {"run_id": run_id, "status": "FAILED", "error": evil}})
+    trip, _ = ride(f"GET /runs/* -> json {answer}")
+    assert trip.outputs["passed"] == "false"
+    assert {command.name for command in trip.commands} <= {"add-mask", "group", "endgroup", "error"}
+    assert "[a](http" not in trip.summary
+    assert "<b>" not in trip.summary
+    assert "@mona" not in trip.summary
+
+
+def test_a_key_that_the_api_repeats_is_not_passed_on(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    answer = json.dumps({"error": {"code": "INTERNAL", "message": f"cannot serve {KEY}"}})
+    trip, _ = ride(f"POST /runs -> body {answer}")
+    assert trip.outputs["verdict"] == "error"
+
+
+def test_unwritable_outputs_stop_the_step_before_it_costs_anything(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        log = io.StringIO()
+        environ = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(tmp_path / "no" / "where"), "INPUT_API_KEY": KEY}
+        assert main(environ, stdout=log, clock=clock) == 1
+        assert server.requests_seen == []
+    assert "GITHUB_OUTPUT" in log.getvalue()

@@ -1,0 +1,80 @@
+"""What several tests build on: time under control, and one trip down the whole road."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coval_gate.inputs import declared
+from coval_gate.main import main
+from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KEY = "coval_sk_test_sandbox"
+EPOCH = 1_767_225_600.0  # 1 January 2026
+IDS = {
+    "agent_id": "agent00000000000000001",
+    "persona_id": "persona000000000000001",
+    "test_set_id": "passing1",
+}
+DEFAULTS = {each.name: each.default for each in declared()}
+
+
+class VirtualClock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self._passed = 0.0
+
+    def now(self) -> float:
+        return self._passed
+
+    def time(self) -> float:
+        return EPOCH + self._passed
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.slept.append(seconds)
+        self._passed += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """What is left of a step: its log, its exit code, and what the runner reads in its files."""
+
+    exit_code: int
+    log: str
+    outputs: dict[str, str]
+    state: dict[str, str]
+    summary: str
+
+    @property
+    def commands(self) -> list[Command]:
+        """The log's commands, as the runner understands them."""
+        return read_log(self.log)
+
+    def annotations(self, level: str) -> list[Command]:
+        """The annotations of one level: "error", "warning" or "notice"."""
+        return [command for command in self.commands if command.name == level]
+
+
+def travel(
+    directory: Path,
+    url: str,
+    clock: VirtualClock,
+    *,
+    event: Mapping[str, Any] = PULL_REQUEST,
+    env: Mapping[str, str] | None = None,
+    **inputs: str,
+) -> Trip:
+    """One step against the API at `url`: the defaults of action.yml, ids that the sandbox knows, and `inputs`."""
+    runner = LocalRunner(directory, event)
+    environ = runner.environ(DEFAULTS | {"api_key": KEY, "api_base_url": url} | IDS | inputs)
+    log = io.StringIO()
+    exit_code = main(environ | dict(env or {}), stdout=log, clock=clock)
+    return Trip(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary)

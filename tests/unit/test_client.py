@@ -1,0 +1,230 @@
+"""Calls over a real socket, with real faults."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.clock import SystemClock
+from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE, Client, Timeouts
+from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
+from coval_gate.kinds import Secret
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import IDS, KEY, VirtualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coval_gate.coval.models import Run
+
+SOON = Timeouts(connect=0.2, answer=0.2, last_look=0.2)
+
+
+class Session:
+    """A client and the sandbox it talks to; `said` is what the client told the people who wait."""
+
+    def __init__(self, clock: VirtualClock, *faults: str, timeouts: Timeouts = SOON) -> None:
+        self.clock = clock
+        self.said: list[str] = []
+        self.server = Server(World(clock.time), faults=faults)
+        self._timeouts = timeouts
+
+    def __enter__(self) -> Session:
+        self.server.__enter__()
+        self.client = Client(
+            self.server.url,
+            Secret(KEY),
+            clock=self.clock,
+            log=self.said.append,
+            timeouts=self._timeouts,
+            chance=random.Random(0),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.server.__exit__(None, None, None)
+
+    def launch(self, patience: float = 3600) -> Run:
+        return self.client.launch_run(IDS, until=self.clock.now() + patience)
+
+    @property
+    def launches(self) -> int:
+        """How many runs exist, whatever the client knows of them."""
+        return len(self.server.world.runs)
+
+
+def test_a_launch_sends_key_and_body_and_nothing_else_that_is_secret(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        run = session.launch()
+        (request,) = session.server.requests_seen
+    assert (request.method, request.path, request.json) == ("POST", "/v1/runs", IDS)
+    assert request.headers["x-api-key"] == KEY
+    assert request.headers["content-type"] == "application/json"
+    assert "authorization" not in request.headers
+    assert run.run_id == session.server.world.runs[0].run_id
+
+
+@pytest.mark.parametrize("fault", ["503", "429", "503 retry-after=7", "429 retry-after=7"])
+def test_a_launch_that_coval_puts_off_is_repeated(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST /runs #1-2 -> {fault}") as session:
+        session.launch()
+        assert session.launches == 1
+    assert len(session.server.requests_seen) == 3
+    assert clock.slept == [7, 7] if "7" in fault else all(0.5 <= pause <= 2 for pause in clock.slept)
+
+
+@pytest.mark.parametrize("fault", ["reset-after", "500", "502", "hang 0.5", "cut 10", "html 500", "body {}", "json []"])
+def test_a_launch_whose_answer_is_lost_is_not_repeated(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain, match="was lost"):
+        session.launch()
+    assert len([request for request in session.server.requests_seen if request.method == "POST"]) == 1
+    assert clock.slept == []
+
+
+def test_a_launch_is_repeated_while_the_connection_is_refused_but_not_for_ever(clock: VirtualClock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = Client(f"http://127.0.0.1:{port}/v1", Secret(KEY), clock=clock, log=lambda _: None)
+    with pytest.raises(Unavailable, match="refused") as caught:
+        client.launch_run(IDS, until=3600)
+    assert not caught.value.arrived
+    assert clock.now() == pytest.approx(LAUNCH_PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["408", "429", "500", "502", "503", "504", "reset-before", "reset-after", "cut 10", "html 200", "html 502",
+     "body", "body {\"run\": 5}", "json {\"run\": {\"status\": \"COMPLETED\"}, \"x\": 1}", "json {}", "hang 0.5"],
+)  # fmt: skip
+def test_a_read_outlives_whatever_passes(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* #1-3 -> {fault}") as session:
+        run_id = session.launch().run_id
+        assert session.client.get_run(run_id, until=clock.now() + 60).run_id == run_id
+    assert len(clock.slept) == 3
+    assert len(session.said) == 1
+    assert "Trying again in" in session.said[0]
+
+
+@pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
+def test_retry_after_never_outlasts_the_deadline(retry_after: str, clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session:
+        run_id = session.launch().run_id
+        with pytest.raises(Unavailable):
+            session.client.get_run(run_id, until=clock.now() + 60)
+    assert clock.slept == [60]
+    assert len(session.server.requests_seen) == 3, "a last look is due at the deadline"
+
+
+def test_a_read_backs_off_with_jitter(clock: VirtualClock) -> None:
+    with Session(clock, "GET /runs/* -> 500") as session:
+        run_id = session.launch().run_id
+        with pytest.raises(Unavailable):
+            session.client.get_run(run_id, until=clock.now() + 300)
+    assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(clock.slept[:5]))
+    assert all(15 <= pause <= 30 for pause in clock.slept[5:-1])
+    assert clock.now() == pytest.approx(300)
+    assert len(session.said) == 5, "once a minute is enough"
+
+
+def test_an_answer_about_another_run_is_not_believed(clock: VirtualClock) -> None:
+    answer = '{"run": {"run_id": "other", "status": "COMPLETED"}}'
+    with Session(clock, f"GET /runs/* -> json {answer}") as session:
+        run_id = session.launch().run_id
+        with pytest.raises(Unavailable, match="another run"):
+            session.client.get_run(run_id, until=clock.now())
+
+
+def test_a_huge_answer_is_not_swallowed(clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* -> huge {BODY_LIMIT + 1}", timeouts=Timeouts()) as session:
+        run_id = session.launch().run_id
+        with pytest.raises(Unavailable, match="more than 64 MiB"):
+            session.client.get_run(run_id, until=clock.now())
+
+
+def test_an_answer_that_drips_is_cut_short() -> None:
+    """In real time: each byte comes soon enough, and yet the whole would take a minute."""
+    clock = SystemClock()
+    with Server(faults=["GET /runs/* -> drip 50"]) as server:
+        client = Client(server.url, Secret(KEY), clock=clock, log=lambda _: None, timeouts=SOON)
+        run_id = client.launch_run(IDS, until=clock.now() + 5).run_id
+        began = clock.now()
+        with pytest.raises(Unavailable, match="too slowly"):
+            client.get_run(run_id, until=began)
+        client.close()
+        assert clock.now() - began < 1
+
+
+def test_a_redirect_takes_the_key_nowhere(clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as elsewhere, Session(clock, f"* * -> redirect {elsewhere.url}/runs 307") as session:
+        with pytest.raises(Rejected, match="redirect"):
+            session.launch()
+        assert elsewhere.requests_seen == []
+
+
+def test_no_password_file_and_no_proxy_gets_between(
+    clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with Session(clock) as session:
+        session.launch()
+    assert "authorization" not in session.server.requests_seen[0].headers
+
+
+def test_an_idle_connection_is_not_trusted(clock: VirtualClock) -> None:
+    """Some networks forget an idle connection without closing it: what is sent on it gets no answer."""
+    body = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    forgotten = []
+
+    def answer_once_per_connection(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(answer)
+            forgotten.append(connection)
+
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_once_per_connection, args=[listener])
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        client = Client(url, Secret(KEY), clock=clock, log=said.append, timeouts=SOON)
+        for _ in range(2):
+            client.get_run("r1", until=clock.now() + 60)
+            clock.sleep(30)
+        client.close()
+        thread.join()
+    for connection in forgotten:
+        connection.close()
+    assert said == []
+
+
+def test_the_key_has_a_name_in_lower_case_on_the_wire(clock: VirtualClock) -> None:
+    """Coval's gateway is said to refuse any other spelling."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(
+            f"http://127.0.0.1:{listener.getsockname()[1]}/v1", Secret(KEY), clock=clock, log=print, timeouts=SOON
+        )
+        with pytest.raises(Unavailable):  # nobody answers
+            client.get_run("r1", until=clock.now())
+        connection, _ = listener.accept()
+        with connection:
+            assert b"\r\nx-api-key: " + KEY.encode() + b"\r\n" in connection.recv(65536)
+        client.close()
+
+
+def test_the_workspace_travels_as_a_header(clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        client = Client(server.url, Secret(KEY), clock=clock, log=lambda _: None, workspace_id="w1")
+        client.launch_run(IDS, until=60)
+        client.close()
+    assert server.requests_seen[0].headers["x-coval-workspace-id"] == "w1"

@@ -1,0 +1,69 @@
+from typing import Any
+
+import pytest
+
+from coval_gate.context import Context, read_context
+
+ENVIRON = {
+    "GITHUB_REPOSITORY": "acme/voice-agent",
+    "GITHUB_SHA": "merge-commit",
+    "GITHUB_HEAD_REF": "better-greeting",
+    "GITHUB_REF_NAME": "42/merge",
+    "GITHUB_EVENT_NAME": "pull_request",
+    "GITHUB_ACTOR": "mona",
+    "GITHUB_TRIGGERING_ACTOR": "hubot",
+    "GITHUB_WORKFLOW": "Voice gate",
+    "GITHUB_JOB": "evaluate",
+    "GITHUB_SERVER_URL": "https://github.example",
+    "GITHUB_RUN_ID": "7",
+    "GITHUB_RUN_ATTEMPT": "2",
+}
+PULL_REQUEST: dict[str, Any] = {
+    "number": 42,
+    "head": {"sha": "head-commit", "repo": {"full_name": "acme/voice-agent"}},
+    "base": {"sha": "base-commit", "repo": {"full_name": "acme/voice-agent"}},
+}
+
+
+def test_a_pull_request_is_about_its_head_and_who_started_this_attempt() -> None:
+    assert read_context(ENVIRON, {"pull_request": PULL_REQUEST}) == Context(
+        repository="acme/voice-agent",
+        sha="head-commit",
+        ref="better-greeting",
+        event_name="pull_request",
+        actor="hubot",
+        workflow="Voice gate",
+        job="evaluate",
+        run_url="https://github.example/acme/voice-agent/actions/runs/7/attempts/2",
+        run_attempt="2",
+        pull_request=42,
+    )
+
+
+@pytest.mark.parametrize("repository", [{"full_name": "mallory/voice-agent"}, None])
+def test_another_repository_or_a_deleted_one_is_a_fork(repository: dict[str, str] | None) -> None:
+    head = PULL_REQUEST["head"] | {"repo": repository}
+    assert read_context(ENVIRON, {"pull_request": PULL_REQUEST | {"head": head}}).from_fork
+
+
+@pytest.mark.parametrize(
+    ("event", "sha", "number"),
+    [
+        ({"merge_group": {"head_sha": "queued"}}, "queued", None),
+        ({"issue": {"number": 5, "pull_request": {"url": "…"}}}, "merge-commit", 5),
+        ({"issue": {"number": 5}}, "merge-commit", None),
+        ({"schedule": "0 3 * * *"}, "merge-commit", None),
+    ],
+)
+def test_other_events(event: dict[str, Any], sha: str, number: int | None) -> None:
+    context = read_context(ENVIRON, event)
+    assert (context.sha, context.pull_request, context.from_fork) == (sha, number, False)
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [], {"head": 5, "number": "42"}, {"head": {"repo": []}}])
+def test_an_odd_event_is_no_reason_to_stop(odd: object) -> None:
+    assert read_context(ENVIRON, {"pull_request": odd, "issue": odd, "merge_group": odd}).pull_request is None
+
+
+def test_nothing_is_known_outside_github() -> None:
+    assert read_context({}, {}) == Context()

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.context import Context
+from coval_gate.errors import InputError
+from coval_gate.inputs import Inputs, api_root, declared, read_inputs, warnings_about
+from coval_gate.kinds import Allowance
+from support import DEFAULTS, IDS, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def environ(**inputs: str) -> dict[str, str]:
+    given_inputs = DEFAULTS | {"api_key": KEY} | IDS | inputs
+    return {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
+
+
+NOWHERE = Context()
+
+
+def read(context: Context = NOWHERE, /, **inputs: str) -> Inputs:
+    return read_inputs(environ(**inputs), context)
+
+
+def problems(**inputs: str) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        read(**inputs)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    "written",
+    ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb2", '["a1", "b2", "a1"]'],
+)
+def test_lists_are_json_or_commas_or_lines(written: str) -> None:
+    assert read(metric_ids=written).metric_ids == ("a1", "b2")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "value"),
+    [
+        ("iteration_count", "3", 3),
+        ("sub_sample_size", "", None),
+        ("max_wait_time", "90.5", 90.5),
+        ("check_interval", "adaptive", None),
+        ("check_interval", "30", 30.0),
+        ("check_interval", "", None),
+        ("mode", "Launch", "launch"),
+        ("metadata", '{"team": "voice", "n": [1, null]}', {"team": "voice", "n": [1, None]}),
+        ("tags", '["a, b", "c"]', ("a, b", "c")),
+        ("max_failed_simulations", "2", Allowance(2)),
+        ("max_failed_simulations", "12.5%", Allowance(12.5, percent=True)),
+        ("api_base_url", "http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
+        ("api_base_url", "http://[::1]:8080/v1", "http://[::1]:8080/v1"),
+        ("display_name", "  Größe 🎧  ", "Größe 🎧"),
+    ],
+)
+def test_values_as_users_write_them(name: str, written: str, value: Any) -> None:
+    assert getattr(read(**{name: written}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "problem"),
+    [
+        ("iteration_count", "0", "is 0; a whole number 1 or more is allowed."),
+        ("iteration_count", "three", 'is "three", which is not a whole number 1 or more.'),
+        ("iteration_count", "1.5", 'is "1.5", which is not a whole number 1 or more.'),
+        ("iteration_count", "١", 'is "١", which is not a whole number 1 or more.'),
+        ("sub_sample_seed", "2147483648", "is 2147483648; a whole number between 0 and 2,147,483,647 is allowed."),
+        ("max_wait_time", "nan", 'is "nan"; a number of seconds, 1 or more, is allowed.'),
+        ("max_wait_time", "1e9", 'is "1e9"; a number of seconds, 1 or more, is allowed.'),
+        ("check_interval", "0", 'is "0"; a number of seconds, 1 or more, is allowed, and so is adaptive.'),
+        ("mode", "lunch", 'is "lunch", which is not one of: run, launch, wait.'),
+        ("metadata", "[1]", 'is not a JSON object; write one such as {"team": "voice"}.'),
+        ("metadata", '{"a": NaN}', "holds NaN, which JSON does not have; write a number or null."),
+        ("metadata", "{" * 3000 + "}", "is not valid JSON (Expecting property name enclosed in double quotes, line 1, "
+         'column 2); write it such as {"team": "voice"}.'),
+        ("metadata", '{"a":' * 100_000, "is nested too deeply."),
+        ("metric_ids", '["a", 1]', 'is a JSON list that holds more than texts; write one such as ["first", "second"].'),
+        ("metric_ids", "a b", 'is "a b"; an id has letters, digits, hyphens and underscores, at most 64.'),
+        ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "has 101 entries; at most 100 are allowed."),
+        ("tags", "x" * 201, "has 201 characters; 200 are allowed."),
+        ("agent_id", "../runs", 'is "../runs"; an id has letters, digits, hyphens and underscores, at most 64.'),
+        ("max_failed_simulations", "1.5", 'is "1.5"; a whole number such as 2 or a share such as 5% is allowed.'),
+        ("max_failed_simulations", "101%", 'is "101%"; a whole number such as 2 or a share such as 5% is allowed.'),
+        ("max_failed_simulations", "-1", 'is "-1"; a whole number such as 2 or a share such as 5% is allowed.'),
+        ("api_base_url", "api.coval.dev", 'is "api.coval.dev", which is not a URL such as https://api.coval.dev/v1.'),
+        ("api_base_url", "https://x:y", 'is "https://x:y", which is not a URL such as https://api.coval.dev/v1.'),
+        ("api_base_url", "http://api.coval.dev", 'is "http://api.coval.dev": the API key travels over https only; '
+         "write https://api.coval.dev…"),
+        ("api_base_url", "http://127.0.0.1.evil.example", 'is "http://127.0.0.1.evil.example": the API key travels '
+         "over https only; write https://127.0.0.1.evil.example…"),
+        ("api_base_url", "https://u:p@api.coval.dev", "may have a host and a path only: no user, password, query or "
+         "fragment."),
+        ("api_base_url", "https://api.coval.dev/v1?x=1", "may have a host and a path only: no user, password, query or "
+         "fragment."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_shown_and_explained(name: str, written: str, problem: str) -> None:
+    assert problems(**{name: written}) == (f"{name} {problem}",)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        ({"agent_id": "", "persona_id": "", "test_set_id": ""}, ["agent_id", "persona_id", "test_set_id"]),
+        ({"mode": "wait"}, ["run_id"]),
+        ({"run_id": "r1"}, ["run_id"]),
+        ({"mutation_id": "m1", "mutation_ids": "m2,m3"}, ["mutation_ids"]),
+        ({"test_case_ids": "t1", "sub_sample_size": "3"}, ["sub_sample_size"]),
+        ({"sub_sample_seed": "3"}, ["sub_sample_seed"]),
+        ({"sub_sample_size": "0", "sub_sample_seed": "3"}, ["sub_sample_seed"]),
+    ],
+)
+def test_inputs_that_contradict_each_other(inputs: dict[str, str], names: list[str]) -> None:
+    assert [problem.split()[0] for problem in problems(**inputs)] == names
+
+
+def test_all_problems_are_told_at_once(golden: Callable[[str, str], None]) -> None:
+    with pytest.raises(InputError) as caught:
+        read(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')
+    golden("inputs/many.txt", f"{caught.value.title}\n{caught.value.what}\n{caught.value.advice}\n")
+
+
+def test_wait_needs_no_ids_but_a_run() -> None:
+    inputs = read(mode="wait", run_id="r1", agent_id="", persona_id="", test_set_id="")
+    assert (inputs.mode, inputs.run_id) == ("wait", "r1")
+
+
+def test_the_key_may_come_from_the_environment() -> None:
+    inputs = read_inputs(environ(api_key="") | {"COVAL_API_KEY": f" {KEY}\n"}, Context())
+    assert inputs.api_key is not None
+    assert inputs.api_key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    ("context", "name"),
+    [
+        (Context(), "no-key"),
+        (Context(from_fork=True), "no-key-fork"),
+        (Context(actor="dependabot[bot]"), "no-key-dependabot"),
+    ],
+)
+def test_a_missing_key_says_why(context: Context, name: str, golden: Callable[[str, str], None]) -> None:
+    with pytest.raises(InputError) as caught:
+        read(context, api_key="")
+    error = caught.value
+    golden(f"inputs/{name}.txt", f"{error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
+
+
+def test_a_missing_key_may_mean_to_skip() -> None:
+    assert read(api_key="", on_missing_api_key="skip").api_key is None
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> None:
+    (problem,) = problems(api_key=key)
+    assert key not in problem
+    assert problem.startswith("api_key holds a space")
+
+
+def test_the_key_hides_from_repr_and_str() -> None:
+    inputs = read()
+    assert KEY not in f"{inputs!r} {inputs} {inputs.api_key} {inputs.api_key!r}"
+
+
+@pytest.mark.parametrize(
+    ("written", "root"),
+    [
+        ("https://api.coval.dev", "https://api.coval.dev/v1"),
+        ("https://api.coval.dev/", "https://api.coval.dev/v1"),
+        ("https://api.coval.dev/v1/", "https://api.coval.dev/v1"),
+        ("https://proxy.example/coval/v1", "https://proxy.example/coval/v1"),
+    ],
+)
+def test_a_bare_host_means_its_v1(written: str, root: str) -> None:
+    assert api_root(read(api_base_url=written)) == root
+
+
+def test_what_looks_like_a_slip_is_a_warning() -> None:
+    given_environ = environ(agent_id="short", iteration_count="60", concurrency="200") | {
+        "INPUT_METRICS_IDS": "m1",
+        "INPUT_SOMETHING_ELSE_ENTIRELY": "x",
+    }
+    assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
+        'agent_id is "short", with 5 characters; such ids usually have 22.',
+        "iteration_count is 60, above 50; Coval may refuse it.",
+        "concurrency is 200, above 100; Coval may refuse it.",
+        "metrics_ids is no input, so it has no effect; did you mean metric_ids?",
+    ]
+
+
+def test_usual_inputs_give_no_warning() -> None:
+    assert warnings_about(read(), environ()) == []
+
+
+@given(st.dictionaries(st.sampled_from([each.name for each in declared()]), st.text(max_size=40)))
+def test_no_text_breaks_the_reading(inputs: Mapping[str, str]) -> None:
+    """Whatever a workflow writes: either values, or an InputError."""
+    try:
+        read(**inputs)
+    except InputError as error:
+        assert all(problem.isprintable() for problem in error.problems)
+
+
+@pytest.mark.parametrize(("percent", "total", "most"), [(7, 100, 7), (29, 100, 29), (5, 10, 0), (100, 3, 3)])
+def test_a_share_is_rounded_down(percent: float, total: int, most: int) -> None:
+    assert Allowance(percent, percent=True).of(total) == most

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+from coval_gate.context import Context
+from coval_gate.inputs import read_inputs
+from coval_gate.launch import launch_request
+from support import DEFAULTS, IDS, KEY
+
+CONTEXT = Context(
+    repository="acme/voice-agent",
+    sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
+    actor="mona",
+    workflow="Voice gate",
+    run_url="https://github.com/acme/voice-agent/actions/runs/7/attempts/1",
+    run_attempt="1",
+    pull_request=42,
+)
+
+
+def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
+    given = DEFAULTS | {"api_key": KEY} | IDS | inputs
+    return launch_request(
+        read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, context), context
+    ).body()
+
+
+def test_what_is_not_set_is_not_sent() -> None:
+    assert body(Context()) == IDS | {"metadata": {"created_by": "coval-gate"}}
+
+
+def test_every_field_of_the_api() -> None:
+    sent = body(
+        metric_ids="m1,m2",
+        persona_metrics="latency",
+        mutation_ids="u1,u2",
+        iteration_count="3",
+        concurrency="5",
+        sub_sample_size="10",
+        sub_sample_seed="0",
+        display_name="Nightly",
+        tags="regression, nightly",
+        created_by="release bot",
+        metadata='{"team": "voice", "github_actor": "me"}',
+        config_overrides='{"simulation_timeout_seconds": 300}',
+    )
+    assert sent == IDS | {
+        "metric_ids": ("m1", "m2"),
+        "persona_metrics": ("latency",),
+        "mutation_ids": ("u1", "u2"),
+        "options": {"iteration_count": 3, "concurrency": 5, "sub_sample_size": 10, "sub_sample_seed": 0},
+        "metadata": {
+            "display_name": "Nightly",
+            "tags": ("regression", "nightly"),
+            "created_by": "release bot",
+            "customer": {
+                "github_repository": "acme/voice-agent",
+                "github_commit": "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
+                "github_pull_request": 42,
+                "github_run_url": "https://github.com/acme/voice-agent/actions/runs/7/attempts/1",
+                "github_run_attempt": "1",
+                "github_actor": "me",
+                "team": "voice",
+            },
+        },
+        "config_overrides": {"simulation_timeout_seconds": 300},
+    }
+
+
+def test_one_mutation_and_chosen_test_cases() -> None:
+    sent = body(mutation_id="u1", test_case_ids="t1,t2")
+    assert sent["mutation_id"] == "u1"
+    assert sent["options"] == {"test_case_ids": ("t1", "t2")}
+
+
+def test_the_name_and_the_author_come_from_the_workflow() -> None:
+    metadata = body()["metadata"]
+    assert metadata["display_name"] == "acme/voice-agent #42 · 5d1c1b0 · Voice gate"
+    assert metadata["created_by"] == "mona"
+
+
+def test_a_long_name_is_cut_to_what_the_api_takes() -> None:
+    assert len(body(Context(repository="r" * 150, workflow="w" * 150))["metadata"]["display_name"]) == 200
