@@ -1,0 +1,30 @@
+# Stage 1 installs into a virtual environment; only that environment travels on, without pip, caches or a compiler.
+FROM python:3.13-slim AS build
+
+RUN python -m venv --without-pip /opt/venv
+COPY requirements/runtime.txt /build/
+RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-compile \
+        --requirement /build/runtime.txt
+COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
+COPY entrypoint.py /app/
+# Some packages bring their tests along, one even as a top-level module of that name.
+# Bytecode is made here once, because the action runs with -B. Nothing changes in an image: no need to check for it.
+RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+
+FROM python:3.13-slim
+
+LABEL org.opencontainers.image.title="Coval Gate" \
+      org.opencontainers.image.description="Launches a Coval evaluation, waits for it, and lets it decide a check" \
+      org.opencontainers.image.licenses="MIT"
+
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
+# The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.watch, coval_gate.coval.models"]
+
+# No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
+# -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores
+# PYTHONUNBUFFERED and PYTHONDONTWRITEBYTECODE, hence -u and -B. The path is absolute because PATH is the caller's.
+ENTRYPOINT ["/opt/venv/bin/python", "-I", "-u", "-B", "/app/entrypoint.py"]

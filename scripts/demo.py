@@ -1,0 +1,86 @@
+"""Runs the action against the local sandbox, as GitHub's runner would, and shows what people get to see.
+
+demo.py [INPUT=VALUE ...]      for instance: demo.py test_set_id=someFail max_failed_simulations=50%
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coval_gate.inputs import declared
+from coval_sandbox.runner import LocalRunner, read_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEED = 10  # times as fast as a real run, which would take about a minute
+KEY = "coval_sk_test_sandbox"
+INPUTS = {
+    "api_key": KEY,
+    "agent_id": "demoAgent0000000000001",
+    "persona_id": "demoPersona00000000001",
+    "test_set_id": "passing1",
+    "check_interval": "1",  # the sandbox runs faster than the pace that suits a real run
+}
+BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """A sandbox in a process of its own; gives the URL of its API."""
+    command = [sys.executable, "-m", "coval_sandbox", "--speed", str(SPEED)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            address = re.search(r"http://\S+", line)
+            if not address:
+                raise RuntimeError("the sandbox did not start")
+            print(f"{DIM}{line.strip()}{PLAIN}\n")
+            yield address[0]
+        finally:
+            process.terminate()
+
+
+def as_shown(line: str) -> str | None:
+    """A line of the step's output as GitHub's log shows it; None where it shows nothing."""
+    command = read_command(line)
+    if command is None:
+        return line
+    title = command.properties.get("title", "")
+    colours = {"error": RED, "warning": YELLOW, "notice": BLUE}
+    if command.name in colours:
+        return f"{colours[command.name]}{command.name.capitalize()}: {command.data}{PLAIN}{DIM}  [{title}]{PLAIN}"
+    return f"{BOLD}▾ {command.data}{PLAIN}" if command.name == "group" else None
+
+
+def run(given: dict[str, str]) -> int:
+    """Run the action with `given` inputs; returns its exit code."""
+    with tempfile.TemporaryDirectory() as directory, sandbox() as url:
+        runner = LocalRunner(Path(directory))
+        inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
+        print(f"{BOLD}Log{PLAIN}")
+        began = time.monotonic()
+        command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
+        with subprocess.Popen(command, env=runner.environ(inputs), stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                if (shown := as_shown(line.rstrip("\n"))) is not None:
+                    print(f"  {shown.replace(KEY, '***')}", flush=True)
+        print(f"\n{BOLD}Step outputs{PLAIN}")
+        for name, value in runner.outputs.items():
+            print(f"  {name:<24}{value}")
+        print(f"\n{BOLD}Step summary (Markdown){PLAIN}")
+        print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
+        print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
+        return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(run(dict(argument.split("=", 1) for argument in sys.argv[1:])))

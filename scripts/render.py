@@ -1,0 +1,100 @@
+"""Writes what is generated from the code: the inputs and outputs in action.yml, the tables in README.md.
+
+render.py           write
+render.py --check   write nothing; fail if something is out of date
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+
+from coval_gate.inputs import Input, declared
+from coval_gate.report.outputs import OUTPUTS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def action_inputs() -> str:
+    """The `inputs:` block of action.yml."""
+    entries = [
+        f"  {each.name}:\n    description: {quote(each.about)}\n    required: false\n    default: {quote(each.default)}"
+        for each in declared()
+    ]
+    return "\n".join(["inputs:", *entries])
+
+
+def action_outputs() -> str:
+    """The `outputs:` block of action.yml."""
+    entries = [f"  {name}:\n    description: {quote(about)}" for name, about in OUTPUTS.items()]
+    return "\n".join(["outputs:", *entries])
+
+
+def readme_inputs() -> str:
+    """One table for each group of inputs."""
+    tables = []
+    for group, members in itertools.groupby(declared(), key=lambda each: each.group):
+        rows = [f"| `{each.name}` | {each.kind.name} | {default(each)} | {each.about} |" for each in members]
+        tables.append("\n".join([f"**{group}**", "", "| input | kind | default | |", "|---|---|---|---|", *rows]))
+    return "\n\n".join(tables)
+
+
+def readme_outputs() -> str:
+    """The table of outputs."""
+    return "\n".join(["| output | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in OUTPUTS.items())])
+
+
+def readme_example() -> str:
+    """The workflow to copy, as it stands in examples/."""
+    return f"```yaml\n{(ROOT / 'examples' / 'pull-request.yml').read_text(encoding='utf-8')}```"
+
+
+def default(each: Input) -> str:
+    """An input's default as README shows it."""
+    return f"`{each.default}`" if each.default else ""
+
+
+def quote(text: str) -> str:
+    """A YAML string; JSON's are a subset of them."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
+    """Put `content` between the lines that mark the block `name`. Raises ValueError if they are not there."""
+    begin, end = (f"{comment[0]} {word} {name}{comment[1]}" for word in ("begin", "end"))
+    pattern = re.compile(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)}$)", re.DOTALL | re.MULTILINE)
+    filled, found = pattern.subn(lambda _: content + "\n", text)
+    if found != 1:
+        raise ValueError(f"expected one block {name}, found {found}")
+    return filled
+
+
+def rendered() -> dict[Path, str]:
+    """Every generated file as it should be."""
+    action, readme = ROOT / "action.yml", ROOT / "README.md"
+    yaml, markdown = ("#", ""), ("<!--", " -->")
+    action_text = fill(action.read_text(encoding="utf-8"), "inputs", action_inputs(), yaml)
+    readme_text = readme.read_text(encoding="utf-8")
+    for name, content in (("example", readme_example()), ("inputs", readme_inputs()), ("outputs", readme_outputs())):
+        readme_text = fill(readme_text, name, f"\n{content}\n", markdown)
+    return {action: fill(action_text, "outputs", action_outputs(), yaml), readme: readme_text}
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with --check compare. Returns the exit code."""
+    stale = [path for path, text in rendered().items() if path.read_text(encoding="utf-8") != text]
+    if arguments == ["--check"]:
+        for path in stale:
+            print(f"{path.name} is out of date; run `make render`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(rendered()[path], encoding="utf-8")
+        print(f"{path.name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
