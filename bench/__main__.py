@@ -1,0 +1,12 @@
+"""Measures every figure that README claims, each beside its yardstick; fails if a claim does not hold."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import image, polling, startup
+from bench.figures import table
+
+figures = [*startup.measure(), *polling.measure(), *image.measure()]
+print(table(figures))
+sys.exit(not all(figure.ok for figure in figures))

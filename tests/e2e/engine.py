@@ -1,0 +1,174 @@
+"""The image under Docker as GitHub's runner starts it, and the sandbox that it talks to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from coval_sandbox.runner import LocalRunner
+from support import DEFAULTS, IDS, Trip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SPEED = 30  # times as fast as a real run, which takes about a minute
+KEY = f"coval_sk_{secrets.token_hex(16)}"  # occurs nowhere by chance
+PYTHON = "/opt/venv/bin/python"
+OWN = ("PATH", "HOME", "DOCKER_HOST")  # variables that the docker command itself needs
+MOUNTS = {  # below the directory of a step, and in the container
+    "_temp": "/github/runner_temp",
+    "_github_home": "/github/home",
+    "_github_workflow": "/github/workflow",
+    "_runner_file_commands": "/github/file_commands",
+    "workspace": "/github/workspace",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox in a process of its own, which knows `KEY`."""
+
+    url: str
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run that was launched, as the API lists them: one for each POST /runs that had an effect."""
+        answer = requests.get(f"{self.url}/runs", headers={"x-api-key": KEY}, timeout=10)
+        answer.raise_for_status()
+        runs: list[dict[str, Any]] = answer.json()["runs"]
+        return runs
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The one run that was launched."""
+        (run,) = self.runs
+        return run
+
+
+@contextmanager
+def sandbox() -> Iterator[Sandbox]:
+    """Start a sandbox on a free port of the loopback interface, and stop it."""
+    command = [sys.executable, "-m", "coval_sandbox", "--port", "0", "--speed", str(SPEED), "--api-key", KEY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            line = process.stdout.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, f"the sandbox did not start: {line!r}"
+            yield Sandbox(address[0])
+        finally:
+            process.terminate()
+
+
+class Step:
+    """One step that runs the image, in the directory of a runner."""
+
+    def __init__(self, image: str, directory: Path, api: Sandbox) -> None:
+        self.name = f"coval-gate-e2e-{secrets.token_hex(3)}"
+        self.directory = directory
+        self._image = image
+        self._api = api
+        for below in MOUNTS:
+            (directory / below).mkdir()
+        self._files = directory / "_runner_file_commands"
+        self._runner = LocalRunner(self._files)
+
+    def run(self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str) -> Trip:
+        """Run the container to its end; `entrypoint` replaces the image's own."""
+        with self.running(env=env, entrypoint=entrypoint, **inputs) as process:
+            log, _ = process.communicate(timeout=120)
+        return self.result(process, log)
+
+    @contextmanager
+    def running(
+        self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start the container, and see to it that it does not outlive the block."""
+        environ = self._environ({"api_key": KEY, "api_base_url": self._api.url} | inputs) | dict(env or {})
+        command = self._command(environ, entrypoint)
+        own = {name: os.environ[name] for name in OWN if name in os.environ}
+        with subprocess.Popen(
+            command,
+            env={**environ, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # the runner reads both
+            text=True,
+            encoding="utf-8",
+        ) as process:
+            try:
+                yield process
+            finally:
+                remove = ["docker", "rm", "--force", self.name]
+                subprocess.run(remove, capture_output=True)  # mostly it is gone already
+
+    def result(self, process: subprocess.Popen[str], log: str) -> Trip:
+        """What is left of the step whose container has ended."""
+        return Trip(process.wait(10), log, self._runner.outputs, self._runner.state, self._runner.summary)
+
+    def wait_for_launch(self, process: subprocess.Popen[str]) -> str:
+        """Read the log up to the line that reports the launch, and return it."""
+        assert process.stdout
+        log = ""
+        for line in process.stdout:
+            log += line
+            if line.startswith("Launched run "):
+                return log
+        raise AssertionError(f"the step ended without a launch:\n{log}")
+
+    def _environ(self, inputs: dict[str, str]) -> dict[str, str]:
+        named = self._runner.environ(DEFAULTS | IDS | {"check_interval": "1", "max_wait_time": "60"} | inputs)
+        files = str(self._files)
+        return {
+            **{name: value.replace(files, MOUNTS[self._files.name]) for name, value in named.items()},
+            "HOME": MOUNTS["_github_home"],
+            "GITHUB_WORKSPACE": MOUNTS["workspace"],
+            "RUNNER_TEMP": MOUNTS["_temp"],
+        }
+
+    def _command(self, environ: Mapping[str, str], entrypoint: Sequence[str]) -> list[str]:
+        """As `DockerCommandManager.DockerRun` does it, but for the engine's socket, and with the host's network.
+
+        That network is where the sandbox is: the action speaks http to the loopback interface alone.
+        """
+        # Docker takes values from its own environment, so that no secret is on a command line.
+        variables = [f"{name}={value}" if name in OWN else name for name, value in environ.items()]
+        named = [part for variable in variables for part in ("--env", variable)]
+        volumes = [
+            part for below, there in MOUNTS.items() for part in ("--volume", f"{self.directory / below}:{there}")
+        ]
+        program, *arguments = entrypoint or [""]
+        return [
+            *("docker", "run", "--name", self.name, "--label", "coval-gate-e2e", "--workdir", MOUNTS["workspace"]),
+            *("--rm", *named, *volumes, "--network", "host"),
+            *(("--entrypoint", program) if program else ()),
+            *(self._image, *arguments),
+        ]
+
+
+def docker(*arguments: str) -> str:
+    """What the command prints."""
+    command = ["docker", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def inspect(name: str) -> dict[str, Any]:
+    """What the engine knows of one image or container."""
+    (found,) = json.loads(docker("inspect", name))
+    assert isinstance(found, dict)
+    return found
+
+
+def leaks(directory: Path) -> list[Path]:
+    """The files below `directory` that hold the key."""
+    return [file for file in directory.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]

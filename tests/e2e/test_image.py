@@ -1,0 +1,128 @@
+"""What is in the image, and what is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from e2e.engine import PYTHON, inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.e2e
+SITE = "/opt/venv/lib/python3.13/site-packages"
+NEEDED = ["actions_toolkit", "coval_gate", "pydantic", "requests"]
+UNWANTED = [
+    *("coval_sandbox", "fastapi", "starlette", "uvicorn"),
+    *("coval_sdk", "hypothesis", "pytest", "requests_mock"),
+    *("flit_core", "mypy", "pip", "ruff", "setuptools", "uv", "wheel"),
+]
+COMPILERS = ["as", "c++", "cc", "clang", "g++", "gcc", "ld", "make", "rustc"]
+
+
+def test_the_command_is_absolute_and_isolated(image: str) -> None:
+    config = inspect(image)["Config"]
+    assert config["Entrypoint"] == [PYTHON, "-I", "-u", "-B", "/app/entrypoint.py"]
+    assert not config["Cmd"]
+
+
+def test_it_runs_as_root(image: str) -> None:
+    """GitHub's runner mounts its files as root's."""
+    assert inspect(image)["Config"]["User"] == ""
+    assert ask(image, "import os; print(os.getuid())") == 0
+
+
+def test_nothing_for_development_is_in_it(image: str) -> None:
+    """Our Python finds what the action needs, but neither the sandbox nor test tools nor pip; there is no compiler."""
+    found = ask(
+        image,
+        f"""
+import importlib.util, json, shutil
+modules = [name for name in {[*NEEDED, *UNWANTED]} if importlib.util.find_spec(name)]
+programs = [name for name in {COMPILERS} if shutil.which(name, path="/opt/venv/bin:/usr/local/bin:/usr/bin:/bin")]
+print(json.dumps([modules, programs]))
+""",
+    )
+    assert found == [NEEDED, []]
+
+
+def test_no_tests_and_no_caches_are_in_it(image: str) -> None:
+    """Not even the tests that packages bring along; the base image's own directories are not ours."""
+    found = ask(
+        image,
+        """
+import json, pathlib
+every = [path for place in ("/opt", "/app", "/root", "/tmp", "/build") for path in pathlib.Path(place).rglob("*")]
+tests = [path for path in every if path.name in ("tests", "test", "conftest.py")]
+caches = [path for path in every if path.name in ("pip", ".cache") or path.suffix == ".whl"]
+print(json.dumps([str(path) for path in tests + caches]))
+""",
+    )
+    assert found == []
+
+
+def test_only_the_action_is_in_app(image: str) -> None:
+    assert ask(image, "import json, os; print(json.dumps(os.listdir('/app')))") == ["entrypoint.py"]
+
+
+def test_every_module_is_compiled_for_good(image: str) -> None:
+    """The bytecode is that of the source beside it, and Python takes it without a look at the source (PEP 552)."""
+    counts = ask(
+        image,
+        f"""
+import importlib.util, json, pathlib
+counts = dict(modules=0, ours=0, missing=[], checked=[], stale=[])
+for source in pathlib.Path({SITE!r}).rglob("*.py"):
+    counts["modules"] += 1
+    counts["ours"] += source.is_relative_to({SITE!r} + "/coval_gate")
+    cached = pathlib.Path(importlib.util.cache_from_source(str(source)))
+    if not cached.exists():
+        counts["missing"].append(str(source))
+        continue
+    header = cached.read_bytes()[:16]
+    if header[4:8] != b"\\1\\0\\0\\0":
+        counts["checked"].append(str(source))
+    if header[8:] != importlib.util.source_hash(source.read_bytes()):
+        counts["stale"].append(str(source))
+print(json.dumps(counts))
+""",
+    )
+    assert (counts["missing"], counts["checked"], counts["stale"]) == ([], [], [])
+    assert counts["ours"] > 20
+    assert counts["modules"] > 300
+
+
+def test_the_locked_versions_are_installed(image: str) -> None:
+    """What is in the environment is what requirements/runtime.txt names, and nothing else."""
+    from bench.image import ROOT
+
+    lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))
+    installed = ask(
+        image,
+        "import importlib.metadata as m, json;"
+        "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))",
+    )
+    assert installed == locked
+
+
+def test_what_we_add_stays_small(image: str) -> None:
+    """At most 50 MB on disk beyond the base image, by whichever way of counting gives most."""
+    from bench.image import MOST, added
+
+    weights = added(image)
+    assert min(weights) > 1, weights  # it was weighed at all
+    assert max(weights) <= MOST == 50, weights
+
+
+def ask(image: str, program: str, **env: str) -> Any:
+    """Run a program in the image's Python, isolated as the action is, and read what it prints as JSON."""
+    variables: Sequence[str] = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
+    command = ["docker", "run", "--rm", "--network", "none", *variables, "--entrypoint", PYTHON, image]
+    done = subprocess.run([*command, "-I", "-B", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

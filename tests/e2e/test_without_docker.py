@@ -1,0 +1,34 @@
+"""What `make e2e` says where there is no Docker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        (
+            {"DOCKER_HOST": "unix:///nonexistent.sock"},
+            "Cannot connect to the Docker daemon at unix:///nonexistent.sock",
+        ),
+        ({"PATH": "/nonexistent"}, "there is no docker command"),
+    ],
+    ids=["no-engine", "no-command"],
+)
+def test_it_says_so_in_one_sentence_and_stops(env: dict[str, str], why: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "e2e", str(Path(__file__).parent)]
+    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.count("Docker is not available: ") == 1
+    assert f"Docker is not available: {why}" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "passed" not in done.stdout
+    assert "failed" not in done.stdout

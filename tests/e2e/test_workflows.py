@@ -1,0 +1,121 @@
+"""The action in real workflows, built from its Dockerfile and run by nektos/act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.report.outputs import OUTPUTS
+from e2e.engine import KEY
+from e2e.traps import SPRUNG, TRAPS
+from e2e.workflow import REPOSITORY, Played
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from e2e.engine import Sandbox
+
+    Workflow = Callable[[str, dict[str, str]], Played]
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_run_that_passes(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Outputs, conclusion and summary reach the workflow, and the run in Coval names the commit it comes from."""
+    played = workflow("passing.yml", {})
+    gate = played.steps["gate"]
+    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
+    assert played.exit_code == 0
+    assert_passed(gate["outputs"], sandbox)
+    (summary,) = played.commands("gate", "summary")
+    assert summary["content"].startswith("### ✅ Passed: Coval evaluation\n")
+    assert sandbox.run["metadata"]["github_repository"] == REPOSITORY
+    assert sandbox.run["metadata"]["github_commit"] == played.commit
+    assert_key_is_kept(played)
+
+
+def test_a_run_that_fails_turns_step_and_workflow_red(workflow: Workflow, sandbox: Sandbox) -> None:
+    played = workflow("failing.yml", {})
+    gate = played.steps["gate"]
+    assert gate["outcome"] == gate["conclusion"] == played.job == "failure"
+    assert played.exit_code == 1
+    assert_failed(gate["outputs"], sandbox)
+    (error,) = played.commands("gate", "error")
+    assert error["kvPairs"]["title"] == "Coval Gate: Gate failed"
+    assert error["arg"].startswith(gate["outputs"]["reason"])
+    (summary,) = played.commands("gate", "summary")
+    assert summary["content"].startswith("### ❌ Failed: Coval evaluation\n")
+    assert_key_is_kept(played)
+
+
+def test_a_failure_that_the_workflow_tolerates(workflow: Workflow, sandbox: Sandbox) -> None:
+    """With continue-on-error the outputs of the failed step are all there, and the workflow is green."""
+    played = workflow("tolerated.yml", {})
+    gate = played.steps["gate"]
+    assert (gate["outcome"], gate["conclusion"], played.job) == ("failure", "success", "success")
+    assert played.exit_code == 0
+    assert_failed(gate["outputs"], sandbox)
+    assert_key_is_kept(played)
+
+
+def test_a_launch_and_a_later_step_that_waits(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Mode launch ends without a verdict; mode wait takes its run_id, launches nothing, and passes."""
+    played = workflow("launch.yml", {})
+    launch, gate = played.steps["launch"], played.steps["gate"]
+    assert launch["outcome"] == launch["conclusion"] == "success"
+    assert launch["outputs"].keys() == OUTPUTS.keys()
+    assert launch["outputs"]["verdict"] == ""
+    assert launch["outputs"]["passed"] == "false"
+    assert launch["outputs"]["status"] == "LAUNCHED"
+    assert launch["outputs"]["run_id"] == gate["outputs"]["run_id"]
+    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
+    assert played.exit_code == 0
+    assert_passed(gate["outputs"], sandbox)
+    assert_key_is_kept(played, "launch", "gate")
+
+
+def test_a_repository_and_an_environment_that_get_in_the_way(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Modules of our names beside the step, PYTHON* variables, no PATH and an ASCII locale change nothing.
+
+    `test_container.py` has the counter-check: without isolation the same files take over.
+    """
+    played = workflow("hostile.yml", TRAPS)
+    gate = played.steps["gate"]
+    assert SPRUNG not in played.log("gate")
+    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
+    assert_passed(gate["outputs"], sandbox)
+    assert "✅ Passed. All 10 simulations completed." in played.log("gate")
+    assert_key_is_kept(played)
+
+
+def assert_passed(outputs: dict[str, str], sandbox: Sandbox) -> None:
+    """All outputs are there and say that the only run passed."""
+    assert outputs.keys() == OUTPUTS.keys()
+    assert outputs["verdict"] == "passed"
+    assert outputs["passed"] == "true"
+    assert outputs["status"] == sandbox.run["status"] == "COMPLETED"
+    assert outputs["reason"] == "All 10 simulations completed."
+    assert outputs["total_simulations"] == outputs["completed_simulations"] == "10"
+    assert outputs["run_id"] == sandbox.run["run_id"]
+    assert outputs["run_url"] == f"https://app.coval.dev/runs/{outputs['run_id']}"
+    assert 0 <= int(outputs["duration_seconds"]) < 60
+
+
+def assert_failed(outputs: dict[str, str], sandbox: Sandbox) -> None:
+    """All outputs are there and say that the only run failed."""
+    assert outputs.keys() == OUTPUTS.keys()
+    assert outputs["verdict"] == "failed"
+    assert outputs["passed"] == "false"
+    assert outputs["status"] == "COMPLETED_WITH_FAILURES"
+    assert outputs["reason"] == "3 of 10 simulations did not complete; max_failed_simulations allows 0."
+    assert outputs["total_simulations"] == "10"
+    assert outputs["completed_simulations"] == "7"
+    assert outputs["run_id"] == sandbox.run["run_id"]
+
+
+def assert_key_is_kept(played: Played, *steps: str) -> None:
+    """Each step has the key masked, and shows it nowhere else."""
+    assert played.leaks == []
+    for step in steps or ("gate",):
+        assert {command["arg"] for command in played.commands(step, "add-mask")} == {KEY}
