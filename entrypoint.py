@@ -1,6 +1,7 @@
 """The action's main step."""
 
 import gc
+import io
 import os
 import sys
 
@@ -12,6 +13,6 @@ from coval_gate.main import main  # noqa: E402
 gc.enable()
 
 if __name__ == "__main__":
-    # The runner reads UTF-8, whatever the container's locale says.
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    sys.exit(main(os.environ))
+    if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.exit(main(os.environ, stdout=sys.stdout or io.StringIO()))

@@ -30,6 +30,7 @@ GATE: Final = "Gate"
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+LONGEST_WAIT: Final = 5 * 24 * 3600  # s; no job of GitHub's lasts longer
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
 
@@ -136,11 +137,14 @@ class Inputs:
     run_id: str = given(MODE, kinds.identifier(), "The run to wait for, with `mode: wait`.", usual=22)
 
     max_wait_time: float = given(
-        WAITING, kinds.seconds(1), "Give up this many seconds after the step began: verdict `timed_out`.", "3600"
+        WAITING,
+        kinds.seconds(1, LONGEST_WAIT),
+        "Give up this many seconds after the step began: verdict `timed_out`.",
+        "3600",
     )
     check_interval: float | None = given(
         WAITING,
-        kinds.optional(kinds.seconds(1), "adaptive"),
+        kinds.optional(kinds.seconds(1, LONGEST_WAIT), "adaptive"),
         "Longest pause between two looks at the run, in seconds. `adaptive`: follows the run's progress.",
         "adaptive",
     )
@@ -151,7 +155,7 @@ class Inputs:
         "How many simulations may fail to complete, as a number or a share such as `5%`.",
         "0",
     )
-    min_simulations: int = given(GATE, kinds.whole(1), "How many simulations the run must have at least.", "1")
+    min_simulations: int = given(GATE, kinds.whole(1), "How many simulations must complete at least.", "1")
     on_missing_api_key: str = given(
         GATE,
         kinds.choice("error", "skip"),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SHORTEST_SECRET: Final = 8  # characters
+MOST_DIGITS: Final = 100  # of a whole number in JSON
+DEEPEST_JSON: Final = 100  # levels; what is sent comes back in answers, which must stay readable
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
@@ -61,7 +64,7 @@ class Allowance:
         return math.floor(total * self.most / 100 + 1e-9) if self.percent else int(self.most)
 
     def __str__(self) -> str:
-        return f"{self.most:g}%" if self.percent else f"{self.most:g}"
+        return f"{self.most:g}%" if self.percent else f"{self.most:,.0f}"
 
 
 def text(longest: int) -> Kind[str]:
@@ -81,6 +84,9 @@ def secret() -> Kind[Secret | None]:
     def parse(given: str) -> Secret:
         if not re.fullmatch(r"[!-~]+", given):
             raise ValueError("holds a space, a line break or another character that no key has; copy it again.")
+        if len(given) < SHORTEST_SECRET:
+            # Besides, keeping so short a text out of all that is written would blot out ordinary words.
+            raise ValueError(f"has less than {SHORTEST_SECRET} characters; copy it again.")
         return Secret(given)
 
     return Kind("secret", None, parse)
@@ -133,13 +139,13 @@ def whole(least: int, most: int | None = None) -> Kind[int]:
     return Kind("whole number", 0, parse)
 
 
-def seconds(least: float) -> Kind[float]:
-    """A length of time in seconds."""
+def seconds(least: float, most: float) -> Kind[float]:
+    """A length of time in seconds, between two bounds."""
 
     def parse(given: str) -> float:
         number = _number(given)
-        if number is None or number < least:
-            raise ValueError(f"is {quoted(given)}; a number of seconds, {least:g} or more, is allowed.")
+        if number is None or not least <= number <= most:
+            raise ValueError(f"is {quoted(given)}; a number of seconds between {least:g} and {most:,.0f} is allowed.")
         return number
 
     return Kind("seconds", 0.0, parse)
@@ -235,16 +241,34 @@ def _entries(given: str) -> list[str]:
 
 
 def _json(given: str, example: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"holds {constant}, which JSON does not have; write a number or null.")
+    def refuse(number: str) -> NoReturn:
+        raise ValueError(f"holds {quoted(number, 20)}, which is no number that JSON can carry.")
+
+    def finite(number: str) -> float:
+        return value if math.isfinite(value := float(number)) else refuse(number)
+
+    def whole_number(number: str) -> int:
+        return int(number) if len(number) <= MOST_DIGITS else refuse(number)
 
     try:
-        return json.loads(given, parse_constant=refuse)
+        value = json.loads(given, parse_constant=refuse, parse_float=finite, parse_int=whole_number)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not valid JSON ({error.msg}, {where}); write it such as {example}.") from None
     except RecursionError:
-        raise ValueError("is nested too deeply.") from None
+        value = None
+    if value is None or _depth(value) > DEEPEST_JSON:
+        raise ValueError(f"is nested more than {DEEPEST_JSON} levels deep.")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects stand inside each other, counted without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _number(given: str) -> float | None:

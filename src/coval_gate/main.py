@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
@@ -62,7 +64,8 @@ class Step:
         if key := key_in(self._environ):
             self._runner.mask(key)
         self._runner.line(f"Coval Gate {__version__}")
-        self._runner.set_outputs(outputs(self._report(UNFINISHED)))
+        # Should the step be killed, this is what the workflow sees; and what cannot be written shows before it costs.
+        self._write(UNFINISHED)
         context = read_context(self._environ, self._runner.event())
         inputs = self._inputs = read_inputs(self._environ, context)
         for warning in warnings_about(inputs, self._environ):
@@ -92,7 +95,7 @@ class Step:
 
         journal = Journal(self._clock, self._runner.line, self._warn)
         with self._runner.group(waiting_title(inputs.max_wait_time)):
-            run = self._run = watch(
+            run, in_time = watch(
                 client,
                 self._run_id,
                 clock=self._clock,
@@ -101,29 +104,40 @@ class Step:
                 launched=inputs.mode == "run",
                 journal=journal,
             )
-        if not run.is_over:
+        self._run = run
+        if not in_time:
             return timed_out(run, inputs.max_wait_time)
         return judge(run, max_failed=inputs.max_failed_simulations, min_simulations=inputs.min_simulations)
 
     def conclude(self, judgement: Judgement) -> int:
         """Write the judgement down wherever it belongs, and return the exit code."""
+        redact = self._runner.redact
+        judgement = replace(judgement, reason=redact(judgement.reason), advice=redact(judgement.advice))
         try:
-            report = self._report(judgement)
-            self._runner.save_state({"verdict": judgement.verdict or "none"})
-            self._runner.set_outputs(outputs(report))
-            self._runner.add_summary(summary(report))
+            self._write(judgement)
         except RunnerError as error:
             # A verdict that cannot be handed on is no verdict; one error is enough, and the first says more.
-            report = self._report(errored(error) if judgement.lets_pass else judgement)
-        if not report.judgement.lets_pass:
+            judgement = errored(error) if judgement.lets_pass else judgement
+            with suppress(RunnerError):
+                self._write(judgement)
+        report = self._report(judgement)
+        try:
+            self._runner.add_summary(summary(report))
+        except RunnerError as error:
+            self._warn(error.what)
+        if not judgement.lets_pass:
             self._runner.error(*annotation(report))
-        elif report.judgement.verdict == "skipped":
+        elif judgement.verdict == "skipped":
             self._runner.notice(*annotation(report))
         else:
             self._runner.line(closing_line(report))
         if not self._runner.has_output_file:
             self.show("\n".join(f"{name}={value}" for name, value in outputs(report).items()), title="Outputs")
         return report.exit_code
+
+    def _write(self, judgement: Judgement) -> None:
+        self._runner.set_outputs(outputs(self._report(judgement)))
+        self._runner.save_state({"verdict": judgement.verdict or "none"})
 
     def show(self, text: str, title: str = "Details for a bug report") -> None:
         """Fold longer text away in the log."""
@@ -136,8 +150,8 @@ class Step:
 
     def _record(self, run_id: str) -> None:
         self._run_id = run_id
-        self._runner.save_state({"run_id": run_id})
         self._runner.set_outputs({"run_id": run_id, "run_url": self._run_url})
+        self._runner.save_state({"run_id": run_id})
 
     @property
     def _run_url(self) -> str:

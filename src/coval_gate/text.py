@@ -11,9 +11,8 @@ def one_line(text: object, limit: int = 500) -> str:
     `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
     so neither a line break, a terminal escape nor a text-direction override survives.
     """
-    plain = "".join(
-        char if char.isprintable() else " " if char.isspace() else "" for char in str(text).translate(SEPARATORS)
-    )
+    beginning = str(text)[: 10 * limit].translate(SEPARATORS)  # an answer may hold megabytes of it
+    plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
     words = " ".join(plain.split())
     return words if len(words) <= limit else words[: limit - 1] + "…"
 

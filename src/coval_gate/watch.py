@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.coval.statuses import COMPLETED, DELETED
 from coval_gate.errors import NotFound
@@ -22,6 +22,13 @@ SETTLE_TIME: Final = 30.0  # s that the counts of a completed run may lag behind
 SETTLE_PAUSE: Final = 5.0  # s
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
+
+
+class Watched(NamedTuple):
+    """What the last look showed, and whether the run had ended, with all that belongs to it, in time."""
+
+    run: Run
+    in_time: bool
 
 
 class Journal:
@@ -70,11 +77,11 @@ def watch(
     check_interval: float | None,
     launched: bool,
     journal: Journal,
-) -> Run:
-    """Look at the run until it is over or the deadline has come, and return what the last look showed.
+) -> Watched:
+    """Look at the run until it is over or the deadline has come; there is always one look at the deadline itself.
 
-    A run that is not over has run out of time: there is always one look at the deadline itself. `launched` says that
-    this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as `Client.get_run` does.
+    `launched` says that this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as
+    `Client.get_run` does.
     """
     longest = LONGEST_PAUSE if check_interval is None else check_interval
     history = [Sighting(at=clock.now(), running=False)]
@@ -89,9 +96,9 @@ def watch(
             over_since = None
         elif over_since is None:
             over_since = now
-        settled = over_since is not None and (_is_settled(seen) or now - over_since >= SETTLE_TIME)
-        if settled or now >= deadline:
-            return seen
+        in_time = over_since is not None and (_is_settled(seen) or now - over_since >= SETTLE_TIME)
+        if in_time or now >= deadline:
+            return Watched(seen, in_time)
         pause = min(longest, SETTLE_PAUSE) if seen.is_over else next_pause(history, longest=longest)
         clock.sleep(min(pause, deadline - now))
 
@@ -125,9 +132,7 @@ def _sighting(run: Run, now: float) -> Sighting:
 
 def _is_settled(run: Run) -> bool:
     """Whether a run that is over says all that it will say: counts may lag behind the status."""
-    if run.status != COMPLETED:
-        return True
-    return run.simulations > 0 and (run.progress is None or run.progress.done >= run.progress.total)
+    return run.status != COMPLETED or run.says_all
 
 
 def waiting_title(max_wait_time: float) -> str:

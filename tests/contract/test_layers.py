@@ -17,7 +17,8 @@ ROAD = [
     {"coval_gate", "coval_gate.text", "coval_gate.errors", "coval_gate.clock"},
     {"coval_gate.kinds", "coval_gate.context", "coval_gate.pacing", "coval_gate.coval.statuses"},
     {"coval_gate.inputs", "coval_gate.coval.models", "coval_gate.coval.problems", "coval_gate.github.runner"},
-    {"coval_gate.coval.client", "coval_gate.launch"},
+    {"coval_gate.coval.transport", "coval_gate.launch"},
+    {"coval_gate.coval.client"},
     {"coval_gate.watch"},
     {"coval_gate.judge.verdict"},
     {"coval_gate.report.model", "coval_gate.report.markdown"},
@@ -77,7 +78,7 @@ def test_gate_and_sandbox_share_nothing(package: str, other: str) -> None:
 
 def test_only_one_place_knows_http_and_one_the_runner() -> None:
     users = {name for name, path in modules("coval_gate").items() if "requests" in imports(path)}
-    assert users == {"coval_gate.coval.client", "coval_gate.coval.problems"}
+    assert users == {"coval_gate.coval.transport", "coval_gate.coval.problems"}
     users = {name for name, path in modules("coval_gate").items() if "actions_toolkit.command" in imports(path)}
     assert users == {"coval_gate.github.runner"}
 

@@ -12,10 +12,10 @@ import pytest
 from coval_gate.main import main
 from coval_gate.report.outputs import OUTPUTS
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import KEY, Trip, VirtualClock, travel
+from support import DEFAULTS, IDS, KEY, Trip, VirtualClock, travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,10 +171,13 @@ def test_no_answer_by_the_deadline_is_an_error_and_kept_to_the_second(
     assert trip.outputs["run_id"]
 
 
-def test_a_redirect_while_waiting_is_an_error_at_once(ride: Callable[..., tuple[Trip, Server]]) -> None:
-    trip, _ = ride("GET /runs/* #2- -> redirect https://elsewhere.example/", max_wait_time="300")
+def test_a_redirect_is_an_error_at_once_where_coval_has_not_answered_yet(
+    ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock
+) -> None:
+    trip, _ = ride("GET /runs/* -> redirect https://elsewhere.example/", mode="wait", run_id="r1")
     assert trip.outputs["verdict"] == "error"
     assert "redirect" in trip.outputs["reason"]
+    assert clock.slept == []
 
 
 @pytest.mark.parametrize("fault", ["reset-after", "500", "cut 10", "body {}"])
@@ -292,10 +295,58 @@ def test_a_key_that_the_api_repeats_is_not_passed_on(ride: Callable[..., tuple[T
     assert trip.outputs["verdict"] == "error"
 
 
-def test_unwritable_outputs_stop_the_step_before_it_costs_anything(tmp_path: Path, clock: VirtualClock) -> None:
+ODD = ["html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403"]
+
+
+@pytest.mark.parametrize("fault", ODD)
+def test_an_answer_that_is_not_covals_is_a_hiccup_once_coval_has_answered(
+    fault: str, ride: Callable[..., tuple[Trip, Server]]
+) -> None:
+    trip, _ = ride(f"GET /runs/* #2-4 -> {fault}")
+    assert trip.outputs["verdict"] == "passed", trip.log
+
+
+def test_counts_that_still_lag_at_the_deadline_are_not_the_agents_fault(
+    ride: Callable[..., tuple[Trip, Server]],
+) -> None:
+    run_id = ride(mode="launch")[1].world.runs[0].run_id
+    progress = {"total_test_cases": 10, "completed_test_cases": 9, "failed_test_cases": 0}
+    answer = json.dumps({"run": {"run_id": run_id, "status": "COMPLETED", "progress": progress}})
+    trip, _ = ride(f"GET /runs/* -> json {answer}", max_wait_time="10")
+    assert trip.outputs["verdict"] == "timed_out"
+
+
+@pytest.mark.parametrize("agent_id", [f"x{KEY}", KEY * 5, f"{KEY}!", f"a_{KEY}_b*c"])
+def test_a_key_in_the_wrong_place_is_blotted_out(agent_id: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    key = "coval_sk_prod_ab_-cdEF0123_"
+    trip, _ = ride(api_key=key, agent_id=agent_id.replace(KEY, key), mode="launch")
+    written = f"{trip.log.partition(chr(10))[2]}{trip.outputs}{trip.summary}".replace("\\", "")
+    assert key[:9] not in written
+
+
+def test_a_key_that_the_api_echoes_is_blotted_out_of_markdown_too(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    key = "coval_sk_prod_ab_*cdEF0123_"
+    answer = json.dumps({"error": f"invalid API key: {key}"})
+    trip, _ = ride(f"POST /runs -> json {answer}", api_key=key)
+    assert "cdEF0123" not in f"{trip.log.partition(chr(10))[2]}{trip.outputs}{trip.summary}"
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STATE"])
+def test_what_cannot_be_written_shows_before_it_costs_anything(
+    variable: str, tmp_path: Path, clock: VirtualClock
+) -> None:
     with Server(World(clock.time)) as server:
-        log = io.StringIO()
-        environ = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(tmp_path / "no" / "where"), "INPUT_API_KEY": KEY}
-        assert main(environ, stdout=log, clock=clock) == 1
+        runner, log = LocalRunner(tmp_path), io.StringIO()
+        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
+        assert main(environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock) == 1
         assert server.requests_seen == []
-    assert "GITHUB_OUTPUT" in log.getvalue()
+    assert variable in log.getvalue()
+
+
+def test_a_summary_that_cannot_be_written_is_only_a_pity(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        runner, log = LocalRunner(tmp_path), io.StringIO()
+        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
+        assert main(environ | {"GITHUB_STEP_SUMMARY": str(tmp_path)}, stdout=log, clock=clock) == 0
+    assert runner.outputs["verdict"] == "passed"
+    assert "::warning" in log.getvalue()

@@ -73,15 +73,18 @@ def test_values_as_users_write_them(name: str, written: str, value: Any) -> None
         ("iteration_count", "1.5", 'is "1.5", which is not a whole number 1 or more.'),
         ("iteration_count", "١", 'is "١", which is not a whole number 1 or more.'),
         ("sub_sample_seed", "2147483648", "is 2147483648; a whole number between 0 and 2,147,483,647 is allowed."),
-        ("max_wait_time", "nan", 'is "nan"; a number of seconds, 1 or more, is allowed.'),
-        ("max_wait_time", "1e9", 'is "1e9"; a number of seconds, 1 or more, is allowed.'),
-        ("check_interval", "0", 'is "0"; a number of seconds, 1 or more, is allowed, and so is adaptive.'),
+        ("max_wait_time", "nan", 'is "nan"; a number of seconds between 1 and 432,000 is allowed.'),
+        ("max_wait_time", "1e9", 'is "1e9"; a number of seconds between 1 and 432,000 is allowed.'),
+        ("check_interval", "0", 'is "0"; a number of seconds between 1 and 432,000 is allowed, and so is adaptive.'),
         ("mode", "lunch", 'is "lunch", which is not one of: run, launch, wait.'),
         ("metadata", "[1]", 'is not a JSON object; write one such as {"team": "voice"}.'),
-        ("metadata", '{"a": NaN}', "holds NaN, which JSON does not have; write a number or null."),
+        ("metadata", '{"a": NaN}', 'holds "NaN", which is no number that JSON can carry.'),
         ("metadata", "{" * 3000 + "}", "is not valid JSON (Expecting property name enclosed in double quotes, line 1, "
          'column 2); write it such as {"team": "voice"}.'),
-        ("metadata", '{"a":' * 100_000, "is nested too deeply."),
+        ("metadata", '{"a":' * 100_000, "is nested more than 100 levels deep."),
+        ("metadata", '{"a": 1e999}', 'holds "1e999", which is no number that JSON can carry.'),
+        ("metadata", f"[{'9' * 5000}]", 'holds "9999999999999999999…", which is no number that JSON can carry.'),
+        ("metadata", '{"a":' * 101 + "1" + "}" * 101, "is nested more than 100 levels deep."),
         ("metric_ids", '["a", 1]', 'is a JSON list that holds more than texts; write one such as ["first", "second"].'),
         ("metric_ids", "a b", 'is "a b"; an id has letters, digits, hyphens and underscores, at most 64.'),
         ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "has 101 entries; at most 100 are allowed."),
@@ -165,6 +168,10 @@ def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> Non
     assert problem.startswith("api_key holds a space")
 
 
+def test_a_key_that_is_too_short_is_refused() -> None:
+    assert problems(api_key="true") == ("api_key has less than 8 characters; copy it again.",)
+
+
 def test_the_key_hides_from_repr_and_str() -> None:
     inputs = read()
     assert KEY not in f"{inputs!r} {inputs} {inputs.api_key} {inputs.api_key!r}"
@@ -212,3 +219,8 @@ def test_no_text_breaks_the_reading(inputs: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(("percent", "total", "most"), [(7, 100, 7), (29, 100, 29), (5, 10, 0), (100, 3, 3)])
 def test_a_share_is_rounded_down(percent: float, total: int, most: int) -> None:
     assert Allowance(percent, percent=True).of(total) == most
+
+
+def test_an_allowance_reads_well() -> None:
+    assert [str(Allowance(most)) for most in (0, 2, 1234567)] == ["0", "2", "1,234,567"]
+    assert str(Allowance(12.5, percent=True)) == "12.5%"

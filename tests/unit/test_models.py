@@ -37,7 +37,7 @@ def test_one_spelling_for_all(spelling: str, status: str) -> None:
     assert normalize_status(spelling) == status
 
 
-@pytest.mark.parametrize("status", [None, 7, "", "  ", ["COMPLETED"]])
+@pytest.mark.parametrize("status", [None, 7, "", "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41])
 def test_an_answer_without_a_status_is_no_answer(status: object) -> None:
     with pytest.raises(ValueError, match="status"):
         run(status=status)
@@ -64,6 +64,7 @@ def test_what_a_status_means(status: str, over: bool, known: bool) -> None:
         {"run": {"run_id": "r1"}},
         {"run": {"id": "r1"}},
         {"run": {"name": "runs/r1"}},
+        {"run": {"run_id": None, "id": "r1", "status": 7}},
         {"run_id": "r1"},
     ],
 )
@@ -78,14 +79,63 @@ def test_an_id_that_is_none_is_refused(run_id: object) -> None:
         parse_run(json.dumps({"run": {"run_id": run_id}}).encode(), launched=True)
 
 
-@pytest.mark.parametrize("progress", [None, 5, [], {}, {"total_test_cases": "many"}, {"total_test_cases": -1}])
-def test_progress_that_makes_no_sense_is_left_out(progress: object) -> None:
+def counts(total: object, completed: object, failed: object, active: object = 0) -> dict[str, object]:
+    """Progress as the API names it."""
+    names = ("total", "completed", "failed", "in_progress")
+    return {f"{name}_test_cases": each for name, each in zip(names, (total, completed, failed, active), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("progress", "done"),
+    [(counts(10, 7, 3), 10), (counts(10, 7, None), 7), (counts(10, 7.0, 3, "many"), 10), (counts(10, 7, 3, None), 10)],
+)
+def test_progress_is_read_as_far_as_a_decision_rests_on_it(progress: object, done: int) -> None:
+    assert (progress_of := run(progress=progress).progress) is not None
+    assert progress_of.done == done
+    assert not run(progress=progress).unreadable
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [5, [], {}, counts("many", 1, 0), counts(-1, 0, 0), counts(10, 7, "three"), counts(10, 7.5, 0), counts(10, 5, -1),
+     counts(True, True, False), counts(10, 11, 0), counts(3, 0, 30), counts(10**4000, 1, 0),
+     {"completed_test_cases": 7}],
+)  # fmt: skip
+def test_counts_that_make_no_sense_are_not_the_same_as_none(progress: object) -> None:
     assert run(progress=progress).progress is None
+    assert run(progress=progress).unreadable
+    assert not run(progress=progress, results={"output_ids": ["s1"]}).says_all
+    assert not run(progress=None).unreadable
+
+
+@pytest.mark.parametrize(
+    ("progress", "outputs", "says_all"),
+    [
+        (counts(10, 7, 3), [], True),
+        (counts(10, 7, 2), [], False),
+        (counts(0, 0, 0), ["s1"], False),
+        (None, ["s1"], True),
+        (None, [], False),
+        (None, ["", None], False),
+    ],
+)
+def test_whether_a_run_accounts_for_all_of_its_simulations(
+    progress: object, outputs: list[str], says_all: bool
+) -> None:
+    assert run(progress=progress, results={"output_ids": outputs}).says_all is says_all
 
 
 @pytest.mark.parametrize(
     ("error_status", "clean"),
-    [(None, True), ("", True), ("SUCCESS", True), ("success", True), ("EXECUTION_FAILURE", False), ({"a": 1}, False)],
+    [
+        (None, True),
+        ("", True),
+        ("SUCCESS", True),
+        ("success", True),
+        ("EXECUTION_FAILURE", False),
+        ({"a": 1}, False),
+        ("\u200b", False),
+    ],
 )
 def test_only_known_good_words_are_clean(error_status: object, clean: bool) -> None:
     assert run(error_status=error_status).is_clean is clean
@@ -93,9 +143,18 @@ def test_only_known_good_words_are_clean(error_status: object, clean: bool) -> N
 
 def test_simulations_are_counted_by_whichever_source_knows_more() -> None:
     progress = {"total_test_cases": 10, "completed_test_cases": 9, "failed_test_cases": 1}
-    assert run(progress=progress, results={"output_ids": ["s"] * 30, "metrics": {}}).simulations == 30
+    assert (
+        run(progress=progress, results={"output_ids": [f"s{n}" for n in range(30)] * 2, "metrics": {}}).simulations
+        == 30
+    )
     assert run(progress=progress, results=None).simulations == 10
     assert run(progress=None, results={"output_ids": None}).simulations == 0
+
+
+@pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
+def test_damage_where_nothing_rests_on_it_is_no_reason_to_refuse_the_rest(name: bytes) -> None:
+    body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
+    assert parse_run(body).status == "COMPLETED"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_every_answer_becomes_an_error_that_reads_well(
         (requests.exceptions.ConnectTimeout("…"), Unavailable, False),
         (requests.exceptions.ProxyError("…"), Unavailable, False),
         (requests.exceptions.SSLError("bad record"), Unavailable, True),
+        (requests.exceptions.SSLError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), Unavailable, False),
         (requests.exceptions.ChunkedEncodingError("…"), Unavailable, True),
     ],
 )
@@ -120,6 +121,8 @@ def test_what_may_have_arrived_is_not_what_surely_did_not(
         requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"),
         OSError("Could not find a suitable TLS CA certificate bundle, invalid path: /nowhere"),
         requests.exceptions.InvalidURL("…"),
+        requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support."),
+        requests.exceptions.SSLError("[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
     ],
 )
 def test_what_waiting_cannot_mend_is_told_at_once(failure: Exception, client: Client, clock: VirtualClock) -> None:
@@ -143,7 +146,7 @@ def test_what_waiting_cannot_mend_is_told_at_once(failure: Exception, client: Cl
         ("-5", None),
         ("soon", None),
         ("Thu, 99 Jan 2026 00:01:30 GMT", None),
-        ("9" * 400, None),
+        ("9" * 400, 10.0**7),
         ("٣", None),
         ("", None),
         (None, None),

@@ -29,6 +29,8 @@ HOSTILE = [
     "\x1b]0;title\x07::error::x",
     "%0A::error::x",
     "::ERROR::x",
+    "##vso[task.complete result=Succeeded;]done",
+    "##teamcity[buildProblem]",
 ]
 FOREIGN = st.text() | st.sampled_from(HOSTILE) | st.builds("".join, st.lists(st.sampled_from(HOSTILE), max_size=3))
 
@@ -47,6 +49,11 @@ def test_no_line_of_foreign_text_is_a_command(text: str) -> None:
 def test_the_hostile_lines_are_commands_before_they_are_made_inert(line: str) -> None:
     """Without this, the test above could pass because its examples are harmless."""
     assert read_command(line) is not None
+
+
+def test_commands_of_other_ci_systems_are_text_as_well() -> None:
+    assert "##vso[" not in inert("##vso[task.complete result=Succeeded;]done")
+    assert "##teamcity[" not in inert("all well ##teamcity[buildProblem]")
 
 
 def test_inert_text_still_reads_the_same() -> None:
@@ -99,6 +106,19 @@ def test_a_secret_leaves_by_no_door(tmp_path: Path) -> None:
     written = "\n".join([*rest, str(local.outputs), str(local.state), local.summary])
     assert secret not in written
     assert written.count("***") == 7
+
+
+def test_the_beginning_of_a_secret_that_was_cut_off_is_a_secret(tmp_path: Path) -> None:
+    runner, _, _ = runner_with(tmp_path)
+    runner.mask("coval_sk_prod_1234567890")
+    assert runner.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
+    assert runner.redact("coval…") == "coval…"
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    local, log = LocalRunner(tmp_path), io.StringIO()
+    log.close()
+    Runner(local.environ({}), log).line("text")
 
 
 def test_elsewhere_no_command_is_written_and_above_all_no_mask(tmp_path: Path) -> None:

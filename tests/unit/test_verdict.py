@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.models import Progress, Results, Run
 from coval_gate.errors import GateError
-from coval_gate.judge.verdict import Judgement, Verdict, errored, judge, launched, skipped, timed_out
+from coval_gate.judge.verdict import Judgement, Verdict, errored, failures, judge, launched, skipped, timed_out
 from coval_gate.kinds import Allowance
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ CASES: dict[str, Judgement] = {
     "too few": judged(run(), min_simulations=20),
     "no simulation": judged(run(progress=None)),
     "an empty test set": judged(run(progress=progress(0))),
-    "outputs without progress": judged(run(progress=None, results=Results(output_ids=("s1", "s2")))),
+    "outputs without progress": judged(run(progress=None, results=Results(output_ids=["s1", "s2"]))),
+    "counts without sense": judged(run(unreadable=True, progress=None, results=Results(output_ids=["s1"]))),
+    "outputs of no simulation": judged(run(progress=progress(0), results=Results(output_ids=["s1"]))),
+    "all failed, all may": judged(run(progress=progress(2, failed=2)), Allowance(100, percent=True)),
+    "completed, with an error": judged(run(error="No metric could be computed.")),
+    "timed out on the last counts": timed_out(run(progress=progress(10, missing=1)), 3600),
     "failed": judged(run(status="FAILED", error="The agent's phone number is not in service.")),
     "failed, nobody says why": judged(run(status="FAILED", progress=None)),
     "broke down": judged(run(status="ERROR", error_status="INTERNAL")),
@@ -82,13 +87,9 @@ runs = st.builds(
     run,
     status=st.sampled_from(["COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"]),
     progress=st.none()
-    | st.builds(
-        lambda total, completed, failed: Progress(
-            total_test_cases=total, completed_test_cases=completed, failed_test_cases=failed
-        ),
-        *[st.integers(0, 50)] * 3,
-    ),
-    results=st.none() | st.builds(lambda n: Results(output_ids=("s",) * n), st.integers(0, 50)),
+    | st.builds(progress, st.integers(80, 99), st.integers(0, 40), st.integers(0, 40))
+    | st.just(progress(0)),
+    results=st.none() | st.builds(lambda n: Results(output_ids=[f"s{i}" for i in range(n)]), st.integers(0, 50)),
     error_status=st.sampled_from(["", "SUCCESS", "EXECUTION_FAILURE", "?"]),
 )
 allowances = st.builds(Allowance, st.integers(0, 60)) | st.builds(
@@ -100,7 +101,7 @@ allowances = st.builds(Allowance, st.integers(0, 60)) | st.builds(
 def test_only_a_completed_run_with_simulations_passes(run: Run, max_failed: Allowance, least: int) -> None:
     if judged(run, max_failed, least).verdict is Verdict.PASSED:
         assert run.status == "COMPLETED"
-        assert run.simulations >= least
+        assert run.simulations - failures(run)[0] >= least
         assert run.is_clean or run.error_status == "EXECUTION_FAILURE"
 
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 API_GUIDE: Final = "https://docs.coval.dev"
+LONGEST_WAIT: Final = 10.0**7  # s; no clock sleeps longer at a time
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 PASSING_STATUSES: Final = frozenset({408, 429})  # beside 500 and above
-DECLINED_STATUSES: Final = frozenset({429, 503})  # Coval did nothing, and says "later"
+ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # for a read of something that is there
 
 ADVICE: Final = {
     400: ("Request refused", "Correct what Coval finds wrong with the request."),
@@ -48,6 +49,16 @@ RUN_NOT_FOUND: Final = (
 )
 NOT_COVAL: Final = "Something other than Coval answered: check api_base_url, and the proxies on the way."
 
+# What goes wrong before a TLS connection stands, and thus before anything was sent.
+HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
+UNUSABLE: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationValueError,
+    UnicodeError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -58,6 +69,7 @@ class Said:
     fields: tuple[str, ...] = ()
     request_id: str = ""
     is_json: bool = True
+    is_coval: bool = False  # in the shape that only Coval itself uses
 
     def __str__(self) -> str:
         told = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
@@ -75,31 +87,42 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
         kind = headers.get("content-type", "").partition(";")[0]
         found = f"no JSON but {one_line(kind, 40) or 'an unknown type'}" if body else ""
         return Said(found, request_id=one_line(request_id, 80), is_json=False)
-    request_id = request_id or answer.get("request_id") or ""
+    request_id = request_id or _text(answer.get("request_id"))
     error = answer.get("error")
     if isinstance(error, dict):
         return Said(
-            one_line(error.get("message") or ""),
-            one_line(error.get("code") or "", 60),
+            one_line(_text(error.get("message"))),
+            one_line(_text(error.get("code")), 60),
             _fields(error.get("details")),
             one_line(request_id, 80),
+            is_coval=bool(error.get("code")),
         )
-    return Said(one_line(error or answer.get("message") or ""), "", (), one_line(request_id, 80))
+    return Said(one_line(_text(error) or _text(answer.get("message"))), request_id=one_line(request_id, 80))
 
 
-def answer_problem(call: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> CovalError:
-    """The error that an answer other than 2xx stands for. `now`: seconds since the epoch."""
+def answer_problem(
+    call: str, status: int, headers: Mapping[str, str], body: bytes, *, now: float, reached: bool
+) -> CovalError:
+    """The error that an answer other than 2xx stands for.
+
+    `now`: seconds since the epoch. `reached`: Coval has answered before, so that an answer which is not Coval's is a
+    disturbance on the way, and not a wrong address.
+    """
     said = read_error(body, headers)
     what = f"{call} answered {status}" + (f" ({said})." if str(said) else ".")
     if status in PASSING_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
             what,
-            arrived=status not in DECLINED_STATUSES,
+            # Only Coval itself can say that it did nothing; a proxy's 503 may follow on a launch that arrived.
+            arrived=not (status == 429 or (status == 503 and said.is_coval)),
             retry_after=seconds_to_wait(headers.get("Retry-After"), now),
             advice="See whether Coval has an incident, and run the job again later.",
             link=STATUS_PAGE,
         )
+    read = not call.startswith("POST")
+    if reached and read and (not said.is_json or status in ODD_STATUSES or status < 200):
+        return Unavailable("Coval unavailable", what, arrived=True, advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
@@ -110,7 +133,7 @@ def answer_problem(call: str, status: int, headers: Mapping[str, str], body: byt
     if not said.is_json:
         return Rejected(status, "Not Coval's answer", what, advice=NOT_COVAL)
     if status == 404:
-        advice = LAUNCH_NOT_FOUND if call.startswith("POST") else RUN_NOT_FOUND
+        advice = RUN_NOT_FOUND if read else LAUNCH_NOT_FOUND
         return NotFound(status, "Not found", what, advice=advice, link=API_GUIDE)
     title, advice = ADVICE.get(status, ("Request refused", "The same request would be refused again."))
     advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
@@ -119,31 +142,39 @@ def answer_problem(call: str, status: int, headers: Mapping[str, str], body: byt
 
 def network_problem(call: str, error: Exception) -> CovalError:
     """The error that a failed connection stands for."""
+    if (lasting := _lasting(call, error)) is not None:
+        return lasting
     reason = _innermost(error)
-    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
+        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    )
+    if not_sent or (isinstance(error, requests.exceptions.SSLError) and HANDSHAKE.search(str(error))):
+        return unavailable(call, f"could not be sent ({_in_words(reason)}).", arrived=False)
+    return unavailable(call, f"got no answer ({_in_words(reason)}).", arrived=True)
+
+
+def _lasting(call: str, error: Exception) -> CovalError | None:
+    """The error that waiting cannot mend, if it is one; nothing was sent then."""
+    text = str(error)
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
         return CovalError(
             "Certificate not trusted",
             f"{call} was not sent: the server's certificate cannot be verified.",
             advice="Check api_base_url. Behind a proxy that reads traffic, set REQUESTS_CA_BUNDLE to its certificate.",
         )
-    if "TLS CA certificate bundle" in str(error):
+    if "TLS CA certificate bundle" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
         return CovalError(
-            "Certificate file missing",
-            f"{call} was not sent: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file that does not exist here.",
+            "Certificate file unusable",
+            f"{call} was not sent: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file of certificates.",
             advice="The action runs in a container: name a file inside the workspace (/github/workspace/…).",
         )
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+    if isinstance(error, UNUSABLE):
         return CovalError(
             "Wrong address",
             f"{call} was not sent: the address is not valid.",
             advice="Check api_base_url, and the proxy variables if there are any.",
         )
-    not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
-        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    )
-    if not_sent:
-        return unavailable(call, f"could not be sent ({_in_words(reason)}).", arrived=False)
-    return unavailable(call, f"got no answer ({_in_words(reason)}).", arrived=True)
+    return None
 
 
 def unavailable(call: str, what: str, *, arrived: bool) -> Unavailable:
@@ -166,14 +197,20 @@ def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
         seconds = float(retry_after) if plain else parsedate_to_datetime(retry_after).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return seconds if 0 < seconds < float("inf") else None
+    return min(seconds, LONGEST_WAIT) if seconds > 0 else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _fields(details: object) -> tuple[str, ...]:
     if not isinstance(details, list):
         return ()
     told = [
-        ": ".join(one_line(part, 200) for part in (detail.get("field"), detail.get("description")) if part)
+        ": ".join(
+            one_line(part, 200) for part in (_text(detail.get("field")), _text(detail.get("description"))) if part
+        )
         for detail in details
         if isinstance(detail, dict)
     ]

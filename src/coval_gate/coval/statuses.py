@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coval_gate.text import one_line
-
+LONGEST: Final = 40  # characters
 PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
 FAILED: Final = "FAILED"
@@ -19,8 +18,8 @@ TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, DELETED, ERROR})
 
 
 def normalize_status(status: object) -> str:
-    """ "in_progress" is "IN PROGRESS", "Canceled" is "CANCELLED". Raises ValueError for what is no text."""
-    if not isinstance(status, str) or not status.strip():
-        raise ValueError("a status is text")
-    words = one_line(status.upper().replace("_", " ").replace("-", " "), 40)
+    """ "in_progress" is "IN PROGRESS", "Canceled" is "CANCELLED". Raises ValueError for what is no short plain text."""
+    if not isinstance(status, str) or not status.isprintable() or not 0 < len(status.strip()) <= LONGEST:
+        raise ValueError("a status is a short text")
+    words = " ".join(status.upper().replace("_", " ").replace("-", " ").split())
     return CANCELLED if words == "CANCELED" else words

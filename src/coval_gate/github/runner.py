@@ -7,7 +7,8 @@ command) and `FileCommandManager.cs` (how the files are read).
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.errors import RunnerError
+from coval_gate.kinds import SHORTEST_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary whole
-SHORTEST_MASK: Final = 8  # characters; masking less would blot out ordinary words in every later log line
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner cuts at 4,096
 
 
@@ -42,9 +43,11 @@ class Runner:
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on, and have the runner keep it out of the job's log."""
+        if len(secret) < SHORTEST_SECRET:
+            return  # it is refused as a key, and would blot out ordinary words
         self._secrets.append(secret)
         # Elsewhere the command would be no command, but the secret in plain sight.
-        if self.on_github and len(secret) >= SHORTEST_MASK:
+        if self.on_github:
             self._emit(str(Command("add-mask", {}, secret)))
 
     def line(self, text: str = "") -> None:
@@ -92,7 +95,7 @@ class Runner:
 
     def add_summary(self, markdown: str) -> None:
         """Append to the step's summary, within the runner's limit. Raises RunnerError."""
-        encoded = self._redact(markdown).encode("utf-8", "replace")
+        encoded = self.redact(markdown).encode("utf-8", "replace")
         self._append("GITHUB_STEP_SUMMARY", encoded[:SUMMARY_LIMIT].decode("utf-8", "ignore"))
 
     @property
@@ -101,14 +104,14 @@ class Runner:
         return bool(self._environ.get("GITHUB_OUTPUT"))
 
     def _annotate(self, level: str, title: str, message: str) -> None:
-        title, message = self._clean(title), self._redact(message)[:ANNOTATION_LIMIT]
+        title, message = self._clean(title), self.redact(message)[:ANNOTATION_LIMIT]
         if self.on_github:
             self._emit(str(Command(level, {"title": title}, message)))
         else:
             self._emit(self._clean(f"{level.capitalize()}: {title}\n{message}"))
 
     def _entries(self, values: Mapping[str, str]) -> str:
-        return "".join(prepare_key_value_message(name, self._redact(value)) + "\n" for name, value in values.items())
+        return "".join(prepare_key_value_message(name, self.redact(value)) + "\n" for name, value in values.items())
 
     def _append(self, variable: str, text: str) -> None:
         path = self._environ.get(variable)
@@ -126,15 +129,21 @@ class Runner:
             ) from None
 
     def _emit(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        # Nobody may read the log any more; outputs and files matter all the same.
+        with suppress(OSError, ValueError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
     def _clean(self, text: str) -> str:
-        return "\n".join(inert(line) for line in self._redact(text).split("\n"))
+        return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
-    def _redact(self, text: str) -> str:
+    def redact(self, text: str) -> str:
+        """`text` without any secret, and without the beginning of one that was cut off."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
+            if "…" in text:
+                for length in range(len(secret) - 1, SHORTEST_SECRET - 1, -1):
+                    text = text.replace(f"{secret[:length]}…", "***…")
         return text
 
 
@@ -142,9 +151,10 @@ def inert(line: str) -> str:
     """`line` such that the runner cannot read a command in it.
 
     The runner ends a line at a lone carriage return too, looks for `::` behind leading white space, and for the
-    older `##[` anywhere. A zero-width space in the middle keeps both readable.
+    older `##[` anywhere; other CI systems have commands like `##vso[`. A zero-width space in the middle keeps all
+    of them readable.
     """
     line = "".join(char if char.isprintable() or char == "\t" else " " for char in line)
     if line.lstrip().startswith("::"):
         line = line.replace("::", ":\u200b:", 1)
-    return line.replace("##[", "##\u200b[")
+    return re.sub(r"##(?=[\[a-zA-Z])", "##\u200b", line)

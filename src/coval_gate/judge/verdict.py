@@ -64,27 +64,23 @@ def judge(run: Run, *, max_failed: Allowance, min_simulations: int) -> Judgement
     if run.status != COMPLETED:
         return _not_completed(run)
     if run.simulations == 0:
-        return Judgement(
-            verdict=Verdict.ERROR,
-            status=ERROR,
-            reason="The run completed, but Coval reports no simulation of it: nothing was evaluated.",
-            title="Nothing evaluated",
-            advice="Check that the test set has active test cases.",
-        )
+        return _nothing_known("Coval reports no simulation of it", "Check that the test set has active test cases.")
+    if run.unreadable or (run.progress and run.progress.total == 0):
+        return _nothing_known("Coval's counts of its simulations make no sense", "Look at the run in Coval.")
     failed, total = failures(run)
-    allowed = max_failed.of(total)
-    if failed > allowed:
+    if failed > max_failed.of(total):
         return _failed(
             f"{failed:,} of {plural(total, 'simulation')} did not complete; max_failed_simulations allows {max_failed}."
         )
     # Coval reports EXECUTION_FAILURE for a single failed conversation: where some may fail, that says nothing new.
     if not run.is_clean and not (failed and run.error_status.upper() == "EXECUTION_FAILURE"):
-        return _failed(f"The run completed, but Coval reports the error status {run.error_status}.")
-    if run.simulations < min_simulations:
-        return _failed(
-            f"The run had {plural(run.simulations, 'simulation')}; min_simulations asks for {min_simulations:,}."
-        )
-    return Judgement(verdict=Verdict.PASSED, status=COMPLETED, reason=_all_well(failed, total, max_failed))
+        return _failed(f"The run completed, but Coval reports the error status {one_line(run.error_status, 80)}.")
+    if run.error:
+        return _failed(f"The run completed, but Coval reports an error: {one_line(run.error).rstrip('.')}.")
+    completed = run.simulations - failed
+    if completed < min_simulations:
+        return _failed(f"{plural(completed, 'simulation')} completed; min_simulations asks for {min_simulations:,}.")
+    return Judgement(verdict=Verdict.PASSED, status=COMPLETED, reason=_all_well(failed, run.simulations, max_failed))
 
 
 def failures(run: Run) -> tuple[int, int]:
@@ -99,14 +95,17 @@ def failures(run: Run) -> tuple[int, int]:
 
 
 def timed_out(run: Run, max_wait_time: float) -> Judgement:
-    """The deadline came before the end of the run."""
-    how_far = ""
-    if run.progress:
-        how_far = f" with {run.progress.done:,} of {plural(run.progress.total, 'simulation')} done"
+    """The deadline came before the end of the run, or before Coval had accounted for all of a run that completed."""
+    if run.is_over:
+        state = "had completed, but Coval had not accounted for all of its simulations"
+    else:
+        progress = run.progress
+        done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
+        state = f"was still {run.status}{done}"
     return Judgement(
         verdict=Verdict.TIMED_OUT,
         status=TIMEOUT,
-        reason=f"The run was still {run.status}{how_far} after {duration(max_wait_time)}, the limit of max_wait_time.",
+        reason=f"The run {state} after {duration(max_wait_time)}, the limit of max_wait_time.",
         title="Timed out",
         advice="The run goes on in Coval. Raise max_wait_time, or wait in a later step with mode wait and its run_id.",
     )
@@ -148,6 +147,16 @@ def _not_completed(run: Run) -> Judgement:
         status=run.status,
         reason=f"The run {said}{f': {why}' if why else ''}.",
         title={Verdict.FAILED: "Run failed", Verdict.ERROR: "Run broke down"}.get(verdict, "Run cancelled"),
+    )
+
+
+def _nothing_known(why: str, advice: str) -> Judgement:
+    return Judgement(
+        verdict=Verdict.ERROR,
+        status=ERROR,
+        reason=f"The run completed, but {why}: nothing is known to have been evaluated.",
+        title="Nothing evaluated",
+        advice=advice,
     )
 
 

@@ -10,19 +10,20 @@ from coval_gate.text import one_line
 # Backslash, code, emphasis, strikethrough, links, table cells, formulas; an underscore inside a word means nothing.
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")
 HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-# GitHub makes links of these in the finished text, where neither a backslash nor an entity shows any more: mentions,
-# issue numbers, bare addresses. A zero-width space in the middle keeps them text.
-LINKED: Final = re.compile(r"[@#]|:(?=//)|www(?=\.)", re.IGNORECASE)
+# GitHub acts on these in the finished text, where neither a backslash nor an entity shows any more: mentions, issue
+# numbers, bare addresses, emoji codes. A zero-width space in the middle keeps them text.
+LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)", re.IGNORECASE)
+LIST: Final = re.compile(r"[-+*](?=\s)|\d+[.)](?=\s)")
 
 
 def escape(text: object, limit: int = 500) -> str:
     """`text` on one line, shown as it is: no markup, link, mention or HTML comes of it.
 
-    It stands behind other text or is a whole sentence: what is special only at the start of a line (a list, a
-    heading) is not escaped, but for `#` and `>`.
+    Nothing of it begins a list or a heading either, should it come first on its line.
     """
     plain = LINKED.sub(lambda match: match[0] + "\u200b", one_line(text, limit)).translate(HTML)
-    return ACTIVE.sub(lambda match: "\\" + match[0], plain)
+    escaped = ACTIVE.sub(lambda match: "\\" + match[0], plain)
+    return "\u200b" + escaped if LIST.match(escaped) else escaped
 
 
 def code(text: object, limit: int = 200) -> str:
