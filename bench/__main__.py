@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import image, polling, startup
+from bench import gate, image, polling, startup
 from bench.figures import table
 
-figures = [*startup.measure(), *polling.measure(), *image.measure()]
+figures = [*startup.measure(), *polling.measure(), *gate.measure(), *image.measure()]
 print(table(figures))
 sys.exit(not all(figure.ok for figure in figures))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = 10  # times as fast as a real run, which would take about a minute
+SPEED = 15  # times as fast as a real run, which would take about a minute
+WIDTH = 90  # characters of an output's value
 KEY = "coval_sk_test_sandbox"
 INPUTS = {
     "api_key": KEY,
@@ -29,6 +30,12 @@ INPUTS = {
     "persona_id": "demoPersona00000000001",
     "test_set_id": "passing1",
     "check_interval": "1",  # the sandbox runs faster than the pace that suits a real run
+    "thresholds": """
+        Latency: p(95) < 1.5          # seconds until the agent speaks
+        Resolved: rate(YES) >= 90%
+        "Tone: friendly": avg >= 4
+        Compliance: count(NO) == 0
+    """,
 }
 BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
 
@@ -61,9 +68,9 @@ def as_shown(line: str) -> str | None:
     return f"{BOLD}▾ {command.data}{PLAIN}" if command.name == "group" else None
 
 
-def run(given: dict[str, str]) -> int:
+def run(given: dict[str, str], url: str) -> int:
     """Run the action with `given` inputs; returns its exit code."""
-    with tempfile.TemporaryDirectory() as directory, sandbox() as url:
+    with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory))
         inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
         print(f"{BOLD}Log{PLAIN}")
@@ -75,12 +82,24 @@ def run(given: dict[str, str]) -> int:
                     print(f"  {shown.replace(KEY, '***')}", flush=True)
         print(f"\n{BOLD}Step outputs{PLAIN}")
         for name, value in runner.outputs.items():
-            print(f"  {name:<24}{value}")
+            print(f"  {name:<24}{value if len(value) <= WIDTH else value[:WIDTH] + '…'}")
         print(f"\n{BOLD}Step summary (Markdown){PLAIN}")
         print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
         print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
         return process.returncode
 
 
+def main(arguments: list[str]) -> int:
+    """Show one run as asked for, or a passing and a failing one. Returns the exit code."""
+    with sandbox() as url:
+        if arguments:
+            return run(dict(argument.split("=", 1) for argument in arguments), url)
+        print(f"{BOLD}━━ 1. An agent that is good enough{PLAIN}\n")
+        passed = run({}, url)
+        print(f"\n{BOLD}━━ 2. The same gate on an agent that is not{PLAIN}\n")
+        failed = run({"test_set_id": "failing1"}, url)
+    return 0 if (passed, failed) == (0, 1) else 1
+
+
 if __name__ == "__main__":
-    sys.exit(run(dict(argument.split("=", 1) for argument in sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

@@ -33,18 +33,18 @@ class GateError(Exception):
 
 
 class InputError(GateError):
-    """One or more inputs are wrong: `problems` holds one sentence for each, `names` the inputs concerned."""
+    """One or more inputs are wrong: `problems` holds a sentence for each, which more lines may follow."""
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
         self.problems = tuple(f"{name} {problem}" for name, problem in problems)
         names = list(dict.fromkeys(name for name, _ in problems))
-        one = len(self.problems) == 1
-        super().__init__(
-            "Wrong input" if one else "Wrong inputs",
-            self.problems[0] if one else f"{len(self.problems)} problems with the inputs {', '.join(names)}.",
-            advice=advice or ("" if one else "\n".join(f"- {problem}" for problem in self.problems)),
-            link=link,
-        )
+        if len(self.problems) == 1:
+            what, _, more = self.problems[0].partition("\n")
+            super().__init__("Wrong input", what, advice="\n".join(each for each in (more, advice) if each), link=link)
+        else:
+            what = f"{len(self.problems)} problems with the inputs {', '.join(names)}."
+            listed = "\n".join(f"- {problem}" for problem in self.problems)
+            super().__init__("Wrong inputs", what, advice=listed, link=link)
 
 
 class RunnerError(GateError):

@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 
 from coval_gate import kinds
 from coval_gate.errors import InputError
+from coval_gate.judge.thresholds import ThresholdSyntaxError, parse_thresholds
+from coval_gate.kinds import Kind
 from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from coval_gate.context import Context
-    from coval_gate.kinds import Allowance, Kind, Secret
+    from coval_gate.judge.thresholds import Threshold
+    from coval_gate.kinds import Allowance, Secret
 
 T = TypeVar("T")
 
@@ -44,6 +47,14 @@ class Input(NamedTuple):
     default: str
     about: str
     usual: int | None
+
+
+def _thresholds(written: str) -> tuple[Threshold, ...]:
+    try:
+        return parse_thresholds(written)
+    except ThresholdSyntaxError as error:
+        count = len(error.errors)
+        raise ValueError(f"has {'a wrong line' if count == 1 else f'{count} wrong lines'}.\n{error}") from None
 
 
 def given(group: str, kind: Kind[T], about: str, default: str = "", usual: int | None = None) -> T:
@@ -149,6 +160,29 @@ class Inputs:
         "adaptive",
     )
 
+    metrics_grace_time: float = given(
+        WAITING,
+        kinds.seconds(0, LONGEST_WAIT),
+        "Wait at most this many seconds, after the run completed, for simulations and values that lag behind.",
+        "180",
+    )
+
+    thresholds: tuple[Threshold, ...] = given(
+        GATE,
+        Kind("thresholds", (), _thresholds),
+        "What the run must reach, one threshold per line, such as `Latency: p(95) < 1.5`.",
+    )
+    use_metric_targets: bool = given(
+        GATE,
+        kinds.flag(),
+        "Hold every simulation against the targets that metrics have in Coval. All must be met, unless a threshold on "
+        "`pass_rate` says how many.",
+        "false",
+    )
+    fail_on_metric_id: str = given(
+        GATE, kinds.text(200), "Id or name of a metric that must nowhere have the value `fail_on_metric_value`."
+    )
+    fail_on_metric_value: str = given(GATE, kinds.text(200), "That value: a number or a text.")
     max_failed_simulations: Allowance = given(
         GATE,
         kinds.allowance(),
@@ -226,21 +260,37 @@ def api_root(inputs: Inputs) -> str:
 
 def _contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
     """Inputs that are right by themselves, but not together."""
-    if inputs.mode == "wait":
-        if not inputs.run_id:
-            yield "run_id", "is empty; mode wait needs the run to wait for."
-    else:
-        for name in LAUNCH_IDS:
-            if not getattr(inputs, name):
-                yield name, f"is empty; mode {inputs.mode} needs it to launch a run."
-        if inputs.run_id:
-            yield "run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own."
+    yield from _mode_contradictions(inputs)
+    yield from _gate_contradictions(inputs)
     if inputs.mutation_id and inputs.mutation_ids:
         yield "mutation_ids", "excludes mutation_id; name all mutations in mutation_ids."
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield "sub_sample_size", "excludes test_case_ids; draw a sample or name the test cases, not both."
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
         yield "sub_sample_seed", "has no effect without a sub_sample_size above 0."
+
+
+def _mode_contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    if inputs.mode == "wait":
+        if not inputs.run_id:
+            yield "run_id", "is empty; mode wait needs the run to wait for."
+        return
+    for name in LAUNCH_IDS:
+        if not getattr(inputs, name):
+            yield name, f"is empty; mode {inputs.mode} needs it to launch a run."
+    if inputs.run_id:
+        yield "run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own."
+
+
+def _gate_contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    pair = ("fail_on_metric_id", "fail_on_metric_value")
+    given = [name for name in pair if getattr(inputs, name)]
+    if len(given) == 1:
+        (missing,) = set(pair) - set(given)
+        yield missing, f"is empty; {given[0]} needs it."
+    for threshold in inputs.thresholds:
+        if threshold.bound.baseline:
+            yield "thresholds", f"refers to a baseline in line {threshold.line}, and there are no baselines yet."
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:

@@ -191,6 +191,18 @@ def choice(*words: str) -> Kind[str]:
     return Kind(" or ".join(f"`{word}`" for word in words), "", parse)
 
 
+def flag() -> Kind[bool]:
+    """true or false, and nothing else: a slip must not silently mean one of them."""
+
+    def parse(given: str) -> bool:
+        word = given.lower()
+        if word not in ("true", "false"):
+            raise ValueError(f"is {quoted(given)}; true or false is allowed.")
+        return word == "true"
+
+    return Kind("true or false", False, parse)
+
+
 def json_object(example: str) -> Kind[dict[str, Any] | None]:
     """A JSON object; `example` shows one in the message for who gives something else."""
 

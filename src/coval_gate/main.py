@@ -12,10 +12,19 @@ from coval_gate import __version__
 from coval_gate.clock import SystemClock
 from coval_gate.context import read_context
 from coval_gate.coval.client import Client
+from coval_gate.coval.statuses import COMPLETED
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.github.runner import Runner
 from coval_gate.inputs import api_root, key_in, read_inputs, warnings_about, why_no_key
-from coval_gate.judge.verdict import INTERRUPTED, UNFINISHED, errored, judge, launched, skipped, timed_out
+from coval_gate.judge.verdict import (
+    INTERRUPTED,
+    UNFINISHED,
+    errored,
+    launched,
+    not_completed,
+    skipped,
+    timed_out,
+)
 from coval_gate.launch import launch_request
 from coval_gate.report.log import annotation, closing_line
 from coval_gate.report.model import Report
@@ -23,13 +32,14 @@ from coval_gate.report.outputs import outputs
 from coval_gate.report.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
     from coval_gate.clock import Clock
     from coval_gate.coval.models import Run
     from coval_gate.inputs import Inputs
     from coval_gate.judge.verdict import Judgement
+    from coval_gate.result import RunResult
 
 
 def main(environ: Mapping[str, str], *, stdout: TextIO = sys.stdout, clock: Clock | None = None) -> int:
@@ -42,7 +52,7 @@ def main(environ: Mapping[str, str], *, stdout: TextIO = sys.stdout, clock: Cloc
     except KeyboardInterrupt:
         judgement = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
-        step.show(traceback.format_exc())
+        step.show(traceback.format_exc().splitlines())
         judgement = errored(InternalError(error))
     return step.conclude(judgement)
 
@@ -58,6 +68,7 @@ class Step:
         self._inputs: Inputs | None = None
         self._run_id = ""
         self._run: Run | None = None
+        self._result: RunResult | None = None
 
     def travel(self) -> Judgement:
         """From the environment to a judgement. Raises GateError."""
@@ -90,12 +101,24 @@ class Step:
         return launched() if inputs.mode == "launch" else self._wait(client, inputs, deadline)
 
     def _wait(self, client: Client, inputs: Inputs, deadline: float) -> Judgement:
-        # Waiting and reading answers take longer to import than the rest of the start, and nothing is lost by now.
+        # All that follows takes longer to import than the rest of the start, and nothing is lost by now.
+        from coval_gate.collect import Needs, collect
+        from coval_gate.judge.gate import Criteria, Forbidden, judge
         from coval_gate.watch import Journal, waiting_title, watch
 
+        criteria = Criteria(
+            max_failed=inputs.max_failed_simulations,
+            min_simulations=inputs.min_simulations,
+            thresholds=inputs.thresholds,
+            use_metric_targets=inputs.use_metric_targets,
+            forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
+            if inputs.fail_on_metric_id
+            else None,
+        )
+        needs = Needs(references=criteria.references, targets=criteria.needs_targets, metric_ids=inputs.metric_ids)
         journal = Journal(self._clock, self._runner.line, self._warn)
         with self._runner.group(waiting_title(inputs.max_wait_time)):
-            run, in_time = watch(
+            run = self._run = watch(
                 client,
                 self._run_id,
                 clock=self._clock,
@@ -104,15 +127,46 @@ class Step:
                 launched=inputs.mode == "run",
                 journal=journal,
             )
-        self._run = run
-        if not in_time:
+            if not run.is_over:
+                return timed_out(run, inputs.max_wait_time)
+            if run.status != COMPLETED:
+                return not_completed(run)
+            result, self._run, lacking = collect(
+                client,
+                run,
+                needs,
+                clock=self._clock,
+                deadline=deadline,
+                grace=inputs.metrics_grace_time,
+                log=self._runner.line,
+            )
+        if lacking and self._clock.now() >= deadline:
             return timed_out(run, inputs.max_wait_time)
-        return judge(run, max_failed=inputs.max_failed_simulations, min_simulations=inputs.min_simulations)
+        self._result = result
+        judgement = judge(result, criteria)
+        self._tell(client, result, judgement)
+        return judgement
+
+    def _tell(self, client: Client, result: RunResult, judgement: Judgement) -> None:
+        """Log every check, and what is known of the simulations that did not do well."""
+        from coval_gate.collect import EXPLAIN_TIME, explain
+        from coval_gate.report.log import check_lines, offender_lines
+
+        for line in check_lines(judgement):
+            self._runner.line(line)
+        if judgement.offenders:
+            until = self._clock.now() + EXPLAIN_TIME
+            explanations = explain(client, result, judgement.offenders, until=until)
+            self.show(
+                offender_lines(judgement, explanations), title=f"Simulations to look at: {len(judgement.offenders)}"
+            )
 
     def conclude(self, judgement: Judgement) -> int:
         """Write the judgement down wherever it belongs, and return the exit code."""
         redact = self._runner.redact
-        judgement = replace(judgement, reason=redact(judgement.reason), advice=redact(judgement.advice))
+        judgement = replace(
+            judgement, reasons=tuple(redact(reason) for reason in judgement.reasons), advice=redact(judgement.advice)
+        )
         try:
             self._write(judgement)
         except RunnerError as error:
@@ -132,17 +186,17 @@ class Step:
         else:
             self._runner.line(closing_line(report))
         if not self._runner.has_output_file:
-            self.show("\n".join(f"{name}={value}" for name, value in outputs(report).items()), title="Outputs")
+            self.show((f"{name}={value}" for name, value in outputs(report).items()), title="Outputs")
         return report.exit_code
 
     def _write(self, judgement: Judgement) -> None:
         self._runner.set_outputs(outputs(self._report(judgement)))
         self._runner.save_state({"verdict": judgement.verdict or "none"})
 
-    def show(self, text: str, title: str = "Details for a bug report") -> None:
-        """Fold longer text away in the log."""
+    def show(self, lines: Iterable[str], title: str = "Details for a bug report") -> None:
+        """Fold several lines away in the log."""
         with self._runner.group(title):
-            for line in text.splitlines():
+            for line in lines:
                 self._runner.line(line)
 
     def _warn(self, message: str) -> None:
@@ -163,6 +217,7 @@ class Step:
             run_id=self._run_id,
             run_url=self._run_url,
             run=self._run,
+            result=self._result,
             inputs=self._inputs,
             seconds=self._clock.now() - self._began,
         )

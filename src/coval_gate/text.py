@@ -27,6 +27,19 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def number(value: float) -> str:
+    """A measured number with up to four decimals: "1.82", "1,234", "0.0001"; very large or small ones as powers."""
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.4g}"
+    plain = f"{value:,.4f}".rstrip("0").rstrip(".")
+    return "0" if plain == "-0" else plain
+
+
+def percent(share: float) -> str:
+    """A share between 0 and 1 in percent: "80%", "66.67%"."""
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
+
+
 def duration(seconds: float) -> str:
     """A length of time in the two largest units: "45 s", "12 min 05 s", "1 h 02 min"."""
     whole = max(0, round(seconds))

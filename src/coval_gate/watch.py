@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from coval_gate.coval.statuses import COMPLETED, DELETED
+from coval_gate.coval.statuses import DELETED
 from coval_gate.errors import NotFound
 from coval_gate.pacing import LONGEST_PAUSE, Sighting, expected_end, next_pause
 from coval_gate.text import duration, quoted, stopwatch
@@ -18,17 +18,8 @@ if TYPE_CHECKING:
 
 NOT_FOUND_PATIENCE: Final = 60.0  # s; a run that is there may answer 404 for a while, above all right after its launch
 NOT_FOUND_PAUSE: Final = 5.0  # s
-SETTLE_TIME: Final = 30.0  # s that the counts of a completed run may lag behind its status
-SETTLE_PAUSE: Final = 5.0  # s
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
-
-
-class Watched(NamedTuple):
-    """What the last look showed, and whether the run had ended, with all that belongs to it, in time."""
-
-    run: Run
-    in_time: bool
 
 
 class Journal:
@@ -77,30 +68,23 @@ def watch(
     check_interval: float | None,
     launched: bool,
     journal: Journal,
-) -> Watched:
-    """Look at the run until it is over or the deadline has come; there is always one look at the deadline itself.
+) -> Run:
+    """Look at the run until it is over or the deadline has come, and return what the last look showed.
 
-    `launched` says that this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as
-    `Client.get_run` does.
+    A run that is not over has run out of time: there is always one look at the deadline itself. `launched` says that
+    this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as `Client.get_run` does.
     """
     longest = LONGEST_PAUSE if check_interval is None else check_interval
     history = [Sighting(at=clock.now(), running=False)]
     seen: Run | None = None
-    over_since: float | None = None
     while True:
         seen = _look(client, run_id, clock=clock, deadline=deadline, seen=seen, launched=launched)
         now = clock.now()
         history.append(_sighting(seen, now))
         journal.note(seen, expected_end(history))
-        if not seen.is_over:
-            over_since = None
-        elif over_since is None:
-            over_since = now
-        in_time = over_since is not None and (_is_settled(seen) or now - over_since >= SETTLE_TIME)
-        if in_time or now >= deadline:
-            return Watched(seen, in_time)
-        pause = min(longest, SETTLE_PAUSE) if seen.is_over else next_pause(history, longest=longest)
-        clock.sleep(min(pause, deadline - now))
+        if seen.is_over or now >= deadline:
+            return seen
+        clock.sleep(min(next_pause(history, longest=longest), deadline - now))
 
 
 def _look(client: Client, run_id: str, *, clock: Clock, deadline: float, seen: Run | None, launched: bool) -> Run:
@@ -128,11 +112,6 @@ def _sighting(run: Run, now: float) -> Sighting:
         total=run.progress.total,
         active=run.progress.active,
     )
-
-
-def _is_settled(run: Run) -> bool:
-    """Whether a run that is over says all that it will say: counts may lag behind the status."""
-    return run.status != COMPLETED or run.says_all
 
 
 def waiting_title(max_wait_time: float) -> str:

@@ -13,7 +13,9 @@ from coval_gate import __version__
 from coval_gate.context import Context
 from coval_gate.inputs import declared, read_inputs
 from coval_gate.report.outputs import OUTPUTS
-from support import DEFAULTS, IDS, KEY
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY, VirtualClock, travel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +52,21 @@ def test_readme_lists_inputs_and_outputs_with_their_defaults(readme: str) -> Non
         assert f"| `{each.name}` | {each.kind.name} | {default} | {each.about} |" in readme
     for name, about in OUTPUTS.items():
         assert f"| `{name}` | {about} |" in readme
+
+
+def test_readmes_thresholds_hold_for_a_good_agent_and_not_for_a_bad_one(
+    readme: str, tmp_path: Path, clock: VirtualClock
+) -> None:
+    table = readme.partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
+    thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(thresholds) >= 8
+    with Server(World(clock.time)) as server:
+        good = travel(tmp_path, server.url, clock, thresholds="\n".join(thresholds))
+        assert good.outputs["verdict"] == "passed", good.log
+        for threshold in thresholds:
+            bad = travel(tmp_path, server.url, clock, thresholds=threshold, test_set_id="failing1")
+            assert bad.outputs["verdict"] == "failed", threshold
+            assert f"The threshold {threshold} was missed" in bad.outputs["reason"]
 
 
 def test_the_defaults_are_values() -> None:

@@ -85,6 +85,19 @@ TRIPS: dict[str, dict[str, Any]] = {
     "timed-out": {"test_set_id": "stuck001", "max_wait_time": "600"},
     "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
     "launched": {"mode": "launch"},
+    "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
+    "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
+    "gate-mutations": {
+        "test_set_id": "flaky001",
+        "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
+        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
+    },
+    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "metrics_grace_time": "10"},
+    "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
+    "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
+    "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
+    "wrong-thresholds": {"thresholds": "Latency: p(95) 1.5\nResolved: rate(YES) >= 90\n\nTone: friendly: avg >= 4"},
+    "baseline": {"thresholds": "Latency: avg <= baseline * 1.10"},
     "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
     "wrong-key": {"api_key": "coval_sk_wrong_0000000000"},
     "missing-scope": {"api_key": "coval_sk_test_readonly"},
@@ -97,17 +110,22 @@ TRIPS: dict[str, dict[str, Any]] = {
 }
 
 
+def trip_of(name: str) -> dict[str, Any]:
+    given = TRIPS[name]
+    return given | ({"thresholds": THRESHOLDS} if given.get("thresholds") == "THRESHOLDS" else {})
+
+
 @pytest.mark.parametrize("name", TRIPS)
 def test_what_people_see(
     name: str, ride: Callable[..., tuple[Trip, Server]], golden: Callable[[str, str], None]
 ) -> None:
-    trip, _ = ride(**TRIPS[name])
+    trip, _ = ride(**trip_of(name))
     golden(f"road/{name}.txt", told(trip))
 
 
 @pytest.mark.parametrize("name", TRIPS)
 def test_one_step_launches_at_most_one_run(name: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
-    trip, server = ride(**TRIPS[name])
+    trip, server = ride(**trip_of(name))
     assert len(server.world.runs) == (1 if trip.outputs["run_id"] else 0) or trip.outputs["run_id"].startswith(
         "nowhere"
     )
@@ -246,16 +264,88 @@ def test_a_404_that_passes_is_a_hiccup(ride: Callable[..., tuple[Trip, Server]])
     assert trip.outputs["verdict"] == "passed"
 
 
-def test_counts_that_lag_behind_the_status_are_waited_for(ride: Callable[..., tuple[Trip, Server]]) -> None:
-    progress = {"total_test_cases": 10, "completed_test_cases": 8, "failed_test_cases": 0, "in_progress_test_cases": 2}
+def test_simulations_that_lag_behind_the_status_are_waited_for(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    empty = '{"simulated_conversations": [], "next_page_token": null}'
+    trip, _ = ride(f"GET /conversations/simulated #1-3 -> json {empty}")
+    assert trip.outputs["verdict"] == "passed", trip.log
+    assert "waiting for 10 simulations" in trip.log
+    never, _ = ride(f"GET /conversations/simulated -> json {empty}", metrics_grace_time="60")
+    assert never.outputs["verdict"] == "error"
+    assert "Coval lists 0 of 10 simulations" in never.outputs["reason"]
 
+
+THRESHOLDS = """
+    Latency: p(95) < 1.5       # seconds
+    Resolved: rate(YES) >= 90%
+    "Tone: friendly": avg >= 4
+    Compliance: count(NO) == 0
+    completed_rate == 100%
+"""
+
+
+@pytest.mark.parametrize(
+    ("quirks", "verdict"),
+    [
+        (Quirks(metrics_lag=100), "passed"),
+        (Quirks(metrics_lag=400), "error"),
+        (Quirks(missing_values=0.3), "error"),
+        (Quirks(duplicate_values=True), "passed"),
+        (Quirks(failed_values="null"), "passed"),
+        (Quirks(superseded_outputs=True), "passed"),
+        (Quirks(metric_shape="summary"), "error"),
+        (Quirks(simulations_api="legacy-only"), "passed"),
+        (Quirks(simulations_api="canonical-forbidden"), "passed"),
+        (Quirks(page_token_end="absent"), "passed"),
+        (Quirks(page_token_end="empty"), "passed"),
+    ],
+)
+def test_metrics_as_they_come(quirks: Quirks, verdict: str, ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=quirks, thresholds=THRESHOLDS)
+    assert trip.outputs["verdict"] == verdict, trip.log
+
+
+def test_values_that_lag_at_the_deadline_are_nobodys_fault(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=Quirks(metrics_lag=400), thresholds=THRESHOLDS, max_wait_time="120")
+    assert (trip.outputs["verdict"], trip.outputs["duration_seconds"]) == ("timed_out", "120")
+
+
+def test_the_fewest_calls(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    """Beside the looks at the run: one page of simulations, and where targets count, one definition for each metric."""
+
+    def others(server: Server) -> list[str]:
+        paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
+        return [path for path in paths if not path.startswith("/runs")]
+
+    assert others(ride(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated"]
+    with_targets = others(ride(thresholds=THRESHOLDS, use_metric_targets="true")[1])
+    assert len(with_targets) == 6
+    assert sum(path.startswith("/metrics/") for path in with_targets) == 5
+
+
+def test_a_filter_that_is_not_heeded_brings_in_nobody_elses_simulations(
+    ride: Callable[..., tuple[Trip, Server]],
+) -> None:
     _, server = ride(mode="launch")
     run_id = server.world.runs[0].run_id
-    answer = json.dumps({"run": {"run_id": run_id, "status": "COMPLETED", "progress": progress}})
-    again, _ = ride(f"GET /runs/* #1-3 -> json {answer}", max_wait_time="600")
-    assert again.outputs["verdict"] == "passed", again.log
-    never, _ = ride(f"GET /runs/* -> json {answer}", max_wait_time="600")
-    assert never.outputs["reason"] == "2 of 10 simulations did not complete; max_failed_simulations allows 0."
+    mine = [{"simulation_id": f"m{n}", "run_id": run_id, "status": "COMPLETED"} for n in range(10)]
+    theirs = [{"simulation_id": f"t{n}", "run_id": "other", "status": "FAILED"} for n in range(10)]
+    answer = json.dumps({"simulated_conversations": theirs + mine})
+    trip, _ = ride(f"GET /conversations/simulated -> json {answer}")
+    assert (trip.outputs["verdict"], trip.outputs["total_simulations"]) == ("passed", "10")
+
+
+def test_pages_that_never_end_are_an_error(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, _ = ride(quirks=Quirks(repeat_page_token=True), test_set_id="large001", concurrency="50", max_wait_time="600",
+                   iteration_count="5")  # fmt: skip
+    assert trip.outputs["verdict"] == "error"
+    assert "same page" in trip.outputs["reason"]
+
+
+def test_no_phone_number_is_ever_told(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    trip, server = ride(test_set_id="someFail", thresholds=THRESHOLDS)
+    listed = server.world.list_simulations({"page_size": "1"})["simulated_conversations"][0]
+    number = (listed.get("destination") or listed.get("source"))["value"]
+    assert number not in f"{trip.log}{trip.outputs}{trip.summary}"
 
 
 def test_what_the_workflow_knows_goes_with_the_run(ride: Callable[..., tuple[Trip, Server]]) -> None:
@@ -304,16 +394,6 @@ def test_an_answer_that_is_not_covals_is_a_hiccup_once_coval_has_answered(
 ) -> None:
     trip, _ = ride(f"GET /runs/* #2-4 -> {fault}")
     assert trip.outputs["verdict"] == "passed", trip.log
-
-
-def test_counts_that_still_lag_at_the_deadline_are_not_the_agents_fault(
-    ride: Callable[..., tuple[Trip, Server]],
-) -> None:
-    run_id = ride(mode="launch")[1].world.runs[0].run_id
-    progress = {"total_test_cases": 10, "completed_test_cases": 9, "failed_test_cases": 0}
-    answer = json.dumps({"run": {"run_id": run_id, "status": "COMPLETED", "progress": progress}})
-    trip, _ = ride(f"GET /runs/* -> json {answer}", max_wait_time="10")
-    assert trip.outputs["verdict"] == "timed_out"
 
 
 @pytest.mark.parametrize("agent_id", [f"x{KEY}", KEY * 5, f"{KEY}!", f"a_{KEY}_b*c"])

@@ -13,21 +13,29 @@ from urllib.parse import quote
 
 from coval_gate.coval.problems import unavailable
 from coval_gate.coval.transport import USUAL_TIMEOUTS, Request, Timeouts, Transport
-from coval_gate.errors import LaunchUncertain, Unavailable
+from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from coval_gate.clock import Clock
     from coval_gate.coval.models import Run
     from coval_gate.kinds import Secret
+    from coval_gate.result import Simulation
 
 T = TypeVar("T")
 
 LAUNCH_PATIENCE: Final = 300.0  # s during which a launch that had no effect is repeated
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
+PAGE_SIZE: Final = 1000  # simulations; the most that the API gives at a time
+CANONICAL: Final = "/conversations/simulated"
+LEGACY: Final = "/simulations"
+SIMULATIONS_ADVICE: Final = (
+    "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
+    "the simulations tell whether the run can be trusted."
+)
 HEARTBEAT: Final = 60.0  # s between two sentences about the same trouble
 
 
@@ -48,6 +56,7 @@ class Client:
         self._transport = Transport(root, key, clock=clock, timeouts=timeouts, workspace_id=workspace_id)
         self._clock = clock
         self._log = log
+        self._simulation_path = CANONICAL
         self._chance = chance or random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def close(self) -> None:
@@ -82,9 +91,85 @@ class Client:
         Raises Rejected (NotFound for a 404), or Unavailable if there was no usable answer by the deadline.
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}")
-        return self._repeat(
-            lambda: self._run(request, until, run_id), until=until, when=lambda _: True, at_deadline=True
-        )
+        return self._read(lambda: self._run(request, until, run_id), until)
+
+    def list_simulations(self, run_id: str, *, until: float) -> tuple[Simulation, ...]:
+        """Every simulation of a run, oldest first, in as few pages as the API allows.
+
+        The list moved from /simulations to /conversations/simulated, with a permission of its own; whichever of the
+        two the API has and the key may read serves. Raises as `get_run` does.
+        """
+        try:
+            return self._read(lambda: self._simulations(run_id, until), until)
+        except Rejected as error:
+            if error.status not in (403, 404) or self._simulation_path != CANONICAL:
+                raise
+            self._simulation_path = LEGACY
+        try:
+            return self._read(lambda: self._simulations(run_id, until), until)
+        except Rejected as error:
+            raise type(error)(
+                error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
+            ) from None
+
+    def get_metric(self, metric_id: str, *, until: float) -> dict[str, Any]:
+        """The definition of a metric, as it is. Raises as `get_run` does."""
+        return self._get(f"/metrics/{quote(metric_id, safe='')}", "metric", until)
+
+    def get_test_case(self, test_case_id: str, *, until: float) -> dict[str, Any]:
+        """A test case, as it is. Raises as `get_run` does."""
+        return self._get(f"/test-cases/{quote(test_case_id, safe='')}", "test_case", until)
+
+    def list_metric_outputs(self, simulation_id: str, *, until: float) -> tuple[dict[str, Any], ...]:
+        """A simulation's metric outputs with their explanations, without transcripts. Raises as `get_run` does."""
+        path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
+        query = {"view": "BASIC", "page_size": "100"}
+        return self._read(lambda: tuple(self._pages(path, query, ("metrics",), until)), until)
+
+    def _simulations(self, run_id: str, until: float) -> tuple[Simulation, ...]:
+        from coval_gate.coval.values import read_simulation
+
+        query = {"filter": f'run_id="{run_id}"', "page_size": str(PAGE_SIZE), "order_by": "create_time"}
+        found = self._pages(self._simulation_path, query, ("simulated_conversations", "simulations"), until)
+        # A filter that the API did not heed must not bring in somebody else's simulations.
+        mine = (read_simulation(each) for each in found if each.get("run_id") in (None, run_id))
+        return tuple({each.id: each for each in mine if each}.values())
+
+    def _pages(self, path: str, query: Mapping[str, str], keys: tuple[str, ...], until: float) -> Iterator[Any]:
+        """The entries of a list, page after page; `keys` are the names that the list may have."""
+        tokens: set[str] = set()
+        token = ""
+        while True:
+            request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
+            answer = self._json(request, until)
+            entries = next((answer[key] for key in keys if isinstance(answer.get(key), list)), None)
+            if entries is None:
+                raise unavailable(str(request), f"gave an answer without {keys[0]}.", arrived=True)
+            yield from (each for each in entries if isinstance(each, dict))
+            following = answer.get("next_page_token")
+            if not following or not isinstance(following, str):
+                return
+            if following in tokens:
+                raise unavailable(str(request), "gave the same page again and again.", arrived=True)
+            tokens.add(following)
+            token = following
+
+    def _get(self, path: str, key: str, until: float) -> dict[str, Any]:
+        request = Request("GET", path)
+        answer = self._read(lambda: self._json(request, until), until)
+        inner = answer.get(key)
+        return inner if isinstance(inner, dict) else answer
+
+    def _json(self, request: Request, until: float) -> dict[str, Any]:
+        from coval_gate.coval.models import parse_object
+
+        try:
+            return parse_object(self._transport.send(request, until=until))
+        except ValueError as error:
+            raise _senseless(request, error) from None
+
+    def _read(self, attempt: Callable[[], T], until: float) -> T:
+        return self._repeat(attempt, until=until, when=lambda _: True, at_deadline=True)
 
     def _run(self, request: Request, until: float, run_id: str | None = None) -> Run:
         """The run that an answer is about; without `run_id` it is a new one, of which only the id matters."""
@@ -95,7 +180,7 @@ class Client:
         try:
             run = parse_run(answer, launched=run_id is None)
         except ValueError as error:
-            raise unavailable(str(request), f"gave an answer that makes no sense ({error}).", arrived=True) from None
+            raise _senseless(request, error) from None
         if run_id not in (None, run.run_id):
             raise unavailable(str(request), f"answered about another run ({run.run_id}).", arrived=True)
         return run
@@ -123,3 +208,7 @@ class Client:
     def _backoff(self, tries: int) -> float:
         """Exponential, with half of it left to chance, so that many jobs do not come back together."""
         return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._chance.uniform(0.5, 1)
+
+
+def _senseless(request: Request, error: ValueError) -> Unavailable:
+    return unavailable(str(request), f"gave an answer that makes no sense ({error}).", arrived=True)

@@ -1,7 +1,6 @@
 """What Coval says, read tolerantly: sources disagree about spellings and fields, and answers arrive damaged.
 
-Only what a decision rests on is required. A field that merely informs is dropped when it has the wrong shape; one
-that a decision rests on is then known to be unreadable, which is not the same as absent.
+Only what a decision rests on is required. A field that merely informs is dropped when it has the wrong shape.
 """
 
 from __future__ import annotations
@@ -9,10 +8,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError
 
 from coval_gate.coval.statuses import PENDING, QUEUED, RUNNING, TERMINAL, normalize_status
+from coval_gate.coval.values import read_metrics
 from coval_gate.kinds import IDENTIFIER
+from coval_gate.result import Metric  # noqa: TC001 - pydantic reads the annotation
 
 CLEAN: Final = frozenset({"", "SUCCESS"})
 MOST: Final = 10**9  # simulations
@@ -31,24 +32,12 @@ def _count(value: object) -> int:
 
 
 def _count_or_none(value: object) -> int:
-    """A count that only informs, or that Coval leaves out where it is 0."""
     return 0 if value is None else _count(value)
-
-
-def _active(value: object) -> int:
-    try:
-        return _count_or_none(value)
-    except ValueError:
-        return 0
 
 
 def _as_text(value: object) -> str:
     """Any value as text, so that a shape nobody expected still counts as something that was said."""
     return "" if value is None else value.strip() if isinstance(value, str) else json.dumps(value)
-
-
-def _distinct(value: object) -> Any:
-    return tuple(dict.fromkeys(each for each in value if each)) if isinstance(value, list) else ()
 
 
 class _Answer(BaseModel):
@@ -57,41 +46,29 @@ class _Answer(BaseModel):
 
 
 class Progress(_Answer):
-    """How far a run is. Whether Coval counts test cases or simulations here is not documented."""
+    """How far a run is. Whether Coval counts test cases or simulations here is not documented: it only informs."""
 
     total: Annotated[int, BeforeValidator(_count)] = Field(alias="total_test_cases")
     completed: Annotated[int, BeforeValidator(_count)] = Field(alias="completed_test_cases")
     failed: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="failed_test_cases")
-    active: Annotated[int, BeforeValidator(_active)] = Field(0, alias="in_progress_test_cases")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Progress:
-        if max(self.completed, self.failed) > self.total:
-            raise ValueError("more than all")
-        return self
+    active: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="in_progress_test_cases")
 
     @property
     def done(self) -> int:
         """How many have ended, well or badly."""
-        return self.completed + self.failed
-
-
-class Results(_Answer):
-    """What a completed run produced."""
-
-    output_ids: Annotated[tuple[str, ...], BeforeValidator(_distinct)] = ()
+        return min(self.total, self.completed + self.failed)
 
 
 class Run(_Answer):
-    """One evaluation run, as one answer shows it. `unreadable`: it has counts, but they make no sense."""
+    """One evaluation run, as one answer shows it. Outputs and metrics are there once it has completed."""
 
     run_id: Annotated[str, BeforeValidator(_identifier)]
     status: Annotated[str, BeforeValidator(normalize_status)]
     progress: Progress | None = None
-    results: Results | None = None
     error: Annotated[str, BeforeValidator(_as_text)] = ""
     error_status: Annotated[str, BeforeValidator(_as_text)] = ""
-    unreadable: bool = False
+    output_ids: SkipValidation[tuple[str, ...]] = ()
+    metrics: SkipValidation[tuple[Metric, ...]] = ()
 
     @property
     def is_over(self) -> bool:
@@ -113,16 +90,8 @@ class Run(_Answer):
 
     @property
     def simulations(self) -> int:
-        """How many simulations the run is known to have; failed ones are among them."""
-        counted = self.progress.total if self.progress else 0
-        return max(counted, len(self.results.output_ids) if self.results else 0)
-
-    @property
-    def says_all(self) -> bool:
-        """Whether the counts are there, make sense, and account for every simulation."""
-        if self.unreadable or self.simulations == 0:
-            return False
-        return self.progress is None or 0 < self.progress.total <= self.progress.done
+        """How many simulations the run has at the least."""
+        return max(len(self.output_ids), self.progress.total if self.progress else 0)
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:
@@ -130,9 +99,11 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
 
     Raises ValueError (never quoting the answer) where the answer is no JSON or lacks what is needed.
     """
-    answer = _json(body)
+    answer = parse_object(body)
     enveloped = answer.get("run")
     fields = enveloped if isinstance(enveloped, dict) else answer
+    results = fields.get("results")
+    results = results if isinstance(results, dict) else {}
     try:
         return Run.model_validate(
             {
@@ -140,9 +111,9 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
                 "status": _status_or_pending(fields.get("status")) if launched else fields.get("status"),
                 "error": fields.get("error"),
                 "error_status": fields.get("error_status"),
-                "progress": (progress := _readable(Progress, fields.get("progress"))),
-                "results": _readable(Results, fields.get("results")),
-                "unreadable": progress is None and fields.get("progress") is not None,
+                "progress": _progress(fields.get("progress")),
+                "output_ids": _output_ids(results.get("output_ids")),
+                "metrics": read_metrics(results.get("metrics")),
             }
         )
     except ValidationError as error:
@@ -150,8 +121,11 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
         raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]) from None
 
 
-def _json(body: bytes) -> dict[str, Any]:
-    """The answer's object. Damage inside a text (half a surrogate, a wrong byte) is no reason to refuse the rest."""
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The object that an answer is. Raises ValueError where it is none.
+
+    Damage inside a text (half a surrogate, a wrong byte) is no reason to refuse the rest.
+    """
     try:
         answer = json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
@@ -175,8 +149,13 @@ def _status_or_pending(status: object) -> str:
         return PENDING
 
 
-def _readable(model: type[_Answer], value: object) -> Any:
+def _progress(value: object) -> Progress | None:
     try:
-        return None if value is None else model.model_validate(value)
+        return None if value is None else Progress.model_validate(value)
     except ValidationError:
         return None
+
+
+def _output_ids(value: object) -> tuple[str, ...]:
+    ids = value if isinstance(value, list) else []
+    return tuple(dict.fromkeys(each for each in ids if isinstance(each, str) and each))

@@ -49,6 +49,7 @@ class Request(NamedTuple):
     json: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
+        """For messages; without the query, which tells nobody more."""
         return f"{self.method} {self.path}"
 
 

@@ -1,18 +1,21 @@
-"""What we say of a run: a verdict, the status to report, and one sentence of reason. Pure and total."""
+"""What we say of a run: a verdict, the status to report, and every reason, the gravest first. Pure and total."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.coval.statuses import CANCELLED, COMPLETED, DELETED, ERROR, FAILED
+from coval_gate.result import BASE
 from coval_gate.text import duration, one_line, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.coval.models import Run
     from coval_gate.errors import GateError
-    from coval_gate.kinds import Allowance
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -31,73 +34,131 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
+# The gravest first: no verdict on the agent can rest on data that are in doubt.
+GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.PASSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One criterion, applied to the agent or to one of its mutations: what was asked, and what was found.
+
+    `missed` says by how much, `reason` is a sentence for a check that did not pass, `metric` is the metric's id and
+    `offenders` are the ids of the simulations that it is about.
+    """
+
+    asked: str
+    found: str
+    verdict: Verdict
+    missed: str = ""
+    reason: str = ""
+    variant: str = BASE
+    metric: str = ""
+    offenders: tuple[str, ...] = ()
+    forbids: bool = False
+    optional: bool = True  # whether the user asked for it, or it is asked of every run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """How many simulations there are and how many completed; the ids of those that did not pass."""
+
+    total: int
+    completed: int
+    unpassed: tuple[str, ...] = ()
+
+    @property
+    def pass_rate(self) -> float:
+        """The share that completed and met every target known, of all."""
+        return max(0, self.total - len(self.unpassed)) / self.total if self.total else 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """The end of the road for a run. `verdict` is None where none was asked for (mode launch).
 
-    `title` and `advice` head and follow the reason where a person is told what to do about it.
+    `reasons` are sentences, the gravest first. `title` and `advice` head and follow them where a person is told what
+    to do about it.
     """
 
     verdict: Verdict | None
     status: str
-    reason: str
+    reasons: tuple[str, ...]
     title: str = ""
     advice: str = ""
     link: str = ""
+    checks: tuple[Check, ...] = ()
+    population: Population | None = None
+
+    @property
+    def reason(self) -> str:
+        """The gravest reason, and how many more there are, in one sentence."""
+        more = len(self.reasons) - 1
+        return f"{self.reasons[0].removesuffix('.')} (and {more} more)." if more else self.reasons[0]
 
     @property
     def lets_pass(self) -> bool:
         """Whether the step succeeds."""
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)
 
+    @property
+    def offenders(self) -> tuple[str, ...]:
+        """The ids of the simulations that checks which did not pass are about, most often named first."""
+        named = [each for check in self.checks if check.verdict is not Verdict.PASSED for each in check.offenders]
+        return tuple(each for each, _ in Counter(named).most_common())
+
+    @property
+    def metric_failures(self) -> tuple[str, ...]:
+        """The ids of the simulations that have the value which fail_on_metric_value forbids."""
+        found = (each for check in self.checks if check.forbids for each in check.offenders)
+        return tuple(dict.fromkeys(found))
+
 
 UNFINISHED: Final = Judgement(
-    verdict=Verdict.ERROR, status=ERROR, reason="The step ended before it could reach a verdict.", title="Unfinished"
+    verdict=Verdict.ERROR,
+    status=ERROR,
+    reasons=("The step ended before it could reach a verdict.",),
+    title="Unfinished",
 )
 INTERRUPTED: Final = Judgement(
-    verdict=Verdict.CANCELLED, status=CANCELLED, reason="The step was interrupted.", title="Cancelled"
+    verdict=Verdict.CANCELLED, status=CANCELLED, reasons=("The step was interrupted.",), title="Cancelled"
 )
 
 
-def judge(run: Run, *, max_failed: Allowance, min_simulations: int) -> Judgement:
-    """Judge a run that is over: it passes if it completed, cleanly, with enough simulations and few failures."""
-    if run.status != COMPLETED:
-        return _not_completed(run)
-    if run.simulations == 0:
-        return _nothing_known("Coval reports no simulation of it", "Check that the test set has active test cases.")
-    if run.unreadable or (run.progress and run.progress.total == 0):
-        return _nothing_known("Coval's counts of its simulations make no sense", "Look at the run in Coval.")
-    failed, total = failures(run)
-    if failed > max_failed.of(total):
-        return _failed(
-            f"{failed:,} of {plural(total, 'simulation')} did not complete; max_failed_simulations allows {max_failed}."
-        )
-    # Coval reports EXECUTION_FAILURE for a single failed conversation: where some may fail, that says nothing new.
-    if not run.is_clean and not (failed and run.error_status.upper() == "EXECUTION_FAILURE"):
-        return _failed(f"The run completed, but Coval reports the error status {one_line(run.error_status, 80)}.")
-    if run.error:
-        return _failed(f"The run completed, but Coval reports an error: {one_line(run.error).rstrip('.')}.")
-    completed = run.simulations - failed
-    if completed < min_simulations:
-        return _failed(f"{plural(completed, 'simulation')} completed; min_simulations asks for {min_simulations:,}.")
-    return Judgement(verdict=Verdict.PASSED, status=COMPLETED, reason=_all_well(failed, run.simulations, max_failed))
+def conclude(checks: Sequence[Check], population: Population) -> Judgement:
+    """From the checks of a run that completed to a judgement: the gravest check decides."""
+    wrong = sorted(
+        (check for check in checks if check.verdict is not Verdict.PASSED),
+        key=lambda check: GRAVITY.index(check.verdict),
+    )
+    verdict = wrong[0].verdict if wrong else Verdict.PASSED
+    status = {Verdict.ERROR: ERROR, Verdict.FAILED: COMPLETED_WITH_FAILURES}.get(verdict, COMPLETED)
+    return Judgement(
+        verdict=verdict,
+        status=status,
+        reasons=tuple(dict.fromkeys(check.reason for check in wrong)) or (_all_well(checks, population),),
+        title={Verdict.ERROR: "No verdict", Verdict.FAILED: "Gate failed"}.get(verdict, ""),
+        checks=tuple(checks),
+        population=population,
+    )
 
 
-def failures(run: Run) -> tuple[int, int]:
-    """How many simulations of a run that is over did not complete, and out of how many.
-
-    What neither completed nor failed is missing, and missing is never taken for well. Without progress, only the
-    outputs are counted: they hold failed simulations too, and `error_status` tells whether there are any.
-    """
-    if run.progress is None:
-        return 0, run.simulations
-    return max(run.progress.failed, run.progress.total - run.progress.completed), run.progress.total
+def not_completed(run: Run) -> Judgement:
+    """The run is over, but it did not complete."""
+    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(run.status, Verdict.CANCELLED)
+    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
+    said = {DELETED: "was deleted", CANCELLED: "was cancelled"}.get(run.status, f"ended with the status {run.status}")
+    return Judgement(
+        verdict=verdict,
+        status=run.status,
+        reasons=(f"The run {said}{f': {why}' if why else ''}.",),
+        title={Verdict.FAILED: "Run failed", Verdict.ERROR: "Run broke down"}.get(verdict, "Run cancelled"),
+    )
 
 
 def timed_out(run: Run, max_wait_time: float) -> Judgement:
-    """The deadline came before the end of the run, or before Coval had accounted for all of a run that completed."""
+    """The deadline came before the end of the run, or before Coval had all that belongs to a run that completed."""
     if run.is_over:
-        state = "had completed, but Coval had not accounted for all of its simulations"
+        state = "had completed, but Coval did not have all of its simulations and values yet"
     else:
         progress = run.progress
         done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
@@ -105,7 +166,7 @@ def timed_out(run: Run, max_wait_time: float) -> Judgement:
     return Judgement(
         verdict=Verdict.TIMED_OUT,
         status=TIMEOUT,
-        reason=f"The run {state} after {duration(max_wait_time)}, the limit of max_wait_time.",
+        reasons=(f"The run {state} after {duration(max_wait_time)}, the limit of max_wait_time.",),
         title="Timed out",
         advice="The run goes on in Coval. Raise max_wait_time, or wait in a later step with mode wait and its run_id.",
     )
@@ -116,7 +177,7 @@ def errored(error: GateError) -> Judgement:
     return Judgement(
         verdict=Verdict.ERROR,
         status=ERROR,
-        reason=error.what,
+        reasons=(error.what,),
         title=error.title,
         advice=error.advice,
         link=error.link,
@@ -125,7 +186,9 @@ def errored(error: GateError) -> Judgement:
 
 def launched() -> Judgement:
     """The run was launched, and nobody asked for more."""
-    return Judgement(verdict=None, status=LAUNCHED, reason="The run was launched; nothing waits for it in this step.")
+    return Judgement(
+        verdict=None, status=LAUNCHED, reasons=("The run was launched; nothing waits for it in this step.",)
+    )
 
 
 def skipped(why: str) -> Judgement:
@@ -133,39 +196,15 @@ def skipped(why: str) -> Judgement:
     return Judgement(
         verdict=Verdict.SKIPPED,
         status=SKIPPED,
-        reason=f"Nothing was evaluated: there is no API key{why}.",
+        reasons=(f"Nothing was evaluated: there is no API key{why}.",),
         title="Skipped",
     )
 
 
-def _not_completed(run: Run) -> Judgement:
-    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(run.status, Verdict.CANCELLED)
-    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
-    said = {DELETED: "was deleted", CANCELLED: "was cancelled"}.get(run.status, f"ended with the status {run.status}")
-    return Judgement(
-        verdict=verdict,
-        status=run.status,
-        reason=f"The run {said}{f': {why}' if why else ''}.",
-        title={Verdict.FAILED: "Run failed", Verdict.ERROR: "Run broke down"}.get(verdict, "Run cancelled"),
-    )
-
-
-def _nothing_known(why: str, advice: str) -> Judgement:
-    return Judgement(
-        verdict=Verdict.ERROR,
-        status=ERROR,
-        reason=f"The run completed, but {why}: nothing is known to have been evaluated.",
-        title="Nothing evaluated",
-        advice=advice,
-    )
-
-
-def _failed(reason: str) -> Judgement:
-    return Judgement(verdict=Verdict.FAILED, status=COMPLETED_WITH_FAILURES, reason=reason, title="Gate failed")
-
-
-def _all_well(failed: int, total: int, max_failed: Allowance) -> str:
-    if failed:
-        completed = f"{total - failed:,} of {plural(total, 'simulation')} completed"
-        return f"{completed}; max_failed_simulations allows {max_failed}."
-    return f"All {total:,} simulations completed." if total > 1 else "The one simulation completed."
+def _all_well(checks: Sequence[Check], population: Population) -> str:
+    """How many simulations completed, and what else was asked for."""
+    completed, total = population.completed, population.total
+    rest = sum(check.optional for check in checks)
+    all_of_them = "The one simulation" if total == 1 else f"All {total:,} simulations"
+    simulations = all_of_them if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
+    return f"{simulations} completed" + (f"; {rest:,} of {rest:,} criteria met." if rest else ".")

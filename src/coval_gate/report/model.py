@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.models import Run
     from coval_gate.inputs import Inputs
     from coval_gate.judge.verdict import Judgement
+    from coval_gate.result import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Report:
     run_id: str = ""
     run_url: str = ""
     run: Run | None = None
+    result: RunResult | None = None
     inputs: Inputs | None = None
     seconds: float = 0.0
 

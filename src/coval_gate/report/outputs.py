@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,13 +19,19 @@ OUTPUTS: Final = {
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the run had.",
     "completed_simulations": "How many of them completed.",
+    "failed_simulations": "Ids of the simulations that did not complete or missed a metric's target, as a JSON list.",
+    "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1.",
+    "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list.",
+    "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
     "duration_seconds": "How long the step took, in whole seconds.",
 }
+LIST_LIMIT: Final = 2000  # ids in a list
 
 
 def outputs(report: Report) -> dict[str, str]:
     """Every output; empty where the step does not know."""
     judgement = report.judgement
+    population = judgement.population
     total, completed = _counts(report)
     return {
         "run_id": report.run_id,
@@ -35,12 +42,30 @@ def outputs(report: Report) -> dict[str, str]:
         "reason": judgement.reason,
         "total_simulations": total,
         "completed_simulations": completed,
+        "failed_simulations": _ids(population.unpassed) if population else "",
+        "pass_rate": f"{population.pass_rate:.6g}" if population else "",
+        "metric_failures": _ids(judgement.metric_failures),
+        "metrics": _metrics(report),
         "duration_seconds": str(round(report.seconds)),
     }
 
 
 def _counts(report: Report) -> tuple[str, str]:
-    if report.run is None or report.run.simulations == 0:
-        return "", ""
-    completed = report.run.progress.completed if report.run.progress else ""
-    return str(report.run.simulations), str(completed)
+    population = report.judgement.population
+    if population:
+        return str(population.total), str(population.completed)
+    progress = report.run.progress if report.run else None
+    return (str(progress.total), str(progress.completed)) if progress else ("", "")
+
+
+def _metrics(report: Report) -> str:
+    if report.result is None:
+        return ""
+    # Statistics take long to import, and outputs are written before the launch as well.
+    from coval_gate.report.aggregates import aggregates
+
+    return aggregates(report.result)
+
+
+def _ids(ids: tuple[str, ...]) -> str:
+    return json.dumps(ids[:LIST_LIMIT])

@@ -1,0 +1,346 @@
+"""What it costs to collect and judge a large run: calls, processor time and memory of a whole step.
+
+The step waits for a run that is over, and holds 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a threshold
+each and against their targets in Coval; everything passes. Coval is a process of its own that answers from memory, so
+what it spends is not counted.
+"""
+
+from __future__ import annotations
+
+import compileall
+import json
+import multiprocessing
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from bench.figures import Figure, table
+from coval_gate.inputs import declared
+from coval_sandbox.runner import LocalRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALLEST, TENTH, LARGE = 10, 1_000, 10_000  # simulations
+RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5}  # of each; the shorter they are, the more a disturbance shows
+ITERATIONS = 10  # of each test case
+MOST_CALLS = 11.0  # one look at the run, and 10 pages of 1,000 simulations
+MOST_CPU = 2.0  # s
+MOST_MB = 200.0
+MOST_GROWTH = 11.0  # times the processor time for 10 times the simulations; the smallest run's is taken off both
+MOST_PER_PAGE = 1_000
+TOPICS = ("greeting", "billing", "refund", "booking", "address")
+
+
+class Made(NamedTuple):
+    """A metric of the canned runs: how its values are drawn, its target, and a threshold that holds."""
+
+    name: str
+    output_type: str
+    draw: Callable[[random.Random], float | str | list[str]]
+    target: dict[str, Any]
+    threshold: str
+
+
+class Step(NamedTuple):
+    """What one step cost."""
+
+    cpu: float  # s, its own
+    mb: float  # at its peak
+    calls: Counter[str]  # by kind
+
+
+def _numbers(name: str, low: float, high: float, threshold: str) -> Made:
+    target = {"comparison_operator": "lte", "target_float": high}
+    return Made(name, "float", lambda rng: round(rng.uniform(low, high), 6), target, threshold)
+
+
+def _yes_no(name: str, threshold: str) -> Made:
+    target = {"comparison_operator": "nin", "target_values": ["UNKNOWN"]}
+    return Made(name, "string", lambda rng: "NO" if rng.random() < 0.03 else "YES", target, threshold)
+
+
+METRICS = (
+    _numbers("Latency", 0.2, 1.4, "p(95) < 1.5"),
+    _numbers("Tone: friendly", 3, 5, "avg >= 3"),
+    _numbers("Words per minute", 110, 190, "med <= 180"),
+    _numbers("Interruptions", 0, 4, "max <= 4"),
+    _numbers("Relevance", 0.5, 1, "min >= 0.5"),
+    _yes_no("Resolved", "rate(YES) >= 90%"),
+    _yes_no("Compliance", "rate(NO) <= 10%"),
+    _yes_no("Greets", "count(UNKNOWN) == 0"),
+    Made(
+        "Outcome",
+        "string",
+        lambda rng: rng.choice(TOPICS),
+        {"comparison_operator": "in", "target_values": list(TOPICS)},
+        "rate(greeting, billing, refund, booking) >= 50%",
+    ),
+    Made(
+        "Topics",
+        "set",
+        lambda rng: rng.sample(TOPICS, 2),
+        {"comparison_operator": "in", "target_values": list(TOPICS)},
+        "rate(billing) >= 10%",
+    ),
+)
+METRIC_IDS = {f"benchMetric{number:011}": metric for number, metric in enumerate(METRICS)}
+THRESHOLDS = "\n".join(f'"{metric.name}": {metric.threshold}' for metric in METRICS)
+
+
+def measure() -> list[Figure]:
+    """Take steps on runs of three sizes in turn, so that a change of the machine's speed meets all of them."""
+    # As in the image; with -B each process would compile every module anew.
+    compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
+    taken: dict[int, list[Step]] = {size: [] for size in RUNS}
+    with Coval() as coval:
+        take_step(coval, SMALLEST)  # only warms up
+        for turn in range(max(RUNS.values())):
+            for size, runs in RUNS.items():
+                if turn < runs:
+                    taken[size].append(take_step(coval, size))
+    calls = max(sum(step.calls[kind] for kind in ("run", "simulations")) for step in taken[LARGE])
+    cpu = {size: statistics.median(step.cpu for step in steps) for size, steps in taken.items()}
+    mb = max(step.mb for step in taken[LARGE])
+    growth = (cpu[LARGE] - cpu[SMALLEST]) / (cpu[TENTH] - cpu[SMALLEST])
+    what = f"gate, {LARGE:,} simulations"
+    smallest = f"{SMALLEST} simulations"
+    smallest_mb = max(step.mb for step in taken[SMALLEST])
+    return [
+        Figure(f"{what}: calls", calls, "", "", None, MOST_CALLS, calls <= MOST_CALLS),
+        Figure(f"{what}: CPU", cpu[LARGE], "s", smallest, cpu[SMALLEST], MOST_CPU, cpu[LARGE] <= MOST_CPU),
+        Figure(f"{what}: peak memory", mb, "MB", smallest, smallest_mb, MOST_MB, mb <= MOST_MB),
+        Figure("gate, 10 times the simulations: CPU", growth, "x", "", None, MOST_GROWTH, growth <= MOST_GROWTH),
+    ]
+
+
+def take_step(coval: Coval, size: int) -> Step:
+    """Run the whole step on a run of `size` simulations. Raises RuntimeError if it does not pass."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        runner = LocalRunner(directory)
+        inputs = {each.name: each.default for each in declared()} | {
+            "api_key": "coval_sk_test_sandbox",
+            "api_base_url": coval.url,
+            "mode": "wait",
+            "run_id": run_id(size),
+            "thresholds": THRESHOLDS,
+            "use_metric_targets": "true",
+        }
+        coval.calls()  # what an earlier step left behind
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")],
+                env=runner.environ(inputs),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            # Its peak is at least that of this process, from which it forked: so nothing large may happen here.
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        outputs = runner.outputs
+        if process.returncode or (outputs["verdict"], outputs["total_simulations"]) != ("passed", str(size)):
+            raise RuntimeError(f"the step did not pass:\n{(directory / 'log').read_text(encoding='utf-8')[-5000:]}")
+        return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, coval.calls())
+
+
+class Coval:
+    """A process that answers for one run of each size, and counts the calls."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs,), daemon=True)
+
+    def __enter__(self) -> Coval:
+        self._process.start()
+        self.url = str(self._pipe.recv())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.send("end")
+        self._process.join()
+        self._pipe.close()
+
+    def calls(self) -> Counter[str]:
+        """The calls since the last time, by kind: run, simulations, metric, label, other."""
+        self._pipe.send("calls")
+        return Counter(self._pipe.recv())
+
+
+def run_id(size: int) -> str:
+    return f"benchRun{size:014}"
+
+
+def serve(pipe: Connection) -> None:
+    """Serve until told to end. Sends the URL first, then, whenever something is received, the calls since then."""
+    runs = {run_id(size): CannedRun(size) for size in RUNS}
+    server = CannedServer(runs)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pipe.send(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    while pipe.recv() != "end":
+        calls, server.calls = server.calls, Counter()
+        pipe.send(dict(calls))
+    server.shutdown()
+    server.server_close()
+
+
+class CannedRun:
+    """The answers about one run that completed, as bytes."""
+
+    def __init__(self, size: int) -> None:
+        rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
+        identity = run_id(size)
+        ids = [f"benchSim{number:014}" for number in range(size)]
+        self.simulations = [_bytes(_simulation(each, identity, number)) for number, each in enumerate(ids)]
+        metrics = {metric_id: _results(metric_id, ids, rng) for metric_id in METRIC_IDS}
+        cases = -(-size // ITERATIONS)
+        run: dict[str, Any] = {
+            "name": f"runs/{identity}",
+            "run_id": identity,
+            "display_name": "Bench",
+            "status": "COMPLETED",
+            "create_time": "2026-01-01T00:00:00.000Z",
+            "tags": [],
+            "progress": {
+                "total_test_cases": cases,
+                "completed_test_cases": cases,
+                "failed_test_cases": 0,
+                "in_progress_test_cases": 0,
+            },
+            "results": {
+                "output_ids": ids,
+                "call_sids": {each: f"CA{each.lower()}" for each in ids},
+                "metrics": metrics,
+            },
+            "metadata": {},
+            "error": None,
+            "error_status": "SUCCESS",
+        }
+        self.run = _bytes({"run": run})
+
+    def page(self, offset: int, size: int) -> bytes:
+        """The page of the list of simulations that begins at `offset`."""
+        end = offset + size
+        token = f'"{end}"' if end < len(self.simulations) else "null"
+        rows = b",".join(self.simulations[offset:end])
+        return b'{"simulated_conversations":[%b],"next_page_token":%b}' % (rows, token.encode())
+
+
+class CannedServer(ThreadingHTTPServer):
+    """Coval's face on the loopback interface."""
+
+    daemon_threads = True
+
+    def __init__(self, runs: dict[str, CannedRun]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.runs = runs
+        self.calls: Counter[str] = Counter()
+
+    def answer(self, path: str, query: dict[str, str]) -> tuple[str, bytes | None]:
+        """The kind of a call, and its answer; None where there is no such thing."""
+        if path == "/v1/conversations/simulated":
+            return "simulations", self._page(query)
+        kind, _, name = path.removeprefix("/v1/").partition("/")
+        if kind == "runs" and name in self.runs:
+            return "run", self.runs[name].run
+        if kind == "metrics" and name in METRIC_IDS:
+            return "metric", _bytes({"metric": _definition(name)})
+        if kind == "test-cases":
+            return "label", _bytes({"test_case": {"id": name, "input_str": "Hello?", "description": "Says hello"}})
+        return "other", None
+
+    def _page(self, query: dict[str, str]) -> bytes | None:
+        asked = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
+        run = self.runs.get(asked[1]) if asked else None
+        size = min(int(query.get("page_size", "50")), MOST_PER_PAGE)
+        return run.page(int(query.get("page_token", "0")), size) if run else None
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: CannedServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        kind, body = self.server.answer(parts.path, query)
+        self.server.calls[kind] += 1
+        self._send(200 if body else 404, body or b'{"error":{"code":"NOT_FOUND","message":"Not found"}}')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", "0")))
+        self.server.calls["launch"] += 1
+        self._send(200, _bytes({"run": {"run_id": run_id(SMALLEST)}}))
+
+    def _send(self, status: int, body: bytes) -> None:
+        head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _simulation(simulation_id: str, identity: str, number: int) -> dict[str, Any]:
+    return {
+        "name": f"conversations/simulated/{simulation_id}",
+        "simulation_id": simulation_id,
+        "run_id": identity,
+        "status": "COMPLETED",
+        "create_time": "2026-01-01T00:00:00.000Z",
+        "agent_id": "a" * 22,
+        "persona_id": "p" * 22,
+        "test_set_id": "passing1",
+        "test_case_id": f"benchCase{number // ITERATIONS:013}",
+        "has_audio": True,
+        "source": {"type": "phone", "value": "+15550100123"},
+        "destination": {"type": "phone", "value": "+15550100456"},
+        "error_message": None,
+        "mutation_id": None,
+        "mutation_name": None,
+        "notes": None,
+        "is_public": False,
+    }
+
+
+def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, Any]:
+    made = METRIC_IDS[metric_id]
+    return {
+        "metric_id": metric_id,
+        "metric_name": made.name,
+        "output_type": made.output_type,
+        "values": [{"simulation_output_id": each, "value": made.draw(rng)} for each in ids],
+    }
+
+
+def _definition(metric_id: str) -> dict[str, Any]:
+    made = METRIC_IDS[metric_id]
+    return {
+        "name": f"metrics/{metric_id}",
+        "id": metric_id,
+        "metric_name": made.name,
+        "description": "",
+        "target_condition": made.target,
+        "organization_threshold": None,
+    }
+
+
+def _bytes(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+if __name__ == "__main__":
+    print(table(measure()))

@@ -1,0 +1,107 @@
+"""Simulations and metric values, from JSON as Coval has it to types of our own. Pure and total.
+
+Two shapes of `results.metrics` are about: by metric id with a value for each simulation, and by metric name with
+nothing but mean, min and max.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.coval.statuses import normalize_status
+from coval_gate.kinds import IDENTIFIER
+from coval_gate.result import BASE, Metric, Simulation, Summary, Value
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NAME_LIMIT: Final = 200  # characters
+
+
+def read_value(raw: object) -> Value | None:
+    """A value of a metric; None where there is none. "0.9" is a number, what is not finite is no value."""
+    match raw:
+        case bool():
+            return str(raw).lower()
+        case int() | float():
+            return _finite(raw)
+        case str():
+            text = raw.strip()
+            return _finite(text) if NUMBER.fullmatch(text) else text or None
+        case list():
+            return frozenset(str(each).strip() for each in raw if isinstance(each, str | int | float))
+    return None
+
+
+def read_metrics(metrics: object) -> tuple[Metric, ...]:
+    """Read `results.metrics`, in whichever shape, leaving out what is no metric."""
+    if not isinstance(metrics, dict):
+        return ()
+    return tuple(_metric(str(key), entry) for key, entry in metrics.items() if isinstance(entry, dict))
+
+
+def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
+    """Read one simulation of a list; None where it has no id. Phone numbers and the like are never looked at."""
+    simulation_id = fields.get("simulation_id") or fields.get("id")
+    if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
+        return None
+    try:
+        status = normalize_status(fields.get("status"))
+    except ValueError:
+        status = "UNKNOWN"
+    return Simulation(
+        id=simulation_id,
+        status=status,
+        test_case_id=_name(fields.get("test_case_id")),
+        mutation=_name(fields.get("mutation_name")) or _name(fields.get("mutation_id")) or BASE,
+        error=one_line(fields.get("error_message") or ""),
+    )
+
+
+def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
+    metric_id = _name(entry.get("metric_id")) or _name(key)
+    name = _name(entry.get("metric_name")) or _name(key)
+    values = entry.get("values")
+    if not isinstance(values, list):
+        numbers = {each: _number(entry.get(each)) for each in ("mean", "min", "max")}
+        known = any(number is not None for number in numbers.values())
+        return Metric(id=metric_id, name=name, summary=Summary(**numbers) if known else None)
+    return Metric(id=metric_id, name=name, values=_by_simulation(values))
+
+
+def _by_simulation(entries: list[Any]) -> dict[str, Value]:
+    """By simulation id. Two different values for one simulation are none: nobody can tell which one is right."""
+    found: dict[str, Value] = {}
+    disputed = set()
+    for entry in entries:
+        if not isinstance(entry, dict):
+            continue
+        simulation_id, value = entry.get("simulation_output_id"), read_value(entry.get("value"))
+        if not isinstance(simulation_id, str) or value is None:
+            continue
+        if found.setdefault(simulation_id, value) != value:
+            disputed.add(simulation_id)
+    for simulation_id in disputed:
+        del found[simulation_id]
+    return found
+
+
+def _finite(number: float | str) -> float | None:
+    try:
+        value = float(number)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _number(raw: object) -> float | None:
+    value = read_value(raw)
+    return value if isinstance(value, float) else None
+
+
+def _name(raw: object) -> str:
+    return one_line(raw, NAME_LIMIT) if isinstance(raw, str) else ""

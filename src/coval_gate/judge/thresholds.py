@@ -1,0 +1,297 @@
+"""The thresholds that a user writes, one per line: `[metric:] aggregate operator bound`. Pure.
+
+    pass_rate >= 95%
+    Latency: p(95) < 1.5  # a comment
+    Latency: avg <= baseline * 1.10
+    Resolved: rate(YES, "not applicable") >= baseline - 5pp
+    "Tone: friendly": avg >= 4
+
+Rates and their bounds are shares from 0 to 1, counts are numbers of simulations, all else is in its metric's unit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, NoReturn
+from unicodedata import east_asian_width
+
+from coval_gate.text import one_line
+
+TOLERANCE: Final = 1e-9  # of the bound: above what binary floats get wrong, below what anybody means
+LARGEST: Final = 1e300  # of numbers in a bound: what is a little more is still a float
+WINDOW: Final = 100  # characters of a wrong line that a message shows
+
+OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
+OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
+OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
+AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
+OPERATORS: Final = ("<", "<=", ">", ">=", "==", "!=")
+MEANT: Final = {"=": "==", "===": "==", "=<": "<=", "≤": "<=", "=>": ">=", "≥": ">=", "<>": "!=", "≠": "!="}
+Offset = Literal["absolute", "relative", "points", "factor"]
+OFFSETS: Final[dict[str, Offset]] = {"": "absolute", "%": "relative", "pp": "points"}
+
+# No pattern can match one text in two ways, so that none takes more than linear time.
+NAME: Final = re.compile(r"""([^:#"']*+):""")
+QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
+WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
+VALUE: Final = re.compile(r"""[^,)#"']++""")
+BARE: Final = re.compile(r"""(?!\s)[^,)#"']+(?<!\s)""")
+ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
+SIGNS: Final = re.compile(r"[<>=!≤≥≠]++")
+NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%|pp\b))?")
+BASELINE, OFFSET = re.compile(r"baseline\b", re.IGNORECASE), re.compile("[+*-]")
+COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
+AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class WrongLine:
+    """A line that is no threshold, as given; its number and the column of the mistake, from 1; what was expected."""
+
+    line: int
+    column: int
+    text: str
+    expected: str
+
+    def __str__(self) -> str:
+        """Three printable lines: what was expected, the line or a window of it, a caret below the mistake."""
+        shown = [char if char.isprintable() else " " if char.isspace() else "" for char in self.text]
+        whole, before = "".join(shown), "".join(shown[: self.column - 1])
+        line = whole.strip()
+        caret = max(0, min(len(before) - whole.find(line), len(line)))
+        start = max(0, min(caret - WINDOW // 2, len(line) - WINDOW))
+        end = start + WINDOW
+        head, tail = "…" if start else line[:1], "…" if end < len(line) else line[end - 1 :]
+        window = head + line[start + 1 : end - 1] + tail
+        # East Asian characters are two columns wide.
+        indent = 4 + sum(1 + (east_asian_width(char) in "WF") for char in window[: caret - start])
+        return f"line {self.line}: expected {self.expected}\n    {window}\n{' ' * indent}^"
+
+
+class ThresholdSyntaxError(ValueError):
+    """Wrong lines: `errors` are all of them, str() tells all; the other attributes are those of the first."""
+
+    def __init__(self, *errors: WrongLine) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors, first = errors, errors[0]
+        self.line, self.column, self.text, self.expected = first.line, first.column, first.text, first.expected
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What becomes of many values: `percentile` is the N of p(N), `values` what rate and count look for.
+
+    Rates are shares, from 0 to 1; numeric ones are made of a metric's numbers; those of the run go without a metric.
+    """
+
+    name: str
+    percentile: float | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def is_rate(self) -> bool:
+        return self.name.endswith("rate")
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.name in OF_NUMBERS
+
+    @property
+    def of_run(self) -> bool:
+        return self.name in OF_RUN
+
+    def __str__(self) -> str:
+        """Canonical: it parses to the same aggregate."""
+        if self.percentile is not None:
+            return f"{self.name}({repr(self.percentile).removesuffix('.0')})"
+        values = [one if BARE.fullmatch(one) else f'"{ESCAPED.sub(ESCAPE, one)}"' for one in self.values]
+        return f"{self.name}({', '.join(values)})" if values else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What to compare with: `number` or, with `baseline`, the baseline's value changed by `number` as `offset` says.
+
+    absolute: plus `number`; points: plus a share (`- 5pp` is -0.05); relative: plus that share of the value itself
+    (`- 5%` is -0.05); factor: times `number`; None: unchanged.
+    """
+
+    number: float
+    baseline: bool = False
+    offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """One line, numbered from 1. `metric` is a name or an id as written, or "" for the run; `text` is for people."""
+
+    metric: str
+    aggregate: Aggregate
+    operator: str
+    bound: Bound
+    line: int
+    text: str
+
+    def holds(self, found: float) -> bool:
+        """Whether `found`, in the bound's unit, is on the right side of a bound without baseline. NaN never is.
+
+        What differs from the bound by at most a billionth of it equals it, for every operator: 0.1 + 0.2 is not above
+        0.3. Where a threshold does not hold, a stricter one does not either.
+        """
+        if self.bound.baseline:
+            raise ValueError("a bound that refers to a baseline is no number yet")
+        low, high = sorted(self.bound.number * factor for factor in (1 - TOLERANCE, 1 + TOLERANCE))
+        less, equal, more = found < low, low <= found <= high, found > high
+        holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
+        return holds[self.operator]
+
+    def missed_by(self, found: float) -> float:
+        """The distance from `found` to the bound, in its unit; 0.0 where the threshold holds, infinite for NaN."""
+        if self.holds(found):
+            return 0.0
+        return math.inf if math.isnan(found) else abs(found - self.bound.number)
+
+
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+    """The thresholds of a text, in order; raises ThresholdSyntaxError, with every line that is wrong."""
+    found, errors = list[Threshold](), list[WrongLine]()
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+        try:
+            if not (scanner := _Scanner(line, number)).take(END):
+                found.append(_threshold(scanner))
+        except ThresholdSyntaxError as error:
+            errors.extend(error.errors)
+    if errors:
+        raise ThresholdSyntaxError(*errors)
+    return tuple(found)
+
+
+class _Scanner:
+    """A place in a line, always at the beginning of a token: spaces are passed over at once.
+
+    `take` moves on if the next token is what is wanted; `fail` tells that the one last looked at is not.
+    """
+
+    def __init__(self, text: str, line: int) -> None:
+        self.text, self.line = text, line
+        self.at = self.token = len(text) - len(text.lstrip())
+
+    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        self.token = self.at
+        if found := pattern.match(self.text, self.at):
+            self.at = found.end()
+            while self.text[self.at : self.at + 1].isspace():
+                self.at += 1
+        return found
+
+    def need(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
+        return self.take(pattern) or self.fail(expected)
+
+    def fail(self, expected: str) -> NoReturn:
+        raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected))
+
+    def quoted(self) -> str | None:
+        """A text in quotes, without them; None if none begins here."""
+        quote = self.text[self.at : self.at + 1]
+        if quote not in ("'", '"'):
+            return None
+        inside = self.need(QUOTED, f"a closing {quote} for this one")[0][1:-1]
+        return re.sub(rf"\\([\\\"'])|{quote}({quote})", lambda escape: escape[1] or escape[2], inside)
+
+    def amount(self, expected: str) -> tuple[float, str]:
+        """A number and its unit: "", "%" or "pp". With a unit, the number is a share."""
+        found = self.need(NUMBER, expected)
+        unit = (found[3] or "").lower()
+        # The decimal point moves before the conversion, so that 7% is the very float that 0.07 is.
+        number = float(f"{found[1]}e{int(found[2] or 0) - (2 if unit else 0)}")
+        return (number, unit) if abs(number) <= LARGEST else self.fail("a number of ordinary size")
+
+
+def _threshold(scanner: _Scanner) -> Threshold:
+    metric = _metric(scanner)
+    aggregate = _aggregate(scanner, metric)
+    operator = found[0] if (found := scanner.take(SIGNS)) else ""
+    if operator not in OPERATORS:
+        scanner.fail(MEANT.get(operator, f"an operator ({', '.join(OPERATORS)})"))
+    bound = _bound(scanner, aggregate)
+    scanner.need(END, "the end of the line: one threshold per line, and no unit but % and pp")
+    text = one_line(scanner.text[: scanner.at])
+    return Threshold(metric=metric, aggregate=aggregate, operator=operator, bound=bound, line=scanner.line, text=text)
+
+
+def _metric(scanner: _Scanner) -> str:
+    """The metric before the colon; "" where there is none."""
+    if (name := scanner.quoted()) is not None:
+        scanner.need(COLON, "a colon after the metric")
+    elif found := scanner.take(NAME):
+        name = found[1]
+    else:
+        return ""
+    return name.strip() or scanner.fail("the name or the id of a metric")
+
+
+def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
+    word = scanner.take(WORD)
+    name = AGGREGATES.get(word[0].lower(), "") if word else ""
+    if metric and name not in OF_METRIC:
+        also = f"; {name} is of the whole run, so write it without a metric" if name else ""
+        also = also or ("; quote a metric that holds a colon" if ":" in scanner.text[scanner.at :] else "")
+        scanner.fail(f"avg, med, min, max, p(N), rate(…), count(…) or missing{also}")
+    if name in OF_METRIC and not metric:
+        scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
+    if not name:
+        scanner.fail(f"{', '.join(OF_RUN)}, or a metric and a colon; quote a metric that holds : # or a quote")
+    if name == "p":
+        scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
+        percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
+        if unit or not 0 <= percentile <= 100:
+            scanner.fail(expected)
+        scanner.need(CLOSE, '")"')
+        return Aggregate(name, percentile=percentile)
+    return Aggregate(name, values=_values(scanner, name) if name in ("rate", "count") else ())
+
+
+def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
+    """Values in parentheses, each once."""
+    scanner.need(OPEN, f"values in parentheses, such as {name}(YES)")
+    values, more = [], True
+    while more:
+        if (value := scanner.quoted()) is None:
+            value = scanner.need(VALUE, "a value; quote one that holds , ) # or a quote")[0].strip()
+        values.append(value)
+        more = scanner.need(AFTER_VALUE, '"," or ")"; quote a value that holds , ) # or a quote')[0] == ","
+    return tuple(dict.fromkeys(values))
+
+
+def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
+    if scanner.take(BASELINE):
+        return _baseline(scanner, aggregate)
+    number, unit = scanner.amount("a number, a percentage or baseline")
+    if unit and not aggregate.is_rate:
+        why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
+        scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")
+    if unit == "pp":
+        scanner.fail("a number or a percentage: pp goes with a baseline only, as in baseline - 5pp")
+    if aggregate.is_rate and not 0 <= number <= 1:
+        hint = f"; if percent is meant, write {number:g}%" if not unit and 1 < number <= 100 else ""
+        scanner.fail(f"a share from 0% to 100%{hint}")
+    return Bound(number)
+
+
+def _baseline(scanner: _Scanner, aggregate: Aggregate) -> Bound:
+    if not (sign := scanner.take(OFFSET)):
+        return Bound(0.0, baseline=True)
+    number, unit = scanner.amount("a number")
+    if number < 0:
+        scanner.fail("a number that is not negative")
+    if sign[0] == "*" and unit:
+        scanner.fail("a factor without a unit, as in baseline * 1.1")
+    if sign[0] == "*":
+        return Bound(number, baseline=True, offset="factor")
+    if unit == "pp" and not aggregate.is_rate:
+        scanner.fail(f"a number or a percentage: pp goes with rates only, and {aggregate.name} is no rate")
+    if aggregate.is_rate and unit != "%" and number > 1:
+        scanner.fail("at most 100pp" if unit else f"{number:g}pp (percentage points) or {number:g}% (of the baseline)")
+    return Bound(-number if sign[0] == "-" else number, baseline=True, offset=OFFSETS[unit])

@@ -1,0 +1,62 @@
+"""Every metric of a run in a few numbers, as JSON that fits into a step output."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.judge import statistics
+
+if TYPE_CHECKING:
+    from coval_gate.result import Metric, RunResult, Simulation
+
+LIMIT: Final = 64 * 1024  # characters; all of a job's outputs together may have about half a million
+AGENT: Final = "agent"  # what stands for the agent itself among its mutations
+MOST_TEXTS: Final = 20  # different texts of one metric
+
+
+def aggregates(result: RunResult) -> str:
+    """`{name: {"id": …, "variants": {variant: {…}}}}`, with as many metrics, in their order, as fit.
+
+    A variant has `count` (simulations with a value) and `missing`; numbers have `mean`, `median`, `min`, `max`, `p95`,
+    texts and members of sets have `values`: how often each occurs.
+    """
+    whole: dict[str, Any] = {}
+    size = 2
+    variants = result.variants
+    for metric in result.metrics:
+        name = metric.name if metric.name not in whole else f"{metric.name} ({metric.id})"
+        entry = {
+            "id": metric.id,
+            "variants": {variant or AGENT: _variant(metric, each) for variant, each in variants.items()},
+        }
+        size += len(json.dumps({name: entry}))
+        if size > LIMIT:
+            break
+        whole[name] = entry
+    return json.dumps(whole)
+
+
+def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, Any]:
+    values = [metric.values[each.id] for each in simulations if each.completed and each.id in metric.values]
+    numbers = [value for value in values if isinstance(value, float)]
+    texts = Counter(
+        text
+        for value in values
+        if not isinstance(value, float)
+        for text in (value if isinstance(value, frozenset) else (value,))
+    )
+    entry: dict[str, Any] = {"count": len(values), "missing": len(simulations) - len(values)}
+    if numbers:
+        found = {
+            "mean": statistics.mean(numbers),
+            "median": statistics.median(numbers),
+            "min": min(numbers),
+            "max": max(numbers),
+            "p95": statistics.percentile(numbers, 95),
+        }
+        entry |= {name: float(f"{value:.6g}") for name, value in found.items()}
+    if texts:
+        entry["values"] = dict(texts.most_common(MOST_TEXTS))
+    return entry

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.coval.definitions import read_name, read_target
+from coval_gate.judge.targets import meets, problem
+from coval_gate.result import Target
+from coval_sandbox import catalogue, catalogue_views
+
+
+def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
+    """A metric as `GET /metrics/{id}` has it, as far as it matters here."""
+    return {
+        "id": "metricLatency000000001",
+        "metric_name": "Latency",
+        "target_condition": condition,
+        "organization_threshold": threshold,
+    }
+
+
+def condition(operator: Any, **fields: Any) -> dict[str, Any]:
+    return {"comparison_operator": operator, **fields}
+
+
+NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper", "target_float_lower", "target_values"])
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (condition("gte", target_float=4), Target(operator="gte", upper=4.0)),
+        (condition("gte", target_float=0), Target(operator="gte", upper=0.0)),
+        (condition(" LTE ", target_float="1.5"), Target(operator="lte", upper=1.5)),
+        (condition("in", target_values=["YES"]), Target(operator="in", values=("YES",))),
+        (condition("in", target_float=None, target_values=["YES"]), Target(operator="in", values=("YES",))),
+        (
+            condition("in", target_values=[1, 0.9, True]),
+            Target(operator="in", values=("1", "0.90000000000000002", "true")),
+        ),
+        (condition("bt", target_float=3, target_float_lower=1), Target(operator="bt", upper=3.0, lower=1.0)),
+        (condition("bt", target_float_upper="3", target_float_lower="1"), Target(operator="bt", upper=3.0, lower=1.0)),
+    ],
+)
+def test_a_target_is_read(given: dict[str, Any], read: Target) -> None:
+    assert read_target(definition(given)) == read
+    assert problem(read) == ""
+
+
+def test_numbers_among_the_values_stay_themselves() -> None:
+    target = read_target(definition(condition("in", target_values=[0.9, 5])))
+    assert target is not None
+    assert meets(target, 0.9)
+    assert meets(target, 5.0)
+    assert not meets(target, 0.8999999)
+
+
+def test_the_organization_overrides() -> None:
+    ours = condition("in", target_values=["YES", "UNKNOWN"])
+    theirs = NO_THRESHOLD | condition("in", target_values=["YES"])
+    assert read_target(definition(ours, theirs)) == Target(operator="in", values=("YES",))
+    assert read_target(definition(None, theirs)) == Target(operator="in", values=("YES",))
+    theirs = NO_THRESHOLD | condition("bt", target_float_upper=0.9, target_float_lower=0.5)
+    assert read_target(definition(ours, theirs)) == Target(operator="bt", upper=0.9, lower=0.5)
+
+
+@pytest.mark.parametrize("unset", [None, {}, NO_THRESHOLD, {"comparison_operator": None, "target_float_upper": 3}])
+def test_a_threshold_without_operator_is_unset(unset: Any) -> None:
+    assert read_target(definition(condition("gte", target_float=4), unset)) == Target(operator="gte", upper=4.0)
+    assert read_target(definition(None, unset)) is None
+
+
+@pytest.mark.parametrize("unset", [None, {}, condition(None), condition(None, target_float=None, target_values=None)])
+def test_no_target_is_none(unset: Any) -> None:
+    assert read_target(definition(unset)) is None
+    assert read_target({"id": "m1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("gte", "lacks the number that its operator gte needs"),
+        (4, 'has the operator "something that is no text", which is not known'),
+        (False, 'has the operator "something that is no text", which is not known'),
+        ([], 'has the operator "something that is no text", which is not known'),
+        (condition(None, target_float=4), "has no operator"),
+        (condition("", target_float=4), "has no operator"),
+        ({"target_values": ["YES"]}, "has no operator"),
+        (condition("at least", target_float=4), 'has the operator "at least", which is not known'),
+        (condition(["gte"], target_float=4), 'has the operator "something that is no text", which is not known'),
+        (condition("gte"), "lacks the number that its operator gte needs"),
+        (condition("gte", target_float=" "), "lacks the number that its operator gte needs"),
+        (
+            condition("gte", target_float="four"),
+            "has something else in place of the number that its operator gte needs",
+        ),
+        (condition("gte", target_float=True), "has something else in place of the number that its operator gte needs"),
+        (
+            condition("gte", target_float=math.inf),
+            "has something else in place of the number that its operator gte needs",
+        ),
+        (
+            condition("gte", target_float=10**400),
+            "has something else in place of the number that its operator gte needs",
+        ),
+        (
+            condition("eq", target_float="four", target_values=["YES"]),
+            "has something else in place of the number that its operator eq needs",
+        ),
+        (condition("bt", target_float=4), "lacks the bounds that its operator bt needs"),
+        (condition("in"), "names no value for its operator in"),
+        (condition("in", target_float=4), "names no value for its operator in"),
+        (condition("in", target_values="YES"), "names no value for its operator in"),
+        (condition("nin", target_values=["NO", None]), "names no value for its operator nin"),
+        (condition("nin", target_values=["NO", ["UNKNOWN"]]), "names no value for its operator nin"),
+        (condition("nin", target_values=[math.nan]), "names no value for its operator nin"),
+    ],
+)
+def test_what_cannot_be_read_is_not_taken_for_no_target(broken: Any, said: str) -> None:
+    for metric in definition(broken), definition(None, broken):
+        target = read_target(metric)
+        if isinstance(broken, dict) and broken.get("comparison_operator") is None and metric["organization_threshold"]:
+            assert target is None  # that is how an organization unsets its threshold
+        else:
+            assert target is not None
+            assert problem(target) == said
+
+
+@pytest.mark.parametrize("answer", [{}, {"metric": None}, {"message": "Not Found"}, {"id": None, "metric_name": ""}])
+def test_an_answer_that_is_no_metric_is_not_taken_for_no_target(answer: dict[str, Any]) -> None:
+    target = read_target(answer)
+    assert target is not None
+    assert problem(target) == 'has the operator "an answer that is no metric", which is not known'
+
+
+@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)
+def test_the_sandbox_has_targets_that_make_sense(metric: catalogue.Metric) -> None:
+    fields = catalogue_views.metric(metric)
+    target = read_target(fields)
+    assert read_name(fields) == metric.name
+    assert (target is None) is (metric.target is None and metric.threshold is None)
+    assert target is None or problem(target) == ""
+
+
+def test_a_name_is_one_line() -> None:
+    assert read_name({"metric_name": "Tone\n::error::forged"}) == "Tone ::error::forged"
+    assert read_name({"metric_name": None}) == read_name({"metric_name": ["x"]}) == read_name({}) == ""
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.just(10**4000) | st.floats() | st.text(max_size=8)
+values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
+conditions = st.fixed_dictionaries(
+    {},
+    optional={
+        "comparison_operator": st.sampled_from(["eq", "neq", "gte", "in", "nin", "bt", "nbt", "", None]) | values,
+        "target_float": values,
+        "target_float_upper": values,
+        "target_float_lower": values,
+        "target_values": st.lists(scalars, max_size=3) | values,
+    },
+)
+definitions = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": values,
+        "name": values,
+        "metric_name": values,
+        "target_condition": conditions | values,
+        "organization_threshold": conditions | values,
+    },
+)
+
+
+@given(definitions)
+def test_whatever_coval_says_is_read(fields: dict[str, Any]) -> None:
+    read_name(fields)
+    target = read_target(fields)
+    if target is not None:
+        assert problem(target).isprintable()
+    elif fields.get("target_condition") not in (None, {}):
+        assert fields["target_condition"].get("comparison_operator") is None
+
+
+@given(conditions)
+def test_an_operator_is_never_overlooked(fields: dict[str, Any]) -> None:
+    if fields.get("comparison_operator") is not None:
+        assert read_target(definition(fields)) is not None
+        assert read_target(definition(None, fields)) is not None
+
+
+@pytest.mark.parametrize("damage", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+def test_depth_does_no_harm(damage: str) -> None:
+    deep = json.loads(damage)
+    for fields in (
+        definition(deep),
+        definition(None, deep),
+        definition(condition(deep)),
+        definition(condition("in", target_values=deep)),
+    ):
+        read_target(fields)

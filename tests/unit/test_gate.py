@@ -1,0 +1,269 @@
+"""Judging is pure and total, and only ever errs on the side of red."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coval_gate.judge.gate import Criteria, Forbidden, judge
+from coval_gate.judge.thresholds import parse_thresholds
+from coval_gate.judge.verdict import Judgement, Verdict
+from coval_gate.kinds import Allowance
+from coval_gate.report.log import check_lines
+from coval_gate.result import Metric, RunResult, Simulation, Summary, Target, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+NONE = Allowance(0)
+LATENCY = Target(operator="lte", upper=1.5)
+YES = Target(operator="in", values=("YES",))
+
+
+def run(named: dict[str, Sequence[Value | None]] | None = None, /, *, failed: int = 0, **changes: Any) -> RunResult:
+    """A run with one simulation for each value of its metrics (the same number of each), the last `failed` FAILED."""
+    named = {} if named is None else named
+    total = max((len(values) for values in named.values()), default=3)
+    simulations = tuple(
+        Simulation(id=f"s{n}", status="FAILED" if n >= total - failed else "COMPLETED", test_case_id=f"t{n}")
+        for n in range(total)
+    )
+    shown = tuple(
+        Metric(
+            id=f"id-{name}",
+            name=name,
+            values={f"s{n}": value for n, value in enumerate(values) if value is not None},
+        )
+        for name, values in named.items()
+    )
+    result = RunResult(run_id="r1", expected=total, simulations=simulations, metrics=shown)
+    return replace(result, **changes)
+
+
+def aimed(result: RunResult, **targets: Target) -> RunResult:
+    """The run with targets on some of its metrics."""
+    return replace(result, metrics=tuple(replace(each, target=targets.get(each.name)) for each in result.metrics))
+
+
+def mutated(result: RunResult, *names: str) -> RunResult:
+    """The run with its simulations dealt out in turn to mutations of these names ("" is the agent itself)."""
+    simulations = tuple(replace(each, mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
+    return replace(result, simulations=simulations)
+
+
+def judged(result: RunResult, thresholds: str = "", *, max_failed: Allowance = NONE, **criteria: Any) -> Judgement:
+    return judge(result, Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria))
+
+
+VOICE = run(
+    {
+        "Latency": [0.9, 1.1, 1.2, 1.0, 1.9],
+        "Resolved": ["YES", "yes ", "YES", "NO", "UNKNOWN"],
+        "Topics": [
+            frozenset({"billing", "refund"}),
+            frozenset({"billing"}),
+            frozenset(),
+            frozenset({"x"}),
+            frozenset(),
+        ],
+    }
+)
+CASES: dict[str, Judgement] = {
+    "all holds": judged(VOICE, "Latency: p(50) <= 1.1\nResolved: rate(YES) >= 60%\nTopics: count(refund) == 1"),
+    "a percentile is missed": judged(VOICE, "Latency: p(95) < 1.5"),
+    "two are missed": judged(VOICE, "Latency: max < 1.5\nResolved: rate(YES) >= 90%"),
+    "unknown is not yes": judged(VOICE, "Resolved: rate(YES) == 60%\nResolved: count(UNKNOWN) == 1"),
+    "a number too many": judged(VOICE, "Resolved: count(NO) == 0"),
+    "sets": judged(VOICE, "Topics: rate(billing, x) > 60%"),
+    "failed ones count against a rate": judged(
+        run({"Resolved": ["YES"] * 10}, failed=2), "Resolved: rate(YES) >= 90%", max_failed=Allowance(2)
+    ),
+    "more failed than may": judged(run({"Latency": [1.0] * 10}, failed=3), "Latency: avg < 2"),
+    "a value is missing": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2"),
+    "a value may be missing": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2", max_failed=Allowance(1)),
+    "how many may be missing is asked": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: missing <= 1"),
+    "no value at all": judged(run({"Latency": [None, None]}), "Latency: avg < 2", max_failed=Allowance(2)),
+    "no such metric": judged(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
+    "no metrics at all": judged(run(), "Latency: avg < 2"),
+    "two metrics of one name": judged(
+        replace(VOICE, metrics=(*VOICE.metrics, replace(VOICE.metrics[0], id="id-2", name="LATENCY"))),
+        "latency: avg < 2",
+    ),
+    "by id": judged(VOICE, "id-Latency: avg < 2"),
+    "no numbers": judged(VOICE, "Resolved: avg > 1"),
+    "summaries only": judged(
+        run(metrics=(Metric(id="m", name="Latency", summary=Summary(mean=1.0, min=0.5, max=2.0)),)),
+        "Latency: avg < 1.5\nLatency: max < 1.5\nLatency: p(95) < 1.5",
+    ),
+    "rates of the run": judged(
+        run({"Latency": [1.0] * 4}, failed=1), "completed_rate >= 75%\nfailed <= 0\ntotal == 4", max_failed=Allowance(1)
+    ),
+    "targets are met": judged(
+        aimed(VOICE, Resolved=Target(operator="nin", values=("MAYBE",))), use_metric_targets=True
+    ),
+    "targets are missed": judged(aimed(VOICE, Latency=LATENCY, Resolved=YES), use_metric_targets=True),
+    "enough simulations pass": judged(
+        aimed(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 60%", use_metric_targets=True
+    ),
+    "too few simulations pass": judged(aimed(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 90%"),
+    "no targets": judged(VOICE, use_metric_targets=True),
+    "a target without sense": judged(
+        aimed(VOICE, Latency=Target(operator="about", upper=1.0)), use_metric_targets=True
+    ),
+    "a forbidden value": judged(VOICE, forbidden=Forbidden(metric="resolved", value="no")),
+    "a forbidden number": judged(VOICE, forbidden=Forbidden(metric="Latency", value="1.90")),
+    "a forbidden value of no metric": judged(VOICE, forbidden=Forbidden(metric="Nothing", value="NO")),
+    "mutations are judged apart": judged(mutated(VOICE, "", "fast model"), "Latency: max < 1.5"),
+    "a mutation fails more than it may": judged(mutated(run({"Latency": [1.0] * 4}, failed=1), "", "b")),
+    "simulations are not listed": judged(replace(VOICE, expected=8)),
+    "nothing ran": judged(RunResult(run_id="r1", simulations=())),
+    "Coval complains": judged(replace(VOICE, complaint="METRICS_FAILURE: no judge could be reached.")),
+    "too few": judged(VOICE, min_simulations=20),
+    "an error is graver than a failure": judged(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
+}
+
+
+def test_every_judgement_reads_well(golden: Callable[[str, str], None]) -> None:
+    told = []
+    for name, each in CASES.items():
+        checks = "\n".join(f"  {line}" for line in check_lines(each))
+        reasons = "\n".join(f"    - {reason}" for reason in each.reasons)
+        told.append(f"{name}: {each.verdict}, {each.status}\n    {each.reason}\n{reasons}\n{checks}\n")
+    golden("gate.txt", "\n".join(told))
+
+
+VERDICTS = {
+    "passed": ["all holds", "unknown is not yes", "a value may be missing", "how many may be missing is asked", "by id",
+               "targets are met", "enough simulations pass"],
+    "error": ["a value is missing", "no value at all", "no such metric", "no metrics at all", "two metrics of one name",
+              "no numbers", "summaries only", "no targets", "a target without sense", "a forbidden value of no metric",
+              "simulations are not listed", "nothing ran", "an error is graver than a failure"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_verdict(name: str) -> None:
+    expected = next((verdict for verdict, names in VERDICTS.items() if name in names), "failed")
+    assert CASES[name].verdict == expected
+
+
+def test_the_ids_of_what_went_wrong() -> None:
+    assert CASES["a forbidden value"].metric_failures == ("s3",)
+    assert CASES["a percentile is missed"].offenders == ("s4",)
+    assert CASES["too few simulations pass"].population is not None
+    assert CASES["too few simulations pass"].population.unpassed == ("s3", "s4")
+    assert CASES["too few simulations pass"].population.pass_rate == pytest.approx(0.6)
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.none() | NUMBERS | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"]) | st.frozensets(st.sampled_from("ab"))
+THRESHOLDS = st.sampled_from(
+    ["M: avg < 2", "M: med <= 2", "M: min >= 0", "M: max < 9", "M: p(95) < 3", "M: p(0) > -1", "M: rate(YES) >= 50%",
+     "M: rate(a, NO) < 20%", "M: count(NO) == 0", "M: count(YES) >= 2", "M: missing <= 1", "pass_rate >= 90%",
+     "completed_rate > 10%", "failed < 2", "total >= 3", "X: avg < 1", "M: avg != 1", "m: max > 1e300"]
+)  # fmt: skip
+TARGETS = st.sampled_from(
+    [None, LATENCY, YES, Target(operator="bt", lower=0.0, upper=2.0), Target(operator="nin", values=("NO",)),
+     Target(operator="odd"), Target(operator="gt")]
+)  # fmt: skip
+
+
+@given(
+    st.lists(VALUES, max_size=12),
+    st.integers(0, 12),
+    st.lists(THRESHOLDS, max_size=4),
+    TARGETS,
+    st.booleans(),
+    st.lists(st.sampled_from(["", "x"]), min_size=1, max_size=3),
+    st.integers(0, 20),
+)
+@settings(max_examples=300)
+def test_nothing_breaks_judging(
+    values: list[Value | None],
+    failed: int,
+    thresholds: list[str],
+    target: Target | None,
+    use_targets: bool,
+    mutations: list[str],
+    expected: int,
+) -> None:
+    result = run({"M": values}, failed=min(failed, len(values)), expected=expected)
+    result = mutated(aimed(result, M=target) if target else result, *mutations)
+    judgement = judged(
+        result,
+        "\n".join(thresholds),
+        use_metric_targets=use_targets,
+        forbidden=Forbidden(metric="M", value="0"),
+    )
+    assert judgement.reasons
+    assert all(reason.isprintable() and reason.endswith(".") for reason in judgement.reasons)
+    if judgement.verdict is Verdict.PASSED:
+        assert len(result.simulations) >= max(1, expected)
+        assert all(check.verdict is Verdict.PASSED for check in judgement.checks)
+
+
+GOOD = st.floats(0, 1.4)
+MIXED = st.floats(0, 3)
+UPPER = st.sampled_from(["avg", "med", "min", "max", "p(95)", "p(50)"])
+
+
+@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.randoms())
+def test_the_order_of_values_does_not_matter(values: list[float], aggregate: str, chance: Any) -> None:
+    shuffled = list(values)
+    chance.shuffle(shuffled)
+    one, other = (judged(run({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
+    assert (one.verdict, one.reasons) == (other.verdict, other.reasons)
+
+
+@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
+def test_a_bad_value_more_never_turns_green(values: list[float], aggregate: str, bad: float) -> None:
+    before, after = (judged(run({"M": each}), f"M: {aggregate} < 1.5") for each in (values, [*values, bad]))
+    assert before.lets_pass or not after.lets_pass
+
+
+@given(st.lists(st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20), st.integers(0, 100))
+def test_a_no_more_never_turns_green(values: list[str], share: int) -> None:
+    rules = f"M: rate(YES) >= {share}%\nM: count(NO) <= 3"
+    before, after = (judged(run({"M": each}), rules) for each in (values, [*values, "NO"]))
+    assert before.lets_pass or not after.lets_pass
+
+
+@given(
+    st.lists(MIXED | st.sampled_from(["YES", "NO"]), min_size=1, max_size=12),
+    st.integers(0, 11),
+    st.sampled_from(
+        ["M: avg < 1.5", "M: max < 1.5", "M: rate(YES) >= 50%", "M: count(NO) == 0", "M: min > 1", "failed == 0"]
+    ),
+)
+def test_a_value_less_never_turns_green(values: list[Value], gone: int, threshold: str) -> None:
+    """With what every gate has unless its user says otherwise: no simulation may fail or lack a value."""
+    fewer: list[Value | None] = [None if n == gone % len(values) else value for n, value in enumerate(values)]
+    before, after = (judged(run({"M": each}), threshold) for each in (values, fewer))
+    metric_is_gated = threshold.startswith("M")
+    assert not (metric_is_gated and after.lets_pass)
+    assert before.lets_pass or not after.lets_pass
+
+
+@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.floats(0, 3), st.floats(0, 3))
+def test_a_stricter_bound_never_turns_green(values: list[float], aggregate: str, one: float, other: float) -> None:
+    strict, lax = sorted((one, other))
+    strictly, laxly = (judged(run({"M": values}), f"M: {aggregate} <= {bound!r}") for bound in (strict, lax))
+    assert laxly.lets_pass or not strictly.lets_pass
+
+
+@given(st.integers(1, 20), st.integers(0, 20), st.integers(0, 20))
+def test_a_failure_more_never_turns_green(total: int, failed: int, allowed: int) -> None:
+    result = run({"M": [1.0] * total}, failed=min(failed, total))
+    worse = run({"M": [1.0] * total}, failed=min(failed + 1, total))
+    before, after = (judged(each, "M: avg < 2", max_failed=Allowance(allowed)) for each in (result, worse))
+    assert before.lets_pass or not after.lets_pass
+
+
+def test_a_target_that_is_missed_once_is_missed() -> None:
+    values = [1.0] * 9_999 + [2.0]
+    judgement = judged(aimed(run({"Latency": values}), Latency=LATENCY), use_metric_targets=True)
+    assert judgement.reason == "Latency missed its target (at most 1.5) on 1 simulation."

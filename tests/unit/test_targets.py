@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.judge.targets import describe, meets, problem
+from coval_gate.result import Target, Value
+
+
+def target(operator: str, upper: float | None = None, *values: str, lower: float | None = None) -> Target:
+    return Target(operator=operator, upper=upper, lower=lower, values=values)
+
+
+def one_of(*values: str) -> Target:
+    return target("in", None, *values)
+
+
+def none_of(*values: str) -> Target:
+    return target("nin", None, *values)
+
+
+def topics(*members: str) -> frozenset[str]:
+    return frozenset(members)
+
+
+@pytest.mark.parametrize(
+    ("target", "meeting", "missing"),
+    [
+        (target("eq", 4), [4.0, "4", " 4.0 "], [4.0000001, 3.0]),
+        (target("neq", 4), [4.0000001, 3.0, "3"], [4.0, "4.0"]),
+        (target("gt", 4), [4.5, 1e308], [4.0, -5.0]),
+        (target("gte", 4), [4.5, 4.0], [3.999]),
+        (target("lt", 1.5), [1.4, -1e308], [1.5]),
+        (target("lte", 1.5), [1.5, 0.0, "1.5"], [1.5000001]),
+        (target("bt", 3, lower=1), [1.0, 2.0, 3.0], [0.999, 3.001]),
+        (target("bt", 1, lower=3), [1.0, 2.0, 3.0], [0.999, 3.001]),
+        (target("nbt", 3, lower=1), [0.999, 3.001], [1.0, 2.0, 3.0]),
+        (target("nbt", 1, lower=3), [0.999, 3.001], [1.0, 2.0, 3.0]),
+        (one_of("YES"), ["YES", " yes "], ["NO", "UNKNOWN", "YES!"]),
+        (one_of("YES", "UNKNOWN"), ["UNKNOWN", "unknown"], ["NO"]),
+        (one_of("STRASSE"), ["straße"], []),
+        (none_of("NO"), ["YES", "UNKNOWN"], ["NO", "no"]),
+        (one_of("0.9"), [0.9, "0.90"], [0.8]),
+        (none_of("0.9"), [0.8, "YES"], [0.9, "9e-1"]),
+        (one_of("billing"), [topics("Billing", "refund")], [topics("refund"), topics()]),
+        (none_of("billing", "refund"), [topics("greeting"), topics()], [topics("greeting", " REFUND ")]),
+        (target("eq", None, "YES", "MAYBE"), ["yes", "maybe"], ["NO"]),
+        (target("neq", None, "NO"), ["YES"], ["NO"]),
+    ],
+    ids=lambda each: describe(each) if isinstance(each, Target) else "",
+)
+def test_what_meets_a_target(target: Target, meeting: list[Value], missing: list[Value]) -> None:
+    assert [value for value in meeting if not meets(target, value)] == []
+    assert [value for value in missing if meets(target, value)] == []
+
+
+@pytest.mark.parametrize("operator", ["eq", "neq", "gt", "gte", "lt", "lte", "bt", "nbt"])
+@pytest.mark.parametrize("value", ["UNKNOWN", "", "nan", "1_000", "٣", topics("1"), topics()], ids=repr)
+def test_what_is_no_number_never_meets_a_target_of_numbers(operator: str, value: Value) -> None:
+    assert not meets(target(operator, 1, lower=0), value)
+
+
+def test_a_number_is_not_told_from_words() -> None:
+    """A judge that writes 0 for NO must not pass for not being "NO"."""
+    assert not meets(none_of("NO"), 0.0)
+    assert not meets(none_of("NO", "1"), 0.0)
+    assert meets(none_of("1", "2"), 0.0)
+    assert not meets(one_of("YES"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (target("eq", 4), "exactly 4"),
+        (target("neq", -0.0), "not 0"),
+        (target("gt", 1234567), "more than 1,234,567"),
+        (target("gte", 0.95), "at least 0.95"),
+        (target("lt", 1e-7), "less than 1e-07"),
+        (target("lte", 1.5), "at most 1.5"),
+        (target("lte", 1e300), "at most 1e+300"),
+        (target("bt", 1, lower=3.5), "between 1 and 3.5"),
+        (target("nbt", 3, lower=1), "less than 1 or more than 3"),
+        (one_of("YES"), "YES"),
+        (one_of("YES", "MAYBE"), "one of YES, MAYBE"),
+        (one_of("YES", "YES"), "YES"),
+        (target("eq", None, "YES"), "YES"),
+        (none_of("NO"), "not NO"),
+        (none_of("NO", "no, never"), 'none of NO, "no, never"'),
+        (one_of(*"abcdefgh"), "one of a, b, c, d, e and 3 more"),
+        (one_of("forged\n::error::\x1b[31m"), "forged ::error::[31m"),
+        (target("gt"), "a target that lacks the number that its operator gt needs"),
+    ],
+)
+def test_a_target_in_words(target: Target, said: str) -> None:
+    assert describe(target) == said
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (target("gte", 4), ""),
+        (target("foo", 4), 'has the operator "foo", which is not known'),
+        (target("GTE", 4), 'has the operator "GTE", which is not known'),
+        (target("::error::\n", 4), 'has the operator "::error::", which is not known'),
+        (target(" ", 4), "has no operator"),
+        (target("gt", None, "4"), "lacks the number that its operator gt needs"),
+        (target("eq"), "lacks the number that its operator eq needs"),
+        (target("eq", math.nan, "YES"), "has something else in place of the number that its operator eq needs"),
+        (target("lt", math.inf), "has something else in place of the number that its operator lt needs"),
+        (target("bt", 4), "lacks the bounds that its operator bt needs"),
+        (target("nbt", 4, lower=-math.inf), "has something else in place of the bounds that its operator nbt needs"),
+        (one_of(), "names no value for its operator in"),
+        (none_of(" "), "names no value for its operator nin"),
+        (target("neq", None, ""), "names no value for its operator neq"),
+    ],
+)
+def test_a_target_without_sense_is_told_and_never_met(target: Target, said: str) -> None:
+    assert problem(target) == said
+    if said:
+        with pytest.raises(ValueError, match="target"):
+            meets(target, 4.0)
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+words = st.sampled_from(["YES", "no ", "UNKNOWN", "0.9", "1", "", "é"]) | st.text(max_size=5)
+values: st.SearchStrategy[Value] = numbers | words | st.frozensets(words, max_size=4)
+lists = st.lists(words, min_size=1, max_size=4).filter(lambda each: any(word.strip() for word in each))
+comparisons = st.builds(target, st.sampled_from(["eq", "neq", "gt", "gte", "lt", "lte"]), numbers)
+ranges = st.builds(
+    lambda operator, a, b: target(operator, a, lower=b), st.sampled_from(["bt", "nbt"]), numbers, numbers
+)
+memberships = lists.flatmap(
+    lambda each: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda o: target(o, None, *each))
+)
+sound = comparisons | ranges | memberships
+anything = st.builds(
+    Target,
+    operator=st.sampled_from(["eq", "nin", "bt", ""]) | st.text(max_size=5),
+    upper=st.none() | st.floats(),
+    lower=st.none() | st.floats(),
+    values=st.lists(words, max_size=3).map(tuple),
+)
+
+
+@given(sound, values)
+def test_every_sound_target_decides_on_every_value(target: Target, value: Value) -> None:
+    assert problem(target) == ""
+    assert meets(target, value) in (True, False)
+    assert describe(target).isprintable()
+
+
+@given(anything, values)
+def test_every_other_target_says_what_ails_it(target: Target, value: Value) -> None:
+    said = problem(target)
+    assert said.isprintable()
+    assert not said.endswith(".")
+    assert describe(target)
+    if said:
+        with pytest.raises(ValueError, match="target"):
+            meets(target, value)
+    else:
+        assert meets(target, value) in (True, False)
+
+
+LARGEST = sys.float_info.max
+
+
+def reads_as_a_number(value: Value) -> bool:
+    return not isinstance(value, frozenset) and meets(target("bt", LARGEST, lower=-LARGEST), value)
+
+
+OPPOSITES = [("in", "nin"), ("eq", "neq"), ("lt", "gte"), ("lte", "gt"), ("bt", "nbt")]
+
+
+@given(st.sampled_from(OPPOSITES), numbers, numbers, lists, values)
+def test_opposites_never_agree_to_pass(
+    pair: tuple[str, str], upper: float, lower: float, texts: list[str], value: Value
+) -> None:
+    one, other = (Target(operator=each, upper=upper, lower=lower, values=tuple(texts)) for each in pair)
+    assert not (meets(one, value) and meets(other, value))
+
+
+@given(lists, st.frozensets(words, max_size=4) | words)
+def test_nin_is_what_in_is_not_for_texts_and_sets(texts: list[str], value: Value) -> None:
+    if not reads_as_a_number(value):
+        assert meets(one_of(*texts), value) is not meets(none_of(*texts), value)
+
+
+@given(st.sampled_from(OPPOSITES[1:]), numbers, numbers, numbers)
+def test_opposites_share_the_numbers_between_them(
+    pair: tuple[str, str], upper: float, lower: float, value: float
+) -> None:
+    one, other = (target(each, upper, lower=lower) for each in pair)
+    assert meets(one, value) is not meets(other, value)
+
+
+@given(sound, st.text(alphabet=" \tAbCé", max_size=5))
+def test_capitals_and_blanks_around_do_not_matter(target: Target, text: str) -> None:
+    assert meets(target, text) is meets(target, f" {text.swapcase()}\n")
+
+
+@given(sound, numbers)
+def test_a_number_is_the_same_written_out(target: Target, number: float) -> None:
+    assert meets(target, number) is meets(target, repr(number))

@@ -1,0 +1,448 @@
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coval_gate.judge.thresholds import Aggregate, Bound, Threshold, ThresholdSyntaxError, parse_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DESIGN = """\
+pass_rate >= 95%
+Latency: p(95) < 1.5
+
+# What callers notice first:
+Latency: avg <= baseline * 1.10   # a tenth slower at most
+Resolved: rate(YES) >= 90%
+Resolved: rate(YES, "not applicable") >= baseline - 5pp
+"Tone: friendly": avg >= 4
+Compliance: count(NO) == 0
+"""
+
+OPERATORS = ["<", "<=", ">", ">=", "==", "!="]
+NUMBERS = st.floats(-1e12, 1e12)
+PRINTED = re.compile(r"line \d+: expected .+\n    .*\n +\^")
+
+
+def one(line: str) -> Threshold:
+    (threshold,) = parse_thresholds(line)
+    return threshold
+
+
+def wrong(text: str) -> ThresholdSyntaxError:
+    with pytest.raises(ThresholdSyntaxError) as caught:
+        parse_thresholds(text)
+    return caught.value
+
+
+def test_thresholds_as_readme_shows_them() -> None:
+    assert [(each.line, str(each.aggregate), each.operator, each.bound) for each in parse_thresholds(DESIGN)] == [
+        (1, "pass_rate", ">=", Bound(0.95)),
+        (2, "p(95)", "<", Bound(1.5)),
+        (5, "avg", "<=", Bound(1.1, baseline=True, offset="factor")),
+        (6, "rate(YES)", ">=", Bound(0.9)),
+        (7, "rate(YES, not applicable)", ">=", Bound(-0.05, baseline=True, offset="points")),
+        (8, "avg", ">=", Bound(4)),
+        (9, "count(NO)", "==", Bound(0)),
+    ]
+
+
+def test_a_threshold_keeps_its_line_for_people() -> None:
+    threshold = one('\t Latency:\tp( 95 )<1.5 # "slow"')
+    assert threshold == Threshold(
+        metric="Latency",
+        aggregate=Aggregate("p", percentile=95.0),
+        operator="<",
+        bound=Bound(1.5),
+        line=1,
+        text="Latency: p( 95 )<1.5",
+    )
+    assert one('"a\x1b[31m\u202eb": avg > 1').text == '"a[31mb": avg > 1'
+
+
+@pytest.mark.parametrize(
+    ("written", "metric"),
+    [
+        ("Latency", "Latency"),
+        ("Latency (p95, in s) - v1.2", "Latency (p95, in s) - v1.2"),
+        ("  Größe  der 回答 ", "Größe  der 回答"),
+        ("a1B2c3D4e5F6g7H8i9J0kL", "a1B2c3D4e5F6g7H8i9J0kL"),
+        ("pass_rate", "pass_rate"),
+        ("WER < 5%", "WER < 5%"),
+        ('"Tone: friendly"', "Tone: friendly"),
+        ("'Tone: friendly'", "Tone: friendly"),
+        ('"issue #3" ', "issue #3"),
+        ('"User\'s mood"', "User's mood"),
+        ("'User''s mood'", "User's mood"),
+        (r"'User\'s mood'", "User's mood"),
+        ('"says ""hello"""', 'says "hello"'),
+        (r'"says \"hello\""', 'says "hello"'),
+        ("\"two '' single ones\"", "two '' single ones"),
+        (r'"back\slash \\"', "back\\slash \\"),
+    ],
+)
+def test_a_metric_is_kept_as_written(written: str, metric: str) -> None:
+    assert one(f"{written}: avg > 1").metric == metric
+
+
+@pytest.mark.parametrize(
+    ("written", "aggregate"),
+    [
+        ("avg", Aggregate("avg")),
+        ("mean", Aggregate("avg")),
+        ("Median", Aggregate("med")),
+        ("MIN", Aggregate("min")),
+        ("p(99.9)", Aggregate("p", percentile=99.9)),
+        ("P ( 0 )", Aggregate("p", percentile=0.0)),
+        ("rate(YES)", Aggregate("rate", values=("YES",))),
+        ("rate( YES,NO , maybe so )", Aggregate("rate", values=("YES", "NO", "maybe so"))),
+        ("rate(n/a: none, YES, n/a: none)", Aggregate("rate", values=("n/a: none", "YES"))),
+        ("""rate("a, b", 'c) d', "#1", "it's", " x ", "")""",
+         Aggregate("rate", values=("a, b", "c) d", "#1", "it's", " x ", ""))),
+        ("missing", Aggregate("missing")),
+    ],
+)  # fmt: skip
+def test_aggregates_of_a_metric(written: str, aggregate: Aggregate) -> None:
+    assert one(f"M: {written} >= 1").aggregate == aggregate
+
+
+@pytest.mark.parametrize("name", ["pass_rate", "completed_rate", "failed", "total"])
+def test_aggregates_of_the_run_go_without_a_metric(name: str) -> None:
+    threshold = one(f"{name.upper()} >= 1")
+    assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
+
+
+def test_what_aggregates_are() -> None:
+    names = ["avg", "med", "min", "max", "p", "rate", "count", "missing", "pass_rate", "completed_rate", "failed"]
+    every = [Aggregate(name) for name in (*names, "total")]
+    assert [each.name for each in every if each.is_numeric] == names[:5]
+    assert [each.name for each in every if each.is_rate] == ["rate", "pass_rate", "completed_rate"]
+    assert [each.name for each in every if each.of_run] == ["pass_rate", "completed_rate", "failed", "total"]
+
+
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [
+        ("95%", Bound(0.95)),
+        ("7 %", Bound(0.07)),
+        ("99.9\u00a0%", Bound(0.999)),
+        ("0.95", Bound(0.95)),
+        ("1", Bound(1)),
+        ("1e-2", Bound(0.01)),
+        ("9.5e1%", Bound(0.95)),
+        ("0%", Bound(0)),
+        ("baseline", Bound(0, baseline=True)),
+        ("Baseline-5pp", Bound(-0.05, baseline=True, offset="points")),
+        ("baseline + 2.5 PP", Bound(0.025, baseline=True, offset="points")),
+        ("baseline - 5%", Bound(-0.05, baseline=True, offset="relative")),
+        ("baseline - 0.05", Bound(-0.05, baseline=True, offset="absolute")),
+        ("baseline*0.9", Bound(0.9, baseline=True, offset="factor")),
+    ],
+)
+def test_bounds_of_a_rate_are_shares(written: str, bound: Bound) -> None:
+    assert one(f"pass_rate >={written}").bound == bound
+
+
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [
+        ("1.5", Bound(1.5)),
+        ("-3", Bound(-3)),
+        ("+.5", Bound(0.5)),
+        ("5.", Bound(5)),
+        ("1E3", Bound(1000)),
+        ("1e-400", Bound(0)),
+        ("95", Bound(95)),
+        ("baseline + 20", Bound(20, baseline=True, offset="absolute")),
+        ("baseline + 150%", Bound(1.5, baseline=True, offset="relative")),
+        ("baseline * 1.10", Bound(1.1, baseline=True, offset="factor")),
+    ],
+)
+def test_other_bounds_are_plain_numbers(written: str, bound: Bound) -> None:
+    assert one(f"Latency: avg <{written}").bound == bound
+
+
+@pytest.mark.parametrize("text", ["", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b"])
+def test_nothing_is_no_threshold(text: str) -> None:
+    assert parse_thresholds(text) == ()
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
+def test_line_breaks_of_every_system(line_break: str) -> None:
+    assert [each.line for each in parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))] == [1, 3]
+
+
+WRONG = {
+    "the metric": """\
+avg > 3
+Latency p(95) < 1.5
+User's mood: avg > 3
+Metric #3: avg > 3
+: avg > 3
+"": avg > 3
+"Latency" avg > 3
+"Latency: avg > 3
+'Latency\\': avg > 3
+- pass_rate >= 95%
+pass-rate >= 95%
+""",
+    "the aggregate": """\
+Latency: pass_rate > 3
+Latency: average > 3
+Latency: p95 < 3
+Latency:
+Latency
+Tone: very friendly: avg > 3
+Tone: "avg" > 3
+Latency: p < 3
+Latency: p() < 3
+Latency: p(101) < 3
+Latency: p(95%) < 3
+Latency: p(95 < 3
+Resolved: rate >= 90%
+Resolved: rate() >= 90%
+Resolved: rate(YES,) >= 90%
+Resolved: rate(YES >= 90%
+Resolved: rate(don't know) >= 90%
+Resolved: rate("YES) >= 90%
+Resolved: rate("YES" NO) >= 90%
+Resolved: rate(n/a (other)) >= 90%
+""",
+    "the operator": """\
+Latency: p(95) 1.5
+Latency: p(95)
+Latency: avg(3) < 1.5
+pass_rate = 95%
+pass_rate => 95%
+pass_rate ≥ 95%
+Latency: avg <> 3
+Latency: avg <== 3
+""",
+    "the bound": """\
+Latency: avg <
+Latency: avg < nan
+Latency: avg < -inf
+Latency: avg < fast
+Latency: avg < 1e301
+Latency: avg < "3"
+Latency: avg < 95%
+Compliance: count(NO) < 5%
+Compliance: missing < 5%
+failed <= 5%
+pass_rate >= 95
+pass_rate >= 1.5
+pass_rate >= 950
+pass_rate >= 101%
+pass_rate >= -0.5
+pass_rate >= -5%
+pass_rate >= 5pp
+Latency: avg < 5pp
+""",
+    "the baseline": """\
+pass_rate >= baseline - 5
+pass_rate >= baseline - 101pp
+Latency: avg < baseline + 5pp
+failed < baseline - 5pp
+Latency: avg < baseline * 110%
+Latency: avg < baseline * -1
+Latency: avg < baseline - -1
+Latency: avg < baseline +
+Latency: avg < baseline 5%
+Latency: avg < baselines
+""",
+    "the end": """\
+pass_rate >= 95% and failed < 3
+pass_rate >= 95%, failed < 3
+Latency: avg < 800ms
+Latency: avg < 1,000
+Latency: avg < 1e9999
+Latency: avg < 1.5.2
+Latency: avg < baseline * 1.1 + 3
+""",
+    "how a line is shown": f"""\
+pass_rate >= 95%
+
+# Every wrong line is told, with its number:
+\t\tLatency:\tavg\t1.5\t# not below
+  {"A long name of a metric that is about the agent's style, and " * 3}nothing else: avg 3
+'{"A long name of a metric that is about the agent''s style, and " * 3}nothing else': avg 3
+'{"long, " * 10}': avg 3 but {"there is more to be said, " * 10}
+語調は友好的: avg 3
+\x1b[31m"red\u202e": avg \x00\x1b[0m3
+""",
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_lines_are_shown_and_explained(what: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"thresholds/{what.removeprefix('the ').replace(' ', '-')}.txt", f"{wrong(WRONG[what])}\n")
+
+
+def test_every_wrong_line_is_told_at_once() -> None:
+    error = wrong("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
+    assert [(each.line, each.column) for each in error.errors] == [(1, 11), (3, 13)]
+    assert str(error) == "\n".join(str(each) for each in error.errors)
+    assert (error.line, error.column, error.text, error.expected) == (1, 11, "pass_rate = 95%", "==")
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_operators(operator: str) -> None:
+    held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
+    threshold = one(f"Latency: avg {operator} 4")
+    assert [found for found in (0, 4, 9) if threshold.holds(found)] == held[operator]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pass_rate >= 90%", 9 / 10),
+        ("pass_rate == 7%", 7 / 100),
+        ("Latency: avg <= 0.3", 0.1 + 0.2),
+        ("Latency: avg == -0.3", -(0.1 + 0.2)),
+        ("Resolved: rate(YES) >= 58%", 1 - 0.42),
+    ],
+)
+def test_what_binary_floats_get_wrong_does_not_count(line: str, found: float) -> None:
+    threshold = one(line)
+    assert threshold.holds(found)
+    strictly = {">=": ">", "<=": "<", "==": "!="}[threshold.operator]
+    assert not replace(threshold, operator=strictly).holds(found)
+
+
+def test_what_anybody_means_counts() -> None:
+    assert not one("Latency: avg < 1").holds(1.00000001)
+    assert not one("Latency: avg >= 1").holds(0.99999999)
+    assert not one("Latency: avg <= 0").holds(5e-324), "relative to 0, nothing is small"
+
+
+def test_a_miss_has_the_unit_of_the_bound() -> None:
+    assert one("pass_rate >= 95%").missed_by(0.85) == pytest.approx(0.1)
+    assert one("Latency: avg < 1.5").missed_by(2.0) == 0.5
+    assert one("Latency: avg < 1.5").missed_by(1.0) == 0
+    assert one("failed < 3").missed_by(3) == 0, "the bound itself is not far from it"
+    assert one("failed < 3").missed_by(math.nan) == math.inf
+
+
+def test_a_bound_without_its_baseline_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="baseline"):
+        one("pass_rate >= baseline").holds(1.0)
+
+
+def threshold(operator: str, bound: float) -> Threshold:
+    return Threshold(metric="M", aggregate=Aggregate("avg"), operator=operator, bound=Bound(bound), line=1, text="")
+
+
+@given(st.sampled_from(OPERATORS), NUMBERS, st.floats())
+@example("!=", 1.0, math.nan)
+@example("==", 1e300, math.inf)
+def test_a_threshold_holds_or_is_missed_by_something(operator: str, bound: float, found: float) -> None:
+    held = threshold(operator, bound)
+    opposite = threshold({"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}[operator], bound)
+    if math.isnan(found):
+        assert not held.holds(found)
+        assert held.missed_by(found) == math.inf
+    else:
+        assert held.holds(found) != opposite.holds(found)
+        assert held.missed_by(found) == (0 if held.holds(found) else abs(found - bound))
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from(["<", "<=", ">", ">="]))
+@example(1.0, 1.0 + 1e-9, 1.0, ">=")
+@example(1.0, math.nextafter(1.0, 2.0), 1.0 - 1e-9, ">=")
+def test_a_stricter_bound_never_holds_where_a_laxer_one_does_not(a: float, b: float, found: float, op: str) -> None:
+    strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
+    for each in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
+        assert threshold(op, lax).holds(each) or not threshold(op, strict).holds(each)
+        assert threshold(f"{op[0]}=", lax).holds(each) or not threshold(op[0], lax).holds(each)
+
+
+# Lines that are nearly right break more than noise does.
+PIECES = st.sampled_from(
+    ["Latency", ":", " ", "avg", "p", "(", "95", ")", "<", ">=", "=", "1.5", "%", "pp", "baseline", "-", "+", "*", "#",
+     '"', "'", "\\", ",", "rate", "YES", "pass_rate", "\t", "\n", "\r", "e9", ".", "語", "\u2028", "\x1b", "\ud800"]
+)  # fmt: skip
+TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
+
+
+@given(TEXTS)
+@example("\ud800: avg")
+@example("\x00" * 300 + "x")
+def test_any_text_is_thresholds_or_an_error_with_a_caret_in_the_line(text: str) -> None:
+    try:
+        found = parse_thresholds(text)
+    except ThresholdSyntaxError as error:
+        lines = re.split(r"\r\n|\n|\r", text)
+        assert len({each.line for each in error.errors}) == len(error.errors)
+        for each in error.errors:
+            assert each.text == lines[each.line - 1]
+            assert 1 <= each.column <= len(each.text) + 1
+            message, shown, caret = str(each).split("\n")
+            assert PRINTED.fullmatch(str(each))
+            assert all(line.isprintable() for line in (message, shown, caret))
+            assert len(shown) <= 4 + 100
+            assert len(caret) <= 4 + 2 * 100 + 1
+    else:
+        assert all(each.text.isprintable() for each in found)
+
+
+@given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
+def test_the_caret_stands_below_the_character_that_is_wrong(before: str, after: str) -> None:
+    name = re.sub(r"[:#'\"]", "-", before).strip() + "m"
+    error = wrong(f"{name}: avg @{after}")
+    _, shown, caret = str(error).split("\n")
+    columns = "".join(char * 2 if char == "語" else char for char in shown)
+    assert columns[len(caret) - 1] == "@"
+
+
+def quote(text: str, mark: str) -> str:
+    return mark + text.replace("\\", "\\\\").replace(mark, f"\\{mark}") + mark
+
+
+INSIDE = st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=20)
+MARKS = st.sampled_from("\"'")
+ANY_AGGREGATE = st.one_of(
+    st.sampled_from(["avg", "med", "min", "max", "missing"]).map(Aggregate),
+    st.floats(0, 100).map(lambda n: Aggregate("p", percentile=n)),
+    st.builds(
+        lambda name, values: Aggregate(name, values=tuple(values)),
+        st.sampled_from(["rate", "count"]),
+        st.lists(st.one_of(INSIDE, st.just("")), min_size=1, max_size=4, unique=True),
+    ),
+)
+
+
+@given(INSIDE.filter(str.strip), MARKS, ANY_AGGREGATE, st.sampled_from(OPERATORS), st.floats(0, 1))
+def test_canonical_text_is_read_as_what_it_was_made_of(
+    metric: str, mark: str, aggregate: Aggregate, operator: str, number: float
+) -> None:
+    line = f"{quote(metric, mark)}: {aggregate} {operator} {number!r}"
+    threshold = one(line)
+    assert (threshold.metric, threshold.aggregate) == (metric.strip(), aggregate)
+    assert (threshold.operator, threshold.bound) == (operator, Bound(number))
+    assert str(threshold.aggregate) == str(aggregate)
+
+
+BOUNDS: list[tuple[str, Any]] = [("", "absolute"), ("%", "relative"), ("pp", "points")]
+
+
+@given(st.integers(0, 100), st.sampled_from("+-"), st.sampled_from(BOUNDS))
+def test_an_offset_has_the_sign_and_the_unit_that_it_is_written_with(n: int, sign: str, unit: tuple[str, Any]) -> None:
+    number = n / 100
+    written = f"{number}" if not unit[0] else f"{n}{unit[0]}"
+    bound = one(f"pass_rate >= baseline {sign} {written}").bound
+    assert bound == Bound(number if sign == "+" else -number, baseline=True, offset=unit[1])
+
+
+def test_the_time_to_read_a_line_grows_with_its_length_only() -> None:
+    """A hundred thousand of whatever could be looked at twice: it would take minutes if it were."""
+    for start in ("", '"', "M: rate(", "M: avg < "):
+        for piece in ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, "):
+            with pytest.raises(ThresholdSyntaxError):
+                parse_thresholds(start + piece * 100_000 + "\x00")

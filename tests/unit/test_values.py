@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.coval.values import read_metrics, read_simulation, read_value
+from coval_gate.result import BASE, Metric, Simulation, Summary
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (1, 1.0),
+        (0.9, 0.9),
+        ("0.9", 0.9),
+        (" 7 ", 7.0),
+        ("-1e3", -1000.0),
+        ("YES", "YES"),
+        (" no ", "no"),
+        ("", None),
+        ("  ", None),
+        (None, None),
+        (math.nan, None),
+        (math.inf, None),
+        ("nan", "nan"),
+        ("1e999", None),
+        (10**400, None),
+        ("٣", "٣"),
+        (True, "true"),
+        (["a", " b ", 1, None], frozenset({"a", "b", "1"})),
+        ([], frozenset()),
+        ({"a": 1}, None),
+    ],
+)
+def test_a_value_is_a_number_a_text_or_a_set(raw: object, value: object) -> None:
+    assert read_value(raw) == value
+
+
+def test_metrics_by_id_with_a_value_for_each_simulation() -> None:
+    values = [
+        {"simulation_output_id": "s1", "value": 0.9},
+        {"simulation_output_id": "s2", "value": None},
+        {"simulation_output_id": "s3", "value": "1.1"},
+        {"simulation_output_id": "s3", "value": 1.1},
+        "odd",
+        {"value": 3},
+    ]
+    entry = {"metric_id": "m1", "metric_name": "Latency", "output_type": "float", "values": values}
+    assert read_metrics({"m1": entry}) == (Metric(id="m1", name="Latency", values={"s1": 0.9, "s3": 1.1}),)
+
+
+def test_two_values_that_differ_are_none() -> None:
+    values = [{"simulation_output_id": "s1", "value": "YES"}, {"simulation_output_id": "s1", "value": "NO"}]
+    (metric,) = read_metrics({"m1": {"values": values}})
+    assert metric.values == {}
+
+
+def test_metrics_by_name_with_nothing_but_a_summary() -> None:
+    assert read_metrics({"availability": {"mean": 0.95, "min": "0.85", "max": None}, "odd": 5, "none": {}}) == (
+        Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85)),
+        Metric(id="none", name="none"),
+    )
+
+
+def test_a_simulation_without_its_phone_numbers() -> None:
+    fields = {
+        "simulation_id": "s1",
+        "status": "in_progress",
+        "test_case_id": "t1",
+        "mutation_id": "u1",
+        "mutation_name": "Faster model",
+        "destination": {"type": "phone", "value": "+15550100"},
+        "error_message": "No\nanswer",
+    }
+    assert read_simulation(fields) == Simulation(
+        id="s1", status="IN PROGRESS", test_case_id="t1", mutation="Faster model", error="No answer"
+    )
+    assert read_simulation({"simulation_id": "s1"}) == Simulation(id="s1", status="UNKNOWN", mutation=BASE)
+
+
+@pytest.mark.parametrize("simulation_id", [None, "", 5, "../x", "a b"])
+def test_what_has_no_id_is_no_simulation(simulation_id: object) -> None:
+    assert read_simulation({"simulation_id": simulation_id, "status": "COMPLETED"}) is None
+
+
+@given(JSON)
+def test_no_json_breaks_the_reading(answer: Any) -> None:
+    metrics = read_metrics({"m": answer, "n": {"values": answer}, "o": {"values": [answer]}})
+    for metric in metrics:
+        assert metric.name.isprintable()
+        assert all(not isinstance(each, float) or math.isfinite(each) for each in metric.values.values())
+    read_simulation({"simulation_id": answer, "status": answer, "mutation_name": answer, "error_message": answer})
+    read_metrics(answer)
