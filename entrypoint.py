@@ -10,6 +10,7 @@ gc.disable()
 
 from coval_gate.main import main  # noqa: E402
 
+gc.freeze()
 gc.enable()
 
 if __name__ == "__main__":

@@ -114,11 +114,11 @@ class Client:
 
     def get_metric(self, metric_id: str, *, until: float) -> dict[str, Any]:
         """The definition of a metric, as it is. Raises as `get_run` does."""
-        return self._get(f"/metrics/{quote(metric_id, safe='')}", "metric", until)
+        return self._get("/metrics", metric_id, "metric", until)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> dict[str, Any]:
         """A test case, as it is. Raises as `get_run` does."""
-        return self._get(f"/test-cases/{quote(test_case_id, safe='')}", "test_case", until)
+        return self._get("/test-cases", test_case_id, "test_case", until)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> tuple[dict[str, Any], ...]:
         """A simulation's metric outputs with their explanations, without transcripts. Raises as `get_run` does."""
@@ -154,11 +154,18 @@ class Client:
             tokens.add(following)
             token = following
 
-    def _get(self, path: str, key: str, until: float) -> dict[str, Any]:
-        request = Request("GET", path)
-        answer = self._read(lambda: self._json(request, until), until)
-        inner = answer.get(key)
-        return inner if isinstance(inner, dict) else answer
+    def _get(self, path: str, wanted: str, key: str, until: float) -> dict[str, Any]:
+        request = Request("GET", f"{path}/{quote(wanted, safe='')}")
+
+        def attempt() -> dict[str, Any]:
+            answer = self._json(request, until)
+            inner = answer.get(key)
+            found = inner if isinstance(inner, dict) else answer
+            if found.get("id") not in (None, wanted):
+                raise unavailable(str(request), "answered about something else.", arrived=True)
+            return found
+
+        return self._read(attempt, until)
 
     def _json(self, request: Request, until: float) -> dict[str, Any]:
         from coval_gate.coval.models import parse_object

@@ -33,7 +33,9 @@ def read_value(raw: object) -> Value | None:
             text = raw.strip()
             return _finite(text) if NUMBER.fullmatch(text) else text or None
         case list():
-            return frozenset(str(each).strip() for each in raw if isinstance(each, str | int | float))
+            # What is no text would be lost in a set, and an empty set meets more than it should.
+            texts = [each.strip() for each in raw if isinstance(each, str)]
+            return frozenset(texts) if len(texts) == len(raw) else None
     return None
 
 

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge import statistics, targets
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict, conclude
 from coval_gate.result import BASE
-from coval_gate.text import number, percent, plural, quoted
+from coval_gate.text import number, one_line, percent, plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.thresholds import Threshold
     from coval_gate.kinds import Allowance
-    from coval_gate.result import Metric, RunResult, Simulation, Target, Value
+    from coval_gate.result import Metric, RunResult, Simulation, Summary, Target, Value
 
+VALUE_SHOWN: Final = 40  # characters of a value
 NAMES_SHOWN: Final = 8  # of the metrics that a run has, where it lacks the one asked for
 
 
@@ -67,15 +68,14 @@ class Variant:
 
     name: str
     simulations: tuple[Simulation, ...]
+    completed: tuple[Simulation, ...]
+    passing: frozenset[str]  # ids of those that completed and met every target that is known
+    known: Mapping[int, Mapping[str, Value]]  # by the identity of a metric: its values by simulation id
     alone: bool  # whether there is no other
 
     @property
     def total(self) -> int:
         return len(self.simulations)
-
-    @property
-    def completed(self) -> tuple[Simulation, ...]:
-        return tuple(each for each in self.simulations if each.completed)
 
     @property
     def failed(self) -> int:
@@ -88,15 +88,14 @@ class Variant:
             return ""
         return f" for the mutation {self.name}" if self.name != BASE else " for the agent itself"
 
-    def values(self, metric: Metric) -> dict[str, Value]:
+    def values(self, metric: Metric) -> Mapping[str, Value]:
         """The metric's values by simulation id; a simulation that failed has none, whatever Coval lists."""
-        return {each.id: metric.values[each.id] for each in self.completed if each.id in metric.values}
+        return self.known[id(metric)]
 
 
 def judge(result: RunResult, criteria: Criteria) -> Judgement:
     """Judge a run that completed."""
-    dealt = result.variants
-    variants = [Variant(name, simulations, alone=len(dealt) == 1) for name, simulations in dealt.items()]
+    variants = _variants(result)
     checks = [*_population(result, variants, criteria), *_named_metrics(result, variants, criteria)]
     if criteria.needs_targets:
         checks += _targets(result, variants, criteria)
@@ -106,9 +105,36 @@ def judge(result: RunResult, criteria: Criteria) -> Judgement:
     population = Population(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
-        unpassed=tuple(each.id for each in result.simulations if not _passes(each, result)),
+        unpassed=tuple(
+            each.id for variant in variants for each in variant.simulations if each.id not in variant.passing
+        ),
     )
     return conclude(checks, population)
+
+
+def _variants(result: RunResult) -> list[Variant]:
+    dealt = result.variants
+    variants = []
+    for name, simulations in dealt.items():
+        completed = tuple(each for each in simulations if each.completed)
+        ids = [each.id for each in completed]
+        known = {
+            id(metric): {each: metric.values[each] for each in ids if each in metric.values}
+            for metric in result.metrics
+        }
+        passing = set(ids)
+        for metric in result.metrics:
+            if metric.target is not None:
+                passing &= _meeting(known[id(metric)], metric.target)
+        variants.append(Variant(name, simulations, completed, frozenset(passing), known, alone=len(dealt) == 1))
+    return variants
+
+
+def _meeting(values: Mapping[str, Value], target: Target) -> set[str]:
+    """The simulations on which a metric meets its target; none where the target makes no sense."""
+    if targets.problem(target):
+        return set()
+    return {each for each, value in values.items() if targets.meets(target, value)}
 
 
 def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
@@ -244,56 +270,66 @@ def _threshold(threshold: Threshold, result: RunResult, variants: Sequence[Varia
         if threshold.metric:
             yield replace(_of_metric(threshold, metrics[0], variant), metric=metrics[0].id)
         else:
-            yield _of_run(threshold, variant, result)
+            yield _of_run(threshold, variant)
 
 
-def _of_run(threshold: Threshold, variant: Variant, result: RunResult) -> Check:
-    passing = sum(_passes(each, result) for each in variant.simulations)
+def _of_run(threshold: Threshold, variant: Variant) -> Check:
     counts = {
-        "pass_rate": passing,
+        "pass_rate": len(variant.passing),
         "completed_rate": len(variant.completed),
         "failed": variant.failed,
         "total": variant.total,
     }
     count = counts[threshold.aggregate.name]
-    offenders = tuple(each.id for each in variant.simulations if not _passes(each, result))
+    offenders = (each.id for each in variant.simulations if each.id not in variant.passing)
     if not threshold.aggregate.is_rate:
         return _held(threshold, variant, float(count), f"{count:,}", offenders)
     return _held(threshold, variant, count / variant.total, _share(count, variant.total), offenders)
 
 
 def _of_metric(threshold: Threshold, metric: Metric, variant: Variant) -> Check:
-    aggregate = threshold.aggregate
-    values = variant.values(metric)
     if metric.summary is not None:
-        known = {"avg": metric.summary.mean, "min": metric.summary.min, "max": metric.summary.max}.get(aggregate.name)
-        # Coval's own mean mixes the agent and its mutations.
-        if known is None or not variant.alone:
-            why = f"Coval reports no single values of {metric.name}, so {aggregate} is not known{variant.whom}."
-            return _unknown(threshold, variant, why)
-        return _held(threshold, variant, known, number(known), ())
-    if aggregate.name == "missing":
+        return _of_summary(threshold, metric, metric.summary, variant)
+    values = variant.values(metric)
+    if threshold.aggregate.name == "missing":
         missing = variant.total - len(values)
-        offenders = tuple(each.id for each in variant.simulations if each.id not in values)
+        offenders = (each.id for each in variant.simulations if each.id not in values)
         return _held(threshold, variant, float(missing), f"{missing:,} of {variant.total:,}", offenders)
     if not values:
         return _unknown(threshold, variant, f"{metric.name} has no value at all{variant.whom}.")
-    if not aggregate.is_numeric:
-        hits = {each for each, value in values.items() if any(equals(value, one) for one in aggregate.values)}
-        # Too few hits are the fault of the others, too many their own.
-        wanted = threshold.operator in (">", ">=")
-        offenders = tuple(each for each in values if (each in hits) is not wanted)
-        if aggregate.is_rate:
-            share = _share(len(hits), variant.total)
-            return _held(threshold, variant, len(hits) / variant.total, share, offenders)
-        return _held(threshold, variant, float(len(hits)), f"{len(hits):,} of {variant.total:,}", offenders)
-    numbers = {each: value for each, value in values.items() if isinstance(value, float)}
+    if threshold.aggregate.is_numeric:
+        return _of_numbers(threshold, metric, values, variant)
+    return _of_texts(threshold, values, variant)
+
+
+def _of_summary(threshold: Threshold, metric: Metric, summary: Summary, variant: Variant) -> Check:
+    known = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(threshold.aggregate.name)
+    # Coval's own mean mixes the agent and its mutations.
+    if known is None or not variant.alone:
+        why = f"Coval reports no single values of {metric.name}, so {_plain(threshold)} is not known{variant.whom}."
+        return _unknown(threshold, variant, why)
+    return _held(threshold, variant, known, number(known), ())
+
+
+def _of_texts(threshold: Threshold, values: Mapping[str, Value], variant: Variant) -> Check:
+    aggregate = threshold.aggregate
+    hits = {each for each, value in values.items() if any(equals(value, one) for one in aggregate.values)}
+    # Too few hits are the fault of the others, too many their own.
+    wanted = threshold.operator in (">", ">=")
+    offenders = (each for each in values if (each in hits) is not wanted)
+    if aggregate.is_rate:
+        return _held(threshold, variant, len(hits) / variant.total, _share(len(hits), variant.total), offenders)
+    return _held(threshold, variant, float(len(hits)), f"{len(hits):,} of {variant.total:,}", offenders)
+
+
+def _of_numbers(threshold: Threshold, metric: Metric, values: Mapping[str, Value], variant: Variant) -> Check:
+    numbers = [value for value in values.values() if isinstance(value, float)]
     if len(numbers) < len(values):
         texts = sorted({show(value) for value in values.values() if not isinstance(value, float)})[:NAMES_SHOWN]
-        why = f"{metric.name} has values that are no numbers ({', '.join(texts)}), so {aggregate} is not known"
+        why = f"{metric.name} has values that are no numbers ({', '.join(texts)}), so {_plain(threshold)} is not known"
         return _unknown(threshold, variant, f"{why}{variant.whom}.")
-    found = _AGGREGATES[aggregate.name](list(numbers.values()), aggregate.percentile or 0.0)
-    offenders = tuple(each for each, value in numbers.items() if not threshold.holds(value))
+    found = _AGGREGATES[threshold.aggregate.name](numbers, threshold.aggregate.percentile or 0.0)
+    offenders = (each for each, value in values.items() if isinstance(value, float) and not threshold.holds(value))
     return _held(threshold, variant, found, number(found), offenders)
 
 
@@ -306,8 +342,8 @@ _AGGREGATES: Final[dict[str, Callable[[list[float], float], float]]] = {
 }
 
 
-def _held(threshold: Threshold, variant: Variant, found: float, shown: str, offenders: tuple[str, ...]) -> Check:
-    """The check of a threshold whose aggregate is known."""
+def _held(threshold: Threshold, variant: Variant, found: float, shown: str, offenders: Iterable[str]) -> Check:
+    """The check of a threshold whose aggregate is known; `offenders` are looked for only if it is missed."""
     if threshold.holds(found):
         return Check(asked=threshold.text, found=shown, verdict=Verdict.PASSED, variant=variant.name)
     gap = threshold.missed_by(found)
@@ -320,7 +356,7 @@ def _held(threshold: Threshold, variant: Variant, found: float, shown: str, offe
         verdict=Verdict.FAILED,
         reason=f"The threshold {threshold.text} was {missed}{variant.whom}: it is {shown}.",
         variant=variant.name,
-        offenders=offenders,
+        offenders=tuple(offenders),
     )
 
 
@@ -371,21 +407,11 @@ def show(value: Value) -> str:
     """A value as people read it."""
     if isinstance(value, float):
         return number(value)
-    return value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}"
+    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
 
 
-def _passes(simulation: Simulation, result: RunResult) -> bool:
-    """Whether a simulation completed and met every target that is known."""
-    return simulation.completed and all(
-        simulation.id in metric.values and _is_met(metric, metric.values[simulation.id])
-        for metric in result.metrics
-        if metric.target is not None
-    )
-
-
-def _is_met(metric: Metric, value: Value) -> bool:
-    target = metric.target
-    return target is not None and not targets.problem(target) and targets.meets(target, value)
+def _plain(threshold: Threshold) -> str:
+    return one_line(threshold.aggregate, VALUE_SHOWN)
 
 
 def _share(count: int, total: int) -> str:

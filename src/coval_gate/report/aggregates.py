@@ -40,7 +40,7 @@ def aggregates(result: RunResult) -> str:
 
 def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, Any]:
     values = [metric.values[each.id] for each in simulations if each.completed and each.id in metric.values]
-    numbers = [value for value in values if isinstance(value, float)]
+    numbers = sorted(value for value in values if isinstance(value, float))
     texts = Counter(
         text
         for value in values
@@ -52,8 +52,8 @@ def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, A
         found = {
             "mean": statistics.mean(numbers),
             "median": statistics.median(numbers),
-            "min": min(numbers),
-            "max": max(numbers),
+            "min": numbers[0],
+            "max": numbers[-1],
             "p95": statistics.percentile(numbers, 95),
         }
         entry |= {name: float(f"{value:.6g}") for name, value in found.items()}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+
+from coval_gate.report.aggregates import LIMIT, aggregates
+from coval_gate.result import Metric, RunResult, Simulation
+
+SIMULATIONS = (
+    Simulation(id="s1", status="COMPLETED"),
+    Simulation(id="s2", status="COMPLETED"),
+    Simulation(id="s3", status="FAILED"),
+    Simulation(id="s4", status="COMPLETED", mutation="Faster model"),
+)
+
+
+def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None:
+    result = RunResult(
+        run_id="r1",
+        simulations=SIMULATIONS,
+        metrics=(
+            Metric(id="m1", name="Latency", values={"s1": 1.0, "s2": 2.0, "s3": 9.0, "s4": 0.5}),
+            Metric(id="m2", name="Resolved", values={"s1": "YES", "s2": "YES"}),
+            Metric(id="m3", name="Topics", values={"s1": frozenset({"a", "b"}), "s2": frozenset({"a"})}),
+        ),
+    )
+    assert json.loads(aggregates(result)) == {
+        "Latency": {
+            "id": "m1",
+            "variants": {
+                "agent": {"count": 2, "missing": 1, "mean": 1.5, "median": 1.5, "min": 1.0, "max": 2.0, "p95": 1.95},
+                "Faster model": {
+                    "count": 1, "missing": 0, "mean": 0.5, "median": 0.5, "min": 0.5, "max": 0.5, "p95": 0.5
+                },
+            },
+        },
+        "Resolved": {
+            "id": "m2",
+            "variants": {
+                "agent": {"count": 2, "missing": 1, "values": {"YES": 2}},
+                "Faster model": {"count": 0, "missing": 1},
+            },
+        },
+        "Topics": {
+            "id": "m3",
+            "variants": {
+                "agent": {"count": 2, "missing": 1, "values": {"a": 2, "b": 1}},
+                "Faster model": {"count": 0, "missing": 1},
+            },
+        },
+    }  # fmt: skip
+
+
+def test_metrics_of_one_name_are_told_apart() -> None:
+    metrics = tuple(Metric(id=each, name="Latency", values={"s1": 1.0}) for each in ("m1", "m2"))
+    result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
+    assert list(json.loads(aggregates(result))) == ["Latency", "Latency (m2)"]
+
+
+def test_what_does_not_fit_into_an_output_is_left_out_whole() -> None:
+    metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
+    text = aggregates(RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics))
+    assert LIMIT / 2 < len(text) <= LIMIT
+    assert list(json.loads(text)) == [metric.name for metric in metrics[: len(json.loads(text))]]
