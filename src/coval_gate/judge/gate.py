@@ -8,22 +8,23 @@ on that metric at all.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge import statistics, targets
+from coval_gate.judge import targets
+from coval_gate.judge.evaluate import evaluate
+from coval_gate.judge.variants import equals, variants_of
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict, conclude
-from coval_gate.result import BASE
-from coval_gate.text import number, one_line, percent, plural, quoted
+from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.thresholds import Threshold
+    from coval_gate.judge.variants import Variant
     from coval_gate.kinds import Allowance
-    from coval_gate.result import Metric, RunResult, Simulation, Summary, Target, Value
+    from coval_gate.result import Metric, RunResult, Target
 
-VALUE_SHOWN: Final = 40  # characters of a value
 NAMES_SHOWN: Final = 8  # of the metrics that a run has, where it lacks the one asked for
 
 
@@ -62,44 +63,13 @@ class Criteria:
         return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else [])]))
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The agent, or one of its mutations, with the simulations it held."""
-
-    name: str
-    simulations: tuple[Simulation, ...]
-    completed: tuple[Simulation, ...]
-    passing: frozenset[str]  # ids of those that completed and met every target that is known
-    known: Mapping[int, Mapping[str, Value]]  # by the identity of a metric: its values by simulation id
-    alone: bool  # whether there is no other
-
-    @property
-    def total(self) -> int:
-        return len(self.simulations)
-
-    @property
-    def failed(self) -> int:
-        return self.total - len(self.completed)
-
-    @property
-    def whom(self) -> str:
-        """As it is told in a sentence; empty where there are no mutations."""
-        if self.alone:
-            return ""
-        return f" for the mutation {self.name}" if self.name != BASE else " for the agent itself"
-
-    def values(self, metric: Metric) -> Mapping[str, Value]:
-        """The metric's values by simulation id; a simulation that failed has none, whatever Coval lists."""
-        return self.known[id(metric)]
-
-
 def judge(result: RunResult, criteria: Criteria) -> Judgement:
     """Judge a run that completed."""
-    variants = _variants(result)
+    variants = variants_of(result)
     checks = [*_population(result, variants, criteria), *_named_metrics(result, variants, criteria)]
     if criteria.needs_targets:
         checks += _targets(result, variants, criteria)
-    checks += [check for threshold in criteria.thresholds for check in _threshold(threshold, result, variants)]
+    checks += [check for threshold in criteria.thresholds for check in evaluate(threshold, result, variants)]
     if criteria.forbidden:
         checks += _forbidden(criteria.forbidden, result, variants)
     population = Population(
@@ -110,31 +80,6 @@ def judge(result: RunResult, criteria: Criteria) -> Judgement:
         ),
     )
     return conclude(checks, population)
-
-
-def _variants(result: RunResult) -> list[Variant]:
-    dealt = result.variants
-    variants = []
-    for name, simulations in dealt.items():
-        completed = tuple(each for each in simulations if each.completed)
-        ids = [each.id for each in completed]
-        known = {
-            id(metric): {each: metric.values[each] for each in ids if each in metric.values}
-            for metric in result.metrics
-        }
-        passing = set(ids)
-        for metric in result.metrics:
-            if metric.target is not None:
-                passing &= _meeting(known[id(metric)], metric.target)
-        variants.append(Variant(name, simulations, completed, frozenset(passing), known, alone=len(dealt) == 1))
-    return variants
-
-
-def _meeting(values: Mapping[str, Value], target: Target) -> set[str]:
-    """The simulations on which a metric meets its target; none where the target makes no sense."""
-    if targets.problem(target):
-        return set()
-    return {each for each, value in values.items() if targets.meets(target, value)}
 
 
 def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
@@ -261,109 +206,6 @@ def _target(metric: Metric, target: Target, variant: Variant, *, rules: bool) ->
     )
 
 
-def _threshold(threshold: Threshold, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """One threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
-    metrics = result.called(threshold.metric) if threshold.metric else ()
-    if threshold.metric and len(metrics) != 1:
-        return
-    for variant in variants:
-        if threshold.metric:
-            yield replace(_of_metric(threshold, metrics[0], variant), metric=metrics[0].id)
-        else:
-            yield _of_run(threshold, variant)
-
-
-def _of_run(threshold: Threshold, variant: Variant) -> Check:
-    counts = {
-        "pass_rate": len(variant.passing),
-        "completed_rate": len(variant.completed),
-        "failed": variant.failed,
-        "total": variant.total,
-    }
-    count = counts[threshold.aggregate.name]
-    offenders = (each.id for each in variant.simulations if each.id not in variant.passing)
-    if not threshold.aggregate.is_rate:
-        return _held(threshold, variant, float(count), f"{count:,}", offenders)
-    return _held(threshold, variant, count / variant.total, _share(count, variant.total), offenders)
-
-
-def _of_metric(threshold: Threshold, metric: Metric, variant: Variant) -> Check:
-    if metric.summary is not None:
-        return _of_summary(threshold, metric, metric.summary, variant)
-    values = variant.values(metric)
-    if threshold.aggregate.name == "missing":
-        missing = variant.total - len(values)
-        offenders = (each.id for each in variant.simulations if each.id not in values)
-        return _held(threshold, variant, float(missing), f"{missing:,} of {variant.total:,}", offenders)
-    if not values:
-        return _unknown(threshold, variant, f"{metric.name} has no value at all{variant.whom}.")
-    if threshold.aggregate.is_numeric:
-        return _of_numbers(threshold, metric, values, variant)
-    return _of_texts(threshold, values, variant)
-
-
-def _of_summary(threshold: Threshold, metric: Metric, summary: Summary, variant: Variant) -> Check:
-    known = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(threshold.aggregate.name)
-    # Coval's own mean mixes the agent and its mutations.
-    if known is None or not variant.alone:
-        why = f"Coval reports no single values of {metric.name}, so {_plain(threshold)} is not known{variant.whom}."
-        return _unknown(threshold, variant, why)
-    return _held(threshold, variant, known, number(known), ())
-
-
-def _of_texts(threshold: Threshold, values: Mapping[str, Value], variant: Variant) -> Check:
-    aggregate = threshold.aggregate
-    hits = {each for each, value in values.items() if any(equals(value, one) for one in aggregate.values)}
-    # Too few hits are the fault of the others, too many their own.
-    wanted = threshold.operator in (">", ">=")
-    offenders = (each for each in values if (each in hits) is not wanted)
-    if aggregate.is_rate:
-        return _held(threshold, variant, len(hits) / variant.total, _share(len(hits), variant.total), offenders)
-    return _held(threshold, variant, float(len(hits)), f"{len(hits):,} of {variant.total:,}", offenders)
-
-
-def _of_numbers(threshold: Threshold, metric: Metric, values: Mapping[str, Value], variant: Variant) -> Check:
-    numbers = [value for value in values.values() if isinstance(value, float)]
-    if len(numbers) < len(values):
-        texts = sorted({show(value) for value in values.values() if not isinstance(value, float)})[:NAMES_SHOWN]
-        why = f"{metric.name} has values that are no numbers ({', '.join(texts)}), so {_plain(threshold)} is not known"
-        return _unknown(threshold, variant, f"{why}{variant.whom}.")
-    found = _AGGREGATES[threshold.aggregate.name](numbers, threshold.aggregate.percentile or 0.0)
-    offenders = (each for each, value in values.items() if isinstance(value, float) and not threshold.holds(value))
-    return _held(threshold, variant, found, number(found), offenders)
-
-
-_AGGREGATES: Final[dict[str, Callable[[list[float], float], float]]] = {
-    "avg": lambda values, _: statistics.mean(values),
-    "med": lambda values, _: statistics.median(values),
-    "min": lambda values, _: min(values),
-    "max": lambda values, _: max(values),
-    "p": statistics.percentile,
-}
-
-
-def _held(threshold: Threshold, variant: Variant, found: float, shown: str, offenders: Iterable[str]) -> Check:
-    """The check of a threshold whose aggregate is known; `offenders` are looked for only if it is missed."""
-    if threshold.holds(found):
-        return Check(asked=threshold.text, found=shown, verdict=Verdict.PASSED, variant=variant.name)
-    gap = threshold.missed_by(found)
-    by = f"{number(gap * 100)} percentage points" if threshold.aggregate.is_rate else number(gap)
-    missed = f"missed by {by}" if gap else "missed"
-    return Check(
-        asked=threshold.text,
-        found=shown,
-        missed=by if gap else "",
-        verdict=Verdict.FAILED,
-        reason=f"The threshold {threshold.text} was {missed}{variant.whom}: it is {shown}.",
-        variant=variant.name,
-        offenders=tuple(offenders),
-    )
-
-
-def _unknown(threshold: Threshold, variant: Variant, reason: str) -> Check:
-    return Check(asked=threshold.text, found="not known", verdict=Verdict.ERROR, reason=reason, variant=variant.name)
-
-
 def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
     metrics = result.called(forbidden.metric)
     if len(metrics) != 1:
@@ -389,33 +231,6 @@ def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Varia
             offenders=hits,
             forbids=True,
         )
-
-
-def equals(value: Value, wanted: str) -> bool:
-    """Whether a value is `wanted`, as a number if both are numbers, otherwise in any capitals; a set if it holds it."""
-    if isinstance(value, frozenset):
-        return any(equals(member, wanted) for member in value)
-    if isinstance(value, float):
-        try:
-            return value == float(wanted)
-        except ValueError:
-            return False
-    return value.strip().casefold() == wanted.strip().casefold()
-
-
-def show(value: Value) -> str:
-    """A value as people read it."""
-    if isinstance(value, float):
-        return number(value)
-    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
-
-
-def _plain(threshold: Threshold) -> str:
-    return one_line(threshold.aggregate, VALUE_SHOWN)
-
-
-def _share(count: int, total: int) -> str:
-    return f"{percent(count / total)} ({count:,} of {total:,})"
 
 
 def _no_metric(reference: str, result: RunResult) -> str:
