@@ -6,6 +6,7 @@ behind the run's status, so both are asked for again while something that the ga
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -121,24 +122,30 @@ class Explanation:
 
 
 def explain(client: Client, result: RunResult, simulation_ids: Iterable[str], *, until: float) -> list[Explanation]:
-    """Ask for more about the first few of `simulation_ids`. What cannot be had is left out: it only informs."""
+    """Ask for more about the first few of `simulation_ids`; it only informs.
+
+    What the key may not read, and all that follows a call without an answer, is left out.
+    """
     wanted = dict.fromkeys(simulation_ids)
     found = [each for each in result.simulations if each.id in wanted][:EXPLAINED]
     labels: dict[str, str] = {}
-    explanations = []
-    for simulation in found:
-        case_id = simulation.test_case_id
-        if case_id and case_id not in labels:
+    texts: dict[str, dict[str, str]] = {}
+    with suppress(CovalError):
+        for simulation in found:
+            if simulation.completed:
+                texts[simulation.id] = _texts(client, simulation, until)
+    with suppress(CovalError):
+        for case_id in dict.fromkeys(each.test_case_id for each in found if each.test_case_id):
             labels[case_id] = _label(client, case_id, until)
-        explanations.append(
-            Explanation(
-                simulation_id=simulation.id,
-                label=labels.get(case_id, ""),
-                error=simulation.error,
-                texts=_texts(client, simulation, until) if simulation.completed else {},
-            )
+    return [
+        Explanation(
+            simulation_id=each.id,
+            label=labels.get(each.test_case_id, ""),
+            error=each.error,
+            texts=texts.get(each.id, {}),
         )
-    return explanations
+        for each in found
+    ]
 
 
 def _all_ended(simulations: tuple[Simulation, ...], run: Run) -> bool:
@@ -167,18 +174,12 @@ def _with_targets(
 
 
 def _label(client: Client, test_case_id: str, until: float) -> str:
-    try:
-        case = client.get_test_case(test_case_id, until=until)
-    except CovalError:
-        return ""
+    case = client.get_test_case(test_case_id, until=until)
     return one_line(case.get("description") or case.get("input_str") or "", 100)
 
 
 def _texts(client: Client, simulation: Simulation, until: float) -> dict[str, str]:
-    try:
-        outputs = client.list_metric_outputs(simulation.id, until=until)
-    except CovalError:
-        return {}
+    outputs = client.list_metric_outputs(simulation.id, until=until)
     # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
     outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
     told = {str(each.get("metric_id")): one_line(each.get("explanation") or "", 300) for each in outputs}

@@ -341,6 +341,16 @@ def test_pages_that_never_end_are_an_error(ride: Callable[..., tuple[Trip, Serve
     assert "same page" in trip.outputs["reason"]
 
 
+@pytest.mark.parametrize("path", ["/test-cases/*", "/conversations/simulated/*"])
+@pytest.mark.parametrize("fault", ["403", "500", "html 502", "json []", "429 retry-after=5"])
+def test_explanations_only_inform(
+    path: str, fault: str, ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock
+) -> None:
+    trip, _ = ride(f"GET {path} -> {fault}", test_set_id="failing1", thresholds=THRESHOLDS)
+    assert trip.outputs["verdict"] == "failed"
+    assert clock.now() <= 60 + 25, "what only informs is not waited for long"
+
+
 def test_no_phone_number_is_ever_told(ride: Callable[..., tuple[Trip, Server]]) -> None:
     trip, server = ride(test_set_id="someFail", thresholds=THRESHOLDS)
     listed = server.world.list_simulations({"page_size": "1"})["simulated_conversations"][0]

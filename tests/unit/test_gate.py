@@ -120,6 +120,9 @@ CASES: dict[str, Judgement] = {
     "mutations are judged apart": judged(mutated(VOICE, "", "fast model"), "Latency: max < 1.5"),
     "a mutation fails more than it may": judged(mutated(run({"Latency": [1.0] * 4}, failed=1), "", "b")),
     "simulations are not listed": judged(replace(VOICE, expected=8)),
+    "a simulation never ended": judged(
+        replace(VOICE, simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
+    ),
     "nothing ran": judged(RunResult(run_id="r1", simulations=())),
     "Coval complains": judged(replace(VOICE, complaint="METRICS_FAILURE: no judge could be reached.")),
     "too few": judged(VOICE, min_simulations=20),
@@ -141,7 +144,8 @@ VERDICTS = {
                "targets are met", "enough simulations pass"],
     "error": ["a value is missing", "no value at all", "no such metric", "no metrics at all", "two metrics of one name",
               "no numbers", "summaries only", "no targets", "a target without sense", "a forbidden value of no metric",
-              "simulations are not listed", "nothing ran", "an error is graver than a failure"],
+              "simulations are not listed", "a simulation never ended",
+              "nothing ran", "an error is graver than a failure"],
 }  # fmt: skip
 
 

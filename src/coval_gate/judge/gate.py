@@ -11,6 +11,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.coval.statuses import TERMINAL
 from coval_gate.judge import targets
 from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.variants import equals, variants_of
@@ -94,6 +95,18 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
             reason=f"Coval lists {shown} of the run, so nobody knows what became of the rest."
             if expected
             else "The run completed, but it has no simulations: nothing was evaluated.",
+            optional=False,
+        )
+        return
+    running = tuple(each.id for each in result.simulations if each.status not in TERMINAL)
+    if running:
+        shown = f"{len(running):,} of {plural(listed, 'simulation')}"
+        yield Check(
+            asked="every simulation has ended",
+            found=f"{shown} not",
+            verdict=Verdict.ERROR,
+            reason=f"The run completed, but {shown} had not ended when metrics_grace_time was over.",
+            offenders=running,
             optional=False,
         )
         return

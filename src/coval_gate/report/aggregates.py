@@ -29,13 +29,17 @@ def aggregates(result: RunResult) -> str:
         name = metric.name if metric.name not in whole else f"{metric.name} ({metric.id})"
         entry = {
             "id": metric.id,
-            "variants": {variant or AGENT: _variant(metric, each) for variant, each in variants.items()},
+            "variants": {_key(variant): _variant(metric, each) for variant, each in variants.items()},
         }
         size += len(json.dumps({name: entry}))
         if size > LIMIT:
             break
         whole[name] = entry
     return json.dumps(whole)
+
+
+def _key(variant: str) -> str:
+    return f"{variant} (mutation)" if variant == AGENT else variant or AGENT
 
 
 def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, Any]:
@@ -58,5 +62,6 @@ def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, A
         }
         entry |= {name: float(f"{value:.6g}") for name, value in found.items()}
     if texts:
-        entry["values"] = dict(texts.most_common(MOST_TEXTS))
+        # Sets have no order of their own; a tie must not make two equal runs differ.
+        entry["values"] = dict(sorted(texts.items(), key=lambda item: (-item[1], item[0]))[:MOST_TEXTS])
     return entry
