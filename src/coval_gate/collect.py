@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.coval.definitions import read_target
-from coval_gate.coval.statuses import TERMINAL
-from coval_gate.errors import CovalError
+from coval_gate.coval.statuses import COMPLETED, TERMINAL
+from coval_gate.coval.values import without_numbers
+from coval_gate.errors import CovalError, NotFound
 from coval_gate.result import RunResult
 from coval_gate.text import one_line, plural
 
@@ -33,14 +34,11 @@ EXPLAINED: Final = 20  # simulations of which more is asked for, at the most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a gate needs of a run: the metrics that it names, and whether their targets matter.
-
-    `metric_ids` are those the run was launched with: with targets, each of them has to be there.
-    """
+    """What a gate needs of a run: the metrics that it names, whether their targets matter, how many simulations."""
 
     references: tuple[str, ...] = ()
     targets: bool = False
-    metric_ids: tuple[str, ...] = ()
+    simulations: int = 1
 
 
 class Collected(NamedTuple):
@@ -77,19 +75,20 @@ def collect(
         metrics = _with_targets(client, run.metrics, targets, until) if needs.targets else run.metrics
         result = RunResult(
             run_id=run.run_id,
-            expected=run.simulations,
+            expected=max(needs.simulations, _known(run, simulations)),
             complaint=_complaint(run, simulations),
             simulations=simulations,
             metrics=metrics,
         )
         lacking = what_lacks(result, needs)
-        if not lacking or clock.now() >= give_up:
+        if (not lacking and run.status == COMPLETED) or clock.now() >= give_up or _ended_otherwise(run):
             return Collected(result, run, lacking)
         if pause == FIRST_PAUSE:
             log(f"The run completed; waiting for {lacking}.")
         clock.sleep(min(pause, give_up - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
-        run = client.get_run(run.run_id, until=until)
+        with suppress(NotFound):  # it was there a moment ago; should it be gone for good, its values will lack
+            run = client.get_run(run.run_id, until=until)
 
 
 def what_lacks(result: RunResult, needs: Needs) -> str:
@@ -99,7 +98,7 @@ def what_lacks(result: RunResult, needs: Needs) -> str:
     if absent:
         return plural(absent, "simulation")
     completed = [each.id for each in result.simulations if each.completed]
-    named = [*needs.references, *(needs.metric_ids if needs.targets else ())]
+    named = needs.references
     wanted = [metric for reference in named for metric in result.called(reference)]
     wanted += [metric for metric in result.metrics if needs.targets and metric.target]
     missing = [reference for reference in named if not result.called(reference)]
@@ -148,6 +147,21 @@ def explain(client: Client, result: RunResult, simulation_ids: Iterable[str], *,
     ]
 
 
+def _ended_otherwise(run: Run) -> bool:
+    return run.is_over and run.status != COMPLETED
+
+
+def _known(run: Run, simulations: tuple[Simulation, ...]) -> int:
+    """How many simulations the run has at the least, by all that Coval says of it.
+
+    Whether `output_ids` are simulation ids is not documented; where one of them is, all are.
+    """
+    listed = {each.id for each in simulations}
+    named = {each for metric in run.metrics for each in metric.values}
+    outputs = set(run.output_ids)
+    return max(run.simulations, len(listed | named | (outputs if outputs & (listed | named) else set())))
+
+
 def _all_ended(simulations: tuple[Simulation, ...], run: Run) -> bool:
     enough = len(simulations) >= max(run.simulations, 1)
     return enough and all(each.status in TERMINAL for each in simulations)
@@ -175,12 +189,14 @@ def _with_targets(
 
 def _label(client: Client, test_case_id: str, until: float) -> str:
     case = client.get_test_case(test_case_id, until=until)
-    return one_line(case.get("description") or case.get("input_str") or "", 100)
+    return one_line(without_numbers(case.get("description") or case.get("input_str") or ""), 100)
 
 
 def _texts(client: Client, simulation: Simulation, until: float) -> dict[str, str]:
     outputs = client.list_metric_outputs(simulation.id, until=until)
     # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
     outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
-    told = {str(each.get("metric_id")): one_line(each.get("explanation") or "", 300) for each in outputs}
+    told = {
+        str(each.get("metric_id")): one_line(without_numbers(each.get("explanation") or ""), 300) for each in outputs
+    }
     return {metric_id: text for metric_id, text in told.items() if text}

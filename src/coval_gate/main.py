@@ -106,6 +106,8 @@ class Step:
         from coval_gate.judge.gate import Criteria, Forbidden, judge
         from coval_gate.watch import Journal, waiting_title, watch
 
+        launched_here = inputs.mode == "run"
+        mutations = len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0
         criteria = Criteria(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,
@@ -114,8 +116,14 @@ class Step:
             forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
             if inputs.fail_on_metric_id
             else None,
+            metric_ids=inputs.metric_ids if launched_here else (),
+            mutations=mutations,
         )
-        needs = Needs(references=criteria.references, targets=criteria.needs_targets, metric_ids=inputs.metric_ids)
+        needs = Needs(
+            references=criteria.references,
+            targets=criteria.needs_targets,
+            simulations=max(1, launched_here * len(inputs.test_case_ids) * inputs.iteration_count * (1 + mutations)),
+        )
         journal = Journal(self._clock, self._runner.line, self._warn)
         with self._runner.group(waiting_title(inputs.max_wait_time)):
             run = self._run = watch(
@@ -124,7 +132,7 @@ class Step:
                 clock=self._clock,
                 deadline=deadline,
                 check_interval=inputs.check_interval,
-                launched=inputs.mode == "run",
+                launched=launched_here,
                 journal=journal,
             )
             if not run.is_over:
@@ -140,10 +148,14 @@ class Step:
                 grace=inputs.metrics_grace_time,
                 log=self._runner.line,
             )
-        if lacking and self._clock.now() >= deadline:
-            return timed_out(run, inputs.max_wait_time)
+        if self._run.status != COMPLETED:
+            return not_completed(self._run) if self._run.is_over else timed_out(self._run, inputs.max_wait_time)
         self._result = result
         judgement = judge(result, criteria)
+        if lacking and judgement.verdict == "error" and self._clock.now() >= deadline:
+            late = timed_out(run, inputs.max_wait_time)
+            judgement = replace(late, reasons=(*late.reasons, *judgement.reasons), checks=judgement.checks)
+        self._write(judgement)
         self._tell(client, result, judgement)
         return judgement
 

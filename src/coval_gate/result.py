@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from coval_gate.coval.statuses import COMPLETED
+from coval_gate.text import folded
 
 Value = float | str | frozenset[str]  # a finite number, a text, or a set of texts
 
@@ -78,8 +79,8 @@ class RunResult:
     def called(self, reference: str) -> tuple[Metric, ...]:
         """The metrics that `reference` may mean: the one with that id, or all with that name in any capitals."""
         by_id = tuple(metric for metric in self.metrics if metric.id == reference)
-        wanted = reference.strip().casefold()
-        return by_id or tuple(metric for metric in self.metrics if metric.name.strip().casefold() == wanted)
+        wanted = folded(reference)
+        return by_id or tuple(metric for metric in self.metrics if folded(metric.name) == wanted)
 
     @property
     def variants(self) -> dict[str, tuple[Simulation, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
@@ -15,6 +17,11 @@ def one_line(text: object, limit: int = 500) -> str:
     plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
     words = " ".join(plain.split())
     return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def folded(text: str) -> str:
+    """`text` such that what looks the same is the same: composed, without capitals and invisible characters."""
+    return one_line(unicodedata.normalize("NFKC", text)).casefold()
 
 
 def quoted(text: object, limit: int = 80) -> str:

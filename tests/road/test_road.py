@@ -326,12 +326,102 @@ def test_a_filter_that_is_not_heeded_brings_in_nobody_elses_simulations(
     ride: Callable[..., tuple[Trip, Server]],
 ) -> None:
     _, server = ride(mode="launch")
-    run_id = server.world.runs[0].run_id
-    mine = [{"simulation_id": f"m{n}", "run_id": run_id, "status": "COMPLETED"} for n in range(10)]
+    listed = server.world.list_simulations({})["simulated_conversations"]
+    mine = [each | {"status": "COMPLETED"} for each in listed]
     theirs = [{"simulation_id": f"t{n}", "run_id": "other", "status": "FAILED"} for n in range(10)]
     answer = json.dumps({"simulated_conversations": theirs + mine})
     trip, _ = ride(f"GET /conversations/simulated -> json {answer}")
     assert (trip.outputs["verdict"], trip.outputs["total_simulations"]) == ("passed", "10")
+
+
+def completed(world: World, **changes: Any) -> str:
+    """The only run of a world as an answer, completed, with two simulations' worth of values, and `changes`."""
+    ids = [each["simulation_id"] for each in world.list_simulations({})["simulated_conversations"]][:2]
+    values = [{"simulation_output_id": each, "value": 1.0} for each in ids]
+    results = {"output_ids": ids, "metrics": {"m": {"metric_id": "m", "metric_name": "Latency", "values": values}}}
+    run = {"run_id": world.runs[0].run_id, "status": "COMPLETED", "results": results}
+    return json.dumps({"run": run | changes})
+
+
+def listing(world: World, count: int) -> str:
+    listed = world.list_simulations({})["simulated_conversations"][:count]
+    return json.dumps({"simulated_conversations": [each | {"status": "COMPLETED"} for each in listed]})
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "verdict"),
+    [
+        ({"results": None}, {}, "passed"),
+        ({"results": None}, {"status": "CANCELLED"}, "cancelled"),
+        ({"results": None}, {"status": "FAILED"}, "failed"),
+        ({"results": None}, {"status": "IN PROGRESS"}, "timed_out"),
+    ],
+)
+def test_the_status_counts_for_as_long_as_data_are_waited_for(
+    first: dict[str, Any], then: dict[str, Any], verdict: str, ride: Callable[..., tuple[Trip, Server]]
+) -> None:
+    world = ride(mode="launch")[1].world
+    trip, _ = ride(
+        f"GET /runs/* #1 -> json {completed(world, **first)}",
+        f"GET /runs/* -> json {completed(world, **then)}",
+        f"GET /conversations/simulated -> json {listing(world, 2)}",
+        thresholds="Latency: avg < 2",
+        max_wait_time="600",
+    )
+    assert trip.outputs["verdict"] == verdict, trip.log
+
+
+def test_values_name_simulations_that_the_list_lacks(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    world = ride(mode="launch")[1].world
+    trip, _ = ride(
+        f"GET /runs/* -> json {completed(world)}",
+        f"GET /conversations/simulated -> json {listing(world, 1)}",
+        thresholds="Latency: avg < 2",
+        metrics_grace_time="10",
+    )
+    assert trip.outputs["verdict"] == "error"
+    assert trip.outputs["reason"].startswith("Coval lists 1 of 2 simulations")
+
+
+def test_a_404_while_data_are_waited_for_is_a_hiccup(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    world = ride(mode="launch")[1].world
+    trip, _ = ride(
+        f"GET /runs/* #1 -> json {completed(world, results=None)}",
+        "GET /runs/* #2-4 -> 404",
+        f"GET /runs/* -> json {completed(world)}",
+        f"GET /conversations/simulated -> json {listing(world, 2)}",
+        thresholds="Latency: avg < 2",
+    )
+    assert trip.outputs["verdict"] == "passed", trip.log
+
+
+def test_a_page_that_fails_is_asked_for_again_and_no_other(
+    ride: Callable[..., tuple[Trip, Server]], clock: VirtualClock
+) -> None:
+    del clock
+    trip, server = ride("GET /conversations/simulated #2-3 -> 500", test_set_id="large001", concurrency="50",
+                        iteration_count="9", max_wait_time="7200")  # fmt: skip
+    pages = [each.query.get("page_token") for each in server.requests_seen if each.path.endswith("/simulated")]
+    assert trip.outputs["total_simulations"] == "2250"
+    assert len(pages) == 5
+    assert pages[1] == pages[2] == pages[3]
+
+
+def test_what_was_launched_is_expected(ride: Callable[..., tuple[Trip, Server]]) -> None:
+    _, server = ride(mode="launch")
+    world = server.world
+    answers = (
+        f"GET /runs/* -> json {completed(world)}",
+        f"GET /conversations/simulated -> json {listing(world, 2)}",
+    )
+    mutations, _ = ride(*answers, mutation_ids="u" * 26, metrics_grace_time="5")
+    assert mutations.outputs["reason"].startswith(
+        "The run was launched with 1 mutation, but Coval lists simulations of 0"
+    )
+    cases, _ = ride(*answers, test_case_ids="a,b,c", metrics_grace_time="5")
+    assert cases.outputs["verdict"] == "error"
+    metrics, _ = ride(*answers, metric_ids="m" * 22, use_metric_targets="true", metrics_grace_time="5")
+    assert metrics.outputs["verdict"] == "error"
 
 
 def test_pages_that_never_end_are_an_error(ride: Callable[..., tuple[Trip, Server]]) -> None:

@@ -163,6 +163,29 @@ def test_the_ids_of_what_went_wrong() -> None:
     assert CASES["too few simulations pass"].population.pass_rate == pytest.approx(0.6)
 
 
+def test_missing_ones_count_against_a_rate_either_way() -> None:
+    result = run({"R": ["NO"] * 2 + ["YES"] * 8 + [None] * 10}, failed=10)
+    judgement = judged(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))
+    assert judgement.verdict == "failed"
+    assert "60% (12 of 20), 10 of them without a value" in judgement.reason
+
+
+def test_a_target_without_a_value_is_not_met_whatever_may_be_missing() -> None:
+    result = aimed(run({"Latency": [None, None]}), Latency=LATENCY)
+    assert judged(result, use_metric_targets=True, max_failed=Allowance(100, percent=True)).verdict == "error"
+
+
+def test_those_to_blame_for_too_few_are_the_others() -> None:
+    result = run({"R": ["YES", "YES", "YES", "NO"]})
+    assert judged(result, "R: rate(YES) == 100%").offenders == ("s3",)
+
+
+@pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
+def test_what_looks_the_same_is_the_same(value: str) -> None:
+    judgement = judged(run({"R": [value, "YES"]}), forbidden=Forbidden(metric="r", value="NO"))
+    assert judgement.metric_failures == ("s0",)
+
+
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.none() | NUMBERS | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"]) | st.frozensets(st.sampled_from("ab"))
 THRESHOLDS = st.sampled_from(

@@ -69,6 +69,7 @@ def test_two_values_that_differ_are_none() -> None:
 def test_metrics_by_name_with_nothing_but_a_summary() -> None:
     assert read_metrics({"availability": {"mean": 0.95, "min": "0.85", "max": None}, "odd": 5, "none": {}}) == (
         Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85)),
+        Metric(id="odd", name="odd"),
         Metric(id="none", name="none"),
     )
 

@@ -8,6 +8,7 @@ if it surely had no effect: the connection was refused, the name did not resolve
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -100,13 +101,13 @@ class Client:
         two the API has and the key may read serves. Raises as `get_run` does.
         """
         try:
-            return self._read(lambda: self._simulations(run_id, until), until)
+            return self._simulations(run_id, until)
         except Rejected as error:
             if error.status not in (403, 404) or self._simulation_path != CANONICAL:
                 raise
             self._simulation_path = LEGACY
         try:
-            return self._read(lambda: self._simulations(run_id, until), until)
+            return self._simulations(run_id, until)
         except Rejected as error:
             raise type(error)(
                 error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
@@ -124,16 +125,24 @@ class Client:
         """A simulation's metric outputs with their explanations, without transcripts. Raises as `get_run` does."""
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
         query = {"view": "BASIC", "page_size": "100"}
-        return self._read(lambda: tuple(self._pages(path, query, ("metrics",), until)), until)
+        return tuple(self._pages(path, query, ("metrics",), until))
 
     def _simulations(self, run_id: str, until: float) -> tuple[Simulation, ...]:
         from coval_gate.coval.values import read_simulation
 
         query = {"filter": f'run_id="{run_id}"', "page_size": str(PAGE_SIZE), "order_by": "create_time"}
-        found = self._pages(self._simulation_path, query, ("simulated_conversations", "simulations"), until)
-        # A filter that the API did not heed must not bring in somebody else's simulations.
-        mine = (read_simulation(each) for each in found if each.get("run_id") in (None, run_id))
-        return tuple({each.id: each for each in mine if each}.values())
+        simulations: dict[str, Simulation] = {}
+        for entry in self._pages(self._simulation_path, query, ("simulated_conversations", "simulations"), until):
+            # A filter that the API did not heed must not bring in somebody else's simulations.
+            if entry.get("run_id") not in (None, run_id, f"runs/{run_id}"):
+                continue
+            simulation = read_simulation(entry)
+            if simulation is None:
+                raise unavailable(f"GET {self._simulation_path}", "listed a simulation without an id.", arrived=True)
+            # Should one be listed twice, nobody can tell that it completed.
+            if simulations.setdefault(simulation.id, simulation).completed:
+                simulations[simulation.id] = simulation
+        return tuple(simulations.values())
 
     def _pages(self, path: str, query: Mapping[str, str], keys: tuple[str, ...], until: float) -> Iterator[Any]:
         """The entries of a list, page after page; `keys` are the names that the list may have."""
@@ -141,21 +150,36 @@ class Client:
         token = ""
         while True:
             request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
-            answer = self._json(request, until)
-            entries = next((answer[key] for key in keys if isinstance(answer.get(key), list)), None)
-            if entries is None:
-                raise unavailable(str(request), f"gave an answer without {keys[0]}.", arrived=True)
+            self._check_time(request, until)
+            answer = self._read(partial(self._page, request, keys, until), until)
+            entries = next((answer[key] for key in keys if key in answer), None) or []
             yield from (each for each in entries if isinstance(each, dict))
             following = answer.get("next_page_token")
-            if not following or not isinstance(following, str):
+            if not following:
                 return
-            if following in tokens:
+            token = str(following)
+            if token in tokens:
                 raise unavailable(str(request), "gave the same page again and again.", arrived=True)
-            tokens.add(following)
-            token = following
+            tokens.add(token)
+
+    def _page(self, request: Request, keys: tuple[str, ...], until: float) -> dict[str, Any]:
+        answer = self._json(request, until)
+        entries = next((answer[key] for key in keys if key in answer), ...)
+        if not (entries is None or isinstance(entries, list)):
+            raise unavailable(str(request), f"gave an answer without {keys[0]}.", arrived=True)
+        if not isinstance(answer.get("next_page_token"), str | int | None):
+            raise unavailable(str(request), "gave a page token that is none.", arrived=True)
+        return answer
+
+    def _check_time(self, request: Request, until: float) -> None:
+        """One call of many must not begin when the time for all of them is up."""
+        if self._clock.now() > until:
+            raise unavailable(str(request), "was not sent: the time is up.", arrived=False)
 
     def _get(self, path: str, wanted: str, key: str, until: float) -> dict[str, Any]:
         request = Request("GET", f"{path}/{quote(wanted, safe='')}")
+
+        self._check_time(request, until)
 
         def attempt() -> dict[str, Any]:
             answer = self._json(request, until)

@@ -37,7 +37,9 @@ def _count_or_none(value: object) -> int:
 
 def _as_text(value: object) -> str:
     """Any value as text, so that a shape nobody expected still counts as something that was said."""
-    return "" if value is None else value.strip() if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if value else ""
 
 
 class _Answer(BaseModel):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
 NAME_LIMIT: Final = 200  # characters
 
 
@@ -34,16 +35,27 @@ def read_value(raw: object) -> Value | None:
             return _finite(text) if NUMBER.fullmatch(text) else text or None
         case list():
             # What is no text would be lost in a set, and an empty set meets more than it should.
-            texts = [each.strip() for each in raw if isinstance(each, str)]
-            return frozenset(texts) if len(texts) == len(raw) else None
+            members = [read_value(each) for each in raw]
+            texts = [f"{each:g}" if isinstance(each, float) else each for each in members]
+            return frozenset(each for each in texts if isinstance(each, str)) if _all_texts(texts) else None
     return None
 
 
+def _all_texts(values: list[Any]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
+def without_numbers(text: object) -> str:
+    """Foreign text on one line, without the phone numbers that error messages like to name."""
+    return PHONE.sub("+…", one_line(text))
+
+
 def read_metrics(metrics: object) -> tuple[Metric, ...]:
-    """Read `results.metrics`, in whichever shape, leaving out what is no metric."""
+    """Read `results.metrics`, in whichever shape."""
     if not isinstance(metrics, dict):
         return ()
-    return tuple(_metric(str(key), entry) for key, entry in metrics.items() if isinstance(entry, dict))
+    # An entry that says nothing is a metric without values, not no metric.
+    return tuple(_metric(str(key), entry if isinstance(entry, dict) else {}) for key, entry in metrics.items())
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
@@ -59,8 +71,8 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
         id=simulation_id,
         status=status,
         test_case_id=_name(fields.get("test_case_id")),
-        mutation=_name(fields.get("mutation_name")) or _name(fields.get("mutation_id")) or BASE,
-        error=one_line(fields.get("error_message") or ""),
+        mutation=_name(fields.get("mutation_name")) or one_line(fields.get("mutation_id") or "", NAME_LIMIT) or BASE,
+        error=without_numbers(fields.get("error_message") or ""),
     )
 
 

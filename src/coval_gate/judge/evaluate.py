@@ -73,12 +73,18 @@ def _of_summary(threshold: Threshold, metric: Metric, summary: Summary, variant:
 def _of_texts(threshold: Threshold, values: Mapping[str, Value], variant: Variant) -> Check:
     aggregate = threshold.aggregate
     hits = {each for each, value in values.items() if any(equals(value, one) for one in aggregate.values)}
+    missing = variant.total - len(values)
+    # What has no value counts against a rate: as none that is wanted, and as one that is not.
+    against = missing if aggregate.is_rate and threshold.operator in ("<", "<=") else 0
+    count = len(hits) + against
+    found = count / variant.total if aggregate.is_rate else float(count)
+    shown = _share(count, variant.total) if aggregate.is_rate else f"{count:,} of {variant.total:,}"
     # Too few hits are the fault of the others, too many their own.
-    wanted = threshold.operator in (">", ">=")
-    offenders = (each for each in values if (each in hits) is not wanted)
-    if aggregate.is_rate:
-        return _held(threshold, variant, len(hits) / variant.total, _share(len(hits), variant.total), offenders)
-    return _held(threshold, variant, float(len(hits)), f"{len(hits):,} of {variant.total:,}", offenders)
+    too_few = threshold.operator in (">", ">=") or (threshold.operator == "==" and found < threshold.bound.number)
+    offenders = (each.id for each in variant.simulations if (each.id in hits) is not too_few)
+    offenders = (each for each in offenders if too_few or each in values)
+    note = f", {against:,} of them without a value" if against else ""
+    return _held(threshold, variant, found, f"{shown}{note}", offenders)
 
 
 def _of_numbers(threshold: Threshold, metric: Metric, values: Mapping[str, Value], variant: Variant) -> Check:

@@ -16,6 +16,7 @@ from coval_gate.judge import targets
 from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.variants import equals, variants_of
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict, conclude
+from coval_gate.result import BASE
 from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Criteria:
     thresholds: tuple[Threshold, ...] = ()
     use_metric_targets: bool = False
     forbidden: Forbidden | None = None
+    metric_ids: tuple[str, ...] = ()  # that the run was launched with: where targets count, each has to be there
+    mutations: int = 0  # that the run was launched with
 
     @property
     def needs_targets(self) -> bool:
@@ -61,7 +64,8 @@ class Criteria:
     def references(self) -> tuple[str, ...]:
         """The metrics that the criteria name."""
         named = [threshold.metric for threshold in self.thresholds if threshold.metric]
-        return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else [])]))
+        launched = self.metric_ids if self.needs_targets else ()
+        return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
 
 
 def judge(result: RunResult, criteria: Criteria) -> Judgement:
@@ -98,6 +102,17 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
             optional=False,
         )
         return
+    if len(variants) < 1 + criteria.mutations:
+        launched = plural(criteria.mutations, "mutation")
+        shown = plural(sum(variant.name != BASE for variant in variants), "mutation")
+        alone = "" if BASE in result.variants else " and none of the agent itself"
+        yield Check(
+            asked=f"the agent and {launched} are there",
+            found=shown,
+            verdict=Verdict.ERROR,
+            reason=f"The run was launched with {launched}, but Coval lists simulations of {shown}{alone}.",
+            optional=False,
+        )
     running = tuple(each.id for each in result.simulations if each.status not in TERMINAL)
     if running:
         shown = f"{len(running):,} of {plural(listed, 'simulation')}"
@@ -154,8 +169,12 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
                 asked=f"{reference} is there", found=found, verdict=Verdict.ERROR, reason=reason, optional=False
             )
             continue
-        own = [threshold.aggregate.name for threshold in criteria.thresholds if threshold.metric == reference]
-        if metrics[0].summary is None and "missing" not in own:
+        # Who says how many may be missing has taken that question over.
+        bounded = any(
+            each.metric == reference and each.aggregate.name == "missing" and each.operator in ("<", "<=", "==")
+            for each in criteria.thresholds
+        )
+        if metrics[0].summary is None and not bounded:
             yield from _gaps(metrics[0], variants, criteria.max_failed)
 
 
@@ -210,8 +229,10 @@ def _target(metric: Metric, target: Target, variant: Variant, *, rules: bool) ->
     return Check(
         asked=f"{metric.name}: target {wanted}",
         found=f"met by {len(values) - len(unmet):,} of {variant.total:,}",
-        verdict=Verdict.FAILED if unmet and rules else Verdict.PASSED,
-        reason=f"{metric.name} missed its target ({wanted}) on {plural(len(unmet), 'simulation')}{variant.whom}.",
+        verdict=Verdict.ERROR if not values else Verdict.FAILED if unmet and rules else Verdict.PASSED,
+        reason=f"{metric.name} has no value at all{variant.whom}."
+        if not values
+        else f"{metric.name} missed its target ({wanted}) on {plural(len(unmet), 'simulation')}{variant.whom}.",
         variant=variant.name,
         metric=metric.id,
         offenders=unmet,

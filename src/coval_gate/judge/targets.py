@@ -19,7 +19,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.text import one_line, quoted
+from coval_gate.text import folded, one_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +152,7 @@ def _read(text: str) -> float | str:
         number = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         number = math.nan
-    return number if math.isfinite(number) else text.strip().casefold()
+    return number if math.isfinite(number) else folded(text)
 
 
 def _describe_values(operator: str, values: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import targets
 from coval_gate.result import BASE
-from coval_gate.text import number, one_line
+from coval_gate.text import folded, number, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def equals(value: Value, wanted: str) -> bool:
             return value == float(wanted)
         except ValueError:
             return False
-    return value.strip().casefold() == wanted.strip().casefold()
+    return folded(value) == folded(wanted)
 
 
 def show(value: Value) -> str:

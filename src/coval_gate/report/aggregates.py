@@ -7,12 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.judge import statistics
+from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from coval_gate.result import Metric, RunResult, Simulation
 
 LIMIT: Final = 64 * 1024  # characters; all of a job's outputs together may have about half a million
 AGENT: Final = "agent"  # what stands for the agent itself among its mutations
+TEXT_SHOWN: Final = 100  # characters of a text
 MOST_TEXTS: Final = 20  # different texts of one metric
 
 
@@ -31,10 +33,10 @@ def aggregates(result: RunResult) -> str:
             "id": metric.id,
             "variants": {_key(variant): _variant(metric, each) for variant, each in variants.items()},
         }
-        size += len(json.dumps({name: entry}))
-        if size > LIMIT:
-            break
-        whole[name] = entry
+        more = len(json.dumps({name: entry}))
+        if size + more <= LIMIT:
+            size += more
+            whole[name] = entry
     return json.dumps(whole)
 
 
@@ -46,7 +48,7 @@ def _variant(metric: Metric, simulations: tuple[Simulation, ...]) -> dict[str, A
     values = [metric.values[each.id] for each in simulations if each.completed and each.id in metric.values]
     numbers = sorted(value for value in values if isinstance(value, float))
     texts = Counter(
-        text
+        one_line(text, TEXT_SHOWN)
         for value in values
         if not isinstance(value, float)
         for text in (value if isinstance(value, frozenset) else (value,))
