@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
@@ -19,6 +20,7 @@ def one_line(text: object, limit: int = 500) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+@lru_cache(maxsize=4096)  # thousands of values say one of a few things
 def folded(text: str) -> str:
     """`text` such that what looks the same is the same: composed, without capitals and invisible characters."""
     return one_line(unicodedata.normalize("NFKC", text)).casefold()

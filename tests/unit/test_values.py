@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.values import read_metrics, read_simulation, read_value
+from coval_gate.coval.values import read_metrics, read_simulation, read_value, without_numbers
 from coval_gate.result import BASE, Metric, Simulation, Summary
 
 JSON = st.recursive(
@@ -88,6 +88,18 @@ def test_a_simulation_without_its_phone_numbers() -> None:
         id="s1", status="IN PROGRESS", test_case_id="t1", mutation="Faster model", error="No answer"
     )
     assert read_simulation({"simulation_id": "s1"}) == Simulation(id="s1", status="UNKNOWN", mutation=BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Could not dial +14155550123.", "Could not dial +…."),
+        ("No answer at +49 (30) 123-456 today", "No answer at +… today"),
+        ("At 2026-01-01 10:00 it took +5 s", "At 2026-01-01 10:00 it took +5 s"),
+    ],
+)
+def test_phone_numbers_in_messages_are_not_told(text: str, told: str) -> None:
+    assert without_numbers(text) == told
 
 
 @pytest.mark.parametrize("simulation_id", [None, "", 5, "../x", "a b"])
