@@ -290,6 +290,13 @@ def test_a_failure_more_never_turns_green(total: int, failed: int, allowed: int)
     assert before.lets_pass or not after.lets_pass
 
 
+def test_a_check_that_fails_is_shown_however_many_hold() -> None:
+    rules = "Latency: avg < 2\n" * 150 + "Latency: max < 1"
+    lines = list(check_lines(judged(VOICE, rules)))
+    assert lines[0].startswith("  ✗ Latency: max < 1")
+    assert lines[-1].strip() == "… and 52 more"
+
+
 def test_a_target_that_is_missed_once_is_missed() -> None:
     values = [1.0] * 9_999 + [2.0]
     judgement = judged(aimed(run({"Latency": values}), Latency=LATENCY), use_metric_targets=True)

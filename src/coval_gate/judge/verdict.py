@@ -106,6 +106,12 @@ class Judgement:
         named = [each for check in self.checks if check.verdict is not Verdict.PASSED for each in check.offenders]
         return tuple(each for each, _ in Counter(named).most_common())
 
+    def first_checks(self, most: int) -> tuple[Check, ...]:
+        """At most `most` checks: all in their order or, where there are more, the gravest of them."""
+        if len(self.checks) <= most:
+            return self.checks
+        return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
+
     @property
     def metric_failures(self) -> tuple[str, ...]:
         """The ids of the simulations that have the value which fail_on_metric_value forbids."""

@@ -43,9 +43,10 @@ def annotation(report: Report) -> tuple[str, str]:
 
 def check_lines(judgement: Judgement) -> Iterator[str]:
     """A line for each check: a mark, what was asked, what was found, by how much it missed."""
-    asked = [_asked(check) for check in judgement.checks[:MOST_CHECKS]]
+    shown = judgement.first_checks(MOST_CHECKS)
+    asked = [_asked(check) for check in shown]
     width = min(WIDEST, max((len(each) for each in asked), default=0))
-    for text, check in zip(asked, judgement.checks, strict=False):
+    for text, check in zip(asked, shown, strict=True):
         missed = f", missed by {check.missed}" if check.missed else ""
         yield f"  {MARKS[check.verdict]} {text:<{width}}  {check.found}{missed}"
     if len(judgement.checks) > MOST_CHECKS:

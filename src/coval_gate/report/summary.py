@@ -64,7 +64,7 @@ def _advice(advice: str) -> Iterator[str]:
 def _checks(judgement: Judgement) -> Iterator[str]:
     yield "| | asked | found | missed by |"
     yield "|---|---|---|---|"
-    for check in judgement.checks[:MOST_CHECKS]:
+    for check in judgement.first_checks(MOST_CHECKS):
         asked = code(check.asked) + (f" ({escape(check.variant)})" if check.variant else "")
         yield f"| {MARKS[check.verdict]} | {asked} | {escape(check.found)} | {escape(check.missed)} |"
     if len(judgement.checks) > MOST_CHECKS:
