@@ -17,11 +17,8 @@ class Context:
 
     repository: str = ""
     sha: str = ""  # the pull request's head, not the merge commit that GitHub makes of it
-    ref: str = ""
-    event_name: str = ""
     actor: str = ""  # who started this attempt
     workflow: str = ""
-    job: str = ""
     run_url: str = ""
     run_attempt: str = ""
     pull_request: int | None = None
@@ -44,11 +41,8 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=_text(head.get("sha")) or _text(merge_group.get("head_sha")) or environ.get("GITHUB_SHA", ""),
-        ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
-        event_name=environ.get("GITHUB_EVENT_NAME", ""),
         actor=environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
-        job=environ.get("GITHUB_JOB", ""),
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
         pull_request=_pull_request_number(event, pull_request),

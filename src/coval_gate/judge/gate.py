@@ -71,7 +71,10 @@ class Criteria:
 def judge(result: RunResult, criteria: Criteria) -> Judgement:
     """Judge a run that completed."""
     variants = variants_of(result)
-    checks = [*_population(result, variants, criteria), *_named_metrics(result, variants, criteria)]
+    checks = list(_presence(result, variants, criteria))
+    if not checks:
+        checks += _population(result, variants, criteria)
+    checks += _named_metrics(result, variants, criteria)
     if criteria.needs_targets:
         checks += _targets(result, variants, criteria)
     checks += [check for threshold in criteria.thresholds for check in evaluate(threshold, result, variants)]
@@ -87,44 +90,35 @@ def judge(result: RunResult, criteria: Criteria) -> Judgement:
     return conclude(checks, population)
 
 
-def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Whether the simulations are there, enough of them completed, and Coval has nothing to complain of."""
+def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+    """What keeps anybody from knowing the population: simulations that are not listed, or have not ended."""
     listed, expected = len(result.simulations), result.expected
-    if listed < expected or not listed:
-        shown = f"{listed:,} of {plural(expected, 'simulation')}" if expected else "no simulation"
-        yield Check(
-            asked="every simulation is listed",
-            found=shown,
-            verdict=Verdict.ERROR,
-            reason=f"Coval lists {shown} of the run, so nobody knows what became of the rest."
-            if expected
-            else "The run completed, but it has no simulations: nothing was evaluated.",
-            optional=False,
+    if listed < max(1, expected):
+        shown = f"{listed:,} of {plural(expected, 'simulation')}" if expected > 1 else "no simulation"
+        rest = (
+            "so nobody knows what became of the rest" if expected > 1 else "so nothing is known to have been evaluated"
         )
+        yield _unknown("every simulation is listed", shown, f"Coval lists {shown} of the run, {rest}.")
         return
     if len(variants) < 1 + criteria.mutations:
         launched = plural(criteria.mutations, "mutation")
         shown = plural(sum(variant.name != BASE for variant in variants), "mutation")
         alone = "" if BASE in result.variants else " and none of the agent itself"
-        yield Check(
-            asked=f"the agent and {launched} are there",
-            found=shown,
-            verdict=Verdict.ERROR,
-            reason=f"The run was launched with {launched}, but Coval lists simulations of {shown}{alone}.",
-            optional=False,
-        )
+        reason = f"The run was launched with {launched}, but Coval lists simulations of {shown}{alone}."
+        yield _unknown(f"the agent and {launched} are there", shown, reason)
     running = tuple(each.id for each in result.simulations if each.status not in TERMINAL)
     if running:
         shown = f"{len(running):,} of {plural(listed, 'simulation')}"
-        yield Check(
-            asked="every simulation has ended",
-            found=f"{shown} not",
-            verdict=Verdict.ERROR,
-            reason=f"The run completed, but {shown} had not ended when metrics_grace_time was over.",
-            offenders=running,
-            optional=False,
-        )
-        return
+        reason = f"The run completed, but {shown} had not ended when metrics_grace_time was over."
+        yield _unknown("every simulation has ended", f"{shown} not", reason, running)
+
+
+def _unknown(asked: str, found: str, reason: str, offenders: tuple[str, ...] = ()) -> Check:
+    return Check(asked=asked, found=found, verdict=Verdict.ERROR, reason=reason, offenders=offenders, optional=False)
+
+
+def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+    """Whether enough simulations completed, and Coval has nothing to complain of."""
     for variant in variants:
         allowed = criteria.max_failed.of(variant.total)
         many = variant.failed > allowed
