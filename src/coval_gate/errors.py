@@ -3,6 +3,7 @@
 GateError               the step cannot do its work: verdict `error`
 ├── InputError          an input is wrong; nothing was sent
 ├── RunnerError         a file that the runner should provide cannot be used
+├── GitHubError         a call to GitHub; never the reason of a verdict
 └── CovalError          a call to Coval
     ├── Rejected        Coval answered, and the same call would be answered the same way
     │   └── NotFound    … because there is no such thing
@@ -49,6 +50,14 @@ class InputError(GateError):
 
 class RunnerError(GateError):
     """A file named by the runner (outputs, state, summary) cannot be written."""
+
+
+class GitHubError(GateError):
+    """A call to GitHub failed. `refused`: the token may not make it, however often it is tried (401, 403, 404)."""
+
+    def __init__(self, title: str, what: str, *, refused: bool = False, advice: str = "", link: str = "") -> None:
+        super().__init__(title, what, advice=advice, link=link)
+        self.refused = refused
 
 
 class CovalError(GateError):

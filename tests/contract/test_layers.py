@@ -19,6 +19,7 @@ ROAD = [
     {"coval_gate.judge.thresholds", "coval_gate.judge.statistics", "coval_gate.result"},
     {"coval_gate.inputs", "coval_gate.coval.values", "coval_gate.coval.definitions", "coval_gate.judge.targets"},
     {"coval_gate.coval.models", "coval_gate.coval.problems", "coval_gate.github.runner"},
+    {"coval_gate.github.api"},
     {"coval_gate.coval.transport", "coval_gate.launch"},
     {"coval_gate.coval.client"},
     {"coval_gate.watch", "coval_gate.collect"},

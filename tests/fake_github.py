@@ -1,0 +1,353 @@
+"""A GitHub on a real socket: pull requests, comments and statuses of one repository, and faults on demand.
+
+Sources: GitHub's REST and GraphQL documentation, and the error answers that api.github.com gives.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from threading import Event, RLock, Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+TOKEN = "ghs_the-token-of-the-workflow"
+READ_ONLY_TOKEN = "read-only"
+BOT = "github-actions[bot]"
+REPOSITORY = "acme/voice-agent"
+LONGEST_BODY = 65_536  # characters of a comment
+LONGEST_DESCRIPTION = 140  # characters of a status
+DOCUMENTATION = "https://docs.github.com/rest"
+HTML = "<!DOCTYPE html><html><body>Please sign in to the guest network.</body></html>"
+FAULT = re.compile(r"([A-Z]+|\*)\s+(\S+)(?:\s+#(\d+)(-(\d*))?)?\s+->\s+(\S+)\s*(.*)", re.DOTALL)
+
+
+@dataclass
+class PullRequest:
+    """A pull request; its head belongs to another owner where it comes from a fork."""
+
+    sha: str
+    owner: str = "acme"
+    branch: str = "main"
+    open: bool = True
+
+
+@dataclass
+class Comment:
+    """A comment; `author` is None where the account was deleted."""
+
+    id: int
+    body: str
+    author: str | None
+    html_url: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        user = self.author and {"login": self.author, "type": "Bot" if self.author.endswith("[bot]") else "User"}
+        return {"id": self.id, "body": self.body, "user": user or None, "html_url": self.html_url}
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    """A request as it came; `path` is as on the wire, header names are in lower case."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body's JSON; None without a body."""
+        return json.loads(self.body) if self.body else None
+
+
+class Answer(NamedTuple):
+    """What goes back; a `body` that is text goes as it is, anything else as JSON."""
+
+    status: int
+    body: Any
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+
+class Fault:
+    """One line `METHOD PATH-GLOB [#n | #n-m | #n-] -> ACTION`; paths are below the base URL, or /graphql.
+
+    Actions: STATUS [MESSAGE]; rate-limit SECONDS; secondary SECONDS; drop; drop-after; html; json TEXT;
+    moved URL [STATUS]; hang SECONDS. Only drop-after lets the request take effect. Raises ValueError for anything else.
+    """
+
+    def __init__(self, line: str) -> None:
+        match = FAULT.fullmatch(line)
+        if match is None or not re.fullmatch(
+            r"\d{3}|rate-limit|secondary|drop|drop-after|html|json|moved|hang", match[6]
+        ):
+            raise ValueError(f"not a fault: {line}")
+        self.method, self.path, first, to, last, self.action, self.argument = match.groups()
+        self._first = int(first or 1)
+        self._last = float(last or ("inf" if to or not first else first))
+        self._seen = 0
+
+    def meets(self, method: str, path: str) -> bool:
+        """Whether this request, which it counts, meets the fault."""
+        if self.method not in ("*", method) or not fnmatchcase(path, self.path):
+            return False
+        self._seen += 1
+        return self._first <= self._seen <= self._last
+
+
+class FakeGitHub:
+    """Context manager that serves while it is open.
+
+    `url` is what GITHUB_API_URL says, in the form of Enterprise Server if `enterprise`. `now` gives seconds since the
+    epoch. The state is free to change; `viewer` is the login that GraphQL tells, `author` the one in REST's answers,
+    `headers` are in every answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        faults: Iterable[str] = (),
+        enterprise: bool = False,
+        now: Callable[[], float] = time.time,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.pull_requests: dict[int, PullRequest] = {}
+        self.comments: dict[int, list[Comment]] = {}
+        self.statuses: dict[str, list[dict[str, Any]]] = {}
+        self.commits: set[str] = set()
+        self.requests_seen: list[SeenRequest] = []
+        self.viewer = BOT
+        self.author = BOT
+        reset = str(round(now() + 3600))
+        self.headers = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4999", "x-ratelimit-reset": reset}
+        self.faults = [Fault(line) for line in faults]
+        self.now = now
+        self.closing = Event()
+        self.lock = RLock()
+        self.base, self.graphql = ("/api/v3", "/api/graphql") if enterprise else ("", "/graphql")
+        self._address = (host, port)
+        self._ids = count(1)
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"http://{self._address[0]}:{self._server.server_port}{self.base}"
+
+    def __enter__(self) -> Self:
+        """Accept connections. Raises OSError if the port is taken."""
+        self._server = _Server(self._address, self)
+        self._thread = Thread(target=self._server.serve_forever, args=[0.001], name="fake-github", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the socket and all connections."""
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def add_pull_request(self, number: int, sha: str, owner: str = "acme", branch: str = "feature") -> None:
+        """Open a pull request, whose head is a commit that may get a status."""
+        self.pull_requests[number] = PullRequest(sha, owner, branch)
+        self.commits.add(sha)
+
+    def add_comment(self, number: int, body: str, author: str | None) -> Comment:
+        """Write a comment in anybody's name."""
+        with self.lock:
+            id_ = next(self._ids)
+            comment = Comment(id_, body, author, f"https://github.com/{REPOSITORY}/pull/{number}#issuecomment-{id_}")
+            self.comments.setdefault(number, []).append(comment)
+            return comment
+
+    def answer(self, request: SeenRequest) -> Answer | None:
+        """Take a request; None is no answer at all."""
+        with self.lock:
+            self.requests_seen.append(request)
+            path = "/graphql" if request.path == self.graphql else request.path.removeprefix(self.base)
+            fault = next((each for each in self.faults if each.meets(request.method, path)), None)
+            if fault is None or fault.action == "drop-after":
+                answer = self._perform(request, path)
+                return None if fault else answer
+        return self._fault(fault)
+
+    def _fault(self, fault: Fault) -> Answer | None:
+        match fault.action, fault.argument:
+            case "rate-limit", seconds:
+                headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(round(self.now() + float(seconds)))}
+                return _message(403, "API rate limit exceeded for installation ID 1.", headers)
+            case "secondary", seconds:
+                return _message(403, "You have exceeded a secondary rate limit.", {"retry-after": seconds})
+            case "html", _:
+                return Answer(200, HTML, {"content-type": "text/html; charset=utf-8"})
+            case "json", text:
+                return Answer(200, text)
+            case "moved", where:
+                url, _, status = where.partition(" ")
+                return _message(int(status or 301), "Moved Permanently", {"location": url})
+            case "hang", seconds:
+                self.closing.wait(float(seconds))
+                return None
+            case "drop", _:
+                return None
+            case status, message:
+                return _message(int(status), message or "Something went wrong.")
+
+    def _perform(self, request: SeenRequest, path: str) -> Answer:
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        if token not in (TOKEN, READ_ONLY_TOKEN):
+            return _message(401, "Bad credentials")
+        if request.path == self.graphql and request.method == "POST":
+            return Answer(200, {"data": {"viewer": {"login": self.viewer}}})
+        if token == READ_ONLY_TOKEN and request.method != "GET":
+            return _message(403, "Resource not accessible by integration")
+        if not request.path.startswith(f"{self.base}/repos/{REPOSITORY}/"):
+            return _message(404, "Not Found")
+        return self._route(request, path.removeprefix(f"/repos/{REPOSITORY}/"))
+
+    def _route(self, request: SeenRequest, path: str) -> Answer:
+        match request.method, path.split("/"):
+            case "GET", ["pulls"]:
+                return self._page(request, self._pulls(request.query))
+            case "GET", ["pulls", number] if pull := self._pull(number):
+                return Answer(200, _pull_json(int(number), pull))
+            case "GET", ["issues", number, "comments"] if self._pull(number):
+                return self._page(request, [each.json for each in self.comments.get(int(number), [])])
+            case "POST", ["issues", number, "comments"] if self._pull(number):
+                body = request.json.get("body")
+                return _bad_body(body) or Answer(201, self.add_comment(int(number), body, self.author).json)
+            case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_):
+                if problem := _bad_body(body := request.json.get("body")):
+                    return problem
+                comment.body = body
+                return Answer(200, comment.json)
+            case "POST", ["statuses", sha]:
+                return self._set_status(sha, request.json)
+            case _:
+                return _message(404, "Not Found")
+
+    def _pull(self, number: str) -> PullRequest | None:
+        return self.pull_requests.get(int(number)) if number.isdecimal() else None
+
+    def _pulls(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        head, state = query.get("head", ""), query.get("state", "open")
+        return [
+            _pull_json(number, pull)
+            for number, pull in sorted(self.pull_requests.items(), reverse=True)
+            if head in ("", f"{pull.owner}:{pull.branch}") and (state == "all" or pull.open == (state == "open"))
+        ]
+
+    def _comment(self, id_: str) -> Comment | None:
+        return next((each for comments in self.comments.values() for each in comments if str(each.id) == id_), None)
+
+    def _set_status(self, sha: str, status: dict[str, Any]) -> Answer:
+        if sha not in self.commits:
+            return _message(422, f"No commit found for SHA: {sha}")
+        if len(status.get("description", "")) > LONGEST_DESCRIPTION:
+            return _invalid(
+                "Status", "description", f"description is too long (maximum is {LONGEST_DESCRIPTION} characters)"
+            )
+        if status.get("state") not in ("error", "failure", "pending", "success"):
+            return _invalid("Status", "state", "state is not included in the list")
+        self.statuses.setdefault(sha, []).append(status)
+        return Answer(201, status)
+
+    def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Answer:
+        size, page = min(100, int(request.query.get("per_page", 30))), int(request.query.get("page", 1))
+        origin = self.url.removesuffix(self.base)
+        links = {"prev": page - 1, "next": page + 1} if page * size < len(entries) else {"prev": page - 1}
+        link = ", ".join(
+            f'<{origin}{request.path}?{urlencode({**request.query, "page": number})}>; rel="{name}"'
+            for name, number in links.items()
+            if number
+        )
+        return Answer(200, entries[(page - 1) * size : page * size], {"link": link} if link else {})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], github: FakeGitHub) -> None:
+        self.github = github
+        self.connections: set[socket.socket] = set()
+        super().__init__(address, _Connection)
+
+    def server_close(self) -> None:
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(2)
+        super().server_close()
+
+
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def respond(self) -> None:
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        seen = SeenRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
+        answer = self.server.github.answer(seen)
+        if answer is None:
+            self.close_connection = True
+            return
+        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        content = text.encode()
+        self.send_response(answer.status)
+        defaults = {"content-type": "application/json; charset=utf-8", "content-length": str(len(content))}
+        for name, value in (defaults | self.server.github.headers | answer.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PATCH = respond  # noqa: N815 - as http.server looks for them
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _pull_json(number: int, pull: PullRequest) -> dict[str, Any]:
+    head = {"sha": pull.sha, "ref": pull.branch, "label": f"{pull.owner}:{pull.branch}"}
+    return {"number": number, "state": "open" if pull.open else "closed", "head": head}
+
+
+def _message(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+    body = {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
+    return Answer(status, body, headers or {})
+
+
+def _invalid(resource: str, field: str, message: str) -> Answer:
+    error = {"resource": resource, "code": "custom", "field": field, "message": message}
+    return Answer(422, {"message": "Validation Failed", "errors": [error], "documentation_url": DOCUMENTATION})
+
+
+def _bad_body(body: object) -> Answer | None:
+    if not isinstance(body, str) or not body:
+        return _invalid("IssueComment", "body", "body can't be blank")
+    if len(body) > LONGEST_BODY:
+        return _invalid("IssueComment", "body", f"body is too long (maximum is {LONGEST_BODY} characters)")
+    return None

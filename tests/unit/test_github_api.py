@@ -1,0 +1,541 @@
+"""Calls to GitHub over a real socket, with real faults."""
+
+from __future__ import annotations
+
+import socket
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.errors import GitHubError
+from coval_gate.github.api import BACKOFFS, GitHub
+from coval_gate.kinds import Secret
+from fake_github import BOT, LONGEST_BODY, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support import VirtualClock
+
+NUMBER = 42
+SHA = "a" * 40
+MARKER = "<!-- coval-gate gate -->"
+BODY = f"{MARKER}\nAll is well."
+REPOS = f"/repos/{REPOSITORY}"
+COMMENTS = f"{REPOS}/issues/{NUMBER}/comments"
+READ_ONLY = "Workflows of pull requests from forks get a read-only token"
+
+
+class Session:
+    """A fake GitHub with one pull request, and calls to it that have a minute."""
+
+    def __init__(
+        self, clock: VirtualClock, *faults: str, token: str = TOKEN, enterprise: bool = False, patience: float = 60
+    ) -> None:
+        self.clock = clock
+        self.patience = patience
+        self.server = FakeGitHub(faults=faults, enterprise=enterprise, now=clock.time)
+        self.server.add_pull_request(NUMBER, SHA)
+        self._token = token
+
+    def __enter__(self) -> Session:
+        self.server.__enter__()
+        self.github = GitHub(self.server.url, Secret(self._token), REPOSITORY, clock=self.clock)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.__exit__()
+
+    @property
+    def until(self) -> float:
+        return self.clock.now() + self.patience
+
+    @property
+    def calls(self) -> list[str]:
+        """The requests so far, in short."""
+        return [f"{each.method} {each.path}" for each in self.server.requests_seen]
+
+    @property
+    def bodies(self) -> list[str]:
+        """What the comments say."""
+        return [each.body for each in self.server.comments.get(NUMBER, [])]
+
+    def comment(self, body: str = BODY, *, create: bool = True) -> str:
+        return self.github.comment(NUMBER, body, marker=MARKER, create=create, until=self.until)
+
+    def set_status(self, sha: str = SHA, description: str = "95% of 40") -> None:
+        url = "https://app.coval.dev/run/1"
+        self.github.set_status(
+            sha, context="coval / gate", state="success", description=description, target_url=url, until=self.until
+        )
+
+
+OPERATIONS: dict[str, Callable[[Session], object]] = {
+    "comment": lambda session: session.comment(),
+    "status": lambda session: session.set_status(),
+    "head": lambda session: session.github.pull_request_head(NUMBER, until=session.until),
+    "find": lambda session: session.github.find_pull_request("acme", "feature", SHA, until=session.until),
+}
+PERMISSIONS = {
+    "comment": "pull-requests: write",
+    "status": "statuses: write",
+    "head": "pull-requests: read",
+    "find": "pull-requests: read",
+}
+
+
+@pytest.fixture(params=OPERATIONS)
+def operation(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(autouse=True)
+def no_real_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyGithub has pauses of its own, in real time."""
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"slept {seconds} s"))
+
+
+# Comments
+
+
+def test_a_comment_is_created_once_and_then_kept_up_to_date(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        url = session.comment()
+        assert session.calls == ["POST /graphql", f"GET {COMMENTS}", f"POST {COMMENTS}"]
+        assert session.bodies == [BODY]
+        assert session.comment(BODY + " Still.") == url == session.server.comments[NUMBER][0].html_url
+        assert session.calls[3:] == [f"GET {COMMENTS}", f"PATCH {REPOS}/issues/comments/1"]
+        assert session.bodies == [BODY + " Still."]
+    assert clock.slept == []
+
+
+def test_a_comment_that_says_the_same_already_is_left_alone(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        url = session.comment()
+        assert session.comment() == url
+        assert len(session.calls) == 4
+
+
+@pytest.mark.parametrize("place", [0, 99, 100, 249])
+def test_our_comment_is_found_among_many(place: int, clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for number in range(250):
+            ours = number == place
+            session.server.add_comment(NUMBER, f"{MARKER} old" if ours else f"Talk {number}", BOT if ours else "jane")
+        session.comment()
+        assert session.bodies[place] == BODY
+        assert len(session.bodies) == 250
+        pages = [each.query for each in session.server.requests_seen if each.method == "GET"]
+    assert pages == [{"per_page": "100", "page": str(page)} for page in range(1, place // 100 + 2)]
+
+
+def test_all_pages_are_searched_before_a_comment_is_created(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for number in range(200):
+            session.server.add_comment(NUMBER, f"Talk {number}", "jane")
+        session.comment()
+        assert session.calls == ["POST /graphql", f"GET {COMMENTS}", f"GET {COMMENTS}", f"POST {COMMENTS}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "author"),
+    [
+        (BODY, "mallory"),
+        (BODY, "github-actions-fan"),
+        (BODY, None),
+        (f"> {BODY}", BOT),
+        (f"Look:\n{BODY}", BOT),
+        ("<!-- coval-gate other -->", BOT),
+    ],
+)
+def test_a_comment_of_somebody_or_something_else_is_not_touched(
+    body: str, author: str | None, clock: VirtualClock
+) -> None:
+    with Session(clock) as session:
+        session.server.add_comment(NUMBER, body, author)
+        session.comment()
+        assert session.bodies == [body, BODY]
+
+
+def test_of_two_comments_of_ours_the_oldest_is_updated(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for text in ("one", "two"):
+            session.server.add_comment(NUMBER, f"{MARKER} {text}", BOT)
+        session.comment()
+        assert session.bodies == [BODY, f"{MARKER} two"]
+
+
+@pytest.mark.parametrize(
+    ("viewer", "author"),
+    [("github-actions", BOT), (BOT, BOT), ("Jane", "jane"), ("coval-bot[bot]", "coval-bot[bot]")],
+)
+def test_whose_comment_is_ours_is_who_the_token_belongs_to(viewer: str, author: str, clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        session.server.viewer, session.server.author = viewer, author
+        session.comment()
+        session.comment(BODY + " Still.")
+        assert session.bodies == [BODY + " Still."]
+
+
+@pytest.mark.parametrize(
+    "fault", ["400", "403", "404", "html", 'json {"errors": [{"type": "FORBIDDEN", "message": "no"}]}', "json []",
+              'json {"data": {"viewer": null}}'],
+)  # fmt: skip
+def test_without_an_answer_about_the_token_it_is_taken_for_the_workflows(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST /graphql -> {fault}") as session:
+        session.server.add_comment(NUMBER, MARKER, BOT)
+        session.comment()
+        assert session.bodies == [BODY]
+    assert clock.slept == []
+
+
+def test_the_workflows_name_is_no_guess_that_outlives_the_trouble(clock: VirtualClock) -> None:
+    with Session(clock, "POST /graphql #1 -> 400") as session:
+        session.server.viewer = session.server.author = "jane"
+        session.comment()
+        session.comment(BODY + " Still.")
+        assert session.bodies == [BODY + " Still."]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["502", "drop", "secondary 5", "rate-limit 5", 'json {"errors": [{"message": "API rate limit exceeded"}]}'],
+)  # fmt: skip
+def test_what_passes_is_no_reason_to_guess_whose_the_token_is(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST /graphql #1 -> {fault}", patience=600) as session:
+        session.server.viewer = session.server.author = "jane"
+        session.server.add_comment(NUMBER, MARKER, "jane")
+        session.comment()
+        assert session.bodies == [BODY]
+    assert len(clock.slept) == 1
+
+
+def test_without_leave_to_create_only_a_comment_that_is_there_is_updated(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        assert session.comment(create=False) == ""
+        assert session.bodies == []
+        session.server.add_comment(NUMBER, MARKER, BOT)
+        assert session.comment(create=False).startswith("https://")
+        assert session.bodies == [BODY]
+
+
+@pytest.mark.parametrize("count", ["#1", "#1-2"])
+def test_a_comment_whose_answer_was_lost_is_not_made_again(count: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST {COMMENTS} {count} -> drop-after") as session:
+        assert session.comment() == session.server.comments[NUMBER][0].html_url
+        assert session.bodies == [BODY]
+        assert session.calls == ["POST /graphql", f"GET {COMMENTS}", f"POST {COMMENTS}", f"GET {COMMENTS}"]
+    assert clock.slept == [BACKOFFS[0]]
+
+
+@pytest.mark.parametrize("fault", ["302", "307", "moved /elsewhere 307", "html", "json {}", "json []", "json nonsense"])
+def test_a_comment_whose_answer_makes_no_sense_is_not_made_again(fault: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST {COMMENTS} -> {fault}") as session, pytest.raises(GitHubError):
+        session.comment()
+    assert session.calls.count(f"POST {COMMENTS}") == 1
+
+
+def test_a_comment_that_is_too_long_is_refused_in_githubs_words(clock: VirtualClock) -> None:
+    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+        session.comment(MARKER + "x" * LONGEST_BODY)
+    assert caught.value.what == (
+        f'POST {COMMENTS} answered 422 ("Validation Failed; body is too long (maximum is 65536 characters)").'
+    )
+    assert not caught.value.refused
+    assert clock.slept == []
+
+
+def test_a_list_without_end_is_not_followed_for_ever(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for number in range(3100):
+            session.server.add_comment(NUMBER, f"Talk {number}", "jane")
+        with pytest.raises(GitHubError, match="more than 30 pages"):
+            session.comment()
+        assert session.calls.count(f"POST {COMMENTS}") == 0
+
+
+# Statuses and pull requests
+
+
+def test_a_status_is_one_request(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        session.set_status()
+        (request,) = session.server.requests_seen
+    assert (request.method, request.path) == ("POST", f"{REPOS}/statuses/{SHA}")
+    expected = {
+        "context": "coval / gate",
+        "state": "success",
+        "description": "95% of 40",
+        "target_url": "https://app.coval.dev/run/1",
+    }
+    assert session.server.statuses[SHA] == [expected]
+    assert request.headers["authorization"] == f"token {TOKEN}"
+    assert request.headers["user-agent"].startswith("coval-gate/")
+
+
+def test_a_status_says_nothing_where_there_is_nothing_to_say(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        session.github.set_status(SHA, context="c", state="pending", description="", target_url="", until=60)
+    assert session.server.statuses[SHA] == [{"context": "c", "state": "pending"}]
+
+
+@pytest.mark.parametrize(
+    ("sha", "description", "said"),
+    [("b" * 40, "fine", "No commit found for SHA: bbb"), (SHA, "x" * 141, "description is too long")],
+)
+def test_a_status_that_github_finds_wrong_is_told_in_its_words(
+    sha: str, description: str, said: str, clock: VirtualClock
+) -> None:
+    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+        session.set_status(sha, description)
+    assert said in caught.value.what
+    assert "answered 422" in caught.value.what
+    assert not caught.value.refused
+
+
+def test_the_head_of_a_pull_request_is_one_request(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        assert session.github.pull_request_head(NUMBER, until=60) == SHA
+        assert session.calls == [f"GET {REPOS}/pulls/{NUMBER}"]
+
+
+def test_the_pull_request_of_a_fork_is_found_by_its_head(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        session.server.add_pull_request(50, "b" * 40, "jane", "fix #1 & more")
+        session.server.add_pull_request(51, "c" * 40, "jane", "fix #1 & more")
+        session.server.add_pull_request(52, "b" * 40, "jane", "other")
+        session.server.add_pull_request(53, "b" * 40, "john", "fix #1 & more")
+        session.server.add_pull_request(54, "b" * 40, "jane", "fix #1 & more")
+        session.server.pull_requests[54].open = False
+
+        def find(owner: str, branch: str, sha: str) -> int | None:
+            return session.github.find_pull_request(owner, branch, sha, until=60)
+
+        assert find("jane", "fix #1 & more", "b" * 40) == 50
+        assert len(session.calls) == 1
+        assert find("jane", "fix #1 & more", "d" * 40) is None
+        assert find("jim", "fix #1 & more", "b" * 40) is None
+
+
+def test_enterprise_server_has_its_own_addresses(clock: VirtualClock) -> None:
+    with Session(clock, enterprise=True) as session:
+        session.comment()
+        session.set_status()
+        assert session.github.pull_request_head(NUMBER, until=60) == SHA
+    assert session.calls == [
+        "POST /api/graphql",
+        f"GET /api/v3{COMMENTS}",
+        f"POST /api/v3{COMMENTS}",
+        f"POST /api/v3{REPOS}/statuses/{SHA}",
+        f"GET /api/v3{REPOS}/pulls/{NUMBER}",
+    ]
+
+
+# Faults
+
+
+@pytest.mark.parametrize("fault", ["500", "502", "503", "429", "drop", "drop-after"])
+def test_what_passes_is_outlived(fault: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* #1-3 -> {fault}") as session:
+        OPERATIONS[operation](session)
+        assert session.bodies == ([BODY] if operation == "comment" else [])
+    assert clock.slept == list(BACKOFFS)
+
+
+@pytest.mark.parametrize("fault", ["502", "429", "drop"])
+def test_what_does_not_pass_is_given_up(fault: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert caught.value.title == "GitHub unavailable"
+    assert not caught.value.refused
+    assert clock.slept == list(BACKOFFS)
+    assert len([call for call in session.calls if REPOS in call]) == 4
+
+
+def test_no_pause_begins_that_outlasts_the_time(clock: VirtualClock) -> None:
+    with Session(clock, "* * -> 502", patience=3) as session, pytest.raises(GitHubError):
+        session.set_status()
+    assert clock.slept == [1]
+
+
+def test_no_request_begins_after_the_time(clock: VirtualClock) -> None:
+    with Session(clock, patience=-1) as session, pytest.raises(GitHubError, match="the time is up"):
+        session.comment()
+    assert session.calls == []
+
+
+def test_an_answer_that_stays_out_is_waited_for_as_long_as_there_is_time(clock: VirtualClock) -> None:
+    """In real time, of which PyGithub knows whole seconds only."""
+    with Session(clock, "* * -> hang 9", patience=1) as session, pytest.raises(GitHubError, match="Timeout"):
+        session.set_status()
+    assert len(session.calls) == 1
+
+
+def test_a_refused_connection_is_told(operation: str, clock: VirtualClock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    session = Session(clock)
+    session.github = GitHub(f"http://127.0.0.1:{port}", Secret(TOKEN), REPOSITORY, clock=clock)
+    with pytest.raises(GitHubError, match="got no answer"):
+        OPERATIONS[operation](session)
+    assert clock.slept == list(BACKOFFS)
+
+
+@pytest.mark.parametrize("kind", ["rate-limit", "secondary"])
+def test_a_rate_limit_that_ends_in_time_is_waited_for(kind: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* #1 -> {kind} 30") as session:
+        OPERATIONS[operation](session)
+    assert clock.slept == [30]
+
+
+@pytest.mark.parametrize("kind", ["rate-limit", "secondary"])
+def test_a_rate_limit_that_ends_too_late_says_when(kind: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {kind} 600") as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert clock.slept == []
+    assert caught.value.title == "GitHub rate limit"
+    assert caught.value.advice == "It may be tried again in 10 min 00 s, at 2026-01-01 00:10:00 UTC.".replace(
+        " 00 s", ""
+    )
+    assert not caught.value.refused
+
+
+def test_a_rate_limit_that_is_over_already_costs_the_usual_pause(clock: VirtualClock) -> None:
+    with Session(clock, "* * #1 -> rate-limit -100") as session:
+        session.set_status()
+    assert clock.slept == [BACKOFFS[0]]
+
+
+def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
+    for operation in ("comment", "status"):
+        with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(GitHubError) as caught:
+            OPERATIONS[operation](session)
+        error = caught.value
+        assert error.refused
+        assert 'answered 403 ("Resource not accessible by integration").' in error.what
+        assert f"`{PERMISSIONS[operation]}`" in error.advice
+        assert READ_ONLY in error.advice
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert caught.value.refused
+    assert f"answered {status}" in caught.value.what
+    assert f"`{PERMISSIONS[operation]}`" in caught.value.advice
+    assert READ_ONLY in caught.value.advice
+    assert ("may not see it" in caught.value.advice) == (status == 404)
+    assert ("github_token" in caught.value.advice) == (status == 401)
+    assert clock.slept == []
+
+
+def test_a_token_that_github_does_not_know_is_refused(operation: str, clock: VirtualClock) -> None:
+    with Session(clock, token="wrong-token") as session, pytest.raises(GitHubError, match="Bad credentials") as caught:
+        OPERATIONS[operation](session)
+    assert caught.value.refused
+
+
+def test_a_pull_request_that_is_not_there_is_refused(clock: VirtualClock) -> None:
+    with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 answered 404") as caught:
+        session.github.pull_request_head(7, until=60)
+    assert caught.value.refused
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["html", "json {}", "json null", "json 5", 'json {"url": 5, "head": [], "state": 1}', "json {cut", "json ",
+     "json " + "[" * 100_000],
+)  # fmt: skip
+def test_nonsense_is_one_readable_error(answer: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {answer}") as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert caught.value.title == "Not GitHub's answer"
+    assert not caught.value.refused
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("entry", ["5", "null", "{}", '{"user": 1, "body": 2}', '{"user": {"login": 1}, "body": null}'])
+def test_nonsense_among_the_comments_is_not_ours(entry: str, clock: VirtualClock) -> None:
+    with Session(clock, f"GET {COMMENTS} -> json [{entry}]") as session:
+        session.comment()
+        assert session.bodies == [BODY]
+
+
+@pytest.mark.parametrize("entry", ["5", "null", "{}", '{"head": {"sha": 1}}', f'{{"head": {{"sha": "{SHA}"}}}}'])
+def test_nonsense_among_pull_requests_is_one_readable_error(entry: str, clock: VirtualClock) -> None:
+    with (
+        Session(clock, f"* * -> json [{entry}]") as session,
+        pytest.raises(GitHubError, match="gave an answer without"),
+    ):
+        OPERATIONS["find"](session)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+@pytest.mark.parametrize("where", ["http://localhost:{port}/", "http://127.0.0.1:{port}/", "https://127.0.0.1:1/", "/"])
+def test_the_token_goes_nowhere_else(status: int, where: str, operation: str, clock: VirtualClock) -> None:
+    with FakeGitHub() as elsewhere:
+        port = elsewhere.url.rpartition(":")[2]
+        fault = f"* {REPOS}/* #1 -> moved {where.format(port=port)} {status}"
+        with Session(clock, fault) as session, pytest.raises(GitHubError) as caught:
+            OPERATIONS[operation](session)
+    assert elsewhere.requests_seen == []
+    assert session.bodies == []
+    if status != 301:  # which PyGithub follows, though on the same connection only
+        assert f"answered {status}" in caught.value.what
+        assert "run the workflow anew" in caught.value.advice
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "soon", "-1", "\xb2", "", "inf"])
+@pytest.mark.parametrize("header", ["x-ratelimit-reset", "x-ratelimit-remaining", "retry-after", "link"])
+def test_headers_may_be_nonsense_too(header: str, value: str, clock: VirtualClock) -> None:
+    session = Session(clock, f"* {REPOS}/* -> 403")
+    session.server.headers |= {"x-ratelimit-remaining": "0"} | {header: value}
+    with session, pytest.raises(GitHubError):
+        session.comment()
+
+
+def test_foreign_words_stay_on_one_line_and_short(clock: VirtualClock) -> None:
+    with Session(clock, f"* * -> 422 a\n::error::b{'c' * 900}") as session, pytest.raises(GitHubError) as caught:
+        session.set_status()
+    assert '("a ::error::bcc' in caught.value.what
+    assert "\n" not in caught.value.what
+    assert len(caught.value.what) < 320
+
+
+@pytest.mark.parametrize(
+    "fault", ["drop", "html", "401", "403", "404", "422", "502", "rate-limit 900", "moved http://localhost:1/"]
+)
+def test_the_token_is_in_no_text(fault: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert "ghs_" not in everything_told(caught.value, session.github)
+
+
+@pytest.mark.parametrize("token", ["ghs_with-ümläut…", "ghs_with\r\nline: break", " ghs_blank ", "ghs_nul\0"])
+def test_a_token_that_no_header_can_carry_is_in_no_text(token: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, token=token) as session, pytest.raises(GitHubError) as caught:
+        OPERATIONS[operation](session)
+    assert "ghs_" not in everything_told(caught.value, session.github)
+
+
+def everything_told(error: GitHubError, github: GitHub) -> str:
+    """Whatever a log could show of an error and of who raised it."""
+    parts = [error.title, error.what, error.advice, error.link, repr(error), repr(github), str(vars(github))]
+    return "\n".join([*traceback.format_exception(error), *parts])
+
+
+@pytest.mark.parametrize("url", ["ftp://github.invalid", "http://", "nonsense", "http://127.0.0.1:99999", ""])
+def test_an_address_that_is_none_is_one_readable_error(url: str, operation: str, clock: VirtualClock) -> None:
+    session = Session(clock)
+    session.github = GitHub(url, Secret(TOKEN), REPOSITORY, clock=clock)
+    with pytest.raises(GitHubError):
+        OPERATIONS[operation](session)
+
+
+def test_no_token_is_one_readable_error(operation: str, clock: VirtualClock) -> None:
+    with Session(clock, token="") as session, pytest.raises(GitHubError):
+        OPERATIONS[operation](session)
