@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: the inputs and outputs in action.yml, the tables in README.md.
+"""Writes what is generated from the code: inputs and outputs in action.yml, README's tables, the JSON report's schema.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from coval_gate.inputs import Input, declared
+from coval_gate.report.document import schema
 from coval_gate.report.outputs import OUTPUTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,12 +81,16 @@ def rendered() -> dict[Path, str]:
     readme_text = readme.read_text(encoding="utf-8")
     for name, content in (("example", readme_example()), ("inputs", readme_inputs()), ("outputs", readme_outputs())):
         readme_text = fill(readme_text, name, f"\n{content}\n", markdown)
-    return {action: fill(action_text, "outputs", action_outputs(), yaml), readme: readme_text}
+    return {
+        action: fill(action_text, "outputs", action_outputs(), yaml),
+        readme: readme_text,
+        ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+    }
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with --check compare. Returns the exit code."""
-    stale = [path for path, text in rendered().items() if path.read_text(encoding="utf-8") != text]
+    stale = [path for path, text in rendered().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments == ["--check"]:
         for path in stale:
             print(f"{path.name} is out of date; run `make render`", file=sys.stderr)

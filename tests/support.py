@@ -11,7 +11,7 @@ from coval_gate.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 KEY = "coval_sk_test_sandbox"
@@ -30,6 +30,7 @@ class VirtualClock:
     def __init__(self) -> None:
         self.slept: list[float] = []
         self._passed = 0.0
+        self._alarms: list[tuple[float, Callable[[], object]]] = []
 
     def now(self) -> float:
         return self._passed
@@ -37,10 +38,19 @@ class VirtualClock:
     def time(self) -> float:
         return EPOCH + self._passed
 
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        """Do something once that much time has passed since the beginning."""
+        self._alarms = sorted([*self._alarms, (seconds, action)], key=lambda alarm: alarm[0])
+
     def sleep(self, seconds: float) -> None:
         assert seconds >= 0
         self.slept.append(seconds)
-        self._passed += seconds
+        end = self._passed + seconds
+        while self._alarms and self._alarms[0][0] <= end:
+            at, action = self._alarms.pop(0)
+            self._passed = max(self._passed, at)
+            action()
+        self._passed = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,17 @@ class Trip:
     outputs: dict[str, str]
     state: dict[str, str]
     summary: str
+    workspace: Path
+
+    @property
+    def junit(self) -> str:
+        """The JUnit report, where the step was to write it to this path."""
+        return (self.workspace / "reports" / "junit.xml").read_text(encoding="utf-8")
+
+    @property
+    def json(self) -> str:
+        """The result as JSON, likewise."""
+        return (self.workspace / "reports" / "coval.json").read_text(encoding="utf-8")
 
     @property
     def commands(self) -> list[Command]:
@@ -77,4 +98,4 @@ def travel(
     environ = runner.environ(DEFAULTS | {"api_key": KEY, "api_base_url": url} | IDS | inputs)
     log = io.StringIO()
     exit_code = main(environ | dict(env or {}), stdout=log, clock=clock)
-    return Trip(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary)
+    return Trip(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary, runner.workspace)

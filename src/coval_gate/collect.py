@@ -7,18 +7,19 @@ behind the run's status, so both are asked for again while something that the ga
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.coval.definitions import read_target
 from coval_gate.coval.statuses import COMPLETED, TERMINAL
 from coval_gate.coval.values import without_numbers
 from coval_gate.errors import CovalError, NotFound
-from coval_gate.result import RunResult
+from coval_gate.result import Background, RunResult
 from coval_gate.text import one_line, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
@@ -30,6 +31,7 @@ FIRST_PAUSE: Final = 2.0  # s between two looks at data that lag
 LONGEST_PAUSE: Final = 15.0  # s
 EXPLAIN_TIME: Final = 20.0  # s for asking more about simulations; it only informs
 EXPLAINED: Final = 20  # simulations of which more is asked for, at the most
+MOST_LABELS: Final = 1000  # test cases that are asked for by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,41 +112,30 @@ def what_lacks(result: RunResult, needs: Needs) -> str:
     return f"{plural(sum(values.values()), 'value')} of metrics" if sum(values.values()) else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What is known of a simulation that did not do well: its test case in words, and what its judges say."""
-
-    simulation_id: str
-    label: str = ""
-    error: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)  # by metric id
-
-
-def explain(client: Client, result: RunResult, simulation_ids: Iterable[str], *, until: float) -> list[Explanation]:
-    """Ask for more about the first few of `simulation_ids`; it only informs.
+def background(
+    client: Client, result: RunResult, offenders: Sequence[str], *, test_set_id: str, until: float
+) -> Background:
+    """Ask for the names of all test cases, and what judges say of the first few of `offenders`; it only informs.
 
     What the key may not read, and all that follows a call without an answer, is left out.
     """
-    wanted = dict.fromkeys(simulation_ids)
-    found = [each for each in result.simulations if each.id in wanted][:EXPLAINED]
+    explained = offenders[:EXPLAINED]
+    simulations = {each.id: each for each in result.simulations}
+    first = [simulations[each] for each in explained if each in simulations]
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
-        for simulation in found:
+        wanted = {each.test_case_id for each in result.simulations if each.test_case_id}
+        labels = _labels(client, wanted, test_set_id, until)
+    with suppress(CovalError):
+        for case_id in dict.fromkeys(each.test_case_id for each in first):
+            if case_id and case_id not in labels:
+                labels[case_id] = _label(client.get_test_case(case_id, until=until))
+    with suppress(CovalError):
+        for simulation in first:
             if simulation.completed:
                 texts[simulation.id] = _texts(client, simulation, until)
-    with suppress(CovalError):
-        for case_id in dict.fromkeys(each.test_case_id for each in found if each.test_case_id):
-            labels[case_id] = _label(client, case_id, until)
-    return [
-        Explanation(
-            simulation_id=each.id,
-            label=labels.get(each.test_case_id, ""),
-            error=each.error,
-            texts=texts.get(each.id, {}),
-        )
-        for each in found
-    ]
+    return Background(labels=labels, texts=texts)
 
 
 def _ended_otherwise(run: Run) -> bool:
@@ -187,8 +178,21 @@ def _with_targets(
     return tuple(replace(metric, target=known[metric.id]) for metric in metrics)
 
 
-def _label(client: Client, test_case_id: str, until: float) -> str:
-    case = client.get_test_case(test_case_id, until=until)
+def _labels(client: Client, wanted: set[str], test_set_id: str, until: float) -> dict[str, str]:
+    """The labels of the test cases `wanted`, as far as the first pages of their test set have them."""
+    labels: dict[str, str] = {}
+    if not test_set_id or not wanted:
+        return labels
+    for case in islice(client.list_test_cases(test_set_id, until=until), MOST_LABELS):
+        case_id = str(case.get("id"))
+        if case_id in wanted:
+            labels[case_id] = _label(case)
+        if len(labels) == len(wanted):
+            break
+    return labels
+
+
+def _label(case: Mapping[str, Any]) -> str:
     return one_line(without_numbers(case.get("description") or case.get("input_str") or ""), 100)
 
 

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from coval_gate import kinds
 from coval_gate.errors import InputError
 from coval_gate.judge.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.kinds import Kind
+from coval_gate.kinds import UNFILLED, Kind
 from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.context import Context
     from coval_gate.judge.thresholds import Threshold
@@ -29,6 +29,7 @@ WHAT: Final = "What to run"
 MODE: Final = "Mode"
 WAITING: Final = "Waiting"
 GATE: Final = "Gate"
+REPORT: Final = "Report"
 
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 KEY_VARIABLE: Final = "COVAL_API_KEY"
@@ -36,6 +37,7 @@ LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; no job of GitHub's lasts longer
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
+CONTEXT_LIMIT: Final = 255  # characters of a commit status's name, as GitHub has it
 
 
 class Input(NamedTuple):
@@ -47,6 +49,13 @@ class Input(NamedTuple):
     default: str
     about: str
     usual: int | None
+
+
+class Problem(NamedTuple):
+    """What is wrong with an input: the rest of a sentence that begins with its name."""
+
+    name: str
+    what: str
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
@@ -85,8 +94,15 @@ class Inputs:
     dashboard_url: str = given(
         CONNECTION,
         kinds.url(encrypted=False),
-        "Where links to runs lead.",
+        "Where links to runs lead. With your organization's name in it, as `https://app.coval.dev/acme`, simulations "
+        "are linked as well.",
         "https://app.coval.dev",
+    )
+    github_token: Secret | None = given(
+        CONNECTION,
+        kinds.token(),
+        "Token for `comment` and `commit_status`; nothing else uses it.",
+        "${{ github.token }}",
     )
 
     agent_id: str = given(WHAT, kinds.identifier(), "The agent to test.", usual=22)
@@ -197,6 +213,29 @@ class Inputs:
         "error",
     )
 
+    summary: bool = given(REPORT, kinds.flag(), "Write a summary to the workflow run's page.", "true")
+    annotations: bool = given(
+        REPORT,
+        kinds.flag(),
+        "Show the verdict of a step that fails, and the worst simulations, as annotations.",
+        "true",
+    )
+    comment: str = given(
+        REPORT,
+        kinds.choice("never", "always", "on_failure"),
+        "Keep one comment on the pull request up to date. `on_failure`: it appears with the first failure. Needs "
+        "`pull-requests: write`.",
+        "never",
+    )
+    commit_status: str = given(
+        REPORT,
+        kinds.text(CONTEXT_LIMIT),
+        "Name of a commit status that is pending from the launch on and has the verdict in the end, also of a later "
+        "step with `mode: wait`. Needs `statuses: write`.",
+    )
+    junit_path: str = given(REPORT, kinds.path(), "Write a JUnit report to this file in the workspace.")
+    json_path: str = given(REPORT, kinds.path(), "Write the whole result as JSON to this file in the workspace.")
+
 
 def declared() -> Iterator[Input]:
     """Every input, in the order in which README and action.yml list them."""
@@ -209,30 +248,48 @@ def key_in(environ: Mapping[str, str]) -> str:
     return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
 
 
-def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
-    """Parse and check all inputs (`INPUT_<NAME>`, as the runner passes them).
+def token_in(environ: Mapping[str, str]) -> str:
+    """GitHub's token as given, unchecked; for the same reason. Empty where the runner did not fill it in."""
+    given = environ.get("INPUT_GITHUB_TOKEN", "").strip()
+    return "" if given.startswith(UNFILLED) else given
 
-    Raises InputError with every problem at once. A missing API key is one of them, unless it means to skip:
-    then `api_key` is None.
+
+def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
+    """Parse all inputs (`INPUT_<NAME>`, as the runner passes them), and tell what is wrong with them.
+
+    A wrong input has its default: the report on what is wrong goes where the others say.
     """
     values: dict[str, Any] = {}
-    problems: list[tuple[str, str]] = []
+    problems: list[Problem] = []
     for name, _, kind, default, _, _ in declared():
         text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip() or default
         try:
             values[name] = kind.parse(text) if text else kind.empty
         except ValueError as problem:
-            problems.append((name, str(problem)))
+            problems.append(Problem(name, str(problem)))
             values[name] = kind.parse(default) if default else kind.empty
-    inputs = Inputs(**values)
+    return Inputs(**values), problems
+
+
+def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[str, str], context: Context) -> None:
+    """Raise InputError with every problem at once: those found so far, and inputs that do not go together.
+
+    A missing API key is one of them, unless it means to skip: then `api_key` is None.
+    """
     wrong = {name for name, _ in problems}
-    problems += [problem for problem in _contradictions(inputs) if problem[0] not in wrong]
+    found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and inputs.on_missing_api_key == "error"
     if key_is_missing:
-        problems.append(("api_key", f"is empty{why_no_key(context)}."))
-    if problems:
-        alone = key_is_missing and len(problems) == 1
-        raise InputError(problems, advice=_key_advice(context) if alone else "", link=SECRETS_GUIDE if alone else "")
+        found.append(Problem("api_key", f"is empty{why_no_key(context)}."))
+    if found:
+        alone = key_is_missing and len(found) == 1
+        raise InputError(found, advice=_key_advice(context) if alone else "", link=SECRETS_GUIDE if alone else "")
+
+
+def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
+    """Parse and check all inputs. Raises InputError with every problem at once."""
+    inputs, problems = parse_inputs(environ)
+    check_inputs(inputs, problems, environ, context)
     return inputs
 
 
@@ -258,39 +315,52 @@ def api_root(inputs: Inputs) -> str:
     return inputs.api_base_url + ("" if urlsplit(inputs.api_base_url).path else "/v1")
 
 
-def _contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Inputs that are right by themselves, but not together."""
     yield from _mode_contradictions(inputs)
+    yield from _key_elsewhere(inputs, environ)
     yield from _gate_contradictions(inputs)
+    if inputs.junit_path and inputs.junit_path == inputs.json_path:
+        yield Problem("json_path", "is the same as junit_path; give each its own file.")
     if inputs.mutation_id and inputs.mutation_ids:
-        yield "mutation_ids", "excludes mutation_id; name all mutations in mutation_ids."
+        yield Problem("mutation_ids", "excludes mutation_id; name all mutations in mutation_ids.")
     if inputs.test_case_ids and inputs.sub_sample_size:
-        yield "sub_sample_size", "excludes test_case_ids; draw a sample or name the test cases, not both."
+        yield Problem("sub_sample_size", "excludes test_case_ids; draw a sample or name the test cases, not both.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
-        yield "sub_sample_seed", "has no effect without a sub_sample_size above 0."
+        yield Problem("sub_sample_seed", "has no effect without a sub_sample_size above 0.")
 
 
-def _mode_contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if inputs.mode == "wait":
         if not inputs.run_id:
-            yield "run_id", "is empty; mode wait needs the run to wait for."
+            yield Problem("run_id", "is empty; mode wait needs the run to wait for.")
         return
     for name in LAUNCH_IDS:
         if not getattr(inputs, name):
-            yield name, f"is empty; mode {inputs.mode} needs it to launch a run."
+            yield Problem(name, f"is empty; mode {inputs.mode} needs it to launch a run.")
     if inputs.run_id:
-        yield "run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own."
+        yield Problem("run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own.")
 
 
-def _gate_contradictions(inputs: Inputs) -> Iterator[tuple[str, str]]:
+def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     pair = ("fail_on_metric_id", "fail_on_metric_value")
     given = [name for name in pair if getattr(inputs, name)]
     if len(given) == 1:
         (missing,) = set(pair) - set(given)
-        yield missing, f"is empty; {given[0]} needs it."
+        yield Problem(missing, f"is empty; {given[0]} needs it.")
     for threshold in inputs.thresholds:
         if threshold.bound.baseline:
-            yield "thresholds", f"refers to a baseline in line {threshold.line}, and there are no baselines yet."
+            yield Problem(
+                "thresholds", f"refers to a baseline in line {threshold.line}, and there are no baselines yet."
+            )
+
+
+def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Inputs that hold the API key by mistake: most of them are sent on, and all are shown."""
+    key = inputs.api_key.reveal() if inputs.api_key else ""
+    for each in declared():
+        if key and each.name != "api_key" and key in environ.get(f"INPUT_{each.name.upper()}", ""):
+            yield Problem(each.name, "holds the API key, which belongs into api_key alone.")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:

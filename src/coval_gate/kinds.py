@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNFILLED: Final = "${{"  # how an expression begins that a runner did not evaluate
 SHORTEST_SECRET: Final = 8  # characters
+LONGEST_PATH: Final = 1024  # characters
 MOST_DIGITS: Final = 100  # of a whole number in JSON
 DEEPEST_JSON: Final = 100  # levels; what is sent comes back in answers, which must stay readable
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -90,6 +92,23 @@ def secret() -> Kind[Secret | None]:
         return Secret(given)
 
     return Kind("secret", None, parse)
+
+
+def token() -> Kind[Secret | None]:
+    """A credential that the runner fills in. One that does not know how leaves the expression as it is: then none."""
+    inner = secret()
+    return Kind(inner.name, None, lambda given: None if given.startswith(UNFILLED) else inner.parse(given))
+
+
+def path() -> Kind[str]:
+    """The path of a file; where it leads is for who writes it to judge."""
+
+    def parse(given: str) -> str:
+        if len(given) > LONGEST_PATH or not given.isprintable():
+            raise ValueError(f"is {quoted(given)}, which is not the path of a file.")
+        return given
+
+    return Kind("path", "", parse)
 
 
 def url(*, encrypted: bool) -> Kind[str]:

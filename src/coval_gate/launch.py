@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.context import COMMIT, PULL_REQUEST, REPOSITORY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -84,9 +86,9 @@ def _provenance(context: Context) -> dict[str, Any]:
     """Flat and named for GitHub, so that it can be told from a user's own metadata on any page that shows it."""
     return _set_only(
         {
-            "github_repository": context.repository,
-            "github_commit": context.sha,
-            "github_pull_request": context.pull_request,
+            REPOSITORY: context.repository,
+            COMMIT: context.sha,
+            PULL_REQUEST: context.pull_request,
             "github_run_url": context.run_url,
             "github_run_attempt": context.run_attempt,
             "github_actor": context.actor,

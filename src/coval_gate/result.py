@@ -87,3 +87,11 @@ class RunResult:
         """The simulations of the agent itself (under BASE) and of each of its mutations."""
         names = dict.fromkeys(sorted({each.mutation for each in self.simulations}))
         return {name: tuple(each for each in self.simulations if each.mutation == name) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What only informs: test cases in words, by id; what judges say, by simulation id and then by metric id."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -20,6 +20,11 @@ def one_line(text: object, limit: int = 500) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+def visible(line: str) -> str:
+    """A foreign line whose characters keep their places: what cannot be seen is a space."""
+    return "".join(char if char.isprintable() else " " for char in line)
+
+
 @lru_cache(maxsize=4096)  # thousands of values say one of a few things
 def folded(text: str) -> str:
     """`text` such that what looks the same is the same: composed, without capitals and invisible characters."""

@@ -59,6 +59,8 @@ class LocalRunner:
         self._state = directory / "state"
         self._summary = directory / "summary.md"
         self._event = directory / "event.json"
+        self.workspace = directory / "workspace"
+        self.workspace.mkdir(exist_ok=True)
         for file in (self._output, self._state, self._summary):
             file.write_bytes(b"")
         self._event.write_text(json.dumps(event), encoding="utf-8")
@@ -67,6 +69,7 @@ class LocalRunner:
         """The variables of a step of a pull request's workflow; each input becomes `INPUT_<NAME>`."""
         return {
             "CI": "true",
+            "GITHUB_ACTION": "__acme_coval-gate",
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTOR": "mona",
             "GITHUB_EVENT_NAME": "pull_request",
@@ -84,6 +87,7 @@ class LocalRunner:
             "GITHUB_STEP_SUMMARY": str(self._summary),
             "GITHUB_TRIGGERING_ACTOR": "mona",
             "GITHUB_WORKFLOW": "Voice gate",
+            "GITHUB_WORKSPACE": str(self.workspace),
             **{f"INPUT_{name.replace(' ', '_').upper()}": value for name, value in inputs.items()},
         }
 
@@ -137,8 +141,26 @@ def read_command(line: str) -> Command | None:
 
 
 def read_log(log: str) -> list[Command]:
-    """Every command in a step's output; the runner ends a line at a lone carriage return, too."""
-    return [command for line in re.split(r"\r\n|\r|\n", log) if (command := read_command(line))]
+    """Every command in a step's output; the runner ends a line at a lone carriage return, too.
+
+    Behind `::stop-commands::TOKEN` there are none, up to the line `::TOKEN::`.
+    """
+    commands: list[Command] = []
+    stopped = ""
+    for line in re.split(r"\r\n|\r|\n", log):
+        if stopped:
+            stopped = "" if line.strip() == f"::{stopped}::" else stopped
+        elif command := read_command(line):
+            stopped = command.data if command.name == "stop-commands" else ""
+            commands.append(command)
+    return commands
+
+
+def as_people_see_it(log: str) -> str:
+    """A log without the lines that only stop and resume commands, whose tokens are different each time."""
+    tokens = {command.data for command in read_log(log) if command.name == "stop-commands"}
+    hidden = {line for token in tokens for line in (f"::stop-commands::{token}", f"::{token}::")}
+    return "\n".join(line for line in log.split("\n") if line not in hidden)
 
 
 def _until(lines: Iterator[str], delimiter: str) -> Iterator[str]:

@@ -19,16 +19,20 @@ ROAD = [
     {"coval_gate.judge.thresholds", "coval_gate.judge.statistics", "coval_gate.result"},
     {"coval_gate.inputs", "coval_gate.coval.values", "coval_gate.coval.definitions", "coval_gate.judge.targets"},
     {"coval_gate.coval.models", "coval_gate.coval.problems", "coval_gate.github.runner"},
-    {"coval_gate.github.api"},
+    {"coval_gate.github.api", "coval_gate.github.workspace"},
     {"coval_gate.coval.transport", "coval_gate.launch"},
     {"coval_gate.coval.client"},
     {"coval_gate.watch", "coval_gate.collect"},
     {"coval_gate.judge.verdict", "coval_gate.judge.variants"},
     {"coval_gate.judge.evaluate"},
     {"coval_gate.judge.gate"},
-    {"coval_gate.report.model", "coval_gate.report.markdown", "coval_gate.report.aggregates"},
-    {"coval_gate.report.outputs", "coval_gate.report.summary"},
-    {"coval_gate.report.log"},
+    {"coval_gate.report.model", "coval_gate.report.markdown", "coval_gate.report.headings"},
+    {"coval_gate.report.figures", "coval_gate.report.links", "coval_gate.report.charts", "coval_gate.report.facts"},
+    {"coval_gate.report.aggregates", "coval_gate.report.cases", "coval_gate.report.layout"},
+    {"coval_gate.report.outputs", "coval_gate.report.summary", "coval_gate.report.log"},
+    {"coval_gate.report.comment", "coval_gate.report.junit", "coval_gate.report.document"},
+    {"coval_gate.feedback"},
+    {"coval_gate.publish"},
     {"coval_gate.main"},
 ]
 PLACE = {module: place for place, modules in enumerate(ROAD) for module in modules}
@@ -89,7 +93,7 @@ def test_only_one_place_knows_http_and_one_the_runner() -> None:
 
 
 def test_what_is_slow_to_import_is_not_imported_before_the_launch() -> None:
-    slow = ["pydantic", "github", "jinja2", "statistics", "difflib"]
+    slow = ["pydantic", "github", "junitparser", "statistics", "difflib"]
     code = f"import sys, coval_gate.main; print([each for each in {slow} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,115 +4,36 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from coval_gate.main import main
-from coval_gate.report.outputs import OUTPUTS
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.runner import LocalRunner, as_people_see_it
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY, Trip, VirtualClock, travel
+from road.trips import THRESHOLDS, TRIPS, trip_of
+from support import DEFAULTS, IDS, KEY, Trip, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FORK = {
-    "pull_request": {
-        **PULL_REQUEST["pull_request"],
-        "head": {"sha": "5d1c1b0", "repo": {"full_name": "mallory/voice-agent"}},
-    }
-}
-
-
-@pytest.fixture
-def ride(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[Trip, Server]]:
-    """Take the road once; checks on the way what holds for every trip."""
-
-    def take(
-        *faults: str,
-        quirks: Quirks | None = None,
-        event: dict[str, Any] | None = None,
-        env: dict[str, str] | None = None,
-        prepare: Callable[[World], dict[str, str]] | None = None,
-        **inputs: str,
-    ) -> tuple[Trip, Server]:
-        world = World(clock.time, quirks=quirks or Quirks())
-        with Server(world, faults=faults) as server:
-            inputs = {"api_base_url": server.url} | inputs | (prepare(world) if prepare else {})
-            trip = travel(
-                tmp_path, clock=clock, event=event or PULL_REQUEST, env=env, url=inputs.pop("api_base_url"), **inputs
-            )
-        assert list(trip.outputs) == list(OUTPUTS), "all outputs exist on every path"
-        green = trip.outputs["verdict"] in ("passed", "skipped", "")
-        assert trip.exit_code == (0 if green else 1)
-        assert len(trip.annotations("error")) == (0 if green else 1), "one ::error where the step fails"
-        assert trip.summary.startswith("### ")
-        written = "\n".join(line for line in trip.log.splitlines() if not line.startswith("::add-mask::"))
-        assert KEY not in f"{written}{trip.outputs}{trip.state}{trip.summary}"
-        return trip, server
-
-    return take
-
 
 def told(trip: Trip) -> str:
     """A trip as people and workflows see it."""
     outputs = "\n".join(f"{name}={value}" for name, value in trip.outputs.items())
-    return f"{trip.log}\n--- exit code {trip.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{trip.summary}"
+    end = f"--- exit code {trip.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{trip.summary}"
+    whole = f"{as_people_see_it(trip.log)}\n{end}"
+    return re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", whole)  # a free port, another one each time
 
 
 def seconds(stopwatch: str) -> int:
     minutes, rest = stopwatch.split(":")
     return int(minutes) * 60 + int(rest)
-
-
-TRIPS: dict[str, dict[str, Any]] = {
-    "passed": {},
-    "failed": {"test_set_id": "someFail"},
-    "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
-    "run-failed": {"test_set_id": "runFails"},
-    "run-cancelled": {"test_set_id": "cancels1"},
-    "run-deleted": {"test_set_id": "deletes1"},
-    "run-broken": {"test_set_id": "errors01"},
-    "empty": {"test_set_id": "empty001"},
-    "dirty": {"test_set_id": "dirty001"},
-    "unknown-status": {"test_set_id": "unknown1"},
-    "no-progress": {"test_set_id": "noProgrs"},
-    "timed-out": {"test_set_id": "stuck001", "max_wait_time": "600"},
-    "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
-    "launched": {"mode": "launch"},
-    "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
-    "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
-    "gate-mutations": {
-        "test_set_id": "flaky001",
-        "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
-        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
-    },
-    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "metrics_grace_time": "10"},
-    "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
-    "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
-    "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
-    "wrong-thresholds": {"thresholds": "Latency: p(95) 1.5\nResolved: rate(YES) >= 90\n\nTone: friendly: avg >= 4"},
-    "baseline": {"thresholds": "Latency: avg <= baseline * 1.10"},
-    "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
-    "wrong-key": {"api_key": "coval_sk_wrong_0000000000"},
-    "missing-scope": {"api_key": "coval_sk_test_readonly"},
-    "wrong-agent": {"agent_id": "missing000000000000001"},
-    "wrong-run": {"mode": "wait", "run_id": "nowhere000000000000001"},
-    "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
-    "fork": {"api_key": "", "event": FORK},
-    "fork-skipped": {"api_key": "", "event": FORK, "on_missing_api_key": "skip"},
-    "elsewhere": {"mode": "launch", "env": {"GITHUB_ACTIONS": ""}},
-}
-
-
-def trip_of(name: str) -> dict[str, Any]:
-    given = TRIPS[name]
-    return given | ({"thresholds": THRESHOLDS} if given.get("thresholds") == "THRESHOLDS" else {})
 
 
 @pytest.mark.parametrize("name", TRIPS)
@@ -274,15 +195,6 @@ def test_simulations_that_lag_behind_the_status_are_waited_for(ride: Callable[..
     assert "Coval lists 0 of 10 simulations" in never.outputs["reason"]
 
 
-THRESHOLDS = """
-    Latency: p(95) < 1.5       # seconds
-    Resolved: rate(YES) >= 90%
-    "Tone: friendly": avg >= 4
-    Compliance: count(NO) == 0
-    completed_rate == 100%
-"""
-
-
 @pytest.mark.parametrize(
     ("quirks", "verdict"),
     [
@@ -310,15 +222,15 @@ def test_values_that_lag_at_the_deadline_are_nobodys_fault(ride: Callable[..., t
 
 
 def test_the_fewest_calls(ride: Callable[..., tuple[Trip, Server]]) -> None:
-    """Beside the looks at the run: one page of simulations, and where targets count, one definition for each metric."""
+    """Beside the looks at the run: a page of simulations, one of test cases' names, and the targets that count."""
 
     def others(server: Server) -> list[str]:
         paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
         return [path for path in paths if not path.startswith("/runs")]
 
-    assert others(ride(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated"]
+    assert others(ride(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated", "/test-cases"]
     with_targets = others(ride(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 6
+    assert len(with_targets) == 7
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 

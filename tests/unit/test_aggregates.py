@@ -27,9 +27,13 @@ def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None
         "Latency": {
             "id": "m1",
             "variants": {
-                "agent": {"count": 2, "missing": 1, "mean": 1.5, "median": 1.5, "min": 1.0, "max": 2.0, "p95": 1.95},
+                "agent": {
+                    "count": 2, "missing": 1, "mean": 1.5, "stdev": 0.707107, "min": 1.0, "median": 1.5, "p95": 1.95,
+                    "max": 2.0,
+                },
                 "Faster model": {
-                    "count": 1, "missing": 0, "mean": 0.5, "median": 0.5, "min": 0.5, "max": 0.5, "p95": 0.5
+                    "count": 1, "missing": 0, "mean": 0.5, "stdev": 0.0, "min": 0.5, "median": 0.5, "p95": 0.5,
+                    "max": 0.5,
                 },
             },
         },

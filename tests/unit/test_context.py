@@ -31,6 +31,7 @@ def test_a_pull_request_is_about_its_head_and_who_started_this_attempt() -> None
         sha="head-commit",
         actor="hubot",
         workflow="Voice gate",
+        job="evaluate",
         run_url="https://github.example/acme/voice-agent/actions/runs/7/attempts/2",
         run_attempt="2",
         pull_request=42,

@@ -31,6 +31,7 @@ LAUNCH_PATIENCE: Final = 300.0  # s during which a launch that had no effect is 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 PAGE_SIZE: Final = 1000  # simulations; the most that the API gives at a time
+SMALL_PAGE: Final = 100  # test cases; the most that the API gives of those
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATIONS_ADVICE: Final = (
@@ -121,10 +122,15 @@ class Client:
         """A test case, as it is. Raises as `get_run` does."""
         return self._get("/test-cases", test_case_id, "test_case", until)
 
+    def list_test_cases(self, test_set_id: str, *, until: float) -> Iterator[dict[str, Any]]:
+        """The test cases of a test set, as they are, page after page as they are needed. Raises as `get_run` does."""
+        query = {"filter": f'test_set_id="{test_set_id}"', "page_size": str(SMALL_PAGE)}
+        return self._pages("/test-cases", query, ("test_cases",), until)
+
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> tuple[dict[str, Any], ...]:
         """A simulation's metric outputs with their explanations, without transcripts. Raises as `get_run` does."""
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        query = {"view": "BASIC", "page_size": "100"}
+        query = {"view": "BASIC", "page_size": str(SMALL_PAGE)}
         return tuple(self._pages(path, query, ("metrics",), until))
 
     def _simulations(self, run_id: str, until: float) -> tuple[Simulation, ...]:

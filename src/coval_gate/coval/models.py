@@ -6,6 +6,7 @@ Only what a decision rests on is required. A field that merely informs is droppe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError
@@ -69,6 +70,10 @@ class Run(_Answer):
     progress: Progress | None = None
     error: Annotated[str, BeforeValidator(_as_text)] = ""
     error_status: Annotated[str, BeforeValidator(_as_text)] = ""
+    agent_id: str = ""
+    persona_id: str = ""
+    test_set_id: str = ""
+    metadata: SkipValidation[Mapping[str, Any]] = Field(default_factory=dict)
     output_ids: SkipValidation[tuple[str, ...]] = ()
     metrics: SkipValidation[tuple[Metric, ...]] = ()
 
@@ -114,6 +119,8 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
                 "error": fields.get("error"),
                 "error_status": fields.get("error_status"),
                 "progress": _progress(fields.get("progress")),
+                **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
+                "metadata": _metadata(fields.get("metadata")),
                 "output_ids": _output_ids(results.get("output_ids")),
                 "metrics": read_metrics(results.get("metrics")),
             }
@@ -156,6 +163,17 @@ def _progress(value: object) -> Progress | None:
         return None if value is None else Progress.model_validate(value)
     except ValidationError:
         return None
+
+
+def _id_or_none(value: object) -> str:
+    return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    """What the launch said of itself: live runs show the free-form part alone, other sources all of it."""
+    whole = value if isinstance(value, dict) else {}
+    inner = whole.get("customer")
+    return inner if isinstance(inner, dict) else whole
 
 
 def _output_ids(value: object) -> tuple[str, ...]:

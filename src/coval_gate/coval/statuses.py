@@ -19,7 +19,8 @@ TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, DELETED, ERROR})
 
 def normalize_status(status: object) -> str:
     """ "in_progress" is "IN PROGRESS", "Canceled" is "CANCELLED". Raises ValueError for what is no short plain text."""
-    if not isinstance(status, str) or not status.isprintable() or not 0 < len(status.strip()) <= LONGEST:
+    plain = status if isinstance(status, str) and status.isprintable() and len(status.strip()) <= LONGEST else ""
+    words = " ".join(plain.upper().replace("_", " ").replace("-", " ").split())
+    if not words:
         raise ValueError("a status is a short text")
-    words = " ".join(status.upper().replace("_", " ").replace("-", " ").split())
     return CANCELLED if words == "CANCELED" else words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -123,12 +124,20 @@ class Transport:
             raise ended
         if not isinstance(ended, Answer):
             raise network_problem(str(request), ended) from None
+        body = self._without_key(ended.body)
         if 200 <= ended.status < 300:
             self._reached = True
-            return ended.body
+            return body
         raise answer_problem(
-            str(request), ended.status, ended.headers, ended.body, now=self._clock.time(), reached=self._reached
+            str(request), ended.status, ended.headers, body, now=self._clock.time(), reached=self._reached
         )
+
+    def _without_key(self, body: bytes) -> bytes:
+        """An answer may repeat the key; whatever is made of it later, it must not hold it."""
+        key = self._key.reveal()
+        for form in (key, json.dumps(key)[1:-1]):
+            body = body.replace(form.encode(), b"***")
+        return body
 
     def _exchange(self, request: Request, within: float, ended: list[Answer | Exception]) -> None:
         """Send the request and read the answer; what comes of it goes into `ended`."""

@@ -11,19 +11,22 @@ import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.errors import RunnerError
 from coval_gate.kinds import SHORTEST_SECRET
+from coval_gate.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import TextIO
 
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary whole
+MOST_WARNINGS: Final = 9  # of the runner's ten; one is left for what may yet go wrong
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner cuts at 4,096
 
 
@@ -39,6 +42,7 @@ class Runner:
         self._environ = environ
         self._stream = stream
         self._secrets: list[str] = []
+        self._warnings = 0
         self.on_github = environ.get("GITHUB_ACTIONS") == "true"
 
     def mask(self, secret: str) -> None:
@@ -54,7 +58,13 @@ class Runner:
         """One line of plain log."""
         self._emit(self._clean(text))
 
+    @property
+    def room_for_warnings(self) -> int:
+        """How many more warnings the runner shows as annotations of this step; it drops the rest without a word."""
+        return max(0, MOST_WARNINGS - self._warnings)
+
     def warning(self, title: str, message: str) -> None:
+        self._warnings += 1
         self._annotate("warning", title, message)
 
     def notice(self, title: str, message: str) -> None:
@@ -75,6 +85,30 @@ class Runner:
             yield
         finally:
             self._emit(str(Command("endgroup", {}, "")))
+
+    @contextmanager
+    def quotation(self) -> Iterator[None]:
+        """The lines written inside are foreign: the runner reads no command in them, whatever they hold."""
+        if not self.on_github:
+            yield
+            return
+        token = uuid4().hex
+        self._emit(str(Command("stop-commands", {}, token)))
+        try:
+            yield
+        finally:
+            self._emit(f"::{token}::")
+
+    def quote(self, text: str) -> None:
+        """One line that may hold foreign text."""
+        with self.quotation():
+            self.line(text)
+
+    def fold(self, title: str, lines: Iterable[str]) -> None:
+        """Several lines that may be foreign, folded away under `title`."""
+        with self.group(title), self.quotation():
+            for line in lines:
+                self.line(line)
 
     def event(self) -> dict[str, Any]:
         """The payload of the event that started the workflow; {} where there is none to read."""
@@ -104,7 +138,8 @@ class Runner:
         return bool(self._environ.get("GITHUB_OUTPUT"))
 
     def _annotate(self, level: str, title: str, message: str) -> None:
-        title, message = self._clean(title), self.redact(message)[:ANNOTATION_LIMIT]
+        lines = map(visible, self.redact(message).split("\n"))
+        title, message = self._clean(title), "\n".join(lines)[:ANNOTATION_LIMIT]
         if self.on_github:
             self._emit(str(Command(level, {"title": title}, message)))
         else:

@@ -28,6 +28,7 @@ class Verdict(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
     ERROR = "error"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
@@ -35,7 +36,12 @@ class Verdict(StrEnum):
 
 
 # The gravest first: no verdict on the agent can rest on data that are in doubt.
-GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.PASSED)
+GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+TITLES: Final = {
+    Verdict.ERROR: "No verdict",
+    Verdict.FAILED: "Gate failed",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +143,12 @@ def conclude(checks: Sequence[Check], population: Population) -> Judgement:
         key=lambda check: GRAVITY.index(check.verdict),
     )
     verdict = wrong[0].verdict if wrong else Verdict.PASSED
-    status = {Verdict.ERROR: ERROR, Verdict.FAILED: COMPLETED_WITH_FAILURES}.get(verdict, COMPLETED)
+    status = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED}.get(verdict, COMPLETED_WITH_FAILURES)
     return Judgement(
         verdict=verdict,
         status=status,
         reasons=tuple(dict.fromkeys(check.reason for check in wrong)) or (_all_well(checks, population),),
-        title={Verdict.ERROR: "No verdict", Verdict.FAILED: "Gate failed"}.get(verdict, ""),
+        title=TITLES.get(verdict, ""),
         checks=tuple(checks),
         population=population,
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from coval_gate.context import Context
+from coval_gate.result import Background
 
 if TYPE_CHECKING:
     from coval_gate.coval.models import Run
@@ -14,15 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The end of a step. `run` is what was last seen of the run, `seconds` how long the step took."""
+    """The end of a step.
+
+    `run` is what was last seen of the run, `background` what is known of its simulations beyond their values; the
+    step began at `began` (ISO 8601, UTC) and took `seconds`. The paths are those of files that were written, relative
+    to the workspace.
+    """
 
     judgement: Judgement
+    context: Context = field(default_factory=Context)
     run_id: str = ""
     run_url: str = ""
     run: Run | None = None
     result: RunResult | None = None
+    background: Background = field(default_factory=Background)
     inputs: Inputs | None = None
+    began: str = ""
     seconds: float = 0.0
+    comment_url: str = ""
+    junit_path: str = ""
+    json_path: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -23,6 +23,9 @@ OUTPUTS: Final = {
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1.",
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
+    "comment_url": "The comment on the pull request, where `comment` asked for one.",
+    "junit_path": "The JUnit report, where `junit_path` asked for one: its path within the workspace.",
+    "json_path": "The result as JSON, where `json_path` asked for it: its path within the workspace.",
     "duration_seconds": "How long the step took, in whole seconds.",
 }
 LIST_LIMIT: Final = 2000  # ids in a list
@@ -46,6 +49,9 @@ def outputs(report: Report) -> dict[str, str]:
         "pass_rate": f"{population.pass_rate:.6g}" if population else "",
         "metric_failures": _ids(judgement.metric_failures),
         "metrics": _metrics(report),
+        "comment_url": report.comment_url,
+        "junit_path": report.junit_path,
+        "json_path": report.json_path,
         "duration_seconds": str(round(report.seconds)),
     }
 

@@ -1,0 +1,434 @@
+"""Texts that somebody might send who means harm, and reports: made of such texts, and of every kind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.context import Context
+from coval_gate.coval.models import parse_run
+from coval_gate.coval.values import read_metrics, read_simulation, read_value
+from coval_gate.errors import GateError
+from coval_gate.inputs import parse_inputs
+from coval_gate.judge.gate import Criteria, Forbidden, judge
+from coval_gate.judge.thresholds import parse_thresholds
+from coval_gate.judge.verdict import (
+    INTERRUPTED,
+    UNFINISHED,
+    Check,
+    Judgement,
+    Population,
+    Verdict,
+    conclude,
+    errored,
+    launched,
+    not_completed,
+    skipped,
+    timed_out,
+)
+from coval_gate.kinds import Allowance
+from coval_gate.report.model import Report
+from coval_gate.result import Background, Metric, RunResult, Simulation, Summary, Target
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from coval_gate.coval.models import Run
+    from coval_gate.inputs import Inputs
+
+HARMLESS: Final = "plain"
+PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"
+MARKER: Final = f"<!-- coval-gate {'0' * 24} -->"
+
+NAMED: Final[dict[str, str]] = {
+    # the log: what the runner would obey
+    "command": "::error::x",
+    "command set-output": "  ::set-output name=passed::true",
+    "command behind a wide space": "\u2003\u3000\u00a0::set-output name=passed::true",
+    "command behind invisible ones": "\u200b\ufeff\u2060::add-path::/evil",
+    "command behind a separator": "\x1c\x1d\x85::set-env name=PATH::/evil",
+    "command behind a carriage return": "a\r::add-mask::a",
+    "command behind a line break": "a\n::set-env name=PATH::/evil\nb",
+    "command behind a line separator": "a\u2028::error::x\u2029::error::y",
+    "command stop": "::STOP-commands::x",
+    "command resume": "x\n::x::\n::error::y",
+    "command escaped": "%0A::error::x%0D%0A::error::y%25",
+    "command in the old style": "all is well ##[error]x",
+    "command of Azure": "##vso[task.complete result=Succeeded;]done",
+    "command of TeamCity": "##teamcity[buildProblem description='x']",
+    "title that ends early": "a::b,title=c,file=d",
+    # step outputs and state
+    "output forged": "x\npassed=true",
+    "output with a delimiter": "x\nghadelimiter_x\npassed<<E\ntrue\nE",
+    "output with carriage returns": "x\r\npassed=true\r\nverdict=passed\r",
+    "output with an equals sign": "=x<<y=z",
+    # Markdown
+    "table cells": "a | b || c |",
+    "table of its own": "a | b\n--- | ---\nc | d",
+    "backtick": "`",
+    "backticks": "a `b` ``c`` ```d```",
+    "backticks, 80": "`" * 80 + PAYLOAD,  # cmark reads no code span behind more than 80
+    "backticks, 120": "`" * 120 + PAYLOAD,
+    "fence": "```\n" + PAYLOAD + "\n```",
+    "fence alone": "`````",
+    "fence for a drawing": '```mermaid\ngraph TD\nclick A "http://evil.example"\n```',
+    "heading": "# heading",
+    "heading by underline": "heading\n===\nheading\n---",
+    "line of hyphens": "---",
+    "line of equals signs": "===",
+    "list": "- a\n* b\n+ c",
+    "list by numbers": "1. a\n2) b",
+    "list without an item": "-",
+    "list by number without an item": "1.",
+    "list of tasks": "- [ ] a\n- [x] b",
+    "alert": "> [!CAUTION]\n> x",
+    "emphasis": "**b** _i_ __u__ *c* ~~s~~ a_b_c ***",
+    "link": "[a](http://evil.example)",
+    "link in pieces": "](http://evil.example) [b",
+    "link by reference": "[a]: http://evil.example 'x'\n\n[a] [a][] [b][a]",
+    "image": "![i](http://evil.example/x.png)",
+    "footnote": "a[^1]\n\n[^1]: b",
+    "bare addresses": "http://evil.example www.evil.example ftp://evil.example mona@evil.example mailto:a@evil.example",
+    "mentions": "@mona @acme/team",
+    "issues": "#12 GH-12 acme/voice#3 acme/voice@0a1b2c3d",
+    "emoji codes": ":+1: :smile: :a:b:",
+    "formula": "$x$ $$y$$ $`z`$ \\(a\\)",
+    "backslash at the end": "a\\",
+    "backslashes before what ends things": "\\| \\` \\] \\< \\\\",
+    "image in HTML": "<img src=x onerror=alert(1)>",
+    "script": "<script>alert(1)</script><style>*{display:none}</style>",
+    "end of a table in HTML": "</td></tr></table><h1>x</h1>",
+    "end of what is folded": "</summary></details><details open><summary>x",
+    "line break in HTML": "a<br>b<hr/>",
+    "comment": "<!-- hidden",
+    "comment with our marker": MARKER,
+    "end of a comment": "--> x <!--",
+    "entities": "&lt;b&gt; &#60;i&#62; &amp;amp; &copy &",
+    "address in angle brackets": "<http://evil.example> <mona@evil.example>",
+    # Unicode
+    "invisible": "a\u200bb\u200cc\u200dd\u2060e\ufefff\u00adg",
+    "turned around": "\u202egnp.exe\u202c \u2066x\u2069 \u061c",
+    "combining marks": "Z\u0351\u036b\u0343\u036a\u0302" * 40,
+    "right to left": "שלום عالم",
+    "wide": "電話 👩‍👩‍👧‍👦 🇩🇪 ①",
+    "next lines": "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg",
+    "tags and private use": "a\U000e0041\ue000\U0010fffd",
+    # XML
+    "end of character data": "]]> <![CDATA[x]]>",
+    "document type": '<!DOCTYPE x [<!ENTITY lol "lol">]><x>&lol;</x>',
+    "instruction": "<?xml version='1.0'?><?php x ?>",
+    "end of an attribute": "\" '/><error message='x'/>",
+    "control characters": "a\x00b\x01c\x08d\x0be\x1bf\x7fg\x9fh",
+    "lone surrogates": "a\ud800b\udfffc",
+    "no characters": "a\ufffeb\uffffc\U0001fffed",
+    # JSON
+    "quotes": '"a" \'b\' \\" \\u0022 \u2028',
+    "JSON": '"},{"verdict":"passed","passed":true,"x":"',
+    # addresses, paths, templates
+    "address with a script": "javascript:alert(1)",
+    "address that ends early": "https://a.example/ b) \"c' <d>",
+    "path": "../../etc/passwd /etc/passwd C:\\x %2e%2e/",
+    "terminal": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b]8;;http://evil.example\x07x\x1b]8;;\x07",
+    "templates": "%s %d %(x)s {0} {x!r} {{7*7}} ${{ secrets.COVAL_API_KEY }} $HOME `id` $(id)",
+    # sizes, and words of our own
+    "empty": "",
+    "space": " \t\n\u2003 ",
+    "nothing to see": "\u200b\u2060\ufeff",
+    "word agent": "agent",
+    "word gate": "gate",
+    "long and wide": "🦜" * 1000,
+    "long and active": "<&`|@" * 300,
+    "huge": "0123456789 " * 10_000,
+    "huge, many lines": "- x\n" * 500,
+}
+HOSTILE: Final[list[str]] = list(NAMED.values())
+
+RUN_ID: Final = "run00000000000000000001"
+DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization: simulations are linked
+RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
+WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
+GUIDE: Final = "https://docs.coval.dev"
+WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough of them for a chart
+
+
+def report_of(text: str, *, parsed: bool = False) -> Report:
+    """A report in which every text from outside is `text`; ids and addresses are what they can be on the road.
+
+    Simulations and metrics hold `text` as it is or, with `parsed`, what our reading of Coval's answers makes of it.
+    """
+    simulations = _read_simulations(text) if parsed else _simulations(text)
+    metrics = _read_metrics(text) if parsed else _metrics(text)
+    return Report(
+        judgement=_judgement(text, metrics),
+        context=Context(
+            repository=text,
+            sha=text,
+            actor=text,
+            workflow=text,
+            job=text,
+            step=text,
+            run_url=WORKFLOW_RUN,
+            run_attempt=text,
+            pull_request=7,
+        ),
+        run_id=RUN_ID,
+        run_url=RUN_URL,
+        run=_run(text),
+        result=RunResult(run_id=RUN_ID, complaint=text, simulations=simulations, metrics=metrics),
+        background=Background(
+            labels={text: text, simulations[0].test_case_id: text},
+            texts={each: {metric.id: text for metric in metrics} for each in ("ill", "mutant", "broken")},
+        ),
+        inputs=_inputs(text),
+        began="2026-01-01T00:00:00Z",
+        seconds=3725.5,
+    )
+
+
+def simulation(name: str, **fields: Any) -> Simulation:
+    """A simulation that completed, unless `fields` say otherwise."""
+    return Simulation(id=name, **{"status": "COMPLETED", "test_case_id": f"case-{name}"} | fields)
+
+
+def _simulations(text: str) -> tuple[Simulation, ...]:
+    mutation = text or "mutation"
+    return (
+        simulation("ill", test_case_id=text),
+        simulation("broken", test_case_id=text, status=text, error=text),
+        simulation("tolerated", status="FAILED"),
+        simulation("below", test_case_id=text),
+        *(simulation(each) for each in WELL),
+        simulation("mutant", test_case_id=text, mutation=mutation),
+        simulation("mutant-well", mutation=mutation),
+    )
+
+
+def _read_simulations(text: str) -> tuple[Simulation, ...]:
+    """The same simulations as Coval would list them."""
+    found = (
+        read_simulation(
+            {
+                "simulation_id": each.id,
+                "status": each.status,
+                "test_case_id": each.test_case_id,
+                "mutation_id": "mutation" if each.mutation else None,
+                "mutation_name": each.mutation,
+                "error_message": each.error,
+            }
+        )
+        for each in _simulations(text)
+    )
+    return tuple(each for each in found if each)
+
+
+def _values(text: str) -> dict[str, dict[str, Any]]:
+    """The values of three metrics: texts, numbers, sets."""
+    told = text if isinstance(read_value(text), str) else "x"  # where it is one, it is read as a number
+    numbers = dict(zip(WELL, (1.0, 1.5, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0, 9.5), strict=True))
+    return {
+        "texts": {"ill": told, "mutant": told, "well00": "YES"},
+        "numbers": {"ill": 11.5, "mutant": 0.25, **numbers},
+        "sets": {"ill": [told, *"bcdef"], "well01": ["f"]},
+    }
+
+
+def _metrics(text: str) -> tuple[Metric, ...]:
+    values = _values(text)
+    sets = {each: frozenset(members) for each, members in values["sets"].items()}
+    return (
+        Metric(id=text or "texts", name=text, values=values["texts"]),
+        Metric(id=f"2 {text}", name=text, values=values["numbers"]),
+        Metric(id=f"3 {text}", name=text, values=sets),
+        Metric(id=f"4 {text}", name=text, summary=Summary(mean=1.5, min=1.0, max=2.0)),
+    )
+
+
+def _read_metrics(text: str) -> tuple[Metric, ...]:
+    """The same metrics as Coval would list them."""
+    entries: dict[str, Any] = {
+        name: {
+            "metric_id": f"{place} {text}" if place > 1 else text or name,
+            "metric_name": text,
+            "values": [{"simulation_output_id": each, "value": value} for each, value in values.items()],
+        }
+        for place, (name, values) in enumerate(_values(text).items(), start=1)
+    }
+    return read_metrics(
+        entries | {"old": {"metric_id": f"4 {text}", "metric_name": text, "mean": 1.5, "min": 1.0, "max": 2.0}}
+    )
+
+
+def _judgement(text: str, metrics: tuple[Metric, ...]) -> Judgement:
+    line = one_line(text)  # advice has lines, and none of them is foreign from its beginning
+    missed = Check(
+        asked=text,
+        found=text,
+        missed=text,
+        verdict=Verdict.FAILED,
+        reason=text,
+        metric=metrics[0].id,
+        offenders=("ill", "mutant"),
+    )
+    return Judgement(
+        verdict=Verdict.FAILED,
+        status="COMPLETED_WITH_FAILURES",
+        reasons=(f"First {text}", f"Second {text}", text, f"Last {text}"),
+        title=text,
+        advice=f"Look at this.\n- field: {line}\nline 1: expected\n    {line}\n    ^\nThen go on.",
+        link=GUIDE,
+        checks=(
+            missed,
+            replace(missed, variant=text or "mutation", metric=metrics[1].id, offenders=("mutant",)),
+            replace(missed, verdict=Verdict.PASSED, metric=metrics[2].id, missed="", offenders=()),
+            replace(missed, verdict=Verdict.ERROR, metric="", offenders=("broken",), optional=False),
+        ),
+        population=Population(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant")),
+    )
+
+
+def _run(text: str) -> Run:
+    """The run as last seen; a status that is no short plain text never gets so far."""
+    fields = {
+        "run_id": RUN_ID,
+        "error": text,
+        "error_status": text,
+        "metadata": {text: text},
+        "results": {"output_ids": [text], "metrics": {text: {"metric_name": text}}},
+    }
+    try:
+        return parse_run(json.dumps(fields | {"status": text}).encode())
+    except ValueError:
+        return parse_run(json.dumps(fields | {"status": "COMPLETED"}).encode())
+
+
+def _inputs(text: str) -> Inputs:
+    """Inputs as somebody wrote them who let a stranger fill in the free texts."""
+    line = one_line(text, 200) or "x"
+    inputs, _ = parse_inputs(
+        {
+            "INPUT_AGENT_ID": "agent00000000000000001",
+            "INPUT_DASHBOARD_URL": DASHBOARD,
+            "INPUT_DISPLAY_NAME": line,
+            "INPUT_CREATED_BY": line,
+            "INPUT_TAGS": json.dumps([line, "tag"]),
+            "INPUT_METADATA": json.dumps({line: text[:5000]}),
+            "INPUT_FAIL_ON_METRIC_ID": line,
+            "INPUT_FAIL_ON_METRIC_VALUE": line,
+            "INPUT_THRESHOLDS": f"{json.dumps(line, ensure_ascii=False)}: count({json.dumps(line)}) == 0",
+            "INPUT_JUNIT_PATH": "reports/junit.xml",
+            "INPUT_JSON_PATH": "reports/coval.json",
+        }
+    )
+    return inputs
+
+
+def every_kind() -> dict[str, Report]:
+    """A report for every verdict and every way to it, as the gate judges four conversations."""
+    well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
+    one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
+    mutated = (*well, *(simulation(f"m{each.id}", test_case_id=each.test_case_id, mutation="Calmer") for each in well))
+    judged = {
+        "passed": _judged(well, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
+        "passed, no criteria": _judged(well),
+        "failed": _judged(well, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
+        "failed twice by one": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
+        "failed by a target": _judged(well, use_metric_targets=True),
+        "failed by a value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
+        "failed by what did not complete": _judged(one_failed),
+        "failed by too few": _judged(well, min_simulations=5),
+        "failed by a complaint": _judged(well, complaint="GENERIC_FAILURE"),
+        "passed, one did not complete": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
+        "passed, one missed its target": _judged(well, "pass_rate >= 75%"),
+        "failed in a mutation": _judged(mutated, "Latency: max < 3"),
+        "failed in an iteration": _judged(
+            tuple(replace(each, test_case_id="case") for each in well), "Latency: max < 1.5"
+        ),
+        "error, no such metric": _judged(well, "Latncy: avg < 2"),
+        "error, no values": _judged(well, "Empty: avg < 2"),
+        "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
+        "error, one has not ended": _judged((*well[:3], simulation("s4", status="IN PROGRESS"))),
+        "error, nothing is listed": _judged((), expected=4),
+    }
+    others = {
+        "run failed": not_completed(_ended("FAILED", error="No such number.")),
+        "run broke down": not_completed(_ended("ERROR")),
+        "run cancelled": not_completed(_ended("CANCELLED")),
+        "run deleted": not_completed(_ended("DELETED")),
+        "timed out": timed_out(_ended("IN PROGRESS"), 3600),
+        "interrupted": INTERRUPTED,
+        "unfinished": UNFINISHED,
+        "skipped": skipped(", because nobody gave one"),
+        "launched": launched(),
+        "wrong": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
+    }
+    late = judged["error, no values"].judgement
+    doubted = Check(
+        asked="Latency: avg < 2",
+        found="1 to 3",
+        verdict=Verdict.INCONCLUSIVE,
+        reason="The threshold Latency: avg < 2 is neither met nor missed.",
+        metric="m1",
+    )
+    return {
+        **judged,
+        **{name: _reported(judgement) for name, judgement in others.items()},
+        "timed out on values": replace(
+            judged["error, no values"],
+            judgement=replace(
+                timed_out(_ended("COMPLETED"), 3600),
+                reasons=(*timed_out(_ended("COMPLETED"), 3600).reasons, *late.reasons),
+                checks=late.checks,
+            ),
+        ),
+        "inconclusive": replace(
+            judged["passed"], judgement=conclude((doubted,), Population(total=4, completed=4, unpassed=()))
+        ),
+        "bare": Report(judgement=UNFINISHED),
+    }
+
+
+def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
+    return Report(
+        judgement=judgement,
+        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=WORKFLOW_RUN),
+        run_id=RUN_ID,
+        run_url=RUN_URL,
+        run=_ended("COMPLETED"),
+        result=result,
+        background=Background(
+            labels={"case-s1": "A caller asks for the way", "case-s4": "A caller who hangs up"},
+            texts={"s4": {"m1": "The agent was slow."}},
+        ),
+        inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
+        began="2026-01-01T00:00:00Z",
+        seconds=62.5,
+    )
+
+
+def _judged(
+    simulations: tuple[Simulation, ...],
+    thresholds: str = "",
+    *,
+    complaint: str = "",
+    expected: int = 0,
+    max_failed: Allowance = Allowance(0),  # noqa: B008 - it is frozen
+    **criteria: Any,
+) -> Report:
+    """The gate's judgement of these simulations: the fourth of each four is slow (2.5 s) and not resolved (NO)."""
+    slow = {each.id: each.id.endswith("4") for each in simulations if each.completed}
+    latency = {each: 2.5 if is_slow else 1.0 for each, is_slow in slow.items()}
+    latency |= {each: value + 1 for each, value in latency.items() if each.startswith("m")}
+    wanted = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
+    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None  # else nobody asks Coval for it
+    metrics = (
+        Metric(id="m1", name="Latency", values=latency, target=target),
+        Metric(id="m2", name="Resolved", values={each: "NO" if is_slow else "YES" for each, is_slow in slow.items()}),
+        Metric(id="m3", name="Topics", values={each: frozenset({"way", "time"}) for each in slow}),
+        Metric(id="m4", name="Empty"),
+    )
+    result = RunResult(run_id=RUN_ID, complaint=complaint, expected=expected, simulations=simulations, metrics=metrics)
+    return _reported(judge(result, wanted), result)
+
+
+def _ended(status: str, **fields: Any) -> Run:
+    return parse_run(json.dumps({"run_id": RUN_ID, "status": status, "persona_id": "p1"} | fields).encode())

@@ -1,0 +1,73 @@
+"""The steps whose every word is held in golden files: what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coval_sandbox.runner import PULL_REQUEST
+
+FORK = {
+    "pull_request": {
+        **PULL_REQUEST["pull_request"],
+        "head": {"sha": PULL_REQUEST["pull_request"]["head"]["sha"], "repo": {"full_name": "mallory/voice-agent"}},
+    }
+}
+
+
+THRESHOLDS = """
+    Latency: p(95) < 1.5       # seconds
+    Resolved: rate(YES) >= 90%
+    "Tone: friendly": avg >= 4
+    Compliance: count(NO) == 0
+    completed_rate == 100%
+"""
+
+
+TRIPS: dict[str, dict[str, Any]] = {
+    "passed": {},
+    "failed": {"test_set_id": "someFail"},
+    "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
+    "run-failed": {"test_set_id": "runFails"},
+    "run-cancelled": {"test_set_id": "cancels1"},
+    "run-deleted": {"test_set_id": "deletes1"},
+    "run-broken": {"test_set_id": "errors01"},
+    "empty": {"test_set_id": "empty001"},
+    "dirty": {"test_set_id": "dirty001"},
+    "unknown-status": {"test_set_id": "unknown1"},
+    "no-progress": {"test_set_id": "noProgrs"},
+    "timed-out": {"test_set_id": "stuck001", "max_wait_time": "600"},
+    "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
+    "launched": {"mode": "launch"},
+    "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
+    "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
+    "gate-flaky": {
+        "test_set_id": "flaky001",
+        "dashboard_url": "https://app.coval.dev/acme",
+        "thresholds": 'Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%\n"Tone: friendly": avg >= 4',
+    },
+    "gate-mutations": {
+        "test_set_id": "flaky001",
+        "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
+        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
+    },
+    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "metrics_grace_time": "10"},
+    "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
+    "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
+    "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
+    "wrong-thresholds": {"thresholds": "Latency: p(95) 1.5\nResolved: rate(YES) >= 90\n\nTone: friendly: avg >= 4"},
+    "baseline": {"thresholds": "Latency: avg <= baseline * 1.10"},
+    "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
+    "wrong-key": {"api_key": "coval_sk_wrong_0000000000"},
+    "missing-scope": {"api_key": "coval_sk_test_readonly"},
+    "wrong-agent": {"agent_id": "missing000000000000001"},
+    "wrong-run": {"mode": "wait", "run_id": "nowhere000000000000001"},
+    "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
+    "fork": {"api_key": "", "event": FORK},
+    "fork-skipped": {"api_key": "", "event": FORK, "on_missing_api_key": "skip"},
+    "elsewhere": {"mode": "launch", "env": {"GITHUB_ACTIONS": ""}},
+}
+
+
+def trip_of(name: str) -> dict[str, Any]:
+    given = TRIPS[name]
+    return given | ({"thresholds": THRESHOLDS} if given.get("thresholds") == "THRESHOLDS" else {})

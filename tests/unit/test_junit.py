@@ -1,0 +1,314 @@
+"""The JUnit report of every kind of step, held against a schema and read by others than its writer."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+import xmlschema
+
+from coval_gate.judge.verdict import Check, Judgement, Population, Verdict
+from coval_gate.report.cases import cases
+from coval_gate.report.junit import junit
+from coval_gate.report.model import Report
+from coval_gate.result import Background, RunResult
+from hostile import NAMED, RUN_URL, every_kind, report_of, simulation
+
+RESULTS = ("failure", "error", "skipped")
+
+
+class Counts(NamedTuple):
+    """What a tool shows of a report before anything else."""
+
+    tests: int
+    failures: int = 0
+    errors: int = 0
+    skipped: int = 0
+
+
+# By hand: the simulations, the checks that the gate makes of every run, the criteria asked for, and one for the
+# evaluation where no criterion says what became of it.
+EXPECTED = {
+    "passed": Counts(4 + 1 + 2 + 1),
+    "passed, no criteria": Counts(4 + 1 + 1),
+    "failed": Counts(4 + 1 + 2, failures=1 + 1),
+    "failed twice by one": Counts(4 + 1 + 2, failures=1 + 2),
+    "failed by a target": Counts(4 + 1 + 1, failures=1 + 1),
+    "failed by a value": Counts(4 + 1 + 1, failures=1 + 1),
+    "failed by what did not complete": Counts(4 + 1, failures=1, errors=1),
+    "failed by too few": Counts(4 + 1 + 1, failures=1),
+    "failed by a complaint": Counts(4 + 1 + 1, failures=1),
+    "passed, one did not complete": Counts(4 + 1 + 1 + 1, skipped=1),
+    "passed, one missed its target": Counts(4 + 1 + 2 + 1, skipped=1),
+    "failed in a mutation": Counts(8 + 2 + 2, failures=1 + 1),
+    "failed in an iteration": Counts(4 + 1 + 1, failures=1 + 1),
+    "error, no such metric": Counts(4 + 1 + 1, errors=1),
+    "error, no values": Counts(4 + 1 + 2, errors=2),
+    "error and failed": Counts(4 + 1 + 3, failures=1 + 1, errors=2),
+    "error, one has not ended": Counts(4 + 1, errors=1 + 1),
+    "error, nothing is listed": Counts(1, errors=1),
+    "run failed": Counts(1, failures=1),
+    "run broke down": Counts(1, errors=1),
+    "run cancelled": Counts(1, errors=1),
+    "run deleted": Counts(1, errors=1),
+    "timed out": Counts(1, errors=1),
+    "interrupted": Counts(1, errors=1),
+    "unfinished": Counts(1, errors=1),
+    "skipped": Counts(1, skipped=1),
+    "launched": Counts(1, skipped=1),
+    "wrong": Counts(1, errors=1),
+    "timed out on values": Counts(4 + 1 + 2 + 1, errors=2 + 1),
+    "inconclusive": Counts(4 + 1, skipped=1),
+    "bare": Counts(1, errors=1),
+}
+
+
+@cache
+def reports() -> dict[str, Report]:
+    return every_kind()
+
+
+@cache
+def schema() -> xmlschema.XMLSchema:
+    return xmlschema.XMLSchema(str(Path(__file__).parents[1] / "junit.xsd"))
+
+
+def root_of(report: Report) -> ET.Element:
+    """The report as the standard library reads it, once the schema allows it."""
+    text = junit(report)
+    schema().validate(text)
+    return ET.fromstring(text)
+
+
+def counted(root: ET.Element) -> Counts:
+    """The cases and their results as they are, whatever the attributes say."""
+    found = Counter(node.tag for node in root.iter())
+    return Counts(found["testcase"], found["failure"], found["error"], found["skipped"])
+
+
+def claimed(suites: list[ET.Element]) -> Counts:
+    """What the attributes of the suites say all in all."""
+    return Counts(
+        *(sum(int(each.attrib[name]) for each in suites) for name in ("tests", "failures", "errors", "skipped"))
+    )
+
+
+def parsed_by_codecov(text: str) -> list[Any]:
+    """The cases as Codecov's parser, which is written in Rust, reads them; entities are left as they are."""
+    parser: Any = import_module("test_results_parser")
+    return list(parser.parse_junit_xml(text.encode()).testruns)
+
+
+def named(root: ET.Element) -> dict[str, ET.Element]:
+    return {each.attrib["name"]: each for each in root.iter("testcase")}
+
+
+def result_of(case: ET.Element) -> tuple[str, str, str]:
+    """Kind, message and text of a case's one result."""
+    (found,) = (node for node in case if node.tag in RESULTS)
+    return found.tag, found.attrib["message"], found.text or ""
+
+
+def test_expectations_are_there_for_every_kind() -> None:
+    assert list(EXPECTED) == list(reports())
+    assert {each.judgement.verdict for each in reports().values()} == {None, *Verdict}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_a_report_is_valid_and_counts_right(kind: str) -> None:
+    root = root_of(reports()[kind])
+    suites = list(root)
+    assert counted(root) == claimed(suites) == EXPECTED[kind]
+    assert [counted(each) for each in suites] == [claimed([each]) for each in suites]
+    assert [int(root.attrib[name]) for name in ("tests", "failures", "errors")] == [*EXPECTED[kind][:3]]
+    assert suites[-1].attrib["name"] == "gate"
+
+
+def test_red_and_green_are_the_verdicts() -> None:
+    """A step that is green has nothing red in it; one that is red because something is wrong has something."""
+    for kind, report in reports().items():
+        verdict, found = report.judgement.verdict, counted(root_of(report))
+        if report.judgement.lets_pass:
+            assert (found.failures, found.errors) == (0, 0), kind
+        elif verdict is not Verdict.INCONCLUSIVE:
+            assert found.failures + found.errors > 0, kind
+        assert found.failures > 0 or verdict is not Verdict.FAILED, kind
+        assert found.errors > 0 or verdict is not Verdict.ERROR, kind
+
+
+def test_names_are_unique_where_test_cases_are() -> None:
+    for kind, report in reports().items():
+        found = [(each.attrib["classname"], each.attrib["name"]) for each in root_of(report).iter("testcase")]
+        assert len(found) == len(set(found)), kind
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_another_parser_reads_the_same(kind: str) -> None:
+    text = junit(reports()[kind])
+    found = parsed_by_codecov(text)
+    assert [tuple(map(html.unescape, (each.testsuite, each.classname, each.name))) for each in found] == [
+        (suite.attrib["name"], case.attrib["classname"], case.attrib["name"])
+        for suite in ET.fromstring(text)
+        for case in suite.iter("testcase")
+    ]
+    outcomes = Counter(str(each.outcome).rpartition(".")[2].lower() for each in found)
+    expected = EXPECTED[kind]
+    passed = expected.tests - expected.failures - expected.errors - expected.skipped
+    names = {"pass": passed, "failure": expected.failures, "error": expected.errors, "skip": expected.skipped}
+    assert outcomes == Counter(names)
+
+
+def test_the_schema_refuses_what_is_not_in_it() -> None:
+    """Without this, all could be valid because the schema says nothing."""
+    text = junit(reports()["failed"])
+    spoilt = [
+        text.replace("<testsuites ", '<testsuites skipped="0" '),
+        text.replace('tests="4" ', "", 1),
+        text.replace('time="0.0"', 'time="1e-05"', 1),
+        text.replace('time="62.5"', 'time="62.5001"', 1),
+        text.replace('time="62.5"', 'time="1,062.5"', 1),
+        text.replace("<testcase ", '<testcase status="x" ', 1),
+        text.replace("<system-out>", "<output>", 1).replace("</system-out>", "</output>", 1),
+        text.replace("<failure ", '<failure code="1" ', 1),
+        text.replace('name="workflow" value', 'name="workflow" content', 1),
+        text.replace('failures="1"', 'failures="-1"', 1),
+        text.replace("<testcase ", "<testcase><testcase ", 1).replace("</testcase>", "</testcase></testcase>", 1),
+    ]
+    assert all(each != text for each in spoilt)
+    assert [schema().is_valid(each) for each in spoilt] == [False] * len(spoilt)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_hostile_texts_make_a_valid_report(name: str) -> None:
+    text = junit(report_of(NAMED[name]))
+    schema().validate(text)
+    root = ET.fromstring(text)
+    assert [suite.attrib["name"] for suite in root][::2] == ["agent", "gate"]
+    assert counted(root) == Counts(tests=16 + 4, failures=2 + 2, errors=1 + 1, skipped=2)
+    read = parsed_by_codecov(text)
+    assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
+
+
+def test_a_case_says_which_conversation_it_was_and_what_it_missed() -> None:
+    case = named(root_of(reports()["failed twice by one"]))["A caller who hangs up"]
+    assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
+    assert case.attrib["classname"] == "coval.agent"
+    kind, message, text = result_of(case)
+    assert (kind, message) == ("failure", "missed Latency: max < 1.5")
+    assert text.splitlines() == [
+        "missed Latency: max < 1.5",
+        "    The agent was slow.",
+        "missed Resolved: count(NO) == 0",
+    ]
+
+
+def test_a_simulation_that_did_not_complete_is_an_error_with_its_cause() -> None:
+    case = named(root_of(reports()["failed by what did not complete"]))["A caller who hangs up"]
+    assert result_of(case)[:2] == ("error", "The line was busy.")
+
+
+def test_what_the_gate_allows_for_is_skipped_and_says_so() -> None:
+    for kind, cause in (("one did not complete", "The line was busy."), ("one missed its target", "missed a target")):
+        tag, message, _ = result_of(named(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])
+        assert tag == "skipped"
+        assert message.startswith(cause)
+        assert message.endswith("(the gate allows for it)")
+
+
+def test_a_criterion_says_why_it_failed_and_what_was_found() -> None:
+    case = named(root_of(reports()["failed in a mutation"]))["Latency: max < 3 [Calmer]"]
+    assert case.attrib["classname"] == "coval.gate"
+    assert result_of(case) == (
+        "failure",
+        "The threshold Latency: max < 3 was missed by 0.5 for the mutation Calmer: it is 3.5.",
+        "found: 3.5",
+    )
+
+
+def test_the_evaluation_says_all_reasons_and_what_to_do() -> None:
+    kind, message, text = result_of(named(root_of(reports()["wrong"]))["evaluation"])
+    assert (kind, message) == ("error", "What happened.")
+    assert text.splitlines() == ["What happened.", "- Do this.", "- Do that.", "https://docs.coval.dev"]
+
+
+def test_mutations_are_suites_and_iterations_are_numbered() -> None:
+    root = root_of(reports()["failed in a mutation"])
+    assert [(each.attrib["name"], each.attrib["tests"]) for each in root] == [
+        ("agent", "4"),
+        ("Calmer", "4"),
+        ("gate", "4"),
+    ]
+    iterations = [name for name in named(root_of(reports()["failed in an iteration"])) if name.startswith("case")]
+    assert iterations == ["case (4 of 4)", "case (1 of 4)", "case (2 of 4)", "case (3 of 4)"]
+
+
+def test_a_mutation_may_have_any_name_even_that_of_a_suite_of_ours() -> None:
+    """Suites of one name must not become one."""
+    members = tuple(
+        simulation(f"s{number}", mutation=name) for number, name in enumerate(["", "gate", "agent", "Calm"])
+    )
+    report = replace(reports()["passed"], result=RunResult(run_id="r1", simulations=members))
+    root = root_of(report)
+    assert [(each.attrib["name"], each.attrib["tests"]) for each in root][:-1] == [
+        ("agent", "1"),
+        ("Calm", "1"),
+        ("agent (mutation)", "1"),
+        ("gate", "1"),
+    ]
+    assert root[-1].attrib["name"] == "gate"
+    assert "evaluation" in named(root[-1])
+
+
+def test_a_suite_says_where_it_comes_from_and_when() -> None:
+    for suite in root_of(reports()["passed"]):
+        known = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
+        assert known["url"] == RUN_URL
+        assert known["workflow"] == "Voice gate"
+        assert known["persona"] == "p1"
+        assert suite.attrib["timestamp"] == "2026-01-01T00:00:00Z"
+        assert "s" * 22 not in str(known)
+
+
+def test_time_is_that_of_the_step_and_counted_once() -> None:
+    root = root_of(replace(reports()["passed"], seconds=62.50049))
+    assert root.attrib["time"] == "62.5"
+    assert sum(float(each.attrib["time"]) for each in root) == 62.5
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.00001, 1e-7, 59.9994, 123456.789, 432000.0])
+def test_time_is_a_plain_decimal(seconds: float) -> None:
+    assert float(root_of(replace(reports()["passed"], seconds=seconds)).attrib["time"]) == round(seconds, 3)
+
+
+def test_an_address_from_the_inputs_does_not_spoil_the_file() -> None:
+    """What dashboard_url may hold goes into every link."""
+    report = replace(reports()["passed"], run_url="https://a.example/\x01\ud800<&'\"/runs/r1")
+    root = root_of(report)
+    assert {each.attrib["value"] for each in root.iter("property") if each.attrib["name"] == "url"} == {
+        "https://a.example/<&'\"/runs/r1"
+    }
+
+
+def test_very_many_simulations_are_all_there() -> None:
+    ids = [f"s{number}" for number in range(3000)]
+    check = Check(asked="x", found="y", verdict=Verdict.FAILED, reason="z.", metric="m", offenders=tuple(ids[:1000]))
+    report = Report(
+        judgement=Judgement(
+            verdict=Verdict.FAILED,
+            status="x",
+            reasons=("z.",),
+            checks=(check,),
+            population=Population(total=3000, completed=3000, unpassed=()),
+        ),
+        result=RunResult(run_id="r1", simulations=tuple(simulation(each, test_case_id="one") for each in ids)),
+        background=Background(labels={"one": "🦜" * 100}),
+    )
+    assert counted(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
+    assert len(cases(report)) == 3000

@@ -1,0 +1,325 @@
+"""Files in the job's workspace: where a path may lead, and where it must not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coval_gate.errors import RunnerError
+from coval_gate.github.workspace import Workspace
+from hostile import NAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "a file of somebody else"
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A workspace beside a directory with a file that must stay as it is."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text(SECRET, encoding="utf-8")
+    yield tmp_path / "work"
+    assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == SECRET
+    assert [each.name for each in (tmp_path / "outside").iterdir()] == ["file"]
+    assert sorted(each.name for each in tmp_path.iterdir() if not each.is_symlink()) == ["outside", "work"]
+
+
+@pytest.fixture
+def workspace(root: Path) -> Workspace:
+    return Workspace({"GITHUB_WORKSPACE": str(root)})
+
+
+def files(root: Path) -> list[str]:
+    """Everything in the workspace that is no directory."""
+    return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.is_dir() or each.is_symlink())
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("junit.xml", "junit.xml"),
+        ("reports/junit.xml", "reports/junit.xml"),
+        ("./a//b/./c.xml", "a/b/c.xml"),
+        ("a/.hidden/..x/...", "a/.hidden/..x/..."),
+        ("a b/ü 💬.xml", "a b/ü 💬.xml"),
+        ("~/a", "~/a"),
+        ("$HOME/%2e%2e/a", "$HOME/%2e%2e/a"),
+        ("a\\..\\b", "a\\..\\b"),
+        ("-rf", "-rf"),
+    ],
+)
+def test_a_path_within_is_placed_and_written(path: str, place: str, workspace: Workspace, root: Path) -> None:
+    assert workspace.place(path) == place
+    assert files(root) == []
+    assert (root / place).parent.is_dir()
+    workspace.write(place, "text – ü")
+    assert files(root) == [place]
+    assert (root / place).read_bytes() == "text – ü".encode()
+    assert workspace.place(path) == place
+    assert (root / place).read_bytes() == "text – ü".encode()
+
+
+def test_an_absolute_path_within_is_relative_to_the_workspace(workspace: Workspace, root: Path) -> None:
+    assert workspace.place(str(root / "a" / "b.xml")) == "a/b.xml"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../outside/file",
+        "a/../../outside/file",
+        "a/../b",
+        "a/..",
+        "./..",
+        "/etc/passwd",
+        "//etc/passwd",
+        "{root}/../outside/file",
+        "{root}-other/file",
+        "{root}/..",
+        "{root}",
+        "{root}/",
+        "",
+        ".",
+        "/",
+        "a/",
+        "a//",
+        "./",
+    ],
+)
+def test_a_path_that_leads_out_or_names_no_file_is_refused(path: str, workspace: Workspace, root: Path) -> None:
+    with pytest.raises(ValueError, match="it must name a file within the workspace") as caught:
+        workspace.place(path.replace("{root}", str(root)))
+    assert str(caught.value).startswith('is "')
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["link", "dangling", "linked/file", "linked/new", "a/linked/new", "within", "up/work/new"]
+)
+def test_no_symbolic_link_is_followed(path: str, workspace: Workspace, root: Path) -> None:
+    (root / "a").mkdir()
+    (root / "a" / "file").write_text("mine", encoding="utf-8")
+    (root / "link").symlink_to(root.parent / "outside" / "file")
+    (root / "dangling").symlink_to(root.parent / "outside" / "new")
+    (root / "linked").symlink_to(root.parent / "outside")
+    (root / "a" / "linked").symlink_to("../../outside")
+    (root / "within").symlink_to("a/file")
+    (root / "up").symlink_to("..")
+    before = files(root)
+    with pytest.raises(ValueError, match="symbolic link"):
+        workspace.place(path)
+    with pytest.raises(RunnerError, match="cannot be written"):
+        workspace.write(path, "text")
+    assert files(root) == before
+    assert (root / "a" / "file").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("target", ["../outside/file", "../outside/new"])
+def test_a_link_that_comes_between_is_not_followed(target: str, workspace: Workspace, root: Path) -> None:
+    """Other steps may run at the same time, or an agent under test may write into the workspace."""
+    place = workspace.place("reports/junit.xml")
+    (root / "reports" / "junit.xml").symlink_to(Path("..") / target)
+    with pytest.raises(RunnerError) as caught:
+        workspace.write(place, "text")
+    assert caught.value.what.startswith("The file reports/junit.xml cannot be written: ")
+    assert caught.value.advice
+
+
+def test_a_directory_that_becomes_a_link_is_not_followed(workspace: Workspace, root: Path) -> None:
+    place = workspace.place("reports/file")
+    (root / "reports").rmdir()
+    (root / "reports").symlink_to("../outside")
+    with pytest.raises(RunnerError):
+        workspace.write(place, "text")
+
+
+def test_directories_that_vanish_are_made_again(workspace: Workspace, root: Path) -> None:
+    place = workspace.place("a/b/c.xml")
+    (root / "a" / "b").rmdir()
+    (root / "a").rmdir()
+    workspace.write(place, "text")
+    assert files(root) == ["a/b/c.xml"]
+
+
+@pytest.mark.parametrize("path", ["there", "there/"])
+def test_a_directory_is_no_file(path: str, workspace: Workspace, root: Path) -> None:
+    (root / "there").mkdir()
+    with pytest.raises(ValueError, match=r'^is "there'):
+        workspace.place(path)
+    assert (root / "there").is_dir()
+
+
+def test_a_file_is_no_directory(workspace: Workspace, root: Path) -> None:
+    (root / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="only directories may be"):
+        workspace.place("file/a")
+    assert (root / "file").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Ends a test that hangs."""
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(workspace: Workspace, root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    with pytest.raises(ValueError, match=r'^is "pipe", which'):
+        workspace.place("pipe")
+    with pytest.raises(RunnerError):
+        workspace.write("pipe", "text")
+    assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
+
+
+def test_a_pipe_with_a_reader_is_no_file_either(workspace: Workspace, root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ValueError, match="which is there and is no file"):
+            workspace.place("pipe")
+        with pytest.raises(RunnerError):
+            workspace.write("pipe", "text")
+        assert os.read(reader, 10) == b""
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may write everywhere")
+def test_a_directory_that_nobody_may_write_to_is_named(workspace: Workspace, root: Path) -> None:
+    (root / "locked").mkdir(mode=0o500)
+    with pytest.raises(ValueError, match=r'^is "locked/a", which cannot be written: Permission denied'):
+        workspace.place("locked/a")
+
+
+def test_a_workspace_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot be written: No such file or directory\.$"):
+        Workspace({"GITHUB_WORKSPACE": str(tmp_path / "nowhere")}).place("a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_stays_until_it_is_written(workspace: Workspace, root: Path) -> None:
+    (root / "old.xml").write_text("much older text", encoding="utf-8")
+    (root / "old.xml").chmod(0o600)
+    assert workspace.place("old.xml") == "old.xml"
+    assert (root / "old.xml").read_text(encoding="utf-8") == "much older text"
+    workspace.write("old.xml", "new")
+    assert (root / "old.xml").read_text(encoding="utf-8") == "new"
+    assert stat.S_IMODE((root / "old.xml").stat().st_mode) == 0o600
+
+
+def test_an_empty_file_that_is_there_stays_as_well(workspace: Workspace, root: Path) -> None:
+    (root / "empty").touch()
+    workspace.place("empty")
+    assert files(root) == ["empty"]
+
+
+def test_later_steps_may_read_what_is_written(workspace: Workspace, root: Path) -> None:
+    """The container runs as root, other steps do not."""
+    mask = os.umask(0o022)
+    try:
+        workspace.write(workspace.place("a/b.xml"), "text")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((root / "a" / "b.xml").stat().st_mode) == 0o644
+    assert stat.S_IMODE((root / "a").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "ü" * 128, f"{'x' * 256}/a"])
+def test_a_name_that_is_too_long_is_told_in_short(path: str, workspace: Workspace, root: Path) -> None:
+    with pytest.raises(ValueError, match="File name too long") as caught:
+        workspace.place(path)
+    assert len(str(caught.value)) < 200
+    assert files(root) == []
+
+
+def test_directories_may_be_deep(workspace: Workspace, root: Path) -> None:
+    path = "directory/" * 200 + "a"
+    workspace.write(workspace.place(path), "text")
+    assert files(root) == [path]
+
+
+@pytest.mark.parametrize("path", ["x" * 255, "ü" * 127])
+def test_a_name_may_be_as_long_as_the_system_has_it(path: str, workspace: Workspace, root: Path) -> None:
+    workspace.write(workspace.place(path), "text")
+    assert files(root) == [path]
+
+
+def test_the_workspace_itself_may_be_behind_a_link(root: Path) -> None:
+    (root.parent / "link").symlink_to("work")
+    workspace = Workspace({"GITHUB_WORKSPACE": str(root.parent / "link")})
+    workspace.write(workspace.place("a.xml"), "text")
+    assert workspace.place(str(root.parent / "link" / "b.xml")) == "b.xml"
+    assert files(root) == ["a.xml"]
+
+
+@pytest.mark.parametrize("environ", [{}, {"GITHUB_WORKSPACE": ""}])
+def test_elsewhere_the_workspace_is_the_current_directory(
+    environ: dict[str, str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    workspace = Workspace(environ)
+    workspace.write(workspace.place("a.xml"), "text")
+    assert workspace.place(str(root / "b.xml")) == "b.xml"
+    assert files(root) == ["a.xml"]
+    with pytest.raises(ValueError, match="within the workspace"):
+        workspace.place("../outside/file")
+
+
+def test_a_relative_workspace_is_one_as_well(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    workspace = Workspace({"GITHUB_WORKSPACE": "work"})
+    workspace.write(workspace.place(str(root / "a.xml")), "text")
+    assert files(root) == ["a.xml"]
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "\udcff", "", "\x00\r\n", "💬" * 100_000])
+def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> None:
+    workspace.write(workspace.place("a.txt"), text)
+    assert (root / "a.txt").read_bytes() == text.encode("utf-8", "replace")
+
+
+@given(st.sampled_from([*NAMED.values()]) | st.text("./\\~ab \x00\n", max_size=30) | st.text(st.characters()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+def test_no_path_leads_out(workspace: Workspace, root: Path, path: str) -> None:
+    """The fixture sees that nothing around the workspace has changed."""
+    try:
+        place = workspace.place(path)
+    except ValueError as problem:
+        assert str(problem).isprintable()  # it becomes a line of the log
+        return
+    assert ".." not in place.split("/")
+    assert (root / place).resolve().is_relative_to(root.resolve())
+
+
+def test_no_descriptor_stays_open(workspace: Workspace, root: Path) -> None:
+    (root / "link").symlink_to("a")
+    (root / "file").touch()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
+    for path in ("link", "link/a", "file/a", "x" * 256):
+        with pytest.raises(ValueError, match="is "):
+            workspace.place(path)
+        with pytest.raises(RunnerError):
+            workspace.write(path, "text")
+    workspace.write(workspace.place("a/b/c"), "text")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
