@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 
-.PHONY: help setup demo test check format render lock bench e2e clean
+.PHONY: help setup demo test check format render picture lock bench e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -33,8 +33,11 @@ format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-render: setup  ## write action.yml's inputs and README's tables from the code
+render: setup  ## write what is generated from the code
 	$(BIN)/python scripts/render.py
+
+picture: setup  ## draw README's pictures of the summary (needs Chromium and npm)
+	$(BIN)/python scripts/picture.py
 
 bench: setup  ## measure what README claims
 	@$(BIN)/python -m bench

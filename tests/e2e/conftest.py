@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import engine
-from e2e.workflow import ACT_IMAGE, Played, play
+from e2e.workflow import ACT_IMAGE, Played, Setting, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,11 +82,13 @@ def _act_image() -> Iterator[None]:
 
 
 @pytest.fixture
-def workflow(
-    checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None
-) -> Callable[[str, dict[str, str]], Played]:
-    """Run one of `workflows` in a repository that holds the action and the given files."""
-    return lambda name, files: play(name, tmp_path, checkout, sandbox, files)
+def workflow(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Callable[..., Played]:
+    """Run one of `workflows`, in a setting of its own, in a repository that holds the action."""
+
+    def run(name: str, setting: Setting | None = None) -> Played:
+        return play(name, tmp_path, checkout, sandbox, setting or Setting())
+
+    return run
 
 
 def _remove(image: str) -> None:

@@ -114,7 +114,14 @@ class Step:
 
     def result(self, process: subprocess.Popen[str], log: str) -> Trip:
         """What is left of the step whose container has ended."""
-        return Trip(process.wait(10), log, self._runner.outputs, self._runner.state, self._runner.summary)
+        return Trip(
+            process.wait(10),
+            log,
+            self._runner.outputs,
+            self._runner.state,
+            self._runner.summary,
+            self.directory / "workspace",
+        )
 
     def wait_for_launch(self, process: subprocess.Popen[str]) -> str:
         """Read the log up to the line that reports the launch, and return it."""

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from coval_gate.report.outputs import OUTPUTS
+from coval_sandbox.runner import PULL_REQUEST
 from e2e.engine import KEY
 from e2e.traps import SPRUNG, TRAPS
-from e2e.workflow import REPOSITORY, Played
+from e2e.workflow import REPOSITORY, Played, Setting
+from fake_github import TOKEN, FakeGitHub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from e2e.engine import Sandbox
 
-    Workflow = Callable[[str, dict[str, str]], Played]
+    Workflow = Callable[..., Played]
 
 pytestmark = pytest.mark.e2e
+HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 
 
 def test_a_run_that_passes(workflow: Workflow, sandbox: Sandbox) -> None:
     """Outputs, conclusion and summary reach the workflow, and the run in Coval names the commit it comes from."""
-    played = workflow("passing.yml", {})
+    played = workflow("passing.yml")
     gate = played.steps["gate"]
     assert gate["outcome"] == gate["conclusion"] == played.job == "success"
     assert played.exit_code == 0
@@ -37,7 +42,7 @@ def test_a_run_that_passes(workflow: Workflow, sandbox: Sandbox) -> None:
 
 
 def test_a_run_that_fails_turns_step_and_workflow_red(workflow: Workflow, sandbox: Sandbox) -> None:
-    played = workflow("failing.yml", {})
+    played = workflow("failing.yml")
     gate = played.steps["gate"]
     assert gate["outcome"] == gate["conclusion"] == played.job == "failure"
     assert played.exit_code == 1
@@ -52,7 +57,7 @@ def test_a_run_that_fails_turns_step_and_workflow_red(workflow: Workflow, sandbo
 
 def test_a_failure_that_the_workflow_tolerates(workflow: Workflow, sandbox: Sandbox) -> None:
     """With continue-on-error the outputs of the failed step are all there, and the workflow is green."""
-    played = workflow("tolerated.yml", {})
+    played = workflow("tolerated.yml")
     gate = played.steps["gate"]
     assert (gate["outcome"], gate["conclusion"], played.job) == ("failure", "success", "success")
     assert played.exit_code == 0
@@ -62,7 +67,7 @@ def test_a_failure_that_the_workflow_tolerates(workflow: Workflow, sandbox: Sand
 
 def test_a_launch_and_a_later_step_that_waits(workflow: Workflow, sandbox: Sandbox) -> None:
     """Mode launch ends without a verdict; mode wait takes its run_id, launches nothing, and passes."""
-    played = workflow("launch.yml", {})
+    played = workflow("launch.yml")
     launch, gate = played.steps["launch"], played.steps["gate"]
     assert launch["outcome"] == launch["conclusion"] == "success"
     assert launch["outputs"].keys() == OUTPUTS.keys()
@@ -81,13 +86,48 @@ def test_a_repository_and_an_environment_that_get_in_the_way(workflow: Workflow,
 
     `test_container.py` has the counter-check: without isolation the same files take over.
     """
-    played = workflow("hostile.yml", TRAPS)
+    played = workflow("hostile.yml", Setting(files=TRAPS))
     gate = played.steps["gate"]
     assert SPRUNG not in played.log("gate")
     assert gate["outcome"] == gate["conclusion"] == played.job == "success"
     assert_passed(gate["outputs"], sandbox)
     assert "✅ Passed. All 10 simulations completed" in played.log("gate")
     assert_key_is_kept(played)
+
+
+def test_reports_of_a_pull_request(workflow: Workflow) -> None:
+    """Summary, JUnit and JSON are there; the comment appears with the first failure and is updated by the next run."""
+    with FakeGitHub() as github:
+        github.add_pull_request(42, HEAD)
+        played = [
+            workflow(
+                "reports.yml",
+                Setting(
+                    event="pull_request",
+                    payload={**PULL_REQUEST, "number": 42},
+                    api_url=github.url,
+                    variables={"THRESHOLDS": f"Latency: p(95) < {bound}"},
+                    token=TOKEN,
+                ),
+            )
+            for bound in ("1.5", "9.5")
+        ]
+        (comment,) = github.comments[42]
+        states = [each["state"] for each in github.statuses[HEAD]]
+    for each, verdict, junit in zip(played, ("failed", "passed"), ((10, 1), (0, 0)), strict=True):
+        outputs = each.steps["gate"]["outputs"]
+        assert outputs["verdict"] == verdict
+        assert outputs["comment_url"] == comment.html_url
+        assert (outputs["junit_path"], outputs["json_path"]) == ("reports/junit.xml", "reports/coval.json")
+        suites = ET.fromstring(each.log("junit"))
+        assert tuple(int(suite.attrib["failures"]) for suite in suites) == junit
+        assert json.loads(each.log("json"))["verdict"] == verdict
+        (summary,) = each.commands("gate", "summary")
+        assert summary["content"].startswith("### ")
+        assert TOKEN not in str([entry for entry in each.entries if entry.get("command") != "add-mask"])
+        assert each.leaks == []
+    assert "### ✅ Passed" in comment.body
+    assert states == ["pending", "failure", "pending", "success"]
 
 
 def assert_passed(outputs: dict[str, str], sandbox: Sandbox) -> None:
@@ -119,4 +159,4 @@ def assert_key_is_kept(played: Played, *steps: str) -> None:
     """Each step has the key masked, and shows it nowhere else."""
     assert played.leaks == []
     for step in steps or ("gate",):
-        assert {command["arg"] for command in played.commands(step, "add-mask")} == {KEY}
+        assert KEY in [command["arg"] for command in played.commands(step, "add-mask")]

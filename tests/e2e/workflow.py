@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +66,26 @@ class Played:
         return [line for line in [*lines, self.errors] if KEY in line]
 
 
-def play(workflow: str, directory: Path, action: Path, api: Sandbox, files: Mapping[str, str]) -> Played:
-    """Run one of `workflows` in a new repository that holds the action and `files`."""
-    repository = directory / "voice-agent"
+@dataclass(frozen=True)
+class Setting:
+    """What a workflow finds: files in the repository, variables, the event that starts it, GitHub's API and token.
+
+    Without an API, what asks for it is refused at once.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    event: str = "push"
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    api_url: str = "http://127.0.0.1:9"
+    token: str = "ghs_of_nobody"
+
+
+def play(workflow: str, directory: Path, action: Path, api: Sandbox, setting: Setting) -> Played:
+    """Run one of `workflows` in a new repository that holds the action."""
+    repository = Path(tempfile.mkdtemp(dir=directory)) / "voice-agent"
     shutil.copytree(action, repository / ACTION)
-    for name, text in {f".github/workflows/{workflow}": (WORKFLOWS / workflow).read_text(), **files}.items():
+    for name, text in {f".github/workflows/{workflow}": (WORKFLOWS / workflow).read_text(), **setting.files}.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text(text, encoding="utf-8")
     commit = _commit(repository)
@@ -78,15 +94,20 @@ def play(workflow: str, directory: Path, action: Path, api: Sandbox, files: Mapp
         "HOME": str(directory),  # settings and caches of act stay out of it
         "DOCKER_HOST": _run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
     }
+    payload = repository.parent / "event.json"
+    payload.write_text(json.dumps(setting.payload), encoding="utf-8")
+    variables = {"COVAL_API_BASE_URL": api.url, **setting.variables}
     command = [
-        *(str(ACT), "push", "--json", "--rm", "--no-cache-server", "--container-daemon-socket", "-"),
+        *(str(ACT), setting.event, "--eventpath", str(payload), "--json", "--rm", "--no-cache-server"),
+        *("--container-daemon-socket", "-", "--env", f"GITHUB_API_URL={setting.api_url}"),
         *("--platform", f"ubuntu-latest={RUNNER}", "--pull=false", "--network", "host"),
-        *("--secret", "COVAL_API_KEY", "--insecure-secrets", "--var", f"COVAL_API_BASE_URL={api.url}"),
+        *("--secret", "COVAL_API_KEY", "--secret", "GITHUB_TOKEN", "--insecure-secrets"),
+        *(argument for name, value in variables.items() for argument in ("--var", f"{name}={value}")),
     ]
     with subprocess.Popen(
         command,
         cwd=repository,
-        env=environ | {"COVAL_API_KEY": KEY},
+        env=environ | {"COVAL_API_KEY": KEY, "GITHUB_TOKEN": setting.token},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,226 @@
+"""Makes the pictures of the step summary in README from a golden file.
+
+picture.py [GOLDEN] [--to DIRECTORY]      writes summary-light.png and summary-dark.png
+picture.py --check                        writes nothing; fails if a picture is of an older summary
+
+Writing needs Chromium and, where the summary holds a Mermaid diagram, npm, or Mermaid's file in the variable MERMAID_JS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import html
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+from string import Template
+
+from cmarkgfm import github_flavored_markdown_to_html
+from cmarkgfm.cmark import Options
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = Path(__file__).resolve().parent / "picture"
+GOLDEN = ROOT / "tests" / "golden" / "road" / "gate-flaky.txt"
+THEMES = ("light", "dark")
+TITLE = "evaluate summary"
+WIDTH = 900  # CSS pixels
+SCALE = 2  # pixels of the picture for one of CSS
+PATIENCE = 120  # seconds that a tool may take
+MERMAID = "mermaid@11.17.2"
+MERMAID_FILE = "package/dist/mermaid.min.js"
+MERMAID_SHA256 = "581ed7d74bd9048d0e3a91363927d72ef22942d7722546b27f7cc29e35390eb8"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # a container's is small
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-file-access-from-files",  # shrink.js reads the picture's pixels
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # a picture depends on nothing in the network
+    "--hide-scrollbars",
+    f"--force-device-scale-factor={SCALE}",
+    "--virtual-time-budget=20000",  # milliseconds of the page's own clock, for the diagrams
+)
+
+
+class Trouble(Exception):
+    """Why there is no picture, in one sentence."""
+
+
+def summary_of(golden: Path) -> str:
+    """The summary's Markdown in a golden file."""
+    if not golden.is_file():
+        raise Trouble(f"There is no file {golden}.")
+    _, found, markdown = golden.read_text(encoding="utf-8").partition("\n--- summary\n")
+    if not found or not markdown.strip():
+        raise Trouble(f"{golden} holds no summary.")
+    return markdown
+
+
+def tool(*names: str) -> str:
+    """The path of the first of these commands that is installed."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise Trouble(f"{names[0]} is not installed, and the pictures need it.")
+
+
+def output_of(*command: str, cwd: Path) -> str:
+    """What a command prints."""
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    except subprocess.CalledProcessError as error:
+        raise Trouble(f"{name} failed with exit code {error.returncode}: {error.stderr.strip()[:500]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise Trouble(f"{name} did not end within {PATIENCE} seconds.") from error
+    return done.stdout
+
+
+def fetch_mermaid(directory: Path) -> None:
+    """Put Mermaid beside the page: the file that MERMAID_JS names, or the one in the npm package."""
+    target = directory / "mermaid.js"
+    if given := os.environ.get("MERMAID_JS"):
+        if not Path(given).is_file():
+            raise Trouble(f"MERMAID_JS names {given}, which is not a file.")
+        shutil.copyfile(given, target)
+        return
+    archive = output_of(tool("npm"), "pack", "--loglevel=error", MERMAID, cwd=directory).split()[-1]
+    with tarfile.open(directory / archive) as package:
+        member = package.extractfile(MERMAID_FILE)
+        script = member.read() if member else b""
+    if hashlib.sha256(script).hexdigest() != MERMAID_SHA256:
+        raise Trouble(f"{MERMAID} does not hold the file that this script was written for.")
+    target.write_bytes(script)
+
+
+def page(body: str, theme: str, scripts: str) -> str:
+    """The whole page in a theme."""
+    template = Template((PARTS / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(theme=theme, title=html.escape(TITLE), body=body, scripts=scripts)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def note_of(markdown: str) -> bytes:
+    """What a picture says of the summary that it shows: a text chunk's keyword and text."""
+    return b"Source\0" + hashlib.sha256(markdown.encode()).hexdigest().encode()
+
+
+def png(size: tuple[int, int], palette: bytes, lines: bytes, note: bytes) -> bytes:
+    """A PNG of pixels that are numbers of the palette's colours."""
+    header = struct.pack(">IIBBBBB", *size, 8, 3, 0, 0, 0)
+    chunks = (
+        (b"IHDR", header),
+        (b"tEXt", note),
+        (b"PLTE", palette),
+        (b"IDAT", zlib.compress(lines, 9)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+class Browser:
+    """Chromium without a window, with a profile that nobody used before."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = tool(*BROWSERS)
+
+    def open(self, name: str, height: int, *flags: str) -> str:
+        """Show a page of the directory in a window of this height; returns what Chromium prints."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            size = f"--window-size={WIDTH},{height}"
+            url = (self.directory / name).as_uri()
+            return output_of(self.path, *FLAGS, f"--user-data-dir={profile}", size, *flags, url, cwd=self.directory)
+
+    def results_of(self, name: str, *wanted: str) -> list[str]:
+        """What the page's script has left in these attributes of the page."""
+        start = re.search(r"<html[^>]*>", self.open(name, WIDTH, "--dump-dom"))
+        found = dict(re.findall(r'data-(\w+)="([^"]*)"', start[0])) if start else {}
+        if any(each not in found for each in wanted):
+            problem = html.unescape(found.get("problem", "its script did not end"))
+            raise Trouble(f"{name} could not be drawn: {problem}")
+        return [found[each] for each in wanted]
+
+    def picture_of(self, name: str, note: bytes) -> bytes:
+        """The whole page as a PNG that has a note."""
+        height = int(self.results_of(name, "height")[0])
+        self.open(name, height, "--screenshot=picture.png")
+        picture = (self.directory / "picture.png").read_bytes()
+        size = struct.unpack(">II", picture[16:24])
+        if size != (WIDTH * SCALE, height * SCALE):
+            raise Trouble(f"Chromium made a picture of {size[0]}x{size[1]} pixels for a page of {WIDTH}x{height}.")
+        palette, lines = self.results_of("shrink.html", "palette", "lines")
+        return png(size, bytes.fromhex(palette), base64.b64decode(lines), note)
+
+
+def picture_path(directory: Path, theme: str) -> Path:
+    """Where the picture in a theme is."""
+    return directory / f"summary-{theme}.png"
+
+
+def check(golden: Path, directory: Path) -> None:
+    """See that the pictures are those of the summary as it is now."""
+    note = note_of(summary_of(golden))
+    for theme in THEMES:
+        path = picture_path(directory, theme)
+        if not path.is_file() or note not in path.read_bytes():
+            raise Trouble(f"{path.name} is out of date; run `make picture`.")
+
+
+def make(golden: Path, target: Path) -> None:
+    """Write a picture for each theme."""
+    markdown = summary_of(golden)
+    body = github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        browser = Browser(directory)
+        shutil.copytree(PARTS, directory, dirs_exist_ok=True)
+        scripts = ""
+        if '<pre lang="mermaid">' in body:
+            fetch_mermaid(directory)
+            scripts = '<script src="mermaid.js"></script>'
+        for theme in THEMES:
+            (directory / f"{theme}.html").write_text(page(body, theme, scripts), encoding="utf-8")
+            picture = browser.picture_of(f"{theme}.html", note_of(markdown))
+            target.mkdir(parents=True, exist_ok=True)
+            path = picture_path(target, theme)
+            path.write_bytes(picture)
+            print(f"{path}: {len(picture) / 1000:.0f} KB")
+
+
+def main(arguments: list[str]) -> int:
+    """Make the pictures as asked for. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the step summary from a golden file.")
+    parser.add_argument("golden", nargs="?", type=Path, default=GOLDEN)
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", metavar="DIRECTORY")
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args(arguments)
+    try:
+        (check if given.check else make)(given.golden, given.to)
+    except Trouble as trouble:
+        print(trouble, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
