@@ -30,13 +30,13 @@ Operation = Callable[[Request, Any], dict[str, Any]]
 def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
     """The ASGI application that serves `world` below /v1, with `faults` in front of it."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for method, path, scope, operation in _routes(world):
+    for method, path, scope, operation in routes(world):
         app.add_api_route(f"{BASE}{path}", _endpoint(world, scope, operation), methods=[method], response_model=None)
     app.add_exception_handler(HTTPException, _gateway_error)
     return RequestIds(FaultInjector(app, faults or FaultScript(), BASE))
 
 
-def _routes(world: World) -> list[tuple[str, str, str, Operation]]:
+def routes(world: World) -> list[tuple[str, str, str, Operation]]:
     runs = [
         ("POST", "/runs", "runs:write", lambda _r, body: world.launch(body)),
         ("GET", "/runs", "runs:read", lambda r, _: world.list_runs(r.query_params)),
@@ -108,26 +108,26 @@ def _endpoint(world: World, scope: str, operation: Operation) -> Callable[[Reque
     async def endpoint(request: Request) -> Response:
         body = await request.body()
         try:
-            refusal = _refusal(world, request.headers.get("x-api-key"), scope)
+            refusal = why_refused(world, request.headers.get("x-api-key"), scope)
             if refusal is not None:
                 return refusal
-            _check_workspace(request.headers.get("x-coval-workspace-id"))
+            check_workspace(request.headers.get("x-coval-workspace-id"))
             with world.lock:
-                return JSONResponse(operation(request, _parsed(body)))
+                return JSONResponse(operation(request, parsed(body)))
         except Problem as problem:
             return JSONResponse(problem.body, problem.status)
 
     return endpoint
 
 
-def _parsed(body: bytes) -> Any:
+def parsed(body: bytes) -> Any:
     try:
         return json.loads(body) if body else None
     except ValueError:
         raise invalid(("body", "is not JSON")) from None
 
 
-def _refusal(world: World, key: str | None, scope: str) -> Response | None:
+def why_refused(world: World, key: str | None, scope: str) -> Response | None:
     # The gateway, the authorizer behind it and the API itself each have an envelope of their own.
     if not key:
         return JSONResponse({"message": "Missing API Key"}, 401)
@@ -139,7 +139,7 @@ def _refusal(world: World, key: str | None, scope: str) -> Response | None:
     return None
 
 
-def _check_workspace(workspace_id: str | None) -> None:
+def check_workspace(workspace_id: str | None) -> None:
     if workspace_id is not None and (workspace_id.startswith("missing") or not 1 <= len(workspace_id) <= 26):
         raise Problem(412, "FAILED_PRECONDITION", "There is no such workspace")
 

@@ -42,6 +42,8 @@ class Quirks:
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, answers 404 or answers 403."""
     ignore_tag_filter: bool = False
+    blind_tag_filter: bool = False
+    """A filter for a tag finds nothing."""
     unquoted_filters: bool = False
     """Filter values need no quotes."""
     iteration_limit: int = 50

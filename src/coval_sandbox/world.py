@@ -124,6 +124,8 @@ class World:
         ]
         if self.quirks.ignore_tag_filter:
             found = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in found.groups))
+        if self.quirks.blind_tag_filter and any(term.field == "tag" for term in found.terms):
+            rows = []
         rows = [pair for pair in rows if found.matches(pair[1])]
         rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
 

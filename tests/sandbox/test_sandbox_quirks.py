@@ -175,6 +175,12 @@ def test_the_tag_filter_is_ignored() -> None:
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
+def test_the_tag_filter_finds_nothing() -> None:
+    organization = Organization(blind_tag_filter=True)
+    for text, count in (('tag="other"', 0), ("", 1)):
+        assert len(organization.world.list_runs({"filter": text})["runs"]) == count
+
+
 def test_a_launch_takes_time_to_show() -> None:
     organization = Organization(not_found_after_launch=3, list_lag=5)
     with pytest.raises(Problem, match="404"):

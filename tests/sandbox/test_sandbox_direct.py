@@ -1,0 +1,63 @@
+"""The direct face answers as the one behind the socket does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.direct import Direct
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+
+LAUNCH = json.dumps(
+    {"agent_id": "agent00000000000000001", "persona_id": "persona000000000000001", "test_set_id": "passing1"}
+)
+REQUESTS = [
+    ("POST", "/v1/runs", "", DEFAULT_KEY, LAUNCH),
+    ("POST", "/v1/runs", "", DEFAULT_KEY, "{"),
+    ("POST", "/v1/runs", "", DEFAULT_KEY, "{}"),
+    ("POST", "/v1/runs", "", READ_ONLY_KEY, LAUNCH),
+    ("POST", "/v1/runs", "", "wrong", LAUNCH),
+    ("POST", "/v1/runs", "", "", LAUNCH),
+    ("GET", "/v1/runs", "page_size=1&filter=status%3D%22PENDING%22", DEFAULT_KEY, ""),
+    ("GET", "/v1/runs", "filter=nonsense", DEFAULT_KEY, ""),
+    ("GET", "/v1/runs/tags", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/runs/nowhere", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/conversations/simulated", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
+    ("GET", "/v1/simulations", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
+    ("GET", "/v1/metrics", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/test-cases/case%2Fnone", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/nothing", "", DEFAULT_KEY, ""),
+    ("PUT", "/v1/runs", "", DEFAULT_KEY, ""),
+    ("PATCH", "/v1/runs/RUN", "", DEFAULT_KEY, '{"tags": ["a"]}'),
+    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+]
+
+
+@pytest.mark.parametrize("simulations", ["both", "legacy-only", "canonical-forbidden"])
+def test_every_answer_is_the_same(simulations: str) -> None:
+    quirks = Quirks(simulations_api=simulations)  # type: ignore[arg-type]
+    behind_socket, direct = (World(ManualClock(), seed=7, quirks=quirks) for _ in range(2))
+    face = Direct(direct)
+    with Server(behind_socket) as server:
+        root = server.url.removesuffix("/v1")
+        for method, path, query, key, body in REQUESTS:
+            run_id = direct.runs[0].run_id if direct.runs else ""
+            path, query = path.replace("RUN", run_id), query.replace("RUN", run_id)
+            headers = {"x-api-key": key} if key else {}
+            there = requests.request(method, f"{root}{path}?{query}", headers=headers, data=body, timeout=10)
+            here = face.answer(method, path, query, headers, body.encode())
+            assert (here.status, json.loads(here.body)) == (there.status_code, there.json()), (method, path)
+    assert direct.runs == behind_socket.runs
+
+
+def test_a_wrong_workspace_is_refused() -> None:
+    headers = {"x-api-key": DEFAULT_KEY, "x-coval-workspace-id": "missing"}
+    assert Direct(World(ManualClock())).answer("GET", "/v1/runs", "", headers, b"").status == 412
