@@ -6,7 +6,7 @@ COPY requirements/runtime.txt /build/
 RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-compile \
         --requirement /build/runtime.txt
 COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
-COPY entrypoint.py /app/
+COPY entrypoint.py post_entrypoint.py /app/
 # Some packages bring their tests along, one even as a top-level module of that name.
 # Bytecode is made here once, because the action runs with -B. Nothing changes in an image: no need to check for it.
 RUN find /opt/venv/lib -type d -name tests -prune -exec rm -r {} + \
@@ -22,7 +22,8 @@ LABEL org.opencontainers.image.title="Coval Gate" \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.watch, coval_gate.coval.models"]
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.watch, \
+coval_gate.coval.models, coval_gate.report.document, coval_gate.report.junit, github"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

@@ -8,6 +8,11 @@ import sys
 # A short life with little garbage: collecting while modules load only delays the launch.
 gc.disable()
 
+from coval_gate.clock import SystemClock  # noqa: E402
+
+clock = SystemClock()
+clock.listen()  # a signal may come while the rest loads
+
 from coval_gate.main import main  # noqa: E402
 
 gc.freeze()
@@ -16,4 +21,4 @@ gc.enable()
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    sys.exit(main(os.environ, stdout=sys.stdout or io.StringIO()))
+    sys.exit(main(os.environ, stdout=sys.stdout or io.StringIO(), clock=clock))

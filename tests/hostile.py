@@ -25,7 +25,6 @@ from coval_gate.judge.verdict import (
     launched,
     not_completed,
     skipped,
-    timed_out,
 )
 from coval_gate.kinds import Allowance
 from coval_gate.report.model import Report
@@ -149,6 +148,13 @@ RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
 WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
 GUIDE: Final = "https://docs.coval.dev"
 WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough of them for a chart
+LATE: Final = Judgement(
+    verdict=Verdict.TIMED_OUT,
+    status="TIMEOUT",
+    reasons=("The run was still IN PROGRESS after 1 h, the limit of max_wait_time.",),
+    title="Timed out",
+    advice="The run goes on in Coval.",
+)
 
 
 def report_of(text: str, *, parsed: bool = False) -> Report:
@@ -158,11 +164,12 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
     """
     simulations = _read_simulations(text) if parsed else _simulations(text)
     metrics = _read_metrics(text) if parsed else _metrics(text)
+    line = one_line(text)
     return Report(
         judgement=_judgement(text, metrics),
         context=Context(
             repository=text,
-            sha=text,
+            sha=line,  # of which only the beginning is shown
             actor=text,
             workflow=text,
             job=text,
@@ -226,9 +233,9 @@ def _values(text: str) -> dict[str, dict[str, Any]]:
     told = text if isinstance(read_value(text), str) else "x"  # where it is one, it is read as a number
     numbers = dict(zip(WELL, (1.0, 1.5, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0, 9.5), strict=True))
     return {
-        "texts": {"ill": told, "mutant": told, "well00": "YES"},
+        "texts": {"ill": told, "mutant": told, "well00": f"not {told}"},
         "numbers": {"ill": 11.5, "mutant": 0.25, **numbers},
-        "sets": {"ill": [told, *"bcdef"], "well01": ["f"]},
+        "sets": {"ill": [told, *(f"{number} {told}" for number in range(5))], "well01": [f"0 {told}"]},
     }
 
 
@@ -260,6 +267,7 @@ def _read_metrics(text: str) -> tuple[Metric, ...]:
 
 def _judgement(text: str, metrics: tuple[Metric, ...]) -> Judgement:
     line = one_line(text)  # advice has lines, and none of them is foreign from its beginning
+    window = " ".join(text[:100].splitlines())
     missed = Check(
         asked=text,
         found=text,
@@ -274,7 +282,7 @@ def _judgement(text: str, metrics: tuple[Metric, ...]) -> Judgement:
         status="COMPLETED_WITH_FAILURES",
         reasons=(f"First {text}", f"Second {text}", text, f"Last {text}"),
         title=text,
-        advice=f"Look at this.\n- field: {line}\nline 1: expected\n    {line}\n    ^\nThen go on.",
+        advice=f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on.",
         link=GUIDE,
         checks=(
             missed,
@@ -354,7 +362,7 @@ def every_kind() -> dict[str, Report]:
         "run broke down": not_completed(_ended("ERROR")),
         "run cancelled": not_completed(_ended("CANCELLED")),
         "run deleted": not_completed(_ended("DELETED")),
-        "timed out": timed_out(_ended("IN PROGRESS"), 3600),
+        "timed out": LATE,
         "interrupted": INTERRUPTED,
         "unfinished": UNFINISHED,
         "skipped": skipped(", because nobody gave one"),
@@ -374,11 +382,7 @@ def every_kind() -> dict[str, Report]:
         **{name: _reported(judgement) for name, judgement in others.items()},
         "timed out on values": replace(
             judged["error, no values"],
-            judgement=replace(
-                timed_out(_ended("COMPLETED"), 3600),
-                reasons=(*timed_out(_ended("COMPLETED"), 3600).reasons, *late.reasons),
-                checks=late.checks,
-            ),
+            judgement=replace(LATE, reasons=(*LATE.reasons, *late.reasons), checks=late.checks),
         ),
         "inconclusive": replace(
             judged["passed"], judgement=conclude((doubted,), Population(total=4, completed=4, unpassed=()))

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coval_gate.clock import Interrupted
 from coval_gate.inputs import declared
 from coval_gate.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
@@ -31,6 +32,7 @@ class VirtualClock:
         self.slept: list[float] = []
         self._passed = 0.0
         self._alarms: list[tuple[float, Callable[[], object]]] = []
+        self._told = self._heeded = False
 
     def now(self) -> float:
         return self._passed
@@ -42,6 +44,15 @@ class VirtualClock:
         """Do something once that much time has passed since the beginning."""
         self._alarms = sorted([*self._alarms, (seconds, action)], key=lambda alarm: alarm[0])
 
+    def interrupt(self) -> None:
+        """Tell the process that it has to end, as a signal does."""
+        self._told = True
+
+    def check(self) -> None:
+        if self._told and not self._heeded:
+            self._heeded = True
+            raise Interrupted
+
     def sleep(self, seconds: float) -> None:
         assert seconds >= 0
         self.slept.append(seconds)
@@ -50,7 +61,9 @@ class VirtualClock:
             at, action = self._alarms.pop(0)
             self._passed = max(self._passed, at)
             action()
+            self.check()
         self._passed = end
+        self.check()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ class Context:
     workflow: str = ""
     job: str = ""
     step: str = ""
+    server_url: str = ""
+    ref: str = ""  # the branch or tag that the workflow runs for
+    run_id: str = ""
     run_url: str = ""
     run_attempt: str = ""
     pull_request: int | None = None
@@ -61,6 +64,9 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         workflow=environ.get("GITHUB_WORKFLOW", ""),
         job=environ.get("GITHUB_JOB", ""),
         step=environ.get("GITHUB_ACTION", ""),
+        server_url=environ.get("GITHUB_SERVER_URL", ""),
+        ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF", ""),
+        run_id=environ.get("GITHUB_RUN_ID", ""),
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
         pull_request=_number(pull_request.get("number")) or commented or _number_of(before),

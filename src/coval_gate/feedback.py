@@ -64,9 +64,13 @@ class Feedback:
         self._set_status(report, until=until)
         return self._comment(report, until=until)
 
+    def close(self, report: Report) -> None:
+        """Give the commit its final status, in place of a main step that did not come to it."""
+        self._set_status(report, until=self._clock.now() + PATIENCE)
+
     def _set_status(self, report: Report, *, until: float) -> None:
         name = report.inputs.commit_status if report.inputs else ""
-        if not (report.inputs and name):
+        if not (report.inputs and name) or report.inputs.mode == "cancel":
             return
         from coval_gate.report.comment import commit_status
 

@@ -34,6 +34,8 @@ REPORT: Final = "Report"
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+MODES_THAT_NEED: Final = {"wait": "the run to wait for", "cancel": "the runs to end"}
+MOST_TAGS: Final = 18  # of a user; Coval takes 20, and two are ours
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; no job of GitHub's lasts longer
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
@@ -140,7 +142,7 @@ class Inputs:
         kinds.text(200),
         "The run's name in Coval. Empty: repository, pull request, commit and workflow.",
     )
-    tags: tuple[str, ...] = given(WHAT, kinds.texts(20, 200), "Tags of the run, 20 at most.")
+    tags: tuple[str, ...] = given(WHAT, kinds.texts(MOST_TAGS, 200), f"Tags of the run, {MOST_TAGS} at most.")
     created_by: str = given(
         WHAT, kinds.text(200), "Who launched the run, as Coval shows it. Empty: who started the workflow."
     )
@@ -157,11 +159,31 @@ class Inputs:
 
     mode: str = given(
         MODE,
-        kinds.choice("run", "launch", "wait"),
-        "`run` launches and waits. `launch` launches and ends. `wait` waits for the run `run_id`.",
+        kinds.choice("run", "launch", "wait", "cancel"),
+        "`run` launches and waits. `launch` launches and ends. `wait` waits for the run `run_id`. `cancel` ends "
+        "the runs `run_id`, unless they are over.",
         "run",
     )
-    run_id: str = given(MODE, kinds.identifier(), "The run to wait for, with `mode: wait`.", usual=22)
+    run_id: tuple[str, ...] = given(
+        MODE,
+        kinds.identifiers(100),
+        "The run to wait for with `mode: wait`; one or several to end with `mode: cancel`.",
+        usual=22,
+    )
+    resume: bool = given(
+        MODE,
+        kinds.flag(),
+        "When a job runs again, take over the run that its earlier attempt left unfinished instead of launching "
+        "another.",
+        "true",
+    )
+    supersede: bool = given(
+        MODE,
+        kinds.flag(),
+        "Before a launch, end older unfinished runs of the same pull request (or branch), workflow, job, step, agent, "
+        "persona and test set, also those of other workflow runs.",
+        "false",
+    )
 
     max_wait_time: float = given(
         WAITING,
@@ -176,6 +198,28 @@ class Inputs:
         "adaptive",
     )
 
+    max_queue_time: float | None = given(
+        WAITING,
+        kinds.optional(kinds.seconds(1, LONGEST_WAIT)),
+        "Give up if the run has not started after this many seconds: verdict `timed_out`.",
+    )
+    stall_timeout: float | None = given(
+        WAITING,
+        kinds.optional(kinds.seconds(1, LONGEST_WAIT)),
+        "Give up if a run that has started makes no progress for this many seconds: verdict `timed_out`.",
+    )
+    cancel_on_timeout: bool = given(
+        WAITING,
+        kinds.flag(),
+        "End the run when the step gives up on it. Otherwise it goes on in Coval.",
+        "false",
+    )
+    cancel_on_interrupt: bool = given(
+        WAITING,
+        kinds.flag(),
+        "End the run when the step is cancelled, killed, or ends in an error before the run is over.",
+        "true",
+    )
     metrics_grace_time: float = given(
         WAITING,
         kinds.seconds(0, LONGEST_WAIT),
@@ -331,15 +375,17 @@ def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Prob
 
 
 def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    if inputs.mode == "wait":
+    if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
-            yield Problem("run_id", "is empty; mode wait needs the run to wait for.")
+            yield Problem("run_id", f"is empty; mode {inputs.mode} needs {MODES_THAT_NEED[inputs.mode]}.")
+        if inputs.mode == "wait" and len(inputs.run_id) > 1:
+            yield Problem("run_id", "names several runs; mode wait waits for one.")
         return
     for name in LAUNCH_IDS:
         if not getattr(inputs, name):
             yield Problem(name, f"is empty; mode {inputs.mode} needs it to launch a run.")
     if inputs.run_id:
-        yield Problem("run_id", f"goes with mode wait only; mode {inputs.mode} launches a run of its own.")
+        yield Problem("run_id", f"goes with the modes wait and cancel; mode {inputs.mode} launches a run of its own.")
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.feedback import BUG, NAME, Feedback, tolerant
 from coval_gate.github.workspace import Workspace
@@ -58,9 +59,10 @@ class Publisher:
         report = self._write(report)
         self._summarize(report)
         self._log(report)
-        if url := self.feedback.conclude(report, hurry=hurry):
-            report = replace(report, comment_url=url)
-            with suppress(RunnerError):
+        # Who interrupts a step that has come so far takes nothing away from it.
+        with suppress(Interrupted, RunnerError):
+            if url := self.feedback.conclude(report, hurry=hurry):
+                report = replace(report, comment_url=url)
                 self.write_outputs(report)
         if not self._runner.has_output_file:
             self._runner.fold("Outputs", (f"{name}={value}" for name, value in outputs(report).items()))

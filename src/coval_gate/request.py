@@ -1,4 +1,4 @@
-"""From Inputs and Context to one launched run."""
+"""From Inputs and Context to the request that launches a run. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.context import COMMIT, PULL_REQUEST, REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from coval_gate.context import Context
     from coval_gate.inputs import Inputs
 
 API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; what the API assumes is not sent
 DISPLAY_NAME_LIMIT: Final = 200  # characters
+TAGS: Final = "coval_gate"  # how our own tags are called in the metadata
 NOBODY: Final = "coval-gate"
 
 
@@ -33,9 +34,16 @@ class LaunchRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     config_overrides: Mapping[str, Any] | None = None
 
-    def body(self) -> dict[str, Any]:
-        """As JSON-ready values, without what is not set."""
-        return _set_only(asdict(self))
+    def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
+        """As JSON-ready values, without what is not set; `tags` are added to the user's own."""
+        metadata = dict(self.metadata)
+        metadata["tags"] = (*metadata.get("tags", ()), *tags)
+        if tags:  # some answers show these rather than tags
+            metadata["customer"] = {
+                **metadata.get("customer", {}),
+                **{f"{TAGS}_{n}": tag for n, tag in enumerate(tags)},
+            }
+        return _set_only({**asdict(self), "metadata": _set_only(metadata)})
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.coval.statuses import DELETED
 from coval_gate.errors import NotFound
@@ -20,6 +21,23 @@ NOT_FOUND_PATIENCE: Final = 60.0  # s; a run that is there may answer 404 for a 
 NOT_FOUND_PAUSE: Final = 5.0  # s
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
+
+
+class Limit(NamedTuple):
+    """A limit that time has passed, and its length in seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """How long to wait: at most until `deadline`, `max_wait_time` in all; for the start; without progress. Seconds."""
+
+    deadline: float
+    max_wait_time: float
+    max_queue_time: float | None = None
+    stall_timeout: float | None = None
 
 
 class Journal:
@@ -64,33 +82,56 @@ def watch(
     run_id: str,
     *,
     clock: Clock,
-    deadline: float,
+    budgets: Budgets,
     check_interval: float | None,
-    launched: bool,
     journal: Journal,
-) -> Run:
-    """Look at the run until it is over or the deadline has come, and return what the last look showed.
+) -> tuple[Run, Limit | None]:
+    """Look at the run until it is over or time is up, and return what the last look showed, and which limit it met.
 
-    A run that is not over has run out of time: there is always one look at the deadline itself. `launched` says that
-    this step launched the run, so that a 404 can only mean "not yet". Raises CovalError as `Client.get_run` does.
+    There is always one look at the limit itself. Raises CovalError as `Client.get_run` does.
     """
+    deadline = budgets.deadline
+    patience = _Patience(budgets, clock.now())
     longest = LONGEST_PAUSE if check_interval is None else check_interval
     history = [Sighting(at=clock.now(), running=False)]
     seen: Run | None = None
     while True:
-        seen = _look(client, run_id, clock=clock, deadline=deadline, seen=seen, launched=launched)
+        seen = _look(client, run_id, clock=clock, deadline=deadline, seen=seen)
         now = clock.now()
         history.append(_sighting(seen, now))
         journal.note(seen, expected_end(history))
-        if seen.is_over or now >= deadline:
-            return seen
-        clock.sleep(min(next_pause(history, longest=longest), deadline - now))
+        if seen.is_over:
+            return seen, None
+        limit, at = patience.next(seen, now)
+        if now >= at:
+            return seen, limit
+        clock.sleep(min(next_pause(history, longest=longest), at - now))
 
 
-def _look(client: Client, run_id: str, *, clock: Clock, deadline: float, seen: Run | None, launched: bool) -> Run:
-    """One look; a 404 for a run that is known to exist has to last before it means that the run was deleted."""
-    known = launched or seen is not None
-    give_up = min(deadline, clock.now() + NOT_FOUND_PATIENCE) if known else clock.now()
+class _Patience:
+    """Knows which limit comes next: that of the whole, that of the queue, that of a run that makes no progress."""
+
+    def __init__(self, budgets: Budgets, began: float) -> None:
+        self._budgets = budgets
+        self._began = self._changed = began
+        self._last: object = None
+
+    def next(self, run: Run, now: float) -> tuple[Limit, float]:
+        """The next limit, and when it is met."""
+        budgets, state = self._budgets, (run.status, run.progress)
+        if state != self._last:
+            self._last, self._changed = state, now
+        limits = [(Limit("max_wait_time", budgets.max_wait_time), budgets.deadline)]
+        if run.is_queued and budgets.max_queue_time is not None:
+            limits.append((Limit("max_queue_time", budgets.max_queue_time), self._began + budgets.max_queue_time))
+        if not run.is_queued and budgets.stall_timeout is not None:
+            limits.append((Limit("stall_timeout", budgets.stall_timeout), self._changed + budgets.stall_timeout))
+        return min(limits, key=lambda limit: limit[1])
+
+
+def _look(client: Client, run_id: str, *, clock: Clock, deadline: float, seen: Run | None) -> Run:
+    """One look; a 404 has to last before it means that the run was deleted or, at the first look, is not there."""
+    give_up = min(deadline, clock.now() + NOT_FOUND_PATIENCE)
     while True:
         try:
             return client.get_run(run_id, until=deadline)

@@ -94,7 +94,11 @@ def test_the_marketplace_takes_it(action: dict[str, Any]) -> None:
 
 def test_the_container_is_built_and_gets_no_arguments(action: dict[str, Any]) -> None:
     """Arguments would put what users write on a command line."""
-    assert action["runs"] == {"using": "docker", "image": "Dockerfile"}
+    assert action["runs"] == {
+        "using": "docker",
+        "image": "Dockerfile",
+        "post-entrypoint": "/app/post_entrypoint.py",
+    }
 
 
 def test_one_version(readme: str) -> None:

@@ -20,12 +20,16 @@ ROAD = [
     {"coval_gate.inputs", "coval_gate.coval.values", "coval_gate.coval.definitions", "coval_gate.judge.targets"},
     {"coval_gate.coval.models", "coval_gate.coval.problems", "coval_gate.github.runner"},
     {"coval_gate.github.api", "coval_gate.github.workspace"},
-    {"coval_gate.coval.transport", "coval_gate.launch"},
+    {"coval_gate.coval.transport", "coval_gate.request", "coval_gate.identity"},
     {"coval_gate.coval.client"},
+    {"coval_gate.lookup", "coval_gate.cancel"},
+    {"coval_gate.connection", "coval_gate.hold"},
+    {"coval_gate.launch"},
     {"coval_gate.watch", "coval_gate.collect"},
     {"coval_gate.judge.verdict", "coval_gate.judge.variants"},
     {"coval_gate.judge.evaluate"},
-    {"coval_gate.judge.gate"},
+    {"coval_gate.judge.gate", "coval_gate.settle"},
+    {"coval_gate.criteria"},
     {"coval_gate.report.model", "coval_gate.report.markdown", "coval_gate.report.headings"},
     {"coval_gate.report.figures", "coval_gate.report.links", "coval_gate.report.charts", "coval_gate.report.facts"},
     {"coval_gate.report.aggregates", "coval_gate.report.cases", "coval_gate.report.layout"},
@@ -33,7 +37,7 @@ ROAD = [
     {"coval_gate.report.comment", "coval_gate.report.junit", "coval_gate.report.document"},
     {"coval_gate.feedback"},
     {"coval_gate.publish"},
-    {"coval_gate.main"},
+    {"coval_gate.main", "coval_gate.post"},
 ]
 PLACE = {module: place for place, modules in enumerate(ROAD) for module in modules}
 PURE = [f"coval_gate.{part}" for part in ("judge", "report", "result", "pacing", "text", "kinds")]

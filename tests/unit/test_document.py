@@ -102,7 +102,7 @@ def test_outputs_and_document_say_the_same(kind: str) -> None:
 
 def test_hostile_texts_keep_to_the_schema() -> None:
     for name, text in NAMED.items():
-        found = read(report_of(text))
+        found = read(report_of(text[:1000]))
         assert found["verdict"] == "failed", name
         assert found["passed"] is False, name
 

@@ -76,7 +76,7 @@ def test_values_as_users_write_them(name: str, written: str, value: Any) -> None
         ("max_wait_time", "nan", 'is "nan"; a number of seconds between 1 and 432,000 is allowed.'),
         ("max_wait_time", "1e9", 'is "1e9"; a number of seconds between 1 and 432,000 is allowed.'),
         ("check_interval", "0", 'is "0"; a number of seconds between 1 and 432,000 is allowed, and so is adaptive.'),
-        ("mode", "lunch", 'is "lunch", which is not one of: run, launch, wait.'),
+        ("mode", "lunch", 'is "lunch", which is not one of: run, launch, wait, cancel.'),
         ("metadata", "[1]", 'is not a JSON object; write one such as {"team": "voice"}.'),
         ("metadata", '{"a": NaN}', 'holds "NaN", which is no number that JSON can carry.'),
         ("metadata", "{" * 3000 + "}", "is not valid JSON (Expecting property name enclosed in double quotes, line 1, "
@@ -133,7 +133,13 @@ def test_all_problems_are_told_at_once(golden: Callable[[str, str], None]) -> No
 
 def test_wait_needs_no_ids_but_a_run() -> None:
     inputs = read(mode="wait", run_id="r1", agent_id="", persona_id="", test_set_id="")
-    assert (inputs.mode, inputs.run_id) == ("wait", "r1")
+    assert (inputs.mode, inputs.run_id) == ("wait", ("r1",))
+
+
+def test_cancel_takes_several_runs_and_wait_one() -> None:
+    assert read(mode="cancel", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
+    assert "names several runs" in problems(mode="wait", run_id="r1,r2")[0]
+    assert "mode cancel needs the runs to end" in problems(mode="cancel")[0]
 
 
 def test_the_key_may_come_from_the_environment() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from coval_gate.context import Context
 from coval_gate.inputs import read_inputs
-from coval_gate.launch import launch_request
+from coval_gate.request import launch_request
 from support import DEFAULTS, IDS, KEY
 
 CONTEXT = Context(

@@ -19,6 +19,7 @@ from coval_gate.judge.verdict import (
     skipped,
     timed_out,
 )
+from coval_gate.watch import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,13 @@ CASES: dict[str, Judgement] = {
     "broke down": not_completed(run("ERROR", error_status="INTERNAL")),
     "cancelled": not_completed(run("CANCELLED")),
     "deleted": not_completed(run("DELETED")),
-    "timed out": timed_out(run("IN PROGRESS", progress=SEVEN_OF_TEN), 3600),
-    "timed out without progress": timed_out(run("IN QUEUE"), 90),
-    "timed out on what lags": timed_out(run("COMPLETED"), 3600),
+    "timed out": timed_out(run("IN PROGRESS", progress=SEVEN_OF_TEN), Limit("max_wait_time", 3600)),
+    "timed out without progress": timed_out(run("IN QUEUE"), Limit("max_wait_time", 90)),
+    "timed out in the queue": timed_out(run("IN QUEUE"), Limit("max_queue_time", 90)),
+    "timed out without a step forward": timed_out(
+        run("IN PROGRESS", progress=SEVEN_OF_TEN), Limit("stall_timeout", 600)
+    ),
+    "timed out on what lags": timed_out(run("COMPLETED"), Limit("max_wait_time", 3600)),
     "launched": launched(),
     "skipped": skipped(", because nobody gave one"),
     "error": errored(GateError("Title", "What happened.", advice="What to do.", link="https://example.com")),

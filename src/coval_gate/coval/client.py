@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
+from coval_gate.coval.definitions import IDENTITY
 from coval_gate.coval.problems import unavailable
 from coval_gate.coval.transport import USUAL_TIMEOUTS, Request, Timeouts, Transport
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
@@ -73,7 +74,7 @@ class Client:
         request = Request("POST", "/runs", json=body)
         try:
             return self._repeat(
-                lambda: self._run(request, until),
+                lambda: self._launched(request, until),
                 until=min(until, self._clock.now() + LAUNCH_PATIENCE),
                 when=lambda error: not error.arrived,
                 at_deadline=False,
@@ -94,6 +95,37 @@ class Client:
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}")
         return self._read(lambda: self._run(request, until, run_id), until)
+
+    def end_run(self, run_id: str, *, until: float) -> None:
+        """`DELETE /runs/{run_id}`, sent once: it ends a run that is not finished, and deletes one that is.
+
+        Where its answer is lost, the run may be finished by now. Raises Rejected (NotFound for a 404), or Unavailable.
+        """
+        from coval_gate.coval.models import parse_object
+
+        request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
+        answer = self._transport.send(request, until=until)
+        try:
+            parse_object(answer or b"{}")  # a page that something in between shows is no success
+        except ValueError as error:
+            raise _senseless(str(request), error) from None
+
+    def late_launch(self, within: float) -> Run:
+        """The run of a launch whose answer nobody waited for.
+
+        Raises CovalError if that does not come `within` seconds.
+        """
+        return self._new_run(self._transport.late_answer(within), "POST /runs")
+
+    def list_runs(self, wanted: str, *, until: float) -> tuple[Run, ...]:
+        """The newest runs that match a filter; what is none is left out. Raises as `get_run` does."""
+        from coval_gate.coval.models import read_run
+
+        query = {"filter": wanted, "page_size": str(SMALL_PAGE), "order_by": "-create_time"}
+        request = Request("GET", "/runs", query=query)
+        answer = self._read(partial(self._page, request, ("runs",), until), until)
+        found = (read_run(each) for each in answer.get("runs") or () if isinstance(each, dict))
+        return tuple(run for run in found if run)
 
     def list_simulations(self, run_id: str, *, until: float) -> tuple[Simulation, ...]:
         """Every simulation of a run, oldest first, in as few pages as the API allows.
@@ -193,6 +225,8 @@ class Client:
             found = inner if isinstance(inner, dict) else answer
             if found.get("id") not in (None, wanted):
                 raise unavailable(str(request), "answered about something else.", arrived=True)
+            if not any(found.get(name) for name in IDENTITY):
+                raise unavailable(str(request), f"gave an answer without a {key}.", arrived=True)
             return found
 
         return self._read(attempt, until)
@@ -203,24 +237,37 @@ class Client:
         try:
             return parse_object(self._transport.send(request, until=until))
         except ValueError as error:
-            raise _senseless(request, error) from None
+            raise _senseless(str(request), error) from None
 
     def _read(self, attempt: Callable[[], T], until: float) -> T:
         return self._repeat(attempt, until=until, when=lambda _: True, at_deadline=True)
 
-    def _run(self, request: Request, until: float, run_id: str | None = None) -> Run:
-        """The run that an answer is about; without `run_id` it is a new one, of which only the id matters."""
+    def _run(self, request: Request, until: float, run_id: str) -> Run:
+        """The run that an answer is about."""
+        from coval_gate.coval.models import parse_run
+
         answer = self._transport.send(request, until=until)
+        try:
+            run = parse_run(answer)
+        except ValueError as error:
+            raise _senseless(str(request), error) from None
+        if run_id != run.run_id:
+            raise unavailable(str(request), f"answered about another run ({run.run_id}).", arrived=True)
+        return run
+
+    def _launched(self, request: Request, until: float) -> Run:
+        answer = self._transport.send(request, until=until)
+        return self._new_run(answer, str(request))
+
+    def _new_run(self, answer: bytes, call: str) -> Run:
+        """The run that was launched; only its id matters."""
         # pydantic takes longer to import than the rest of the start; the launch is on its way by now.
         from coval_gate.coval.models import parse_run
 
         try:
-            run = parse_run(answer, launched=run_id is None)
+            return parse_run(answer, launched=True)
         except ValueError as error:
-            raise _senseless(request, error) from None
-        if run_id not in (None, run.run_id):
-            raise unavailable(str(request), f"answered about another run ({run.run_id}).", arrived=True)
-        return run
+            raise _senseless(call, error) from None
 
     def _repeat(
         self, attempt: Callable[[], T], *, until: float, when: Callable[[Unavailable], bool], at_deadline: bool
@@ -247,5 +294,5 @@ class Client:
         return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._chance.uniform(0.5, 1)
 
 
-def _senseless(request: Request, error: ValueError) -> Unavailable:
-    return unavailable(str(request), f"gave an answer that makes no sense ({error}).", arrived=True)
+def _senseless(call: str, error: ValueError) -> Unavailable:
+    return unavailable(call, f"gave an answer that makes no sense ({error}).", arrived=True)

@@ -73,6 +73,8 @@ class Run(_Answer):
     agent_id: str = ""
     persona_id: str = ""
     test_set_id: str = ""
+    create_time: str = ""
+    tags: SkipValidation[tuple[str, ...]] = ()
     metadata: SkipValidation[Mapping[str, Any]] = Field(default_factory=dict)
     output_ids: SkipValidation[tuple[str, ...]] = ()
     metrics: SkipValidation[tuple[Metric, ...]] = ()
@@ -108,7 +110,10 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
     """
     answer = parse_object(body)
     enveloped = answer.get("run")
-    fields = enveloped if isinstance(enveloped, dict) else answer
+    return _read(enveloped if isinstance(enveloped, dict) else answer, launched=launched)
+
+
+def _read(fields: dict[str, Any], *, launched: bool) -> Run:
     results = fields.get("results")
     results = results if isinstance(results, dict) else {}
     try:
@@ -120,14 +125,24 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
                 "error_status": fields.get("error_status"),
                 "progress": _progress(fields.get("progress")),
                 **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
+                "create_time": _text_or_empty(fields.get("create_time")),
+                "tags": _texts(fields.get("tags")),
                 "metadata": _metadata(fields.get("metadata")),
-                "output_ids": _output_ids(results.get("output_ids")),
+                "output_ids": _texts(results.get("output_ids")),
                 "metrics": read_metrics(results.get("metrics")),
             }
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]) from None
+
+
+def read_run(fields: dict[str, Any]) -> Run | None:
+    """Read one run of a list; None where it is none."""
+    try:
+        return _read(fields, launched=False)
+    except ValueError:
+        return None
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -169,6 +184,10 @@ def _id_or_none(value: object) -> str:
     return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
 
 
+def _text_or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _metadata(value: object) -> dict[str, Any]:
     """What the launch said of itself: live runs show the free-form part alone, other sources all of it."""
     whole = value if isinstance(value, dict) else {}
@@ -176,6 +195,6 @@ def _metadata(value: object) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else whole
 
 
-def _output_ids(value: object) -> tuple[str, ...]:
-    ids = value if isinstance(value, list) else []
-    return tuple(dict.fromkeys(each for each in ids if isinstance(each, str) and each))
+def _texts(value: object) -> tuple[str, ...]:
+    found = value if isinstance(value, list) else []
+    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))

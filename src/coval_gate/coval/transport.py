@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from coval_gate import __version__
+from coval_gate.clock import Aside
 from coval_gate.coval.problems import answer_problem, network_problem, unavailable
 from coval_gate.errors import Unavailable
 from coval_gate.kinds import LOOPBACK
@@ -39,6 +40,7 @@ class Timeouts:
 
 
 USUAL_TIMEOUTS: Final = Timeouts()
+HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, answer=2.0, last_look=0.5)  # where the process is to be killed soon
 
 
 class Request(NamedTuple):
@@ -95,6 +97,7 @@ class Transport:
         self._session = self._new_session()
         self._last_used = clock.now()
         self._reached = False
+        self._left: tuple[Request, Aside[Answer]] | None = None
 
     def close(self) -> None:
         """Close the connections; the next call opens a new one."""
@@ -109,21 +112,33 @@ class Transport:
         within = max(self._timeouts.last_look, min(self._timeouts.answer, until - self._clock.now()))
         if request.method == "POST" or self._clock.now() - self._last_used > IDLE_LIMIT:
             self.close()  # a connection that went stale would make a launch uncertain for no reason
-        ended: list[Answer | Exception] = []
-        worker = threading.Thread(target=self._exchange, args=(request, within, ended), daemon=True)
-        worker.start()
-        worker.join(within)
+        self._clock.check()
+        exchange = Aside(partial(self._exchange, request, within))
+        if request.method == "POST":
+            self._left = (request, exchange)
+        ended = exchange.wait(within, self._clock)
         self._last_used = self._clock.now()
         if not ended:
             self._session = self._new_session()  # the old one is still in use
             raise unavailable(str(request), f"took longer than {duration(within)}.", arrived=True)
-        return self._body(request, ended[0])
+        return self._body(request, exchange)
 
-    def _body(self, request: Request, ended: Answer | Exception) -> bytes:
-        if isinstance(ended, Unavailable) or not isinstance(ended, (Answer, *NETWORK_ERRORS)):
-            raise ended
-        if not isinstance(ended, Answer):
-            raise network_problem(str(request), ended) from None
+    def late_answer(self, within: float) -> bytes:
+        """The body of the answer to the last POST, which nobody had the time to wait for. Raises as `send` does."""
+        if self._left is None:
+            raise unavailable("The launch", "was never sent.", arrived=False)
+        request, exchange = self._left
+        if not exchange.wait(within, self._clock):
+            raise unavailable(str(request), "has no answer yet.", arrived=True)
+        return self._body(request, exchange)
+
+    def _body(self, request: Request, exchange: Aside[Answer]) -> bytes:
+        try:
+            ended = exchange.result
+        except Unavailable:
+            raise
+        except NETWORK_ERRORS as error:
+            raise network_problem(str(request), error) from None
         body = self._without_key(ended.body)
         if 200 <= ended.status < 300:
             self._reached = True
@@ -139,21 +154,18 @@ class Transport:
             body = body.replace(form.encode(), b"***")
         return body
 
-    def _exchange(self, request: Request, within: float, ended: list[Answer | Exception]) -> None:
-        """Send the request and read the answer; what comes of it goes into `ended`."""
-        try:
-            with self._session.request(
-                request.method,
-                self._root + request.path,
-                params=request.query,
-                json=request.json,
-                timeout=(min(self._timeouts.connect, within), within),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                ended.append(Answer(response.status_code, response.headers, _read(response, request)))
-        except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
-            ended.append(error)
+    def _exchange(self, request: Request, within: float) -> Answer:
+        """Send the request and read the answer."""
+        with self._session.request(
+            request.method,
+            self._root + request.path,
+            params=request.query,
+            json=request.json,
+            timeout=(min(self._timeouts.connect, within), within),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return Answer(response.status_code, response.headers, _read(response, request))
 
     def _new_session(self) -> Session:
         session = Session()

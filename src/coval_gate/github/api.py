@@ -10,10 +10,12 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
 from coval_gate import __version__
+from coval_gate.clock import Aside
 from coval_gate.errors import GitHubError
 from coval_gate.text import duration, quoted
 
@@ -209,7 +211,9 @@ class _Operation:
                 seconds_between_writes=None,
             ) as github:
                 url = github.requester.graphql_url if path == GRAPHQL else path
-                status, headers, text = github.requester.requestJson(verb, url, query, None, body)
+                exchange = Aside(partial(github.requester.requestJson, verb, url, query, None, body))
+                within = max(1.0, min(LONGEST_REQUEST, left))
+                status, headers, text = exchange.result_within(within, self.clock)
         except OSError as error:  # the parent of all that requests raises; its text may hold the token
             what = f"{call} got no answer ({type(error).__name__})."
             raise _Passing(GitHubError("GitHub unavailable", what, advice=NOT_GITHUB, link=STATUS_PAGE)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.models import Run
     from coval_gate.errors import GateError
+    from coval_gate.watch import Limit
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -167,21 +168,21 @@ def not_completed(run: Run) -> Judgement:
     )
 
 
-def timed_out(run: Run, max_wait_time: float) -> Judgement:
-    """The deadline came before the end of the run, or before Coval had all that belongs to a run that completed."""
+def timed_out(run: Run, limit: Limit) -> Judgement:
+    """A limit came before the end of the run, or before Coval had all that belongs to a run that completed."""
+    progress = run.progress
+    done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
+    after = f"{duration(limit.seconds)}, the limit of {limit.name}"
     if run.is_over:
-        state = "had completed, but Coval did not have all of its simulations and values yet"
+        what = f"The run had completed, but Coval did not have all of its simulations and values yet after {after}."
+    elif limit.name == "stall_timeout":
+        what = f"The run made no progress for {after}: it was still {run.status}{done}."
+    elif limit.name == "max_queue_time":
+        what = f"The run had not started after {after}: it was still {run.status}."
     else:
-        progress = run.progress
-        done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
-        state = f"was still {run.status}{done}"
-    return Judgement(
-        verdict=Verdict.TIMED_OUT,
-        status=TIMEOUT,
-        reasons=(f"The run {state} after {duration(max_wait_time)}, the limit of max_wait_time.",),
-        title="Timed out",
-        advice="The run goes on in Coval. Raise max_wait_time, or wait in a later step with mode wait and its run_id.",
-    )
+        what = f"The run was still {run.status}{done} after {after}."
+    advice = f"Raise {limit.name}, or wait in a later step with mode wait and its run_id."
+    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, reasons=(what,), title="Timed out", advice=advice)
 
 
 def errored(error: GateError) -> Judgement:
@@ -194,6 +195,16 @@ def errored(error: GateError) -> Judgement:
         advice=error.advice,
         link=error.link,
     )
+
+
+def interrupted(fate: str) -> Judgement:
+    """The step was told to end; `fate` is what became of the run, as a part of a sentence."""
+    return replace(INTERRUPTED, reasons=(f"The step was interrupted; {fate}.",))
+
+
+def ended(told: Sequence[str]) -> Judgement:
+    """Nothing was asked for but to end runs: a sentence for each, of what became of it."""
+    return Judgement(verdict=None, status=CANCELLED, reasons=tuple(told))
 
 
 def launched() -> Judgement:

@@ -64,7 +64,7 @@ def comment(report: Report, mark: str) -> str:
 def commit_status(report: Report) -> Status:
     """The verdict and its reason on one line."""
     verdict = report.judgement.verdict
-    told = f"{heading(verdict)}. {report.judgement.reason}" if verdict else "⏳ The evaluation is running."
+    told = f"{heading(report.judgement)}. {report.judgement.reason}" if verdict else "⏳ The evaluation is running."
     return Status(
         state=STATES.get(verdict, "error"),
         description=one_line(told, DESCRIPTION_LIMIT),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from coval_gate.judge.verdict import Verdict
+from coval_gate.coval.statuses import CANCELLED
+from coval_gate.judge.verdict import LAUNCHED, Judgement, Verdict
 
 HEADINGS: Final = {
     Verdict.PASSED: "✅ Passed",
@@ -14,8 +15,8 @@ HEADINGS: Final = {
     Verdict.TIMED_OUT: "⌛ Timed out",
     Verdict.CANCELLED: "🚫 Cancelled",
     Verdict.SKIPPED: "⏭️ Skipped",
-    None: "🚀 Launched",
 }
+WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", CANCELLED: "⏹️ Ended"}  # by status
 MARKS: Final = {
     Verdict.PASSED: "✅",
     Verdict.FAILED: "❌",
@@ -25,6 +26,6 @@ MARKS: Final = {
 }
 
 
-def heading(verdict: Verdict | None) -> str:
-    """The verdict as a title."""
-    return HEADINGS[verdict]
+def heading(judgement: Judgement) -> str:
+    """The verdict as a title; where nobody asked for one, what was done."""
+    return HEADINGS[judgement.verdict] if judgement.verdict else WITHOUT_VERDICT[judgement.status]

@@ -103,12 +103,14 @@ def _gate(judgement: Judgement) -> Iterator[TestCase]:
     member = TestCase("evaluation", classname="coval.gate", time=0)
     if judgement.verdict is not Verdict.PASSED:
         told = "\n".join(each for each in (*judgement.reasons, judgement.advice, judgement.link) if each)
-        member.result = [_result(judgement.verdict, judgement.reason, told)]
+        result = _result(judgement.verdict, judgement.reason, told)
+        result.type = judgement.verdict or judgement.status.lower()
+        member.result = [result]
     yield member
 
 
 def _result(verdict: Verdict | None, message: str, text: str) -> Failure | Error | Skipped:
-    result: Failure | Error | Skipped = KINDS[verdict](_xml(one_line(message)), verdict or "launched")
+    result: Failure | Error | Skipped = KINDS[verdict](_xml(one_line(message)), verdict or "none")
     result.text = _xml(text or message)  # some readers overlook an element that is empty
     return result
 

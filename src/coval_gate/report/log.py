@@ -33,7 +33,7 @@ class Annotation(NamedTuple):
 
 def closing_line(report: Report) -> str:
     """Verdict and reason on one line."""
-    return f"{heading(report.judgement.verdict)}. {report.judgement.reason}"
+    return f"{heading(report.judgement)}. {report.judgement.reason}"
 
 
 def annotation(report: Report) -> Annotation:

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
 OUTPUTS: Final = {
-    "run_id": "The run's id in Coval, set as soon as the run is launched.",
+    "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
     "status": "What became of the run: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
     "verdict": "What the step says of it: `passed`, `failed`, `error`, `timed_out`, `cancelled` or `skipped`; "
-    "empty with `mode: launch`.",
+    "empty with `mode: launch` and `mode: cancel`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the run had.",

@@ -52,7 +52,7 @@ def summary(report: Report) -> str:
 def opening(report: Report) -> Iterator[str | Listing]:
     """Verdict, reason, advice, and the criteria with what was found."""
     judgement = report.judgement
-    yield f"### {heading(judgement.verdict)}: Coval evaluation"
+    yield f"### {heading(judgement)}: Coval evaluation"
     yield escape(judgement.reason)
     if judgement.advice:
         advice = list(_advice(judgement.advice))

@@ -1,0 +1,82 @@
+"""At the end of a step: whether the run that it holds is to be ended, and what became of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.cancel import ENDING
+from coval_gate.errors import GateError, RunnerError
+from coval_gate.hold import NOTHING
+from coval_gate.judge.verdict import Verdict, interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.hold import Hold
+    from coval_gate.inputs import Inputs
+    from coval_gate.judge.verdict import Judgement
+
+HURRIED_ENDING: Final = 4.0  # s after a signal, and a little more for calls under way; the runner kills 10 s after it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What decides about a run that is held and not known to be over.
+
+    `hurry`: the step was interrupted. `late`: max_wait_time is over. `new_client` makes a client that is as hurried;
+    `launching` is the one that may still get the answer to the launch.
+    """
+
+    hold: Hold
+    inputs: Inputs
+    clock: Clock
+    hurry: bool
+    late: bool
+    new_client: Callable[[], Client]
+    launching: Client
+
+    def settle(self, judgement: Judgement) -> Judgement:
+        """End the run where nobody will wait for it any more and the inputs say so; tell what became of it.
+
+        What cannot be ended stays for the post step.
+        """
+        if self._is_left_alone(judgement.verdict):
+            self.hold.release()
+            return self._told(judgement, "the run goes on in Coval")
+        until = self.clock.now() + (HURRIED_ENDING if self.hurry else ENDING)
+        try:
+            fate = self.hold.end(self.new_client(), until=until, launching=self.launching)
+        except GateError as error:
+            with suppress(RunnerError):
+                self.hold.save(end=True)
+            return self._told(judgement, f"the run could not be ended ({error.what.rstrip('.')})")
+        self.hold.release()
+        return self._told(judgement, fate)
+
+    def _is_left_alone(self, verdict: Verdict | None) -> bool:
+        if self.hold.is_ending:
+            return False  # a signal came while it was being ended, and nobody knows how far that has got
+        match verdict:
+            case Verdict.CANCELLED:
+                return not self.inputs.cancel_on_interrupt
+            case Verdict.TIMED_OUT:
+                return not self.inputs.cancel_on_timeout
+            case Verdict.ERROR:
+                # A run whose id nobody knows cannot be waited for by anybody.
+                gave_up = self.late and self.hold.run_id
+                return not (self.inputs.cancel_on_timeout if gave_up else self.inputs.cancel_on_interrupt)
+        return True
+
+    def _told(self, judgement: Judgement, fate: str) -> Judgement:
+        """The judgement with what became of the run."""
+        if self.hurry:
+            return interrupted(fate)
+        if judgement.verdict not in (Verdict.TIMED_OUT, Verdict.ERROR) or fate in NOTHING:
+            return judgement
+        sentence = f"{fate[0].upper()}{fate[1:]}."
+        gap = " " if judgement.verdict is Verdict.TIMED_OUT else "\n"
+        return replace(judgement, advice=gap.join(each for each in (sentence, judgement.advice) if each))

@@ -1,0 +1,83 @@
+"""How a run is known again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coval_gate.context import Context
+from coval_gate.identity import identify, launch_of
+
+CONTEXT = Context(
+    repository="acme/voice-agent", server_url="https://github.com", workflow="Voice gate", job="evaluate", step="gate",
+    run_id="100", run_attempt="2", pull_request=42, ref="better-greeting",
+)  # fmt: skip
+BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1", "options": {"iteration_count": 3}}
+OURS = identify(CONTEXT, BODY, "00c0ffee")
+
+
+def other(body: dict[str, Any] = BODY, nonce: str = "0ddba11", **context: Any) -> tuple[str, ...]:
+    """The tags of another run."""
+    return identify(replace(CONTEXT, **context), body, nonce).tags
+
+
+def test_the_key_is_of_this_launch_alone_and_the_line_of_many() -> None:
+    assert OURS.key != other()[0]
+    assert OURS.line == other()[1] == other(run_id="7", run_attempt="1")[1]
+    assert all(len(tag) <= 200 for tag in OURS.tags)
+    assert launch_of(OURS.key) == OURS.launch
+    assert launch_of("nightly") is launch_of("coval-gate/1.1/x/00") is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "continues"),
+    [
+        (other(run_attempt="1"), True),
+        (other(run_attempt="2"), False),
+        (other(run_attempt="3"), False),
+        (other(run_attempt="1", run_id="99"), False),
+        (other(run_attempt="1", job="other"), False),
+        (other(BODY | {"options": {"iteration_count": 4}}, run_attempt="1"), False),
+        (other(BODY | {"metadata": {"display_name": "new"}}, run_attempt="1"), True),
+        (("nightly",), False),
+        ((), False),
+    ],
+)
+def test_an_attempt_continues_the_earlier_one_at_the_same(tags: tuple[str, ...], continues: bool) -> None:
+    assert bool(OURS.continues(tags)) is continues
+
+
+@pytest.mark.parametrize(
+    ("tags", "supersedes"),
+    [
+        (other(run_id="99"), True),
+        (other(run_id="99", run_attempt="7"), True),
+        (other(BODY | {"options": {"iteration_count": 4}}, run_id="99"), True),
+        (other(run_id="101"), False),
+        (other(run_attempt="1"), True),
+        (other(run_attempt="3"), False),
+        (other(BODY | {"options": {"iteration_count": 4}}, run_attempt="1"), False),
+        (other(run_id="99", pull_request=43), False),
+        (other(run_id="99", repository="acme/other"), False),
+        (other(BODY | {"mutation_id": "m1"}, run_id="99"), False),
+        (("coval-gate/1.1/aaaaaaaaaaaa/00",), False),
+    ],
+)
+def test_a_newer_run_of_the_workflow_takes_the_place_of_older_ones(tags: tuple[str, ...], supersedes: bool) -> None:
+    assert OURS.supersedes(tags) is supersedes
+
+
+def test_a_branch_stands_for_its_pull_request_where_there_is_none() -> None:
+    alone = replace(CONTEXT, pull_request=None)
+    assert identify(alone, BODY, "1").line != identify(replace(alone, ref="main"), BODY, "1").line
+
+
+@pytest.mark.parametrize("lacking", ["repository", "run_id", "run_attempt"])
+def test_outside_of_github_there_is_a_key_and_no_line(lacking: str) -> None:
+    fields: dict[str, Any] = {lacking: ""}
+    identity = identify(replace(CONTEXT, **fields), BODY, "00c0ffee")
+    assert identity.tags == ("coval-gate/00c0ffee",)
+    assert not identity.supersedes(OURS.tags)
+    assert identity.continues(OURS.tags) is None
