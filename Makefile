@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 
-.PHONY: help setup demo test check format render picture lock bench e2e clean
+.PHONY: help setup demo test check format render picture lock bench campaign mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -38,6 +38,12 @@ render: setup  ## write what is generated from the code
 
 picture: setup  ## draw README's pictures of the summary (needs Chromium and npm)
 	$(BIN)/python scripts/picture.py
+
+campaign: setup  ## play ten thousand schedules of faults and signals; a thousand are part of make test
+	@$(BIN)/python tests/campaign --schedules 10000
+
+mutants: setup  ## show that the campaign catches deliberate mistakes in the code
+	@$(BIN)/python tests/campaign/mutants.py
 
 bench: setup  ## measure what README claims
 	@$(BIN)/python -m bench

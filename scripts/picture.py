@@ -3,7 +3,7 @@
 picture.py [GOLDEN] [--to DIRECTORY]      writes summary-light.png and summary-dark.png
 picture.py --check                        writes nothing; fails if a picture is of an older summary
 
-Writing needs Chromium and, where the summary holds a Mermaid diagram, npm, or Mermaid's file in the variable MERMAID_JS.
+Writing needs Chromium and, where the summary holds a Mermaid diagram, npm, or the file that MERMAID_JS names.
 """
 
 from __future__ import annotations
