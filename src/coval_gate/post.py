@@ -18,6 +18,7 @@ from coval_gate.github.runner import Runner
 from coval_gate.hold import HELD, KEY, RUN_ID, Hold
 from coval_gate.inputs import key_in, parse_inputs, token_in
 from coval_gate.judge.verdict import UNFINISHED
+from coval_gate.publish import CONCLUDED
 from coval_gate.report.model import Report
 from coval_gate.request import launch_request
 
@@ -55,10 +56,11 @@ def _end(environ: Mapping[str, str], runner: Runner, clock: Clock) -> None:
     inputs, _ = parse_inputs(environ)
     run_id = environ.get(f"STATE_{RUN_ID}", "")
     if inputs.api_key is None:
-        runner.warning(NAME, f"The main step did not end, and without an API key nobody can end its run {run_id}.")
+        runner.warning(NAME, f"The main step left run {run_id} behind, and without an API key nobody can end it.")
         return
     body = launch_request(inputs, context).body()
     hold = Hold(runner, clock, key=environ.get(f"STATE_{KEY}", ""), body=body, run_id=run_id)
     fate = hold.end(connect(inputs, runner, clock), until=clock.now() + PATIENCE)
-    runner.line(f"The main step did not end: {fate}{f' ({hold.run_id})' if hold.run_id else ''}.")
-    Feedback(runner, environ, clock).close(Report(judgement=UNFINISHED, context=context, inputs=inputs))
+    runner.line(f"The main step left a run behind: {fate}{f' ({hold.run_id})' if hold.run_id else ''}.")
+    if environ.get(f"STATE_{CONCLUDED}") != "true":
+        Feedback(runner, environ, clock).close(Report(judgement=UNFINISHED, context=context, inputs=inputs))

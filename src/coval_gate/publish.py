@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError, RunnerError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from coval_gate.github.runner import Runner
     from coval_gate.inputs import Inputs
     from coval_gate.report.model import Report
+
+
+CONCLUDED: Final = "concluded"  # in the state, once the step has a verdict
 
 
 class Publisher:
@@ -57,6 +60,8 @@ class Publisher:
     def publish(self, report: Report, *, hurry: bool = False) -> Report:
         """Write the report everywhere, and return it with what came of that."""
         report = self._write(report)
+        with suppress(RunnerError):
+            self._runner.save_state({CONCLUDED: "true"})
         self._summarize(report)
         self._log(report)
         # Who interrupts a step that has come so far takes nothing away from it.

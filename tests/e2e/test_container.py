@@ -38,7 +38,8 @@ def test_a_run_that_passes(step: Step, sandbox: Sandbox) -> None:
     assert trip.outputs.keys() == OUTPUTS.keys()
     assert trip.outputs["verdict"] == "passed"
     assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert trip.state == {"run_id": sandbox.run["run_id"], "verdict": "passed"}
+    assert trip.state.pop("launch_key").startswith("coval-gate/")
+    assert trip.state == {"run_id": sandbox.run["run_id"], "verdict": "passed", "held": "false", "concluded": "true"}
     assert trip.summary.startswith("### ✅ Passed: Coval evaluation\n")
     assert trip.annotations("error") == []
 

@@ -192,7 +192,7 @@ def killed(trip: Trip, **state: str) -> Trip:
     """What the post step finds if the main step was killed with that state."""
     from dataclasses import replace
 
-    return replace(trip, state=trip.state | {"held": "true"} | state)
+    return replace(trip, state=trip.state | {"held": "true", "concluded": ""} | state)
 
 
 def test_the_post_step_is_silent_where_the_main_step_came_to_its_end(ride: Ride) -> None:
@@ -206,7 +206,7 @@ def test_the_post_step_is_silent_where_the_main_step_came_to_its_end(ride: Ride)
 def test_the_post_step_ends_what_a_killed_step_left(ride: Ride) -> None:
     trip, server = ride(mode="launch", test_set_id="stuck001")
     log = after(killed(trip), server.world)
-    assert f"The main step did not end: the run was ended ({trip.outputs['run_id']})." in log
+    assert f"The main step left a run behind: the run was ended ({trip.outputs['run_id']})." in log
     assert statuses(server.world) == ["CANCELLED"]
     assert "over already" in after(killed(trip), server.world), "twice does no harm"
 
@@ -237,6 +237,8 @@ def test_the_post_step_takes_the_commit_status_out_of_pending(ride: Ride) -> Non
     with FakeGitHub() as github:
         github.commits.add(HEAD)
         env = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+        after(killed(trip, concluded="true"), server.world, **env)
+        assert not github.statuses, "what the main step said stays"
         after(killed(trip), server.world, **env)
         assert [each["state"] for each in github.statuses[HEAD]] == ["error"]
 

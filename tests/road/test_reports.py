@@ -284,7 +284,7 @@ def test_annotations_are_one_error_and_the_worst_simulations(ride: Ride) -> None
     warnings = trip.annotations("warning")
     assert len(warnings) == 9
     assert warnings[0].properties["title"] == "Coval: Books an appointment"
-    assert "Missed Latency: p(95) < 1.5: Latency is 1.55" in warnings[0].data
+    assert "Missed: Latency: p(95) < 1.5 – Latency is 1.55" in warnings[0].data
     assert "and 1 simulation more: see the summary." in warnings[-1].data
 
 

@@ -65,7 +65,7 @@ EXPECTED = {
     "launched": Counts(1, skipped=1),
     "wrong": Counts(1, errors=1),
     "timed out on values": Counts(4 + 1 + 2 + 1, errors=2 + 1),
-    "inconclusive": Counts(4 + 1, skipped=1),
+    "inconclusive": Counts(4 + 1, failures=1),
     "bare": Counts(1, errors=1),
 }
 
@@ -201,11 +201,11 @@ def test_a_case_says_which_conversation_it_was_and_what_it_missed() -> None:
     assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
     assert case.attrib["classname"] == "coval.agent"
     kind, message, text = result_of(case)
-    assert (kind, message) == ("failure", "missed Latency: max < 1.5")
+    assert (kind, message) == ("failure", "missed: Latency: max < 1.5")
     assert text.splitlines() == [
-        "missed Latency: max < 1.5",
+        "missed: Latency: max < 1.5",
         "    The agent was slow.",
-        "missed Resolved: count(NO) == 0",
+        "missed: Resolved: count(NO) == 0",
     ]
 
 
@@ -228,7 +228,7 @@ def test_a_criterion_says_why_it_failed_and_what_was_found() -> None:
     assert result_of(case) == (
         "failure",
         "The threshold Latency: max < 3 was missed by 0.5 for the mutation Calmer: it is 3.5.",
-        "found: 3.5",
+        "The threshold Latency: max < 3 was missed by 0.5 for the mutation Calmer: it is 3.5.\nFound: 3.5",
     )
 
 
@@ -312,3 +312,12 @@ def test_very_many_simulations_are_all_there() -> None:
     )
     assert counted(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
     assert len(cases(report)) == 3000
+
+
+def test_test_cases_of_one_name_are_told_apart() -> None:
+    report = reports()["passed"]
+    assert report.result
+    labels = dict.fromkeys((each.test_case_id for each in report.result.simulations), "Same name")
+    twins = replace(report, background=Background(labels=labels))
+    names = [case.attrib["name"] for case in root_of(twins).iter("testcase") if case.attrib["classname"] != "coval.gate"]
+    assert len(set(names)) == len(names) > 1

@@ -210,7 +210,8 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
                 reason=f"The target of {metric.name} {problem}.",
             )
             continue
-        yield from _gaps(metric, variants, criteria.max_failed)
+        if not any(metric in result.called(reference) for reference in criteria.references):  # or it was told already
+            yield from _gaps(metric, variants, criteria.max_failed)
         for variant in variants:
             yield _target(metric, target, variant, rules=not criteria.sets_pass_rate)
 

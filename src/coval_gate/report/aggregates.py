@@ -25,7 +25,9 @@ def aggregates(result: RunResult) -> str:
     size = 2
     variants = result.variants
     for metric in result.metrics:
-        name = metric.name if metric.name not in whole else f"{metric.name} ({metric.id})"
+        name = metric.name
+        while name in whole:
+            name = f"{name} ({metric.id})"
         entry = {
             "id": metric.id,
             "variants": {variant_key(variant): entry_of(figures(metric, each)) for variant, each in variants.items()},

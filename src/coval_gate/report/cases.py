@@ -64,6 +64,7 @@ def _cases(report: Report, result: RunResult) -> Iterator[Case]:
     blame = _blame(judgement)
     offenders = set(judgement.offenders)
     unpassed = set(judgement.population.unpassed if judgement.population else ())
+    shared = _shared(background.labels)
     iterations = Counter((each.mutation, each.test_case_id) for each in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for each in result.simulations:
@@ -72,7 +73,7 @@ def _cases(report: Report, result: RunResult) -> Iterator[Case]:
         misses = tuple(blame.get(each.id, ()))
         yield Case(
             simulation=each,
-            name=background.labels.get(each.test_case_id) or each.test_case_id or each.id,
+            name=_name(each, background.labels.get(each.test_case_id, ""), shared),
             verdict=_verdict(each, misses, blamed=each.id in offenders, unpassed=each.id in unpassed),
             misses=misses,
             texts=background.texts.get(each.id, {}),
@@ -80,6 +81,17 @@ def _cases(report: Report, result: RunResult) -> Iterator[Case]:
             iteration=seen[key] if each.test_case_id else 1,
             of=iterations[key] if each.test_case_id else 1,
         )
+
+
+def _shared(labels: Mapping[str, str]) -> set[str]:
+    """The labels that several test cases have."""
+    return {label for label, count in Counter(labels.values()).items() if count > 1}
+
+
+def _name(simulation: Simulation, label: str, shared: set[str]) -> str:
+    if label in shared:
+        return f"{label} [{simulation.test_case_id}]"
+    return label or simulation.test_case_id or simulation.id
 
 
 def _blame(judgement: Judgement) -> dict[str, list[Check]]:

@@ -32,7 +32,7 @@ NAME: Final = "Coval Gate"
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
     Verdict.FAILED: Failure,
-    Verdict.INCONCLUSIVE: Skipped,
+    Verdict.INCONCLUSIVE: Failure,
     Verdict.ERROR: Error,
     Verdict.TIMED_OUT: Error,
     Verdict.CANCELLED: Error,
@@ -77,7 +77,7 @@ def _case(case: Case) -> TestCase:
     member.system_out = _xml("\n".join(each for each in (f"simulation {case.simulation.id}", case.url) if each))
     if case.verdict is not Verdict.PASSED:
         misses = [check.asked for check in case.misses]
-        what = case.trouble or (f"missed {misses[0]}" if misses else "missed a target of its metrics")
+        what = case.trouble or (f"missed: {misses[0]}" if misses else "missed a target of its metrics")
         lines = [case.trouble, *(line for check in case.misses for line in _miss(check, case))]
         note = " (the gate allows for it)" if case.verdict is Verdict.SKIPPED else ""
         member.result = [_result(case.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
@@ -85,7 +85,7 @@ def _case(case: Case) -> TestCase:
 
 
 def _miss(check: Check, case: Case) -> Iterator[str]:
-    yield f"missed {check.asked}"
+    yield f"missed: {check.asked}"
     if text := case.texts.get(check.metric):
         yield f"    {text}"
 
@@ -96,7 +96,7 @@ def _gate(judgement: Judgement) -> Iterator[TestCase]:
         whom = f" [{check.variant}]" if check.variant else ""
         member = TestCase(_xml(f"{check.asked}{whom}"), classname="coval.gate", time=0)
         if check.verdict is not Verdict.PASSED:
-            member.result = [_result(check.verdict, check.reason, f"found: {check.found}")]
+            member.result = [_result(check.verdict, check.reason, f"{check.reason}\nFound: {check.found}")]
         yield member
     if any(check.verdict is judgement.verdict is not Verdict.PASSED for check in judgement.checks):
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.report.markdown import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+SHORT: Final = 60  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +56,23 @@ def row(*cells: str) -> str:
 def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], int] = len) -> str:
     """The parts one below the other, empty ones left out, in at most `limit` of whatever `size` counts.
 
-    Texts and the frames of tables are always there, and must be short; rows take the room that is left, from above.
+    Texts and the frames of tables are always there, and must be short. Rows take the room that is left: first those of
+    short tables, then all others from above.
     """
     parts = [part for part in parts if part]
     frames = [part if isinstance(part, str) else part.before + part.after(0) for part in parts]
     room = limit - sum(size(frame) + 2 for frame in frames)
-    shown = []
-    for part in parts:
-        if isinstance(part, str):
-            shown.append(part)
-            continue
-        rows = list(_fitting(part.rows, room, size))
-        room -= sum(size(each) + 1 for each in rows)
-        shown.append(part.before + "".join(f"{each}\n" for each in rows) + part.after(len(rows)))
-    return "\n\n".join(each.rstrip("\n") for each in shown) + "\n"
+    shown = dict(enumerate(parts))
+    for place, part in sorted(shown.items(), key=lambda item: not _is_short(item[1])):
+        if not isinstance(part, str):
+            rows = list(_fitting(part.rows, room, size))
+            room -= sum(size(each) + 1 for each in rows)
+            shown[place] = part.before + "".join(f"{each}\n" for each in rows) + part.after(len(rows))
+    return "\n\n".join(str(each).rstrip("\n") for each in shown.values()) + "\n"
+
+
+def _is_short(part: str | Listing) -> bool:
+    return isinstance(part, str) or part.total <= SHORT
 
 
 def _fitting(rows: Iterable[str], room: int, size: Callable[[str], int]) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _told(case: Case) -> Iterator[str]:
         yield f"Did not complete: {case.simulation.error or case.simulation.status}"
     for check in case.misses[:MOST_MISSES]:
         text = case.texts.get(check.metric)
-        yield f"Missed {check.asked}{f': {text}' if text else ''}"
+        yield f"Missed: {check.asked}{f' – {text}' if text else ''}"
     yield case.url or f"Simulation {case.simulation.id}"
 
 

@@ -58,7 +58,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
         advice = list(_advice(judgement.advice))
         yield Listing(rows=advice, total=len(advice))
     if reasons := _more_reasons(judgement):
-        yield Listing(rows=(f"- {escape(reason)}" for reason in reasons), total=len(reasons))
+        rows = (f"- {escape(reason)}" for reason in reasons[:MOST_REASONS])
+        yield Listing(rows=rows, total=len(reasons))
     if judgement.checks:
         yield _checks(judgement)
 
