@@ -37,6 +37,7 @@ INPUTS = {
         Compliance: count(NO) == 0
     """,
 }
+RESUMED = re.compile(r"::[0-9a-f]{32}::")  # the end of lines in which the runner reads no commands
 BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
 
 
@@ -60,7 +61,7 @@ def as_shown(line: str) -> str | None:
     """A line of the step's output as GitHub's log shows it; None where it shows nothing."""
     command = read_command(line)
     if command is None:
-        return line
+        return None if RESUMED.fullmatch(line) else line
     title = command.properties.get("title", "")
     colours = {"error": RED, "warning": YELLOW, "notice": BLUE}
     if command.name in colours:

@@ -38,9 +38,14 @@ class Hold:
         self._clock = clock
         self._key = key
         self._body = body or {}
-        self._began = clock.now()
+        self._known = clock.now()
         self.run_id = run_id
         self.is_ending = self.is_over = False
+
+    def know(self, run_id: str) -> None:
+        """The id of the run has come to be known."""
+        self.run_id = run_id
+        self._known = self._clock.now()
 
     def save(self, *, end: bool) -> None:
         """Tell the post step; `end`: whether it is to end the run, should it come to that. Raises RunnerError."""
@@ -60,27 +65,31 @@ class Hold:
         """
         self.is_ending = True
         if not self.run_id:
-            self.run_id = self._find(client, until, launching)
+            self.know(self._find(client, until, launching))
         if not self.run_id:
             return NONE
-        fresh_until = self._began + FRESH
-        return end_run(client, self.run_id, clock=self._clock, until=until, fresh_until=fresh_until).fate
+        return end_run(client, self.run_id, clock=self._clock, until=until, fresh_until=self._known + FRESH).fate
 
     def _find(self, client: Client, until: float, launching: Client | None) -> str:
         """The id of the run that was launched; empty if there surely is none."""
-        if launching:
-            try:
-                return launching.late_launch(min(LATE, max(0.0, until - self._clock.now()))).run_id
-            except Unavailable as error:
-                if not error.arrived:
-                    return ""
-            except CovalError:
-                return ""  # it was refused
+        late = self._late(launching, min(LATE, max(0.0, until - self._clock.now())))
         pause = FIRST_PAUSE
-        while True:
+        while late is None:
             if runs := runs_with(client, self._key, self._body, until=until).runs:
                 return runs[0].run_id
-            if self._clock.now() >= until:
+            late = self._late(launching, 0.0)
+            if late is None and self._clock.now() >= until:
                 raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
-            self._clock.sleep(max(0.0, min(pause, until - self._clock.now())))
-            pause = min(LONGEST_PAUSE, pause * 2)
+            if late is None:
+                self._clock.sleep(max(0.0, min(pause, until - self._clock.now())))
+                pause = min(LONGEST_PAUSE, pause * 2)
+        return late
+
+    def _late(self, launching: Client | None, within: float) -> str | None:
+        """The id in an answer to the launch that came too late; empty if it had no effect, None if nobody knows."""
+        try:
+            return launching.late_launch(within).run_id if launching else None
+        except Unavailable as error:
+            return None if error.arrived else ""
+        except CovalError:
+            return ""  # it was refused

@@ -64,12 +64,13 @@ class Launcher:
         `launch` does, and RunnerError.
         """
         earlier = self.resume() if resume else None
-        hold.run_id = earlier.run_id if earlier else ""
+        if earlier:
+            hold.know(earlier.run_id)
         hold.save(end=end)
         if earlier:
             return "Taking over what an earlier attempt launched, run"
         try:
-            hold.run_id = self.launch().run_id
+            hold.know(self.launch().run_id)
         except LaunchUncertain:
             raise
         except CovalError:

@@ -46,7 +46,7 @@ class Settlement:
         """
         if self._is_left_alone(judgement.verdict):
             self.hold.release()
-            return self._told(judgement, "the run goes on in Coval")
+            return self._told(judgement, "the run goes on in Coval" if self.hold.run_id else "a run may go on in Coval")
         until = self.clock.now() + (HURRIED_ENDING if self.hurry else ENDING)
         try:
             fate = self.hold.end(self.new_client(), until=until, launching=self.launching)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,6 +28,7 @@ GREEN: Final = ("passed", "skipped", "")
 LATE: Final = 40.0  # s after the deadline: for calls that are under way at it, and those that a finished run takes
 TO_END: Final = 6.0  # s from the signal to the end of the process
 HIDDEN: Final = 50.0  # s for which Coval may hide a new run from the post step, which has to wait for it then
+TO_CANCEL: Final = 25.0  # s that the mode cancel keeps trying, at the least
 POST_TIME: Final = 120.0  # s for the post step
 RACE: Final = 3.0  # s between a look and the DELETE that it allows; a run may end in between
 MOST_LOST: Final = 3  # launches
@@ -174,8 +176,9 @@ def right_verdict(played: Played) -> Iterator[str]:
         return
     for taken in _mains(played):
         record = played.runs.get(taken.given_run)
+        asked = record is not None and taken.step.mode == "cancel" and not _gave_up(taken)
         ended = record is None or record.finished(played.coval_time(taken.ended))
-        if taken.step.mode == "cancel" and record is not None and (taken.exit_code != 0 or not ended):
+        if asked and (taken.exit_code != 0 or not ended):
             yield f"{_name(taken)} was to end a run, and did not"
         wanted = _wanted(played, taken)
         if wanted is not None and taken.verdict not in wanted:
@@ -342,6 +345,13 @@ def _may_end(played: Played, taken: Taken) -> bool:
     failed = main.verdict in ("", "error") and main.exit_code != 0
     unheard = taken.is_post and _troubled(main, "state")  # the main part could not say that there is nothing to do
     return told or late or failed or unheard or step.mode == "cancel" or step.flag("supersede")
+
+
+def _gave_up(taken: Taken) -> bool:
+    """Whether a step that ends runs was told that there is no such run, or was hindered for as long as it tries."""
+    if any(each.status == HTTPStatus.NOT_FOUND for each in taken.sent):
+        return True
+    return taken.ended - taken.began >= TO_CANCEL and _hindered(taken.sent[-1:])
 
 
 def _excused(played: Played, main: Taken, record: RunRecord) -> bool:

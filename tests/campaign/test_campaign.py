@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from campaign.crew import campaign
 from campaign.draw import draw
+from campaign.mutants import MUTANTS, Mutant
 from campaign.play import play
+from campaign.promises import PROMISES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from campaign.play import Played
 
+SOURCE = Path(__file__).parents[2] / "src" / "coval_gate"
 SCHEDULES = 1000
 LEAST = 10  # times that each story and each verdict has to come up, lest the campaign prove nothing about it
 
@@ -32,6 +36,14 @@ def test_every_promise_holds_under_a_thousand_schedules(tell: Callable[[object],
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_a_seed_replays(seed: int) -> None:
     assert _essence(play(draw(seed))) == _essence(play(draw(seed)))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_up_to_date(mutant: Mutant) -> None:
+    for name, old, new in mutant.edits:
+        assert (SOURCE / name).read_text(encoding="utf-8").count(old) == 1
+        assert old != new
+    assert set(mutant.promises) <= {promise.__name__ for promise in PROMISES}
 
 
 def _essence(played: Played) -> str:
