@@ -28,6 +28,7 @@ class Context:
     sha: str = ""  # what is under test: the pull request's head, not the merge commit that GitHub makes of it
     actor: str = ""  # who started this attempt
     workflow: str = ""
+    workflow_file: str = ""  # its path in the repository; several workflows may have one name
     job: str = ""
     step: str = ""
     server_url: str = ""
@@ -62,6 +63,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         sha=known or environ.get("GITHUB_SHA", ""),
         actor=environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
+        workflow_file=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0] or environ.get("GITHUB_WORKFLOW", ""),
         job=environ.get("GITHUB_JOB", ""),
         step=environ.get("GITHUB_ACTION", ""),
         server_url=environ.get("GITHUB_SERVER_URL", ""),
@@ -77,6 +79,11 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     )
 
 
+def before_the_run_is_known(context: Context) -> Context:
+    """`context` of a step that waits for a run launched elsewhere: without a pull request, its commit is in doubt."""
+    return context if context.pull_request else replace(context, sha_is_known=False)
+
+
 def context_of_run(context: Context, metadata: Mapping[str, Any]) -> Context:
     """`context` with the commit and the pull request that a run was launched for, where its metadata tell.
 
@@ -85,7 +92,7 @@ def context_of_run(context: Context, metadata: Mapping[str, Any]) -> Context:
     """
     sha, number = _text(metadata.get(COMMIT)), metadata.get(PULL_REQUEST)
     if metadata.get(REPOSITORY) != context.repository or not re.fullmatch(r"[0-9a-f]{40,64}", sha):
-        return context
+        return replace(context, sha_is_known=True)  # the run does not say, so that the event's has to do
     number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else _number(number)
     return replace(context, sha=sha, sha_is_known=True, pull_request=number)
 

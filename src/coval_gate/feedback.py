@@ -75,6 +75,9 @@ class Feedback:
         from coval_gate.report.comment import commit_status
 
         status = commit_status(report)
+        if not report.context.sha_is_known:
+            self._runner.notice(NAME, "No commit status: which commit was tested is not known.")
+            return
         if status == self._status or not (github := self._reach(report.context, report.inputs)):
             return
         with tolerant(self._runner):
@@ -91,7 +94,7 @@ class Feedback:
     def _comment(self, report: Report, *, until: float) -> str:
         """The address of the comment; empty where there is none, or it was left alone."""
         inputs, context = report.inputs, report.context
-        if inputs is None or inputs.comment == "never" or report.judgement.verdict is None:
+        if inputs is None or inputs.comment == "never" or inputs.mode == "cancel" or report.judgement.verdict is None:
             return ""
         if context.pull_request is None and context.head is None:
             self._runner.line("There is no pull request to comment on.")
@@ -111,7 +114,7 @@ class Feedback:
             if context.sha_is_known and head != context.sha:
                 self._runner.line(f"Pull request #{number} has moved on to {head[:7]}: its comment is left alone.")
                 return ""
-            mark = marker(context, inputs)
+            mark = marker(report, inputs)
             # Good news replaces bad news that is there, even where only failures are to appear.
             create = inputs.comment == "always" or not report.judgement.lets_pass
             body = self._runner.redact(comment(report, mark))

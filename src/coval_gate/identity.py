@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.context import Context
 
@@ -65,14 +65,18 @@ class Identity:
         return launch.workflow_run < self.launch.workflow_run
 
 
-def identify(context: Context, body: Mapping[str, Any], nonce: str) -> Identity:
-    """The identity of a run that this step launches with `body`; `nonce` is hexadecimal and used once."""
+def identify(context: Context, body: Mapping[str, Any], nonce: str, own: Sequence[object] = ()) -> Identity:
+    """The identity of a run that this step launches with `body`; `nonce` is hexadecimal and used once.
+
+    `own`: what else of the user's tells this run from others of the same job, as JSON-ready values.
+    """
     if not (context.repository and context.run_id.isdecimal() and context.run_attempt.isdecimal()):
         return Identity(f"{PREFIX}/{nonce}")
-    place = [context.server_url, context.repository, context.workflow, context.job, context.step]
+    place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
     asked = {name: value for name, value in body.items() if name != "metadata"}
-    launch = Launch(int(context.run_id), int(context.run_attempt), _digest([place, asked])[:12])
-    about = f"#{context.pull_request}" if context.pull_request else context.ref
+    launch = Launch(int(context.run_id), int(context.run_attempt), _digest([place, asked, own])[:12])
+    branch = ":".join(context.head) if context.head else context.ref
+    about = f"#{context.pull_request}" if context.pull_request else branch
     line = _digest([place, about, {name: body.get(name) for name in NAMES}])[:24]
     key = f"{PREFIX}/{launch.workflow_run}.{launch.attempt}/{launch.leg}/{nonce}"
     return Identity(key, f"{PREFIX}/line/{line}", launch)

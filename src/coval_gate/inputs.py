@@ -364,8 +364,6 @@ def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Prob
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
     yield from _gate_contradictions(inputs)
-    if inputs.junit_path and inputs.junit_path == inputs.json_path:
-        yield Problem("json_path", "is the same as junit_path; give each its own file.")
     if inputs.mutation_id and inputs.mutation_ids:
         yield Problem("mutation_ids", "excludes mutation_id; name all mutations in mutation_ids.")
     if inputs.test_case_ids and inputs.sub_sample_size:

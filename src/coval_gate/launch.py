@@ -57,13 +57,15 @@ class Launcher:
                 self.log("It did not, so it is launched again.")
         raise AssertionError  # the last round returns or raises
 
-    def launch_into(self, hold: Hold, *, resume: bool, end: bool) -> str:
+    def launch_into(self, hold: Hold, *, resume: bool, supersede: bool, end: bool) -> str:
         """Have `hold` hold the run, from just before its launch on; returns how it came about, for the log.
 
-        With `resume` it may be that of an earlier attempt; `end` says whether the post step may end it. Raises as
-        `launch` does, and RunnerError.
+        With `resume` it may be that of an earlier attempt, with `supersede` older ones are ended; `end` says whether
+        the post step may end this one. Raises as `launch` does, and RunnerError.
         """
         earlier = self.resume() if resume else None
+        if supersede:
+            self.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             hold.know(earlier.run_id)
         hold.save(end=end)
@@ -86,10 +88,10 @@ class Launcher:
         runs = self._line("Whether an earlier attempt left a run cannot be found out")
         return next((run for run in runs if self.identity.continues(run.tags) and not run.is_over), None)
 
-    def supersede(self) -> None:
-        """End the unfinished runs whose place this one takes."""
+    def supersede(self, *, keep: str = "") -> None:
+        """End the unfinished runs whose place this one takes, but for `keep`."""
         for run in self._line("Older runs cannot be found, so they go on"):
-            if run.is_over or not self.identity.supersedes(run.tags):
+            if run.is_over or run.run_id == keep or not self.identity.supersedes(run.tags):
                 continue
             try:
                 until = self._soon()

@@ -15,7 +15,7 @@ from coval_gate import __version__
 from coval_gate.cancel import end_runs
 from coval_gate.clock import Interrupted, SystemClock
 from coval_gate.connection import connect
-from coval_gate.context import Context, context_of_run, read_context
+from coval_gate.context import Context, before_the_run_is_known, context_of_run, read_context
 from coval_gate.coval.statuses import COMPLETED
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.feedback import BUG, NAME
@@ -98,12 +98,14 @@ class Step:
         for secret in (key_in(self._environ), token_in(self._environ)):
             self._runner.mask(secret)
         self._runner.line(f"Coval Gate {__version__}")
-        # Should the step be killed, this is what the workflow sees; and what cannot be written shows before it costs.
-        self._publisher.write_outputs(self._report(UNFINISHED))
         self._context = read_context(self._environ, self._runner.event())
         inputs, problems = parse_inputs(self._environ)
         self._inputs = inputs
         problems += self._publisher.prepare(inputs)
+        if inputs.mode == "wait":
+            self._context = before_the_run_is_known(self._context)
+        # Should the step be killed, this is what the workflow sees; and what cannot be written shows before it costs.
+        self._publisher.write_outputs(self._report(UNFINISHED))
         check_inputs(inputs, problems, self._environ, self._context)
         for warning in warnings_about(inputs, self._environ):
             self._warn(warning)
@@ -134,7 +136,8 @@ class Step:
         from coval_gate.launch import Launcher
 
         request = launch_request(inputs, self._context)
-        identity = identify(self._context, request.body(), secrets.token_hex(4))
+        own = (inputs.display_name, inputs.tags, inputs.metadata)
+        identity = identify(self._context, request.body(), secrets.token_hex(4), own)
         body = request.body(identity.tags)
         launcher = Launcher(
             client=client,
@@ -145,10 +148,10 @@ class Step:
             log=self._runner.quote,
             warn=self._warn,
         )
-        if inputs.supersede:
-            launcher.supersede()
         self._hold = Hold(self._runner, self._clock, key=identity.key, body=body)
-        how = launcher.launch_into(self._hold, resume=inputs.resume, end=inputs.cancel_on_interrupt)
+        how = launcher.launch_into(
+            self._hold, resume=inputs.resume, supersede=inputs.supersede, end=inputs.cancel_on_interrupt
+        )
         self._record(self._hold.run_id)
         self._runner.line(f"{how} {self._run_id}: {self._run_url}")
 
@@ -159,7 +162,6 @@ class Step:
         from coval_gate.judge.gate import judge
         from coval_gate.watch import Budgets, Journal, Limit, waiting_title, watch
 
-        launched_here = inputs.mode == "run"
         criteria, needs = asked(inputs)
         journal = Journal(self._clock, self._runner.line, self._warn)
         budgets = Budgets(
@@ -177,10 +179,8 @@ class Step:
                 budgets=budgets,
                 check_interval=inputs.check_interval,
                 journal=journal,
+                look=self._see,
             )
-            self._run = run
-            if not launched_here:
-                self._context = context_of_run(self._context, run.metadata)
             if limit:
                 return timed_out(run, limit)
             if run.status != COMPLETED:
@@ -204,6 +204,12 @@ class Step:
         self._publisher.write_outputs(self._report(judgement))
         self._explain(client, judgement)
         return judgement
+
+    def _see(self, run: Run) -> None:
+        """Take down what a look at the run showed."""
+        self._run = run
+        if self._inputs and self._inputs.mode == "wait":
+            self._context = context_of_run(self._context, run.metadata)
 
     def _explain(self, client: Client, judgement: Judgement) -> None:
         """Log every check, find out more about the simulations, and log those that did not do well."""
@@ -230,7 +236,8 @@ class Step:
                 hold.release()
             return judgement
         if hold is None or inputs is None or client is None or hold.is_over:
-            return interrupted(NONE) if hurry else judgement
+            ending_others = inputs is not None and inputs.mode == "cancel"
+            return interrupted(NONE) if hurry and not ending_others else judgement
         if hurry:  # the step may be killed while it ends the run
             with suppress(RunnerError):
                 self._publisher.write_outputs(self._report(judgement))

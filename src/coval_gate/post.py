@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.clock import Interrupted, SystemClock
 from coval_gate.connection import connect
-from coval_gate.context import read_context
+from coval_gate.context import before_the_run_is_known, read_context
 from coval_gate.errors import GateError
 from coval_gate.feedback import BUG, NAME, Feedback
 from coval_gate.github.runner import Runner
@@ -52,15 +52,18 @@ def post(environ: Mapping[str, str], *, stdout: TextIO = sys.stdout, clock: Cloc
 def _end(environ: Mapping[str, str], runner: Runner, clock: Clock) -> None:
     for secret in (key_in(environ), token_in(environ)):
         runner.mask(secret)
-    context = read_context(environ, runner.event())
     inputs, _ = parse_inputs(environ)
+    context = read_context(environ, runner.event())
+    context = before_the_run_is_known(context) if inputs.mode == "wait" else context
     run_id = environ.get(f"STATE_{RUN_ID}", "")
     if inputs.api_key is None:
         runner.warning(NAME, f"The main step left run {run_id} behind, and without an API key nobody can end it.")
         return
     body = launch_request(inputs, context).body()
     hold = Hold(runner, clock, key=environ.get(f"STATE_{KEY}", ""), body=body, run_id=run_id)
-    fate = hold.end(connect(inputs, runner, clock), until=clock.now() + PATIENCE)
-    runner.line(f"The main step left a run behind: {fate}{f' ({hold.run_id})' if hold.run_id else ''}.")
-    if environ.get(f"STATE_{CONCLUDED}") != "true":
-        Feedback(runner, environ, clock).close(Report(judgement=UNFINISHED, context=context, inputs=inputs))
+    try:
+        fate = hold.end(connect(inputs, runner, clock), until=clock.now() + PATIENCE)
+        runner.line(f"The main step left a run behind: {fate}{f' ({hold.run_id})' if hold.run_id else ''}.")
+    finally:
+        if environ.get(f"STATE_{CONCLUDED}") != "true":
+            Feedback(runner, environ, clock).close(Report(judgement=UNFINISHED, context=context, inputs=inputs))

@@ -50,6 +50,8 @@ class Publisher:
                     self._places[name] = self._workspace.place(path)
                 except ValueError as problem:
                     problems.append(Problem(name, str(problem)))
+        if len(set(self._places.values())) < len(self._places):
+            problems.append(Problem("json_path", "is the same as junit_path; give each its own file."))
         return problems
 
     def write_outputs(self, report: Report) -> None:

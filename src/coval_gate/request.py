@@ -87,7 +87,8 @@ def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
 def _display_name(context: Context) -> str:
     pull_request = f"#{context.pull_request}" if context.pull_request else ""
     where = " ".join(part for part in (context.repository, pull_request) if part)
-    return " · ".join(part for part in (where, context.sha[:7], context.workflow) if part)[:DISPLAY_NAME_LIMIT]
+    sha = context.sha[:7] if context.sha_is_known else ""
+    return " · ".join(part for part in (where, sha, context.workflow) if part)[:DISPLAY_NAME_LIMIT]
 
 
 def _provenance(context: Context) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _provenance(context: Context) -> dict[str, Any]:
     return _set_only(
         {
             REPOSITORY: context.repository,
-            COMMIT: context.sha,
+            COMMIT: context.sha if context.sha_is_known else "",
             PULL_REQUEST: context.pull_request,
             "github_run_url": context.run_url,
             "github_run_attempt": context.run_attempt,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.cancel import ENDING
 from coval_gate.errors import GateError, RunnerError
 from coval_gate.hold import NOTHING
-from coval_gate.judge.verdict import Verdict, interrupted
+from coval_gate.judge.verdict import WAIT_LATER, Verdict, interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,7 @@ class Settlement:
             return interrupted(fate)
         if judgement.verdict not in (Verdict.TIMED_OUT, Verdict.ERROR) or fate in NOTHING:
             return judgement
+        advice = judgement.advice if "goes on" in fate else judgement.advice.replace(WAIT_LATER, "")
         sentence = f"{fate[0].upper()}{fate[1:]}."
         gap = " " if judgement.verdict is Verdict.TIMED_OUT else "\n"
-        return replace(judgement, advice=gap.join(each for each in (sentence, judgement.advice) if each))
+        return replace(judgement, advice=gap.join(each for each in (sentence, advice) if each))

@@ -85,10 +85,11 @@ def watch(
     budgets: Budgets,
     check_interval: float | None,
     journal: Journal,
+    look: Callable[[Run], None],
 ) -> tuple[Run, Limit | None]:
     """Look at the run until it is over or time is up, and return what the last look showed, and which limit it met.
 
-    There is always one look at the limit itself. Raises CovalError as `Client.get_run` does.
+    There is always one look at the limit itself; `look` is told of each. Raises CovalError as `Client.get_run` does.
     """
     deadline = budgets.deadline
     patience = _Patience(budgets, clock.now())
@@ -99,6 +100,7 @@ def watch(
         seen = _look(client, run_id, clock=clock, deadline=deadline, seen=seen)
         now = clock.now()
         history.append(_sighting(seen, now))
+        look(seen)
         journal.note(seen, expected_end(history))
         if seen.is_over:
             return seen, None

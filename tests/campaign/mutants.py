@@ -118,7 +118,7 @@ MUTANTS: Final = (
     Mutant(
         "supersede nothing",
         "launch.py",
-        "if run.is_over or not self.identity.supersedes(run.tags):",
+        "if run.is_over or run.run_id == keep or not self.identity.supersedes(run.tags):",
         "if run:",
         ("superseded",),
     ),

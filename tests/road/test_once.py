@@ -81,6 +81,21 @@ def test_another_attempt_takes_over_what_the_first_left(ride: Ride, clock: Virtu
     assert "Taking over what an earlier attempt launched" in second.log
 
 
+def test_what_is_taken_over_is_not_superseded(ride: Ride) -> None:
+    first, server = ride(mode="launch")
+    second, _ = ride(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, supersede="true")
+    assert second.outputs["run_id"] == first.outputs["run_id"]
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
+
+
+def test_jobs_of_a_matrix_do_not_take_over_each_others_runs(ride: Ride) -> None:
+    staging, server = ride(mode="launch", tags="staging")
+    production, _ = ride(mode="launch", tags="production", world=server.world)
+    for tag, trip in (("staging", staging), ("production", production)):
+        again, _ = ride(mode="launch", tags=tag, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
+        assert again.outputs["run_id"] == trip.outputs["run_id"]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"resume": "false"}, {"iteration_count": "2"}, {"env": {"GITHUB_RUN_ID": "99"}}, {"env": {"GITHUB_JOB": "other"}}],

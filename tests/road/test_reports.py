@@ -222,6 +222,33 @@ def test_a_launch_here_and_a_wait_elsewhere_gate_one_commit(ride: Ride, github: 
     assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
+@pytest.mark.parametrize("fault", ["GET /runs/* -> 401", "GET /runs/* -> 503"])
+def test_a_wait_that_never_sees_the_run_leaves_other_commits_alone(fault: str, ride: Ride, github: FakeGitHub) -> None:
+    github.commits.add("f" * 40)  # the default branch's, for which a schedule runs
+    asked = {"commit_status": STATUS, "github_token": TOKEN, "max_wait_time": "60"}
+    env = {"GITHUB_API_URL": github.url}
+    trip, _ = ride(fault, mode="wait", run_id="r1", event={"schedule": "0 * * * *"}, env=env, **asked)
+    assert trip.outputs["verdict"] == "error"
+    assert not github.statuses
+    assert "which commit was tested is not known" in trip.annotations("notice")[0].data
+
+
+def test_a_comment_on_an_issue_gives_no_status_to_another_commit(ride: Ride, github: FakeGitHub) -> None:
+    github.commits.add("f" * 40)
+    github.pull_requests.clear()  # so that the pull request's head cannot be found out
+    asked = {"commit_status": STATUS, "github_token": TOKEN, "env": {"GITHUB_API_URL": github.url}}
+    trip, server = ride(event=EVENTS["issue_comment"], **asked)
+    assert trip.outputs["verdict"] == "passed"
+    assert not github.statuses
+    assert "github_commit" not in server.requests_seen[0].json["metadata"]["customer"]
+
+
+def test_two_files_must_not_be_one(ride: Ride) -> None:
+    trip, server = ride(junit_path="r/a.xml", json_path="./r/a.xml")
+    assert "json_path is the same as junit_path" in trip.outputs["reason"]
+    assert server.requests_seen == []
+
+
 def test_a_read_only_token_is_a_notice_with_advice(report: Callable[..., Trip], github: FakeGitHub) -> None:
     trip = report(token=READ_ONLY_TOKEN)
     assert (trip.exit_code, trip.outputs["verdict"]) == (0, "passed")

@@ -31,6 +31,7 @@ def test_a_pull_request_is_about_its_head_and_who_started_this_attempt() -> None
         sha="head-commit",
         actor="hubot",
         workflow="Voice gate",
+        workflow_file="Voice gate",
         job="evaluate",
         server_url="https://github.example",
         ref="better-greeting",

@@ -26,7 +26,7 @@ from coval_gate.errors import InputError
 from coval_gate.github.runner import Runner
 from coval_gate.inputs import Problem, parse_inputs
 from coval_gate.judge.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.judge.verdict import Check, Judgement, Population, Verdict, errored
+from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Population, Verdict, errored
 from coval_gate.publish import Publisher
 from coval_gate.report.aggregates import aggregates
 from coval_gate.report.charts import histogram
@@ -47,6 +47,8 @@ from support import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from coval_gate.context import Context
 
 # What GitHub takes, by its documentation and by what its runner does.
 SUMMARY_LIMIT = 1024 * 1024  # bytes
@@ -386,23 +388,28 @@ def test_the_hostile_texts_do_something_where_nobody_escapes_them() -> None:
     assert broken >= 12
 
 
+def mark_of(context: Context, **inputs: str) -> str:
+    """The marker of a step's comment."""
+    given, _ = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
+    return marker(Report(judgement=UNFINISHED, context=context, inputs=given), given)
+
+
 def test_a_marker_is_a_comment_of_fixed_form_whatever_the_names() -> None:
-    inputs, _ = parse_inputs({})
-    marks = {marker(report_of(text).context, inputs) for text in HOSTILE}
+    marks = {mark_of(report_of(text).context) for text in HOSTILE}
     assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", each) for each in marks)
     assert len(marks) == len(set(HOSTILE))
 
 
 def test_a_marker_tells_steps_apart_and_attempts_not() -> None:
-    inputs, context = parse_inputs({"INPUT_AGENT_ID": "a1"})[0], harmless().context
-    here = marker(context, inputs)
-    assert marker(replace(context, run_attempt="2", sha="f" * 40, actor="other"), inputs) == here
+    context = harmless().context
+    here = mark_of(context, agent_id="a1")
+    assert mark_of(replace(context, run_attempt="2", sha="f" * 40, actor="other"), agent_id="a1") == here
     others = [
-        marker(replace(context, workflow="other"), inputs),
-        marker(replace(context, job="other"), inputs),
-        marker(replace(context, step="other"), inputs),
-        marker(context, parse_inputs({"INPUT_AGENT_ID": "a2"})[0]),
-        marker(context, parse_inputs({"INPUT_AGENT_ID": "a1", "INPUT_MUTATION_ID": "m1"})[0]),
+        mark_of(replace(context, workflow="other"), agent_id="a1"),
+        mark_of(replace(context, job="other"), agent_id="a1"),
+        mark_of(replace(context, step="other"), agent_id="a1"),
+        mark_of(context, agent_id="a2"),
+        mark_of(context, agent_id="a1", mutation_id="m1"),
     ]
     assert len({here, *others}) == 6
 

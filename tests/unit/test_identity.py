@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from coval_gate.context import Context
+from coval_gate.context import Context, Head
 from coval_gate.identity import identify, launch_of
 
 CONTEXT = Context(
-    repository="acme/voice-agent", server_url="https://github.com", workflow="Voice gate", job="evaluate", step="gate",
+    repository="acme/voice-agent",
+    server_url="https://github.com", workflow_file="acme/voice-agent/.github/workflows/gate.yml",
+    job="evaluate", step="gate",
     run_id="100", run_attempt="2", pull_request=42, ref="better-greeting",
 )  # fmt: skip
 BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1", "options": {"iteration_count": 3}}
@@ -81,3 +83,16 @@ def test_outside_of_github_there_is_a_key_and_no_line(lacking: str) -> None:
     assert identity.tags == ("coval-gate/00c0ffee",)
     assert not identity.supersedes(OURS.tags)
     assert identity.continues(OURS.tags) is None
+
+
+def test_forks_without_a_number_are_told_apart_by_their_branches() -> None:
+    alone = replace(CONTEXT, pull_request=None, ref="refs/heads/main")
+    lines = {identify(replace(alone, head=Head(who, "patch-1")), BODY, "1").line for who in ("alice", "bob")}
+    assert len(lines) == 2
+
+
+def test_what_a_user_says_of_a_run_tells_the_jobs_of_a_matrix_apart() -> None:
+    staging, production = (identify(CONTEXT, BODY, "1", own=[[name]]) for name in ("staging", "production"))
+    earlier = identify(replace(CONTEXT, run_attempt="1"), BODY, "2", own=[["staging"]])
+    assert staging.continues(earlier.tags)
+    assert not production.continues(earlier.tags)

@@ -319,5 +319,6 @@ def test_test_cases_of_one_name_are_told_apart() -> None:
     assert report.result
     labels = dict.fromkeys((each.test_case_id for each in report.result.simulations), "Same name")
     twins = replace(report, background=Background(labels=labels))
-    names = [case.attrib["name"] for case in root_of(twins).iter("testcase") if case.attrib["classname"] != "coval.gate"]
+    members = root_of(twins).iter("testcase")
+    names = [case.attrib["name"] for case in members if case.attrib["classname"] != "coval.gate"]
     assert len(set(names)) == len(names) > 1

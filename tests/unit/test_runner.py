@@ -175,3 +175,12 @@ def test_the_event_is_read(tmp_path: Path) -> None:
     runner, _, _ = runner_with(tmp_path)
     (tmp_path / "event.json").write_text(json.dumps({"number": 42}), encoding="utf-8")
     assert runner.event() == {"number": 42}
+
+
+def test_a_key_of_odd_characters_stays_out_in_every_spelling(tmp_path: Path) -> None:
+    key = "coval\"sk&<test>'1"
+    local = LocalRunner(tmp_path)
+    runner = Runner(local.environ({}), io.StringIO())
+    runner.mask(key)
+    assert json.loads(runner.redact(json.dumps({"name": f"x {key}"}))) == {"name": "x ***"}
+    assert runner.redact("x coval&quot;sk&amp;&lt;test&gt;&#x27;1") == "x ***"

@@ -6,6 +6,7 @@ command) and `FileCommandManager.cs` (how the files are read).
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from contextlib import contextmanager, suppress
@@ -49,7 +50,9 @@ class Runner:
         """Keep `secret` out of everything written from now on, and have the runner keep it out of the job's log."""
         if len(secret) < SHORTEST_SECRET:
             return  # it is refused as a key, and would blot out ordinary words
-        self._secrets.append(secret)
+        # As it is, and as it stands in JSON, HTML and XML.
+        forms = (secret, json.dumps(secret)[1:-1], html.escape(secret), html.escape(secret, quote=False))
+        self._secrets += dict.fromkeys(forms)
         # Elsewhere the command would be no command, but the secret in plain sight.
         if self.on_github:
             self._emit(str(Command("add-mask", {}, secret)))

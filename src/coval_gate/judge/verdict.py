@@ -38,6 +38,7 @@ class Verdict(StrEnum):
 
 # The gravest first: no verdict on the agent can rest on data that are in doubt.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+WAIT_LATER: Final = ", or wait in a later step with mode wait and its run_id"  # where the run goes on
 TITLES: Final = {
     Verdict.ERROR: "No verdict",
     Verdict.FAILED: "Gate failed",
@@ -181,7 +182,7 @@ def timed_out(run: Run, limit: Limit) -> Judgement:
         what = f"The run had not started after {after}: it was still {run.status}."
     else:
         what = f"The run was still {run.status}{done} after {after}."
-    advice = f"Raise {limit.name}, or wait in a later step with mode wait and its run_id."
+    advice = f"Raise {limit.name}{WAIT_LATER}."
     return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, reasons=(what,), title="Timed out", advice=advice)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.cases import cases
+from coval_gate.report.facts import what_ran
 from coval_gate.report.headings import heading
 from coval_gate.report.layout import page
 from coval_gate.report.markdown import code, escape
@@ -15,7 +16,6 @@ from coval_gate.report.summary import links, opening, troubled
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
-    from coval_gate.context import Context
     from coval_gate.inputs import Inputs
     from coval_gate.report.model import Report
 
@@ -38,14 +38,15 @@ class Status(NamedTuple):
     target_url: str
 
 
-def marker(context: Context, inputs: Inputs) -> str:
+def marker(report: Report, inputs: Inputs) -> str:
     """What tells a step's comment from every other: an HTML comment that nobody sees.
 
     It stays the same from one run of the workflow to the next, and differs between workflows, jobs, steps and what
     they evaluate, so that the jobs of a matrix do not overwrite each other's. Names may hold anything, even the end of
     an HTML comment, hence the digest.
     """
-    leg = [inputs.agent_id, inputs.persona_id, inputs.test_set_id, inputs.mutation_id, *inputs.mutation_ids]
+    context = report.context
+    leg = [*what_ran(report).values(), inputs.mutation_id, *inputs.mutation_ids]
     key = json.dumps([context.workflow, context.job, context.step, leg])
     return f"<!-- coval-gate {hashlib.sha256(key.encode()).hexdigest()[:24]} -->"
 
