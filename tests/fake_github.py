@@ -17,6 +17,8 @@ from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from coval_sandbox.server import SeenRequest
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
@@ -55,22 +57,6 @@ class Comment:
     def json(self) -> dict[str, Any]:
         user = self.author and {"login": self.author, "type": "Bot" if self.author.endswith("[bot]") else "User"}
         return {"id": self.id, "body": self.body, "user": user or None, "html_url": self.html_url}
-
-
-@dataclass(frozen=True)
-class SeenRequest:
-    """A request as it came; `path` is as on the wire, header names are in lower case."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body's JSON; None without a body."""
-        return json.loads(self.body) if self.body else None
 
 
 class Answer(NamedTuple):

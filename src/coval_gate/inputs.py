@@ -330,13 +330,6 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
         raise InputError(found, advice=_key_advice(context) if alone else "", link=SECRETS_GUIDE if alone else "")
 
 
-def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
-    """Parse and check all inputs. Raises InputError with every problem at once."""
-    inputs, problems = parse_inputs(environ)
-    check_inputs(inputs, problems, environ, context)
-    return inputs
-
-
 def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     """Sentences about inputs that may work, but look like a slip."""
     found = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.cancel import ENDING
-from coval_gate.errors import GateError, RunnerError
+from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.hold import NOTHING
 from coval_gate.judge.verdict import WAIT_LATER, Verdict, interrupted
 
@@ -46,14 +46,16 @@ class Settlement:
         """
         if self._is_left_alone(judgement.verdict):
             self.hold.release()
-            return self._told(judgement, "the run goes on in Coval" if self.hold.run_id else "a run may go on in Coval")
+            alone = "the run goes on in Coval" if self.hold.run_id else "a run may go on in Coval"
+            return self._told(judgement, alone, goes_on=True)
         until = self.clock.now() + (HURRIED_ENDING if self.hurry else ENDING)
         try:
             fate = self.hold.end(self.new_client(), until=until, launching=self.launching)
-        except GateError as error:
+        except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
             with suppress(RunnerError):
                 self.hold.save(end=True)
-            return self._told(judgement, f"the run could not be ended ({error.what.rstrip('.')})")
+            what = (error if isinstance(error, GateError) else InternalError(error)).what.rstrip(".")
+            return self._told(judgement, f"the run could not be ended ({what})", goes_on=True)
         self.hold.release()
         return self._told(judgement, fate)
 
@@ -71,13 +73,13 @@ class Settlement:
                 return not (self.inputs.cancel_on_timeout if gave_up else self.inputs.cancel_on_interrupt)
         return True
 
-    def _told(self, judgement: Judgement, fate: str) -> Judgement:
-        """The judgement with what became of the run."""
+    def _told(self, judgement: Judgement, fate: str, *, goes_on: bool = False) -> Judgement:
+        """The judgement with what became of the run; where it `goes_on`, a later step can wait for it."""
         if self.hurry:
             return interrupted(fate)
         if judgement.verdict not in (Verdict.TIMED_OUT, Verdict.ERROR) or fate in NOTHING:
             return judgement
-        advice = judgement.advice if "goes on" in fate else judgement.advice.replace(WAIT_LATER, "")
+        advice = judgement.advice if goes_on else judgement.advice.replace(WAIT_LATER, "")
         sentence = f"{fate[0].upper()}{fate[1:]}."
         gap = " " if judgement.verdict is Verdict.TIMED_OUT else "\n"
         return replace(judgement, advice=gap.join(each for each in (sentence, advice) if each))

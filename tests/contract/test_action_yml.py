@@ -11,11 +11,11 @@ from ruamel.yaml import YAML
 
 from coval_gate import __version__
 from coval_gate.context import Context
-from coval_gate.inputs import declared, read_inputs
+from coval_gate.inputs import declared
 from coval_gate.report.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY, VirtualClock, travel
+from support import DEFAULTS, IDS, KEY, VirtualClock, read_inputs, travel
 
 ROOT = Path(__file__).resolve().parents[2]
 

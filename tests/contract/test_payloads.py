@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from coval_gate.context import Context
 from coval_gate.coval.models import parse_run
 from coval_gate.coval.statuses import QUEUED, RUNNING, TERMINAL, normalize_status
-from coval_gate.inputs import read_inputs
 from coval_gate.request import launch_request
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY
+from support import DEFAULTS, IDS, KEY, read_inputs
 
 FULL = {
     "metric_ids": "m" * 22,

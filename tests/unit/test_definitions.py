@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.definitions import read_name, read_target
+from coval_gate.coval.definitions import read_target
 from coval_gate.judge.targets import meets, problem
 from coval_gate.result import Target
 from coval_sandbox import catalogue, catalogue_views
@@ -142,14 +142,8 @@ def test_an_answer_that_is_no_metric_is_not_taken_for_no_target(answer: dict[str
 def test_the_sandbox_has_targets_that_make_sense(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
     target = read_target(fields)
-    assert read_name(fields) == metric.name
     assert (target is None) is (metric.target is None and metric.threshold is None)
     assert target is None or problem(target) == ""
-
-
-def test_a_name_is_one_line() -> None:
-    assert read_name({"metric_name": "Tone\n::error::forged"}) == "Tone ::error::forged"
-    assert read_name({"metric_name": None}) == read_name({"metric_name": ["x"]}) == read_name({}) == ""
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.just(10**4000) | st.floats() | st.text(max_size=8)
@@ -178,7 +172,6 @@ definitions = st.fixed_dictionaries(
 
 @given(definitions)
 def test_whatever_coval_says_is_read(fields: dict[str, Any]) -> None:
-    read_name(fields)
     target = read_target(fields)
     if target is not None:
         assert problem(target).isprintable()

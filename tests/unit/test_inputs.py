@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from coval_gate.context import Context
 from coval_gate.errors import InputError
-from coval_gate.inputs import Inputs, api_root, declared, read_inputs, warnings_about
+from coval_gate.inputs import Inputs, api_root, declared, warnings_about
 from coval_gate.kinds import Allowance
-from support import DEFAULTS, IDS, KEY
+from support import DEFAULTS, IDS, KEY, read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,9 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from coval_gate.context import Context
-from coval_gate.inputs import read_inputs
 from coval_gate.request import launch_request
-from support import DEFAULTS, IDS, KEY
+from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(
     repository="acme/voice-agent",

@@ -1,4 +1,4 @@
-"""A metric's name and target, from its definition as Coval has it. Pure and total.
+"""A metric's target, from its definition as Coval has it. Pure and total.
 
 A target that is there but cannot be read is never taken for none, which would let everything pass: it becomes a Target
 that makes no sense, and says so when it is used.
@@ -15,18 +15,11 @@ from coval_gate.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME_LIMIT: Final = 200  # characters
 OPERATOR_LIMIT: Final = 80  # characters
 IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 TARGETS: Final = ("target_condition", "organization_threshold")
 UNREADABLE: Final = Target(operator="an answer that is no metric")
 NO_TEXT: Final = "something that is no text"
-
-
-def read_name(definition: Mapping[str, Any]) -> str:
-    """The metric's name for people, on one line; empty where it has none."""
-    name = definition.get("metric_name")
-    return one_line(name, NAME_LIMIT) if isinstance(name, str) else ""
 
 
 def read_target(definition: Mapping[str, Any]) -> Target | None:
