@@ -22,8 +22,8 @@ LABEL org.opencontainers.image.title="Coval Gate" \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.watch, \
-coval_gate.coval.models, coval_gate.report.document, coval_gate.report.junit, github"]
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.runs.watch, \
+coval_gate.coval.models, coval_gate.report.formats.json, coval_gate.report.formats.junit, github"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

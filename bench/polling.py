@@ -22,7 +22,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
-from coval_gate.pacing import Sighting, next_pause
+from coval_gate.runs.polling import Sighting, next_pause
 
 if not __package__:  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coval_gate.inputs import declared
+from coval_gate.config.inputs import declared
 from coval_sandbox.runner import LocalRunner, read_command
 
 if TYPE_CHECKING:

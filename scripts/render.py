@@ -12,9 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from coval_gate.inputs import Input, declared
-from coval_gate.report.document import schema
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.config.inputs import Input, declared
+from coval_gate.report.formats.json import schema
+from coval_gate.report.formats.outputs import OUTPUTS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,13 +6,15 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.context import Context
+from coval_gate.ci.context import Context
+from coval_gate.config.fields import Allowance
+from coval_gate.config.inputs import parse_inputs
+from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.models import parse_run
 from coval_gate.coval.values import read_metrics, read_simulation, read_value
 from coval_gate.errors import GateError
-from coval_gate.inputs import parse_inputs
-from coval_gate.judge.gate import Criteria, Forbidden, judge
-from coval_gate.judge.thresholds import parse_thresholds
+from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import (
     INTERRUPTED,
     UNFINISHED,
@@ -26,14 +28,13 @@ from coval_gate.judge.verdict import (
     not_completed,
     skipped,
 )
-from coval_gate.kinds import Allowance
+from coval_gate.model.results import Background, Metric, RunResult, Simulation, Summary, Target
 from coval_gate.report.model import Report
-from coval_gate.result import Background, Metric, RunResult, Simulation, Summary, Target
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
-    from coval_gate.coval.models import Run
-    from coval_gate.inputs import Inputs
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.model.run import Run
 
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"

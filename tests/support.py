@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.clock import Interrupted
-from coval_gate.inputs import Inputs, check_inputs, declared, parse_inputs
+from coval_gate.config.checks import check_inputs
+from coval_gate.config.inputs import Inputs, declared, parse_inputs
 from coval_gate.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from coval_gate.context import Context
+    from coval_gate.ci.context import Context
 
 KEY = "coval_sk_test_sandbox"
 EPOCH = 1_767_225_600.0  # 1 January 2026
@@ -30,7 +31,7 @@ DEFAULTS = {each.name: each.default for each in declared()}
 def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
     """Parse and check all inputs, as the road does. Raises InputError with every problem at once."""
     inputs, problems = parse_inputs(environ)
-    check_inputs(inputs, problems, environ, context)
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from)
     return inputs
 
 

@@ -12,17 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
-from coval_gate.cancel import end_runs
+from coval_gate.ci.context import Context, before_the_run_is_known, context_of_run, read_context
+from coval_gate.ci.github.host import Runner
 from coval_gate.clock import Interrupted, SystemClock
-from coval_gate.connection import connect
-from coval_gate.context import Context, before_the_run_is_known, context_of_run, read_context
-from coval_gate.coval.statuses import COMPLETED
+from coval_gate.config.checks import check_inputs, warnings_about, why_no_key
+from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.errors import GateError, InternalError, RunnerError
-from coval_gate.feedback import BUG, NAME
-from coval_gate.github.runner import Runner
-from coval_gate.hold import NONE, Hold
-from coval_gate.identity import identify
-from coval_gate.inputs import check_inputs, key_in, parse_inputs, token_in, warnings_about, why_no_key
 from coval_gate.judge.verdict import (
     INTERRUPTED,
     UNFINISHED,
@@ -34,22 +29,29 @@ from coval_gate.judge.verdict import (
     skipped,
     timed_out,
 )
-from coval_gate.publish import Publisher
+from coval_gate.model.outcomes import Limit
+from coval_gate.model.results import Background
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.publish.publisher import Publisher
+from coval_gate.publish.pull_request import BUG, NAME
 from coval_gate.report.model import Report
-from coval_gate.request import launch_request
-from coval_gate.result import Background
-from coval_gate.settle import Settlement
+from coval_gate.runs.cancel import end_runs
+from coval_gate.runs.cleanup import Settlement
+from coval_gate.runs.connection import connect
+from coval_gate.runs.guard import NONE, Hold
+from coval_gate.runs.request import launch_request
+from coval_gate.runs.tags import identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
     from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.coval.models import Run
-    from coval_gate.inputs import Inputs
     from coval_gate.judge.verdict import Judgement
-    from coval_gate.result import RunResult
+    from coval_gate.model.results import RunResult
+    from coval_gate.model.run import Run
 
 
 def main(environ: Mapping[str, str], *, stdout: TextIO = sys.stdout, clock: Clock | None = None) -> int:
@@ -106,11 +108,11 @@ class Step:
             self._context = before_the_run_is_known(self._context)
         # Should the step be killed, this is what the workflow sees; and what cannot be written shows before it costs.
         self._publisher.write_outputs(self._report(UNFINISHED))
-        check_inputs(inputs, problems, self._environ, self._context)
+        check_inputs(inputs, problems, self._environ, self._context.secrets_withheld_from)
         for warning in warnings_about(inputs, self._environ):
             self._warn(warning)
         if inputs.api_key is None:
-            return skipped(why_no_key(self._context))
+            return skipped(why_no_key(self._context.secrets_withheld_from))
         self._context = self._publisher.feedback.locate(self._context, inputs)
         client = self._client = connect(inputs, self._runner, self._clock)
         deadline = self._began + inputs.max_wait_time
@@ -133,7 +135,7 @@ class Step:
 
     def _launch(self, client: Client, inputs: Inputs, deadline: float) -> None:
         """Launch the run, exactly once, and hold it from just before on."""
-        from coval_gate.launch import Launcher
+        from coval_gate.runs.launch import Launcher
 
         request = launch_request(inputs, self._context)
         own = (inputs.display_name, inputs.tags, inputs.metadata)
@@ -157,12 +159,12 @@ class Step:
 
     def _wait(self, client: Client, inputs: Inputs, deadline: float) -> Judgement:
         # All that follows takes longer to import than the rest of the start, and nothing is lost by now.
-        from coval_gate.collect import collect
-        from coval_gate.criteria import asked
+        from coval_gate.judge.criteria import Criteria
         from coval_gate.judge.gate import judge
-        from coval_gate.watch import Budgets, Journal, Limit, waiting_title, watch
+        from coval_gate.runs.collect import collect
+        from coval_gate.runs.watch import Budgets, Journal, waiting_title, watch
 
-        criteria, needs = asked(inputs)
+        criteria = Criteria.from_inputs(inputs)
         journal = Journal(self._clock, self._runner.line, self._warn)
         budgets = Budgets(
             deadline=deadline,
@@ -188,7 +190,7 @@ class Step:
             result, self._run, lacking = collect(
                 client,
                 run,
-                needs,
+                criteria,
                 clock=self._clock,
                 deadline=deadline,
                 grace=inputs.metrics_grace_time,
@@ -213,8 +215,8 @@ class Step:
 
     def _explain(self, client: Client, judgement: Judgement) -> None:
         """Log every check, find out more about the simulations, and log those that did not do well."""
-        from coval_gate.collect import EXPLAIN_TIME, background
-        from coval_gate.report.log import case_lines, check_lines
+        from coval_gate.report.formats.log import case_lines, check_lines
+        from coval_gate.runs.collect import EXPLAIN_TIME, background
 
         with self._runner.quotation():
             for line in check_lines(judgement):

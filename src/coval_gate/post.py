@@ -9,18 +9,18 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.ci.context import before_the_run_is_known, read_context
+from coval_gate.ci.github.host import Runner
 from coval_gate.clock import Interrupted, SystemClock
-from coval_gate.connection import connect
-from coval_gate.context import before_the_run_is_known, read_context
+from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.errors import GateError
-from coval_gate.feedback import BUG, NAME, Feedback
-from coval_gate.github.runner import Runner
-from coval_gate.hold import HELD, KEY, RUN_ID, Hold
-from coval_gate.inputs import key_in, parse_inputs, token_in
 from coval_gate.judge.verdict import UNFINISHED
-from coval_gate.publish import CONCLUDED
+from coval_gate.publish.publisher import CONCLUDED
+from coval_gate.publish.pull_request import BUG, NAME, Feedback
 from coval_gate.report.model import Report
-from coval_gate.request import launch_request
+from coval_gate.runs.connection import connect
+from coval_gate.runs.guard import HELD, KEY, RUN_ID, Hold
+from coval_gate.runs.request import launch_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

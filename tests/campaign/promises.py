@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.truth import has_data, is_good
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.report.formats.outputs import OUTPUTS
 from support import KEY
 
 if TYPE_CHECKING:

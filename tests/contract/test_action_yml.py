@@ -10,9 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from coval_gate import __version__
-from coval_gate.context import Context
-from coval_gate.inputs import declared
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.ci.context import Context
+from coval_gate.config.inputs import declared
+from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import DEFAULTS, IDS, KEY, VirtualClock, read_inputs, travel

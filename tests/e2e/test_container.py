@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.report.formats.outputs import OUTPUTS
 from e2e.engine import KEY, PYTHON, docker, inspect, leaks
 from e2e.traps import MODULES, SPRUNG, TRAP, TRAPS
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
 from e2e.engine import CANCEL, KEY, KILL, POST, PYTHON, Step, docker, leaks
 from e2e.test_container import HOSTILE, lay

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import PULL_REQUEST
 from e2e.engine import KEY
 from e2e.traps import SPRUNG, TRAPS

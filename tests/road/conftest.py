@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.report.outputs import OUTPUTS
+from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import xmlschema
 
-from coval_gate.report.document import schema
+from coval_gate.report.formats.json import schema
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -287,8 +287,11 @@ def test_what_only_reports_need_is_imported_where_it_is_used(tmp_path: Path) -> 
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert runner.outputs["verdict"] == "passed"
-    assert imported & {"github", "junitparser", "coval_gate.report.junit", "coval_gate.report.document"} == set()
-    assert "coval_gate.report.summary" in imported
+    assert (
+        imported & {"github", "junitparser", "coval_gate.report.formats.junit", "coval_gate.report.formats.json"}
+        == set()
+    )
+    assert "coval_gate.report.formats.summary" in imported
 
 
 def test_metadata_show_their_keys_only(report: Callable[..., Trip], github: FakeGitHub) -> None:

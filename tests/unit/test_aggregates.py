@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
+from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.report.aggregates import LIMIT, aggregates
-from coval_gate.result import Metric, RunResult, Simulation
 
 SIMULATIONS = (
     Simulation(id="s1", status="COMPLETED"),

@@ -14,7 +14,7 @@ from coval_gate.clock import SystemClock
 from coval_gate.coval.client import LAUNCH_PATIENCE, LONGEST_BACKOFF, Client
 from coval_gate.coval.transport import BODY_LIMIT, Timeouts
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
-from coval_gate.kinds import Secret
+from coval_gate.secret import Secret
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, VirtualClock
@@ -22,7 +22,7 @@ from support import IDS, KEY, VirtualClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from coval_gate.coval.models import Run
+    from coval_gate.model.run import Run
 
 SOON = Timeouts(connect=0.2, answer=0.2, last_look=0.2)
 

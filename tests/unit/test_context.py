@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.context import Context, read_context
+from coval_gate.ci.context import Context, read_context
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",

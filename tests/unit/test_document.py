@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from coval_gate import __version__
-from coval_gate.inputs import LAUNCH_IDS, declared, parse_inputs
+from coval_gate.config.inputs import LAUNCH_IDS, declared, parse_inputs
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.document import SCHEMA_VERSION, document, schema
-from coval_gate.report.outputs import outputs
-from coval_gate.result import Metric, RunResult, Summary
+from coval_gate.model.results import Metric, RunResult, Summary
+from coval_gate.report.formats.json import SCHEMA_VERSION, document, schema
+from coval_gate.report.formats.outputs import outputs
 from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, every_kind, report_of, simulation
 
 if TYPE_CHECKING:

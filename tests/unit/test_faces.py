@@ -22,25 +22,25 @@ from cmarkgfm.cmark import Options
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.ci.github.host import Runner
+from coval_gate.config.inputs import Problem, parse_inputs
+from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import InputError
-from coval_gate.github.runner import Runner
-from coval_gate.inputs import Problem, parse_inputs
-from coval_gate.judge.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Population, Verdict, errored
-from coval_gate.publish import Publisher
+from coval_gate.model.results import Background, Metric, RunResult, Simulation
+from coval_gate.publish.publisher import Publisher
 from coval_gate.report.aggregates import aggregates
 from coval_gate.report.charts import histogram
-from coval_gate.report.comment import comment, commit_status, marker
-from coval_gate.report.document import document
-from coval_gate.report.junit import junit
-from coval_gate.report.log import case_lines, check_lines
+from coval_gate.report.formats.comment import comment, commit_status, marker
+from coval_gate.report.formats.json import document
+from coval_gate.report.formats.junit import junit
+from coval_gate.report.formats.log import case_lines, check_lines
+from coval_gate.report.formats.outputs import OUTPUTS, outputs
+from coval_gate.report.formats.summary import summary
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.model import Report
-from coval_gate.report.outputs import OUTPUTS, outputs
-from coval_gate.report.summary import summary
-from coval_gate.result import Background, Metric, RunResult, Simulation
+from coval_gate.runs.watch import progress_line
 from coval_gate.text import one_line
-from coval_gate.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of
 from support import VirtualClock
@@ -48,7 +48,7 @@ from support import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.context import Context
+    from coval_gate.ci.context import Context
 
 # What GitHub takes, by its documentation and by what its runner does.
 SUMMARY_LIMIT = 1024 * 1024  # bytes

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coval_gate.judge.gate import Criteria, Forbidden, judge
-from coval_gate.judge.thresholds import parse_thresholds
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Judgement, Verdict
-from coval_gate.kinds import Allowance
-from coval_gate.report.log import check_lines
-from coval_gate.result import Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.report.formats.log import check_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.ci.github.api import BACKOFFS, GitHub
 from coval_gate.errors import GitHubError
-from coval_gate.github.api import BACKOFFS, GitHub
-from coval_gate.kinds import Secret
+from coval_gate.secret import Secret
 from fake_github import BOT, LONGEST_BODY, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
 
 if TYPE_CHECKING:

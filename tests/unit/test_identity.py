@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.context import Context, Head
-from coval_gate.identity import identify, launch_of
+from coval_gate.ci.context import Context, Head
+from coval_gate.runs.tags import identify, launch_of
 
 CONTEXT = Context(
     repository="acme/voice-agent",

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.context import Context
+from coval_gate.ci.context import Context
+from coval_gate.config.checks import warnings_about
+from coval_gate.config.fields import Allowance
+from coval_gate.config.inputs import Inputs, api_root, declared
 from coval_gate.errors import InputError
-from coval_gate.inputs import Inputs, api_root, declared, warnings_about
-from coval_gate.kinds import Allowance
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import pytest
 import xmlschema
 
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict
-from coval_gate.report.cases import cases
-from coval_gate.report.junit import junit
+from coval_gate.model.results import Background, RunResult
+from coval_gate.report.formats.junit import junit
 from coval_gate.report.model import Report
-from coval_gate.result import Background, RunResult
+from coval_gate.report.simulations import cases
 from hostile import NAMED, RUN_URL, every_kind, report_of, simulation
 
 RESULTS = ("failure", "error", "skipped")

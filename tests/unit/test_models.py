@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.models import Run, parse_run
-from coval_gate.coval.statuses import normalize_status
+from coval_gate.coval.models import parse_run
+from coval_gate.model.statuses import normalize_status
+
+if TYPE_CHECKING:
+    from coval_gate.model.run import Run
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.pacing import LONGEST_PAUSE, SHORTEST_PAUSE, Sighting, expected_end, next_pause
+from coval_gate.runs.polling import LONGEST_PAUSE, SHORTEST_PAUSE, Sighting, expected_end, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

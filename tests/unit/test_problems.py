@@ -10,9 +10,9 @@ import requests
 import requests_mock
 
 from coval_gate.coval.client import Client
-from coval_gate.coval.problems import seconds_to_wait
+from coval_gate.coval.errors import seconds_to_wait
 from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.kinds import Secret
+from coval_gate.secret import Secret
 from support import EPOCH, KEY, VirtualClock
 
 if TYPE_CHECKING:

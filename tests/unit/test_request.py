@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from coval_gate.context import Context
-from coval_gate.request import launch_request
+from coval_gate.ci.context import Context
+from coval_gate.runs.request import launch_request
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(

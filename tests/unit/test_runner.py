@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.ci.github.host import SUMMARY_LIMIT, Runner, inert
 from coval_gate.errors import RunnerError
-from coval_gate.github.runner import SUMMARY_LIMIT, Runner, inert
 from coval_sandbox.runner import LocalRunner, read_command, read_log
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.judge.targets import describe, meets, problem
-from coval_gate.result import Target, Value
+from coval_gate.model.results import Target, Value
 
 
 def target(operator: str, upper: float | None = None, *values: str, lower: float | None = None) -> Target:

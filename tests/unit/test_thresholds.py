@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.judge.thresholds import Aggregate, Bound, Threshold, ThresholdSyntaxError, parse_thresholds
+from coval_gate.config.thresholds import Aggregate, Bound, Threshold, ThresholdSyntaxError, parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

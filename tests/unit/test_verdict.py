@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.coval.models import Run
 from coval_gate.errors import GateError, InternalError
 from coval_gate.judge.verdict import (
     INTERRUPTED,
@@ -19,16 +18,17 @@ from coval_gate.judge.verdict import (
     skipped,
     timed_out,
 )
-from coval_gate.watch import Limit
+from coval_gate.model.outcomes import Limit
+from coval_gate.model.run import Progress, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEVEN_OF_TEN = {"total_test_cases": 10, "completed_test_cases": 6, "failed_test_cases": 1}
+SEVEN_OF_TEN = Progress(total=10, completed=6, failed=1)
 
 
 def run(status: str, **fields: Any) -> Run:
-    return Run.model_validate({"run_id": "r1", "status": status} | fields)
+    return Run(run_id="r1", status=status, **fields)
 
 
 CASES: dict[str, Judgement] = {

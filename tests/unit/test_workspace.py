@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.ci.workspace import Workspace
 from coval_gate.errors import RunnerError
-from coval_gate.github.workspace import Workspace
 from hostile import NAMED
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.coval.definitions import IDENTITY
-from coval_gate.coval.problems import unavailable
+from coval_gate.coval.errors import unavailable
 from coval_gate.coval.transport import USUAL_TIMEOUTS, Request, Timeouts, Transport
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.text import duration
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from coval_gate.clock import Clock
-    from coval_gate.coval.models import Run
-    from coval_gate.kinds import Secret
-    from coval_gate.result import Simulation
+    from coval_gate.model.results import Simulation
+    from coval_gate.model.run import Run
+    from coval_gate.secret import Secret
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.result import Target
+from coval_gate.model.results import Target
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:

@@ -6,17 +6,15 @@ Only what a decision rests on is required. A field that merely informs is droppe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from coval_gate.coval.statuses import PENDING, QUEUED, RUNNING, TERMINAL, normalize_status
+from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.values import read_metrics
-from coval_gate.kinds import IDENTIFIER
-from coval_gate.result import Metric  # noqa: TC001 - pydantic reads the annotation
+from coval_gate.model.run import Progress, Run
+from coval_gate.model.statuses import PENDING, normalize_status
 
-CLEAN: Final = frozenset({"", "SUCCESS"})
 MOST: Final = 10**9  # simulations
 
 
@@ -48,59 +46,20 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Progress(_Answer):
-    """How far a run is. Whether Coval counts test cases or simulations here is not documented: it only informs."""
-
+class _Progress(_Answer):
     total: Annotated[int, BeforeValidator(_count)] = Field(alias="total_test_cases")
     completed: Annotated[int, BeforeValidator(_count)] = Field(alias="completed_test_cases")
     failed: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="failed_test_cases")
     active: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="in_progress_test_cases")
 
-    @property
-    def done(self) -> int:
-        """How many have ended, well or badly."""
-        return min(self.total, self.completed + self.failed)
 
-
-class Run(_Answer):
-    """One evaluation run, as one answer shows it. Outputs and metrics are there once it has completed."""
+class _Run(_Answer):
+    """What a decision rests on."""
 
     run_id: Annotated[str, BeforeValidator(_identifier)]
     status: Annotated[str, BeforeValidator(normalize_status)]
-    progress: Progress | None = None
     error: Annotated[str, BeforeValidator(_as_text)] = ""
     error_status: Annotated[str, BeforeValidator(_as_text)] = ""
-    agent_id: str = ""
-    persona_id: str = ""
-    test_set_id: str = ""
-    create_time: str = ""
-    tags: SkipValidation[tuple[str, ...]] = ()
-    metadata: SkipValidation[Mapping[str, Any]] = Field(default_factory=dict)
-    output_ids: SkipValidation[tuple[str, ...]] = ()
-    metrics: SkipValidation[tuple[Metric, ...]] = ()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has reached a status that it will not leave."""
-        return self.status in TERMINAL
-
-    @property
-    def is_queued(self) -> bool:
-        return self.status in QUEUED
-
-    @property
-    def has_known_status(self) -> bool:
-        return self.status in QUEUED | RUNNING | TERMINAL
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether `error_status` reports nothing; live runs say "SUCCESS" there, or leave it out."""
-        return self.error_status.upper() in CLEAN
-
-    @property
-    def simulations(self) -> int:
-        """How many simulations the run has at the least."""
-        return max(len(self.output_ids), self.progress.total if self.progress else 0)
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:
@@ -116,25 +75,24 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
 def _read(fields: dict[str, Any], *, launched: bool) -> Run:
     results = fields.get("results")
     results = results if isinstance(results, dict) else {}
+    status = fields.get("status")
     try:
-        return Run.model_validate(
-            {
-                "run_id": _run_id(fields),
-                "status": _status_or_pending(fields.get("status")) if launched else fields.get("status"),
-                "error": fields.get("error"),
-                "error_status": fields.get("error_status"),
-                "progress": _progress(fields.get("progress")),
-                **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
-                "create_time": _text_or_empty(fields.get("create_time")),
-                "tags": _texts(fields.get("tags")),
-                "metadata": _metadata(fields.get("metadata")),
-                "output_ids": _texts(results.get("output_ids")),
-                "metrics": read_metrics(results.get("metrics")),
-            }
+        known = _Run.model_validate(
+            fields | {"run_id": _run_id(fields), "status": _status_or_pending(status) if launched else status}
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:200]) from None
+    return Run(
+        **known.model_dump(),
+        progress=_progress(fields.get("progress")),
+        **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
+        create_time=_text_or_empty(fields.get("create_time")),
+        tags=_texts(fields.get("tags")),
+        metadata=_metadata(fields.get("metadata")),
+        output_ids=_texts(results.get("output_ids")),
+        metrics=read_metrics(results.get("metrics")),
+    )
 
 
 def read_run(fields: dict[str, Any]) -> Run | None:
@@ -175,7 +133,7 @@ def _status_or_pending(status: object) -> str:
 
 def _progress(value: object) -> Progress | None:
     try:
-        return None if value is None else Progress.model_validate(value)
+        return None if value is None else Progress(**_Progress.model_validate(value).model_dump())
     except ValidationError:
         return None
 

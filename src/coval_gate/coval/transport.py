@@ -13,16 +13,16 @@ import urllib3
 
 from coval_gate import __version__
 from coval_gate.clock import Aside
-from coval_gate.coval.problems import answer_problem, network_problem, unavailable
+from coval_gate.config.fields import LOOPBACK
+from coval_gate.coval.errors import answer_problem, network_problem, unavailable
 from coval_gate.errors import Unavailable
-from coval_gate.kinds import LOOPBACK
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.clock import Clock
-    from coval_gate.kinds import Secret
+    from coval_gate.secret import Secret
 
 IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection without a word, and the next call hangs on it
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a run with 10,000 simulations and 10 metrics has about a third

@@ -10,9 +10,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.coval.statuses import normalize_status
-from coval_gate.kinds import IDENTIFIER
-from coval_gate.result import BASE, Metric, Simulation, Summary, Value
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.model.results import BASE, Metric, Simulation, Summary, Value
+from coval_gate.model.statuses import normalize_status
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:

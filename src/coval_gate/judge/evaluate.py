@@ -13,9 +13,9 @@ from coval_gate.text import number, one_line, percent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.judge.thresholds import Threshold
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.variants import Variant
-    from coval_gate.result import Metric, RunResult, Summary, Value
+    from coval_gate.model.results import Metric, RunResult, Summary, Value
 
 TEXTS_SHOWN: Final = 8  # of the values that are no numbers
 

@@ -8,64 +8,25 @@ on that metric at all.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.coval.statuses import TERMINAL
 from coval_gate.judge import targets
 from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.variants import equals, variants_of
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict, conclude
-from coval_gate.result import BASE
+from coval_gate.model.results import BASE
+from coval_gate.model.statuses import TERMINAL
 from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from coval_gate.judge.thresholds import Threshold
+    from coval_gate.config.fields import Allowance
+    from coval_gate.judge.criteria import Criteria, Forbidden
     from coval_gate.judge.variants import Variant
-    from coval_gate.kinds import Allowance
-    from coval_gate.result import Metric, RunResult, Target
+    from coval_gate.model.results import Metric, RunResult, Target
 
 NAMES_SHOWN: Final = 8  # of the metrics that a run has, where it lacks the one asked for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forbidden:
-    """A value that the metric must have on no simulation (`fail_on_metric_id` and `fail_on_metric_value`)."""
-
-    metric: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criteria:
-    """What a run that completed has to meet."""
-
-    max_failed: Allowance
-    min_simulations: int = 1
-    thresholds: tuple[Threshold, ...] = ()
-    use_metric_targets: bool = False
-    forbidden: Forbidden | None = None
-    metric_ids: tuple[str, ...] = ()  # that the run was launched with: where targets count, each has to be there
-    mutations: int = 0  # that the run was launched with
-
-    @property
-    def needs_targets(self) -> bool:
-        """Whether the metrics' own targets matter."""
-        return self.use_metric_targets or self.sets_pass_rate
-
-    @property
-    def sets_pass_rate(self) -> bool:
-        """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
-        return any(threshold.aggregate.name == "pass_rate" for threshold in self.thresholds)
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """The metrics that the criteria name."""
-        named = [threshold.metric for threshold in self.thresholds if threshold.metric]
-        launched = self.metric_ids if self.needs_targets else ()
-        return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
 
 
 def judge(result: RunResult, criteria: Criteria) -> Judgement:

@@ -24,7 +24,7 @@ from coval_gate.text import folded, one_line, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from coval_gate.result import Target, Value
+    from coval_gate.model.results import Target, Value
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "eq": lambda number, bound: number == bound,

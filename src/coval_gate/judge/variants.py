@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import targets
-from coval_gate.result import BASE
+from coval_gate.model.results import BASE
 from coval_gate.text import folded, number, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.result import Metric, RunResult, Simulation, Target, Value
+    from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
 
 VALUE_SHOWN: Final = 40  # characters of a value
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.coval.statuses import CANCELLED, COMPLETED, DELETED, ERROR, FAILED
-from coval_gate.result import BASE
+from coval_gate.model.results import BASE
+from coval_gate.model.statuses import CANCELLED, COMPLETED, DELETED, ERROR, FAILED
 from coval_gate.text import duration, one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.coval.models import Run
     from coval_gate.errors import GateError
-    from coval_gate.watch import Limit
+    from coval_gate.model.outcomes import Limit
+    from coval_gate.model.run import Run
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.report.figures import figures, variant_key
+from coval_gate.report.metrics import figures, variant_key
 
 if TYPE_CHECKING:
-    from coval_gate.report.figures import Figures
-    from coval_gate.result import RunResult
+    from coval_gate.model.results import RunResult
+    from coval_gate.report.metrics import Figures
 
 LIMIT: Final = 64 * 1024  # characters; all of a job's outputs together may have about half a million
 

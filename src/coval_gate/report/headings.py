@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from coval_gate.coval.statuses import CANCELLED
 from coval_gate.judge.verdict import LAUNCHED, Judgement, Verdict
+from coval_gate.model.statuses import CANCELLED
 
 HEADINGS: Final = {
     Verdict.PASSED: "✅ Passed",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coval_gate.context import Context
-from coval_gate.result import Background
+from coval_gate.ci.context import Context
+from coval_gate.model.results import Background
 
 if TYPE_CHECKING:
-    from coval_gate.coval.models import Run
-    from coval_gate.inputs import Inputs
+    from coval_gate.config.inputs import Inputs
     from coval_gate.judge.verdict import Judgement
-    from coval_gate.result import RunResult
+    from coval_gate.model.results import RunResult
+    from coval_gate.model.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

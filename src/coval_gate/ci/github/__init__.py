@@ -1,0 +1,1 @@
+"""GitHub: the runner of a step, and the REST API."""

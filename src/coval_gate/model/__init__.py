@@ -1,0 +1,1 @@
+"""Frozen data that the rooms share: a run, its results, its statuses."""

@@ -1,0 +1,73 @@
+"""A run of Coval's, as one look at it shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.model.statuses import QUEUED, RUNNING, TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.model.results import Metric
+
+CLEAN: Final = frozenset({"", "SUCCESS"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is. Coval does not document whether it counts test cases or simulations, so it only informs."""
+
+    total: int
+    completed: int
+    failed: int = 0
+    active: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many have ended, well or badly."""
+        return min(self.total, self.completed + self.failed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One evaluation run. `output_ids` and `metrics` are there once it has completed; `metadata` is what it was
+    launched with."""
+
+    run_id: str
+    status: str
+    progress: Progress | None = None
+    error: str = ""
+    error_status: str = ""
+    agent_id: str = ""
+    persona_id: str = ""
+    test_set_id: str = ""
+    create_time: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    output_ids: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has reached a status that it will not leave."""
+        return self.status in TERMINAL
+
+    @property
+    def is_queued(self) -> bool:
+        return self.status in QUEUED
+
+    @property
+    def has_known_status(self) -> bool:
+        return self.status in QUEUED | RUNNING | TERMINAL
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether `error_status` reports nothing; live runs say "SUCCESS" there, or leave it out."""
+        return self.error_status.upper() in CLEAN
+
+    @property
+    def simulations(self) -> int:
+        """How many simulations the run has at the least."""
+        return max(len(self.output_ids), self.progress.total if self.progress else 0)

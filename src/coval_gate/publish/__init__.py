@@ -1,0 +1,1 @@
+"""Puts a report wherever it belongs."""

@@ -1,0 +1,76 @@
+"""What a run was made of and where it comes from, as names and texts: configuration and provenance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coval_gate import __version__
+from coval_gate.config.inputs import LAUNCH_IDS, declared
+from coval_gate.secret import Secret
+from coval_gate.text import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.report.model import Report
+
+
+def configuration(inputs: Inputs) -> dict[str, str]:
+    """Every input that is not as it is by default, as a user would write it.
+
+    No secrets, and of JSON objects the keys alone: nobody knows what their values give away.
+    """
+    found = {}
+    for each in declared():
+        value = getattr(inputs, each.name)
+        usual = each.kind.parse(each.default) if each.default else each.kind.empty
+        if value != usual and not isinstance(value, Secret):
+            found[each.name] = _written(value)
+    return found
+
+
+def what_ran(report: Report) -> dict[str, str]:
+    """The ids of agent, persona and test set: those of the run, else those that were asked for."""
+    sources = [each for each in (report.run, report.inputs) if each]
+    return {name: next((found for each in sources if (found := getattr(each, name))), "") for name in LAUNCH_IDS}
+
+
+def provenance(report: Report) -> dict[str, str]:
+    """Where the step ran and what it was about; only what is known."""
+    context, run = report.context, report.run
+    known = {
+        "run": report.run_id,
+        "status in Coval": run.status if run else "",
+        **{name.removesuffix("_id").replace("_", " "): each for name, each in what_ran(report).items()},
+        "repository": context.repository,
+        "commit": context.sha,
+        "pull request": f"#{context.pull_request}" if context.pull_request else "",
+        "workflow": context.workflow,
+        "job": context.job,
+        "attempt": context.run_attempt,
+        "started by": context.actor,
+        "began": report.began,
+        "took": duration(report.seconds),
+        "Coval Gate": __version__,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _written(value: Any) -> str:
+    """As in a workflow file; several lines for a list."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return "\n".join(_lines(value))
+        case dict():
+            return f"{{{', '.join(value)}}}"
+        case float():
+            return f"{value:g}"
+    return str(value)
+
+
+def _lines(values: tuple[Any, ...]) -> Iterator[str]:
+    for each in values:
+        yield each if isinstance(each, str) else each.text

@@ -1,0 +1,109 @@
+"""From Inputs and Context to the request that launches a run. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.ci.context import Context
+    from coval_gate.config.inputs import Inputs
+
+API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; what the API assumes is not sent
+DISPLAY_NAME_LIMIT: Final = 200  # characters
+TAGS: Final = "coval_gate"  # how our own tags are called in the metadata
+NOBODY: Final = "coval-gate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """The body of `POST /runs`, field by field as the API names them."""
+
+    agent_id: str
+    persona_id: str
+    test_set_id: str
+    metric_ids: tuple[str, ...] = ()
+    persona_metrics: tuple[str, ...] = ()
+    mutation_id: str = ""
+    mutation_ids: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    config_overrides: Mapping[str, Any] | None = None
+
+    def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
+        """As JSON-ready values, without what is not set; `tags` are added to the user's own."""
+        metadata = dict(self.metadata)
+        metadata["tags"] = (*metadata.get("tags", ()), *tags)
+        if tags:  # some answers show these rather than tags
+            metadata["customer"] = {
+                **metadata.get("customer", {}),
+                **{f"{TAGS}_{n}": tag for n, tag in enumerate(tags)},
+            }
+        return _set_only({**asdict(self), "metadata": _set_only(metadata)})
+
+
+def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
+    """What to launch, with where it comes from."""
+    return LaunchRequest(
+        agent_id=inputs.agent_id,
+        persona_id=inputs.persona_id,
+        test_set_id=inputs.test_set_id,
+        metric_ids=inputs.metric_ids,
+        persona_metrics=inputs.persona_metrics,
+        mutation_id=inputs.mutation_id,
+        mutation_ids=inputs.mutation_ids,
+        options=_options(inputs),
+        metadata=_metadata(inputs, context),
+        config_overrides=inputs.config_overrides,
+    )
+
+
+def _options(inputs: Inputs) -> dict[str, Any]:
+    counts = {"iteration_count": inputs.iteration_count, "concurrency": inputs.concurrency}
+    sample = {"sub_sample_size": inputs.sub_sample_size, "sub_sample_seed": inputs.sub_sample_seed}
+    return {
+        **{name: count for name, count in counts.items() if count != API_DEFAULT_COUNT},
+        **(_set_only(sample) if inputs.sub_sample_size else {}),
+        **_set_only({"test_case_ids": inputs.test_case_ids}),
+    }
+
+
+def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
+    return _set_only(
+        {
+            "display_name": inputs.display_name or _display_name(context),
+            "tags": inputs.tags,
+            "created_by": inputs.created_by or context.actor or NOBODY,
+            # A user's own fact of the same name is meant, ours is only helpful.
+            "customer": {**_provenance(context), **(inputs.metadata or {})},
+        }
+    )
+
+
+def _display_name(context: Context) -> str:
+    pull_request = f"#{context.pull_request}" if context.pull_request else ""
+    where = " ".join(part for part in (context.repository, pull_request) if part)
+    sha = context.sha[:7] if context.sha_is_known else ""
+    return " · ".join(part for part in (where, sha, context.workflow) if part)[:DISPLAY_NAME_LIMIT]
+
+
+def _provenance(context: Context) -> dict[str, Any]:
+    """Flat and named for GitHub, so that it can be told from a user's own metadata on any page that shows it."""
+    return _set_only(
+        {
+            REPOSITORY: context.repository,
+            COMMIT: context.sha if context.sha_is_known else "",
+            PULL_REQUEST: context.pull_request,
+            "github_run_url": context.run_url,
+            "github_run_attempt": context.run_attempt,
+            "github_actor": context.actor,
+        }
+    )
+
+
+def _set_only(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value not in ("", (), {}, [])}
