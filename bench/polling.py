@@ -22,7 +22,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
-from coval_gate.runs.polling import Sighting, next_pause
+from coval_gate.runs.polling import Observation, next_pause
 
 if not __package__:  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,12 +45,12 @@ class SimulatedRun:
     starts: tuple[float, ...]  # of the conversations, ascending
     ends: tuple[float, ...]  # ascending
 
-    def seen(self, at: float) -> Sighting:
+    def seen(self, at: float) -> Observation:
         """What a look at this moment shows."""
         if at < self.queued_until:
-            return Sighting(at, running=False, done=0, total=len(self.ends), active=0)
+            return Observation(at, running=False, done=0, total=len(self.ends), active=0)
         done = bisect_right(self.ends, at)
-        return Sighting(at, True, done, len(self.ends), bisect_right(self.starts, at) - done)
+        return Observation(at, True, done, len(self.ends), bisect_right(self.starts, at) - done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def draw(rng: random.Random) -> SimulatedRun:
 
 def watch(run: SimulatedRun) -> Watched:
     """Follow a run from its launch with the pauses that the action makes."""
-    history = [Sighting(0.0, running=False)]
+    history = [Observation(0.0, running=False)]
     look, requests = 0.0, 1
     while look < run.end:
         history.append(run.seen(look))

@@ -28,7 +28,7 @@ from coval_gate.judge.verdict import (
     not_completed,
     skipped,
 )
-from coval_gate.model.results import Background, Metric, RunResult, Simulation, Summary, Target
+from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
 from coval_gate.report.model import Report
 from coval_gate.text import one_line
 
@@ -183,7 +183,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         run_url=RUN_URL,
         run=_run(text),
         result=RunResult(run_id=RUN_ID, complaint=text, simulations=simulations, metrics=metrics),
-        background=Background(
+        background=Details(
             labels={text: text, simulations[0].test_case_id: text},
             texts={each: {metric.id: text for metric in metrics} for each in ("ill", "mutant", "broken")},
         ),
@@ -400,7 +400,7 @@ def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
         run_url=RUN_URL,
         run=_ended("COMPLETED"),
         result=result,
-        background=Background(
+        background=Details(
             labels={"case-s1": "A caller asks for the way", "case-s4": "A caller who hangs up"},
             texts={"s4": {"m1": "The agent was slow."}},
         ),

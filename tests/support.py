@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import json
+import random
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.clock import Interrupted
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import Inputs, declared, parse_inputs
+from coval_gate.coval.client import Client, server_of
 from coval_gate.main import main
+from coval_gate.runtime import Runtime
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from coval_gate.ci.context import Context
+    from coval_gate.clock import Clock
 
 KEY = "coval_sk_test_sandbox"
+REAL_SLICE = 0.05  # s between two looks at a call that is under way
 EPOCH = 1_767_225_600.0  # 1 January 2026
 IDS = {
     "agent_id": "agent00000000000000001",
@@ -43,6 +51,7 @@ class VirtualClock:
         self._passed = 0.0
         self._alarms: list[tuple[float, Callable[[], object]]] = []
         self._told = self._heeded = False
+        self._waits_since: float | None = None  # real seconds
 
     def now(self) -> float:
         return self._passed
@@ -57,6 +66,15 @@ class VirtualClock:
     def interrupt(self) -> None:
         """Tell the process that it has to end, as a signal does."""
         self._told = True
+
+    def wait(self, event: threading.Event, until: float) -> None:
+        """Let real time pass for a call that is under way; as much of it as `until` allows brings that moment."""
+        began = self._waits_since = self._waits_since or time.monotonic()
+        if event.wait(REAL_SLICE):
+            self._waits_since = None
+        elif time.monotonic() - began >= until - self._passed:
+            self._passed, self._waits_since = until, None
+        self.check()
 
     def check(self) -> None:
         if self._told and not self._heeded:
@@ -76,6 +94,23 @@ class VirtualClock:
         self.check()
 
 
+def runtime(clock: Clock, **given: Any) -> Runtime:
+    """A runtime with nothing but a clock, a log of its own, and chance that is the same each time."""
+    usual: dict[str, Any] = {"environ": {}, "stdout": io.StringIO(), "clock": clock, "randomness": random.Random(0)}
+    return Runtime(**usual | given)
+
+
+def new_client(
+    url: str, clock: Clock, *, log: Callable[[str], None] = lambda _: None, workspace_id: str = "", **server: Any
+) -> Client:
+    """A client of the API at `url`, as the road makes one; `server` are fields of Server to replace."""
+    inputs, problems = parse_inputs(
+        {"INPUT_API_KEY": KEY, "INPUT_API_BASE_URL": url, "INPUT_WORKSPACE_ID": workspace_id}
+    )
+    assert not problems
+    return Client(replace(server_of(inputs), **server), runtime(clock), log)
+
+
 @dataclass(frozen=True, slots=True)
 class Trip:
     """What is left of a step: its log, its exit code, and what the runner reads in its files."""
@@ -86,6 +121,11 @@ class Trip:
     state: dict[str, str]
     summary: str
     workspace: Path
+
+    @property
+    def held(self) -> bool:
+        """Whether the post step is to cancel a run."""
+        return any(leg["cancel"] for leg in json.loads(self.state.get("legs", "[]")))
 
     @property
     def junit(self) -> str:
@@ -120,5 +160,5 @@ def travel(
     runner = LocalRunner(directory, event)
     environ = runner.environ(DEFAULTS | {"api_key": KEY, "api_base_url": url} | IDS | inputs)
     log = io.StringIO()
-    exit_code = main(environ | dict(env or {}), stdout=log, clock=clock)
+    exit_code = main(Runtime(environ=environ | dict(env or {}), stdout=log, clock=clock))
     return Trip(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary, runner.workspace)

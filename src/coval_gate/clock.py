@@ -9,21 +9,18 @@ asks for it many times a second.
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
+    import threading
 
 SLICE: Final = 0.05  # s between two questions whether the process was told to end
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The process was told to end. No Exception, so that nobody who handles those takes it for one."""
+    """The process was told to end. It is no Exception, so that a handler of those does not take it for one."""
 
 
 class Clock(Protocol):
@@ -38,6 +35,9 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass. Raises Interrupted as `check` does."""
 
+    def wait(self, event: threading.Event, until: float) -> None:
+        """Let a moment pass, at most until `event` is set or `until` comes. Raises Interrupted as `check` does."""
+
     def check(self) -> None:
         """Raise Interrupted, once, if the process was told to end."""
 
@@ -49,9 +49,9 @@ class SystemClock:
         self._told = self._heeded = False
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM for the word that time is up.
+        """Note SIGINT and SIGTERM.
 
-        The first process of a container has to: the kernel gives it no signal that it does not ask for.
+        The first process of a container has to ask for them: the kernel gives it no other signals.
         """
         for each in SIGNALS:
             signal.signal(each, self._note)
@@ -69,51 +69,14 @@ class SystemClock:
             time.sleep(min(left, SLICE))
             self.check()
 
+    def wait(self, event: threading.Event, until: float) -> None:
+        event.wait(min(SLICE, max(0.0, until - time.monotonic())))
+        self.check()
+
     def check(self) -> None:
         if self._told and not self._heeded:
-            self._heeded = True  # what there is to do then must not be interrupted again
+            self._heeded = True  # the work that follows must not be interrupted again
             raise Interrupted
 
     def _note(self, *_: object) -> None:
         self._told = True
-
-
-class Aside(Generic[T]):
-    """Work that goes on in a thread of its own while this one waits for it: no timeout of a library bounds a whole."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._ended: list[T | Exception] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def wait(self, within: float, clock: Clock) -> bool:
-        """Whether it ends `within` that many seconds. Raises Interrupted as soon as the process is told to end.
-
-        The work takes real time, whatever the clock says of it; a clock that is ahead of it ends the wait as well.
-        """
-        end, until = time.monotonic() + within, clock.now() + within
-        while not self._ended and (left := end - time.monotonic()) > 0 and clock.now() < until:
-            self._thread.join(min(left, SLICE))
-            clock.check()
-        return bool(self._ended)
-
-    def result_within(self, within: float, clock: Clock) -> T:
-        """What the work returned; raises what it raised, TimeoutError if it takes longer, and Interrupted as `wait`."""
-        if not self.wait(within, clock):
-            raise TimeoutError
-        return self.result
-
-    @property
-    def result(self) -> T:
-        """What the work returned; raises what it raised."""
-        (ended,) = self._ended
-        if isinstance(ended, Exception):
-            raise ended
-        return ended
-
-    def _run(self) -> None:
-        try:
-            self._ended.append(self._work())
-        except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
-            self._ended.append(error)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0  # s of real time until a thread that should have gone on counts as stuck
 MOST_MOMENTS: Final = 50_000  # sleeps and requests of one play; more of them mean that it goes round in circles
+REAL_SLICE: Final = 0.001  # s
 POLL: Final = 0.05  # s that pass between two checks of a step that waits for a request it was called away from
 
 
@@ -65,6 +66,10 @@ class Moments:
             self._count()
             self._advance(self._passed + seconds)
             self._take()
+
+    def wait(self, event: threading.Event, until: float) -> None:  # noqa: ARG002 - requests move this clock
+        event.wait(REAL_SLICE)  # nothing has to be waited for in real time, but a thread's next turn
+        self.check()
 
     def check(self) -> None:
         under_way = self._under_way()

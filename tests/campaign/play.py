@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from unittest import mock
 
 from campaign.moments import Killed, Moments, Stuck
 from campaign.wire import Line, Sent, Wire
 from coval_gate.main import main
 from coval_gate.post import post
+from coval_gate.runtime import Runtime
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import LocalRunner, read_entries
 from coval_sandbox.world import World
@@ -124,6 +124,7 @@ class Player:
 
     def __post_init__(self) -> None:
         self.moments = Moments()
+        self.chance = random.Random(f"chance/{self.schedule.seed}")
         self.world = World(
             lambda: EPOCH + self.moments.now() + self.schedule.skew,
             seed=self.schedule.seed,
@@ -143,9 +144,7 @@ class Player:
             self.moments.at(event.at, lambda event=event: self._happen(event))  # type: ignore[misc]
         if self.schedule.stranger:
             self.wire.before_launch.append(self._launch_strange)
-        # Nothing has to be waited for in real time, but a thread's next turn.
-        slice_ = mock.patch("coval_gate.clock.SLICE", 0.001)
-        with self.wire.plugged_in(), _seeded(self.schedule.seed), _watched(), slice_:
+        with _watched():
             waiting: list[Taken] = []
             for number, step in enumerate(self.schedule.steps):
                 if waiting and (step.workflow_run, step.attempt) != _job(waiting[0]):
@@ -198,7 +197,14 @@ class Player:
         self._aim(process, step.post_signal if main_part else step.signal)
         if step.trouble and not main_part:
             self._trouble(process, step.trouble, environ)
-        process.run(environ, post if main_part else main)
+        runtime = Runtime(
+            environ=environ,
+            stdout=process.log,
+            clock=self.moments,
+            new_session=self.wire.new_session,
+            randomness=self.chance,
+        )
+        process.run(runtime, post if main_part else main)
         self.wire.hang_up(process.line)
         self.moments.settle()
         given_run = main_part.given_run if main_part else run_id
@@ -290,7 +296,7 @@ class _Process:
         self._moments = moments
         self.line = line
         self._directory = directory
-        self._log = io.StringIO()
+        self.log = io.StringIO()
         self._began = moments.now()
         self._left: tuple[str, dict[str, bytes]] | None = None
         self._killed: float | None = None
@@ -298,10 +304,10 @@ class _Process:
         self._exit_code: int | None = None
         self.over = False
 
-    def run(self, environ: dict[str, str], part: Callable[..., int]) -> None:
+    def run(self, runtime: Runtime, part: Callable[[Runtime], int]) -> None:
         """Run it to its end."""
         try:
-            self._exit_code = part(environ, stdout=self._log, clock=self._moments)
+            self._exit_code = part(runtime)
         except Killed:
             pass
         except Stuck:
@@ -314,12 +320,12 @@ class _Process:
     def die(self) -> None:
         """Keep what it wrote up to now: its code may still unwind, but a killed process writes no more."""
         if self._left is None:
-            self._left = (self._log.getvalue(), _files(self._directory))
+            self._left = (self.log.getvalue(), _files(self._directory))
             self._killed = self._moments.now()
             self.over = True
 
     def taken(self, step: Step, number: int, *, is_post: bool, given_run: str) -> Taken:
-        log, files = self._left or (self._log.getvalue(), _files(self._directory))
+        log, files = self._left or (self.log.getvalue(), _files(self._directory))
         return Taken(
             step=step,
             number=number,
@@ -365,22 +371,6 @@ def _files(directory: Path) -> dict[str, bytes]:
             name = str(path.relative_to(directory)).removesuffix(".aside")
             found[name] = path.read_bytes()
     return found
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Chance that is the same each time, where the road leaves something to it."""
-    source = random.Random(f"chance/{seed}")
-
-    class Seeded(random.Random):
-        def __new__(cls, *_: object) -> Seeded:
-            return super().__new__(cls)
-
-        def __init__(self, given: Any = None) -> None:
-            super().__init__(source.random() if given is None else given)
-
-    with mock.patch("random.Random", Seeded):
-        yield
 
 
 @contextmanager

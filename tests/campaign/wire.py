@@ -1,7 +1,7 @@
 """The network of the campaign: what `requests` sends goes straight into the sandbox, and meets the schedule's faults.
 
-It stands in for `requests.adapters.HTTPAdapter.send`, the last line of Python before the sockets, so that everything
-above it is real: session, headers, worker thread, reading of the body, the errors of requests and of urllib3.
+It is an adapter of `requests`, the last line of Python before the sockets, so that everything above it is real: the
+session, headers, worker thread, reading of the body, the errors of requests and of urllib3.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import io
 import math
 import socket
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from unittest import mock
 from urllib.parse import urlsplit
 
 import requests
@@ -21,6 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from campaign.schedule import BEYOND, ECHO, REFUSED, UNRESOLVED
+from coval_gate.transport import Session
 from coval_sandbox.direct import Direct, Reply
 from coval_sandbox.fault_injection import HTML
 from coval_sandbox.faults import Action, parse_fault
@@ -29,7 +28,7 @@ from coval_sandbox.problems import Problem, code_for
 from support import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from campaign.moments import Moments
     from campaign.schedule import Fault, Outage
@@ -85,6 +84,25 @@ class _Flight:
     error: Exception | None = None
 
 
+class _Adapter(HTTPAdapter):
+    """Sends over the wire what `requests` would send over a socket."""
+
+    def __init__(self, send: Callable[[HTTPAdapter, requests.PreparedRequest, Any], requests.Response]) -> None:
+        super().__init__()
+        self._send = send
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002
+        timeout: Any = None,
+        verify: Any = True,  # noqa: ARG002
+        cert: Any = None,  # noqa: ARG002
+        proxies: Any = None,  # noqa: ARG002
+    ) -> requests.Response:
+        return self._send(self, request, timeout)
+
+
 class Wire:
     """Coval as a play reaches it: a host of its own on the loopback, one port for each process."""
 
@@ -114,17 +132,11 @@ class Wire:
         self.lines.append(Line())
         return self.lines[-1], f"http://127.0.0.1:{len(self.lines)}{BASE}"
 
-    @contextmanager
-    def plugged_in(self) -> Iterator[None]:
-        """All that `requests` sends goes over this wire."""
-
-        def send(
-            adapter: HTTPAdapter, request: requests.PreparedRequest, *_: object, timeout: Any = None, **__: object
-        ) -> requests.Response:
-            return self._send(adapter, request, timeout)
-
-        with mock.patch.object(HTTPAdapter, "send", send):
-            yield
+    def new_session(self) -> requests.Session:
+        """A session whose requests all go over this wire."""
+        session = Session()
+        session.mount("http://", _Adapter(self._send))
+        return session
 
     def hang_up(self, line: Line | None = None) -> None:
         """The process at this end is gone, or the play is over: no answer comes back any more, whatever has effect."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.post import post
+from coval_gate.runtime import Runtime
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -40,7 +42,7 @@ def test_a_run_whose_answer_was_lost_is_taken_over(fault: str, ride: Ride) -> No
     assert (trip.outputs["verdict"], len(server.world.runs)) == ("passed", 1), trip.log
     assert trip.outputs["run_id"] == server.world.runs[0].run_id
     if launches(server) == 1:
-        assert "so it is taken over" in trip.log
+        assert "so the step takes it over" in trip.log
 
 
 @pytest.mark.parametrize(
@@ -55,21 +57,21 @@ def test_peculiar_lists_do_not_double_a_run(quirks: Quirks, ride: Ride) -> None:
 def test_a_launch_that_never_arrived_is_repeated_once_that_is_sure(fault: str, ride: Ride) -> None:
     trip, server = ride(f"POST /runs #1 -> {fault}")
     assert (trip.outputs["verdict"], len(server.world.runs), launches(server)) == ("passed", 1, 2), trip.log
-    assert "It did not, so it is launched again." in trip.log
+    assert "It did not, so the step launches it again." in trip.log
 
 
 def test_a_launch_that_cannot_be_looked_up_is_an_error_and_not_repeated(ride: Ride) -> None:
     trip, server = ride("POST /runs -> reset-after", "GET /runs -> 500", max_wait_time="300")
     assert (trip.outputs["verdict"], launches(server)) == ("error", 1)
-    assert "cannot be found out" in trip.outputs["reason"]
-    assert trip.state["held"] == "true", "the post step tries again"
+    assert "Could not check" in trip.outputs["reason"]
+    assert trip.held, "the post step tries again"
 
 
 def test_a_run_that_shows_nothing_of_itself_is_neither_adopted_nor_doubled(ride: Ride) -> None:
     listed = {"runs": [IDS | {"run_id": "bare", "status": "PENDING", "create_time": "2026-01-01T00:00:01Z"}]}
     trip, server = ride("POST /runs -> reset-after", f"GET /runs -> json {json.dumps(listed)}")
     assert (trip.outputs["verdict"], launches(server)) == ("error", 1)
-    assert "It may have become bare" in trip.outputs["reason"]
+    assert "may have begun the run bare" in trip.outputs["reason"]
 
 
 def test_another_attempt_takes_over_what_the_first_left(ride: Ride, clock: VirtualClock) -> None:
@@ -78,7 +80,7 @@ def test_another_attempt_takes_over_what_the_first_left(ride: Ride, clock: Virtu
     second, _ = ride(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
     assert second.outputs["run_id"] == first.outputs["run_id"]
     assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
-    assert "Taking over what an earlier attempt launched" in second.log
+    assert "Taking over the run of an earlier attempt" in second.log
 
 
 def test_what_is_taken_over_is_not_superseded(ride: Ride) -> None:
@@ -127,7 +129,7 @@ def test_a_newer_workflow_run_ends_the_older_ones_of_its_line_and_no_others(ride
         ride(world=world, mode="launch", test_set_id="stuck001", env=env, **inputs)
     trip, _ = ride(world=world, mode="launch", test_set_id="stuck001", supersede="true", env=sibling)
     assert statuses(world) == ["CANCELLED", *["PENDING"] * 5]
-    assert f"Ended run {world.runs[0].run_id}, whose place this one takes." in trip.log
+    assert f"Cancelled run {world.runs[0].run_id}: superseded by this run." in trip.log
 
 
 @pytest.mark.parametrize("at", [0.5, 15, 30, 59])
@@ -137,7 +139,7 @@ def test_an_interrupted_step_ends_its_run(at: float, ride: Ride, clock: VirtualC
     assert statuses(server.world) == ["CANCELLED"]
     assert (trip.outputs["verdict"], trip.outputs["status"], trip.exit_code) == ("cancelled", "CANCELLED", 1)
     assert trip.outputs["reason"] == "The step was interrupted; the run was ended."
-    assert trip.state["held"] == "false"
+    assert not trip.held
     assert clock.now() - at <= 6
     assert trip.summary.startswith("### 🚫 Cancelled")
 
@@ -147,7 +149,7 @@ def test_a_step_that_is_told_to_leaves_the_run_alone(ride: Ride, clock: VirtualC
     trip, server = ride(cancel_on_interrupt="false")
     assert statuses(server.world) == ["IN PROGRESS"]
     assert trip.outputs["reason"] == "The step was interrupted; the run goes on in Coval."
-    assert trip.state["held"] == "false"
+    assert not trip.held
 
 
 def test_a_second_signal_changes_nothing(ride: Ride, clock: VirtualClock) -> None:
@@ -175,7 +177,7 @@ def test_what_cannot_be_ended_is_left_to_the_post_step(ride: Ride, clock: Virtua
     clock.at(10, clock.interrupt)
     trip, server = ride("DELETE /runs/* -> 500", test_set_id="slow0001")
     assert "could not be ended" in trip.outputs["reason"]
-    assert trip.state["held"] == "true"
+    assert trip.held
     assert clock.now() <= 16
     assert statuses(server.world) != ["CANCELLED"]
     assert "was ended" in after(trip, server.world)
@@ -197,17 +199,16 @@ def after(trip: Trip, world: World, *faults: str, **env: str) -> str:
         }
         log = io.StringIO()
         clock = VirtualClock()
-        assert post(environ | env, stdout=log, clock=clock) == 0
+        assert post(Runtime(environ=environ | env, stdout=log, clock=clock)) == 0
         assert clock.now() <= 95
     assert KEY not in log.getvalue().replace(f"::add-mask::{KEY}", "")
     return log.getvalue()
 
 
-def killed(trip: Trip, **state: str) -> Trip:
+def killed(trip: Trip, **known: object) -> Trip:
     """What the post step finds if the main step was killed with that state."""
-    from dataclasses import replace
-
-    return replace(trip, state=trip.state | {"held": "true", "concluded": ""} | state)
+    (leg,) = json.loads(trip.state["legs"])
+    return replace(trip, state={"legs": json.dumps([leg | {"cancel": True} | known])})
 
 
 def test_the_post_step_is_silent_where_the_main_step_came_to_its_end(ride: Ride) -> None:

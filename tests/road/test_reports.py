@@ -230,7 +230,7 @@ def test_a_wait_that_never_sees_the_run_leaves_other_commits_alone(fault: str, r
     trip, _ = ride(fault, mode="wait", run_id="r1", event={"schedule": "0 * * * *"}, env=env, **asked)
     assert trip.outputs["verdict"] == "error"
     assert not github.statuses
-    assert "which commit was tested is not known" in trip.annotations("notice")[0].data
+    assert "the tested commit is not known" in trip.annotations("notice")[0].data
 
 
 def test_a_comment_on_an_issue_gives_no_status_to_another_commit(ride: Ride, github: FakeGitHub) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.main import main
+from coval_gate.runtime import Runtime
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import LocalRunner, as_people_see_it
+from coval_sandbox.runner import LocalRunner, as_people_see_it, read_log
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.trips import THRESHOLDS, TRIPS, trip_of
@@ -51,7 +52,20 @@ def test_one_step_launches_at_most_one_run(name: str, ride: Callable[..., tuple[
         "nowhere"
     )
     if server.world.runs:
-        assert trip.state["run_id"] == trip.outputs["run_id"] == server.world.runs[0].run_id
+        (leg,) = json.loads(trip.state["legs"])
+        assert leg["run_id"] == trip.outputs["run_id"] == server.world.runs[0].run_id
+
+
+@pytest.mark.parametrize("name", ["launched", "gate-passed", "gate-failed"])
+def test_a_terminal_shows_it_all_in_its_log(name: str, clock: VirtualClock, golden: Callable[[str, str], None]) -> None:
+    with Server(World(clock.time)) as server:
+        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | trip_of(name)
+        environ = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+        log = io.StringIO()
+        exit_code = main(Runtime(environ=environ, stdout=log, clock=clock))
+    assert not read_log(log.getvalue()), "no command of GitHub's"
+    assert KEY not in log.getvalue()
+    golden(f"terminal/{name}.txt", f"{log.getvalue()}\n--- exit code {exit_code}\n")
 
 
 QUIRKS = {
@@ -427,7 +441,7 @@ def test_what_cannot_be_written_shows_before_it_costs_anything(
     with Server(World(clock.time)) as server:
         runner, log = LocalRunner(tmp_path), io.StringIO()
         environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
-        assert main(environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock) == 1
+        assert main(Runtime(environ=environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock)) == 1
         assert server.requests_seen == []
     assert variable in log.getvalue()
 
@@ -436,6 +450,6 @@ def test_a_summary_that_cannot_be_written_is_only_a_pity(tmp_path: Path, clock: 
     with Server(World(clock.time)) as server:
         runner, log = LocalRunner(tmp_path), io.StringIO()
         environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
-        assert main(environ | {"GITHUB_STEP_SUMMARY": str(tmp_path)}, stdout=log, clock=clock) == 0
+        assert main(Runtime(environ=environ | {"GITHUB_STEP_SUMMARY": str(tmp_path)}, stdout=log, clock=clock)) == 0
     assert runner.outputs["verdict"] == "passed"
     assert "::warning" in log.getvalue()

@@ -64,7 +64,6 @@ TRIPS: dict[str, dict[str, Any]] = {
     "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
     "fork": {"api_key": "", "event": FORK},
     "fork-skipped": {"api_key": "", "event": FORK, "on_missing_api_key": "skip"},
-    "elsewhere": {"mode": "launch", "env": {"GITHUB_ACTIONS": ""}},
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -11,20 +10,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.clock import SystemClock
-from coval_gate.coval.client import LAUNCH_PATIENCE, LONGEST_BACKOFF, Client
-from coval_gate.coval.transport import BODY_LIMIT, Timeouts
+from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE, LONGEST_BACKOFF
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
-from coval_gate.secret import Secret
+from coval_gate.runs.schedule import run as run_through
+from coval_gate.transport import Timeouts
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, KEY, VirtualClock
+from support import IDS, KEY, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
 
-SOON = Timeouts(connect=0.2, answer=0.2, last_look=0.2)
+SOON = Timeouts(connect=0.2, response=0.2, last_look=0.2)
+
+
+def launch(client: Client, clock: Clock, until: float) -> Run:
+    return run_through(client.launch_run(IDS, until=until, sent=lambda _: None), clock)
 
 
 class Session:
@@ -39,14 +44,7 @@ class Session:
 
     def __enter__(self) -> Session:
         self.server.__enter__()
-        self.client = Client(
-            self.server.url,
-            Secret(KEY),
-            clock=self.clock,
-            log=self.said.append,
-            timeouts=self._timeouts,
-            chance=random.Random(0),
-        )
+        self.client = new_client(self.server.url, self.clock, log=self.said.append, timeouts=self._timeouts)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +52,10 @@ class Session:
         self.server.__exit__(None, None, None)
 
     def launch(self, patience: float = 3600) -> Run:
-        return self.client.launch_run(IDS, until=self.clock.now() + patience)
+        return launch(self.client, self.clock, self.clock.now() + patience)
+
+    def get_run(self, run_id: str, patience: float = 60) -> Run:
+        return run_through(self.client.get_run(run_id, until=self.clock.now() + patience), self.clock)
 
     @property
     def launches(self) -> int:
@@ -107,9 +108,9 @@ def test_a_launch_whose_answer_is_lost_is_not_repeated(fault: str, clock: Virtua
 def test_a_launch_is_repeated_while_the_connection_is_refused_but_not_for_ever(clock: VirtualClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = Client(f"http://127.0.0.1:{port}/v1", Secret(KEY), clock=clock, log=lambda _: None)
+    client = new_client(f"http://127.0.0.1:{port}/v1", clock)
     with pytest.raises(Unavailable, match="refused") as caught:
-        client.launch_run(IDS, until=3600)
+        launch(client, clock, 3600)
     assert not caught.value.arrived
     assert LAUNCH_PATIENCE - LONGEST_BACKOFF <= clock.now() <= LAUNCH_PATIENCE
 
@@ -122,7 +123,7 @@ def test_a_launch_is_repeated_while_the_connection_is_refused_but_not_for_ever(c
 def test_a_read_outlives_whatever_passes(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* #1-3 -> {fault}") as session:
         run_id = session.launch().run_id
-        assert session.client.get_run(run_id, until=clock.now() + 60).run_id == run_id
+        assert session.get_run(run_id).run_id == run_id
     assert len(clock.slept) == 3
     assert len(session.said) == 1
     assert "Trying again in" in session.said[0]
@@ -133,7 +134,7 @@ def test_retry_after_never_outlasts_the_deadline(retry_after: str, clock: Virtua
     with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable):
-            session.client.get_run(run_id, until=clock.now() + 60)
+            session.get_run(run_id)
     assert clock.slept == [60]
     assert len(session.server.requests_seen) == 3, "a last look is due at the deadline"
 
@@ -142,7 +143,7 @@ def test_a_read_backs_off_with_jitter(clock: VirtualClock) -> None:
     with Session(clock, "GET /runs/* -> 500") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable):
-            session.client.get_run(run_id, until=clock.now() + 300)
+            session.get_run(run_id, 300)
     assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(clock.slept[:5]))
     assert all(15 <= pause <= 30 for pause in clock.slept[5:-1])
     assert clock.now() == pytest.approx(300)
@@ -154,14 +155,14 @@ def test_an_answer_about_another_run_is_not_believed(clock: VirtualClock) -> Non
     with Session(clock, f"GET /runs/* -> json {answer}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable, match="another run"):
-            session.client.get_run(run_id, until=clock.now())
+            session.get_run(run_id, 0)
 
 
 def test_a_huge_answer_is_not_swallowed(clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* -> huge {BODY_LIMIT + 1}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable, match="more than 32 MiB"):
-            session.client.get_run(run_id, until=clock.now())
+            session.get_run(run_id, 0)
 
 
 DRIPS = {
@@ -193,10 +194,10 @@ def test_an_answer_that_drips_is_not_waited_for(what: str) -> None:
         thread = threading.Thread(target=drip, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = Client(url, Secret(KEY), clock=clock, log=lambda _: None, timeouts=SOON)
+        client = new_client(url, clock, timeouts=SOON)
         began = clock.now()
         with pytest.raises((Unavailable, Rejected)):
-            client.get_run("r1", until=began)
+            run_through(client.get_run("r1", until=began), clock)
         elapsed = clock.now() - began
         ended.set()
         thread.join()
@@ -241,9 +242,9 @@ def test_an_idle_connection_is_not_trusted(clock: VirtualClock) -> None:
         thread = threading.Thread(target=answer_once_per_connection, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = Client(url, Secret(KEY), clock=clock, log=said.append, timeouts=SOON)
+        client = new_client(url, clock, log=said.append, timeouts=SOON)
         for _ in range(2):
-            client.get_run("r1", until=clock.now() + 60)
+            run_through(client.get_run("r1", until=clock.now() + 60), clock)
             clock.sleep(30)
         client.close()
         thread.join()
@@ -255,11 +256,9 @@ def test_an_idle_connection_is_not_trusted(clock: VirtualClock) -> None:
 def test_the_key_has_a_name_in_lower_case_on_the_wire(clock: VirtualClock) -> None:
     """Coval's gateway is said to refuse any other spelling."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = Client(
-            f"http://127.0.0.1:{listener.getsockname()[1]}/v1", Secret(KEY), clock=clock, log=print, timeouts=SOON
-        )
+        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock, timeouts=SOON)
         with pytest.raises(Unavailable):  # nobody answers
-            client.get_run("r1", until=clock.now())
+            run_through(client.get_run("r1", until=clock.now()), clock)
         connection, _ = listener.accept()
         with connection:
             assert b"\r\nx-api-key: " + KEY.encode() + b"\r\n" in connection.recv(65536)
@@ -268,7 +267,7 @@ def test_the_key_has_a_name_in_lower_case_on_the_wire(clock: VirtualClock) -> No
 
 def test_the_workspace_travels_as_a_header(clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
-        client = Client(server.url, Secret(KEY), clock=clock, log=lambda _: None, workspace_id="w1")
-        client.launch_run(IDS, until=60)
+        client = new_client(server.url, clock, workspace_id="w1")
+        launch(client, clock, 60)
         client.close()
     assert server.requests_seen[0].headers["x-coval-workspace-id"] == "w1"

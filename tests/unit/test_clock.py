@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
-from coval_gate.clock import Aside, Interrupted, SystemClock
+from coval_gate.clock import Interrupted, SystemClock
 
 SCRIPT = """
 import sys
-from coval_gate.clock import Aside, Interrupted, SystemClock
+from coval_gate.clock import Interrupted, SystemClock
+from coval_gate.runs.schedule import run
+from coval_gate.waiting import BackgroundCall, Wait
 clock = SystemClock()
 clock.listen()
 print("listening", flush=True)
@@ -28,7 +29,7 @@ print("went on", flush=True)
 """
 WAITS = {
     "sleep": "clock.sleep(60)",
-    "request": "import threading; Aside(threading.Event().wait).wait(60, clock)",
+    "call": "import threading; run((each for each in [Wait(60, (BackgroundCall(threading.Event().wait),))]), clock)",
 }
 
 
@@ -46,16 +47,6 @@ def test_a_signal_ends_every_wait_at_once_and_only_once(wait: str, number: signa
         process.send_signal(number)
         assert process.stdout.readline() == "went on\n"
         assert process.wait(5) == 0
-
-
-def test_work_aside_gives_its_result_its_error_or_nothing() -> None:
-    clock, never = SystemClock(), threading.Event()
-    assert Aside(lambda: 42).result_within(5, clock) == 42
-    with pytest.raises(ZeroDivisionError):
-        Aside(lambda: 1 / 0).result_within(5, clock)
-    with pytest.raises(TimeoutError):
-        Aside(never.wait).result_within(0.05, clock)
-    never.set()
 
 
 def test_no_error_handler_takes_an_interrupt_for_an_error() -> None:

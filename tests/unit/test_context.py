@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.context import Context, read_context
+from coval_gate.ci.context import Context
+from coval_gate.ci.github.context import read_context
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",

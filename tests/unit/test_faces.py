@@ -22,12 +22,12 @@ from cmarkgfm.cmark import Options
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from coval_gate.ci.github.host import Runner
+from coval_gate.ci.detect import detect_host
 from coval_gate.config.inputs import Problem, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import InputError
 from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Population, Verdict, errored
-from coval_gate.model.results import Background, Metric, RunResult, Simulation
+from coval_gate.model.results import Details, Metric, RunResult, Simulation
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report.aggregates import aggregates
 from coval_gate.report.charts import histogram
@@ -39,11 +39,11 @@ from coval_gate.report.formats.outputs import OUTPUTS, outputs
 from coval_gate.report.formats.summary import summary
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.model import Report
-from coval_gate.runs.watch import progress_line
+from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of
-from support import VirtualClock
+from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,19 +103,20 @@ class Step:
         """Log and publish as the road does, with a few warnings before."""
         self.local, stream = LocalRunner(self.directory), io.StringIO()
         environ = self.local.environ({}) | self.environ
-        runner = Runner(environ, stream)
-        publisher = Publisher(runner, environ, VirtualClock())
+        given = runtime(VirtualClock(), environ=environ, stdout=stream)
+        host = detect_host(given)
+        publisher = Publisher(host, given)
         if report.inputs:
             assert publisher.prepare(report.inputs) == []
         for warning in warnings:
-            runner.warning("Coval Gate", warning)
+            host.annotate("warning", "Coval Gate", warning)
         if report.run:
-            runner.line(progress_line(report.run, 60.0))
-        runner.quote(report.judgement.reason)
-        with runner.quotation():
+            host.log(progress_line(report.run, 60.0))
+        host.quote(report.judgement.reason)
+        with host.quotation():
             for line in check_lines(report.judgement):
-                runner.line(line)
-        runner.fold(f"Simulations to look at: {report.judgement.reason}", case_lines(report))
+                host.log(line)
+        host.fold(f"Simulations to look at: {report.judgement.reason}", case_lines(report))
         self.written = publisher.publish(report)
         self.log = stream.getvalue()
         return self
@@ -443,7 +444,7 @@ def many(count: int = MANY) -> Report:
             simulations=tuple(Simulation(id=each, status="COMPLETED", test_case_id=f"c{each}") for each in ids),
             metrics=(Metric(id="m1", name=label, values=dict.fromkeys(ids, 2.0)),),
         ),
-        background=Background(
+        background=Details(
             labels={f"c{each}": f"{label} {each[-5:]}" for each in ids}, texts={each: {"m1": label} for each in ids}
         ),
         inputs=parse_inputs({"INPUT_DASHBOARD_URL": "https://app.coval.dev/acme"})[0],

@@ -15,7 +15,7 @@ import pytest
 import xmlschema
 
 from coval_gate.judge.verdict import Check, Judgement, Population, Verdict
-from coval_gate.model.results import Background, RunResult
+from coval_gate.model.results import Details, RunResult
 from coval_gate.report.formats.junit import junit
 from coval_gate.report.model import Report
 from coval_gate.report.simulations import cases
@@ -308,7 +308,7 @@ def test_very_many_simulations_are_all_there() -> None:
             population=Population(total=3000, completed=3000, unpassed=()),
         ),
         result=RunResult(run_id="r1", simulations=tuple(simulation(each, test_case_id="one") for each in ids)),
-        background=Background(labels={"one": "🦜" * 100}),
+        background=Details(labels={"one": "🦜" * 100}),
     )
     assert counted(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
     assert len(cases(report)) == 3000
@@ -318,7 +318,7 @@ def test_test_cases_of_one_name_are_told_apart() -> None:
     report = reports()["passed"]
     assert report.result
     labels = dict.fromkeys((each.test_case_id for each in report.result.simulations), "Same name")
-    twins = replace(report, background=Background(labels=labels))
+    twins = replace(report, background=Details(labels=labels))
     members = root_of(twins).iter("testcase")
     names = [case.attrib["name"] for case in members if case.attrib["classname"] != "coval.gate"]
     assert len(set(names)) == len(names) > 1

@@ -9,14 +9,15 @@ import pytest
 import requests
 import requests_mock
 
-from coval_gate.coval.client import Client
 from coval_gate.coval.errors import seconds_to_wait
 from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.secret import Secret
-from support import EPOCH, KEY, VirtualClock
+from coval_gate.runs.schedule import run
+from support import EPOCH, KEY, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from coval_gate.coval.client import Client
 
 ROOT = "https://api.coval.dev/v1"
 
@@ -73,7 +74,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def client(clock: VirtualClock) -> Client:
-    return Client(ROOT, Secret(KEY), clock=clock, log=lambda _: None)
+    return new_client(ROOT, clock)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -84,10 +85,10 @@ def test_every_answer_becomes_an_error_that_reads_well(
     with requests_mock.Mocker() as coval:
         coval.post(f"{ROOT}/runs", **ANSWERS[name])
         coval.get(f"{ROOT}/runs/r1", **ANSWERS[name])
-        calls = (partial(client.launch_run, {}), partial(client.get_run, "r1"))
+        calls = (partial(client.launch_run, {}, sent=lambda _: None), partial(client.get_run, "r1"))
         for call in calls:
             with pytest.raises(CovalError) as caught:
-                call(until=clock.now())
+                run(call(until=clock.now()), clock)
             error = caught.value
             assert KEY not in f"{error!r}{error.__dict__}"
             told.append(f"{type(error).__name__}: {error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
@@ -111,7 +112,7 @@ def test_what_may_have_arrived_is_not_what_surely_did_not(
     with requests_mock.Mocker() as coval:
         coval.get(f"{ROOT}/runs/r1", exc=failure)
         with pytest.raises(kind) as caught:
-            client.get_run("r1", until=clock.now())
+            run(client.get_run("r1", until=clock.now()), clock)
     assert caught.value.arrived is arrived
 
 
@@ -129,7 +130,7 @@ def test_what_waiting_cannot_mend_is_told_at_once(failure: Exception, client: Cl
     with requests_mock.Mocker() as coval:
         coval.post(f"{ROOT}/runs", exc=failure)
         with pytest.raises(CovalError) as caught:
-            client.launch_run({}, until=clock.now() + 3600)
+            run(client.launch_run({}, until=clock.now() + 3600, sent=lambda _: None), clock)
     assert not isinstance(caught.value, (Unavailable, LaunchUncertain))
     assert "was not sent" in caught.value.what
     assert clock.slept == []
@@ -160,7 +161,7 @@ def test_a_rejection_keeps_its_status(client: Client, clock: VirtualClock) -> No
     with requests_mock.Mocker() as coval:
         coval.get(f"{ROOT}/runs/r1", **ANSWERS["wrong id"])
         with pytest.raises(NotFound) as caught:
-            client.get_run("r1", until=clock.now() + 60)
+            run(client.get_run("r1", until=clock.now() + 60), clock)
     assert isinstance(caught.value, Rejected)
     assert caught.value.status == 404
     assert clock.slept == []

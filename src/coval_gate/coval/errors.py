@@ -1,4 +1,4 @@
-"""From an answer that is no success, or from no answer at all, to one readable error. Pure.
+"""Turns an answer that is no success, or no answer at all, into one readable error.
 
 Coval and the gateways before it use four shapes: an `error` object with code, message and details; an `error` that is
 text; a bare `message`; and whatever a proxy puts in the way, usually HTML.
@@ -10,16 +10,16 @@ import json
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
-
-import requests
-import urllib3
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from coval_gate.network import NetworkError
+    from coval_gate.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 10.0**7  # s; no clock sleeps longer at a time
@@ -47,17 +47,18 @@ LAUNCH_NOT_FOUND: Final = (
 RUN_NOT_FOUND: Final = (
     "Check run_id: the run must exist in the organization and workspace of the API key. If it does, check api_base_url."
 )
+LASTING: Final = {  # by the trouble that waiting cannot mend: title and advice
+    "certificate": (
+        "Certificate not trusted",
+        "Check api_base_url. Behind a proxy that reads traffic, set REQUESTS_CA_BUNDLE to its certificate.",
+    ),
+    "bundle": (
+        "Certificate file unusable",
+        "The action runs in a container: name a file inside the workspace (/github/workspace/…).",
+    ),
+    "address": ("Wrong address", "Check api_base_url, and the proxy variables if there are any."),
+}
 NOT_COVAL: Final = "Something other than Coval answered: check api_base_url, and the proxies on the way."
-
-# What goes wrong before a TLS connection stands, and thus before anything was sent.
-HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
-UNUSABLE: Final = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-    urllib3.exceptions.LocationValueError,
-    UnicodeError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,88 +101,58 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
     return Said(one_line(_text(error) or _text(answer.get("message"))), request_id=one_line(request_id, 80))
 
 
-def answer_problem(
-    call: str, status: int, headers: Mapping[str, str], body: bytes, *, now: float, reached: bool
-) -> CovalError:
-    """The error that an answer other than 2xx stands for.
+def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
+    """Return the error that a response other than 2xx stands for.
 
-    `now`: seconds since the epoch. `reached`: Coval has answered before, so that an answer which is not Coval's is a
+    `now`: seconds since the epoch. `reached`: Coval has answered before, so that a response which is not Coval's is a
     disturbance on the way, and not a wrong address.
     """
-    said = read_error(body, headers)
-    what = f"{call} answered {status}" + (f" ({said})." if str(said) else ".")
+    status = response.status
+    said = read_error(response.body, response.headers)
+    what = f"{request} answered {status}" + (f" ({said})." if str(said) else ".")
     if status in PASSING_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
             what,
             # Only Coval itself can say that it did nothing; a proxy's 503 may follow on a launch that arrived.
             arrived=not (status == 429 or (status == 503 and said.is_coval)),
-            retry_after=seconds_to_wait(headers.get("Retry-After"), now),
+            retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             advice="See whether Coval has an incident, and run the job again later.",
             link=STATUS_PAGE,
         )
-    read = not call.startswith("POST")
-    if reached and read and (not said.is_json or status in ODD_STATUSES or status < 200):
+    launches = request.method == "POST"
+    if reached and not launches and (not said.is_json or status in ODD_STATUSES or status < 200):
         return Unavailable("Coval unavailable", what, arrived=True, advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
             "Redirect refused",
-            f"{what[:-1]}, a redirect to {one_line(headers.get('Location', 'nowhere'), 120)}.",
+            f"{what[:-1]}, a redirect to {one_line(response.headers.get('Location', 'nowhere'), 120)}.",
             advice="Set api_base_url to where the API really is; the API key is never sent on to another place.",
         )
     if not said.is_json:
         return Rejected(status, "Not Coval's answer", what, advice=NOT_COVAL)
     if status == 404:
-        advice = RUN_NOT_FOUND if read else LAUNCH_NOT_FOUND
+        advice = LAUNCH_NOT_FOUND if launches else RUN_NOT_FOUND
         return NotFound(status, "Not found", what, advice=advice, link=API_GUIDE)
     title, advice = ADVICE.get(status, ("Request refused", "The same request would be refused again."))
     advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
     return Rejected(status, title, what, advice=advice, link=API_GUIDE)
 
 
-def network_problem(call: str, error: Exception) -> CovalError:
-    """The error that a failed connection stands for."""
-    if (lasting := _lasting(call, error)) is not None:
-        return lasting
-    reason = _innermost(error)
-    not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
-        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    )
-    if not_sent or (isinstance(error, requests.exceptions.SSLError) and HANDSHAKE.search(str(error))):
-        return unavailable(call, f"could not be sent ({_in_words(reason)}).", arrived=False)
-    return unavailable(call, f"got no answer ({_in_words(reason)}).", arrived=True)
+def network_problem(request: Request, error: NetworkError) -> CovalError:
+    """Return the error that a request without a response stands for."""
+    if error.trouble == "passing":
+        return unavailable(request, error.what, arrived=error.arrived)
+    title, advice = LASTING[error.trouble]
+    return CovalError(title, f"{request} {error.what}", advice=advice)
 
 
-def _lasting(call: str, error: Exception) -> CovalError | None:
-    """The error that waiting cannot mend, if it is one; nothing was sent then."""
-    text = str(error)
-    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
-        return CovalError(
-            "Certificate not trusted",
-            f"{call} was not sent: the server's certificate cannot be verified.",
-            advice="Check api_base_url. Behind a proxy that reads traffic, set REQUESTS_CA_BUNDLE to its certificate.",
-        )
-    if "TLS CA certificate bundle" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
-        return CovalError(
-            "Certificate file unusable",
-            f"{call} was not sent: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file of certificates.",
-            advice="The action runs in a container: name a file inside the workspace (/github/workspace/…).",
-        )
-    if isinstance(error, UNUSABLE):
-        return CovalError(
-            "Wrong address",
-            f"{call} was not sent: the address is not valid.",
-            advice="Check api_base_url, and the proxy variables if there are any.",
-        )
-    return None
-
-
-def unavailable(call: str, what: str, *, arrived: bool) -> Unavailable:
-    """No usable answer for now; `what` ends the sentence that begins with the call."""
+def unavailable(request: Request | str, what: str, *, arrived: bool) -> Unavailable:
+    """No usable answer for now; `what` ends the sentence that begins with the request."""
     return Unavailable(
         "Coval unavailable",
-        f"{call} {what}",
+        f"{request} {what}",
         arrived=arrived,
         advice="Check api_base_url and the network, and whether Coval has an incident.",
         link=STATUS_PAGE,
@@ -215,31 +186,3 @@ def _fields(details: object) -> tuple[str, ...]:
         if isinstance(detail, dict)
     ]
     return tuple(each for each in told if each)[:10]
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """requests wraps urllib3's errors, which wrap each other: find the one that says what happened."""
-    for _ in range(5):
-        inner: Any = getattr(error, "reason", None) or next(
-            (each for each in error.args if isinstance(each, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
-
-
-def _in_words(error: BaseException) -> str:
-    words = {
-        urllib3.exceptions.NameResolutionError: "the host's name does not resolve",
-        urllib3.exceptions.NewConnectionError: "no connection could be made",
-        urllib3.exceptions.ConnectTimeoutError: "the connection timed out",
-        urllib3.exceptions.ReadTimeoutError: "the answer timed out",
-        urllib3.exceptions.IncompleteRead: "the answer was cut off",
-        ConnectionResetError: "the connection was reset",
-        ConnectionError: "the connection was closed",
-        TimeoutError: "the connection timed out",
-    }
-    if isinstance(error, urllib3.exceptions.NewConnectionError) and "refused" in str(error):
-        return "the connection was refused"
-    return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)

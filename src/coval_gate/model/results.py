@@ -90,7 +90,7 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Background:
+class Details:
     """What only informs: test cases in words, by id; what judges say, by simulation id and then by metric id."""
 
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -16,17 +16,15 @@ from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.verdict import Verdict, errored
-from coval_gate.publish.pull_request import BUG, NAME, Feedback, tolerant
+from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher, tolerant
 from coval_gate.report.formats.log import annotation, case_annotations, closing_line
 from coval_gate.report.formats.outputs import outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.ci.github.host import Runner
-    from coval_gate.clock import Clock
+    from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
     from coval_gate.report.model import Report
+    from coval_gate.runtime import Runtime
 
 
 CONCLUDED: Final = "concluded"  # in the state, once the step has a verdict
@@ -35,11 +33,11 @@ CONCLUDED: Final = "concluded"  # in the state, once the step has a verdict
 class Publisher:
     """Writes what a step has to say."""
 
-    def __init__(self, runner: Runner, environ: Mapping[str, str], clock: Clock) -> None:
-        self._runner = runner
-        self._workspace = Workspace(environ)
+    def __init__(self, host: Host, runtime: Runtime) -> None:
+        self._host = host
+        self._workspace = Workspace(runtime.environ)
         self._places: dict[str, str] = {}  # of files, by the input that asks for them
-        self.feedback = Feedback(runner, environ, clock)
+        self.pull_request = PullRequestPublisher(host, runtime)
 
     def prepare(self, inputs: Inputs) -> list[Problem]:
         """See that every file can be written, before anything costs; returns what is wrong with their paths."""
@@ -55,24 +53,22 @@ class Publisher:
         return problems
 
     def write_outputs(self, report: Report) -> None:
-        """Set every output, and tell the post step the verdict. Raises RunnerError."""
-        self._runner.set_outputs(outputs(report))
-        self._runner.save_state({"verdict": report.judgement.verdict or "none"})
+        """Set every output. Raises RunnerError."""
+        self._host.set_outputs(outputs(report))
 
-    def publish(self, report: Report, *, hurry: bool = False) -> Report:
+    def publish(self, report: Report, *, hurried: bool = False) -> Report:
         """Write the report everywhere, and return it with what came of that."""
         report = self._write(report)
         with suppress(RunnerError):
-            self._runner.save_state({CONCLUDED: "true"})
+            self._host.save_state({CONCLUDED: "true"})
         self._summarize(report)
         self._log(report)
         # Who interrupts a step that has come so far takes nothing away from it.
         with suppress(Interrupted, RunnerError):
-            if url := self.feedback.conclude(report, hurry=hurry):
+            if url := self.pull_request.conclude(report, hurried=hurried):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
-        if not self._runner.has_output_file:
-            self._runner.fold("Outputs", (f"{name}={value}" for name, value in outputs(report).items()))
+        self._host.show_outputs(outputs(report))
         return report
 
     def _write(self, report: Report) -> Report:
@@ -84,7 +80,7 @@ class Publisher:
             except GateError as error:
                 written = self._spoilt(written, error)
             except Exception as error:  # noqa: BLE001 - one face less must not take the others along
-                self._runner.fold(BUG, traceback.format_exc().splitlines())
+                self._host.fold(BUG, traceback.format_exc().splitlines())
                 written = self._spoilt(written, InternalError(error))
         if written is not report:
             with suppress(RunnerError):
@@ -93,7 +89,7 @@ class Publisher:
 
     def _spoilt(self, report: Report, error: GateError) -> Report:
         if not report.judgement.lets_pass:
-            self._runner.warning(NAME, error.what)
+            self._host.annotate("warning", NAME, error.what)
             return report
         spoilt = errored(error)
         return replace(report, judgement=replace(spoilt, checks=report.judgement.checks))
@@ -103,7 +99,7 @@ class Publisher:
             return None
         from coval_gate.report.formats.junit import junit
 
-        self._workspace.write(path, self._runner.redact(junit(report)))
+        self._workspace.write(path, self._host.redact(junit(report)))
         return replace(report, junit_path=path)
 
     def _write_json(self, report: Report) -> Report | None:
@@ -111,7 +107,7 @@ class Publisher:
             return None
         from coval_gate.report.formats.json import document
 
-        self._workspace.write(path, self._runner.redact(document(report)))
+        self._workspace.write(path, self._host.redact(document(report)))
         return replace(report, json_path=path)
 
     def _summarize(self, report: Report) -> None:
@@ -119,19 +115,19 @@ class Publisher:
             return
         from coval_gate.report.formats.summary import summary
 
-        with tolerant(self._runner):
-            self._runner.add_summary(summary(report))
+        with tolerant(self._host):
+            self._host.add_summary(summary(report))
 
     def _log(self, report: Report) -> None:
         """The verdict, as an annotation where the step fails, and the worst simulations."""
         judgement = report.judgement
         if report.inputs and not report.inputs.annotations:
-            self._runner.line(closing_line(report))
+            self._host.log(closing_line(report))
         elif not judgement.lets_pass:
-            for each in case_annotations(report, self._runner.room_for_warnings):
-                self._runner.warning(*each)
-            self._runner.error(*annotation(report))
+            for each in case_annotations(report, self._host.room_for_warnings):
+                self._host.annotate("warning", *each)
+            self._host.annotate("error", *annotation(report))
         elif judgement.verdict is Verdict.SKIPPED:
-            self._runner.notice(*annotation(report))
+            self._host.annotate("notice", *annotation(report))
         else:
-            self._runner.line(closing_line(report))
+            self._host.log(closing_line(report))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import Context
-from coval_gate.model.results import Background
+from coval_gate.model.results import Details
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
@@ -30,7 +30,7 @@ class Report:
     run_url: str = ""
     run: Run | None = None
     result: RunResult | None = None
-    background: Background = field(default_factory=Background)
+    background: Details = field(default_factory=Details)
     inputs: Inputs | None = None
     began: str = ""
     seconds: float = 0.0

@@ -1,7 +1,7 @@
-"""Finds runs by what they were launched with, also where Coval's filter for tags does not work.
+"""Finds a run by what it was launched with, also where Coval's filter for tags does not work.
 
-Whether it does is disputed, so the newest runs of the same agent, persona and test set are looked through as well, and
-whatever an answer lists is checked here.
+Sources disagree on whether it does, so the newest runs of the same agent, persona and test set are searched as well,
+and every listed run is checked here.
 """
 
 from __future__ import annotations
@@ -9,51 +9,117 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.errors import Rejected
+from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
+from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
 
-WHAT: Final = ("agent_id", "persona_id", "test_set_id")
+LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
+LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
 
 
 class Found(NamedTuple):
-    """The runs with a tag, newest first; `bare` show nothing of who launched them, so that they could be such a run."""
+    """The runs with a tag, newest first; `bare` ones show neither tags nor metadata, so they could be such a run."""
 
     runs: tuple[Run, ...]
     bare: tuple[Run, ...] = ()
 
 
-def runs_with(client: Client, tag: str, body: Mapping[str, Any], *, until: float, since: float = float("inf")) -> Found:
-    """The runs with a tag, which were launched with the ids in `body`; bare ones since that time (the epoch's seconds).
+def runs_with(
+    client: Client, tag: str, body: Mapping[str, Any], *, until: float, since: float = float("inf")
+) -> Procedure[Found]:
+    """Return the runs with a tag, which were launched with the ids in `body`, and bare ones created since that time.
 
-    Raises Rejected if Coval refuses both ways to ask, Unavailable if it does not answer until then.
+    `since`: seconds since the epoch. Raises Rejected if Coval refuses both ways to ask, Unavailable if there is no
+    response by `until`.
     """
-    same = " AND ".join(f'{name}="{body[name]}"' for name in WHAT if body.get(name))
+    same = " AND ".join(f'{name}="{body[name]}"' for name in LAUNCHED_WITH if body.get(name))
+    filters = [f'tag="{tag}"', *([same] if same else [])]
     refused: list[Rejected] = []
     bare: tuple[Run, ...] = ()
-    wanted = [f'tag="{tag}"', *([same] if same else [])]
-    for each in wanted:
+    for each in filters:
         try:
-            runs = client.list_runs(each, until=until)
+            runs = yield from client.list_runs(each, until=until)
         except Rejected as error:
             refused.append(error)
             continue
-        if found := tuple(run for run in runs if tag in run.tags or tag in run.metadata.values()):
+        if found := tuple(run for run in runs if has_tag(run, tag)):
             return Found(found)
         bare = tuple(run for run in runs if _is_bare(run, body, since))
-    if len(refused) == len(wanted):
+    if len(refused) == len(filters):
         raise refused[0]
     return Found((), bare)
 
 
+def find_launched(
+    client: Client, leg: Leg, *, clock: Clock, until: float, settled: float = float("inf"), since: float = float("inf")
+) -> Procedure[Run | None]:
+    """Find the run of a launch whose response was lost; return None if it surely had no effect.
+
+    A launch that Coval does not list by `settled` had none, unless a bare run created `since` then may be its run.
+    Raises LaunchUncertain if the question cannot be settled `until` then.
+    """
+    within = min(LATE, max(0.0, until - clock.now()))
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            if run := (yield from _late_response(leg, within)):
+                return run
+        except CovalError:
+            return None  # the launch was refused, or was never sent
+        try:
+            found = yield from runs_with(client, _key(leg), leg.body, until=until, since=since)
+        except CovalError as error:
+            what = f"Could not check whether the launch began a run: {error.what}"
+            raise LaunchUncertain("Launch uncertain", what, advice=error.advice, link=error.link) from None
+        now = clock.now()
+        if found.runs:
+            return found.runs[0]
+        if now >= settled and not found.bare:
+            return None
+        if now >= settled:
+            ids = " or ".join(run.run_id for run in found.bare)
+            raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
+        if now >= until:
+            raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
+        yield Wait(min(pause, max(settled, now) - now, max(0.0, until - now)))
+        pause = min(LONGEST_PAUSE, pause * 2)
+        within = 0.0
+
+
+def has_tag(run: Run, tag: str) -> bool:
+    """Tell whether a run has a tag; some responses show tags only in the metadata that the launch gave."""
+    return tag in run.tags or tag in run.metadata.values()
+
+
+def _late_response(leg: Leg, within: float) -> Procedure[Run | None]:
+    """The run in a response that comes late, None if it may still come. Raises CovalError if there is no run."""
+    if leg.launch is None:
+        return None
+    try:
+        return (yield from leg.launch.late_response(within))
+    except Unavailable as error:
+        if error.arrived:
+            return None
+        raise
+
+
+def _key(leg: Leg) -> str:
+    return leg.tags.key if leg.tags else ""
+
+
 def _is_bare(run: Run, body: Mapping[str, Any], since: float) -> bool:
-    """Whether a run that shows neither tags nor metadata may be the one that was launched with `body` since then."""
-    if run.tags or run.metadata or any(getattr(run, name) != body.get(name) for name in WHAT):
+    """Tell whether a run that shows neither tags nor metadata may be the one launched with `body` since then."""
+    if run.tags or run.metadata or any(getattr(run, name) != body.get(name) for name in LAUNCHED_WITH):
         return False
     try:
         return datetime.fromisoformat(run.create_time).timestamp() >= since - SKEW

@@ -1,95 +1,99 @@
-"""The run that a step is answerable for, from just before its launch until nobody needs to end it any more.
+"""Guards the runs that a step owns: the post step learns which of them it has to cancel if this process cannot.
 
-What is held is written into the runner's state as well, so that the post step can end the run should this process not
-come to it.
+Each guard keeps one leg, from just before its launch until the run needs no cancelling any more. The state that the
+post step reads is a JSON list with an entry for each leg.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.errors import CovalError, LaunchUncertain, RunnerError, Unavailable
-from coval_gate.runs.cancel import GONE, end_run
-from coval_gate.runs.find import runs_with
+from coval_gate.errors import RunnerError
+from coval_gate.model.outcomes import Cancellation
+from coval_gate.runs.cancel import cancel_run
+from coval_gate.runs.find import find_launched
+from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
-    from coval_gate.ci.github.host import Runner
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
 
-LATE: Final = 1.5  # s for the answer of a launch that was under way when time was up
-FRESH: Final = 60.0  # s for which Coval may not know a run that was launched; how long is not documented
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two looks for a run
-NONE: Final = "no run was launched"
-NOTHING: Final = (NONE, GONE)  # there was nothing to end
-HELD, KEY, RUN_ID = "held", "launch_key", "run_id"  # in the state; `held` is "true" while the run may have to be ended
+LEGS: Final = "legs"  # the name of the state
+FRESH: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
-class Hold:
-    """One run: by its id, or by the tag that it was launched with while its id is not known yet."""
+class LegState(NamedTuple):
+    """What the post step knows of a leg; `cancel` says whether it has to cancel the run."""
 
-    def __init__(
-        self, runner: Runner, clock: Clock, *, key: str = "", body: Mapping[str, Any] | None = None, run_id: str = ""
-    ) -> None:
-        self._runner = runner
+    name: str
+    key: str
+    run_id: str
+    cancel: bool
+
+
+class RunGuard:
+    """Tracks the run of one leg. `save` hands the state of all legs to the post step; it may raise RunnerError."""
+
+    def __init__(self, leg: Leg, clock: Clock, save: Callable[[], None]) -> None:
+        self.leg = leg
+        self.is_active = False  # from just before the launch until the run needs no cancelling
+        self.is_cancelling = False
         self._clock = clock
-        self._key = key
-        self._body = body or {}
-        self._known = clock.now()
-        self.run_id = run_id
-        self.is_ending = self.is_over = False
+        self._save = save
+        self._post_cancels = False
 
-    def know(self, run_id: str) -> None:
-        """The id of the run has come to be known."""
-        self.run_id = run_id
-        self._known = self._clock.now()
+    @property
+    def state(self) -> LegState:
+        """What the post step has to know."""
+        key = self.leg.tags.key if self.leg.tags else ""
+        return LegState(self.leg.name, key, self.leg.run_id, self._post_cancels)
 
-    def save(self, *, end: bool) -> None:
-        """Tell the post step; `end`: whether it is to end the run, should it come to that. Raises RunnerError."""
-        self._runner.save_state({HELD: "true" if end else "false", KEY: self._key, RUN_ID: self.run_id})
+    def arm(self, *, cancel: bool) -> None:
+        """Begin to guard the run; `cancel` says whether the post step has to cancel it. Raises RunnerError."""
+        self.is_active, self._post_cancels = True, cancel
+        self._save()
 
     def release(self) -> None:
-        """There is nothing left to end; should the runner not hear of it, the post step will find that out."""
-        self.is_over = True
+        """Stop guarding: the run needs no cancelling. If the runner misses it, the post step finds that out."""
+        self.is_active = self._post_cancels = False
         with suppress(RunnerError):
-            self._runner.save_state({HELD: "false"})
+            self._save()
 
-    def end(self, client: Client, *, until: float, launching: Client | None = None) -> str:
-        """End the run unless it is over. Returns what became of it, as a part of a sentence.
+    def cancel(self, client: Client, *, until: float) -> Procedure[Cancellation]:
+        """Find the run if its id is not known, and cancel it unless it is over.
 
-        `launching` is the client that may still get the answer to the launch. Raises CovalError if the run cannot be
-        ended, or found, until then.
+        Raises CovalError if it cannot be found or cancelled `until` then.
         """
-        self.is_ending = True
-        if not self.run_id:
-            self.know(self._find(client, until, launching))
-        if not self.run_id:
-            return NONE
-        return end_run(client, self.run_id, clock=self._clock, until=until, fresh_until=self._known + FRESH).fate
+        self.is_cancelling = True
+        leg, clock = self.leg, self._clock
+        if not leg.run_id:
+            run = yield from find_launched(client, leg, clock=clock, until=until)
+            if run is None:
+                return Cancellation(outcome="not_launched")
+            leg.identify(run.run_id, at=clock.now())
+        fresh_until = leg.known_since + FRESH
+        return (yield from cancel_run(client, leg.run_id, clock=clock, until=until, fresh_until=fresh_until))
 
-    def _find(self, client: Client, until: float, launching: Client | None) -> str:
-        """The id of the run that was launched; empty if there surely is none."""
-        late = self._late(launching, min(LATE, max(0.0, until - self._clock.now())))
-        pause = FIRST_PAUSE
-        while late is None:
-            if runs := runs_with(client, self._key, self._body, until=until).runs:
-                return runs[0].run_id
-            late = self._late(launching, 0.0)
-            if late is None and self._clock.now() >= until:
-                raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
-            if late is None:
-                self._clock.sleep(max(0.0, min(pause, until - self._clock.now())))
-                pause = min(LONGEST_PAUSE, pause * 2)
-        return late
 
-    def _late(self, launching: Client | None, within: float) -> str | None:
-        """The id in an answer to the launch that came too late; empty if it had no effect, None if nobody knows."""
-        try:
-            return launching.late_launch(within).run_id if launching else None
-        except Unavailable as error:
-            return None if error.arrived else ""
-        except CovalError:
-            return ""  # it was refused
+def write_state(guards: Sequence[RunGuard]) -> str:
+    """Return the state of all legs as JSON."""
+    return json.dumps([guard.state._asdict() for guard in guards])
+
+
+def read_state(text: str) -> tuple[LegState, ...]:
+    """Read the state of all legs; empty where the main step wrote none, or it cannot be read."""
+    try:
+        return tuple(LegState(**each) for each in json.loads(text))
+    except (ValueError, TypeError):
+        return ()
+
+
+def restored_tags(state: LegState) -> Tags:
+    """Return the tags of a leg whose main step is gone: the key is enough to find the run."""
+    return Tags(state.key)

@@ -1,135 +1,132 @@
-"""Launches a leg exactly once: adopts a run whose answer was lost, resumes that of an earlier attempt.
+"""Launches a leg exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
-Coval itself said so, or if Coval has not listed the run for a while after its answer was lost.
+Coval itself said so, or if Coval has not listed the run for a while after its response was lost.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, LaunchUncertain
-from coval_gate.runs.cancel import end_run
-from coval_gate.runs.find import runs_with
+from coval_gate.runs.cancel import cancel_run
+from coval_gate.runs.find import find_launched, runs_with
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
+    from coval_gate.coval.client import Client, Launch
     from coval_gate.model.run import Run
-    from coval_gate.runs.guard import Hold
-    from coval_gate.runs.tags import Identity
+    from coval_gate.runs.guard import RunGuard
+    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.tags import Tags
+    from coval_gate.waiting import Procedure
 
 SETTLING: Final = 60.0  # s after which a run that Coval does not list was surely not launched
-LOOK_PAUSE: Final = 5.0  # s between two looks for it
-ASKING: Final = 30.0  # s for questions before the launch, which can do without the answer
+ASKING: Final = 30.0  # s for questions before the launch, which can do without the response
 MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """What a launch needs. `log` and `warn` take a sentence for the people who wait, `until` bounds all of it."""
+    """What the launch of a leg needs. `log` and `warn` take a sentence for people; `until` bounds all of it."""
 
     client: Client
-    body: Mapping[str, Any]
-    identity: Identity
+    leg: Leg
+    tags: Tags
     clock: Clock
     until: float
     log: Callable[[str], None]
     warn: Callable[[str], None]
 
-    def launch(self) -> Run:
+    def launch_guarded(self, guard: RunGuard, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
+        """Launch the run with `guard` armed from just before, and return whether it is one of an earlier attempt.
+
+        `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
+        step may cancel this one. Raises as `launch`, and RunnerError.
+        """
+        earlier = (yield from self.find_earlier()) if resume else None
+        if supersede:
+            yield from self.supersede(keep=earlier.run_id if earlier else "")
+        if earlier:
+            self.leg.identify(earlier.run_id, at=self.clock.now())
+        guard.arm(cancel=cancel)
+        if earlier:
+            return True
+        try:
+            run = yield from self.launch()
+        except LaunchUncertain:
+            raise
+        except CovalError:
+            guard.release()  # nothing was launched
+            raise
+        self.leg.identify(run.run_id, at=self.clock.now())
+        return False
+
+    def launch(self) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (one may exist)."""
         since = self.clock.time()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
-                return self.client.launch_run(self.body, until=self.until)
+                return (yield from self.client.launch_run(self.leg.body, until=self.until, sent=self._record))
             except LaunchUncertain as lost:
-                self.log(f"{lost.what} Looking whether the run began, for {duration(SETTLING)} at most.")
-                if run := self._lost(lost, since):
-                    self.log("It did, so it is taken over.")
+                self.log(f"{lost.what} Checking for {duration(SETTLING)} at most whether the run began.")
+                if run := (yield from self._find_lost(lost, since)):
+                    self.log("It did, so the step takes it over.")
                     return run
                 if not left:
                     raise
-                self.log("It did not, so it is launched again.")
+                self.log("It did not, so the step launches it again.")
         raise AssertionError  # the last round returns or raises
 
-    def launch_into(self, hold: Hold, *, resume: bool, supersede: bool, end: bool) -> str:
-        """Have `hold` hold the run, from just before its launch on; returns how it came about, for the log.
-
-        With `resume` it may be that of an earlier attempt, with `supersede` older ones are ended; `end` says whether
-        the post step may end this one. Raises as `launch` does, and RunnerError.
-        """
-        earlier = self.resume() if resume else None
-        if supersede:
-            self.supersede(keep=earlier.run_id if earlier else "")
-        if earlier:
-            hold.know(earlier.run_id)
-        hold.save(end=end)
-        if earlier:
-            return "Taking over what an earlier attempt launched, run"
-        try:
-            hold.know(self.launch().run_id)
-        except LaunchUncertain:
-            raise
-        except CovalError:
-            hold.release()  # nothing was launched
-            raise
-        return "Launched run"
-
-    def resume(self) -> Run | None:
-        """The unfinished run that an earlier attempt at this step launched; None if there is none."""
-        launch = self.identity.launch
-        if launch is None or launch.attempt == 1:
+    def find_earlier(self) -> Procedure[Run | None]:
+        """Return the unfinished run that an earlier attempt at this step launched; None if there is none."""
+        origin = self.tags.origin
+        if origin is None or origin.attempt == 1:
             return None
-        runs = self._line("Whether an earlier attempt left a run cannot be found out")
-        return next((run for run in runs if self.identity.continues(run.tags) and not run.is_over), None)
+        runs = yield from self._runs_of_group("Could not check for a run from an earlier attempt")
+        return next((run for run in runs if self.tags.continues(run.tags) and not run.is_over), None)
 
-    def supersede(self, *, keep: str = "") -> None:
-        """End the unfinished runs whose place this one takes, but for `keep`."""
-        for run in self._line("Older runs cannot be found, so they go on"):
-            if run.is_over or run.run_id == keep or not self.identity.supersedes(run.tags):
+    def supersede(self, *, keep: str = "") -> Procedure[None]:
+        """Cancel the unfinished runs that this one supersedes, except `keep`."""
+        for run in (yield from self._runs_of_group("Could not look for older runs, so they go on")):
+            if run.is_over or run.run_id == keep or not self.tags.supersedes(run.tags):
                 continue
             try:
                 until = self._soon()
-                ending = end_run(self.client, run.run_id, clock=self.clock, until=until, fresh_until=until)
-                if ending.by_us:
-                    self.log(f"Ended run {run.run_id}, whose place this one takes.")
+                ended = yield from cancel_run(self.client, run.run_id, clock=self.clock, until=until, fresh_until=until)
+                if ended.outcome == "cancelled":
+                    self.log(f"Cancelled run {run.run_id}: superseded by this run.")
             except CovalError as error:
-                self.warn(f"Run {run.run_id} is out of date, but cannot be ended: {error.what}")
+                self.warn(f"Could not cancel run {run.run_id}, which this run supersedes: {error.what}")
 
-    def _line(self, trouble: str) -> tuple[Run, ...]:
-        if not self.identity.line:
+    def _record(self, launch: Launch) -> None:
+        self.leg.launch = launch
+
+    def _runs_of_group(self, trouble: str) -> Procedure[tuple[Run, ...]]:
+        if not self.tags.group:
             return ()
         try:
-            return runs_with(self.client, self.identity.line, self.body, until=self._soon()).runs
+            return (yield from runs_with(self.client, self.tags.group, self.leg.body, until=self._soon())).runs
         except CovalError as error:
             self.warn(f"{trouble}: {error.what}")
             return ()
 
-    def _lost(self, lost: LaunchUncertain, since: float) -> Run | None:
-        """The run of a launch whose answer was lost; None if it surely does not exist. Raises LaunchUncertain."""
+    def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
+        """The run of a launch whose response was lost; None if it surely had no effect. Raises LaunchUncertain."""
         settled = self.clock.now() + SETTLING
-        while True:
-            try:
-                found = runs_with(self.client, self.identity.key, self.body, until=self.until, since=since)
-            except CovalError as error:
-                what = f"{lost.what} Whether the run began cannot be found out: {error.what}"
-                raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
-            now = self.clock.now()
-            if found.runs:
-                return found.runs[0]
-            if now >= settled and found.bare:
-                ids = " or ".join(run.run_id for run in found.bare)
-                raise LaunchUncertain(lost.title, f"{lost.what} It may have become {ids}.", advice=lost.advice)
-            if now >= settled:
-                return None
-            if now >= self.until:
-                raise lost
-            self.clock.sleep(min(LOOK_PAUSE, max(settled, now) - now, max(0.0, self.until - now)))
+        try:
+            return (
+                yield from find_launched(
+                    self.client, self.leg, clock=self.clock, until=self.until, settled=settled, since=since
+                )
+            )
+        except LaunchUncertain as error:
+            what = f"{lost.what} {error.what}"
+            raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
 
     def _soon(self) -> float:
         return min(self.until, self.clock.now() + ASKING)

@@ -37,7 +37,7 @@ _EVER: Final = 1e9  # seconds; nonsense is cut down to these before it can overf
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """What one look at a run showed."""
 
     at: float  # seconds on the caller's monotonic clock
@@ -72,7 +72,7 @@ class Counts(NamedTuple):
     talking: int  # at least 1 unless none is left: where the API names none, one is about to begin
 
 
-def next_pause(history: Sequence[Sighting], *, longest: float = LONGEST_PAUSE) -> float:
+def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE) -> float:
     """Seconds until the next look. `history`: every look, oldest first, not empty; `longest`: the user's bound, s."""
     if longest <= SHORTEST_PAUSE:
         return longest
@@ -80,7 +80,7 @@ def next_pause(history: Sequence[Sighting], *, longest: float = LONGEST_PAUSE) -
     return _least(lambda t: _over_within(parts, t) * t / 2 >= LOOK_WORTH, SHORTEST_PAUSE, min(longest, _EVER))
 
 
-def expected_end(history: Sequence[Sighting]) -> float | None:
+def expected_end(history: Sequence[Observation]) -> float | None:
     """When the run is as likely over as not, if it does not hang, on the clock of `history`.
 
     None until a conversation was seen to end, and once none is left.
@@ -107,7 +107,7 @@ def _over_within(parts: Sequence[Part], t: float) -> float:
     return math.prod(part.over_within(t) for part in parts)
 
 
-def _parts(history: Sequence[Sighting], counts: Sequence[Counts], *, early: float) -> list[Part]:
+def _parts(history: Sequence[Observation], counts: Sequence[Counts], *, early: float) -> list[Part]:
     """The parts that may end last, as of the last look. `early`: how near the next free place is, 0 to 1."""
     now = history[-1].at
     if not history[-1].running:
@@ -140,7 +140,7 @@ def _last_begins(counts: Sequence[Counts]) -> list[float]:
     return begins[-min(counts[-1].talking, LAST_BEGUN) :]
 
 
-def _counts(history: Sequence[Sighting]) -> list[Counts]:
+def _counts(history: Sequence[Observation]) -> list[Counts]:
     counts = []
     for look in history:
         if look.running and look.done is not None and look.total is not None and look.total > 0:

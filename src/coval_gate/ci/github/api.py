@@ -1,7 +1,7 @@
 """GitHub's REST API: the one comment of ours on a pull request, and a commit's status.
 
-PyGithub brings the connection, the credentials and the address of GraphQL. Its objects stay out: they fetch what an
-answer lacks, follow the links that it names, and take a redirect for a success.
+A response is used as far as it says what was asked for; nothing is fetched in addition, and no link or redirect that it
+names is followed.
 """
 
 from __future__ import annotations
@@ -10,31 +10,34 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from coval_gate import __version__
-from coval_gate.clock import Aside
 from coval_gate.errors import GitHubError
+from coval_gate.network import NetworkError
 from coval_gate.text import duration, quoted
+from coval_gate.transport import Request, Server, Timeouts, Transport
+from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from coval_gate.clock import Clock
+    from coval_gate.runtime import Runtime
     from coval_gate.secret import Secret
+    from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
 
 BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each try at an operation but the last
-LONGEST_REQUEST: Final = 10  # s; GitHub itself gives up then
+API_VERSION: Final = "2022-11-28"
+TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, last_look=1.0)  # GitHub itself gives up after 10 s
+BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and what is around them
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit that does not say how long
 LONGEST_WAIT: Final = 10.0**7  # s; keeps a date that a server made up within the calendar
 PAGE_SIZE: Final = 100  # the most that GitHub gives at a time
 MOST_PAGES: Final = 30  # GitHub takes no more than 2,500 comments
-GRAPHQL: Final = "/graphql"
-AUTHOR: Final = "github-actions"  # whose name the workflow's own token writes in
+AUTHOR: Final = "github-actions"  # the login of the workflow's own token
 ADVICE: Final = {
     401: "GitHub does not know the token: leave github_token out, or give a current one. ",
     403: "",
@@ -51,73 +54,99 @@ STATUS_PAGE: Final = "https://www.githubstatus.com"
 class GitHub:
     """GitHub at `api_url` (GITHUB_API_URL, Enterprise Server's too), for one `repository` (owner/name).
 
-    `until`, on the clock's now(), bounds every operation: no request begins later. All of them raise GitHubError.
+    Every method is a procedure (see `waiting`). `until`, on the clock's now(), bounds it: no request begins later. All
+    of them raise GitHubError.
     """
 
-    def __init__(self, api_url: str, token: Secret, repository: str, *, clock: Clock) -> None:
-        self._api_url = api_url.rstrip("/")
-        self._token = token
-        self._path = f"/repos/{quote(repository)}"
-        self._clock = clock
+    def __init__(self, api_url: str, token: Secret, repository: str, runtime: Runtime) -> None:
+        parts = urlsplit(api_url.rstrip("/"))
+        server = Server(
+            root=f"{parts.scheme}://{parts.netloc}",
+            credential=token,
+            credential_header="Authorization",
+            credential_prefix="Bearer ",
+            headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION},
+            timeouts=TIMEOUTS,
+            body_limit=BODY_LIMIT,
+        )
+        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
+        self._clock = runtime.clock
+        self._path = f"{parts.path}/repos/{quote(repository)}"
+        # Enterprise Server has REST under /api/v3 and GraphQL under /api/graphql.
+        self._graphql = f"{parts.path.removesuffix('/v3')}/graphql"
         self._author = ""
 
-    def pull_request_head(self, number: int, *, until: float) -> str:
-        """The commit at the head of a pull request."""
+    def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
+        """Return the commit at the head of a pull request."""
         operation = self._operation("pull-requests: read", until)
-        return operation.repeat(lambda: operation.send("GET", f"{self._path}/pulls/{number}").text("head", "sha"))
 
-    def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> int | None:
-        """The open pull request from `owner`'s `branch` with `sha` at its head; None if there is none.
+        def attempt() -> Procedure[str]:
+            found = yield from operation.send("GET", f"{self._path}/pulls/{number}")
+            return found.text("head", "sha")
+
+        return operation.repeat(attempt)
+
+    def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> Procedure[int | None]:
+        """Return the open pull request from `owner`'s `branch` with `sha` at its head; None if there is none.
 
         For workflow_run, whose event does not name the pull request if that comes from a fork.
         """
         operation = self._operation("pull-requests: read", until)
 
-        def attempt() -> int | None:
-            found = operation.pages(f"{self._path}/pulls", state="open", head=f"{owner}:{branch}")
-            return next((each.number("number") for each in found if each.text("head", "sha") == sha), None)
+        def attempt() -> Procedure[int | None]:
+            pulls = f"{self._path}/pulls"
+            found = yield from operation.find(
+                pulls, lambda each: each.text("head", "sha") == sha, state="open", head=f"{owner}:{branch}"
+            )
+            return found.number("number") if found else None
 
         return operation.repeat(attempt)
 
-    def comment(self, number: int, body: str, *, marker: str, create: bool, until: float) -> str:
+    def comment(self, number: int, body: str, *, marker: str, create: bool, until: float) -> Procedure[str]:
         """Let the oldest comment of ours that begins with `marker` say `body`; without one, create it if `create`.
 
-        Returns the comment's address, "" if there is none. A try whose answer was lost may have created it, so every
+        Returns the comment's address, "" if there is none. A try whose response was lost may have created it, so every
         try looks first.
         """
         operation = self._operation("pull-requests: write", until)
         comments = f"{self._path}/issues/{number}/comments"
 
-        def attempt() -> str:
-            author = self._find_author(operation)
-            found = next((each for each in operation.pages(comments) if _is_ours(each, author, marker)), None)
+        def attempt() -> Procedure[str]:
+            author = yield from self._find_author(operation)
+            found = yield from operation.find(comments, lambda each: _is_ours(each, author, marker))
             if found is None:
-                return operation.send("POST", comments, body={"body": body}).text("html_url") if create else ""
-            if found.get("body") != body:
+                if not create:
+                    return ""
+                found = yield from operation.send("POST", comments, body={"body": body})
+            elif found.get("body") != body:
                 path = f"{self._path}/issues/comments/{found.number('id')}"
-                found = operation.send("PATCH", path, body={"body": body})
+                found = yield from operation.send("PATCH", path, body={"body": body})
             return found.text("html_url")
 
         return operation.repeat(attempt)
 
     def set_status(
         self, sha: str, *, context: str, state: str, description: str, target_url: str, until: float
-    ) -> None:
-        """Set a commit's status `context`. The newest one counts, so that one set twice does no harm."""
+    ) -> Procedure[None]:
+        """Set a commit's status `context`. The newest one counts, so setting it twice does no harm."""
         operation = self._operation("statuses: write", until)
         status = {"state": state, "context": context, "description": description, "target_url": target_url}
         body = {name: text for name, text in status.items() if text}
-        path = f"{self._path}/statuses/{quote(sha, safe='')}"
-        operation.repeat(lambda: operation.send("POST", path, body=body).text("state"))
+
+        def attempt() -> Procedure[None]:
+            answer = yield from operation.send("POST", f"{self._path}/statuses/{quote(sha, safe='')}", body=body)
+            answer.text("state")
+
+        return operation.repeat(attempt)
 
     def _operation(self, permission: str, until: float) -> _Operation:
-        return _Operation(self._api_url, self._token, self._clock, permission, until)
+        return _Operation(self._transport, self._clock, permission, until)
 
-    def _find_author(self, operation: _Operation) -> str:
-        """The login that the token writes under; unlike `GET /user`, GraphQL tells it to installation tokens too."""
+    def _find_author(self, operation: _Operation) -> Procedure[str]:
+        """Return the login of the token; unlike `GET /user`, GraphQL tells it to installation tokens too."""
         if not self._author:
             try:
-                answer = operation.send("POST", GRAPHQL, body={"query": "query { viewer { login } }"})
+                answer = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
                 self._author = _plain(answer.text("data", "viewer", "login"))
             except GitHubError:
                 return AUTHOR
@@ -141,7 +170,7 @@ class _Answer(NamedTuple):
     data: Any
 
     def get(self, *keys: str) -> Any:
-        """The value at the end of a path; None where there is no such path."""
+        """Return the value at the end of a path; None where there is no such path."""
         value = self.data
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -154,78 +183,61 @@ class _Answer(NamedTuple):
         return value if isinstance(value := self.get(key), int) else self.lacks(key)
 
     def lacks(self, what: str) -> NoReturn:
-        raise _senseless(f"{self.call} gave an answer without {what}.")
+        raise _senseless(f"{self.call} gave a response without {what}.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
     """One or more calls to the same end, which need `permission` and have time `until` then."""
 
-    api_url: str
-    token: Secret
+    transport: Transport
     clock: Clock
     permission: str
     until: float
 
-    def repeat(self, attempt: Callable[[], T]) -> T:
+    def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
         """Make `attempt` until it succeeds, fails for good, has failed too often, or has no time left."""
-        tries = 0
-        while True:
-            try:
-                return attempt()
-            except _Passing as passing:
-                pause = max(passing.wait, BACKOFFS[tries]) if tries < len(BACKOFFS) else float("inf")
-                if pause >= self.until - self.clock.now():
-                    raise passing.error from None
-            self.clock.sleep(pause)
-            tries += 1
 
-    def pages(self, path: str, **query: str) -> Iterator[_Answer]:
-        """The entries of a list, page after page."""
+        def pause_after(passing: _Passing, tries: int) -> float | None:
+            pause = max(passing.wait, BACKOFFS[tries]) if tries < len(BACKOFFS) else float("inf")
+            return pause if pause < self.until - self.clock.now() else None
+
+        try:
+            return (yield from repeat(attempt, _Passing, pause_after))
+        except _Passing as passing:
+            raise passing.error from None
+
+    def find(self, path: str, wanted: Callable[[_Answer], bool], **query: str) -> Procedure[_Answer | None]:
+        """Return the first entry of a list that is wanted; None if there is none."""
         for page in range(1, MOST_PAGES + 1):
-            answer = self.send("GET", path, query={**query, "per_page": str(PAGE_SIZE), "page": str(page)})
+            answer = yield from self.send("GET", path, query={**query, "per_page": str(PAGE_SIZE), "page": str(page)})
             entries = answer.data if isinstance(answer.data, list) else answer.lacks("a list")
-            yield from (answer._replace(data=entry) for entry in entries)
+            for entry in entries:
+                if wanted(found := answer._replace(data=entry)):
+                    return found
             if 'rel="next"' not in answer.headers.get("link", ""):
-                return
+                return None
         raise _senseless(f"GET {path} has more than {MOST_PAGES} pages.")
 
     def send(
         self, verb: str, path: str, *, query: dict[str, str] | None = None, body: Mapping[str, str] | None = None
-    ) -> _Answer:
+    ) -> Procedure[_Answer]:
         """Send one request, once. Raises _Passing where another try may help, else GitHubError."""
-        from github import Auth, Github
-
         call = f"{verb} {path}"
-        left = self.until - self.clock.now()
-        if left < 0:
+        if self.until - self.clock.now() < 0:
             raise GitHubError("GitHub unavailable", f"{call} was not sent: the time is up.")
         try:
-            with Github(
-                auth=Auth.Token(self.token.reveal()),
-                base_url=self.api_url,
-                timeout=max(1, int(min(LONGEST_REQUEST, left))),
-                user_agent=f"coval-gate/{__version__}",
-                retry=None,
-                seconds_between_requests=None,
-                seconds_between_writes=None,
-            ) as github:
-                url = github.requester.graphql_url if path == GRAPHQL else path
-                exchange = Aside(partial(github.requester.requestJson, verb, url, query, None, body))
-                within = max(1.0, min(LONGEST_REQUEST, left))
-                status, headers, text = exchange.result_within(within, self.clock)
-        except OSError as error:  # the parent of all that requests raises; its text may hold the token
-            what = f"{call} got no answer ({type(error).__name__})."
-            raise _Passing(GitHubError("GitHub unavailable", what, advice=NOT_GITHUB, link=STATUS_PAGE)) from None
-        except Exception as error:  # noqa: BLE001 - PyGithub asserts and parses on its way
-            raise _senseless(f"{call} failed ({type(error).__name__}).") from None
+            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
+        except NetworkError as error:
+            problem = GitHubError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
+            raise (_Passing(problem) if error.trouble == "passing" else problem) from None
         try:
-            data = json.loads(text)
+            data = json.loads(response.body)
         except (ValueError, RecursionError):
             data = None
-        answer = _Answer(call, headers, data)
-        if not 200 <= status < 300 or answer.get("errors"):  # GraphQL fails with 200
-            raise self._problem(answer, status)
+        answer = _Answer(call, response.headers, data)
+        if not response.ok or answer.get("errors"):  # GraphQL fails with 200
+            raise self._problem(answer, response.status)
         return answer
 
     def _problem(self, answer: _Answer, status: int) -> GitHubError | _Passing:

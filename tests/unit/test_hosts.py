@@ -1,16 +1,20 @@
-"""What the runner makes of what we write, read back by the runner's own rules."""
+"""What a host makes of what we write; GitHub's is read back by the runner's own rules."""
 
 from __future__ import annotations
 
 import io
 import json
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coval_gate.ci.github.host import SUMMARY_LIMIT, Runner, inert
+from coval_gate.ci.console import inert
+from coval_gate.ci.context import Context
+from coval_gate.ci.github.host import SUMMARY_LIMIT, GitHubHost
+from coval_gate.ci.plain import PlainHost
 from coval_gate.errors import RunnerError
 from coval_sandbox.runner import LocalRunner, read_command, read_log
 
@@ -35,9 +39,9 @@ HOSTILE = [
 FOREIGN = st.text() | st.sampled_from(HOSTILE) | st.builds("".join, st.lists(st.sampled_from(HOSTILE), max_size=3))
 
 
-def runner_with(tmp_path: Path, **env: str) -> tuple[Runner, LocalRunner, io.StringIO]:
+def host_with(tmp_path: Path, **env: str) -> tuple[GitHubHost, LocalRunner, io.StringIO]:
     local, log = LocalRunner(tmp_path), io.StringIO()
-    return Runner(local.environ({}) | env, log), local, log
+    return GitHubHost(local.environ({}) | env, log, random.Random(0)), local, log
 
 
 @given(FOREIGN)
@@ -64,8 +68,8 @@ def test_inert_text_still_reads_the_same() -> None:
 @given(title=FOREIGN, message=FOREIGN)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_annotation_is_one_command_whatever_it_says(tmp_path: Path, title: str, message: str) -> None:
-    runner, _, log = runner_with(tmp_path)
-    runner.error(title, message)
+    host, _, log = host_with(tmp_path)
+    host.annotate("error", title, message)
     (command,) = read_log(log.getvalue())
     assert command.name == "error"
     assert set(command.properties) <= {"title"}
@@ -78,29 +82,29 @@ def test_an_annotation_is_one_command_whatever_it_says(tmp_path: Path, title: st
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_outputs_come_back_as_they_were_set(tmp_path: Path, values: dict[str, str]) -> None:
-    runner, local, _ = runner_with(tmp_path)
-    runner.set_outputs(values)
+    host, local, _ = host_with(tmp_path)
+    host.set_outputs(values)
     assert local.outputs == values
 
 
 def test_an_output_cannot_forge_another(tmp_path: Path) -> None:
-    runner, local, _ = runner_with(tmp_path)
-    runner.set_outputs({"reason": "x\npassed=true\nghadelimiter_x\npassed<<E\ntrue\nE", "passed": "false"})
+    host, local, _ = host_with(tmp_path)
+    host.set_outputs({"reason": "x\npassed=true\nghadelimiter_x\npassed<<E\ntrue\nE", "passed": "false"})
     assert local.outputs["passed"] == "false"
     assert set(local.outputs) == {"reason", "passed"}
 
 
 def test_a_secret_leaves_by_no_door(tmp_path: Path) -> None:
-    runner, local, log = runner_with(tmp_path)
+    host, local, log = host_with(tmp_path)
     secret = "coval_sk_prod_1234567890"
-    runner.mask(secret)
-    runner.line(f"a {secret} b")
-    runner.error(f"t {secret}", f"m {secret}")
-    with runner.group(f"g {secret}"):
+    host.mask(secret)
+    host.log(f"a {secret} b")
+    host.annotate("error", f"t {secret}", f"m {secret}")
+    with host.group(f"g {secret}"):
         pass
-    runner.set_outputs({"reason": f"o {secret}"})
-    runner.save_state({"run_id": f"s {secret}"})
-    runner.add_summary(f"summary {secret}")
+    host.set_outputs({"reason": f"o {secret}"})
+    host.save_state({"run_id": f"s {secret}"})
+    host.add_summary(f"summary {secret}")
     mask, *rest = log.getvalue().splitlines()
     assert mask == f"::add-mask::{secret}"
     written = "\n".join([*rest, str(local.outputs), str(local.state), local.summary])
@@ -109,78 +113,83 @@ def test_a_secret_leaves_by_no_door(tmp_path: Path) -> None:
 
 
 def test_the_beginning_of_a_secret_that_was_cut_off_is_a_secret(tmp_path: Path) -> None:
-    runner, _, _ = runner_with(tmp_path)
-    runner.mask("coval_sk_prod_1234567890")
-    assert runner.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
-    assert runner.redact("coval…") == "coval…"
+    host, _, _ = host_with(tmp_path)
+    host.mask("coval_sk_prod_1234567890")
+    assert host.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
+    assert host.redact("coval…") == "coval…"
 
 
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     local, log = LocalRunner(tmp_path), io.StringIO()
     log.close()
-    Runner(local.environ({}), log).line("text")
+    GitHubHost(local.environ({}), log, random.Random()).log("text")
 
 
-def test_elsewhere_no_command_is_written_and_above_all_no_mask(tmp_path: Path) -> None:
-    runner, _, log = runner_with(tmp_path, GITHUB_ACTIONS="")
-    runner.mask("coval_sk_prod_1234567890")
-    with runner.group("Waiting"):
-        runner.line("for the run")
-    runner.error("Gate failed", "3 of 10 did not complete.\nLook there.")
+def test_a_terminal_sees_no_command_and_above_all_no_mask() -> None:
+    log = io.StringIO()
+    host = PlainHost(log)
+    host.mask("coval_sk_prod_1234567890")
+    with host.group("Waiting"):
+        host.log("for the run")
+    host.annotate("error", "Gate failed", "3 of 10 did not complete.\nLook there.")
     assert log.getvalue() == "Waiting\nfor the run\nError: Gate failed\n3 of 10 did not complete.\nLook there.\n"
 
 
 def test_a_short_secret_does_not_blot_out_the_job_log(tmp_path: Path) -> None:
-    runner, _, log = runner_with(tmp_path)
-    runner.mask("1")
+    host, _, log = host_with(tmp_path)
+    host.mask("1")
     assert log.getvalue() == ""
 
 
 def test_a_group_ends_even_when_what_is_inside_fails(tmp_path: Path) -> None:
-    runner, _, log = runner_with(tmp_path)
-    with pytest.raises(ValueError, match="inside"), runner.group("Waiting"):
+    host, _, log = host_with(tmp_path)
+    with pytest.raises(ValueError, match="inside"), host.group("Waiting"):
         raise ValueError("inside")
     assert [command.name for command in read_log(log.getvalue())] == ["group", "endgroup"]
 
 
 def test_a_summary_stays_within_the_limit_in_whole_characters(tmp_path: Path) -> None:
-    runner, local, _ = runner_with(tmp_path)
-    runner.add_summary("ü" * SUMMARY_LIMIT)
+    host, local, _ = host_with(tmp_path)
+    host.add_summary("ü" * SUMMARY_LIMIT)
     assert local.summary == "ü" * (SUMMARY_LIMIT // 2)
 
 
-def test_without_files_nothing_is_written_and_nothing_breaks() -> None:
-    runner = Runner({}, io.StringIO())
-    runner.set_outputs({"a": "b"})
-    runner.save_state({"a": "b"})
-    runner.add_summary("a")
-    assert runner.event() == {}
-    assert not runner.has_output_file
+def test_without_files_nothing_is_written_and_the_log_shows_the_outputs() -> None:
+    log = io.StringIO()
+    host = GitHubHost({}, log, random.Random(0))
+    host.set_outputs({"a": "b"})
+    host.save_state({"a": "b"})
+    host.add_summary("a")
+    assert host.context() == Context()
+    assert not log.getvalue()
+    host.show_outputs({"a": "b"})
+    assert "\na=b\n" in log.getvalue()
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    runner, _, _ = runner_with(tmp_path, GITHUB_OUTPUT=str(tmp_path / "nowhere" / "output"))
+    host, _, _ = host_with(tmp_path, GITHUB_OUTPUT=str(tmp_path / "nowhere" / "output"))
     with pytest.raises(RunnerError, match="GITHUB_OUTPUT"):
-        runner.set_outputs({"a": "b"})
+        host.set_outputs({"a": "b"})
 
 
 @pytest.mark.parametrize("payload", ["", "[]", "{", '{"a":' * 100_000, "\udcff"])
 def test_an_event_that_cannot_be_read_is_none(payload: str, tmp_path: Path) -> None:
-    runner, _, _ = runner_with(tmp_path)
+    host, _, _ = host_with(tmp_path)
     (tmp_path / "event.json").write_bytes(payload.encode("utf-8", "surrogateescape"))
-    assert runner.event() == {}
+    assert host.context().pull_request is None
 
 
 def test_the_event_is_read(tmp_path: Path) -> None:
-    runner, _, _ = runner_with(tmp_path)
-    (tmp_path / "event.json").write_text(json.dumps({"number": 42}), encoding="utf-8")
-    assert runner.event() == {"number": 42}
+    host, _, _ = host_with(tmp_path)
+    event = {"pull_request": {"number": 42}}
+    (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
+    assert host.context().pull_request == 42
 
 
 def test_a_key_of_odd_characters_stays_out_in_every_spelling(tmp_path: Path) -> None:
     key = "coval\"sk&<test>'1"
     local = LocalRunner(tmp_path)
-    runner = Runner(local.environ({}), io.StringIO())
-    runner.mask(key)
-    assert json.loads(runner.redact(json.dumps({"name": f"x {key}"}))) == {"name": "x ***"}
-    assert runner.redact("x coval&quot;sk&amp;&lt;test&gt;&#x27;1") == "x ***"
+    host = GitHubHost(local.environ({}), io.StringIO(), random.Random())
+    host.mask(key)
+    assert json.loads(host.redact(json.dumps({"name": f"x {key}"}))) == {"name": "x ***"}
+    assert host.redact("x coval&quot;sk&amp;&lt;test&gt;&#x27;1") == "x ***"

@@ -11,28 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.runs.polling import LONGEST_PAUSE, SHORTEST_PAUSE, Sighting, expected_end, next_pause
+from coval_gate.runs.polling import LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LAUNCH = Sighting(0.0, running=False)
+LAUNCH = Observation(0.0, running=False)
 HOUR = 3600.0
 
 counts = st.none() | st.integers(-3, 40) | st.integers()
 any_history = st.lists(
-    st.builds(Sighting, st.floats(-1e12, 1e12) | st.floats(0, 4000), st.booleans(), counts, counts, counts),
+    st.builds(Observation, st.floats(-1e12, 1e12) | st.floats(0, 4000), st.booleans(), counts, counts, counts),
     min_size=1,
     max_size=30,
 )
 
 
-def minute_by_minute(done: int, *, total: int = 20) -> list[Sighting]:
+def minute_by_minute(done: int, *, total: int = 20) -> list[Observation]:
     """A run without a queue: conversations of a minute, one after the other, seen when each ends; `done` are over."""
-    return [LAUNCH, *(Sighting(60.0 * n, True, n, total, min(1, total - n)) for n in range(done + 1))]
+    return [LAUNCH, *(Observation(60.0 * n, True, n, total, min(1, total - n)) for n in range(done + 1))]
 
 
-def looks(show: Callable[[float], Sighting], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
+def looks(show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
     """The moments at which a run that shows `show(moment)` is looked at within `seconds`."""
     history = [LAUNCH]
     while (moment := history[-1].at + next_pause(history, longest=longest)) < seconds:
@@ -49,31 +49,31 @@ def test_while_much_is_left_the_pause_is_the_longest() -> None:
 
 def test_it_shrinks_while_the_last_conversation_goes_on_and_grows_again_when_it_is_overdue() -> None:
     ages = [0, 30, 60, 120, 600, HOUR]
-    pauses = [next_pause([*minute_by_minute(19), Sighting(19 * 60 + age, True, 19, 20, 1)]) for age in ages]
+    pauses = [next_pause([*minute_by_minute(19), Observation(19 * 60 + age, True, 19, 20, 1)]) for age in ages]
     assert pauses == pytest.approx([13.5, 3.7, 2.6, 2.9, 11.9, LONGEST_PAUSE], abs=0.1)
 
 
 def test_the_longer_the_conversations_of_this_run_the_longer_the_pause() -> None:
-    hasty = [LAUNCH, *(Sighting(20.0 * n, True, n, 20, 1) for n in range(20))]
-    leisurely = [LAUNCH, *(Sighting(300.0 * n, True, n, 20, 1) for n in range(20))]
+    hasty = [LAUNCH, *(Observation(20.0 * n, True, n, 20, 1) for n in range(20))]
+    leisurely = [LAUNCH, *(Observation(300.0 * n, True, n, 20, 1) for n in range(20))]
     assert next_pause(hasty) < next_pause(minute_by_minute(19)) < next_pause(leisurely)
 
 
 def test_one_that_has_just_begun_postpones_the_end_that_the_others_are_near_to() -> None:
-    four_talk = Sighting(0.0, True, 16, 20, 4)
-    all_about_to_end = Sighting(100.0, True, 16, 20, 4)
-    one_begins = Sighting(100.0, True, 17, 21, 4)
+    four_talk = Observation(0.0, True, 16, 20, 4)
+    all_about_to_end = Observation(100.0, True, 16, 20, 4)
+    one_begins = Observation(100.0, True, 17, 21, 4)
     assert next_pause([LAUNCH, four_talk, all_about_to_end]) < next_pause([LAUNCH, four_talk, one_begins])
 
 
 def test_the_age_of_the_queue_sets_the_pace_while_the_run_is_queued() -> None:
-    pauses = [next_pause([LAUNCH, Sighting(age, running=False)]) for age in (0, 60, 600)]
+    pauses = [next_pause([LAUNCH, Observation(age, running=False)]) for age in (0, 60, 600)]
     assert pauses == pytest.approx([19.6, 22.2, LONGEST_PAUSE], abs=0.1)
 
 
 def test_without_progress_the_age_of_the_run_sets_the_pace() -> None:
-    begun = Sighting(100.0, running=True)
-    pauses = [next_pause([LAUNCH, begun, Sighting(100 + age, running=True)]) for age in (60, 600, HOUR)]
+    begun = Observation(100.0, running=True)
+    pauses = [next_pause([LAUNCH, begun, Observation(100 + age, running=True)]) for age in (60, 600, HOUR)]
     assert pauses == pytest.approx([4.5, 10.9, LONGEST_PAUSE], abs=0.1)
 
 
@@ -85,12 +85,12 @@ def test_when_all_are_done_and_the_run_goes_on_we_look_often_and_then_less() -> 
 
 def test_a_look_without_progress_does_not_make_us_forget() -> None:
     history = minute_by_minute(19)
-    forgetful, seeing = (Sighting(19 * 60 + 30.0, True, *seen) for seen in ((None, None, None), (19, 20, 1)))
+    forgetful, seeing = (Observation(19 * 60 + 30.0, True, *seen) for seen in ((None, None, None), (19, 20, 1)))
     assert next_pause([*history, forgetful]) == next_pause([*history, seeing])
 
 
 def test_a_run_that_is_first_seen_half_way_is_not_taken_for_a_fast_one() -> None:
-    assert next_pause([Sighting(0.0, True, 50, 100, 1)]) == LONGEST_PAUSE
+    assert next_pause([Observation(0.0, True, 50, 100, 1)]) == LONGEST_PAUSE
 
 
 # How many looks, and how late.
@@ -99,14 +99,14 @@ def test_a_run_that_is_first_seen_half_way_is_not_taken_for_a_fast_one() -> None
 @pytest.mark.parametrize(
     "show",
     [
-        pytest.param(lambda at: Sighting(at, running=False), id="in the queue"),
-        pytest.param(lambda at: Sighting(at, running=True), id="without progress"),
-        pytest.param(lambda at: Sighting(at, True, min(int(at / 60), 19), 20, 1), id="in its last conversation"),
-        pytest.param(lambda at: Sighting(at, True, 0, 1, 1), id="in its only conversation"),
-        pytest.param(lambda at: Sighting(at, True, min(int(at / 60), 20), 20, 0), id="after its last conversation"),
+        pytest.param(lambda at: Observation(at, running=False), id="in the queue"),
+        pytest.param(lambda at: Observation(at, running=True), id="without progress"),
+        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 19), 20, 1), id="in its last conversation"),
+        pytest.param(lambda at: Observation(at, True, 0, 1, 1), id="in its only conversation"),
+        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 20), 20, 0), id="after its last conversation"),
     ],
 )
-def test_a_stuck_run_takes_few_requests(show: Callable[[float], Sighting]) -> None:
+def test_a_stuck_run_takes_few_requests(show: Callable[[float], Observation]) -> None:
     at_a_fixed_interval = 6 * HOUR / LONGEST_PAUSE
     moments = looks(show, 6 * HOUR)
     assert len(moments) < 1.6 * at_a_fixed_interval
@@ -116,9 +116,9 @@ def test_a_stuck_run_takes_few_requests(show: Callable[[float], Sighting]) -> No
 def test_an_orderly_run_is_noticed_in_seconds_for_few_requests() -> None:
     """Half an hour, four conversations at a time, each two minutes long."""
 
-    def show(at: float) -> Sighting:
+    def show(at: float) -> Observation:
         rounds = int(at / 120)
-        return Sighting(at, True, 4 * rounds, 60, 4)
+        return Observation(at, True, 4 * rounds, 60, 4)
 
     moments = looks(show, 30 * 60)
     assert len(moments) < 2 * 30 * 60 / LONGEST_PAUSE
@@ -129,18 +129,18 @@ def test_an_orderly_run_is_noticed_in_seconds_for_few_requests() -> None:
 
 
 @given(any_history, st.floats(0.1, 1000))
-def test_a_pause_keeps_its_bounds(history: list[Sighting], longest: float) -> None:
+def test_a_pause_keeps_its_bounds(history: list[Observation], longest: float) -> None:
     assert min(SHORTEST_PAUSE, longest) <= next_pause(history, longest=longest) <= longest
     assert SHORTEST_PAUSE <= next_pause(history) <= LONGEST_PAUSE
 
 
 @given(any_history)
-def test_a_check_interval_below_the_shortest_pause_wins(history: list[Sighting]) -> None:
+def test_a_check_interval_below_the_shortest_pause_wins(history: list[Observation]) -> None:
     assert next_pause(history, longest=1.0) == 1.0
 
 
 @given(any_history, st.floats(2, 300), st.floats(2, 300))
-def test_check_interval_only_cuts_off(history: list[Sighting], one: float, other: float) -> None:
+def test_check_interval_only_cuts_off(history: list[Observation], one: float, other: float) -> None:
     tight, wide = sorted([one, other])
     assert next_pause(history, longest=tight) == pytest.approx(min(next_pause(history, longest=wide), tight), abs=0.11)
 
@@ -155,14 +155,14 @@ def test_with_more_conversations_done_the_pause_is_never_longer(
 ) -> None:
     """The same run up to now, and then a last look that differs in what is done alone; something is always left."""
     seen = [min(n, total - 1) for n in range(looked)]
-    history = [LAUNCH, *(Sighting(each * n, True, done, total, places) for n, done in enumerate(seen))]
+    history = [LAUNCH, *(Observation(each * n, True, done, total, places) for n, done in enumerate(seen))]
     now = each * looked
-    pauses = [next_pause([*history, Sighting(now, True, done, total, places)]) for done in range(seen[-1], total)]
+    pauses = [next_pause([*history, Observation(now, True, done, total, places)]) for done in range(seen[-1], total)]
     assert all(later <= sooner + 0.05 for sooner, later in pairwise(pauses))
 
 
 @given(any_history)
-def test_it_does_not_matter_where_the_clock_began(history: list[Sighting]) -> None:
+def test_it_does_not_matter_where_the_clock_began(history: list[Observation]) -> None:
     history = [replace(sighting, at=float(round(sighting.at) % 4096)) for sighting in history]
     shifted = [replace(sighting, at=sighting.at + 2.0**20) for sighting in history]
     assert next_pause(shifted) == next_pause(history)
@@ -174,7 +174,7 @@ def test_it_does_not_matter_where_the_clock_began(history: list[Sighting]) -> No
 
 
 @given(any_history)
-def test_the_expected_end_is_never_past_and_always_a_moment(history: list[Sighting]) -> None:
+def test_the_expected_end_is_never_past_and_always_a_moment(history: list[Observation]) -> None:
     end = expected_end(history)
     assert end is None or (math.isfinite(end) and end >= history[-1].at)
 
@@ -183,13 +183,13 @@ def test_the_expected_end_is_never_past_and_always_a_moment(history: list[Sighti
     "history",
     [
         pytest.param([LAUNCH], id="launched"),
-        pytest.param([LAUNCH, Sighting(60.0, False, 0, 20, 0)], id="queued"),
-        pytest.param([LAUNCH, Sighting(60.0, running=True)], id="without progress"),
+        pytest.param([LAUNCH, Observation(60.0, False, 0, 20, 0)], id="queued"),
+        pytest.param([LAUNCH, Observation(60.0, running=True)], id="without progress"),
         pytest.param(minute_by_minute(0), id="no conversation has ended"),
         pytest.param(minute_by_minute(20), id="none is left"),
     ],
 )
-def test_nothing_is_said_of_the_end_without_reason(history: list[Sighting]) -> None:
+def test_nothing_is_said_of_the_end_without_reason(history: list[Observation]) -> None:
     assert expected_end(history) is None
 
 
@@ -212,6 +212,6 @@ def test_the_expected_end_does_not_jump() -> None:
 def test_an_overdue_end_recedes_by_less_than_the_time_overdue() -> None:
     for overdue in (60, 600, HOUR):
         now = 20 * 60 + overdue
-        end = expected_end([*minute_by_minute(19), Sighting(now, True, 19, 20, 1)])
+        end = expected_end([*minute_by_minute(19), Observation(now, True, 19, 20, 1)])
         assert end is not None
         assert 0 < end - now < overdue

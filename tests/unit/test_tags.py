@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.context import Context, Head
-from coval_gate.runs.tags import identify, launch_of
+from coval_gate.runs.tags import KEY, tags_for
 
 CONTEXT = Context(
     repository="acme/voice-agent",
@@ -17,20 +17,20 @@ CONTEXT = Context(
     run_id="100", run_attempt="2", pull_request=42, ref="better-greeting",
 )  # fmt: skip
 BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1", "options": {"iteration_count": 3}}
-OURS = identify(CONTEXT, BODY, "00c0ffee")
+OURS = tags_for(CONTEXT, BODY, "00c0ffee")
 
 
 def other(body: dict[str, Any] = BODY, nonce: str = "0ddba11", **context: Any) -> tuple[str, ...]:
     """The tags of another run."""
-    return identify(replace(CONTEXT, **context), body, nonce).tags
+    return tuple(tags_for(replace(CONTEXT, **context), body, nonce))
 
 
 def test_the_key_is_of_this_launch_alone_and_the_line_of_many() -> None:
     assert OURS.key != other()[0]
-    assert OURS.line == other()[1] == other(run_id="7", run_attempt="1")[1]
-    assert all(len(tag) <= 200 for tag in OURS.tags)
-    assert launch_of(OURS.key) == OURS.launch
-    assert launch_of("nightly") is launch_of("coval-gate/1.1/x/00") is None
+    assert OURS.group == other()[1] == other(run_id="7", run_attempt="1")[1]
+    assert all(len(tag) <= 200 for tag in OURS)
+    assert KEY.fullmatch(OURS.key)
+    assert not KEY.fullmatch(OURS.group)
 
 
 @pytest.mark.parametrize(
@@ -73,26 +73,26 @@ def test_a_newer_run_of_the_workflow_takes_the_place_of_older_ones(tags: tuple[s
 
 def test_a_branch_stands_for_its_pull_request_where_there_is_none() -> None:
     alone = replace(CONTEXT, pull_request=None)
-    assert identify(alone, BODY, "1").line != identify(replace(alone, ref="main"), BODY, "1").line
+    assert tags_for(alone, BODY, "1").group != tags_for(replace(alone, ref="main"), BODY, "1").group
 
 
 @pytest.mark.parametrize("lacking", ["repository", "run_id", "run_attempt"])
 def test_outside_of_github_there_is_a_key_and_no_line(lacking: str) -> None:
     fields: dict[str, Any] = {lacking: ""}
-    identity = identify(replace(CONTEXT, **fields), BODY, "00c0ffee")
-    assert identity.tags == ("coval-gate/00c0ffee",)
-    assert not identity.supersedes(OURS.tags)
-    assert identity.continues(OURS.tags) is None
+    ours = tags_for(replace(CONTEXT, **fields), BODY, "00c0ffee")
+    assert tuple(ours) == ("coval-gate/00c0ffee",)
+    assert not ours.supersedes(tuple(OURS))
+    assert not ours.continues(tuple(OURS))
 
 
 def test_forks_without_a_number_are_told_apart_by_their_branches() -> None:
     alone = replace(CONTEXT, pull_request=None, ref="refs/heads/main")
-    lines = {identify(replace(alone, head=Head(who, "patch-1")), BODY, "1").line for who in ("alice", "bob")}
+    lines = {tags_for(replace(alone, head=Head(who, "patch-1")), BODY, "1").group for who in ("alice", "bob")}
     assert len(lines) == 2
 
 
 def test_what_a_user_says_of_a_run_tells_the_jobs_of_a_matrix_apart() -> None:
-    staging, production = (identify(CONTEXT, BODY, "1", own=[[name]]) for name in ("staging", "production"))
-    earlier = identify(replace(CONTEXT, run_attempt="1"), BODY, "2", own=[["staging"]])
-    assert staging.continues(earlier.tags)
-    assert not production.continues(earlier.tags)
+    staging, production = (tags_for(CONTEXT, BODY, "1", own=[[name]]) for name in ("staging", "production"))
+    earlier = tags_for(replace(CONTEXT, run_attempt="1"), BODY, "2", own=[["staging"]])
+    assert staging.continues(earlier)
+    assert not production.continues(earlier)

@@ -1,0 +1,84 @@
+"""Reads from GitHub's variables and event where a step runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coval_gate.ci.context import Context, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
+    """Read the runner's default variables and the event payload (as parsed JSON; {} where there is none).
+
+    Source: GitHub's documentation of default environment variables and of webhook events.
+    """
+    pull_request, issue = _mapping(event.get("pull_request")), _mapping(event.get("issue"))
+    head, base = _mapping(pull_request.get("head")), _mapping(pull_request.get("base"))
+    merge_group, before = _mapping(event.get("merge_group")), _mapping(event.get("workflow_run"))
+    shas = (head.get("sha"), merge_group.get("head_sha"), before.get("head_sha"))
+    known = next((each for each in map(_text, shas) if each), "")
+    commented = _number(issue.get("number")) if issue.get("pull_request") else None
+    return Context(
+        repository=environ.get("GITHUB_REPOSITORY", ""),
+        sha=known or environ.get("GITHUB_SHA", ""),
+        actor=environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", ""),
+        workflow=environ.get("GITHUB_WORKFLOW", ""),
+        workflow_file=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0] or environ.get("GITHUB_WORKFLOW", ""),
+        job=environ.get("GITHUB_JOB", ""),
+        step=environ.get("GITHUB_ACTION", ""),
+        server_url=environ.get("GITHUB_SERVER_URL", ""),
+        ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF", ""),
+        run_id=environ.get("GITHUB_RUN_ID", ""),
+        run_url=_run_url(environ),
+        run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
+        pull_request=_number(pull_request.get("number")) or commented or _number_of(before),
+        # A fork that was deleted since leaves a head without a repository.
+        from_fork=bool(pull_request) and _repository(head) != _repository(base),
+        head=_head(before),
+        sha_is_known=not commented,
+    )
+
+
+def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
+    """The pull request that a workflow ran for; GitHub names none that comes from a fork."""
+    listed = workflow_run.get("pull_requests")
+    sha = workflow_run.get("head_sha")
+    for each in listed if isinstance(listed, list) else ():
+        if _mapping(_mapping(each).get("head")).get("sha") == sha:
+            return _number(_mapping(each).get("number"))
+    return None
+
+
+def _head(workflow_run: Mapping[str, Any]) -> Head | None:
+    if workflow_run.get("event") not in ("pull_request", "pull_request_target"):
+        return None
+    owner = _text(_mapping(_mapping(workflow_run.get("head_repository")).get("owner")).get("login"))
+    branch = _text(workflow_run.get("head_branch"))
+    return Head(owner, branch) if owner and branch else None
+
+
+def _run_url(environ: Mapping[str, str]) -> str:
+    server, repository = environ.get("GITHUB_SERVER_URL"), environ.get("GITHUB_REPOSITORY")
+    run_id, attempt = environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT")
+    if not (server and repository and run_id):
+        return ""
+    return f"{server}/{repository}/actions/runs/{run_id}" + (f"/attempts/{attempt}" if attempt else "")
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _repository(branch: Mapping[str, Any]) -> str:
+    return _text(_mapping(branch.get("repo")).get("full_name"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

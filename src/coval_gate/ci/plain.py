@@ -1,0 +1,61 @@
+"""A terminal, or a CI system that is not known: everything goes to the log."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from coval_gate.ci.console import Console
+from coval_gate.ci.context import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from coval_gate.ci.host import Level
+
+WARNINGS: int = 9  # that are shown, so that a log stays readable
+
+
+class PlainHost(Console):
+    """Has no outputs, no state and no summary; the outputs are shown at the end."""
+
+    api_url = ""
+    room_for_warnings = WARNINGS
+
+    def context(self) -> Context:
+        return Context()
+
+    def quote(self, text: str) -> None:
+        self.log(text)
+
+    @contextmanager
+    def quotation(self) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        self.log(title)
+        yield
+
+    def fold(self, title: str, lines: Iterable[str]) -> None:
+        with self.group(title):
+            for line in lines:
+                self.log(line)
+
+    def annotate(self, level: Level, title: str, message: str) -> None:
+        self.log(f"{level.capitalize()}: {title}\n{message}")
+
+    def set_outputs(self, outputs: Mapping[str, str]) -> None:
+        pass
+
+    def show_outputs(self, outputs: Mapping[str, str]) -> None:
+        self.fold("Outputs", (f"{name}={value}" for name, value in outputs.items()))
+
+    def save_state(self, state: Mapping[str, str]) -> None:
+        pass
+
+    def read_state(self, name: str) -> str:  # noqa: ARG002
+        return ""
+
+    def add_summary(self, markdown: str) -> None:
+        pass

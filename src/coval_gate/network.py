@@ -1,0 +1,87 @@
+"""What went wrong on the way to a server, read from the errors of requests and urllib3."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+import requests
+import urllib3
+
+Trouble = Literal["passing", "certificate", "bundle", "address"]
+
+# What goes wrong before a TLS connection stands, and thus before anything was sent.
+HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
+UNUSABLE: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationValueError,
+    ValueError,
+)
+
+
+class NetworkError(Exception):
+    """A request got no usable answer.
+
+    `what` ends a sentence that begins with the request ("got no answer (…)."). `arrived` is False where the server
+    surely got nothing. `trouble` is "passing" where a later try may succeed; otherwise it names what has to be mended:
+    the server's "certificate", the file of trusted certificates ("bundle"), or the "address".
+    """
+
+    def __init__(self, what: str, *, arrived: bool, trouble: Trouble = "passing") -> None:
+        super().__init__(what)
+        self.what = what
+        self.arrived = arrived
+        self.trouble = trouble
+
+
+def network_error(error: Exception) -> NetworkError:
+    """Read an error that requests, urllib3 or the operating system raised."""
+    text = str(error)
+    tls = isinstance(error, requests.exceptions.SSLError)
+    if tls and "CERTIFICATE_VERIFY_FAILED" in text:
+        return _lasting("the server's certificate cannot be verified", "certificate")
+    if "TLS CA certificate bundle" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
+        return _lasting("REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file of certificates", "bundle")
+    if isinstance(error, UNUSABLE):
+        return _lasting("the address or a header is not valid", "address")
+    reason = _innermost(error)
+    not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
+        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    )
+    if not_sent or (tls and HANDSHAKE.search(text)):
+        return NetworkError(f"could not be sent ({_in_words(reason)}).", arrived=False)
+    return NetworkError(f"got no answer ({_in_words(reason)}).", arrived=True)
+
+
+def _lasting(why: str, trouble: Trouble) -> NetworkError:
+    return NetworkError(f"was not sent: {why}.", arrived=False, trouble=trouble)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """requests wraps urllib3's errors, which wrap each other: find the one that says what happened."""
+    for _ in range(5):
+        inner: Any = getattr(error, "reason", None) or next(
+            (each for each in error.args if isinstance(each, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _in_words(error: BaseException) -> str:
+    words = {
+        urllib3.exceptions.NameResolutionError: "the host's name does not resolve",
+        urllib3.exceptions.NewConnectionError: "no connection could be made",
+        urllib3.exceptions.ConnectTimeoutError: "the connection timed out",
+        urllib3.exceptions.ReadTimeoutError: "the response timed out",
+        urllib3.exceptions.IncompleteRead: "the response was cut off",
+        ConnectionResetError: "the connection was reset",
+        ConnectionError: "the connection was closed",
+        TimeoutError: "the connection timed out",
+    }
+    if isinstance(error, urllib3.exceptions.NewConnectionError) and "refused" in str(error):
+        return "the connection was refused"
+    return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)

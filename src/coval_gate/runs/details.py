@@ -1,0 +1,81 @@
+"""Fetches what only informs: test cases in words, and what judges say of the simulations to look at."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.coval.values import without_numbers
+from coval_gate.errors import CovalError
+from coval_gate.model.results import Details
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.coval.client import Client
+    from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.waiting import Procedure
+
+DETAILS_TIME: Final = 20.0  # s for all of it
+EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
+MOST_LABELS: Final = 1000  # test cases that are listed for their names
+
+
+def fetch_details(
+    client: Client, result: RunResult, failing: Sequence[str], *, test_set_id: str, until: float
+) -> Procedure[Details]:
+    """Fetch the names of all test cases, and what judges say of the first of the `failing` simulations (ids).
+
+    What the key may not read is left out, and so is what follows a call without a response.
+    """
+    simulations = {each.id: each for each in result.simulations}
+    first = [simulations[each] for each in failing[:EXPLAINED] if each in simulations]
+    labels: dict[str, str] = {}
+    texts: dict[str, dict[str, str]] = {}
+    with suppress(CovalError):
+        wanted = {each.test_case_id for each in result.simulations if each.test_case_id}
+        yield from _fetch_labels(client, wanted, labels, test_set_id, until)
+    with suppress(CovalError):
+        for case_id in dict.fromkeys(each.test_case_id for each in first):
+            if case_id and case_id not in labels:
+                labels[case_id] = _label((yield from client.get_test_case(case_id, until=until)))
+    with suppress(CovalError):
+        for simulation in first:
+            if simulation.completed:
+                texts[simulation.id] = yield from _explanations(client, simulation, until)
+    return Details(labels=labels, texts=texts)
+
+
+def _fetch_labels(
+    client: Client, wanted: set[str], labels: dict[str, str], test_set_id: str, until: float
+) -> Procedure[None]:
+    """Fill `labels` with those of the test cases `wanted`, as far as the first pages of their test set have them."""
+    if not test_set_id or not wanted:
+        return
+    listed = 0
+
+    def take(case: dict[str, Any]) -> bool:
+        nonlocal listed
+        listed += 1
+        case_id = str(case.get("id"))
+        if case_id in wanted:
+            labels[case_id] = _label(case)
+        return len(labels) < len(wanted) and listed < MOST_LABELS
+
+    yield from client.list_test_cases(test_set_id, until=until, take=take)
+
+
+def _label(case: Mapping[str, Any]) -> str:
+    return one_line(without_numbers(case.get("description") or case.get("input_str") or ""), 100)
+
+
+def _explanations(client: Client, simulation: Simulation, until: float) -> Procedure[dict[str, str]]:
+    """Return what each metric's judge says, by metric id."""
+    outputs = yield from client.list_metric_outputs(simulation.id, until=until)
+    # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
+    outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
+    told = {
+        str(each.get("metric_id")): one_line(without_numbers(each.get("explanation") or ""), 300) for each in outputs
+    }
+    return {metric_id: text for metric_id, text in told.items() if text}

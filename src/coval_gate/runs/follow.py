@@ -1,0 +1,62 @@
+"""Follows a run from its launch to what is known of it in the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coval_gate.model.run import Run
+from coval_gate.runs.collect import collect
+from coval_gate.runs.watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.runs.progress import ProgressLog
+    from coval_gate.runs.watch import Budgets
+    from coval_gate.waiting import Procedure
+
+
+def follow(
+    client: Client,
+    run_id: str,
+    *,
+    inputs: Inputs,
+    criteria: Criteria,
+    clock: Clock,
+    budgets: Budgets,
+    progress: ProgressLog,
+    log: Callable[[str], None],
+    record: Callable[[Run], None],
+) -> Procedure[Outcome]:
+    """Watch a run to its end and, if it completed, collect what the criteria need.
+
+    `record` takes what each look at the run showed. Raises CovalError as `watch` and `collect`.
+    """
+    ended = yield from watch(
+        client,
+        run_id,
+        clock=clock,
+        budgets=budgets,
+        check_interval=inputs.check_interval,
+        progress=progress,
+        record=record,
+    )
+    if not isinstance(ended, Run):
+        return ended
+    return (
+        yield from collect(
+            client,
+            ended,
+            criteria,
+            clock=clock,
+            budgets=budgets,
+            grace=inputs.metrics_grace_time,
+            log=log,
+            record=record,
+        )
+    )

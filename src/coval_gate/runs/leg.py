@@ -1,0 +1,48 @@
+"""A leg: the record of one run that a step launches, waits for or cancels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from coval_gate.model.results import Details
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.coval.client import Launch
+    from coval_gate.judge.verdict import Judgement
+    from coval_gate.model.results import RunResult
+    from coval_gate.model.run import Run
+    from coval_gate.runs.tags import Tags
+
+
+@dataclass(slots=True, kw_only=True)
+class Leg:
+    """What is known of one run so far.
+
+    `name` tells the legs of a step apart; it is empty where there is one. `body` is the body of the launch, `launch`
+    the latest one that was sent, whose response may still come. `known_since`, on the clock, is when `run_id` became
+    known; `run` is what the last look at the run showed.
+    """
+
+    name: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    tags: Tags | None = None
+    launch: Launch | None = None
+    run_id: str = ""
+    known_since: float = 0.0
+    run: Run | None = None
+    result: RunResult | None = None
+    judgement: Judgement | None = None
+    details: Details = field(default_factory=Details)
+
+    def identify(self, run_id: str, *, at: float) -> None:
+        """Record the run's id, which became known `at` that time on the clock."""
+        self.run_id = run_id
+        self.known_since = at
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, as far as is known."""
+        return self.run is not None and self.run.is_over

@@ -1,0 +1,58 @@
+"""What the log says while a run is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.text import duration, quoted, stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.clock import Clock
+    from coval_gate.model.run import Run
+
+HEARTBEAT: Final = 60.0  # s without a line in the log
+BAR_WIDTH: Final = 20  # characters
+
+
+class ProgressLog:
+    """Writes a line when something changed, and otherwise once a minute."""
+
+    def __init__(self, clock: Clock, log: Callable[[str], None], warn: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._log = log
+        self._warn = warn
+        self._began = clock.now()
+        self._written = float("-inf")
+        self._last = ""
+        self._unknown_statuses: set[str] = set()
+
+    def add(self, run: Run, expected_end: float | None) -> None:
+        """Take in what one look at the run showed; `expected_end` is on the clock."""
+        now = self._clock.now()
+        if not run.has_known_status and run.status not in self._unknown_statuses:
+            self._unknown_statuses.add(run.status)
+            self._warn(f"Coval reports the status {quoted(run.status)}, which is not documented; the step waits on.")
+        seen = progress_line(run, None)
+        if seen != self._last or now - self._written >= HEARTBEAT:
+            left = None if expected_end is None or run.is_over else expected_end - now
+            self._log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
+            self._last, self._written = seen, now
+
+
+def progress_line(run: Run, left: float | None) -> str:
+    """Return status, bar, counts and, if known, the seconds that the run probably still takes."""
+    parts = [f"{run.status:<11}"]
+    if run.progress and run.progress.total:
+        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
+        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
+        parts.append(f"{run.progress.done}/{run.progress.total} done, {run.progress.failed} failed")
+    if left is not None:
+        parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
+    return "  ".join(parts).rstrip()
+
+
+def waiting_title(max_wait_time: float) -> str:
+    """Return the heading over the lines."""
+    return f"Waiting for the run, {duration(max_wait_time)} at most"

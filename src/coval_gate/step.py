@@ -1,0 +1,336 @@
+"""One step: the record of what is known so far, and what the modes are made of.
+
+What is known is written down the moment that it is known: a step may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from coval_gate import __version__
+from coval_gate.ci.context import Context, before_the_run_is_known, context_of_run
+from coval_gate.ci.detect import detect_host
+from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.inputs import key_in, parse_inputs, token_in
+from coval_gate.coval.client import connect
+from coval_gate.errors import GateError, RunnerError
+from coval_gate.judge.verdict import UNFINISHED, errored, launched
+from coval_gate.model.outcomes import Cancellation
+from coval_gate.publish.publisher import Publisher
+from coval_gate.publish.pull_request import BUG, NAME
+from coval_gate.report.model import Report
+from coval_gate.runs.guard import LEGS, RunGuard, write_state
+from coval_gate.runs.leg import Leg
+from coval_gate.runs.schedule import run, together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.judge.verdict import Judgement
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.run import Run
+    from coval_gate.runtime import Runtime
+
+
+class Step:
+    """A step on its way from the environment to a report. It has legs; today always one."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.clock = runtime.clock
+        self.host = detect_host(runtime)
+        self.publisher = Publisher(self.host, runtime)
+        self.began = self.clock.now()
+        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
+        self.context = Context()
+        self.inputs, _ = parse_inputs({})
+        self.guards: list[RunGuard] = []
+
+    @property
+    def deadline(self) -> float:
+        """When the step has to be done, on the clock."""
+        return self.began + self.inputs.max_wait_time
+
+    def read_inputs(self) -> Inputs:
+        """Read where the step runs and what it has to do. Raises InputError, RunnerError."""
+        environ = self.runtime.environ
+        for secret in (key_in(environ), token_in(environ)):
+            self.host.mask(secret)
+        self.host.log(f"Coval Gate {__version__}")
+        self.context = self.host.context()
+        self.inputs, problems = parse_inputs(environ)
+        problems += self.publisher.prepare(self.inputs)
+        if self.inputs.mode == "wait":
+            self.context = before_the_run_is_known(self.context)
+        # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
+        self.publisher.write_outputs(self.report(UNFINISHED))
+        self._save_state()
+        check_inputs(self.inputs, problems, environ, self.context.secrets_withheld_from)
+        for warning in warnings_about(self.inputs, environ):
+            self.warn(warning)
+        return self.inputs
+
+    def connect(self, *, hurried: bool = False) -> Client:
+        """Make a client of Coval's API."""
+        return connect(self.inputs, self.runtime, self.host.quote, hurried=hurried)
+
+    def locate(self) -> None:
+        """Find out which commit is tested, where the event does not say and it is needed."""
+        self.context = self.publisher.pull_request.locate(self.context, self.inputs)
+
+    def launch(self, client: Client) -> RunGuard:
+        """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError."""
+        from coval_gate.runs.launch import Launcher
+        from coval_gate.runs.request import launch_request
+        from coval_gate.runs.tags import tags_for
+
+        inputs = self.inputs
+        request = launch_request(inputs, self.context)
+        own = (inputs.display_name, inputs.tags, inputs.metadata)
+        nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
+        tags = tags_for(self.context, request.body(), nonce, own)
+        leg = Leg(body=request.body(tuple(tags)), tags=tags)
+        launcher = Launcher(
+            client=client,
+            leg=leg,
+            tags=tags,
+            clock=self.clock,
+            until=self.deadline,
+            log=self.host.quote,
+            warn=self.warn,
+        )
+        guard = self._guard(leg)
+        how = launcher.launch_guarded(
+            guard, resume=inputs.resume, supersede=inputs.supersede, cancel=inputs.cancel_on_interrupt
+        )
+        resumed = run(how, self.clock)
+        self.record_id(leg.run_id)
+        how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
+        self.host.log(f"{how_it_began} {leg.run_id}: {self.run_url(leg.run_id)}")
+        return guard
+
+    def take_over(self, run_id: str) -> RunGuard:
+        """Guard a run that was launched elsewhere. Raises RunnerError."""
+        leg = Leg()
+        leg.identify(run_id, at=self.clock.now())
+        guard = self._guard(leg)
+        guard.arm(cancel=self.inputs.cancel_on_interrupt)
+        self.record_id(run_id)
+        self.host.log(f"Taking over run {run_id}: {self.run_url(run_id)}")
+        return guard
+
+    def announce(self) -> None:
+        """Set the commit's status to pending."""
+        self.publisher.pull_request.announce(self.report(launched()), until=self.deadline)
+
+    def judge(self, client: Client, leg: Leg) -> Judgement:
+        """Watch the leg's run to its end, collect its result, and judge it. Raises CovalError, RunnerError."""
+        # All that follows takes longer to import than the rest of the start, and nothing is lost by now.
+        from coval_gate.judge.criteria import Criteria
+        from coval_gate.model.outcomes import Completed
+        from coval_gate.runs.follow import follow
+        from coval_gate.runs.progress import ProgressLog, waiting_title
+        from coval_gate.runs.watch import Budgets
+
+        criteria = Criteria.from_inputs(self.inputs)
+        with self.host.group(waiting_title(self.inputs.max_wait_time)):
+            outcome = run(
+                follow(
+                    client,
+                    leg.run_id,
+                    inputs=self.inputs,
+                    criteria=criteria,
+                    clock=self.clock,
+                    budgets=Budgets.from_inputs(self.inputs, began=self.began),
+                    progress=ProgressLog(self.clock, self.host.log, self.warn),
+                    log=self.host.quote,
+                    record=lambda seen: self._see(leg, seen),
+                ),
+                self.clock,
+            )
+        leg.judgement = judge_outcome(outcome, criteria)
+        if isinstance(outcome, Completed):
+            leg.result = outcome.result
+            self.publisher.write_outputs(self.report(leg.judgement))
+            self._explain(client, leg, leg.judgement)
+        return leg.judgement
+
+    def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
+        """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
+        from coval_gate.runs.cleanup import Cleanup
+
+        for guard in self.guards:
+            if guard.leg.is_over:
+                guard.release()
+        active = [guard for guard in self.guards if guard.is_active]
+        if not active:
+            untouched = hurried and self.inputs.mode != "cancel" and not any(each.leg.is_over for each in self.guards)
+            return with_cancellation(judgement, Cancellation(outcome="not_launched")) if untouched else judgement
+        if hurried:  # the step may be killed while it cancels the runs
+            with suppress(RunnerError):
+                self.publisher.write_outputs(self.report(judgement))
+        client = self.connect(hurried=hurried)
+        cleanups = (
+            Cleanup(
+                guard=guard,
+                inputs=self.inputs,
+                client=client,
+                clock=self.clock,
+                hurried=hurried,
+                late=self.clock.now() >= self.deadline,
+            ).clean_up(judgement.verdict)
+            for guard in active
+        )
+        (ended,) = run(together(cleanups, self.clock), self.clock)
+        if isinstance(ended, Exception):
+            raise ended
+        return with_cancellation(judgement, ended)
+
+    def failed(self, error: GateError) -> Judgement:
+        """Judge a step that ended in an error of ours, of the API or of the configuration.
+
+        The error's text may be foreign; escaped, a secret in it could not be recognised any more.
+        """
+        error.what, error.advice = self.host.redact(error.what), self.host.redact(error.advice)
+        return errored(error)
+
+    def publish(self, judgement: Judgement, *, hurried: bool) -> int:
+        """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
+        return self.publisher.publish(self.report(judgement), hurried=hurried).exit_code
+
+    def cancel(self, client: Client, run_ids: Iterable[str]) -> list[str]:
+        """Cancel runs side by side, and say what became of each. Once all were tried, raises the first error."""
+        from coval_gate.runs.cancel import CANCEL_TIME, cancel_run
+
+        until = self.clock.now() + CANCEL_TIME
+        procedures = [cancel_run(client, each, clock=self.clock, until=until) for each in run_ids]
+        told, errors = [], []
+        for run_id, result in zip(run_ids, run(together(procedures, self.clock), self.clock), strict=True):
+            if isinstance(result, Exception):
+                self.host.quote(f"Run {run_id}: {result}")
+                errors.append(result)
+            else:
+                told.append(f"Run {run_id}: {fate(result)}.")
+                self.host.quote(told[-1])
+        if errors:
+            raise errors[0]
+        return told
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        self.host.annotate("warning", NAME, message)
+
+    def report_bug(self) -> None:
+        """Log the exception that is being handled."""
+        self.host.fold(BUG, traceback.format_exc().splitlines())
+
+    def record_id(self, run_id: str) -> None:
+        """Write down the id of a run. Raises RunnerError."""
+        self.host.set_outputs({"run_id": run_id, "run_url": self.run_url(run_id)})
+        self._save_state()
+
+    def report(self, judgement: Judgement) -> Report:
+        """Say what is known by now."""
+        leg = self.guards[0].leg if self.guards else Leg(run_id=next(iter(self.inputs.run_id), ""))
+        return Report(
+            judgement=judgement,
+            context=self.context,
+            run_id=leg.run_id,
+            run_url=self.run_url(leg.run_id),
+            run=leg.run,
+            result=leg.result,
+            background=leg.details,
+            inputs=self.inputs,
+            began=self.began_at,
+            seconds=self.clock.now() - self.began,
+        )
+
+    def run_url(self, run_id: str) -> str:
+        """Return the page of a run in Coval's dashboard; empty for no run."""
+        return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
+
+    def _guard(self, leg: Leg) -> RunGuard:
+        guard = RunGuard(leg, self.clock, self._save_state)
+        self.guards.append(guard)
+        return guard
+
+    def _save_state(self) -> None:
+        self.host.save_state({LEGS: write_state(self.guards)})
+
+    def _see(self, leg: Leg, run: Run) -> None:
+        """Record what a look at the run showed."""
+        leg.run = run
+        if self.inputs.mode == "wait":
+            self.context = context_of_run(self.context, run.metadata)
+
+    def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
+        """Log every check, fetch details about the simulations, and log those that did not do well."""
+        from coval_gate.report.formats.log import case_lines, check_lines
+        from coval_gate.runs.details import DETAILS_TIME, fetch_details
+
+        with self.host.quotation():
+            for line in check_lines(judgement):
+                self.host.log(line)
+        if leg.result and leg.run:
+            failing = judgement.offenders
+            test_set_id = leg.run.test_set_id or self.inputs.test_set_id
+            until = self.clock.now() + DETAILS_TIME
+            leg.details = run(
+                fetch_details(client, leg.result, failing, test_set_id=test_set_id, until=until), self.clock
+            )
+            if failing:
+                self.host.fold(f"Simulations to look at: {len(failing)}", case_lines(self.report(judgement)))
+
+
+def judge_outcome(outcome: Outcome, criteria: Criteria) -> Judgement:
+    from dataclasses import replace
+
+    from coval_gate.judge.gate import judge
+    from coval_gate.judge.verdict import Verdict, not_completed, timed_out
+    from coval_gate.model.outcomes import NotCompleted, TimedOut
+    from coval_gate.model.run import Run
+
+    if isinstance(outcome, NotCompleted):
+        return not_completed(outcome.run)
+    if isinstance(outcome, TimedOut):
+        return timed_out(outcome.run, outcome.limit)
+    judgement = judge(outcome.result, criteria)
+    if outcome.late and judgement.verdict is Verdict.ERROR:
+        late = timed_out(Run(run_id="x", status="COMPLETED"), outcome.late)
+        return replace(late, reasons=(*late.reasons, *judgement.reasons), checks=judgement.checks)
+    return judgement
+
+
+def fate(ended: Cancellation) -> str:
+    return {
+        "cancelled": "the run was ended",
+        "over": f"the run was over already ({ended.status})",
+        "gone": "the run is not there any more",
+        "not_launched": "no run was launched",
+        "left": "the run goes on in Coval",
+        "maybe_left": "a run may go on in Coval",
+        "failed": f"the run could not be ended ({ended.why})",
+    }[ended.outcome]
+
+
+def with_cancellation(judgement: Judgement, ended: Cancellation) -> Judgement:
+    from dataclasses import replace
+
+    from coval_gate.judge.verdict import WAIT_LATER, Verdict, interrupted
+
+    told = fate(ended)
+    if judgement.verdict is Verdict.CANCELLED and judgement.title == "Cancelled":
+        return interrupted(told)
+    if judgement.verdict not in (Verdict.TIMED_OUT, Verdict.ERROR) or ended.outcome in ("gone", "not_launched"):
+        return judgement
+    goes_on = ended.outcome in ("left", "maybe_left", "failed")
+    advice = judgement.advice if goes_on else judgement.advice.replace(WAIT_LATER, "")
+    sentence = f"{told[0].upper()}{told[1:]}."
+    gap = " " if judgement.verdict is Verdict.TIMED_OUT else "\n"
+    return replace(judgement, advice=gap.join(each for each in (sentence, advice) if each))

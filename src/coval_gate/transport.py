@@ -1,0 +1,239 @@
+"""Requests to one server and their responses, within a time and a size. The credential goes to that server only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from coval_gate import __version__
+from coval_gate.network import NetworkError, network_error
+from coval_gate.text import duration
+from coval_gate.waiting import BackgroundCall, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.clock import Clock
+    from coval_gate.secret import Secret
+    from coval_gate.waiting import Procedure
+
+IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs on it
+ERROR_LIMIT: Final = 1024 * 1024  # bytes of a response that only explains itself
+LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+
+
+class Session(requests.Session):
+    """Follows no redirect, and does not read the body of one either, as requests does to find the next address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        return None
+
+
+SessionFactory = Callable[[], requests.Session]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of one request in seconds: to connect, for the whole response, and for a request sent at the deadline."""
+
+    connect: float = 10.0
+    response: float = 30.0
+    last_look: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where requests go: `root` comes before every path, `credential` goes into the header `credential_header`."""
+
+    root: str
+    credential: Secret
+    credential_header: str
+    credential_prefix: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    body_limit: int = ERROR_LIMIT  # bytes of a response
+
+    def without_credential(self, body: bytes) -> bytes:
+        """Blot the credential out of a response that repeats it: whatever becomes of the response must not hold it."""
+        credential = self.credential.reveal()
+        for form in (credential, json.dumps(credential)[1:-1]):
+            body = body.replace(form.encode(), b"***")
+        return body
+
+
+class Request(NamedTuple):
+    """What to send. `query` and `json` are left out where they are None."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] | None = None
+    json: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        """For messages; the query would tell the reader nothing more."""
+        return f"{self.method} {self.path}"
+
+
+class Response(NamedTuple):
+    """What the server sent back, whatever its status; `body` is whole and free of the credential."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class CredentialAuth(requests.auth.AuthBase):
+    """Puts the credential into each request, and into nothing else.
+
+    As the session's `auth` it also keeps requests from adding a password of its own from a .netrc file.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        server = self._server
+        request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
+        return request
+
+
+class Transport:
+    """Sends requests to one server, any number of them at a time."""
+
+    def __init__(self, server: Server, *, clock: Clock, new_session: SessionFactory = Session) -> None:
+        self._server = server
+        self._clock = clock
+        self._sessions = _Sessions(server, clock, new_session)
+
+    def close(self) -> None:
+        """Close the connections that are not in use; the next request opens a new one."""
+        self._sessions.close()
+
+    def send(self, request: Request, *, until: float) -> Procedure[Response]:
+        """Send a request once, and wait for the response: until then, but never longer than the server's timeouts.
+
+        Raises NetworkError where there is none.
+        """
+        return self.exchange(request, until=until).response()
+
+    def exchange(self, request: Request, *, until: float) -> Exchange:
+        """Prepare to send a request once; it is sent when its response is waited for."""
+        return Exchange(self._server, self._sessions, self._clock, request, until)
+
+
+class Exchange:
+    """One request and its response, which can be waited for again where a first wait was too short."""
+
+    def __init__(self, server: Server, sessions: _Sessions, clock: Clock, request: Request, until: float) -> None:
+        self.request = request
+        self._server = server
+        self._sessions = sessions
+        self._clock = clock
+        self._until = until
+        self._call: BackgroundCall[Response] | None = None
+
+    def response(self) -> Procedure[Response]:
+        """Send the request and wait for the response. Raises NetworkError where it does not come or is unusable.
+
+        The exchange goes on in a thread, because no timeout of a socket bounds the whole: a server may send its headers
+        drop by drop, and the look-up of a name has no timeout at all.
+        """
+        timeouts = self._server.timeouts
+        within = max(timeouts.last_look, min(timeouts.response, self._until - self._clock.now()))
+        session = self._sessions.take(self.request)
+        self._call = call = BackgroundCall(partial(self._send, session, within))
+        yield Wait(within, (call,))
+        if call.ended:
+            self._sessions.give_back(session)
+        return self._read(call, within)
+
+    def late_response(self, within: float) -> Procedure[Response]:
+        """Wait once more for the response to a request that was sent. Raises as `response`."""
+        call = self._call
+        if call is None or not call.started:
+            raise NetworkError("was not sent.", arrived=False)
+        if within and not call.ended:
+            yield Wait(within, (call,))
+        return self._read(call, within)
+
+    def _read(self, call: BackgroundCall[Response], within: float) -> Response:
+        if not call.ended:
+            raise NetworkError(f"took longer than {duration(within)}.", arrived=True)
+        try:
+            response = call.result
+        except NETWORK_ERRORS as error:
+            raise network_error(error) from None
+        return response._replace(body=self._server.without_credential(response.body))
+
+    def _send(self, session: requests.Session, within: float) -> Response:
+        """Send the request and read the response; runs in a thread of its own."""
+        server, request = self._server, self.request
+        with session.request(
+            request.method,
+            server.root + request.path,
+            params=request.query,
+            json=request.json,
+            timeout=(min(server.timeouts.connect, within), within),
+            allow_redirects=False,
+            stream=True,
+        ) as received:
+            return Response(received.status_code, received.headers, _read_body(received, server.body_limit))
+
+
+class _Sessions:
+    """The sessions that no request uses at the moment, each with the time of its last use."""
+
+    def __init__(self, server: Server, clock: Clock, new_session: SessionFactory) -> None:
+        self._server = server
+        self._clock = clock
+        self._new_session = new_session
+        self._idle: list[tuple[requests.Session, float]] = []
+
+    def close(self) -> None:
+        for session, _ in self._idle:
+            session.close()
+
+    def take(self, request: Request) -> requests.Session:
+        if not self._idle:
+            return self._prepared()
+        session, used = self._idle.pop()
+        if request.method == "POST" or self._clock.now() - used > IDLE_LIMIT:
+            session.close()  # a stale connection would leave it open whether the request had an effect
+        return session
+
+    def give_back(self, session: requests.Session) -> None:
+        self._idle.append((session, self._clock.now()))
+
+    def _prepared(self) -> requests.Session:
+        session = self._new_session()
+        session.auth = CredentialAuth(self._server)
+        session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
+        session.headers.update(self._server.headers)
+        if LOOPBACK.fullmatch(urlsplit(self._server.root).hostname or ""):
+            # A proxy from the environment would carry the credential off this machine, unencrypted.
+            session.trust_env = False
+        return session
+
+
+def _read_body(response: requests.Response, limit: int) -> bytes:
+    """Read the whole body of a response. Raises NetworkError if it is larger than any honest one."""
+    limit = limit if response.ok else min(limit, ERROR_LIMIT)
+    received = bytearray()
+    while chunk := response.raw.read1(64 * 1024, decode_content=True):
+        received += chunk
+        if len(received) > limit:
+            raise NetworkError(f"answered {response.status_code} with more than {limit >> 20} MiB.", arrived=True)
+    return bytes(received)

@@ -1,0 +1,95 @@
+"""What a procedure waits for: time, or calls that go on in threads of their own.
+
+A procedure is a generator that does no waiting itself. It yields a `Wait` and is resumed once that is over, so that one
+thread can run any number of procedures side by side, and a test can run them on any clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Resume the procedure after `seconds`, or as soon as one of `calls` has ended."""
+
+    seconds: float
+    calls: tuple[BackgroundCall[Any], ...] = ()
+
+
+Procedure = Generator[Wait, None, T]
+
+
+class BackgroundCall(Generic[T]):
+    """Work in a thread of its own, because no timeout of a library bounds the whole of it."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._listeners: list[threading.Event] = []
+        self._result: list[T | Exception] = []
+        self._thread: threading.Thread | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the work has begun."""
+        return self._thread is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work has ended, well or badly."""
+        return bool(self._result)
+
+    @property
+    def result(self) -> T:
+        """What the work returned; raises what the work raised."""
+        (result,) = self._result
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def start(self, ended: threading.Event) -> None:
+        """Begin the work unless it has begun, and set `ended` when it is over."""
+        with self._lock:
+            self._listeners.append(ended)
+            if self.ended:
+                ended.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            result: T | Exception = self._work()
+        except Exception as error:  # noqa: BLE001 - it is raised again in the procedure that waits
+            result = error
+        with self._lock:
+            self._result.append(result)
+            for listener in self._listeners:
+                listener.set()
+
+
+def repeat(
+    attempt: Callable[[], Procedure[T]],
+    passing: type[Exception],
+    pause_after: Callable[[Any, int], float | None],
+) -> Procedure[T]:
+    """Repeat `attempt` while it raises `passing`.
+
+    `pause_after` takes the error and the number of tries before it, and returns the pause in seconds; None raises it.
+    """
+    tries = 0
+    while True:
+        try:
+            return (yield from attempt())
+        except passing as error:
+            pause = pause_after(error, tries)
+            if pause is None:
+                raise
+        yield Wait(pause)
+        tries += 1
