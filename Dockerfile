@@ -3,7 +3,8 @@ FROM python:3.13-slim AS build
 
 RUN python -m venv --without-pip /opt/venv
 COPY requirements/runtime.txt /build/
-RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-compile \
+# --no-deps: the lock is complete, and leaves out what only an unused part of a package needs.
+RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-deps --no-compile \
         --requirement /build/runtime.txt
 COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
 COPY entrypoint.py post_entrypoint.py /app/
@@ -22,8 +23,8 @@ LABEL org.opencontainers.image.title="Coval Gate" \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.runs.watch, \
-coval_gate.coval.models, coval_gate.report.formats.json, coval_gate.report.formats.junit, github"]
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.runs.follow, \
+coval_gate.coval.models, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

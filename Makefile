@@ -13,7 +13,7 @@ setup: $(VENV)/.installed  ## create .venv with everything that the other target
 $(VENV)/.installed: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Coval Gate needs Python 3.11 or newer: make PYTHON=python3.13 setup")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement $(LOCK)
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

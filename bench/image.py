@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TAG = "coval-gate-bench"
 OURS = ("/opt/venv", "/app")
 MB = 1e6
-MOST = 50.0  # MB
+MOST = 22.0  # MB
 
 
 class Added(NamedTuple):

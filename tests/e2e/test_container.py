@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,10 @@ def test_a_run_that_passes(step: Step, sandbox: Sandbox) -> None:
     assert trip.outputs.keys() == OUTPUTS.keys()
     assert trip.outputs["verdict"] == "passed"
     assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert trip.state.pop("launch_key").startswith("coval-gate/")
-    assert trip.state == {"run_id": sandbox.run["run_id"], "verdict": "passed", "held": "false", "concluded": "true"}
+    (leg,) = json.loads(trip.state.pop("legs"))
+    assert leg.pop("key").startswith("coval-gate/")
+    assert leg == {"name": "", "run_id": sandbox.run["run_id"], "cancel": False}
+    assert trip.state == {"concluded": "true"}
     assert trip.summary.startswith("### ✅ Passed: Coval evaluation\n")
     assert trip.annotations("error") == []
 
@@ -51,7 +54,7 @@ def test_a_run_that_fails(step: Step, sandbox: Sandbox) -> None:
     assert trip.outputs["passed"] == "false"
     assert trip.outputs["status"] == "COMPLETED_WITH_FAILURES"
     assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert trip.state["verdict"] == "failed"
+    assert trip.state["concluded"] == "true"
     assert trip.summary.startswith("### ❌ Failed: Coval evaluation\n")
     assert len(trip.annotations("error")) == 1
 

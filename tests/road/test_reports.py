@@ -287,10 +287,7 @@ def test_what_only_reports_need_is_imported_where_it_is_used(tmp_path: Path) -> 
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert runner.outputs["verdict"] == "passed"
-    assert (
-        imported & {"github", "junitparser", "coval_gate.report.formats.junit", "coval_gate.report.formats.json"}
-        == set()
-    )
+    assert imported & {"junitparser", "coval_gate.report.formats.junit", "coval_gate.report.formats.json"} == set()
     assert "coval_gate.report.formats.summary" in imported
 
 
