@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
+PYTEST_ARGS ?=
 
-.PHONY: help setup demo test check format render picture lock bench campaign mutants e2e clean
+.PHONY: help setup hooks demo test coverage check format render picture lock bench campaign mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -17,11 +18,17 @@ $(VENV)/.installed: $(LOCK)
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+hooks: setup  ## have git run the checks that concern a commit's files before each commit
+	$(BIN)/pre-commit install
+
 demo: setup  ## run the action against the local sandbox
 	@$(BIN)/python scripts/demo.py $(INPUTS)
 
 test: setup  ## run all tests that need no Docker
-	$(BIN)/python -m pytest -m 'not e2e'
+	$(BIN)/python -m pytest -m 'not e2e' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+
+coverage: PYTEST_ARGS += --cov
+coverage: test  ## run the same tests, and fail if they cover less than 95 % of the branches
 
 e2e: setup  ## build the image and run it in a real workflow (needs Docker)
 	$(BIN)/python -m pytest -m e2e tests/e2e
@@ -52,4 +59,4 @@ lock: setup  ## resolve the dependencies anew
 	BIN=$(BIN) scripts/lock
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
-from support import VirtualClock
+from support import TALLY, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# No deadlines: how fast a machine is says nothing about the code. On CI, the examples are the same each time, so that a
+# change fails only for what it broke itself. On a laptop, they are new ones each time, and find what CI's do not.
+settings.register_profile("laptop", deadline=None)
+settings.register_profile("ci", settings.get_profile("laptop"), derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,3 +45,17 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == file.read_text(encoding="utf-8")
 
     return compare
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the campaign's tally, which comes with its test's report.
+
+    With pytest-xdist, a report is all that gets from the worker that runs the test to the process that prints, and that
+    process loads no conftest.py below this one.
+    """
+    for reports in list(terminalreporter.stats.values()):
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, tally in report.user_properties:
+                    if name == TALLY:
+                        terminalreporter.write_line(str(tally))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s between two looks at a call that is under way
+TALLY = "tally"  # the property of a test's report that is printed at the end
 EPOCH = 1_767_225_600.0  # 1 January 2026
 IDS = {
     "agent_id": "agent00000000000000001",

@@ -1,4 +1,4 @@
-"""Has pytest print what the campaign came to."""
+"""Lets the campaign's test tell its tally."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import TALLY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TALLIES = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[object], None]:
-    """Have something printed at the end, whether the tests pass or not."""
-    return lambda tally: request.config.stash.setdefault(TALLIES, []).append(str(tally))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for tally in config.stash.get(TALLIES, []):
-        terminalreporter.write_line(tally)
+def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
+    """Have a tally printed below the test results, whether the test passes or not."""
+    return lambda tally: record_property(TALLY, str(tally))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from campaign.play import Played
 
-SOURCE = Path(__file__).parents[2] / "src" / "coval_gate"
 SCHEDULES = 1000
+# With pytest-xdist the other cores are busy, and coverage is measured in this process only.
+JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0
 LEAST = 10  # times that each story and each verdict has to come up, lest the campaign prove nothing about it
 
 
 def test_every_promise_holds_under_a_thousand_schedules(tell: Callable[[object], None]) -> None:
-    tally = campaign(range(SCHEDULES))
+    tally = campaign(range(SCHEDULES), jobs=JOBS)
     tell(tally)
     assert not tally.failures, "\n\n".join(each.account for each in tally.failures[:5])
     assert min(tally.stories.values()) >= LEAST, tally.stories
@@ -40,9 +41,8 @@ def test_a_seed_replays(seed: int) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_up_to_date(mutant: Mutant) -> None:
-    for name, old, new in mutant.edits:
-        assert (SOURCE / name).read_text(encoding="utf-8").count(old) == 1
-        assert old != new
+    for each in mutant.breaks:
+        each.prepare()
     assert set(mutant.promises) <= {promise.__name__ for promise in PROMISES}
 
 

@@ -1,19 +1,27 @@
-"""`python -m coval_sandbox` as a process."""
+"""`python -m coval_sandbox`: as a process, and as the function behind it."""
 
 from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from urllib3 import Retry
 
+from coval_sandbox.__main__ import main
 from coval_sandbox.faults import ACTIONS
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import DEFAULT_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "coval_sandbox"]
 BODY = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
@@ -41,8 +49,52 @@ def test_it_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
     assert answers[0].json()["run"]["error_status"] == "ODD"
 
 
-def test_help_lists_scenarios_quirks_and_faults() -> None:
-    text = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def unblocked() -> Iterator[None]:
+    """Give this process its signals back: the command blocks those that it waits for."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.usefixtures("unblocked")
+def test_it_serves_in_process_on_the_port_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serving = threading.get_ident()
+    seen: list[int] = []
+
+    def use_and_stop() -> None:
+        try:
+            with requests.Session() as session:
+                session.mount("http://", requests.adapters.HTTPAdapter(max_retries=Retry(20, backoff_factor=0.01)))
+                headers = {"x-api-key": DEFAULT_KEY}
+                seen.append(session.get(f"http://127.0.0.1:{port}/v1/runs", headers=headers, timeout=5).status_code)
+        finally:
+            signal.pthread_kill(serving, signal.SIGTERM)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it may come before the command blocks it
+    user = threading.Thread(target=use_and_stop)
+    user.start()
+    assert main(["--port", str(port)]) == 0
+    user.join()
+    assert seen == [200]
+    assert f"on http://127.0.0.1:{port}/v1 (speed 1, seed 0)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("unblocked")
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match="2"):
+            main(["--port", str(port)])
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+
+
+def test_help_lists_scenarios_quirks_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
     for scenario in SCENARIOS:
         assert f"{scenario.test_set_id}  {scenario.name}" in text
     for part in (*ACTIONS, "metric-shape=values|summary", DEFAULT_KEY):
@@ -58,10 +110,12 @@ def test_help_lists_scenarios_quirks_and_faults() -> None:
         (["--speed", "0"], "speed must be above 0"),
     ],
 )
-def test_wrong_options_are_refused(options: list[str], part: str) -> None:
-    result = subprocess.run([*COMMAND, *options], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert part in result.stderr
+def test_wrong_options_are_refused(options: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(options)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert part in told.err
 
 
 def test_it_knows_nothing_of_the_action() -> None:

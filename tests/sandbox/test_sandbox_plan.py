@@ -44,7 +44,7 @@ def test_one_conversation_follows_another_without_concurrency() -> None:
     assert len({round(simulation.end - simulation.start, 3) for simulation in simulations}) > 5
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     iterations=st.integers(1, 4),
     mutations=st.integers(0, 3),
@@ -221,3 +221,8 @@ def test_worse_luck_is_never_better() -> None:
     assert all(a >= b for a, b in pairwise(tone))  # type: ignore[operator]
     assert resolved == sorted(resolved)
     assert set(resolved) == {0, 1, 2}
+
+
+def test_the_worst_luck_brings_the_worst_choice() -> None:
+    choices = Choices((("best", 0.7), ("worst", 0.3)))
+    assert [choices.at(luck, rng("luck")) for luck in (-math.inf, math.inf)] == ["best", "worst"]

@@ -6,10 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.clock import Interrupted, SystemClock
+from coval_gate.clock import SIGNALS, Interrupted, SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPT = """
 import sys
@@ -47,6 +51,35 @@ def test_a_signal_ends_every_wait_at_once_and_only_once(wait: str, number: signa
         process.send_signal(number)
         assert process.stdout.readline() == "went on\n"
         assert process.wait(5) == 0
+
+
+@pytest.fixture
+def listening() -> Iterator[SystemClock]:
+    """A clock that takes this process's signals, which are given back afterwards."""
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    clock = SystemClock()
+    clock.listen()
+    yield clock
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_raises_where_something_waits_and_only_once(listening: SystemClock, number: signal.Signals) -> None:
+    signal.raise_signal(number)
+    with pytest.raises(Interrupted):
+        listening.sleep(60)
+    signal.raise_signal(number)
+    listening.check()
+    listening.sleep(0.01)
+
+
+def test_the_system_clock_sleeps_in_real_time() -> None:
+    clock = SystemClock()
+    now, at = clock.now(), clock.time()
+    clock.sleep(0.15)
+    assert 0.15 <= clock.now() - now < 5
+    assert at < clock.time() < at + 5
 
 
 def test_no_error_handler_takes_an_interrupt_for_an_error() -> None:

@@ -56,6 +56,24 @@ def test_another_repository_or_a_deleted_one_is_a_fork(repository: dict[str, str
         ({"issue": {"number": 5, "pull_request": {"url": "…"}}}, "merge-commit", 5),
         ({"issue": {"number": 5}}, "merge-commit", None),
         ({"schedule": "0 3 * * *"}, "merge-commit", None),
+        (
+            {
+                "workflow_run": {
+                    "head_sha": "tested",
+                    "pull_requests": [
+                        {"number": 6, "head": {"sha": "other"}},
+                        {"number": 7, "head": {"sha": "tested"}},
+                    ],
+                }
+            },
+            "tested",
+            7,
+        ),
+        (
+            {"workflow_run": {"head_sha": "tested", "pull_requests": [{"number": 6, "head": {"sha": "other"}}]}},
+            "tested",
+            None,
+        ),
     ],
 )
 def test_other_events(event: dict[str, Any], sha: str, number: int | None) -> None:

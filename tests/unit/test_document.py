@@ -108,7 +108,7 @@ def test_hostile_texts_keep_to_the_schema() -> None:
 
 
 @given(ANY)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_text_comes_through_as_it_is_but_for_what_utf_8_cannot_say(text: str) -> None:
     found = read(report_of(text))
     said = found["criteria"][0]["asked"]

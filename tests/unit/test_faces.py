@@ -340,7 +340,7 @@ def test_a_status_is_one_short_line() -> None:
 
 
 @given(FOREIGN, st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 def test_any_text_leaves_every_face_as_it_is(usual: Usual, tmp_path: Path, text: str, parsed: bool) -> None:
     report = report_of(text, parsed=parsed)
     same_comment(comment(report, MARK), usual, text)

@@ -300,7 +300,7 @@ def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> Non
 
 
 @given(st.sampled_from([*NAMED.values()]) | st.text("./\\~ab \x00\n", max_size=30) | st.text(st.characters()))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_no_path_leads_out(workspace: Workspace, root: Path, path: str) -> None:
     """The fixture sees that nothing around the workspace has changed."""
     try:

@@ -1,0 +1,39 @@
+"""The runner's own rules for the files and lines that a step writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from coval_sandbox.runner import Command, read_command, read_entries
+
+
+def test_entries_have_one_line_or_several() -> None:
+    text = "one=1\n\nmany<<END\nfirst\n\nEN\nEND\nodd=a<<b\nempty=\n"
+    assert read_entries(text) == {"one": "1", "many": "first\n\nEN", "odd": "a<<b", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("neither", "Invalid format: 'neither'"),
+        ("=value", "Invalid format: '=value'"),
+        ("<<END\nvalue\nEND", "Invalid format: '<<END'"),
+        ("name<<END\nvalue\n", "Matching delimiter not found: 'END'"),
+    ],
+)
+def test_a_malformed_file_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^{problem}$"):
+        read_entries(text)
+
+
+def test_a_command_of_either_form_is_read() -> None:
+    modern = read_command("  ::error title=a%2Cb,file=c%3Ad::25%25 off%0Anow")
+    assert modern == Command("error", {"title": "a,b", "file": "c:d"}, "25% off\nnow")
+    assert read_command("said ##[warning file=x;line=3]careful") == Command(
+        "warning", {"file": "x", "line": "3"}, "careful"
+    )
+
+
+@pytest.mark.parametrize("line", ["::unheard-of::x", "##[unheard-of]x", "said ::error::x", ":error::x", ""])
+def test_other_lines_are_no_commands(line: str) -> None:
+    assert read_command(line) is None
