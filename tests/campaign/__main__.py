@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.crew import account, campaign
 from campaign.draw import draw
+from campaign.mutants import MUTANTS
 from campaign.play import play
 from campaign.promises import violations
 
@@ -22,7 +23,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=0, help="processes (one for each core)")
     parser.add_argument("--stop", action="store_true", help="end at the first violation")
     parser.add_argument("--seed", type=int, help="play this one alone, and tell all of it")
+    mutants = {each.name: each for each in MUTANTS}
+    parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
     given = parser.parse_args(arguments)
+    if given.mutant:
+        mutants[given.mutant].apply()
+        given.jobs = 1  # the other processes would play against the code as it is
     if given.seed is not None:
         played = play(draw(given.seed))
         sys.stdout.write(account(played) + "\n")

@@ -1,23 +1,44 @@
 """Shows that the campaign has teeth: breaks the code in ways that must not go unnoticed, one at a time.
 
-Each mutant is a copy of src with one text replaced. The campaign plays against it until a promise is broken.
+Each mutant changes a function or a constant in a process of its own (`python tests/campaign --mutant NAME`). There the
+campaign plays until a promise is broken.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-ROOT: Final = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from campaign.sabotage import Condition, Constant, Instead, Value, Without, gives
+from coval_gate.ci.github.host import Runner
+from coval_gate.clock import Aside
+from coval_gate.coval.client import Client
+from coval_gate.coval.errors import answer_problem
+from coval_gate.coval.transport import Transport
+from coval_gate.judge import gate
+from coval_gate.judge.verdict import Judgement
+from coval_gate.main import Step
+from coval_gate.post import post
+from coval_gate.runs import cancel, cleanup, guard, launch, watch
+from coval_gate.runs.cancel import end_run
+from coval_gate.runs.cleanup import Settlement
+from coval_gate.runs.collect import collect
+from coval_gate.runs.find import runs_with
+from coval_gate.runs.guard import HELD
+from coval_gate.runs.launch import Launcher
+
+if TYPE_CHECKING:
+    from campaign.sabotage import Break
+
 MOST: Final = 1000  # schedules that a mutant may survive, as many as `make test` plays
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
 PLAYED: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
@@ -25,22 +46,19 @@ PLAYED: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Mutant:
-    """One way to break the code: in `file` (below src/coval_gate), `old` becomes `new`. `promises` may catch it.
+    """One way to break the code, and the promises that may catch it.
 
-    `also`: a second file, old and new text, where two guards stand behind each other.
+    It takes two breaks where one guard stands behind another.
     """
 
     name: str
-    file: str
-    old: str
-    new: str
     promises: tuple[str, ...]
-    also: tuple[str, str, str] | None = None
+    breaks: tuple[Break, ...]
 
-    @property
-    def edits(self) -> tuple[tuple[str, str, str], ...]:
-        """Every file, its old and its new text."""
-        return ((self.file, self.old, self.new), *([self.also] if self.also else []))
+    def apply(self) -> None:
+        """Break the code of this process. Raises LookupError if a break fits nowhere."""
+        for each in [each.prepare() for each in self.breaks]:
+            each()
 
 
 @dataclass(frozen=True)
@@ -64,213 +82,178 @@ class Fate:
         return f"{mark} {self.mutant.name:<58} {how}"
 
 
+def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
+    """A row of the table below; `caught_by` names promises."""
+    return Mutant(name, tuple(caught_by.split()), breaks)
+
+
 MUTANTS: Final = (
-    Mutant(
+    mutant(
         "launch again without looking",
-        "runs/launch.py",
-        "if run := self._lost(lost, since):",
-        "if run := None:",
-        ("launched_once", "no_orphan", "right_run"),
+        Instead(Launcher._lost, gives(None)),
+        caught_by="launched_once no_orphan right_run",
     ),
-    Mutant(
+    mutant(
         "take any listed run for ours",
-        "runs/find.py",
-        "if tag in run.tags or tag in run.metadata.values())",
-        "if run)",
-        ("right_run", "ended_only_ours"),
+        Condition(runs_with, mentions="metadata", value=True),
+        caught_by="right_run ended_only_ours",
     ),
-    Mutant(
+    mutant(
         "trust the tag filter alone",
-        "runs/find.py",
-        "*([same] if same else [])",
-        "*([same] if not same else [])",
-        ("launched_once", "no_orphan", "resumed", "right_run", "right_verdict"),
+        Condition(runs_with, mentions="same", value=False),
+        caught_by="launched_once no_orphan resumed right_run right_verdict",
     ),
-    Mutant(
+    mutant(
         "repeat a launch whatever happened to it",
-        "coval/client.py",
-        "when=lambda error: not error.arrived,",
-        "when=lambda _: True,",
-        ("launched_once",),
+        Value(Client.launch_run, "arrived", value=False, which=1),
+        caught_by="launched_once",
     ),
-    Mutant(
+    mutant(
         "take any 503 for Coval's own word that it did nothing",
-        "coval/errors.py",
-        "(status == 503 and said.is_coval)",
-        "status == 503",
-        ("launched_once",),
+        Value(answer_problem, "is_coval", value=True),
+        caught_by="launched_once",
     ),
-    Mutant(
+    mutant(
         "look for a lost launch once, without patience",
-        "runs/launch.py",
-        "SETTLING: Final = 60.0",
-        "SETTLING: Final = 0.0",
-        ("launched_once",),
+        Constant(launch, "SETTLING", 0.0),
+        caught_by="launched_once",
     ),
-    Mutant(
+    mutant(
         "resume whatever the earlier attempt launched",
-        "runs/launch.py",
-        "if self.identity.continues(run.tags) and not run.is_over)",
-        "if self.identity.continues(run.tags))",
-        ("right_run",),
+        Value(Launcher.resume, "is_over", value=False),
+        caught_by="right_run",
     ),
-    Mutant("never resume", "runs/launch.py", "launch.attempt == 1", "launch.attempt > 0", ("resumed",)),
-    Mutant(
+    mutant(
+        "never resume",
+        Instead(Launcher.resume, gives(None)),
+        caught_by="resumed",
+    ),
+    mutant(
         "supersede nothing",
-        "runs/launch.py",
-        "if run.is_over or run.run_id == keep or not self.identity.supersedes(run.tags):",
-        "if run:",
-        ("superseded",),
+        Instead(Launcher.supersede, gives(None)),
+        caught_by="superseded",
     ),
-    Mutant(
+    mutant(
         "delete without looking",
-        "runs/cancel.py",
-        "            if run.is_over:\n",
-        "            if False:\n",
-        ("finished_stay",),
+        Condition(end_run, mentions="is_over", value=False),
+        caught_by="finished_stay",
     ),
-    Mutant(
+    mutant(
         "trust a look that took long",
-        "runs/cancel.py",
-        "OLD: Final = 2.0",
-        "OLD: Final = 1e9",
-        ("finished_stay",),
+        Constant(cancel, "OLD", 1e9),
+        caught_by="finished_stay",
     ),
-    Mutant(
+    mutant(
         "take a 404 for the end of a run that is fresh",
-        "runs/guard.py",
-        "FRESH: Final = 60.0",
-        "FRESH: Final = -1.0",
-        ("no_orphan",),
+        Constant(guard, "FRESH", -1.0),
+        caught_by="no_orphan",
     ),
-    Mutant(
+    mutant(
         "save what is held after the launch only",
-        "runs/launch.py",
-        "        hold.save(end=end)\n        if earlier:",
-        "        if earlier:",
-        ("no_orphan",),
+        Without(Launcher.launch_into, call="save"),
+        caught_by="no_orphan",
     ),
-    Mutant(
+    mutant(
         "leave the run alone when interrupted",
-        "runs/cleanup.py",
-        "return not self.inputs.cancel_on_interrupt\n",
-        "return True\n",
-        ("no_orphan",),
+        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict == "cancelled" or it(self, verdict)),
+        caught_by="no_orphan",
     ),
-    Mutant(
+    mutant(
         "leave the run alone after a timeout",
-        "runs/cleanup.py",
-        "return not self.inputs.cancel_on_timeout\n",
-        "return True\n",
-        ("no_orphan",),
+        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict == "timed_out" or it(self, verdict)),
+        caught_by="no_orphan",
     ),
-    Mutant(
+    mutant(
         "end the run after every timeout",
-        "runs/cleanup.py",
-        "return not self.inputs.cancel_on_timeout\n",
-        "return False\n",
-        ("left_alone",),
+        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict != "timed_out" and it(self, verdict)),
+        caught_by="left_alone",
     ),
-    Mutant(
+    mutant(
         "let the post step do nothing",
-        "post.py",
-        'if environ.get(f"STATE_{HELD}") != "true":',
-        'if environ.get(f"STATE_{HELD}") != "yes":',
-        ("no_orphan",),
+        Instead(post, gives(0)),
+        caught_by="no_orphan",
     ),
-    Mutant(
+    mutant(
         "let the post step act after every main step",
-        "post.py",
-        'if environ.get(f"STATE_{HELD}") != "true":',
-        'if not environ.get(f"STATE_{HELD}"):',
-        ("post_is_quiet", "left_alone"),
+        Instead(
+            post,
+            lambda it, environ, **rest: it(
+                {**environ, f"STATE_{HELD}": "true"} if environ.get(f"STATE_{HELD}") else environ, **rest
+            ),
+        ),
+        caught_by="post_is_quiet left_alone",
     ),
-    Mutant(
+    mutant(
         "take one's time when interrupted",
-        "runs/cleanup.py",
-        "(HURRIED_ENDING if self.hurry else ENDING)",
-        "ENDING",
-        ("in_time",),
+        Constant(cleanup, "HURRIED_ENDING", cancel.ENDING),
+        caught_by="in_time",
     ),
-    Mutant(
+    mutant(
         "do not ask for signals while a request is under way",
-        "clock.py",
-        "            self._thread.join(min(left, SLICE))\n            clock.check()\n",
-        "            self._thread.join(min(left, SLICE))\n",
-        ("in_time",),
+        Without(Aside.wait, call="check"),
+        caught_by="in_time",
     ),
-    Mutant(
+    mutant(
         "drop the final look",
-        "runs/watch.py",
-        "        clock.sleep(min(next_pause(history, longest=longest), at - now))\n",
-        "        clock.sleep(min(next_pause(history, longest=longest), at - now))\n"
-        "        if clock.now() >= at:\n"
-        "            return seen, limit\n",
-        ("not_late",),
+        Instead(
+            watch._look,
+            lambda it, *args, clock, deadline, seen: (
+                seen if seen and clock.now() >= deadline else it(*args, clock=clock, deadline=deadline, seen=seen)
+            ),
+        ),
+        caught_by="not_late",
     ),
-    Mutant(
+    mutant(
         "wait past the deadline",
-        "main.py",
-        "deadline = self._began + inputs.max_wait_time",
-        "deadline = self._began + 2 * inputs.max_wait_time + 60",
-        ("in_time",),
+        Instead(
+            Step._wait,
+            lambda it, self, client, inputs, deadline: it(self, client, inputs, deadline + inputs.max_wait_time + 60),
+        ),
+        caught_by="in_time",
     ),
-    Mutant(
+    mutant(
         "take a 5xx for an answer",
-        "coval/errors.py",
-        "if status in PASSING_STATUSES or status >= 500:",
-        "if status in PASSING_STATUSES:",
-        ("right_verdict",),
+        Instead(
+            answer_problem,
+            lambda it, call, status, *args, **rest: it(call, 400 if status >= 500 else status, *args, **rest),
+        ),
+        caught_by="right_verdict",
     ),
-    Mutant(
+    mutant(
         "give up on a run that is not known yet",
-        "runs/watch.py",
-        "NOT_FOUND_PATIENCE: Final = 60.0",
-        "NOT_FOUND_PATIENCE: Final = 0.0",
-        ("right_verdict",),
+        Constant(watch, "NOT_FOUND_PATIENCE", 0.0),
+        caught_by="right_verdict",
     ),
-    Mutant(
+    mutant(
         "treat missing as pass",
-        "judge/gate.py",
-        "if lacking > max(0, max_failed.of(variant.total) - variant.failed):",
-        "if lacking > 1e9:",
-        ("no_pass_without_data",),
+        Instead(gate._gaps, gives(())),
+        caught_by="no_pass_without_data",
     ),
-    Mutant(
+    mutant(
         "do not wait for values that lag behind",
-        "runs/collect.py",
-        "give_up = min(deadline, began + grace)",
-        "give_up = began",
-        ("right_verdict",),
+        Instead(collect, lambda it, *args, grace, **rest: it(*args, grace=0 * grace, **rest)),
+        caught_by="right_verdict",
     ),
-    Mutant(
+    mutant(
         "overlook what Coval complains of",
-        "judge/gate.py",
-        "    if result.complaint:\n",
-        "    if False:\n",
-        ("no_pass_without_data",),
+        Condition(gate._population, mentions="complaint", value=False),
+        caught_by="no_pass_without_data",
     ),
-    Mutant(
+    mutant(
         "pass a step that timed out",
-        "judge/verdict.py",
-        "return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)",
-        "return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED, Verdict.TIMED_OUT)",
-        ("complete",),
+        Instead(Judgement.lets_pass, lambda it, self: self.verdict == "timed_out" or it(self)),
+        caught_by="complete",
     ),
-    Mutant(
+    mutant(
         "tell of the run at the end only",
-        "main.py",
-        '        self._runner.set_outputs({"run_id": run_id, "run_url": self._run_url})\n',
-        "",
-        ("complete",),
+        Without(Step._record, call="set_outputs"),
+        caught_by="complete",
     ),
-    Mutant(
+    mutant(
         "repeat the key that an answer repeats",
-        "ci/github/host.py",
-        '            text = text.replace(secret, "***")\n',
-        "            text = text\n",
-        ("no_secret",),
-        also=("coval/transport.py", 'body.replace(form.encode(), b"***")', "body"),
+        Instead(Runner.redact, lambda _, self, text: text),  # noqa: ARG005
+        Instead(Transport._without_key, lambda _, self, body: body),  # noqa: ARG005
+        caught_by="no_secret",
     ),
 )
 
@@ -296,18 +279,16 @@ def run(arguments: list[str]) -> int:
 
 def try_out(mutant: Mutant, schedules: int) -> Fate:
     """Play against a mutant until it is caught."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
-        source = Path(directory) / "src"
-        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-        for name, old, new in mutant.edits:
-            file = source / "coval_gate" / name
-            text = file.read_text(encoding="utf-8")
-            if text.count(old) != 1:
-                return Fate(mutant, trouble=f"its text is in {name} {text.count(old)} times; it is out of date")
-            file.write_text(text.replace(old, new), encoding="utf-8")
-        command = [sys.executable, str(Path(__file__).parent), "--jobs", "1", "--stop", "--schedules", str(schedules)]
-        environ = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-        ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        str(Path(__file__).parent),
+        "--mutant",
+        mutant.name,
+        "--stop",
+        "--schedules",
+        str(schedules),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     return _fate(mutant, ended)
 
 
