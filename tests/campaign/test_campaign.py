@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from campaign.play import Played
 
 SCHEDULES = 1000
-# With pytest-xdist the other cores are busy, and coverage is measured in this process only.
-JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0
+JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0  # with pytest-xdist the other cores are busy
 LEAST = 10  # times that each story and each verdict has to come up, lest the campaign prove nothing about it
+
+# Measuring coverage would double the campaign's time, and code that only the campaign runs needs a test of its own.
+pytestmark = pytest.mark.no_cover
 
 
 def test_every_promise_holds_under_a_thousand_schedules(tell: Callable[[object], None]) -> None:
