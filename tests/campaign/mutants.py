@@ -226,7 +226,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "treat missing as pass",
-        Instead(gate._gaps, gives(())),
+        Instead(gate._gaps, gives(None)),
         caught_by="no_pass_without_data",
     ),
     mutant(

@@ -17,7 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 MISAIMED: Final = 70  # the exit code where a replacement itself fails
 TRAMPOLINE: Final = "def trampoline(*args, **kwargs): return {name}(*args, **kwargs)"
@@ -195,9 +195,17 @@ class Place:
             getattr(self.parent, self.where.field)[self.where.index] = self.new
 
 
-def gives(value: object) -> Callable[..., Any]:
-    """A function that returns a value and does nothing else."""
-    return lambda _, *args, **kwargs: value  # noqa: ARG005 - whatever the original takes
+def gives(value: Any) -> Callable[..., Any]:
+    """Make a function that only returns a value; in place of a generator function, a generator that only returns it."""
+
+    def generate() -> Generator[Any, Any, Any]:
+        yield from ()
+        return value
+
+    def give(original: FunctionType, *_: Any, **__: Any) -> Any:
+        return generate() if inspect.isgeneratorfunction(original) else value
+
+    return give
 
 
 def _function(target: Callable[..., Any]) -> FunctionType:

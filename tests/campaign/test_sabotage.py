@@ -13,7 +13,7 @@ import pytest
 from campaign.sabotage import MISAIMED, Condition, Constant, Instead, Value, Without, gives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from campaign.sabotage import Break
 
@@ -58,6 +58,9 @@ def new_counter() -> type[Any]:
                 return found
             return [most] if numbers else []
 
+        def steps(self) -> Iterator[int]:
+            yield self.step
+
     return Counter
 
 
@@ -74,6 +77,13 @@ def test_a_property_is_replaced() -> None:
     counter = new_counter()
     Instead(counter.is_odd, gives("odd")).prepare()()
     assert counter().is_odd == "odd"
+
+
+def test_a_generator_is_replaced_by_one() -> None:
+    counter = new_counter()
+    Instead(counter.steps, gives("done")).prepare()()
+    with pytest.raises(StopIteration, match="done"):
+        next(counter().steps())
 
 
 def test_errors_of_the_original_come_through() -> None:
