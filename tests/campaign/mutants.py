@@ -10,34 +10,37 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import Condition, Constant, Instead, Value, Without, gives
-from coval_gate.ci.github.host import Runner
-from coval_gate.clock import Aside
+from coval_gate.ci.console import Console
 from coval_gate.coval.client import Client
-from coval_gate.coval.errors import answer_problem
-from coval_gate.coval.transport import Transport
+from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate
 from coval_gate.judge.verdict import Judgement
-from coval_gate.main import Step
 from coval_gate.post import post
-from coval_gate.runs import cancel, cleanup, guard, launch, watch
-from coval_gate.runs.cancel import end_run
-from coval_gate.runs.cleanup import Settlement
+from coval_gate.runs import cancel, cleanup, guard, launch, schedule, watch
+from coval_gate.runs.cancel import cancel_run
+from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.collect import collect
-from coval_gate.runs.find import runs_with
-from coval_gate.runs.guard import HELD
+from coval_gate.runs.find import has_tag, runs_with
 from coval_gate.runs.launch import Launcher
+from coval_gate.step import Step
+from coval_gate.transport import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from campaign.sabotage import Break
+    from coval_gate.clock import Clock
+    from coval_gate.waiting import Wait
 
 MOST: Final = 1000  # schedules that a mutant may survive, as many as `make test` plays
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -87,15 +90,27 @@ def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
     return Mutant(name, tuple(caught_by.split()), breaks)
 
 
+def wait_deafly(original: Callable[[Wait, Clock], None], wait: Wait, clock: Clock) -> None:
+    """Wait for calls without asking the clock whether the process was told to end."""
+    if not wait.calls:
+        original(wait, clock)
+        return
+    due, ended = clock.now() + wait.seconds, threading.Event()
+    for call in wait.calls:
+        call.start(ended)
+    while clock.now() < due and not ended.wait(0.01):
+        pass
+
+
 MUTANTS: Final = (
     mutant(
         "launch again without looking",
-        Instead(Launcher._lost, gives(None)),
+        Instead(Launcher._find_lost, gives(None)),
         caught_by="launched_once no_orphan right_run",
     ),
     mutant(
         "take any listed run for ours",
-        Condition(runs_with, mentions="metadata", value=True),
+        Instead(has_tag, gives(value=True)),
         caught_by="right_run ended_only_ours",
     ),
     mutant(
@@ -105,12 +120,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "repeat a launch whatever happened to it",
-        Value(Client.launch_run, "arrived", value=False, which=1),
+        Value(Client._backoff, "arrived", value=False),
         caught_by="launched_once",
     ),
     mutant(
         "take any 503 for Coval's own word that it did nothing",
-        Value(answer_problem, "is_coval", value=True),
+        Value(response_problem, "is_coval", value=True),
         caught_by="launched_once",
     ),
     mutant(
@@ -120,12 +135,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "resume whatever the earlier attempt launched",
-        Value(Launcher.resume, "is_over", value=False),
+        Value(Launcher.find_earlier, "is_over", value=False),
         caught_by="right_run",
     ),
     mutant(
         "never resume",
-        Instead(Launcher.resume, gives(None)),
+        Instead(Launcher.find_earlier, gives(None)),
         caught_by="resumed",
     ),
     mutant(
@@ -135,7 +150,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "delete without looking",
-        Condition(end_run, mentions="is_over", value=False),
+        Condition(cancel_run, mentions="is_over", value=False),
         caught_by="finished_stay",
     ),
     mutant(
@@ -150,22 +165,22 @@ MUTANTS: Final = (
     ),
     mutant(
         "save what is held after the launch only",
-        Without(Launcher.launch_into, call="save"),
+        Without(Launcher.launch_guarded, call="arm"),
         caught_by="no_orphan",
     ),
     mutant(
         "leave the run alone when interrupted",
-        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict == "cancelled" or it(self, verdict)),
+        Instead(Cleanup._is_left, lambda it, self, verdict: verdict == "cancelled" or it(self, verdict)),
         caught_by="no_orphan",
     ),
     mutant(
         "leave the run alone after a timeout",
-        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict == "timed_out" or it(self, verdict)),
+        Instead(Cleanup._is_left, lambda it, self, verdict: verdict == "timed_out" or it(self, verdict)),
         caught_by="no_orphan",
     ),
     mutant(
         "end the run after every timeout",
-        Instead(Settlement._is_left_alone, lambda it, self, verdict: verdict != "timed_out" and it(self, verdict)),
+        Instead(Cleanup._is_left, lambda it, self, verdict: verdict != "timed_out" and it(self, verdict)),
         caught_by="left_alone",
     ),
     mutant(
@@ -175,30 +190,27 @@ MUTANTS: Final = (
     ),
     mutant(
         "let the post step act after every main step",
-        Instead(
-            post,
-            lambda it, environ, **rest: it(
-                {**environ, f"STATE_{HELD}": "true"} if environ.get(f"STATE_{HELD}") else environ, **rest
-            ),
-        ),
+        Value(post, "cancel", value=True),
         caught_by="post_is_quiet left_alone",
     ),
     mutant(
         "take one's time when interrupted",
-        Constant(cleanup, "HURRIED_ENDING", cancel.ENDING),
+        Constant(cleanup, "HURRIED_TIME", cancel.CANCEL_TIME),
         caught_by="in_time",
     ),
     mutant(
         "do not ask for signals while a request is under way",
-        Without(Aside.wait, call="check"),
+        Instead(schedule._pass, wait_deafly),
         caught_by="in_time",
     ),
     mutant(
         "drop the final look",
         Instead(
             watch._look,
-            lambda it, *args, clock, deadline, seen: (
-                seen if seen and clock.now() >= deadline else it(*args, clock=clock, deadline=deadline, seen=seen)
+            lambda it, *args, clock, deadline, last: (
+                gives(last)(it)
+                if last and clock.now() >= deadline
+                else it(*args, clock=clock, deadline=deadline, last=last)
             ),
         ),
         caught_by="not_late",
@@ -206,16 +218,20 @@ MUTANTS: Final = (
     mutant(
         "wait past the deadline",
         Instead(
-            Step._wait,
-            lambda it, self, client, inputs, deadline: it(self, client, inputs, deadline + inputs.max_wait_time + 60),
+            watch.watch,
+            lambda it, *args, budgets, **rest: it(
+                *args, budgets=replace(budgets, deadline=budgets.deadline + budgets.max_wait_time + 60), **rest
+            ),
         ),
         caught_by="in_time",
     ),
     mutant(
         "take a 5xx for an answer",
         Instead(
-            answer_problem,
-            lambda it, call, status, *args, **rest: it(call, 400 if status >= 500 else status, *args, **rest),
+            response_problem,
+            lambda it, request, response, **rest: it(
+                request, response._replace(status=400) if response.status >= 500 else response, **rest
+            ),
         ),
         caught_by="right_verdict",
     ),
@@ -246,13 +262,13 @@ MUTANTS: Final = (
     ),
     mutant(
         "tell of the run at the end only",
-        Without(Step._record, call="set_outputs"),
+        Without(Step.record_id, call="set_outputs"),
         caught_by="complete",
     ),
     mutant(
         "repeat the key that an answer repeats",
-        Instead(Runner.redact, lambda _, self, text: text),  # noqa: ARG005
-        Instead(Transport._without_key, lambda _, self, body: body),  # noqa: ARG005
+        Instead(Console.redact, lambda _, self, text: text),  # noqa: ARG005
+        Instead(Server.without_credential, lambda _, self, body: body),  # noqa: ARG005
         caught_by="no_secret",
     ),
 )
