@@ -9,31 +9,46 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.ci.context import Context
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.config.thresholds import Aggregate, Bound, Threshold, parse_thresholds
 from coval_gate.coval.models import parse_run
 from coval_gate.coval.values import read_metrics, read_simulation, read_value
 from coval_gate.errors import GateError
-from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.criteria import (
+    Criteria,
+    Forbidden,
+    MetricPresent,
+    NoErrorReported,
+    TargetMet,
+    ThresholdHolds,
+    ValueAbsent,
+)
 from coval_gate.judge.gate import judge
+from coval_gate.judge.measure import Measure
+from coval_gate.judge.problems import ErrorReported, NoNumbers, NoSuchMetric, SeveralMetrics, UnusableTarget
+from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import (
-    INTERRUPTED,
+    LAUNCH,
     UNFINISHED,
     Check,
     Judgement,
-    Population,
+    Totals,
     Verdict,
     conclude,
     errored,
-    launched,
+    interrupted,
     not_completed,
     skipped,
+    timed_out,
 )
+from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
-from coval_gate.report.model import Report
+from coval_gate.report.model import LegReport, Report
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.problems import Problem
     from coval_gate.model.run import Run
 
 HARMLESS: Final = "plain"
@@ -149,25 +164,33 @@ RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
 WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
 GUIDE: Final = "https://docs.coval.dev"
 WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough of them for a chart
-LATE: Final = Judgement(
-    verdict=Verdict.TIMED_OUT,
-    status="TIMEOUT",
-    reasons=("The run was still IN PROGRESS after 1 h, the limit of max_wait_time.",),
-    title="Timed out",
-    advice="The run goes on in Coval.",
-)
+LIMIT: Final = Limit("max_wait_time", 3600)
 
 
 def report_of(text: str, *, parsed: bool = False) -> Report:
     """A report in which every text from outside is `text`; ids and addresses are what they can be on the road.
 
     Simulations and metrics hold `text` as it is or, with `parsed`, what our reading of Coval's answers makes of it.
+    The step ended in an error of such texts after the run had been judged.
     """
     simulations = _read_simulations(text) if parsed else _simulations(text)
     metrics = _read_metrics(text) if parsed else _metrics(text)
     line = one_line(text)
+    result = RunResult(run_id=RUN_ID, complaint=text, simulations=simulations, metrics=metrics)
+    leg = LegReport(
+        judgement=_judgement(text, result),
+        run_id=RUN_ID,
+        run_url=RUN_URL,
+        run=_run(text),
+        result=result,
+        details=Details(
+            labels={text: text, simulations[0].test_case_id: text},
+            texts={each: {metric.id: text for metric in metrics} for each in ("ill", "mutant", "broken")},
+        ),
+    )
     return Report(
-        judgement=_judgement(text, metrics),
+        judgement=_error(text),
+        legs=(leg,),
         context=Context(
             repository=text,
             sha=line,  # of which only the beginning is shown
@@ -179,18 +202,18 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
             run_attempt=text,
             pull_request=7,
         ),
-        run_id=RUN_ID,
-        run_url=RUN_URL,
-        run=_run(text),
-        result=RunResult(run_id=RUN_ID, complaint=text, simulations=simulations, metrics=metrics),
-        background=Details(
-            labels={text: text, simulations[0].test_case_id: text},
-            texts={each: {metric.id: text for metric in metrics} for each in ("ill", "mutant", "broken")},
-        ),
         inputs=_inputs(text),
         began="2026-01-01T00:00:00Z",
         seconds=3725.5,
     )
+
+
+def with_leg(report: Report, **changes: Any) -> Report:
+    """The report with its one leg changed; statistics are those of its result."""
+    (leg,) = report.legs
+    if "result" in changes:
+        changes = {"judgement": replace(leg.judgement, variants=())} | changes
+    return replace(report, legs=(replace(leg, **changes),))
 
 
 def simulation(name: str, **fields: Any) -> Simulation:
@@ -266,33 +289,55 @@ def _read_metrics(text: str) -> tuple[Metric, ...]:
     )
 
 
-def _judgement(text: str, metrics: tuple[Metric, ...]) -> Judgement:
+def _judgement(text: str, result: RunResult) -> Judgement:
+    first, second, third, _ = result.metrics
+    threshold = Threshold(
+        metric=text, aggregate=Aggregate("count", values=(text,)), operator="<=", bound=Bound(0.0), line=1, text=text
+    )
+    missed = Check(
+        criterion=ThresholdHolds(threshold=threshold),
+        verdict=Verdict.FAILED,
+        measure=Measure(value=2, unit="simulations", count=16),
+        metric=first.id,
+        simulations=("ill", "mutant"),
+    )
+    mutation = text or "mutation"
+    target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
+    unknown = TargetProblem(kind="unknown_operator", operator=text)
+    present = MetricPresent(reference=text)
+    doubts: dict[Criterion, Problem] = {
+        present: NoSuchMetric(known=(text,)),
+        MetricPresent(reference=f"2 {text}"): SeveralMetrics(ids=(text, f"2 {text}")),
+        missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
+        target: UnusableTarget(target=unknown),
+    }
+    checks = (
+        missed,
+        replace(missed, variant=mutation, several=True, metric=second.id, simulations=("mutant",)),
+        replace(missed, criterion=target, verdict=Verdict.PASSED, metric=third.id, simulations=()),
+        replace(missed, criterion=ValueAbsent(metric=text, value=text), simulations=("ill",)),
+        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=text)),
+        *(
+            Check(
+                criterion=criterion,
+                verdict=Verdict.ERROR,
+                problem=problem,
+                variant="" if criterion is present else mutation,
+                simulations=("broken",) if criterion is present else (),
+            )
+            for criterion, problem in doubts.items()
+        ),
+    )
+    totals = Totals(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant"))
+    return conclude(Completed(result=result), checks, totals)
+
+
+def _error(text: str) -> Judgement:
     line = one_line(text)  # advice has lines, and none of them is foreign from its beginning
     window = " ".join(text[:100].splitlines())
-    missed = Check(
-        asked=text,
-        found=text,
-        missed=text,
-        verdict=Verdict.FAILED,
-        reason=text,
-        metric=metrics[0].id,
-        offenders=("ill", "mutant"),
-    )
-    return Judgement(
-        verdict=Verdict.FAILED,
-        status="COMPLETED_WITH_FAILURES",
-        reasons=(f"First {text}", f"Second {text}", text, f"Last {text}"),
-        title=text,
-        advice=f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on.",
-        link=GUIDE,
-        checks=(
-            missed,
-            replace(missed, variant=text or "mutation", metric=metrics[1].id, offenders=("mutant",)),
-            replace(missed, verdict=Verdict.PASSED, metric=metrics[2].id, missed="", offenders=()),
-            replace(missed, verdict=Verdict.ERROR, metric="", offenders=("broken",), optional=False),
-        ),
-        population=Population(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant")),
-    )
+    advice = f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on."
+    cancellation = Cancellation(outcome="failed", run_id=RUN_ID, why=line)
+    return replace(errored(GateError(text, f"First {text}", advice=advice, link=GUIDE)), cancellation=cancellation)
 
 
 def _run(text: str) -> Run:
@@ -359,51 +404,57 @@ def every_kind() -> dict[str, Report]:
         "error, nothing is listed": _judged((), expected=4),
     }
     others = {
-        "run failed": not_completed(_ended("FAILED", error="No such number.")),
-        "run broke down": not_completed(_ended("ERROR")),
-        "run cancelled": not_completed(_ended("CANCELLED")),
-        "run deleted": not_completed(_ended("DELETED")),
-        "timed out": LATE,
-        "interrupted": INTERRUPTED,
+        "run failed": _not_completed("FAILED", error="No such number."),
+        "run broke down": _not_completed("ERROR"),
+        "run cancelled": _not_completed("CANCELLED"),
+        "run deleted": _not_completed("DELETED"),
+        "timed out": replace(
+            timed_out(TimedOut(run=_ended("IN PROGRESS"), limit=LIMIT)), cancellation=Cancellation(outcome="left")
+        ),
+        "interrupted": interrupted(),
         "unfinished": UNFINISHED,
-        "skipped": skipped(", because nobody gave one"),
-        "launched": launched(),
+        "skipped": skipped("fork"),
+        "launched": LAUNCH,
         "wrong": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
     }
-    late = judged["error, no values"].judgement
     doubted = Check(
-        asked="Latency: avg < 2",
-        found="1 to 3",
+        criterion=ThresholdHolds(threshold=parse_thresholds("Latency: avg < 2")[0]),
         verdict=Verdict.INCONCLUSIVE,
-        reason="The threshold Latency: avg < 2 is neither met nor missed.",
+        measure=Measure(value=2.0, unit="metric", count=4),
         metric="m1",
     )
+    result = judged["passed"].legs[0].result
+    assert result
+    inconclusive = conclude(Completed(result=result), (doubted,), Totals(total=4, completed=4))
     return {
         **judged,
         **{name: _reported(judgement) for name, judgement in others.items()},
-        "timed out on values": replace(
-            judged["error, no values"],
-            judgement=replace(LATE, reasons=(*LATE.reasons, *late.reasons), checks=late.checks),
-        ),
-        "inconclusive": replace(
-            judged["passed"], judgement=conclude((doubted,), Population(total=4, completed=4, unpassed=()))
-        ),
+        "timed out on values": _judged(well, "Empty: avg < 2", late=LIMIT),
+        "inconclusive": _reported(inconclusive, result),
         "bare": Report(judgement=UNFINISHED),
     }
 
 
+def _not_completed(status: str, **fields: Any) -> Judgement:
+    return not_completed(NotCompleted(run=_ended(status, **fields)))
+
+
 def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
-    return Report(
+    leg = LegReport(
         judgement=judgement,
-        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=WORKFLOW_RUN),
         run_id=RUN_ID,
         run_url=RUN_URL,
         run=_ended("COMPLETED"),
         result=result,
-        background=Details(
+        details=Details(
             labels={"case-s1": "A caller asks for the way", "case-s4": "A caller who hangs up"},
             texts={"s4": {"m1": "The agent was slow."}},
         ),
+    )
+    return Report(
+        judgement=judgement,
+        legs=(leg,),
+        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=WORKFLOW_RUN),
         inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
         began="2026-01-01T00:00:00Z",
         seconds=62.5,
@@ -417,6 +468,7 @@ def _judged(
     complaint: str = "",
     expected: int = 0,
     max_failed: Allowance = Allowance(0),  # noqa: B008 - it is frozen
+    late: Limit | None = None,
     **criteria: Any,
 ) -> Report:
     """The gate's judgement of these simulations: the fourth of each four is slow (2.5 s) and not resolved (NO)."""
@@ -432,7 +484,7 @@ def _judged(
         Metric(id="m4", name="Empty"),
     )
     result = RunResult(run_id=RUN_ID, complaint=complaint, expected=expected, simulations=simulations, metrics=metrics)
-    return _reported(judge(result, wanted), result)
+    return _reported(judge(result, wanted, late=late), result)
 
 
 def _ended(status: str, **fields: Any) -> Run:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.clock import Interrupted
-from coval_gate.config.checks import why_no_key
 from coval_gate.errors import GateError, InternalError
-from coval_gate.judge.verdict import INTERRUPTED, ended, launched, skipped
+from coval_gate.judge.verdict import LAUNCH, errored, interrupted, runs_cancelled, skipped
 from coval_gate.step import Step
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def main(runtime: Runtime) -> int:
         judgement = step.clean_up(reach_judgement(step), hurried=False)
     except Interrupted:
         hurried = True
-        judgement = step.clean_up(INTERRUPTED, hurried=True)
+        judgement = step.clean_up(interrupted(), hurried=True)
     return step.publish(judgement, hurried=hurried)
 
 
@@ -35,14 +34,14 @@ def reach_judgement(step: Step) -> Judgement:
     try:
         inputs = step.read_inputs()
         if inputs.api_key is None:
-            return skipped(why_no_key(step.context.secrets_withheld_from))
+            return skipped(step.context.secrets_withheld_from)
         step.locate()
         return MODES[inputs.mode](step, step.connect())
     except GateError as error:
-        return step.failed(error)
+        return errored(error)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
         step.report_bug()
-        return step.failed(InternalError(error))
+        return errored(InternalError(error))
 
 
 def launch_and_wait(step: Step, client: Client) -> Judgement:
@@ -56,7 +55,7 @@ def launch_only(step: Step, client: Client) -> Judgement:
     """Mode launch."""
     step.launch(client)
     step.announce()
-    return launched()
+    return LAUNCH
 
 
 def wait(step: Step, client: Client) -> Judgement:
@@ -68,7 +67,7 @@ def wait(step: Step, client: Client) -> Judgement:
 def cancel(step: Step, client: Client) -> Judgement:
     """Mode cancel: every run side by side. Raises the first error once all were tried."""
     step.record_id(step.inputs.run_id[0])
-    return ended(step.cancel(client, step.inputs.run_id))
+    return runs_cancelled(step.cancel(client, step.inputs.run_id))
 
 
 MODES: Final[dict[str, Callable[[Step, Client], Judgement]]] = {

@@ -18,11 +18,11 @@ from coval_gate.judge.verdict import UNFINISHED
 from coval_gate.publish.publisher import CONCLUDED
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher
 from coval_gate.report.model import Report
+from coval_gate.report.wording import cancellation_text
 from coval_gate.runs.guard import LEGS, RunGuard, read_state, restored_tags
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.schedule import run, together
-from coval_gate.step import fate
 
 if TYPE_CHECKING:
     from coval_gate.ci.context import Context
@@ -87,4 +87,4 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
             raise result
         else:
             which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""
-            host.log(f"The main step left a run behind: {fate(result)}{which}.")
+            host.log(f"The main step left a run behind: {cancellation_text(result)}{which}.")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from coval_gate import __version__
 from coval_gate.ci.context import Context, before_the_run_is_known, context_of_run
@@ -16,26 +17,26 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
-from coval_gate.errors import GateError, RunnerError
-from coval_gate.judge.verdict import UNFINISHED, errored, launched
+from coval_gate.errors import RunnerError
+from coval_gate.judge.verdict import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.pull_request import BUG, NAME
-from coval_gate.report.model import Report
+from coval_gate.report.model import LegReport, Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.schedule import run, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.verdict import Judgement
-    from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
     from coval_gate.runtime import Runtime
+
+T = TypeVar("T")
 
 
 class Step:
@@ -127,12 +128,13 @@ class Step:
 
     def announce(self) -> None:
         """Set the commit's status to pending."""
-        self.publisher.pull_request.announce(self.report(launched()), until=self.deadline)
+        self.publisher.pull_request.announce(self.report(LAUNCH), until=self.deadline)
 
     def judge(self, client: Client, leg: Leg) -> Judgement:
         """Watch the leg's run to its end, collect its result, and judge it. Raises CovalError, RunnerError."""
         # All that follows takes longer to import than the rest of the start, and nothing is lost by now.
         from coval_gate.judge.criteria import Criteria
+        from coval_gate.judge.gate import judge_outcome
         from coval_gate.model.outcomes import Completed
         from coval_gate.runs.follow import follow
         from coval_gate.runs.progress import ProgressLog, waiting_title
@@ -171,7 +173,7 @@ class Step:
         active = [guard for guard in self.guards if guard.is_active]
         if not active:
             untouched = hurried and self.inputs.mode != "cancel" and not any(each.leg.is_over for each in self.guards)
-            return with_cancellation(judgement, Cancellation(outcome="not_launched")) if untouched else judgement
+            return replace(judgement, cancellation=Cancellation(outcome="not_launched")) if untouched else judgement
         if hurried:  # the step may be killed while it cancels the runs
             with suppress(RunnerError):
                 self.publisher.write_outputs(self.report(judgement))
@@ -187,40 +189,27 @@ class Step:
             ).clean_up(judgement.verdict)
             for guard in active
         )
-        (ended,) = run(together(cleanups, self.clock), self.clock)
-        if isinstance(ended, Exception):
-            raise ended
-        return with_cancellation(judgement, ended)
-
-    def failed(self, error: GateError) -> Judgement:
-        """Judge a step that ended in an error of ours, of the API or of the configuration.
-
-        The error's text may be foreign; escaped, a secret in it could not be recognised any more.
-        """
-        error.what, error.advice = self.host.redact(error.what), self.host.redact(error.advice)
-        return errored(error)
+        (ended,) = _all_or_first_error(run(together(cleanups, self.clock), self.clock))
+        return replace(judgement, cancellation=ended)
 
     def publish(self, judgement: Judgement, *, hurried: bool) -> int:
         """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
-        return self.publisher.publish(self.report(judgement), hurried=hurried).exit_code
+        # Once a format has escaped the text of an error, a secret in it could not be recognised any more.
+        report = self.report(redacted(judgement, self.host.redact))
+        return self.publisher.publish(report, hurried=hurried).exit_code
 
-    def cancel(self, client: Client, run_ids: Iterable[str]) -> list[str]:
-        """Cancel runs side by side, and say what became of each. Once all were tried, raises the first error."""
+    def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
+        """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
+        from coval_gate.report.wording import run_cancellation_text
         from coval_gate.runs.cancel import CANCEL_TIME, cancel_run
 
         until = self.clock.now() + CANCEL_TIME
         procedures = [cancel_run(client, each, clock=self.clock, until=until) for each in run_ids]
-        told, errors = [], []
-        for run_id, result in zip(run_ids, run(together(procedures, self.clock), self.clock), strict=True):
-            if isinstance(result, Exception):
-                self.host.quote(f"Run {run_id}: {result}")
-                errors.append(result)
-            else:
-                told.append(f"Run {run_id}: {fate(result)}.")
-                self.host.quote(told[-1])
-        if errors:
-            raise errors[0]
-        return told
+        results = run(together(procedures, self.clock), self.clock)
+        for run_id, result in zip(run_ids, results, strict=True):
+            told = f"Run {run_id}: {result}" if isinstance(result, Exception) else run_cancellation_text(result)
+            self.host.quote(told)
+        return _all_or_first_error(results)
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -237,18 +226,25 @@ class Step:
 
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
-        leg = self.guards[0].leg if self.guards else Leg(run_id=next(iter(self.inputs.run_id), ""))
+        legs = [guard.leg for guard in self.guards] or [Leg(run_id=each) for each in self.inputs.run_id[:1]]
         return Report(
             judgement=judgement,
+            legs=tuple(self._leg_report(leg, judgement) for leg in legs if leg.run_id),
             context=self.context,
+            inputs=self.inputs,
+            began=self.began_at,
+            seconds=self.clock.now() - self.began,
+        )
+
+    def _leg_report(self, leg: Leg, judgement: Judgement) -> LegReport:
+        return LegReport(
+            judgement=judgement,
+            name=leg.name,
             run_id=leg.run_id,
             run_url=self.run_url(leg.run_id),
             run=leg.run,
             result=leg.result,
-            background=leg.details,
-            inputs=self.inputs,
-            began=self.began_at,
-            seconds=self.clock.now() - self.began,
+            details=leg.details,
         )
 
     def run_url(self, run_id: str) -> str:
@@ -271,66 +267,26 @@ class Step:
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
         """Log every check, fetch details about the simulations, and log those that did not do well."""
-        from coval_gate.report.formats.log import case_lines, check_lines
+        from coval_gate.report.formats.log import check_lines, simulation_lines
         from coval_gate.runs.details import DETAILS_TIME, fetch_details
 
         with self.host.quotation():
             for line in check_lines(judgement):
                 self.host.log(line)
         if leg.result and leg.run:
-            failing = judgement.offenders
+            failing = judgement.failing_simulations
             test_set_id = leg.run.test_set_id or self.inputs.test_set_id
             until = self.clock.now() + DETAILS_TIME
             leg.details = run(
                 fetch_details(client, leg.result, failing, test_set_id=test_set_id, until=until), self.clock
             )
             if failing:
-                self.host.fold(f"Simulations to look at: {len(failing)}", case_lines(self.report(judgement)))
+                self.host.fold(f"Simulations to look at: {len(failing)}", simulation_lines(self.report(judgement)))
 
 
-def judge_outcome(outcome: Outcome, criteria: Criteria) -> Judgement:
-    from dataclasses import replace
-
-    from coval_gate.judge.gate import judge
-    from coval_gate.judge.verdict import Verdict, not_completed, timed_out
-    from coval_gate.model.outcomes import NotCompleted, TimedOut
-    from coval_gate.model.run import Run
-
-    if isinstance(outcome, NotCompleted):
-        return not_completed(outcome.run)
-    if isinstance(outcome, TimedOut):
-        return timed_out(outcome.run, outcome.limit)
-    judgement = judge(outcome.result, criteria)
-    if outcome.late and judgement.verdict is Verdict.ERROR:
-        late = timed_out(Run(run_id="x", status="COMPLETED"), outcome.late)
-        return replace(late, reasons=(*late.reasons, *judgement.reasons), checks=judgement.checks)
-    return judgement
-
-
-def fate(ended: Cancellation) -> str:
-    return {
-        "cancelled": "the run was ended",
-        "over": f"the run was over already ({ended.status})",
-        "gone": "the run is not there any more",
-        "not_launched": "no run was launched",
-        "left": "the run goes on in Coval",
-        "maybe_left": "a run may go on in Coval",
-        "failed": f"the run could not be ended ({ended.why})",
-    }[ended.outcome]
-
-
-def with_cancellation(judgement: Judgement, ended: Cancellation) -> Judgement:
-    from dataclasses import replace
-
-    from coval_gate.judge.verdict import WAIT_LATER, Verdict, interrupted
-
-    told = fate(ended)
-    if judgement.verdict is Verdict.CANCELLED and judgement.title == "Cancelled":
-        return interrupted(told)
-    if judgement.verdict not in (Verdict.TIMED_OUT, Verdict.ERROR) or ended.outcome in ("gone", "not_launched"):
-        return judgement
-    goes_on = ended.outcome in ("left", "maybe_left", "failed")
-    advice = judgement.advice if goes_on else judgement.advice.replace(WAIT_LATER, "")
-    sentence = f"{told[0].upper()}{told[1:]}."
-    gap = " " if judgement.verdict is Verdict.TIMED_OUT else "\n"
-    return replace(judgement, advice=gap.join(each for each in (sentence, advice) if each))
+def _all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
+    """Return what procedures returned, unless one of them raised: then raise the first error."""
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return [result for result in results if not isinstance(result, Exception)]

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import json
 
+from coval_gate.judge.variants import variants_of
 from coval_gate.model.results import Metric, RunResult, Simulation
-from coval_gate.report.aggregates import LIMIT, aggregates
+from coval_gate.report.metrics import LIMIT, aggregates
 
 SIMULATIONS = (
     Simulation(id="s1", status="COMPLETED"),
@@ -23,7 +24,7 @@ def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None
             Metric(id="m3", name="Topics", values={"s1": frozenset({"a", "b"}), "s2": frozenset({"a"})}),
         ),
     )
-    assert json.loads(aggregates(result)) == {
+    assert json.loads(aggregates(result.metrics, variants_of(result))) == {
         "Latency": {
             "id": "m1",
             "variants": {
@@ -57,11 +58,12 @@ def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None
 def test_metrics_of_one_name_are_told_apart() -> None:
     metrics = tuple(Metric(id=each, name="Latency", values={"s1": 1.0}) for each in ("m1", "m2"))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
-    assert list(json.loads(aggregates(result))) == ["Latency", "Latency (m2)"]
+    assert list(json.loads(aggregates(result.metrics, variants_of(result)))) == ["Latency", "Latency (m2)"]
 
 
 def test_what_does_not_fit_into_an_output_is_left_out_whole() -> None:
     metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
-    text = aggregates(RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics))
+    result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
+    text = aggregates(metrics, variants_of(result))
     assert LIMIT / 2 < len(text) <= LIMIT
     assert list(json.loads(text)) == [metric.name for metric in metrics[: len(json.loads(text))]]

@@ -15,16 +15,17 @@ from jsonschema import Draft202012Validator
 from coval_gate import __version__
 from coval_gate.config.inputs import LAUNCH_IDS, declared, parse_inputs
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Summary
-from coval_gate.report.formats.json import SCHEMA_VERSION, document, schema
-from coval_gate.report.formats.outputs import outputs
-from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, every_kind, report_of, simulation
+from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
+from coval_gate.report.formats.json import SCHEMA_VERSION, schema
+from coval_gate.report.formats.json import render as document
+from coval_gate.report.formats.outputs import render as outputs
+from coval_gate.report.wording import reason, reasons
+from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, every_kind, report_of, simulation, with_leg
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
 ANY = st.text(st.characters())  # with lone surrogates
-LARGEST = 1.7976931348623157e308
 
 
 @cache
@@ -58,8 +59,8 @@ def test_the_schema_is_one_and_closed() -> None:
     Draft202012Validator.check_schema(schema())
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     ours = objects(schema())
-    assert len(ours) == 6  # the document, run, step, criterion, metric, simulation
-    assert [each["additionalProperties"] for each in ours] == [False] * 6
+    assert len(ours) == 7  # the document, step, leg, run, criterion, metric, simulation
+    assert [each["additionalProperties"] for each in ours] == [False] * 7
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 
 
@@ -77,9 +78,11 @@ def test_every_kind_of_report_keeps_to_the_schema(kind: str) -> None:
     assert found["verdict"] == (str(judgement.verdict) if judgement.verdict else None)
     assert found["passed"] is (judgement.verdict is Verdict.PASSED)
     assert found["status"] == judgement.status
-    assert found["reasons"] == list(judgement.reasons)
-    assert found["reason"] == judgement.reason
-    assert len(found["criteria"]) == len(judgement.checks)
+    assert found["reasons"] == list(reasons(judgement))
+    assert found["reason"] == reason(judgement)
+    assert [len(leg["criteria"]) for leg in found["legs"]] == [
+        len(leg.judgement.checks) for leg in reports()[kind].legs
+    ]
 
 
 @pytest.mark.parametrize("kind", every_kind())
@@ -91,27 +94,31 @@ def test_outputs_and_document_say_the_same(kind: str) -> None:
         found["status"],
         found["reason"],
     )
-    assert (told["run_id"], told["run_url"]) == (found["run"]["id"], found["run"]["url"])
-    if found["pass_rate"] is None:
+    if not found["legs"]:
+        assert (told["run_id"], told["run_url"], told["pass_rate"]) == ("", "", "")
+        return
+    (leg,) = found["legs"]
+    assert (told["run_id"], told["run_url"]) == (leg["run"]["id"], leg["run"]["url"])
+    if leg["pass_rate"] is None:
         assert told["pass_rate"] == ""
     else:
-        assert float(told["pass_rate"]) == pytest.approx(found["pass_rate"])
-        ill = {each["id"] for each in found["simulations"] if each["verdict"] != "passed"}
+        assert float(told["pass_rate"]) == pytest.approx(leg["pass_rate"])
+        ill = {each["id"] for each in leg["simulations"] if each["verdict"] != "passed"}
         assert ill >= set(json.loads(told["failed_simulations"]))
 
 
 def test_hostile_texts_keep_to_the_schema() -> None:
     for name, text in NAMED.items():
         found = read(report_of(text[:1000]))
-        assert found["verdict"] == "failed", name
+        assert (found["verdict"], found["legs"][0]["verdict"]) == ("error", "error"), name
         assert found["passed"] is False, name
 
 
 @given(ANY)
 @settings(max_examples=30)
 def test_any_text_comes_through_as_it_is_but_for_what_utf_8_cannot_say(text: str) -> None:
-    found = read(report_of(text))
-    said = found["criteria"][0]["asked"]
+    (found,) = read(report_of(text))["legs"]
+    said = found["criteria"][0]["criterion"]
     assert len(said) == len(text)
     assert all(ours == theirs or "\ud800" <= theirs <= "\udfff" for ours, theirs in zip(said, text, strict=True))
     assert found["metrics"][0]["name"] == said
@@ -124,13 +131,10 @@ def test_any_text_comes_through_as_it_is_but_for_what_utf_8_cannot_say(text: str
         {"verdict": "great"},
         {"verdict": 1},
         {"passed": "true"},
-        {"pass_rate": 1.5},
-        {"pass_rate": -0.1},
         {"reasons": "one"},
         {"inputs": {"tags": ["a"]}},
-        {"total_simulations": 1.5},
-        {"run": {}},
-        {"criteria": [{}]},
+        {"step": {}},
+        {"legs": [{}]},
     ],
 )
 def test_the_schema_refuses_what_is_no_document(spoil: dict[str, Any]) -> None:
@@ -138,20 +142,46 @@ def test_the_schema_refuses_what_is_no_document(spoil: dict[str, Any]) -> None:
     assert not validator().is_valid(whole | spoil)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"extra": 1},
+        {"pass_rate": 1.5},
+        {"pass_rate": -0.1},
+        {"total_simulations": 1.5},
+        {"run": {}},
+        {"criteria": [{}]},
+    ],
+)
+def test_the_schema_refuses_what_is_no_leg(spoil: dict[str, Any]) -> None:
+    whole = read(reports()["failed"])
+    (leg,) = whole["legs"]
+    assert not validator().is_valid(whole | {"legs": [leg | spoil]})
+
+
+@pytest.mark.parametrize("spoil", [{"operator": "="}, {"unit": "seconds"}, {"actual": "1.5"}, {"count": 1.5}])
+def test_the_schema_refuses_what_is_no_criterion(spoil: dict[str, Any]) -> None:
+    whole = read(reports()["failed"])
+    (leg,) = whole["legs"]
+    assert not validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | spoil]}]})
+
+
 @pytest.mark.parametrize("part", ["run", "step"])
 @pytest.mark.parametrize("field", ["extra", "url"])
 def test_parts_are_closed_and_whole(part: str, field: str) -> None:
     whole = read(reports()["failed"])
-    if field in whole[part]:
-        del whole[part][field]
+    owner = (whole if part == "step" else whole["legs"][0])[part]
+    if field in owner:
+        del owner[field]
     else:
-        whole[part][field] = "x"
+        owner[field] = "x"
     assert not validator().is_valid(whole)
 
 
 def test_run_and_step_are_told() -> None:
     found = read(reports()["failed"])
-    assert found["run"] == {
+    (leg,) = found["legs"]
+    assert leg["run"] == {
         "id": RUN_ID,
         "url": RUN_URL,
         "status": "COMPLETED",
@@ -159,7 +189,7 @@ def test_run_and_step_are_told() -> None:
         "persona_id": "p1",
         "test_set_id": "",
     }
-    assert set(LAUNCH_IDS) < set(found["run"])
+    assert set(LAUNCH_IDS) < set(leg["run"])
     assert found["step"] == {
         "repository": "acme/voice-agent",
         "commit": "",
@@ -175,24 +205,52 @@ def test_run_and_step_are_told() -> None:
     }
 
 
-def test_criteria_say_what_was_asked_and_who_is_to_blame() -> None:
-    found = read(reports()["failed"])["criteria"]
+def test_criteria_have_numbers_words_and_the_simulations_that_are_to_blame() -> None:
+    found = read(reports()["failed"])["legs"][0]["criteria"]
     assert found[1] == {
-        "asked": "Latency: max < 1.5",
-        "found": "2.5",
-        "missed_by": "1",
+        "kind": "threshold",
+        "criterion": "Latency: max < 1.5",
         "verdict": "failed",
-        "reason": "The threshold Latency: max < 1.5 was missed by 1: it is 2.5.",
+        "actual": 2.5,
+        "operator": "<",
+        "bound": 1.5,
+        "unit": "metric",
+        "margin": -1.0,
+        "count": 4,
+        "missing": 0,
+        "problem": "",
+        "actual_text": "2.5",
+        "margin_text": "1 too high",
+        "reason": "max of Latency is 2.5, must be < 1.5.",
         "variant": "agent",
         "metric_id": "m1",
         "simulation_ids": ["s4"],
     }
     assert found[2]["verdict"] == "passed"
-    assert (found[2]["reason"], found[2]["simulation_ids"]) == ("", [])
+    assert (found[2]["reason"], found[2]["simulation_ids"], found[2]["margin_text"]) == ("", [], "")
+    assert (found[2]["actual"], found[2]["bound"], found[2]["margin"], found[2]["unit"]) == (0.75, 0.75, 0.0, "share")
+
+
+def test_a_criterion_without_a_measure_has_no_numbers_but_a_problem() -> None:
+    found = read(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
+    numbers = ("actual", "operator", "bound", "unit", "margin", "count", "missing")
+    assert [found[name] for name in numbers] == [None] * 7
+    assert (found["kind"], found["problem"]) == ("metric_present", "no_such_metric")
+    assert found["reason"].startswith('The run has no metric "Latncy"')
+
+
+@pytest.mark.parametrize("kind", every_kind())
+def test_margins_and_verdicts_agree(kind: str) -> None:
+    for leg in read(reports()[kind])["legs"]:
+        for each in leg["criteria"]:
+            assert (each["actual"] is None) is (each["problem"] != "")
+            assert each["margin"] is None or each["margin"] >= 0 or each["verdict"] != "passed"
+            assert each["margin"] is None or each["margin"] <= 0 or each["verdict"] in ("passed", "inconclusive")
+            assert (each["reason"] == "") is (each["verdict"] == "passed")
 
 
 def test_simulations_come_with_their_values_the_worst_first() -> None:
-    found = read(reports()["failed twice by one"])["simulations"]
+    found = read(reports()["failed twice by one"])["legs"][0]["simulations"]
     assert [each["id"] for each in found] == ["s4", "s1", "s2", "s3"]
     assert found[0] == {
         "id": "s4",
@@ -202,7 +260,7 @@ def test_simulations_come_with_their_values_the_worst_first() -> None:
         "test_case": "A caller who hangs up",
         "iteration": 1,
         "verdict": "failed",
-        "missed": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
+        "missed_criteria": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
         "error": "",
         "url": f"{RUN_URL}/results/s4",
         "values": {"m1": 2.5, "m2": "NO", "m3": ["time", "way"]},
@@ -213,27 +271,28 @@ def test_simulations_come_with_their_values_the_worst_first() -> None:
 
 
 def test_a_simulation_that_did_not_complete_has_its_error_and_no_values() -> None:
-    found = {each["id"]: each for each in read(reports()["failed by what did not complete"])["simulations"]}
+    found = {each["id"]: each for each in read(reports()["failed by what did not complete"])["legs"][0]["simulations"]}
     assert (found["s4"]["verdict"], found["s4"]["status"]) == ("error", "FAILED")
     assert (found["s4"]["error"], found["s4"]["values"]) == ("The line was busy.", {})
     assert found["s4"]["explanations"] == {"m1": "The agent was slow."}
 
 
-def test_what_the_gate_allows_for_is_skipped() -> None:
+def test_what_is_tolerated_is_skipped() -> None:
     for kind in ("passed, one did not complete", "passed, one missed its target"):
         found = read(reports()[kind])
         assert found["passed"] is True
-        assert {each["id"]: each["verdict"] for each in found["simulations"]}["s4"] == "skipped"
-        assert not any(each["simulation_ids"] for each in found["criteria"])  # nobody is to blame
+        (leg,) = found["legs"]
+        assert {each["id"]: each["verdict"] for each in leg["simulations"]}["s4"] == "skipped"
+        assert not any(each["simulation_ids"] for each in leg["criteria"])
 
 
 def test_iterations_are_numbered() -> None:
-    found = read(reports()["failed in an iteration"])["simulations"]
+    found = read(reports()["failed in an iteration"])["legs"][0]["simulations"]
     assert {each["id"]: each["iteration"] for each in found} == {"s1": 1, "s2": 2, "s3": 3, "s4": 4}
 
 
 def test_metrics_have_their_figures_for_each_variant() -> None:
-    found = {each["id"]: each for each in read(reports()["failed in a mutation"])["metrics"]}
+    found = {each["id"]: each for each in read(reports()["failed in a mutation"])["legs"][0]["metrics"]}
     assert found["m1"]["name"] == "Latency"
     assert list(found["m1"]["variants"]) == ["agent", "Calmer"]
     agent = found["m1"]["variants"]["agent"]
@@ -250,18 +309,19 @@ def test_variants_of_any_names_stay_apart() -> None:
     names = ["", "agent", "agent (mutation)", "agent (mutation) (mutation)", "Calm"]
     members = tuple(simulation(f"s{number}", mutation=name) for number, name in enumerate(names))
     metric = Metric(id="m1", name="Latency", values={each.id: 1.0 for each in members})
-    report = replace(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
-    found = read(report)
+    report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
+    (found,) = read(report)["legs"]
     assert len(found["metrics"][0]["variants"]) == len(names)
     assert len({each["variant"] for each in found["simulations"]}) == len(names)
 
 
 def test_nothing_is_made_up_where_nothing_is_known() -> None:
     found = read(reports()["bare"])
-    assert (found["total_simulations"], found["completed_simulations"], found["pass_rate"]) == (None, None, None)
-    assert (found["criteria"], found["metrics"], found["simulations"], found["inputs"]) == ([], [], [], {})
-    assert set(found["run"].values()) == {""}
+    assert (found["legs"], found["inputs"]) == ([], {})
     assert found["verdict"] == "error"
+    (leg,) = read(reports()["run broke down"])["legs"]
+    assert (leg["total_simulations"], leg["completed_simulations"], leg["pass_rate"]) == (None, None, None)
+    assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
 
 
 def test_launched_has_no_verdict_and_has_not_passed() -> None:
@@ -274,7 +334,8 @@ def test_launched_has_no_verdict_and_has_not_passed() -> None:
 def test_numbers_come_through_exactly(value: float) -> None:
     members = (simulation("s1"), simulation("s2"))
     metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value}, summary=Summary(mean=1.0))
-    found = read(replace(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,))))
+    result = RunResult(run_id="r1", simulations=members, metrics=(metric,))
+    (found,) = read(with_leg(reports()["passed"], result=result))["legs"]
     assert [each["values"]["m1"] for each in found["simulations"]] == [value, -value]
 
 

@@ -25,24 +25,28 @@ from hypothesis import strategies as st
 from coval_gate.ci.detect import detect_host
 from coval_gate.config.inputs import Problem, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.errors import InputError
-from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Population, Verdict, errored
-from coval_gate.model.results import Details, Metric, RunResult, Simulation
+from coval_gate.errors import GateError, InputError
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.measure import Measure
+from coval_gate.judge.problems import NoValues
+from coval_gate.judge.variants import variants_of
+from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Totals, Verdict, conclude, errored
+from coval_gate.model.outcomes import Completed
+from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simulation
 from coval_gate.publish.publisher import Publisher
-from coval_gate.report.aggregates import aggregates
 from coval_gate.report.charts import histogram
-from coval_gate.report.formats.comment import comment, commit_status, marker
-from coval_gate.report.formats.json import document
-from coval_gate.report.formats.junit import junit
-from coval_gate.report.formats.log import case_lines, check_lines
-from coval_gate.report.formats.outputs import OUTPUTS, outputs
-from coval_gate.report.formats.summary import summary
+from coval_gate.report.formats import FORMATS
+from coval_gate.report.formats.comment import marker
+from coval_gate.report.formats.log import check_lines, simulation_lines
+from coval_gate.report.formats.outputs import OUTPUTS
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.model import Report
+from coval_gate.report.metrics import aggregates
+from coval_gate.report.model import LegReport, Report
+from coval_gate.report.wording import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner, read_log
-from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of
+from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
@@ -57,7 +61,11 @@ METRICS_LIMIT = 64 * 1024  # our own: all outputs of a job have a megabyte
 ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
-MARK = "<!-- coval-gate 0123456789abcdef01234567 -->"
+MARK = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
+summary, comment, junit, document, outputs, commit_status = (
+    next(each.render for each in FORMATS if each.name == name)
+    for name in ("summary", "comment", "junit", "json", "outputs", "status")
+)
 ADDRESSES = re.compile(rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})")
 # What GitHub acts on in text that is rendered already: mentions, issues, addresses, emoji codes.
 ACTED_ON = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)
@@ -110,13 +118,14 @@ class Step:
             assert publisher.prepare(report.inputs) == []
         for warning in warnings:
             host.annotate("warning", "Coval Gate", warning)
-        if report.run:
-            host.log(progress_line(report.run, 60.0))
-        host.quote(report.judgement.reason)
-        with host.quotation():
-            for line in check_lines(report.judgement):
-                host.log(line)
-        host.fold(f"Simulations to look at: {report.judgement.reason}", case_lines(report))
+        for leg in report.legs:
+            if leg.run:
+                host.log(progress_line(leg.run, 60.0))
+            host.quote(reason(report.judgement))
+            with host.quotation():
+                for line in check_lines(leg.judgement):
+                    host.log(line)
+        host.fold(f"Simulations to look at: {reason(report.judgement)}", simulation_lines(report))
         self.written = publisher.publish(report)
         self.log = stream.getvalue()
         return self
@@ -182,7 +191,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
     step = Step(tmp_path_factory.mktemp("usual")).publish(harmless(), HARMLESS)
     return Usual(
         summary=Page(summary(harmless())),
-        comment=Page(comment(harmless(), MARK)),
+        comment=Page(comment(harmless())),
         junit=tags_of(step.file("junit.xml")),
         document=shape(json.loads(step.file("coval.json"))),
         commands=step.commands(),
@@ -232,8 +241,9 @@ def same_comment(body: str, usual: Usual, text: str) -> None:
     """The usual tags, and no comment in HTML but the marker that it begins with."""
     page = Page(body)
     same_page(page, usual.comment, text)
-    assert body.startswith(f"{MARK}\n")
-    assert page.comments == [MARK]
+    (mark,) = page.comments
+    assert MARK.fullmatch(mark)
+    assert body.startswith(f"{mark}\n")
     assert odd_characters(body) == set()
     assert len(body) <= COMMENT_LIMIT
 
@@ -263,7 +273,26 @@ def test_every_face_has_its_usual_parts(name: str, usual: Usual, tmp_path: Path)
     step = Step(tmp_path).publish(report, text)
     same_step(step, usual, text)
     safe_log(step.log)
-    same_comment(comment(report, MARK), usual, text)
+    same_comment(comment(report), usual, text)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_a_run_is_judged_by_leaves_every_face_as_it_is(name: str) -> None:
+    """Without an error in the end; and without anything but an error."""
+
+    def judged(text: str) -> Report:
+        report = report_of(text)
+        return replace(report, judgement=report.legs[0].judgement)
+
+    def alone(text: str) -> Report:
+        return replace(report_of(text), legs=())
+
+    for report in (judged, alone):
+        found, usual, text = report(NAMED[name]), report(HARMLESS), NAMED[name]
+        same_page(Page(summary(found)), Page(summary(usual)), text)
+        same_page(Page(comment(found)), Page(comment(usual)), text)
+        tags = tags_of(junit(found))
+        assert tags == tags_of(junit(usual)) or not one_line(text)
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -302,9 +331,10 @@ def test_foreign_lines_are_quoted_each_time_with_another_token(tmp_path: Path) -
 def test_without_mutations_it_is_the_same(name: str) -> None:
     def alone(text: str) -> Report:
         report = report_of(text)
-        assert report.result
-        agents = tuple(each for each in report.result.simulations if not each.mutation)
-        return replace(report, result=replace(report.result, simulations=agents))
+        result = report.legs[0].result
+        assert result
+        agents = tuple(each for each in result.simulations if not each.mutation)
+        return with_leg(report, result=replace(result, simulations=agents))
 
     page, usual = Page(summary(alone(NAMED[name]))), Page(summary(alone(HARMLESS)))
     same_page(page, usual, NAMED[name])
@@ -315,8 +345,8 @@ def test_without_mutations_it_is_the_same(name: str) -> None:
     ["https://a.example/x)<img src=x>", "javascript:alert(1)", "https://a.example/ '\"", "https://a.example/[x]|"],
 )
 def test_an_address_that_would_break_out_leads_nowhere(address: str) -> None:
-    report = replace(harmless(), run_url=address)
-    for page in (Page(summary(report)), Page(comment(report, MARK))):
+    report = with_leg(harmless(), run_url=address)
+    for page in (Page(summary(report)), Page(comment(report))):
         assert all(ADDRESSES.fullmatch(each) for each in page.addresses)
         assert "img" not in page.tags
 
@@ -324,15 +354,15 @@ def test_an_address_that_would_break_out_leads_nowhere(address: str) -> None:
 def test_an_id_is_one_part_of_an_address() -> None:
     report = harmless()
     simulations = (Simulation(id="a)/../?b#<c>|%", status="FAILED"),)
-    page = Page(summary(replace(report, result=RunResult(run_id="r1", simulations=simulations))))
+    page = Page(summary(with_leg(report, result=RunResult(run_id="r1", simulations=simulations))))
     assert f"{RUN_URL}/results/a%29%2F..%2F%3Fb%23%3Cc%3E%7C%25" in page.addresses
 
 
 def test_a_status_is_one_short_line() -> None:
     for text in HOSTILE:
         for verdict in (*Verdict, None):
-            judgement = Judgement(verdict=verdict, status=text, reasons=(text, text), title=text)
-            status = commit_status(Report(judgement=judgement, run_url=RUN_URL))
+            judgement = replace(errored(GateError(text, text)), verdict=verdict)
+            status = commit_status(Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),)))
             assert status.state in ("pending", "success", "failure", "error")
             assert 0 < len(status.description) <= DESCRIPTION_LIMIT
             assert status.description.isprintable()
@@ -340,10 +370,10 @@ def test_a_status_is_one_short_line() -> None:
 
 
 @given(FOREIGN, st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 def test_any_text_leaves_every_face_as_it_is(usual: Usual, tmp_path: Path, text: str, parsed: bool) -> None:
     report = report_of(text, parsed=parsed)
-    same_comment(comment(report, MARK), usual, text)
+    same_comment(comment(report), usual, text)
     step = Step(tmp_path).publish(report, text)
     same_step(step, usual, text)
     safe_log(step.log)
@@ -392,7 +422,7 @@ def test_the_hostile_texts_do_something_where_nobody_escapes_them() -> None:
 def mark_of(context: Context, **inputs: str) -> str:
     """The marker of a step's comment."""
     given, _ = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
-    return marker(Report(judgement=UNFINISHED, context=context, inputs=given), given)
+    return marker(Report(judgement=UNFINISHED, context=context, inputs=given))
 
 
 def test_a_marker_is_a_comment_of_fixed_form_whatever_the_names() -> None:
@@ -426,27 +456,31 @@ def many(count: int = MANY) -> Report:
     ids = [f"simulation{number:016}" for number in range(count)]
     ill = tuple(ids[: count // 3])
     label = PARROT * 90
-    checks = (
-        Check(asked="Latency: max < 1", found="2", verdict=Verdict.FAILED, reason=label, metric="m1", offenders=ill),
+    check = Check(
+        criterion=ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]),
+        verdict=Verdict.FAILED,
+        measure=Measure(value=2.0, unit="metric", count=count),
+        metric="m1",
+        simulations=ill,
     )
-    return Report(
-        judgement=Judgement(
-            verdict=Verdict.FAILED,
-            status="COMPLETED_WITH_FAILURES",
-            reasons=("The threshold was missed.",),
-            checks=checks,
-            population=Population(total=count, completed=count, unpassed=ill),
-        ),
+    result = RunResult(
+        run_id="run1",
+        simulations=tuple(Simulation(id=each, status="COMPLETED", test_case_id=f"c{each}") for each in ids),
+        metrics=(Metric(id="m1", name=label, values=dict.fromkeys(ids, 2.0)),),
+    )
+    judgement = conclude(Completed(result=result), (check,), Totals(total=count, completed=count, unpassed=ill))
+    leg = LegReport(
+        judgement=judgement,
         run_id="run1",
         run_url=RUN_URL,
-        result=RunResult(
-            run_id="run1",
-            simulations=tuple(Simulation(id=each, status="COMPLETED", test_case_id=f"c{each}") for each in ids),
-            metrics=(Metric(id="m1", name=label, values=dict.fromkeys(ids, 2.0)),),
-        ),
-        background=Details(
+        result=result,
+        details=Details(
             labels={f"c{each}": f"{label} {each[-5:]}" for each in ids}, texts={each: {"m1": label} for each in ids}
         ),
+    )
+    return Report(
+        judgement=judgement,
+        legs=(leg,),
         inputs=parse_inputs({"INPUT_DASHBOARD_URL": "https://app.coval.dev/acme"})[0],
     )
 
@@ -481,7 +515,7 @@ def test_very_many_simulations_fit_in_whole_rows() -> None:
     assert [total for _, total in shown[:2]] == [MANY // 3, MANY - MANY // 3]
     assert rows[2:][: len(shown)] == [count for count, _ in shown]
     assert shown[0][0] > 500
-    text = comment(report, MARK)
+    text = comment(report)
     assert COMMENT_LIMIT - 1000 < len(text) <= COMMENT_LIMIT
     rows = whole_tables(text)
     assert shown_of(text) == [(rows[-1], MANY // 3)]
@@ -490,7 +524,7 @@ def test_very_many_simulations_fit_in_whole_rows() -> None:
 
 def test_a_summary_of_few_simulations_leaves_nothing_out() -> None:
     assert shown_of(summary(harmless())) == []
-    assert shown_of(comment(harmless(), MARK)) == []
+    assert shown_of(comment(harmless())) == []
 
 
 def test_very_many_simulations_make_nine_warnings_and_one_error(tmp_path: Path) -> None:
@@ -514,7 +548,7 @@ def test_very_many_metrics_fit_into_an_output() -> None:
     metrics = tuple(
         Metric(id=f"m{number}", name=f"{number} {PARROT * 90}", values={"s1": PARROT * 300}) for number in range(500)
     )
-    found = aggregates(RunResult(run_id="r1", simulations=simulations, metrics=metrics))
+    found = aggregates(metrics, variants_of(RunResult(run_id="r1", simulations=simulations, metrics=metrics)))
     assert METRICS_LIMIT - 4000 < len(found.encode()) <= METRICS_LIMIT
     shown = {text for entry in json.loads(found).values() for text in entry["variants"]["agent"]["values"]}
     assert {len(text) for text in shown} == {100}
@@ -535,27 +569,40 @@ def test_very_much_advice_fits_as_well() -> None:
         parse_thresholds("\n".join(f"nonsense {number} {PARROT * 100} ```" for number in range(2000)))
     error = InputError([Problem("thresholds", f"has wrong lines.\n{caught.value}"), Problem("tags", "are too many.")])
     report = Report(judgement=errored(error))
-    body, whole = comment(report, MARK), summary(report)
+    body, whole = comment(report), summary(report)
     assert len(body) <= COMMENT_LIMIT
     assert len(whole.encode()) <= SUMMARY_LIMIT
     for text in (body, whole):
         assert Page(f"{text}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # nothing is left open
 
 
+NOTHING = RunResult(run_id="r1", simulations=())
+
+
 def test_very_many_reasons_and_criteria_fit_as_well() -> None:
     text = "&" * 600  # the most that one character becomes
-    check = Check(asked=text, found=text, missed=text, reason="x", verdict=Verdict.FAILED, variant=text)
-    reasons = tuple(f"{number} {text}" for number in range(3000))
-    judgement = Judgement(verdict=Verdict.FAILED, status="", reasons=reasons, checks=(check,) * 3000)
-    report = Report(judgement=judgement)
-    assert len(comment(report, MARK)) <= COMMENT_LIMIT
+    threshold = replace(parse_thresholds("Latency: max < 1")[0], text=text)
+    criterion = ThresholdHolds(threshold=threshold)
+    checks = tuple(
+        Check(
+            criterion=criterion,
+            verdict=Verdict.FAILED,
+            problem=NoValues(metric=f"{number} {text}"),
+            variant=text,
+            several=True,
+        )
+        for number in range(3000)
+    )
+    judgement = Judgement(verdict=Verdict.FAILED, status="", cause=Completed(result=NOTHING), checks=checks)
+    report = Report(judgement=judgement, legs=(LegReport(judgement=judgement),))
+    assert len(comment(report)) <= COMMENT_LIMIT
     assert len(summary(report).encode()) <= SUMMARY_LIMIT
-    assert [total for _, total in shown_of(comment(report, MARK))] == [2999, 3000]
+    assert [total for _, total in shown_of(comment(report))] == [2999, 3000]
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=10, max_size=30))
+@given(st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30))
 @example([0.0] * 5 + [5e-324] * 5 + [1e-323] * 3)
-@example([1e308, -1e308] * 8)
+@example([LARGEST, -LARGEST] * 8)
 def test_a_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
     chart = histogram(values)
     if chart:
@@ -573,8 +620,9 @@ def test_a_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
 
 def faces(text: str) -> Iterator[str]:
     report = report_of(text)
-    yield from (summary(report), comment(report, MARK), junit(report), document(report), json.dumps(outputs(report)))
-    yield from ("\n".join(check_lines(report.judgement)), "\n".join(case_lines(report)), str(commit_status(report)))
+    yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
+    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.judgement))
+    yield from (checks, "\n".join(simulation_lines(report)), str(commit_status(report)))
 
 
 def digest() -> str:

@@ -14,8 +14,10 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Judgement, Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.report.check_wording import check_reason
 from coval_gate.report.formats.log import check_lines
+from coval_gate.report.wording import reason, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,8 +137,8 @@ def test_every_judgement_reads_well(golden: Callable[[str, str], None]) -> None:
     told = []
     for name, each in CASES.items():
         checks = "\n".join(f"  {line}" for line in check_lines(each))
-        reasons = "\n".join(f"    - {reason}" for reason in each.reasons)
-        told.append(f"{name}: {each.verdict}, {each.status}\n    {each.reason}\n{reasons}\n{checks}\n")
+        lines = "\n".join(f"    - {line}" for line in reasons(each))
+        told.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
     golden("gate.txt", "\n".join(told))
 
 
@@ -158,17 +160,17 @@ def test_the_verdict(name: str) -> None:
 
 def test_the_ids_of_what_went_wrong() -> None:
     assert CASES["a forbidden value"].metric_failures == ("s3",)
-    assert CASES["a percentile is missed"].offenders == ("s4",)
-    assert CASES["too few simulations pass"].population is not None
-    assert CASES["too few simulations pass"].population.unpassed == ("s3", "s4")
-    assert CASES["too few simulations pass"].population.pass_rate == pytest.approx(0.6)
+    assert CASES["a percentile is missed"].failing_simulations == ("s4",)
+    assert CASES["too few simulations pass"].totals is not None
+    assert CASES["too few simulations pass"].totals.unpassed == ("s3", "s4")
+    assert CASES["too few simulations pass"].totals.pass_rate == pytest.approx(0.6)
 
 
 def test_missing_ones_count_against_a_rate_either_way() -> None:
     result = run({"R": ["NO"] * 2 + ["YES"] * 8 + [None] * 10}, failed=10)
     judgement = judged(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))
     assert judgement.verdict == "failed"
-    assert "60% (12 of 20), 10 of them without a value" in judgement.reason
+    assert "60% (12 of 20), 10 of them without a value" in reason(judgement)
 
 
 def test_a_target_without_a_value_is_not_met_whatever_may_be_missing() -> None:
@@ -178,7 +180,7 @@ def test_a_target_without_a_value_is_not_met_whatever_may_be_missing() -> None:
 
 def test_those_to_blame_for_too_few_are_the_others() -> None:
     result = run({"R": ["YES", "YES", "YES", "NO"]})
-    assert judged(result, "R: rate(YES) == 100%").offenders == ("s3",)
+    assert judged(result, "R: rate(YES) == 100%").failing_simulations == ("s3",)
 
 
 @pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
@@ -187,7 +189,7 @@ def test_what_looks_the_same_is_the_same(value: str) -> None:
     assert judgement.metric_failures == ("s0",)
 
 
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.floats(-LARGEST, LARGEST)
 VALUES = st.none() | NUMBERS | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"]) | st.frozensets(st.sampled_from("ab"))
 THRESHOLDS = st.sampled_from(
     ["M: avg < 2", "M: med <= 2", "M: min >= 0", "M: max < 9", "M: p(95) < 3", "M: p(0) > -1", "M: rate(YES) >= 50%",
@@ -227,8 +229,10 @@ def test_nothing_breaks_judging(
         use_metric_targets=use_targets,
         forbidden=Forbidden(metric="M", value="0"),
     )
-    assert judgement.reasons
-    assert all(reason.isprintable() and reason.endswith(".") for reason in judgement.reasons)
+    assert all(each.isprintable() and each.endswith(".") for each in reasons(judgement))
+    assert all((check.measure is None) is not (check.problem is None) for check in judgement.checks)
+    assert all(check.passed or check_reason(check) for check in judgement.checks)
+    assert all(check.passed is (check.margin >= 0) or not check.margin for check in judgement.checks if check.margin)
     if judgement.verdict is Verdict.PASSED:
         assert len(result.simulations) >= max(1, expected)
         assert all(check.verdict is Verdict.PASSED for check in judgement.checks)
@@ -244,7 +248,7 @@ def test_the_order_of_values_does_not_matter(values: list[float], aggregate: str
     shuffled = list(values)
     chance.shuffle(shuffled)
     one, other = (judged(run({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
-    assert (one.verdict, one.reasons) == (other.verdict, other.reasons)
+    assert (one.verdict, reasons(one)) == (other.verdict, reasons(other))
 
 
 @given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
@@ -301,4 +305,4 @@ def test_a_check_that_fails_is_shown_however_many_hold() -> None:
 def test_a_target_that_is_missed_once_is_missed() -> None:
     values = [1.0] * 9_999 + [2.0]
     judgement = judged(aimed(run({"Latency": values}), Latency=LATENCY), use_metric_targets=True)
-    assert judgement.reason == "Latency missed its target (at most 1.5) on 1 simulation."
+    assert reason(judgement) == "Latency missed its target (at most 1.5) on 1 simulation."

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.values import read_metrics, read_simulation, read_value, without_numbers
-from coval_gate.model.results import BASE, Metric, Simulation, Summary
+from coval_gate.model.results import BASE, LARGEST, Metric, Simulation, Summary
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -35,6 +35,10 @@ JSON = st.recursive(
         ("nan", "nan"),
         ("1e999", None),
         (10**400, None),
+        (LARGEST, LARGEST),
+        (-LARGEST, -LARGEST),
+        (1.1e100, None),
+        ("-1e101", None),
         ("٣", "٣"),
         (True, "true"),
         (["a", " b "], frozenset({"a", "b"})),

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.config.fields import Allowance
 from coval_gate.errors import GateError, InternalError
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.verdict import (
-    INTERRUPTED,
+    LAUNCH,
     UNFINISHED,
     Judgement,
     Verdict,
     errored,
-    launched,
-    not_completed,
+    interrupted,
+    redacted,
+    runs_cancelled,
     skipped,
-    timed_out,
 )
-from coval_gate.model.outcomes import Limit
+from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
+from coval_gate.model.results import RunResult, Simulation
 from coval_gate.model.run import Progress, Run
+from coval_gate.report.wording import advice, reason, reasons, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,32 +37,63 @@ def run(status: str, **fields: Any) -> Run:
     return Run(run_id="r1", status=status, **fields)
 
 
+def not_completed(status: str, **fields: Any) -> Judgement:
+    return judge_outcome(NotCompleted(run=run(status, **fields)), CRITERIA)
+
+
+def timed_out(
+    status: str, name: str, seconds: float, *, cancellation: Cancellation | None = None, **fields: Any
+) -> Judgement:
+    outcome = TimedOut(run=run(status, **fields), limit=Limit(name, seconds))
+    return replace(judge_outcome(outcome, CRITERIA), cancellation=cancellation)
+
+
+CRITERIA = Criteria(max_failed=Allowance(0))
+LATE = Completed(
+    result=RunResult(run_id="r1", expected=3, simulations=(Simulation(id="s1", status="COMPLETED"),)),
+    late=Limit("max_wait_time", 3600),
+)
+ERROR = GateError("Title", "What happened.", advice="What to do.", link="https://example.com")
+FATES = {
+    "cancelled": Cancellation(outcome="cancelled", run_id="r1"),
+    "over": Cancellation(outcome="over", run_id="r1", status="COMPLETED"),
+    "gone": Cancellation(outcome="gone", run_id="r1"),
+    "not launched": Cancellation(outcome="not_launched"),
+    "left": Cancellation(outcome="left", run_id="r1"),
+    "maybe left": Cancellation(outcome="maybe_left"),
+    "not cancelled": Cancellation(outcome="failed", run_id="r1", why="Coval is not available."),
+}
 CASES: dict[str, Judgement] = {
-    "failed": not_completed(run("FAILED", error="The agent's phone number is not in service.")),
-    "failed, nobody says why": not_completed(run("FAILED")),
-    "broke down": not_completed(run("ERROR", error_status="INTERNAL")),
-    "cancelled": not_completed(run("CANCELLED")),
-    "deleted": not_completed(run("DELETED")),
-    "timed out": timed_out(run("IN PROGRESS", progress=SEVEN_OF_TEN), Limit("max_wait_time", 3600)),
-    "timed out without progress": timed_out(run("IN QUEUE"), Limit("max_wait_time", 90)),
-    "timed out in the queue": timed_out(run("IN QUEUE"), Limit("max_queue_time", 90)),
-    "timed out without a step forward": timed_out(
-        run("IN PROGRESS", progress=SEVEN_OF_TEN), Limit("stall_timeout", 600)
-    ),
-    "timed out on what lags": timed_out(run("COMPLETED"), Limit("max_wait_time", 3600)),
-    "launched": launched(),
-    "skipped": skipped(", because nobody gave one"),
-    "error": errored(GateError("Title", "What happened.", advice="What to do.", link="https://example.com")),
+    "failed": not_completed("FAILED", error="The agent's phone number is not in service."),
+    "failed for no reason that is told": not_completed("FAILED"),
+    "broke down": not_completed("ERROR", error_status="INTERNAL"),
+    "cancelled": not_completed("CANCELLED"),
+    "deleted": not_completed("DELETED"),
+    "timed out": timed_out("IN PROGRESS", "max_wait_time", 3600, progress=SEVEN_OF_TEN),
+    "timed out without progress": timed_out("IN QUEUE", "max_wait_time", 90),
+    "timed out in the queue": timed_out("IN QUEUE", "max_queue_time", 90),
+    "timed out without a step forward": timed_out("IN PROGRESS", "stall_timeout", 600, progress=SEVEN_OF_TEN),
+    "timed out on what lags": judge_outcome(LATE, CRITERIA),
+    **{
+        f"timed out, the run {name}": timed_out("IN QUEUE", "max_wait_time", 90, cancellation=fate)
+        for name, fate in FATES.items()
+    },
+    "launched": LAUNCH,
+    "runs cancelled": runs_cancelled([*FATES.values()][:3]),
+    **{f"skipped{f', {each}' if each else ''}": skipped(each) for each in ("", "fork", "dependabot")},
+    "error": errored(ERROR),
+    **{f"error, the run {name}": replace(errored(ERROR), cancellation=fate) for name, fate in FATES.items()},
     "defect": errored(InternalError(KeyError("x"))),
-    "interrupted": INTERRUPTED,
+    "interrupted": interrupted(),
+    **{f"interrupted, the run {name}": interrupted(fate) for name, fate in FATES.items()},
     "unfinished": UNFINISHED,
 }
 
 
 def test_every_reason_reads_well(golden: Callable[[str, str], None]) -> None:
     lines = [
-        f"{name}:\n    {each.verdict or 'no verdict'}, status {each.status}\n    {each.title or '(no title)'}"
-        f"\n    {each.reason}\n    {each.advice or '(no advice)'}\n"
+        f"{name}:\n    {each.verdict or 'no verdict'}, status {each.status}\n    {title(each) or '(no title)'}"
+        f"\n    {reason(each)}\n    {advice(each) or '(no advice)'}\n"
         for name, each in CASES.items()
     ]
     golden("verdicts.txt", "\n".join(lines))
@@ -64,13 +101,38 @@ def test_every_reason_reads_well(golden: Callable[[str, str], None]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_reason_is_one_sentence(name: str) -> None:
-    reason = CASES[name].reason
-    assert reason.isprintable()
-    assert reason[0].isupper()
-    assert reason.endswith(".")
+    for each in (reason(CASES[name]), *reasons(CASES[name])):
+        assert each.isprintable()
+        assert each[0].isupper()
+        assert each.endswith(".")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_who_asked_for_no_verdict_passes_without_one(name: str) -> None:
-    assert CASES[name].lets_pass is (name in ("launched", "skipped"))
+def test_only_a_step_that_was_to_reach_no_verdict_passes_without_one(name: str) -> None:
+    assert CASES[name].lets_pass is name.startswith(("launched", "runs cancelled", "skipped"))
     assert CASES[name].verdict is not Verdict.PASSED
+
+
+def test_time_is_not_to_blame_where_late_data_change_nothing() -> None:
+    """The data that came too late were missing anyway, but the verdict does not rest on them."""
+    result = RunResult(run_id="r1", expected=1, simulations=(Simulation(id="s1", status="COMPLETED"),))
+    judgement = judge_outcome(replace(LATE, result=result), CRITERIA)
+    assert judgement.verdict is Verdict.PASSED
+    assert reason(judgement) == "The one simulation completed."
+
+
+def test_texts_of_errors_are_redacted() -> None:
+    def redact(text: str) -> str:
+        return text.replace("secret", "***")
+
+    error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
+    fate = Cancellation(outcome="failed", why="secret")
+    for each in (
+        replace(errored(error), cancellation=fate),
+        interrupted(fate),
+        not_completed("ERROR", error="secret", error_status="secret"),
+        timed_out("IN QUEUE", "max_wait_time", 90, cancellation=fate),
+    ):
+        shown = redacted(each, redact)
+        assert "secret" not in f"{title(shown)}{reasons(shown)}{advice(shown)}"
+        assert (shown.verdict, shown.status) == (each.verdict, each.status)

@@ -11,7 +11,6 @@ Rates and their bounds are shares from 0 to 1, counts are numbers of simulations
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
@@ -27,7 +26,8 @@ OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
 OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
 OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
 AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
-OPERATORS: Final = ("<", "<=", ">", ">=", "==", "!=")
+Operator = Literal["<", "<=", ">", ">=", "==", "!="]
+OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
 MEANT: Final = {"=": "==", "===": "==", "=<": "<=", "≤": "<=", "=>": ">=", "≥": ">=", "<>": "!=", "≠": "!="}
 Offset = Literal["absolute", "relative", "points", "factor"]
 OFFSETS: Final[dict[str, Offset]] = {"": "absolute", "%": "relative", "pp": "points"}
@@ -129,7 +129,7 @@ class Threshold:
 
     metric: str
     aggregate: Aggregate
-    operator: str
+    operator: Operator
     bound: Bound
     line: int
     text: str
@@ -146,12 +146,6 @@ class Threshold:
         less, equal, more = found < low, low <= found <= high, found > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
         return holds[self.operator]
-
-    def missed_by(self, found: float) -> float:
-        """The distance from `found` to the bound, in its unit; 0.0 where the threshold holds, infinite for NaN."""
-        if self.holds(found):
-            return 0.0
-        return math.inf if math.isnan(found) else abs(found - self.bound.number)
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
@@ -212,9 +206,10 @@ class _Scanner:
 def _threshold(scanner: _Scanner) -> Threshold:
     metric = _metric(scanner)
     aggregate = _aggregate(scanner, metric)
-    operator = found[0] if (found := scanner.take(SIGNS)) else ""
-    if operator not in OPERATORS:
-        scanner.fail(MEANT.get(operator, f"an operator ({', '.join(OPERATORS)})"))
+    written = found[0] if (found := scanner.take(SIGNS)) else ""
+    operator = next((each for each in OPERATORS if each == written), None)
+    if operator is None:
+        scanner.fail(MEANT.get(written, f"an operator ({', '.join(OPERATORS)})"))
     bound = _bound(scanner, aggregate)
     scanner.need(END, "the end of the line: one threshold per line, and no unit but % and pp")
     text = one_line(scanner.text[: scanner.at])

@@ -6,12 +6,11 @@ nothing but mean, min and max.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.model.results import BASE, Metric, Simulation, Summary, Value
+from coval_gate.model.results import BASE, LARGEST, Metric, Simulation, Summary, Value
 from coval_gate.model.statuses import normalize_status
 from coval_gate.text import one_line
 
@@ -24,7 +23,11 @@ NAME_LIMIT: Final = 200  # characters
 
 
 def read_value(raw: object) -> Value | None:
-    """A value of a metric; None where there is none. "0.9" is a number, what is not finite is no value."""
+    """Return a value of a metric; None where there is none.
+
+    "0.9" is a number. What is not finite, or beyond LARGEST either way, is no value: it cannot have been measured, and
+    statistics need not deal with it.
+    """
     match raw:
         case bool():
             return str(raw).lower()
@@ -109,7 +112,7 @@ def _finite(number: float | str) -> float | None:
         value = float(number)
     except OverflowError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None  # NaN is not
 
 
 def _number(raw: object) -> float | None:

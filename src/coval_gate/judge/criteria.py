@@ -1,14 +1,191 @@
-"""What a run that completed has to meet, from the inputs."""
+"""What a run that completed has to meet: the user's criteria, and one type for each kind of criterion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from coval_gate.judge.measure import Measure, Requirement
 
 if TYPE_CHECKING:
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.model.results import Target
+
+
+class _Kind:
+    """What all kinds of criterion have in common."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @property
+    def user_defined(self) -> bool:
+        """Whether the user asked for it; otherwise it is required of every run."""
+        return False
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        """Return what the value of `measure` must be; None where any value will do."""
+        del measure
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdHolds(_Kind):
+    """One line of the `thresholds` input."""
+
+    kind: ClassVar = "threshold"
+    threshold: Threshold
+
+    @property
+    def user_defined(self) -> bool:
+        return True
+
+    def requirement(self, measure: Measure) -> Requirement:
+        del measure
+        return Requirement(self.threshold.operator, self.threshold.bound.number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewFailed(_Kind):
+    """No more simulations failed than `max_failed_simulations` allows."""
+
+    kind: ClassVar = "max_failed_simulations"
+    allowance: Allowance
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement("<=", self.allowance.of(measure.total))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnoughCompleted(_Kind):
+    """At least `least` simulations completed (`min_simulations`)."""
+
+    kind: ClassVar = "min_simulations"
+    least: int
+
+    def requirement(self, measure: Measure) -> Requirement:
+        del measure
+        return Requirement(">=", self.least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllListed(_Kind):
+    """Coval lists every simulation of the run, and at least one: that is the total."""
+
+    kind: ClassVar = "simulations_listed"
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement(">=", measure.total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllEnded(_Kind):
+    """Every simulation has ended."""
+
+    kind: ClassVar = "simulations_ended"
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement(">=", measure.total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantsPresent(_Kind):
+    """The agent itself has simulations, and so has each of the `mutations` that the run was launched with."""
+
+    kind: ClassVar = "variants_present"
+    mutations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoErrorReported(_Kind):
+    """Coval reports no error of the run."""
+
+    kind: ClassVar = "no_error_reported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPresent(_Kind):
+    """The run has exactly one metric with the id or name `reference`."""
+
+    kind: ClassVar = "metric_present"
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricHasValues(_Kind):
+    """At most `most` completed simulations lack a value of `metric`: what failed ones leave of the allowance."""
+
+    kind: ClassVar = "metric_has_values"
+    metric: str
+    allowance: Allowance
+    most: int
+
+    def requirement(self, measure: Measure) -> Requirement:
+        del measure
+        return Requirement("<=", self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsHaveTargets(_Kind):
+    """A metric of the run has a target in Coval, since something depends on targets."""
+
+    kind: ClassVar = "metrics_have_targets"
+
+    @property
+    def user_defined(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMet(_Kind):
+    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise the pass rate says on how many."""
+
+    kind: ClassVar = "target_met"
+    metric: str
+    target: Target
+    decides: bool = True
+
+    @property
+    def user_defined(self) -> bool:
+        return self.decides
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        return Requirement(">=", measure.count) if self.decides else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueAbsent(_Kind):
+    """`metric` has the value that `fail_on_metric_value` forbids on no simulation."""
+
+    kind: ClassVar = "forbidden_value"
+    metric: str
+    value: str
+
+    @property
+    def user_defined(self) -> bool:
+        return True
+
+    def requirement(self, measure: Measure) -> Requirement:
+        del measure
+        return Requirement("<=", 0)
+
+
+Criterion = (
+    ThresholdHolds
+    | FewFailed
+    | EnoughCompleted
+    | AllListed
+    | AllEnded
+    | VariantsPresent
+    | NoErrorReported
+    | MetricPresent
+    | MetricHasValues
+    | MetricsHaveTargets
+    | TargetMet
+    | ValueAbsent
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

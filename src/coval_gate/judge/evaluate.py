@@ -5,29 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge import statistics
-from coval_gate.judge.variants import VALUE_SHOWN, equals, show
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.measure import Measure
+from coval_gate.judge.problems import NoNumbers, NoValues, OnlySummary
 from coval_gate.judge.verdict import Check, Verdict
-from coval_gate.text import number, one_line, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.problems import Problem
+    from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.results import Metric, RunResult, Summary, Value
+    from coval_gate.model.results import RunResult, Summary
 
-TEXTS_SHOWN: Final = 8  # of the values that are no numbers
+SAMPLES: Final = 8  # of the values that are no numbers
 
 
 def evaluate(threshold: Threshold, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """One threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
+    """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
     metrics = result.called(threshold.metric) if threshold.metric else ()
     if threshold.metric and len(metrics) != 1:
         return
     for variant in variants:
         if threshold.metric:
-            yield replace(_of_metric(threshold, metrics[0], variant), metric=metrics[0].id)
+            yield replace(_of_metric(threshold, variant.sample(metrics[0]), variant), metric=metrics[0].id)
         else:
             yield _of_run(threshold, variant)
 
@@ -40,98 +42,96 @@ def _of_run(threshold: Threshold, variant: Variant) -> Check:
         "total": variant.total,
     }
     count = counts[threshold.aggregate.name]
-    offenders = (each.id for each in variant.simulations if each.id not in variant.passing)
-    if not threshold.aggregate.is_rate:
-        return _held(threshold, variant, float(count), f"{count:,}", offenders)
-    return _held(threshold, variant, count / variant.total, _share(count, variant.total), offenders)
+    failing = (each.id for each in variant.simulations if each.id not in variant.passing)
+    if threshold.aggregate.is_rate:
+        measure = Measure(value=count / variant.total, unit="share", count=variant.total)
+    else:
+        measure = Measure(value=count, unit="simulations", count=variant.total)
+    return _measured(threshold, variant, measure, failing)
 
 
-def _of_metric(threshold: Threshold, metric: Metric, variant: Variant) -> Check:
-    if metric.summary is not None:
-        return _of_summary(threshold, metric, metric.summary, variant)
-    values = variant.values(metric)
+def _of_metric(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
+    if sample.metric.summary is not None:
+        return _of_summary(threshold, sample, sample.metric.summary, variant)
     if threshold.aggregate.name == "missing":
-        missing = variant.total - len(values)
-        offenders = (each.id for each in variant.simulations if each.id not in values)
-        return _held(threshold, variant, float(missing), f"{missing:,} of {variant.total:,}", offenders)
-    if not values:
-        return _unknown(threshold, variant, f"{metric.name} has no value at all{variant.whom}.")
+        measure = Measure(value=sample.missing, unit="simulations", count=sample.count, missing=sample.missing)
+        failing = (each.id for each in variant.simulations if each.id not in sample.values)
+        return _measured(threshold, variant, measure, failing)
+    if not sample.count:
+        return _unknown(threshold, variant, NoValues(metric=sample.metric.name))
     if threshold.aggregate.is_numeric:
-        return _of_numbers(threshold, metric, values, variant)
-    return _of_texts(threshold, values, variant)
+        return _of_numbers(threshold, sample, variant)
+    return _of_texts(threshold, sample, variant)
 
 
-def _of_summary(threshold: Threshold, metric: Metric, summary: Summary, variant: Variant) -> Check:
+def _of_summary(threshold: Threshold, sample: Sample, summary: Summary, variant: Variant) -> Check:
     known = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(threshold.aggregate.name)
     # Coval's own mean mixes the agent and its mutations.
     if known is None or not variant.alone:
-        why = f"Coval reports no single values of {metric.name}, so {_plain(threshold)} is not known{variant.whom}."
-        return _unknown(threshold, variant, why)
-    return _held(threshold, variant, known, number(known), ())
+        return _unknown(threshold, variant, OnlySummary(metric=sample.metric.name))
+    measure = Measure(value=known, unit="metric", count=sample.count, missing=sample.missing)
+    return _measured(threshold, variant, measure, ())
 
 
-def _of_texts(threshold: Threshold, values: Mapping[str, Value], variant: Variant) -> Check:
+def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
     aggregate = threshold.aggregate
-    hits = {each for each, value in values.items() if any(equals(value, one) for one in aggregate.values)}
-    missing = variant.total - len(values)
+    hits = sample.having(aggregate.values)
     # What has no value counts against a rate: as none that is wanted, and as one that is not.
-    against = missing if aggregate.is_rate and threshold.operator in ("<", "<=") else 0
+    against = sample.missing if aggregate.is_rate and threshold.operator in ("<", "<=") else 0
     count = len(hits) + against
     found = count / variant.total if aggregate.is_rate else float(count)
-    shown = _share(count, variant.total) if aggregate.is_rate else f"{count:,} of {variant.total:,}"
+    measure = Measure(
+        value=found,
+        unit="share" if aggregate.is_rate else "simulations",
+        count=sample.count,
+        missing=sample.missing,
+    )
     # Too few hits are the fault of the others, too many their own.
     too_few = threshold.operator in (">", ">=") or (threshold.operator == "==" and found < threshold.bound.number)
-    offenders = (each.id for each in variant.simulations if (each.id in hits) is not too_few)
-    offenders = (each for each in offenders if too_few or each in values)
-    note = f", {against:,} of them without a value" if against else ""
-    return _held(threshold, variant, found, f"{shown}{note}", offenders)
+    failing = (each.id for each in variant.simulations if (each.id in hits) is not too_few)
+    failing = (each for each in failing if too_few or each in sample.values)
+    return _measured(threshold, variant, measure, failing)
 
 
-def _of_numbers(threshold: Threshold, metric: Metric, values: Mapping[str, Value], variant: Variant) -> Check:
-    numbers = [value for value in values.values() if isinstance(value, float)]
-    if len(numbers) < len(values):
-        texts = sorted({show(value) for value in values.values() if not isinstance(value, float)})[:TEXTS_SHOWN]
-        why = f"{metric.name} has values that are no numbers ({', '.join(texts)}), so {_plain(threshold)} is not known"
-        return _unknown(threshold, variant, f"{why}{variant.whom}.")
-    found = _AGGREGATES[threshold.aggregate.name](numbers, threshold.aggregate.percentile or 0.0)
-    offenders = (each for each, value in values.items() if isinstance(value, float) and not threshold.holds(value))
-    return _held(threshold, variant, found, number(found), offenders)
+def _of_numbers(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
+    if sample.others:
+        samples = sorted(sample.others, key=lambda value: sorted(value) if isinstance(value, frozenset) else [value])
+        problem = NoNumbers(metric=sample.metric.name, samples=tuple(samples[:SAMPLES]))
+        return _unknown(threshold, variant, problem)
+    found = _AGGREGATES[threshold.aggregate.name](sample, threshold.aggregate.percentile or 0.0)
+    measure = Measure(value=found, unit="metric", count=sample.count, missing=sample.missing)
+    bad = {each for each, value in sample.values.items() if isinstance(value, float) and not threshold.holds(value)}
+    failing = (each.id for each in variant.completed if each.id in bad)
+    return _measured(threshold, variant, measure, failing)
 
 
-_AGGREGATES: Final[dict[str, Callable[[list[float], float], float]]] = {
-    "avg": lambda values, _: statistics.mean(values),
-    "med": lambda values, _: statistics.median(values),
-    "min": lambda values, _: min(values),
-    "max": lambda values, _: max(values),
-    "p": statistics.percentile,
+_AGGREGATES: Final[dict[str, Callable[[Sample, float], float]]] = {
+    "avg": lambda sample, _: sample.mean,
+    "med": lambda sample, _: sample.median,
+    "min": lambda sample, _: sample.min,
+    "max": lambda sample, _: sample.max,
+    "p": lambda sample, n: sample.percentile(n),
 }
 
 
-def _held(threshold: Threshold, variant: Variant, found: float, shown: str, offenders: Iterable[str]) -> Check:
-    """The check of a threshold whose aggregate is known; `offenders` are looked for only if it is missed."""
-    if threshold.holds(found):
-        return Check(asked=threshold.text, found=shown, verdict=Verdict.PASSED, variant=variant.name)
-    gap = threshold.missed_by(found)
-    by = f"{number(gap * 100)} percentage points" if threshold.aggregate.is_rate else number(gap)
-    missed = f"missed by {by}" if gap else "missed"
+def _measured(threshold: Threshold, variant: Variant, measure: Measure, failing: Iterable[str]) -> Check:
+    """Check a threshold whose aggregate is known; `failing` simulations are looked for only if it does not hold."""
+    holds = threshold.holds(measure.value)
     return Check(
-        asked=threshold.text,
-        found=shown,
-        missed=by if gap else "",
-        verdict=Verdict.FAILED,
-        reason=f"The threshold {threshold.text} was {missed}{variant.whom}: it is {shown}.",
+        criterion=ThresholdHolds(threshold=threshold),
+        verdict=Verdict.PASSED if holds else Verdict.FAILED,
+        measure=measure,
         variant=variant.name,
-        offenders=tuple(offenders),
+        several=not variant.alone,
+        simulations=() if holds else tuple(failing),
     )
 
 
-def _unknown(threshold: Threshold, variant: Variant, reason: str) -> Check:
-    return Check(asked=threshold.text, found="not known", verdict=Verdict.ERROR, reason=reason, variant=variant.name)
-
-
-def _plain(threshold: Threshold) -> str:
-    return one_line(threshold.aggregate, VALUE_SHOWN)
-
-
-def _share(count: int, total: int) -> str:
-    return f"{percent(count / total)} ({count:,} of {total:,})"
+def _unknown(threshold: Threshold, variant: Variant, problem: Problem) -> Check:
+    return Check(
+        criterion=ThresholdHolds(threshold=threshold),
+        verdict=Verdict.ERROR,
+        problem=problem,
+        variant=variant.name,
+        several=not variant.alone,
+    )

@@ -16,10 +16,11 @@ Numbers compare exactly: values are compared as they are, not as sums or shares 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from coval_gate.text import folded, one_line, quoted
+from coval_gate.text import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,64 +38,60 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 RANGES: Final = ("bt", "nbt")
 MEMBERSHIPS: Final = ("in", "nin")
 EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
-PHRASES: Final[Mapping[str, str]] = {
-    "eq": "exactly {}",
-    "neq": "not {}",
-    "gt": "more than {}",
-    "gte": "at least {}",
-    "lt": "less than {}",
-    "lte": "at most {}",
-    "bt": "between {} and {}",
-    "nbt": "less than {} or more than {}",
-}
-MOST_NAMED: Final = 5  # values
-LONGEST: Final = 60  # characters of a value
 
 
-def problem(target: Target) -> str:
-    """Why nothing can be compared with `target`, as the end of a sentence without a full stop; empty if it is sound."""
-    operator = _operator(target)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetProblem:
+    """Why nothing can be compared with a target that has this `operator`.
+
+    no_operator, unknown_operator: there is none, or none that is known; no_value: it names no value; no_number: a
+    number or bound that the operator needs is not there; not_a_number: something else stands in its place.
+    """
+
+    kind: Literal["no_operator", "unknown_operator", "no_value", "no_number", "not_a_number"]
+    operator: str
+
+
+def problem(target: Target) -> TargetProblem | None:
+    """Return why nothing can be compared with `target`; None where it is sound."""
+    operator = effective_operator(target)
     if not target.operator.strip():
-        return "has no operator"
+        return TargetProblem(kind="no_operator", operator="")
     if operator in MEMBERSHIPS:
-        return (
-            ""
-            if any(value.strip() for value in target.values)
-            else f"names no value for its operator {target.operator}"
-        )
+        named = any(value.strip() for value in target.values)
+        return None if named else TargetProblem(kind="no_value", operator=target.operator)
     if operator in RANGES:
-        return _no_number(operator, "bounds", target.lower, target.upper)
+        return _number_problem(operator, target.lower, target.upper)
     if operator in COMPARISONS:
-        return _no_number(operator, "number", target.upper)
-    return f"has the operator {quoted(target.operator, 40)}, which is not known"
+        return _number_problem(operator, target.upper)
+    return TargetProblem(kind="unknown_operator", operator=target.operator)
 
 
 def meets(target: Target, value: Value) -> bool:
-    """Whether `value` meets `target`. Raises ValueError where `problem` says that the target makes no sense."""
+    """Return whether `value` meets `target`. Raises ValueError where `problem` says that the target makes no sense."""
     return _condition(target)(value)
 
 
-def describe(target: Target) -> str:
-    """What a value must be, for people: "at most 1.5", "one of YES, MAYBE"; of a target without sense, what ails it."""
-    if trouble := problem(target):
-        return f"a target that {trouble}"
-    operator = _operator(target)
-    if operator in MEMBERSHIPS:
-        return _describe_values(operator, list(dict.fromkeys(one_line(value, LONGEST) for value in target.values)))
-    if operator in RANGES:
-        return PHRASES[operator].format(*map(_shown, _range(target)))
-    return PHRASES[operator].format(_shown(target.upper or 0.0))
+def effective_operator(target: Target) -> str:
+    """Return the operator as it works: with texts in place of a number, eq and neq are in and nin."""
+    return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
+
+
+def bounds(target: Target) -> tuple[float, float]:
+    """Return the lower and the upper bound of a sound target with bt or nbt."""
+    low, high = sorted((target.lower or 0.0, target.upper or 0.0))
+    return low, high
 
 
 @lru_cache(maxsize=256)  # a target is met or missed by thousands of values
 def _condition(target: Target) -> Callable[[Value], bool]:
     if trouble := problem(target):
-        raise ValueError(f"The target {trouble}.")
-    operator = _operator(target)
+        raise ValueError(f"nothing can be compared with this target: {trouble.kind}")
+    operator = effective_operator(target)
     if operator in MEMBERSHIPS:
         return _membership(target.values, inside=operator == "in")
     if operator in RANGES:
-        low, high = _range(target)
+        low, high = bounds(target)
         return _comparison(lambda number: (low <= number <= high) is (operator == "bt"))
     bound, compare = target.upper or 0.0, COMPARISONS[operator]
     return _comparison(lambda number: compare(number, bound))
@@ -123,22 +120,12 @@ def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], boo
     return met
 
 
-def _operator(target: Target) -> str:
-    """The operator as it works; texts turn eq and neq into in and nin."""
-    return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
-
-
-def _range(target: Target) -> tuple[float, float]:
-    low, high = sorted((target.lower or 0.0, target.upper or 0.0))
-    return low, high
-
-
-def _no_number(operator: str, what: str, *numbers: float | None) -> str:
-    """The problem with the numbers that an operator needs; NaN stands for something that is no number."""
+def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | None:
+    """Return the problem with the numbers that an operator needs; NaN stands for something that is no number."""
     if any(number is None for number in numbers):
-        return f"lacks the {what} that its operator {operator} needs"
+        return TargetProblem(kind="no_number", operator=operator)
     finite = all(number is not None and math.isfinite(number) for number in numbers)
-    return "" if finite else f"has something else in place of the {what} that its operator {operator} needs"
+    return None if finite else TargetProblem(kind="not_a_number", operator=operator)
 
 
 def _comparable(value: float | str) -> float | str:
@@ -153,17 +140,3 @@ def _read(text: str) -> float | str:
     except ValueError:
         number = math.nan
     return number if math.isfinite(number) else folded(text)
-
-
-def _describe_values(operator: str, values: list[str]) -> str:
-    named = [quoted(value, LONGEST) if "," in value or not value else value for value in values[:MOST_NAMED]]
-    if len(values) == 1:
-        return named[0] if operator == "in" else f"not {named[0]}"
-    more = f" and {len(values) - MOST_NAMED} more" if len(values) > MOST_NAMED else ""
-    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named)}{more}"
-
-
-def _shown(number: float) -> str:
-    """A bound to its last digit: 1,500 and 0.00015, but 1e+20."""
-    whole = number == math.floor(number) and abs(number) < 1e15
-    return f"{number + 0.0:,.0f}" if whole else repr(number)

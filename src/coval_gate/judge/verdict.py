@@ -1,4 +1,4 @@
-"""What we say of a run: a verdict, the status to report, and every reason, the gravest first. Pure and total."""
+"""What we say of a run, as data: a verdict, what it rests on, and why there is this one. Pure and total."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.measure import margin
+from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.results import BASE
-from coval_gate.model.statuses import CANCELLED, COMPLETED, DELETED, ERROR, FAILED
-from coval_gate.text import duration, one_line, plural
+from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from coval_gate.errors import GateError
-    from coval_gate.model.outcomes import Limit
-    from coval_gate.model.run import Run
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.measure import Measure, Requirement
+    from coval_gate.judge.problems import Problem
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.outcomes import Cancellation
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -38,36 +42,51 @@ class Verdict(StrEnum):
 
 # The gravest first: no verdict on the agent can rest on data that are in doubt.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
-WAIT_LATER: Final = ", or wait in a later step with mode wait and its run_id"  # where the run goes on
-TITLES: Final = {
-    Verdict.ERROR: "No verdict",
-    Verdict.FAILED: "Gate failed",
-    Verdict.INCONCLUSIVE: "Inconclusive",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One criterion, applied to the agent or to one of its mutations: what was asked, and what was found.
+    """One criterion, applied to the agent or to one of its mutations: there is either a measure or a problem.
 
-    `missed` says by how much, `reason` is a sentence for a check that did not pass, `metric` is the metric's id and
-    `offenders` are the ids of the simulations that it is about.
+    `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
+    are the ids of those that are to blame where the verdict is not passed.
     """
 
-    asked: str
-    found: str
+    criterion: Criterion
     verdict: Verdict
-    missed: str = ""
-    reason: str = ""
+    measure: Measure | None = None
+    problem: Problem | None = None
     variant: str = BASE
+    several: bool = False
     metric: str = ""
-    offenders: tuple[str, ...] = ()
-    forbids: bool = False
-    optional: bool = True  # whether the user asked for it, or it is asked of every run
+    simulations: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is Verdict.PASSED
+
+    @property
+    def user_defined(self) -> bool:
+        """Whether the user asked for it; otherwise it is required of every run."""
+        return self.criterion.user_defined
+
+    @property
+    def requirement(self) -> Requirement | None:
+        """What the measured value must be; None where nothing was measured, or any value will do."""
+        return self.criterion.requirement(self.measure) if self.measure else None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the measured value is from the bound: 0 or more where the criterion is met, else 0 or less."""
+        if self.measure is None or (requirement := self.requirement) is None:
+            return None
+        found = margin(self.measure.value, requirement)
+        # What differs from the bound by a rounding error is as good as equal to it.
+        return max(0.0, found) if self.passed else min(0.0, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Population:
+class Totals:
     """How many simulations there are and how many completed; the ids of those that did not pass."""
 
     total: int
@@ -80,28 +99,64 @@ class Population:
         return max(0, self.total - len(self.unpassed)) / self.total if self.total else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The run was launched, and the step was to do no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The step was told to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The step ended before it could reach a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """There is no API key, and that means to skip. `withheld`: as `Context.secrets_withheld_from`."""
+
+    withheld: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsCancelled:
+    """The step was to do nothing but cancel runs (mode cancel): what became of each."""
+
+    cancellations: tuple[Cancellation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errored:
+    """The road ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
+
+    title: str
+    what: str
+    advice: str = ""
+    link: str = ""
+
+
+Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The end of the road for a run. `verdict` is None where none was asked for (mode launch).
+    """The end of the road for a run, or for a whole step.
 
-    `reasons` are sentences, the gravest first. `title` and `advice` head and follow them where a person is told what
-    to do about it.
+    `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
+    a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.
+    `cancellation`: what became of the run that the step stopped waiting for.
     """
 
     verdict: Verdict | None
     status: str
-    reasons: tuple[str, ...]
-    title: str = ""
-    advice: str = ""
-    link: str = ""
+    cause: Cause
     checks: tuple[Check, ...] = ()
-    population: Population | None = None
-
-    @property
-    def reason(self) -> str:
-        """The gravest reason, and how many more there are, in one sentence."""
-        more = len(self.reasons) - 1
-        return f"{self.reasons[0].removesuffix('.')} (and {more} more)." if more else self.reasons[0]
+    totals: Totals | None = None
+    variants: tuple[Variant, ...] = ()
+    cancellation: Cancellation | None = None
 
     @property
     def lets_pass(self) -> bool:
@@ -109,126 +164,99 @@ class Judgement:
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)
 
     @property
-    def offenders(self) -> tuple[str, ...]:
-        """The ids of the simulations that checks which did not pass are about, most often named first."""
-        named = [each for check in self.checks if check.verdict is not Verdict.PASSED for each in check.offenders]
+    def failing_simulations(self) -> tuple[str, ...]:
+        """The ids of the simulations that are to blame for checks that did not pass, most often named first."""
+        named = [each for check in self.checks if not check.passed for each in check.simulations]
         return tuple(each for each, _ in Counter(named).most_common())
-
-    def first_checks(self, most: int) -> tuple[Check, ...]:
-        """At most `most` checks: all in their order or, where there are more, the gravest of them."""
-        if len(self.checks) <= most:
-            return self.checks
-        return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
         """The ids of the simulations that have the value which fail_on_metric_value forbids."""
-        found = (each for check in self.checks if check.forbids for each in check.offenders)
+        forbidding = (check for check in self.checks if check.criterion.kind == "forbidden_value")
+        found = (each for check in forbidding for each in check.simulations)
         return tuple(dict.fromkeys(found))
 
+    @property
+    def missed(self) -> tuple[Check, ...]:
+        """The checks that did not pass, the gravest first."""
+        wrong = (check for check in self.checks if not check.passed)
+        return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
 
-UNFINISHED: Final = Judgement(
-    verdict=Verdict.ERROR,
-    status=ERROR,
-    reasons=("The step ended before it could reach a verdict.",),
-    title="Unfinished",
-)
-INTERRUPTED: Final = Judgement(
-    verdict=Verdict.CANCELLED, status=CANCELLED, reasons=("The step was interrupted.",), title="Cancelled"
-)
+    def first_checks(self, most: int) -> tuple[Check, ...]:
+        """Return at most `most` checks: all in their order or, where there are more, the gravest of them."""
+        if len(self.checks) <= most:
+            return self.checks
+        return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
 
 
-def conclude(checks: Sequence[Check], population: Population) -> Judgement:
-    """From the checks of a run that completed to a judgement: the gravest check decides."""
-    wrong = sorted(
-        (check for check in checks if check.verdict is not Verdict.PASSED),
-        key=lambda check: GRAVITY.index(check.verdict),
-    )
-    verdict = wrong[0].verdict if wrong else Verdict.PASSED
-    status = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED}.get(verdict, COMPLETED_WITH_FAILURES)
+UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
+LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
+
+
+def conclude(
+    outcome: Completed, checks: Sequence[Check], totals: Totals, variants: tuple[Variant, ...] = ()
+) -> Judgement:
+    """Judge a run that completed by its checks: the gravest decides.
+
+    Where they lack data that came too late, it is the time-out that left them without a verdict.
+    """
+    verdict = min((check.verdict for check in checks), key=GRAVITY.index, default=Verdict.PASSED)
+    if verdict is Verdict.ERROR and outcome.late:
+        verdict = Verdict.TIMED_OUT
+    statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     return Judgement(
         verdict=verdict,
-        status=status,
-        reasons=tuple(dict.fromkeys(check.reason for check in wrong)) or (_all_well(checks, population),),
-        title=TITLES.get(verdict, ""),
+        status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
+        cause=outcome,
         checks=tuple(checks),
-        population=population,
+        totals=totals,
+        variants=variants,
     )
 
 
-def not_completed(run: Run) -> Judgement:
-    """The run is over, but it did not complete."""
-    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(run.status, Verdict.CANCELLED)
-    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
-    said = {DELETED: "was deleted", CANCELLED: "was cancelled"}.get(run.status, f"ended with the status {run.status}")
-    return Judgement(
-        verdict=verdict,
-        status=run.status,
-        reasons=(f"The run {said}{f': {why}' if why else ''}.",),
-        title={Verdict.FAILED: "Run failed", Verdict.ERROR: "Run broke down"}.get(verdict, "Run cancelled"),
-    )
+def not_completed(outcome: NotCompleted) -> Judgement:
+    """Judge a run that is over, but did not complete."""
+    status = outcome.run.status
+    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
+    return Judgement(verdict=verdict, status=status, cause=outcome)
 
 
-def timed_out(run: Run, limit: Limit) -> Judgement:
-    """A limit came before the end of the run, or before Coval had all that belongs to a run that completed."""
-    progress = run.progress
-    done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
-    after = f"{duration(limit.seconds)}, the limit of {limit.name}"
-    if run.is_over:
-        what = f"The run had completed, but Coval did not have all of its simulations and values yet after {after}."
-    elif limit.name == "stall_timeout":
-        what = f"The run made no progress for {after}: it was still {run.status}{done}."
-    elif limit.name == "max_queue_time":
-        what = f"The run had not started after {after}: it was still {run.status}."
-    else:
-        what = f"The run was still {run.status}{done} after {after}."
-    advice = f"Raise {limit.name}{WAIT_LATER}."
-    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, reasons=(what,), title="Timed out", advice=advice)
+def timed_out(outcome: TimedOut) -> Judgement:
+    """Judge a run that was not over when a limit passed."""
+    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
 
 
 def errored(error: GateError) -> Judgement:
-    """The road ended in an error of ours, of the API or of the configuration."""
-    return Judgement(
-        verdict=Verdict.ERROR,
-        status=ERROR,
-        reasons=(error.what,),
-        title=error.title,
-        advice=error.advice,
-        link=error.link,
-    )
+    """Return the judgement of a step that ended in an error."""
+    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
-def interrupted(fate: str) -> Judgement:
-    """The step was told to end; `fate` is what became of the run, as a part of a sentence."""
-    return replace(INTERRUPTED, reasons=(f"The step was interrupted; {fate}.",))
+def interrupted(cancellation: Cancellation | None = None) -> Judgement:
+    """Return the judgement of a step that was told to end; `cancellation`: what became of its run."""
+    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=Interrupted(), cancellation=cancellation)
 
 
-def ended(told: Sequence[str]) -> Judgement:
-    """Nothing was asked for but to end runs: a sentence for each, of what became of it."""
-    return Judgement(verdict=None, status=CANCELLED, reasons=tuple(told))
+def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
+    """Return the judgement of a step that was to cancel runs and do no more."""
+    return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
 
 
-def launched() -> Judgement:
-    """The run was launched, and nobody asked for more."""
-    return Judgement(
-        verdict=None, status=LAUNCHED, reasons=("The run was launched; nothing waits for it in this step.",)
-    )
+def skipped(withheld: str) -> Judgement:
+    """Return the judgement of a step without an API key, where that means to skip."""
+    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
 
 
-def skipped(why: str) -> Judgement:
-    """There is no API key, and that means to skip; `why` goes on after "there is no API key"."""
-    return Judgement(
-        verdict=Verdict.SKIPPED,
-        status=SKIPPED,
-        reasons=(f"Nothing was evaluated: there is no API key{why}.",),
-        title="Skipped",
-    )
-
-
-def _all_well(checks: Sequence[Check], population: Population) -> str:
-    """How many simulations completed, and what else was asked for."""
-    completed, total = population.completed, population.total
-    rest = sum(check.optional for check in checks)
-    all_of_them = "The one simulation" if total == 1 else f"All {total:,} simulations"
-    simulations = all_of_them if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
-    return f"{simulations} completed" + (f"; {rest:,} of {rest:,} criteria met." if rest else ".")
+def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
+    """Return the judgement with `redact` applied to the texts of errors, which may repeat what they were given."""
+    cause, cancellation = judgement.cause, judgement.cancellation
+    if isinstance(cause, Errored):
+        cause = Errored(
+            title=redact(cause.title), what=redact(cause.what), advice=redact(cause.advice), link=redact(cause.link)
+        )
+    if isinstance(cause, NotCompleted):
+        run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))
+        cause = NotCompleted(run=run)
+    if cancellation:
+        cancellation = replace(cancellation, why=redact(cancellation.why))
+    return replace(judgement, cause=cause, cancellation=cancellation)

@@ -9,7 +9,9 @@ from typing import Final
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.text import folded
 
-Value = float | str | frozenset[str]  # a finite number, a text, or a set of texts
+LARGEST: Final = 1e100  # of a number either way, so that sums and squares of many stay finite
+
+Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 
 BASE: Final = ""  # the name of the agent itself among its mutations
 

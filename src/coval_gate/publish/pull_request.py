@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.github.api import GitHub
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
-    from coval_gate.report.formats.comment import Status
+    from coval_gate.report.formats.status import Status
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
@@ -74,9 +74,9 @@ class PullRequestPublisher:
         name = report.inputs.commit_status if report.inputs else ""
         if not (report.inputs and name) or report.inputs.mode == "cancel":
             return
-        from coval_gate.report.formats.comment import commit_status
+        from coval_gate.report.formats.status import render
 
-        status = commit_status(report)
+        status = render(report)
         if not report.context.sha_is_known:
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
             return
@@ -105,7 +105,7 @@ class PullRequestPublisher:
             return ""
         if not (github := self._reach(context, inputs)):
             return ""
-        from coval_gate.report.formats.comment import comment, marker
+        from coval_gate.report.formats.comment import marker, render
 
         with tolerant(self._host):
             number = context.pull_request
@@ -118,11 +118,10 @@ class PullRequestPublisher:
             if context.sha_is_known and head != context.sha:
                 self._host.log(f"Pull request #{number} has moved on to {head[:7]}: its comment stays as it is.")
                 return ""
-            mark = marker(report, inputs)
             # Good news replaces bad news that is there, even where only failures are to appear.
             create = inputs.comment == "always" or not report.judgement.lets_pass
-            body = self._host.redact(comment(report, mark))
-            url = self._run(github.comment(number, body, marker=mark, create=create, until=until))
+            body = self._host.redact(render(report))
+            url = self._run(github.comment(number, body, marker=marker(report), create=create, until=until))
             if url:
                 self._host.log(f"Commented on pull request #{number}: {url}")
             return url

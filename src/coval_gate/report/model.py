@@ -1,42 +1,79 @@
-"""What every face of a step shows: the judgement, and what it is about."""
+"""What every format shows of a step: its judgement, its legs, and where it ran."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import Context
 from coval_gate.model.results import Details
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Judgement
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegReport:
+    """One run of the step: what was last seen of it, what it produced, and the judgement of it.
+
+    `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
+    values.
+    """
+
+    judgement: Judgement
+    name: str = ""
+    run_id: str = ""
+    run_url: str = ""
+    run: Run | None = None
+    result: RunResult | None = None
+    details: Details = field(default_factory=Details)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The agent and its mutations with their statistics, which are there as soon as there is a result."""
+        if self.judgement.variants or self.result is None:
+            return self.judgement.variants
+        # The step was interrupted between collecting and judging.
+        from coval_gate.judge.variants import variants_of
+
+        return variants_of(self.result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The end of a step.
 
-    `run` is what was last seen of the run, `background` what is known of its simulations beyond their values; the
-    step began at `began` (ISO 8601, UTC) and took `seconds`. The paths are those of files that were written, relative
-    to the workspace.
+    `judgement` is that of the step as a whole: it decides the check. With one leg it is that leg's, unless something
+    went wrong afterwards; where the step ended before it had a run, there are no legs. The step began at `began`
+    (ISO 8601, UTC) and took `seconds`. `files`: the paths of those that were written, relative to the workspace, by the
+    input that asked for each.
     """
 
     judgement: Judgement
+    legs: tuple[LegReport, ...] = ()
     context: Context = field(default_factory=Context)
-    run_id: str = ""
-    run_url: str = ""
-    run: Run | None = None
-    result: RunResult | None = None
-    background: Details = field(default_factory=Details)
     inputs: Inputs | None = None
     began: str = ""
     seconds: float = 0.0
     comment_url: str = ""
-    junit_path: str = ""
-    json_path: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the first leg's run; empty where there is none."""
+        return self.legs[0].run_id if self.legs else ""
+
+    @property
+    def run_url(self) -> str:
+        """The page of the first leg's run in Coval; empty where there is none."""
+        return self.legs[0].run_url if self.legs else ""
 
     @property
     def exit_code(self) -> int:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.config.inputs import Inputs
-    from coval_gate.report.model import Report
+    from coval_gate.report.model import LegReport, Report
 
 
 def configuration(inputs: Inputs) -> dict[str, str]:
-    """Every input that is not as it is by default, as a user would write it.
+    """Return every input that differs from its default, as a user would write it.
 
-    No secrets, and of JSON objects the keys alone: nobody knows what their values give away.
+    Secrets are left out, and so are the values of JSON objects, which may hold some.
     """
     found = {}
     for each in declared():
@@ -30,19 +30,19 @@ def configuration(inputs: Inputs) -> dict[str, str]:
     return found
 
 
-def what_ran(report: Report) -> dict[str, str]:
-    """The ids of agent, persona and test set: those of the run, else those that were asked for."""
-    sources = [each for each in (report.run, report.inputs) if each]
+def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
+    """Return the ids of agent, persona and test set: those of the leg's run, else those of the inputs."""
+    sources = [each for each in (leg.run if leg else None, report.inputs) if each]
     return {name: next((found for each in sources if (found := getattr(each, name))), "") for name in LAUNCH_IDS}
 
 
-def provenance(report: Report) -> dict[str, str]:
-    """Where the step ran and what it was about; only what is known."""
-    context, run = report.context, report.run
+def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
+    """Return where the step ran, and which run the leg is about, as names and texts; only what is known."""
+    context, run = report.context, leg.run if leg else None
     known = {
-        "run": report.run_id,
+        "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
-        **{name.removesuffix("_id").replace("_", " "): each for name, each in what_ran(report).items()},
+        **{name.removesuffix("_id").replace("_", " "): each for name, each in what_ran(report, leg).items()},
         "repository": context.repository,
         "commit": context.sha,
         "pull request": f"#{context.pull_request}" if context.pull_request else "",

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.links import simulation_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from coval_gate.judge.verdict import Check, Judgement
     from coval_gate.model.results import RunResult, Simulation
-    from coval_gate.report.model import Report
+    from coval_gate.report.model import LegReport, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class SimulationRow:
     """One simulation.
 
-    `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a criterion that
-    was missed; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
+    `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a missed
+    criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
     `misses` are those criteria, `texts` what the metrics' judges say, by metric id. `iteration` counts the simulations
     of one test case from 1; `of` is how many there are.
     """
@@ -49,42 +49,57 @@ class Case:
         return self.simulation.error or f"did not complete: {self.simulation.status}"
 
 
-def cases(report: Report) -> tuple[Case, ...]:
-    """Every simulation: those to look at first, the one that most criteria name at the head, then the others."""
-    if report.result is None:
+def simulation_rows(report: Report) -> tuple[SimulationRow, ...]:
+    """Return every simulation of every leg: within each, those to look at first."""
+    return tuple(row for leg in report.legs for row in leg_rows(report, leg))
+
+
+def leg_rows(report: Report, leg: LegReport) -> tuple[SimulationRow, ...]:
+    """Return every simulation of a leg: those to look at first, the one that most criteria blame at the head."""
+    if leg.result is None:
         return ()
-    rank = {each: place for place, each in enumerate(report.judgement.offenders)}
+    rank = {each: place for place, each in enumerate(leg.judgement.failing_simulations)}
     order = {Verdict.SKIPPED: len(rank) + 1, Verdict.PASSED: len(rank) + 2}
-    found = _cases(report, report.result)
-    return tuple(sorted(found, key=lambda case: order.get(case.verdict, rank.get(case.simulation.id, len(rank)))))
+    found = _rows(leg, leg.result, _simulation_pages(report, leg))
+    return tuple(sorted(found, key=lambda row: order.get(row.verdict, rank.get(row.simulation.id, len(rank)))))
 
 
-def _cases(report: Report, result: RunResult) -> Iterator[Case]:
-    judgement, background = report.judgement, report.background
+def _rows(leg: LegReport, result: RunResult, pages: str) -> Iterator[SimulationRow]:
+    judgement, details = leg.judgement, leg.details
     blame = _blame(judgement)
-    offenders = set(judgement.offenders)
-    unpassed = set(judgement.population.unpassed if judgement.population else ())
-    shared = _shared(background.labels)
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    shared = _shared(details.labels)
     iterations = Counter((each.mutation, each.test_case_id) for each in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for each in result.simulations:
         key = (each.mutation, each.test_case_id)
         seen[key] += 1
         misses = tuple(blame.get(each.id, ()))
-        yield Case(
+        yield SimulationRow(
             simulation=each,
-            name=_name(each, background.labels.get(each.test_case_id, ""), shared),
-            verdict=_verdict(each, misses, blamed=each.id in offenders, unpassed=each.id in unpassed),
+            name=_name(each, details.labels.get(each.test_case_id, ""), shared),
+            verdict=_verdict(each, misses, blamed=each.id in failing, unpassed=each.id in unpassed),
             misses=misses,
-            texts=background.texts.get(each.id, {}),
-            url=simulation_url(report, each.id),
+            texts=details.texts.get(each.id, {}),
+            url=f"{pages}{quote(each.id, safe='')}" if pages else "",
             iteration=seen[key] if each.test_case_id else 1,
             of=iterations[key] if each.test_case_id else 1,
         )
 
 
+def _simulation_pages(report: Report, leg: LegReport) -> str:
+    """Return where the pages of the leg's simulations are, with a slash at the end; empty where that is not known.
+
+    Such pages are only known below an organization's own address, which `dashboard_url` may have.
+    """
+    if not (report.inputs and leg.run_url and urlsplit(report.inputs.dashboard_url).path):
+        return ""
+    return f"{leg.run_url}/results/"
+
+
 def _shared(labels: Mapping[str, str]) -> set[str]:
-    """The labels that several test cases have."""
+    """Return the labels that several test cases have."""
     return {label for label, count in Counter(labels.values()).items() if count > 1}
 
 
@@ -95,11 +110,11 @@ def _name(simulation: Simulation, label: str, shared: set[str]) -> str:
 
 
 def _blame(judgement: Judgement) -> dict[str, list[Check]]:
-    """The criteria that were missed and that somebody asked for, by the simulations that are to blame."""
+    """Return the missed criteria of the user's, by the simulations that are to blame."""
     blame: dict[str, list[Check]] = defaultdict(list)
     for check in judgement.checks:
-        if check.optional and check.verdict is not Verdict.PASSED:
-            for each in check.offenders:
+        if check.user_defined and not check.passed:
+            for each in check.simulations:
                 blame[each].append(check)
     return blame
 

@@ -1,1 +1,55 @@
-"""One module for each format of a report."""
+"""One module for each format of a report, and the table of them.
+
+Each module has one function `render(report)`; what it returns is what its surface takes. A new format is a module and
+a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from coval_gate.report.model import Report
+
+
+class Surface(Enum):
+    """Where a rendered report goes."""
+
+    OUTPUTS = auto()  # the step's outputs: dict[str, str]
+    FILE = auto()  # a file in the workspace, at the path that the input gives: str
+    SUMMARY = auto()  # the step's summary: str
+    LOG = auto()  # the step's log and its annotations: log.Closing
+    STATUS = auto()  # the commit's status: status.Status
+    COMMENT = auto()  # the comment on the pull request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One way to show a report. `input`: the input that asks for it; empty where it is always there."""
+
+    name: str
+    input: str
+    surface: Surface
+
+    def render(self, report: Report) -> Any:
+        """Return the report in this format; what that takes is imported here, where it is needed."""
+        return import_module(f"{__name__}.{self.name}").render(report)
+
+
+FORMATS: Final = (
+    Format(name="outputs", input="", surface=Surface.OUTPUTS),
+    Format(name="junit", input="junit_path", surface=Surface.FILE),
+    Format(name="json", input="json_path", surface=Surface.FILE),
+    Format(name="summary", input="summary", surface=Surface.SUMMARY),
+    Format(name="log", input="annotations", surface=Surface.LOG),
+    Format(name="status", input="commit_status", surface=Surface.STATUS),
+    Format(name="comment", input="comment", surface=Surface.COMMENT),
+)
+
+
+def formats(surface: Surface) -> tuple[Format, ...]:
+    """Return the formats that go to a surface."""
+    return tuple(each for each in FORMATS if each.surface is surface)

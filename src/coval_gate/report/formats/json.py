@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from coval_gate import __version__
-from coval_gate.judge.verdict import Check, Verdict
-from coval_gate.report.aggregates import entry_of
-from coval_gate.report.metrics import figures, variant_key
+from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.judge.measure import Unit  # noqa: TC001
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report import wording
+from coval_gate.report.check_wording import actual_text, check_reason, criterion_text, margin_text
+from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
-from coval_gate.report.simulations import cases
+from coval_gate.report.simulations import leg_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.model.results import Metric, RunResult, Simulation
-    from coval_gate.report.model import Report
-    from coval_gate.report.simulations import Case
+    from coval_gate.judge.verdict import Check
+    from coval_gate.model.results import Metric, Simulation
+    from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.simulations import SimulationRow
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "2.0"
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 
@@ -71,12 +75,34 @@ class StepFacts(_Model):
 
 
 class Criterion(_Model):
-    """One thing that was asked for, for the agent or one of its mutations, and what was found."""
+    """One thing that is required of the agent or one of its mutations, and what was measured: numbers, then words.
 
-    asked: Text
-    found: Text
-    missed_by: Text
+    The numbers are null where nothing was measured.
+    """
+
+    kind: Text
+    """threshold, max_failed_simulations, target_met and so on."""
+    criterion: Text
+    """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
     verdict: Outcome
+    actual: float | None
+    """The measured value, in `unit`."""
+    operator: Operator | None
+    bound: float | None
+    """In `unit`. `actual operator bound` is what is required."""
+    unit: Unit | None
+    """share: from 0 to 1; simulations: how many; metric: the metric's own unit."""
+    margin: float | None
+    """How far `actual` is from `bound`, in `unit`: positive on the side that is required, negative on the other."""
+    count: int | None
+    """How many simulations were looked at and have a value."""
+    missing: int | None
+    """How many simulations should have a value, and have none."""
+    problem: Text
+    """What stood in the way of measuring, such as no_such_metric; empty where nothing did."""
+    actual_text: Text
+    margin_text: Text
+    """By how much the criterion is missed; empty where it is met."""
     reason: Text
     """A sentence, where the verdict is not passed."""
     variant: Text
@@ -96,9 +122,9 @@ class SimulationFacts(_Model):
     """The test case in words, where the API key may read them."""
     iteration: int
     verdict: Outcome
-    """passed; failed: it is to blame for a criterion that was missed; error: it did not complete; skipped: it did not
-    do well, but the gate allows for that."""
-    missed: list[Text]
+    """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
+    but that is tolerated."""
+    missed_criteria: list[Text]
     """The criteria that it is to blame for."""
     error: Text
     url: Text
@@ -117,24 +143,15 @@ class MetricFacts(_Model):
     """count, missing; for numbers mean, stdev, min, median, p95, max; for texts values: how often each occurs."""
 
 
-class Document(_Model):
-    """The result of one step of Coval Gate."""
+class Leg(_Model):
+    """One run that the step launched or waited for, and what became of it."""
 
-    schema_version: Text
+    name: Text
+    """What tells it from the other legs; empty where there is one only."""
     verdict: Outcome | None
-    """null with mode launch, where nobody asks for one."""
-    passed: bool
     status: Text
-    """As the output of that name."""
-    reason: Text
     reasons: list[Text]
-    """Every reason, the gravest first."""
-    advice: Text
-    link: Text
     run: RunFacts
-    step: StepFacts
-    inputs: dict[Text, Text]
-    """Those that are not as they are by default, as they were given; of JSON objects the keys. No secrets."""
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
@@ -144,43 +161,76 @@ class Document(_Model):
     """Those to look at first."""
 
 
-def document(report: Report) -> str:
-    """The report as a JSON document that its schema allows."""
+class Document(_Model):
+    """The result of one step of Coval Gate."""
+
+    schema_version: Text
+    verdict: Outcome | None
+    """That of the step as a whole; null with mode launch, where no verdict is asked for."""
+    passed: bool
+    status: Text
+    """As the output of that name."""
+    reason: Text
+    reasons: list[Text]
+    """Every reason, the gravest first."""
+    advice: Text
+    link: Text
+    step: StepFacts
+    inputs: dict[Text, Text]
+    """Those that differ from their defaults, as they were given; of JSON objects the keys. No secrets."""
+    legs: list[Leg]
+    """One for each run; empty where the step ended before it had one."""
+
+
+def render(report: Report) -> str:
+    """Return the report as a JSON document that its schema allows."""
     return _document(report).model_dump_json(indent=2) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of `document`."""
+    """Return the JSON Schema of what `render` returns."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
 
 
 def _document(report: Report) -> Document:
-    judgement, population = report.judgement, report.judgement.population
+    judgement = report.judgement
     return Document(
         schema_version=SCHEMA_VERSION,
         verdict=_outcome(judgement.verdict),
         passed=judgement.verdict is Verdict.PASSED,
         status=judgement.status,
-        reason=judgement.reason,
-        reasons=list(judgement.reasons),
-        advice=judgement.advice,
-        link=judgement.link,
-        run=_run(report),
+        reason=wording.reason(judgement),
+        reasons=list(wording.reasons(judgement)),
+        advice=wording.advice(judgement),
+        link=wording.link(judgement),
         step=_step(report),
         inputs=configuration(report.inputs) if report.inputs else {},
-        total_simulations=population.total if population else None,
-        completed_simulations=population.completed if population else None,
-        pass_rate=population.pass_rate if population else None,
+        legs=[_leg(report, leg) for leg in report.legs],
+    )
+
+
+def _leg(report: Report, leg: LegReport) -> Leg:
+    judgement, totals = leg.judgement, leg.judgement.totals
+    metrics = leg.result.metrics if leg.result else ()
+    return Leg(
+        name=leg.name,
+        verdict=_outcome(judgement.verdict),
+        status=judgement.status,
+        reasons=list(wording.reasons(judgement)),
+        run=_run(report, leg),
+        total_simulations=totals.total if totals else None,
+        completed_simulations=totals.completed if totals else None,
+        pass_rate=totals.pass_rate if totals else None,
         criteria=[_criterion(check) for check in judgement.checks],
-        metrics=_metrics(report.result) if report.result else [],
-        simulations=_simulations(report),
+        metrics=[
+            MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in metrics
+        ],
+        simulations=[_simulation(row, metrics, leg.details.labels) for row in leg_rows(report, leg)],
     )
 
 
-def _run(report: Report) -> RunFacts:
-    return RunFacts(
-        id=report.run_id, url=report.run_url, status=report.run.status if report.run else "", **what_ran(report)
-    )
+def _run(report: Report, leg: LegReport) -> RunFacts:
+    return RunFacts(id=leg.run_id, url=leg.run_url, status=leg.run.status if leg.run else "", **what_ran(report, leg))
 
 
 def _step(report: Report) -> StepFacts:
@@ -201,50 +251,43 @@ def _step(report: Report) -> StepFacts:
 
 
 def _criterion(check: Check) -> Criterion:
+    measure, requirement = check.measure, check.requirement
     return Criterion(
-        asked=check.asked,
-        found=check.found,
-        missed_by=check.missed,
+        kind=check.criterion.kind,
+        criterion=criterion_text(check.criterion),
         verdict=_outcome(check.verdict) or "error",
-        reason="" if check.verdict is Verdict.PASSED else check.reason,
+        actual=measure.value if measure else None,
+        operator=requirement.operator if requirement else None,
+        bound=requirement.bound if requirement else None,
+        unit=measure.unit if measure else None,
+        margin=check.margin,
+        count=measure.count if measure else None,
+        missing=measure.missing if measure else None,
+        problem=check.problem.kind if check.problem else "",
+        actual_text=actual_text(check),
+        margin_text=margin_text(check),
+        reason="" if check.passed else check_reason(check),
         variant=variant_key(check.variant),
         metric_id=check.metric,
-        simulation_ids=[] if check.verdict is Verdict.PASSED else list(check.offenders),
+        simulation_ids=[] if check.passed else list(check.simulations),
     )
 
 
-def _metrics(result: RunResult) -> list[MetricFacts]:
-    variants = result.variants
-    return [
-        MetricFacts(
-            id=metric.id,
-            name=metric.name,
-            variants={variant_key(name): entry_of(figures(metric, each)) for name, each in variants.items()},
-        )
-        for metric in result.metrics
-    ]
-
-
-def _simulations(report: Report) -> list[SimulationFacts]:
-    metrics = report.result.metrics if report.result else ()
-    return [_simulation(case, metrics, report.background.labels) for case in cases(report)]
-
-
-def _simulation(case: Case, metrics: tuple[Metric, ...], labels: Mapping[str, str]) -> SimulationFacts:
-    simulation = case.simulation
+def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping[str, str]) -> SimulationFacts:
+    simulation = row.simulation
     return SimulationFacts(
         id=simulation.id,
         status=simulation.status,
         variant=variant_key(simulation.mutation),
         test_case_id=simulation.test_case_id,
         test_case=labels.get(simulation.test_case_id, ""),
-        iteration=case.iteration,
-        verdict=_outcome(case.verdict) or "error",
-        missed=[check.asked for check in case.misses],
+        iteration=row.iteration,
+        verdict=_outcome(row.verdict) or "error",
+        missed_criteria=[criterion_text(check.criterion) for check in row.misses],
         error=simulation.error,
-        url=case.url,
+        url=row.url,
         values=_values(simulation, metrics),
-        explanations=dict(case.texts),
+        explanations=dict(row.texts),
     )
 
 

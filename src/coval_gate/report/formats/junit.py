@@ -1,8 +1,9 @@
 """The step as a JUnit report, which most tools that show test results can read.
 
 The agent and each of its mutations are a suite with a case for each simulation; a suite of its own holds the gate's
-criteria, and there is always at least one case, whatever became of the step. What a case says keeps to the words of
-the format: a `failure` is about the agent, an `error` about anything else, `skipped` is what does not count.
+criteria, with their numbers as properties, and there is always at least one case, whatever became of the step. What a
+case says keeps to the words of the format: a `failure` is about the agent, an `error` about anything else, `skipped` is
+what does not count.
 
 Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of those in use.
 """
@@ -15,17 +16,19 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report import wording
+from coval_gate.report.check_wording import actual_text, check_reason, check_text, criterion_text
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
-from coval_gate.report.simulations import cases
+from coval_gate.report.simulations import leg_rows
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from coval_gate.judge.verdict import Check, Judgement
-    from coval_gate.report.model import Report
-    from coval_gate.report.simulations import Case
+    from coval_gate.judge.verdict import Check
+    from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.simulations import SimulationRow
 
 NAME: Final = "Coval Gate"
 # All that XML 1.0 allows (its production 2, Char); anything else makes the whole file unreadable.
@@ -41,14 +44,17 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 }
 
 
-def junit(report: Report) -> str:
-    """The report as an XML document."""
+def render(report: Report) -> str:
+    """Return the report as an XML document."""
     document = JUnitXml(NAME)  # its add_testsuite would merge suites of one name, and a mutation may have any
-    found = cases(report)
-    for variant in report.result.variants if report.result else ():
-        members = (case for case in found if case.simulation.mutation == variant)
-        document.append(_suite(variant_key(variant), map(_case, members), report))  # type: ignore[no-untyped-call]
-    gate = _suite("gate", _gate(report.judgement), report)
+    for leg in report.legs:
+        found = leg_rows(report, leg)
+        for variant in leg.result.variants if leg.result else ():
+            members = (_simulation(row) for row in found if row.simulation.mutation == variant)
+            document.append(_suite(report, leg, variant_key(variant), members))  # type: ignore[no-untyped-call]
+    gate = _suite(report, report.legs[0] if report.legs else None, "gate", _gate(report))
+    for name, value in _numbers(report):
+        gate.add_property(_xml(name), _xml(value))
     document.append(gate)  # type: ignore[no-untyped-call]
     document.update_statistics()  # type: ignore[no-untyped-call]
     document.time = gate.time = round(report.seconds, 3)
@@ -58,55 +64,82 @@ def junit(report: Report) -> str:
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
 
 
-def _suite(name: str, members: Iterable[TestCase], report: Report) -> TestSuite:
-    suite = TestSuite(_xml(name))
+def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[TestCase]) -> TestSuite:
+    suite = TestSuite(_xml(f"{leg.name}: {name}" if leg and leg.name else name))
     if report.began:
         suite.timestamp = report.began
-    for key, value in provenance(report).items():
+    for key, value in provenance(report, leg).items():
         suite.add_property(key, _xml(value))
-    if report.run_url:
-        suite.add_property("url", _xml(report.run_url))
+    if leg and leg.run_url:
+        suite.add_property("url", _xml(leg.run_url))
     suite.add_testcases(list(members))
     return suite
 
 
-def _case(case: Case) -> TestCase:
-    """Known by its test case's name; the simulation's id tells two of one name apart where tools need it."""
-    variant = variant_key(case.simulation.mutation)
-    member = TestCase(_xml(case.title), classname=_xml(f"coval.{variant}"), time=0)
-    member.system_out = _xml("\n".join(each for each in (f"simulation {case.simulation.id}", case.url) if each))
-    if case.verdict is not Verdict.PASSED:
-        misses = [check.asked for check in case.misses]
-        what = case.trouble or (f"missed: {misses[0]}" if misses else "missed a target of its metrics")
-        lines = [case.trouble, *(line for check in case.misses for line in _miss(check, case))]
-        note = " (the gate allows for it)" if case.verdict is Verdict.SKIPPED else ""
-        member.result = [_result(case.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
+def _simulation(row: SimulationRow) -> TestCase:
+    """Return the case of a simulation: its test case's name, and its id, which tells two of one name apart."""
+    variant = variant_key(row.simulation.mutation)
+    member = TestCase(_xml(row.title), classname=_xml(f"coval.{variant}"), time=0)
+    member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
+    if row.verdict is not Verdict.PASSED:
+        misses = [criterion_text(check.criterion) for check in row.misses]
+        what = row.trouble or (f"missed: {misses[0]}" if misses else "missed a target of its metrics")
+        lines = [row.trouble, *(line for check in row.misses for line in _miss(check, row))]
+        note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
+        member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
     return member
 
 
-def _miss(check: Check, case: Case) -> Iterator[str]:
-    yield f"missed: {check.asked}"
-    if text := case.texts.get(check.metric):
+def _miss(check: Check, row: SimulationRow) -> Iterator[str]:
+    yield f"missed: {criterion_text(check.criterion)}"
+    if text := row.texts.get(check.metric):
         yield f"    {text}"
 
 
-def _gate(judgement: Judgement) -> Iterator[TestCase]:
-    """A case for each criterion, and one for the evaluation as a whole unless a criterion says what became of it."""
-    for check in judgement.checks:
-        whom = f" [{check.variant}]" if check.variant else ""
-        member = TestCase(_xml(f"{check.asked}{whom}"), classname="coval.gate", time=0)
-        if check.verdict is not Verdict.PASSED:
-            member.result = [_result(check.verdict, check.reason, f"{check.reason}\nFound: {check.found}")]
+def _checks(report: Report) -> list[tuple[str, Check]]:
+    """Return every check with the name of its case."""
+    return [
+        (f"{leg.name}: {check_text(check)}" if leg.name else check_text(check), check)
+        for leg in report.legs
+        for check in leg.judgement.checks
+    ]
+
+
+def _gate(report: Report) -> Iterator[TestCase]:
+    """Yield a case for each criterion, and one for the step as a whole unless a criterion has its verdict."""
+    judgement, checks = report.judgement, _checks(report)
+    for name, check in checks:
+        member = TestCase(_xml(name), classname="coval.gate", time=0)
+        if not check.passed:
+            reason = check_reason(check)
+            member.result = [_result(check.verdict, reason, f"{reason}\nActual: {actual_text(check)}")]
         yield member
-    if any(check.verdict is judgement.verdict is not Verdict.PASSED for check in judgement.checks):
+    if any(check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
     member = TestCase("evaluation", classname="coval.gate", time=0)
     if judgement.verdict is not Verdict.PASSED:
-        told = "\n".join(each for each in (*judgement.reasons, judgement.advice, judgement.link) if each)
-        result = _result(judgement.verdict, judgement.reason, told)
+        told = (*wording.reasons(judgement), wording.advice(judgement), wording.link(judgement))
+        result = _result(judgement.verdict, wording.reason(judgement), "\n".join(filter(None, told)))
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]
     yield member
+
+
+def _numbers(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of each criterion that was measured. The schema has no properties of cases, only of suites."""
+    for name, check in _checks(report):
+        if measure := check.measure:
+            yield f"{name}: actual", _shown(measure.value)
+            if requirement := check.requirement:
+                yield f"{name}: required", f"{requirement.operator} {_shown(requirement.bound)}"
+                yield f"{name}: margin", _shown(check.margin or 0.0)
+            yield f"{name}: unit", measure.unit
+            yield f"{name}: count", str(measure.count)
+            yield f"{name}: missing", str(measure.missing)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.10g}"
 
 
 def _result(verdict: Verdict | None, message: str, text: str) -> Failure | Error | Skipped:

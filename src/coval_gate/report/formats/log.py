@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.headings import heading
-from coval_gate.report.simulations import cases
+from coval_gate.report.check_wording import actual_text, check_text, margin_text
+from coval_gate.report.simulations import simulation_rows
+from coval_gate.report.wording import advice, heading, link, reason, reasons, title
 from coval_gate.text import one_line, plural
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.verdict import Check, Judgement
     from coval_gate.report.model import Report
-    from coval_gate.report.simulations import Case
+    from coval_gate.report.simulations import SimulationRow
 
 MARKS: Final = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.INCONCLUSIVE: "?", Verdict.ERROR: "!"}
 WIDEST: Final = 60  # characters of a column
 MOST_REASONS: Final = 10  # in an annotation
 MOST_CHECKS: Final = 100  # lines
-MOST_CASES: Final = 20  # simulations
+MOST_ROWS: Final = 20  # simulations
 MOST_MISSES: Final = 10  # criteria of a simulation
 
 
@@ -31,78 +32,94 @@ class Annotation(NamedTuple):
     message: str
 
 
-def closing_line(report: Report) -> str:
-    """Verdict and reason on one line."""
-    return f"{heading(report.judgement)}. {report.judgement.reason}"
+class Closing(NamedTuple):
+    """The end of the log: one line, or annotations in its place.
+
+    `verdict` is the annotation of the whole step, `simulations` those of the simulations to look at, the worst first.
+    """
+
+    line: str
+    verdict: Annotation
+    simulations: tuple[Annotation, ...]
+
+    def first_simulations(self, most: int) -> list[Annotation]:
+        """Return at most `most` annotations of simulations; the last says how many more there are."""
+        found = list(self.simulations[:most])
+        more = len(self.simulations) - len(found)
+        if found and more:
+            last = found[-1]
+            note = f"… and {plural(more, 'simulation')} more: see the summary."
+            found[-1] = Annotation(last.title, f"{last.message}\n{note}")
+        return found
 
 
-def annotation(report: Report) -> Annotation:
-    """The verdict's: the reasons, what to do about them, where to look."""
+def render(report: Report) -> Closing:
+    """Return what to log at the end of the step."""
     judgement = report.judgement
-    reasons = judgement.reasons[:MOST_REASONS]
-    more = len(judgement.reasons) - len(reasons)
-    lines = (
-        *reasons,
-        f"… and {plural(more, 'reason')} more." if more else "",
-        judgement.advice,
-        f"Run: {report.run_url}" if report.run_url else "",
-        f"More: {judgement.link}" if judgement.link else "",
+    return Closing(
+        line=f"{heading(judgement)}. {reason(judgement)}",
+        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
+        simulations=tuple(
+            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row))) for row in _ill(report)
+        ),
     )
-    return Annotation(f"Coval Gate: {judgement.title}", "\n".join(line for line in lines if line))
-
-
-def case_annotations(report: Report, most: int) -> list[Annotation]:
-    """Those of the worst simulations; the last says how many more there are."""
-    ill = _ill(report)
-    found = [Annotation(f"Coval: {one_line(case.title, WIDEST)}", "\n".join(_told(case))) for case in ill[:most]]
-    more = len(ill) - len(found)
-    if found and more:
-        title, message = found[-1]
-        found[-1] = Annotation(title, f"{message}\n… and {plural(more, 'simulation')} more: see the summary.")
-    return found
 
 
 def check_lines(judgement: Judgement) -> Iterator[str]:
-    """A line for each check: a mark, what was asked, what was found, by how much it missed."""
+    """Yield a line for each check: a mark, the criterion, what was measured, the margin by which it is missed."""
     shown = judgement.first_checks(MOST_CHECKS)
-    asked = [_asked(check) for check in shown]
-    width = min(WIDEST, max((len(each) for each in asked), default=0))
-    for text, check in zip(asked, shown, strict=True):
-        missed = f", missed by {check.missed}" if check.missed else ""
-        yield f"  {MARKS[check.verdict]} {text:<{width}}  {check.found}{missed}"
+    texts = [_check_text(check) for check in shown]
+    width = min(WIDEST, max((len(each) for each in texts), default=0))
+    for text, check in zip(texts, shown, strict=True):
+        margin = margin_text(check)
+        yield f"  {MARKS[check.verdict]} {text:<{width}}  {actual_text(check)}{f', {margin}' if margin else ''}"
     if len(judgement.checks) > MOST_CHECKS:
         yield f"    … and {len(judgement.checks) - MOST_CHECKS:,} more"
 
 
-def case_lines(report: Report) -> Iterator[str]:
-    """A line for each simulation to look at, and below it what is known of it."""
+def simulation_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each simulation to look at, and below it what is known of it."""
     ill = _ill(report)
-    for case in ill[:MOST_CASES]:
-        yield f"{case.title} ({case.simulation.id})"
-        if not case.simulation.completed:
-            yield f"    failed: {case.trouble}"
-        for check in case.misses[:MOST_MISSES]:
-            yield f"    {MARKS[check.verdict]} {_asked(check)}"
-            if text := case.texts.get(check.metric):
+    for row in ill[:MOST_ROWS]:
+        yield f"{row.title} ({row.simulation.id})"
+        if not row.simulation.completed:
+            yield f"    failed: {row.trouble}"
+        for check in row.misses[:MOST_MISSES]:
+            yield f"    {MARKS[check.verdict]} {_check_text(check)}"
+            if text := row.texts.get(check.metric):
                 yield f"      {text}"
-    if len(ill) > MOST_CASES:
-        yield f"… and {len(ill) - MOST_CASES:,} more, in the summary"
+    if len(ill) > MOST_ROWS:
+        yield f"… and {len(ill) - MOST_ROWS:,} more, in the summary"
 
 
-def _ill(report: Report) -> list[Case]:
-    """The simulations that are to blame for the verdict."""
-    return [case for case in cases(report) if case.verdict in (Verdict.FAILED, Verdict.ERROR)]
+def _message(report: Report) -> Iterator[str]:
+    """Yield the reasons, what to do about them, and where to look."""
+    judgement = report.judgement
+    found = reasons(judgement)
+    yield from found[:MOST_REASONS]
+    if len(found) > MOST_REASONS:
+        yield f"… and {plural(len(found) - MOST_REASONS, 'reason')} more."
+    yield advice(judgement)
+    for leg in report.legs:
+        yield f"Run: {leg.run_url}" if leg.run_url else ""
+    if page := link(judgement):
+        yield f"More: {page}"
 
 
-def _told(case: Case) -> Iterator[str]:
-    """A simulation in an annotation: what went wrong, and what judges say of it."""
-    if not case.simulation.completed:
-        yield f"Did not complete: {case.simulation.error or case.simulation.status}"
-    for check in case.misses[:MOST_MISSES]:
-        text = case.texts.get(check.metric)
-        yield f"Missed: {check.asked}{f' – {text}' if text else ''}"
-    yield case.url or f"Simulation {case.simulation.id}"
+def _ill(report: Report) -> list[SimulationRow]:
+    """Return the simulations that are to blame for the verdict."""
+    return [row for row in simulation_rows(report) if row.verdict in (Verdict.FAILED, Verdict.ERROR)]
 
 
-def _asked(check: Check) -> str:
-    return one_line(f"{check.asked} [{check.variant}]" if check.variant else check.asked, WIDEST)
+def _told(row: SimulationRow) -> Iterator[str]:
+    """Yield what an annotation says of a simulation: what went wrong, and what judges say of it."""
+    if not row.simulation.completed:
+        yield f"Did not complete: {row.simulation.error or row.simulation.status}"
+    for check in row.misses[:MOST_MISSES]:
+        text = row.texts.get(check.metric)
+        yield f"Missed: {check_text(check)}{f' – {text}' if text else ''}"
+    yield row.url or f"Simulation {row.simulation.id}"
+
+
+def _check_text(check: Check) -> str:
+    return one_line(check_text(check), WIDEST)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.report.wording import reason
+
 if TYPE_CHECKING:
-    from coval_gate.report.model import Report
+    from collections.abc import Iterable, Sequence
+
+    from coval_gate.report.model import LegReport, Report
 
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
@@ -31,47 +36,48 @@ OUTPUTS: Final = {
 LIST_LIMIT: Final = 2000  # ids in a list
 
 
-def outputs(report: Report) -> dict[str, str]:
-    """Every output; empty where the step does not know."""
-    judgement = report.judgement
-    population = judgement.population
-    total, completed = _counts(report)
+def render(report: Report) -> dict[str, str]:
+    """Return every output; empty where the step does not know."""
+    judgement, legs = report.judgement, report.legs
+    totals = legs[0].judgement.totals if legs else None
+    total, completed = _counts(legs)
     return {
         "run_id": report.run_id,
         "run_url": report.run_url,
         "status": judgement.status,
         "verdict": judgement.verdict or "",
         "passed": "true" if judgement.verdict == "passed" else "false",
-        "reason": judgement.reason,
+        "reason": reason(judgement),
         "total_simulations": total,
         "completed_simulations": completed,
-        "failed_simulations": _ids(population.unpassed) if population else "",
-        "pass_rate": f"{population.pass_rate:.6g}" if population else "",
-        "metric_failures": _ids(judgement.metric_failures),
-        "metrics": _metrics(report),
+        "failed_simulations": _ids(totals.unpassed) if totals else "",
+        "pass_rate": f"{totals.pass_rate:.6g}" if totals else "",
+        "metric_failures": _ids(each for leg in legs for each in leg.judgement.metric_failures),
+        "metrics": _metrics(legs),
         "comment_url": report.comment_url,
-        "junit_path": report.junit_path,
-        "json_path": report.json_path,
+        "junit_path": report.files.get("junit_path", ""),
+        "json_path": report.files.get("json_path", ""),
         "duration_seconds": str(round(report.seconds)),
     }
 
 
-def _counts(report: Report) -> tuple[str, str]:
-    population = report.judgement.population
-    if population:
-        return str(population.total), str(population.completed)
-    progress = report.run.progress if report.run else None
+def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
+    """Return how many simulations there are and how many completed, by the results or else by the last look."""
+    if not legs:
+        return "", ""
+    if totals := legs[0].judgement.totals:
+        return str(totals.total), str(totals.completed)
+    progress = legs[0].run.progress if legs[0].run else None
     return (str(progress.total), str(progress.completed)) if progress else ("", "")
 
 
-def _metrics(report: Report) -> str:
-    if report.result is None:
+def _metrics(legs: Sequence[LegReport]) -> str:
+    if not legs or legs[0].result is None:
         return ""
-    # Statistics take long to import, and outputs are written before the launch as well.
-    from coval_gate.report.aggregates import aggregates
+    from coval_gate.report.metrics import aggregates
 
-    return aggregates(report.result)
+    return aggregates(legs[0].result.metrics, legs[0].variants)
 
 
-def _ids(ids: tuple[str, ...]) -> str:
-    return json.dumps(ids[:LIST_LIMIT])
+def _ids(ids: Iterable[str]) -> str:
+    return json.dumps(list(islice(ids, LIST_LIMIT)))

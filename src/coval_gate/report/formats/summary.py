@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
+from coval_gate.report import wording
 from coval_gate.report.charts import histogram
-from coval_gate.report.headings import MARKS, heading
-from coval_gate.report.markdown import code, escape, link
-from coval_gate.report.metrics import figures, numbers_of, variant_key
-from coval_gate.report.page import Listing, Table, page, row
+from coval_gate.report.check_wording import actual_text, check_reason, criterion_text, margin_text
+from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
+from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
-from coval_gate.report.simulations import cases
+from coval_gate.report.simulations import simulation_rows
+from coval_gate.report.wording import MARKS
 from coval_gate.text import number, plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from coval_gate.judge.sample import Sample
+    from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Judgement
-    from coval_gate.model.results import Metric, RunResult
-    from coval_gate.report.metrics import Numbers
-    from coval_gate.report.model import Report
-    from coval_gate.report.simulations import Case
+    from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.simulations import SimulationRow
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary whole
 MOST_REASONS: Final = 20
@@ -35,12 +36,12 @@ TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 
 
-def summary(report: Report) -> str:
-    """All of it: verdict and reason first, what there is to look at next, the rest folded."""
-    found = cases(report)
+def render(report: Report) -> str:
+    """Return the summary's Markdown: verdict and reason first, what needs attention next, the rest folded."""
+    found = simulation_rows(report)
     parts = [
         *opening(report),
-        *_metrics(report),
+        *(part for leg in report.legs for part in _metrics(leg)),
         *troubled(found),
         *_passed(found),
         *_background(report),
@@ -50,42 +51,43 @@ def summary(report: Report) -> str:
 
 
 def opening(report: Report) -> Iterator[str | Listing]:
-    """Verdict, reason, advice, and the criteria with what was found."""
+    """Yield verdict, reason, advice, and the criteria with what was measured."""
     judgement = report.judgement
-    yield f"### {heading(judgement)}: Coval evaluation"
-    yield escape(judgement.reason)
-    if judgement.advice:
-        advice = list(_advice(judgement.advice))
+    yield f"### {wording.heading(judgement)}: Coval evaluation"
+    yield escape(wording.reason(judgement))
+    if text := wording.advice(judgement):
+        advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))
-    if reasons := _more_reasons(judgement):
+    if reasons := _more_reasons(report):
         rows = (f"- {escape(reason)}" for reason in reasons[:MOST_REASONS])
         yield Listing(rows=rows, total=len(reasons))
-    if judgement.checks:
-        yield _checks(judgement)
+    for leg in report.legs:
+        if leg.judgement.checks:
+            yield _checks(leg.judgement)
 
 
-def troubled(found: Sequence[Case]) -> Iterator[str | Listing]:
-    """The simulations to look at."""
-    ill = [case for case in found if case.verdict is not Verdict.PASSED]
+def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
+    """Yield the simulations to look at."""
+    ill = [each for each in found if each.verdict is not Verdict.PASSED]
     if ill:
         yield f"#### {plural(len(ill), 'simulation')} to look at"
-        yield Table(head=("", "test case", "what missed", "why"), rows=map(_case, ill), total=len(ill))
+        yield Table(head=("", "test case", "missed criteria", "why"), rows=map(_simulation, ill), total=len(ill))
 
 
 def links(report: Report) -> str:
-    """Where to read on."""
+    """Return where to read on."""
     targets = {
         "Open the run in Coval": report.run_url,
         "Workflow run": report.context.run_url,
-        "Read more": report.judgement.link,
+        "Read more": wording.link(report.judgement),
     }
     return " · ".join(link(label, url) for label, url in targets.items() if url)
 
 
-def _more_reasons(judgement: Judgement) -> list[str]:
-    """The reasons that neither the first line nor the table of criteria tells."""
-    told = {check.reason for check in judgement.checks if check.missed}
-    return [reason for reason in judgement.reasons[1:] if reason not in told]
+def _more_reasons(report: Report) -> list[str]:
+    """Return the reasons that neither the first line nor the table of criteria tells."""
+    told = {check_reason(check) for leg in report.legs for check in leg.judgement.checks if check.measure}
+    return [reason for reason in wording.reasons(report.judgement)[1:] if reason not in told]
 
 
 def _advice(advice: str) -> Iterator[str]:
@@ -102,104 +104,99 @@ def _checks(judgement: Judgement) -> Table:
     rows = (
         row(
             MARKS[check.verdict],
-            code(check.asked) + (f" ({escape(check.variant)})" if check.variant else ""),
-            escape(check.found),
-            escape(check.missed),
+            code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else ""),
+            escape(actual_text(check)),
+            escape(margin_text(check)),
         )
         for check in judgement.first_checks(MOST_CHECKS)
     )
-    return Table(head=("", "asked", "found", "missed by"), rows=rows, total=len(judgement.checks))
+    return Table(head=("", "criterion", "actual", "margin"), rows=rows, total=len(judgement.checks))
 
 
-def _metrics(report: Report) -> Iterator[str | Listing]:
-    result = report.result
-    if result is None or not result.metrics:
+def _metrics(leg: LegReport) -> Iterator[str | Listing]:
+    if leg.result is None or not leg.result.metrics:
         return
-    variants = result.variants
-    several = len(variants) > 1
-    entries = [
-        (metric, variant, figures(metric, simulations))
-        for metric in result.metrics
-        for variant, simulations in variants.items()
-    ]
+    several = len(leg.variants) > 1
+    samples = [(variant.sample(metric), variant) for metric in leg.result.metrics for variant in leg.variants]
     yield "#### Metrics"
-    who = ("variant",) if several else ()
-    numeric = [each for each in entries if each[2].numbers]
+    variant_head = ("variant",) if several else ()
+    numeric = [each for each in samples if figures(each[0])]
     if numeric:
         rows = (
-            row(*_of_whom(metric, variant, several), f"{found.count:,}", *_cells(found.numbers))
-            for metric, variant, found in numeric
-            if found.numbers
+            row(*_named(sample, variant, several), f"{sample.count:,}", *_cells(sample)) for sample, variant in numeric
         )
-        head = ("metric", *who, "count", "mean", "spread (SD)", "min", "median", "p95", "max")
+        head = ("metric", *variant_head, "count", "mean", "spread (SD)", "min", "median", "p95", "max")
         yield Table(head=head, rows=rows, total=len(numeric))
-    yield from _charts(report, result)
-    other = [each for each in entries if not each[2].numbers or each[2].texts]
+    yield from _charts(leg)
+    other = [each for each in samples if not figures(each[0]) or each[0].texts]
     if other:
         rows = (
-            row(*_of_whom(metric, variant, several), f"{found.count:,}", _texts(found.texts) or "no values")
-            for metric, variant, found in other
+            row(*_named(sample, variant, several), f"{sample.count:,}", _texts(sample.texts) or "no values")
+            for sample, variant in other
         )
-        yield Table(head=("metric", *who, "count", "values"), rows=rows, total=len(other))
+        yield Table(head=("metric", *variant_head, "count", "values"), rows=rows, total=len(other))
 
 
-def _of_whom(metric: Metric, variant: str, several: bool) -> tuple[str, ...]:
-    return (escape(metric.name), escape(variant_key(variant))) if several else (escape(metric.name),)
+def _named(sample: Sample, variant: Variant, several: bool) -> tuple[str, ...]:
+    name = escape(sample.metric.name)
+    return (name, escape(variant_key(variant.name))) if several else (name,)
 
 
-def _cells(numbers: Numbers) -> Iterator[str]:
-    for value in (numbers.mean, numbers.stdev, numbers.min, numbers.median, numbers.p95, numbers.max):
-        yield "" if value is None else number(value)
+def _cells(sample: Sample) -> Iterator[str]:
+    known = figures(sample)
+    for name in ("mean", "stdev", "min", "median", "p95", "max"):
+        yield number(known[name]) if name in known else ""
 
 
 def _texts(texts: Sequence[tuple[str, int]]) -> str:
+    texts = texts[:MOST_TEXTS]
     more = len(texts) - TEXTS_SHOWN
     shown = [f"{escape(text, 40)} × {count:,}" for text, count in texts[:TEXTS_SHOWN]]
     return " · ".join(shown) + (f" · … {more} more" if more > 0 else "")
 
 
-def _charts(report: Report, result: RunResult) -> Iterator[str]:
-    """How the values of the metrics that decide are spread out: those that missed or, if none did, all of them."""
-    checks = [check for check in report.judgement.checks if check.metric]
-    decisive = [check for check in checks if check.verdict is not Verdict.PASSED] or checks
-    metrics = {metric.id: metric for metric in result.metrics}
-    wanted = [metrics[each] for each in dict.fromkeys(check.metric for check in decisive) if each in metrics]
-    simulations = result.variants.get(BASE, ())
-    charts = ((metric, histogram(numbers_of(metric, simulations))) for metric in wanted)
-    for metric, chart in islice(((metric, chart) for metric, chart in charts if chart), MOST_CHARTS):
-        yield f"How {escape(metric.name)} is spread out:"
+def _charts(leg: LegReport) -> Iterator[str]:
+    """Yield how the agent's values are spread out: of the metrics that missed or, if none did, of all that decide."""
+    checks = [check for check in leg.judgement.checks if check.metric]
+    decisive = [check for check in checks if not check.passed] or checks
+    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
+    samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
+    wanted = [samples[each] for each in dict.fromkeys(check.metric for check in decisive) if each in samples]
+    charts = ((sample, histogram(sample.numbers)) for sample in wanted)
+    for sample, chart in islice(((sample, chart) for sample, chart in charts if chart), MOST_CHARTS):
+        yield f"How {escape(sample.metric.name)} is spread out:"
         yield chart
 
 
-def _case(case: Case) -> str:
-    label = link(escape(case.title), case.url)
-    misses = [code(check.asked) for check in case.misses[:MOST_MISSES]]
-    if not case.simulation.completed:
+def _simulation(found: SimulationRow) -> str:
+    label = link(escape(found.title), found.url)
+    misses = [code(criterion_text(check.criterion)) for check in found.misses[:MOST_MISSES]]
+    if not found.simulation.completed:
         misses.append("did not complete")
-    texts = [case.simulation.error, *(case.texts.get(check.metric, "") for check in case.misses)]
+    texts = [found.simulation.error, *(found.texts.get(check.metric, "") for check in found.misses)]
     why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
-    whom = f" ({escape(case.simulation.mutation)})" if case.simulation.mutation != BASE else ""
-    return row(MARKS[case.verdict], label + whom, "<br>".join(misses) or "a target", "<br>".join(why))
+    variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
+    return row(MARKS[found.verdict], label + variant, "<br>".join(misses) or "a target", "<br>".join(why))
 
 
-def _passed(found: Sequence[Case]) -> Iterator[Table]:
-    well = [case for case in found if case.verdict is Verdict.PASSED]
+def _passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
+    well = [each for each in found if each.verdict is Verdict.PASSED]
     if well:
-        several = any(case.simulation.mutation != BASE for case in found)
+        several = any(each.simulation.mutation != BASE for each in found)
         rows = (
             row(
-                link(escape(case.title), case.url),
-                *((escape(variant_key(case.simulation.mutation)),) if several else ()),
-                code(case.simulation.id),
+                link(escape(each.title), each.url),
+                *((escape(variant_key(each.simulation.mutation)),) if several else ()),
+                code(each.simulation.id),
             )
-            for case in well
+            for each in well
         )
         head = ("test case", *(("variant",) if several else ()), "simulation")
         yield Table(head=head, rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed")
 
 
 def _background(report: Report) -> Iterator[Table]:
-    known = provenance(report)
+    known = provenance(report, report.legs[0] if report.legs else None)
     given = configuration(report.inputs) if report.inputs else {}
     rows = [row(escape(name), code(value)) for name, value in known.items()]
     rows += [

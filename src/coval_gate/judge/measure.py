@@ -1,0 +1,58 @@
+"""What was measured, and what it is required to be: numbers with their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from coval_gate.config.thresholds import Operator
+
+Unit = Literal["share", "simulations", "metric"]
+
+
+class Requirement(NamedTuple):
+    """What a measured value must be: `bound` has the unit of the value."""
+
+    operator: Operator
+    bound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One measured value. An interval around it and a baseline to compare it with go here, once there are any.
+
+    `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
+    simulations were looked at and say something; `missing` ones should, and do not.
+    """
+
+    value: float
+    unit: Unit
+    count: int
+    missing: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many simulations there are, also those that say nothing."""
+        return self.count + self.missing
+
+    @property
+    def hits(self) -> int:
+        """How many of `total` simulations a share stands for."""
+        return round(self.value * self.total)
+
+
+def margin(value: float, requirement: Requirement) -> float:
+    """Return how far `value` is from the bound: above 0 on the side that is required, below 0 on the other.
+
+    At the bound, it is 0 for every operator.
+    """
+    difference = value - requirement.bound
+    match requirement.operator:
+        case "<" | "<=":
+            return -difference
+        case ">" | ">=":
+            return difference
+        case "!=":
+            return abs(difference)
+    return -abs(difference)

@@ -1,0 +1,102 @@
+"""The values of one metric on the simulations of one variant, and what they amount to: computed once, for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge import statistics
+from coval_gate.text import folded, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.model.results import Metric, Value
+
+TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The values of `metric` by simulation id; a simulation that failed has none, whatever Coval lists.
+
+    `total` is how many simulations the variant has. `numbers` are in ascending order, in the metric's unit; of no
+    numbers at all there are no statistics, so ask for `numbers` first.
+    """
+
+    metric: Metric
+    values: Mapping[str, Value]
+    total: int
+
+    @property
+    def count(self) -> int:
+        """How many simulations have a value."""
+        return len(self.values)
+
+    @property
+    def missing(self) -> int:
+        """How many simulations have none."""
+        return self.total - len(self.values)
+
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        return tuple(sorted(value for value in self.values.values() if isinstance(value, float)))
+
+    @cached_property
+    def texts(self) -> tuple[tuple[str, int], ...]:
+        """How often each text occurs, also within sets: the most frequent first."""
+        found: Counter[str] = Counter()
+        for value, count in Counter(each for each in self.values.values() if not isinstance(each, float)).items():
+            for text in value if isinstance(value, frozenset) else (value,):
+                found[one_line(text, TEXT_SHOWN)] += count
+        # Sets have no order of their own; a tie must not make two equal runs differ.
+        return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def others(self) -> frozenset[str | frozenset[str]]:
+        """The different values that are no numbers."""
+        return frozenset(value for value in self.values.values() if not isinstance(value, float))
+
+    @cached_property
+    def mean(self) -> float:
+        return statistics.mean(self.numbers)
+
+    @cached_property
+    def stdev(self) -> float:
+        return statistics.stdev(self.numbers)
+
+    @property
+    def median(self) -> float:
+        return self.percentile(50)
+
+    @property
+    def min(self) -> float:
+        return self.numbers[0]
+
+    @property
+    def max(self) -> float:
+        return self.numbers[-1]
+
+    def percentile(self, n: float) -> float:
+        """Return the `n`-th percentile of the numbers, 0 to 100."""
+        return statistics.percentile(self.numbers, n)
+
+    def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
+        """Return the ids of the simulations whose value is one of `wanted`."""
+        # Thousands of values are a few different ones.
+        hits = {value for value in set(self.values.values()) if any(equals(value, each) for each in wanted)}
+        return frozenset(each for each, value in self.values.items() if value in hits)
+
+
+def equals(value: Value, wanted: str) -> bool:
+    """Return whether a value is `wanted`: as numbers if both are, otherwise in any capitals; a set if it holds it."""
+    if isinstance(value, frozenset):
+        return any(equals(member, wanted) for member in value)
+    if isinstance(value, float):
+        try:
+            return value == float(wanted)
+        except ValueError:
+            return False
+    return folded(value) == folded(wanted)

@@ -1,0 +1,266 @@
+"""A check in English: the criterion, what was measured, the margin, and the reason why it did not pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from coval_gate.judge.criteria import (
+    AllEnded,
+    AllListed,
+    EnoughCompleted,
+    FewFailed,
+    MetricHasValues,
+    MetricPresent,
+    MetricsHaveTargets,
+    NoErrorReported,
+    TargetMet,
+    ThresholdHolds,
+    ValueAbsent,
+    VariantsPresent,
+)
+from coval_gate.judge.problems import (
+    ErrorReported,
+    NoNumbers,
+    NoSuchMetric,
+    NoTargets,
+    NoValues,
+    OnlySummary,
+    SeveralMetrics,
+    UnusableTarget,
+    VariantsMissing,
+)
+from coval_gate.judge.targets import problem
+from coval_gate.model.results import BASE
+from coval_gate.report.target_wording import exact_text, target_problem_text, target_text
+from coval_gate.text import number, one_line, percent, plural, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.measure import Measure, Unit
+    from coval_gate.judge.problems import Problem
+    from coval_gate.judge.verdict import Check
+    from coval_gate.model.results import Value
+
+VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
+NAMES_SHOWN: Final = 8  # metrics that a run has, where it lacks the one that was named
+
+
+def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each kind
+    """Return the criterion as a statement that is true where it is met; a threshold as the user wrote it."""
+    match criterion:
+        case ThresholdHolds(threshold=threshold):
+            return threshold.text
+        case FewFailed(allowance=allowance):
+            return f"at most {allowance} failed"
+        case EnoughCompleted(least=least):
+            return f"at least {least:,} completed"
+        case AllListed():
+            return "every simulation is listed"
+        case AllEnded():
+            return "every simulation has ended"
+        case VariantsPresent(mutations=mutations):
+            return f"the agent and {plural(mutations, 'mutation')} are there"
+        case NoErrorReported():
+            return "Coval reports no error"
+        case MetricPresent(reference=reference):
+            return f"{reference} is there"
+        case MetricHasValues(metric=metric):
+            return f"{metric} has values"
+        case MetricsHaveTargets():
+            return "metrics have targets"
+        case TargetMet(metric=metric, target=target):
+            return f"{metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
+        case ValueAbsent(metric=metric, value=value):
+            return f"{metric} is never {value}"
+    assert_never(criterion)
+
+
+def check_text(check: Check) -> str:
+    """Return the criterion, and the mutation that it is applied to in brackets."""
+    text = criterion_text(check.criterion)
+    return f"{text} [{check.variant}]" if check.variant else text
+
+
+def actual_text(check: Check) -> str:
+    """Return what was measured, or in a few words why nothing was."""
+    if check.problem:
+        return _problem_text(check.problem)
+    return _measured_text(check, check.measure) if check.measure else ""
+
+
+def measure_text(measure: Measure) -> str:
+    """Return a measure with its total: "40% (4 of 10)", "4 of 10", "1.25"."""
+    match measure.unit:
+        case "share":
+            return f"{percent(measure.value)} ({measure.hits:,} of {measure.total:,})"
+        case "simulations":
+            return f"{measure.value:,.0f} of {measure.total:,}"
+    return number(measure.value)
+
+
+def margin_text(check: Check) -> str:
+    """Return by how much, and in which direction, a criterion is missed; empty where it is met or nothing is known."""
+    if check.passed or not check.margin or not check.measure or not (requirement := check.requirement):
+        return ""
+    many = check.measure.value > requirement.bound
+    gap = abs(check.margin)
+    match check.measure.unit:
+        case "share":
+            return f"{number(gap * 100)} percentage points too {'high' if many else 'low'}"
+        case "simulations":
+            return f"{gap:,.10g} too {'many' if many else 'few'}"
+    return f"{number(gap)} too {'high' if many else 'low'}"
+
+
+def check_reason(check: Check) -> str:
+    """Return the reason why a check did not pass, as a sentence."""
+    if check.problem:
+        return f"{_problem_reason(check, check.problem)}."
+    return f"{_miss_reason(check, check.measure)}." if check.measure else ""
+
+
+def value_text(value: Value) -> str:
+    """Return a value as people read it."""
+    if isinstance(value, float):
+        return number(value)
+    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
+
+
+def _measured_text(check: Check, measure: Measure) -> str:
+    match check.criterion:
+        case ThresholdHolds(threshold=threshold):
+            return _threshold_text(threshold, measure)
+        case EnoughCompleted():
+            return f"{measure.value:,.0f}"
+        case MetricHasValues():
+            return f"missing on {measure_text(measure)}"
+        case TargetMet():
+            return f"met by {measure_text(measure)}"
+    return measure_text(measure)
+
+
+def _threshold_text(threshold: Threshold, measure: Measure) -> str:
+    if threshold.aggregate.name == "total":
+        return f"{measure.value:,.0f}"
+    text = measure_text(measure)
+    if measure.unit == "share" and measure.missing and threshold.operator in ("<", "<="):
+        return f"{text}, {measure.missing:,} of them without a value"
+    # A miss by less than the usual digits show must not read like a hit.
+    if measure.unit == "metric" and text == number(threshold.bound.number):
+        return f"{measure.value:.10g}" if measure.value != threshold.bound.number else text
+    return text
+
+
+def _problem_text(found: Problem) -> str:
+    match found:
+        case NoSuchMetric():
+            return "no such metric"
+        case SeveralMetrics(ids=ids):
+            return plural(len(ids), "metric")
+        case NoTargets():
+            return "none has one"
+        case UnusableTarget():
+            return "no usable target"
+        case VariantsMissing(mutations=mutations, agent=agent):
+            return f"{plural(mutations, 'mutation')}{'' if agent else ', no agent'}"
+        case ErrorReported(text=text):
+            return text
+    return "not known"
+
+
+def _miss_reason(check: Check, measure: Measure) -> str:
+    """Return the reason of a check whose value is not what it must be, without a full stop."""
+    whom, few = _whom(check), f"{measure.value:,.0f}"
+    match check.criterion:
+        case ThresholdHolds(threshold=threshold):
+            bound = _bound_text(threshold.bound.number, measure.unit)
+            return f"{_subject(threshold)} is {actual_text(check)}{whom}, must be {threshold.operator} {bound}"
+        case FewFailed(allowance=allowance):
+            failed = f"{few} of {plural(measure.total, 'simulation')}"
+            return f"{failed} did not complete{whom}; max_failed_simulations allows {allowance}"
+        case EnoughCompleted(least=least):
+            return f"{plural(round(measure.value), 'simulation')} completed; min_simulations requires {least:,}"
+        case AllListed() if measure.total == 1:
+            return "Coval lists no simulation of the run, so nothing is known to have been evaluated"
+        case AllListed():
+            listed = f"{few} of {plural(measure.total, 'simulation')}"
+            return f"Coval lists {listed} of the run; the rest are unaccounted for"
+        case AllEnded():
+            running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
+            return f"The run completed, but {running} had not ended when metrics_grace_time was over"
+        case MetricHasValues(metric=metric, allowance=allowance):
+            lacking = f"{few} of {plural(measure.total, 'completed simulation')}"
+            return f"{metric} has no value on {lacking}{whom}; max_failed_simulations allows {allowance}"
+        case TargetMet(metric=metric, target=target):
+            missed = plural(measure.count - round(measure.value), "simulation")
+            return f"{metric} missed its target ({target_text(target)}) on {missed}{whom}"
+        case ValueAbsent(metric=metric, value=value):
+            hits = plural(round(measure.value), "simulation")
+            return f"{metric} is {value} on {hits}{whom}; fail_on_metric_value forbids it"
+    return f"{criterion_text(check.criterion)}: {actual_text(check)}"
+
+
+def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case for each kind
+    """Return the reason of a check that has no measure, without a full stop."""
+    criterion, whom = check.criterion, _whom(check)
+    match found:
+        case NoSuchMetric(known=known):
+            return _no_such_metric(criterion, known)
+        case SeveralMetrics(ids=ids):
+            named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+            return f"The run has {len(ids)} metrics named {named}; use the id of one of them: {' or '.join(ids)}"
+        case NoValues(metric=metric) if isinstance(criterion, ValueAbsent):
+            return f"{metric} has no single value{whom}, so fail_on_metric_value cannot be judged"
+        case NoValues(metric=metric):
+            return f"{metric} has no value at all{whom}"
+        case NoNumbers(metric=metric, samples=samples):
+            shown = ", ".join(sorted({value_text(each) for each in samples}))
+            return f"{metric} has values that are not numbers ({shown}), so {_aggregate(criterion)} is not known{whom}"
+        case OnlySummary(metric=metric):
+            return f"Coval reports no single values of {metric}, so {_aggregate(criterion)} is not known{whom}"
+        case NoTargets():
+            return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate say nothing"
+        case UnusableTarget(target=target):
+            metric = criterion.metric if isinstance(criterion, TargetMet) else ""
+            return f"The target of {metric} {target_problem_text(target)}"
+        case VariantsMissing(mutations=mutations, agent=agent):
+            launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
+            alone = "" if agent else " and none of the agent itself"
+            listed = plural(mutations, "mutation")
+            return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
+        case ErrorReported(text=text):
+            return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
+    assert_never(found)
+
+
+def _no_such_metric(criterion: Criterion, known: Sequence[str]) -> str:
+    named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+    if not known:
+        return f"The run has no metric {named}; it has no metrics at all"
+    more = f" and {len(known) - NAMES_SHOWN} more" if len(known) > NAMES_SHOWN else ""
+    return f"The run has no metric {named}; it has {', '.join(known[:NAMES_SHOWN])}{more}"
+
+
+def _whom(check: Check) -> str:
+    """Return which variant a sentence is about; empty where there is only one."""
+    if not check.several:
+        return ""
+    return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
+
+
+def _subject(threshold: Threshold) -> str:
+    aggregate = one_line(threshold.aggregate, VALUE_SHOWN)
+    if threshold.aggregate.name == "missing":
+        return f"The number of missing values of {threshold.metric}"
+    return f"{aggregate} of {threshold.metric}" if threshold.metric else aggregate
+
+
+def _aggregate(criterion: Criterion) -> str:
+    return one_line(criterion.threshold.aggregate, VALUE_SHOWN) if isinstance(criterion, ThresholdHolds) else "it"
+
+
+def _bound_text(bound: float, unit: Unit) -> str:
+    return f"{bound * 100:.10g}%" if unit == "share" else exact_text(bound)

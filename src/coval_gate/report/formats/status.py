@@ -1,0 +1,40 @@
+"""The commit's status: the verdict and its reason on one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording import heading, reason
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from coval_gate.report.model import Report
+
+LIMIT: Final = 140  # characters; GitHub refuses a longer description
+STATES: Final = {
+    Verdict.PASSED: "success",
+    Verdict.SKIPPED: "success",
+    Verdict.FAILED: "failure",
+    Verdict.INCONCLUSIVE: "failure",
+    None: "pending",
+}  # every other verdict says nothing of the agent: "error"
+
+
+class Status(NamedTuple):
+    """A commit status as GitHub has it: `state` is pending, success, failure or error."""
+
+    state: str
+    description: str
+    target_url: str
+
+
+def render(report: Report) -> Status:
+    """Return the commit's status; pending while there is no verdict."""
+    judgement = report.judgement
+    told = f"{heading(judgement)}. {reason(judgement)}" if judgement.verdict else "⏳ The evaluation is running."
+    return Status(
+        state=STATES.get(judgement.verdict, "error"),
+        description=one_line(told, LIMIT),
+        target_url=report.run_url or report.context.run_url,
+    )

@@ -1,0 +1,213 @@
+"""A judgement in English: heading, title, reasons, advice. What becomes of single checks is in `check_wording`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from coval_gate.config.checks import why_no_key
+from coval_gate.judge.verdict import (
+    LAUNCHED,
+    Errored,
+    Interrupted,
+    Launched,
+    RunsCancelled,
+    Skipped,
+    Unfinished,
+    Verdict,
+)
+from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.text import duration, one_line, plural
+
+if TYPE_CHECKING:
+    from coval_gate.judge.verdict import Judgement
+    from coval_gate.model.outcomes import Cancellation, Limit
+    from coval_gate.model.run import Run
+
+# Each has a mark that is seen before it is read; GitHub's light and dark themes show all of them well.
+HEADINGS: Final = {
+    Verdict.PASSED: "✅ Passed",
+    Verdict.FAILED: "❌ Failed",
+    Verdict.INCONCLUSIVE: "❔ Inconclusive",
+    Verdict.ERROR: "⚠️ Error",
+    Verdict.TIMED_OUT: "⌛ Timed out",
+    Verdict.CANCELLED: "🚫 Cancelled",
+    Verdict.SKIPPED: "⏭️ Skipped",
+}
+WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", CANCELLED: "⏹️ Ended"}  # by status
+MARKS: Final = {
+    Verdict.PASSED: "✅",
+    Verdict.FAILED: "❌",
+    Verdict.INCONCLUSIVE: "❔",
+    Verdict.ERROR: "⚠️",
+    Verdict.SKIPPED: "⚪",
+}
+TITLES: Final = {
+    Verdict.ERROR: "No verdict",
+    Verdict.FAILED: "Gate failed",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.TIMED_OUT: "Timed out",
+}  # of a run that completed
+TITLES_NOT_COMPLETED: Final = {
+    Verdict.ERROR: "Run broke down",
+    Verdict.FAILED: "Run failed",
+    Verdict.CANCELLED: "Run cancelled",
+}
+NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
+NOTHING_DONE: Final = ("gone", "not_launched")
+
+
+def heading(judgement: Judgement) -> str:
+    """Return the verdict with a mark; where no verdict was asked for, what was done."""
+    return HEADINGS[judgement.verdict] if judgement.verdict else WITHOUT_VERDICT[judgement.status]
+
+
+def title(judgement: Judgement) -> str:
+    """Return the title of an annotation; empty where there is nothing to warn about."""
+    match judgement.cause:
+        case Completed():
+            return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
+        case NotCompleted():
+            return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
+        case TimedOut():
+            return "Timed out"
+        case Interrupted():
+            return "Cancelled"
+        case Unfinished():
+            return "Unfinished"
+        case Skipped():
+            return "Skipped"
+        case Errored(title=text):
+            return text
+    return ""
+
+
+def reason(judgement: Judgement) -> str:
+    """Return the gravest reason, and how many more there are, in one sentence."""
+    first, *more = reasons(judgement)
+    return f"{first.removesuffix('.')} (and {len(more)} more)." if more else first
+
+
+def reasons(judgement: Judgement) -> tuple[str, ...]:
+    """Return every reason as a sentence, the gravest first; there is always one."""
+    match judgement.cause:
+        case Completed(late=late):
+            return _completed_reasons(judgement, late)
+        case NotCompleted(run=run):
+            return (_not_completed_reason(run),)
+        case TimedOut(run=run, limit=limit):
+            return (_timed_out_reason(run, limit),)
+        case Launched():
+            return ("The run was launched; nothing waits for it in this step.",)
+        case Interrupted():
+            outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
+            return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)
+        case Unfinished():
+            return ("The step ended before it could reach a verdict.",)
+        case Skipped(withheld=withheld):
+            return (f"Nothing was evaluated: there is no API key{why_no_key(withheld)}.",)
+        case RunsCancelled(cancellations=cancellations):
+            return tuple(run_cancellation_text(each) for each in cancellations)
+        case Errored(what=what):
+            return (what,)
+    assert_never(judgement.cause)
+
+
+def advice(judgement: Judgement) -> str:
+    """Return what to do about the verdict, and what became of the run; lines, empty where there is nothing to do."""
+    if judgement.verdict is Verdict.TIMED_OUT:
+        return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
+    if judgement.verdict is Verdict.ERROR:
+        told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
+        return "\n".join(filter(None, (_left_text(judgement), told)))
+    return ""
+
+
+def link(judgement: Judgement) -> str:
+    """Return the address of a page that explains more; empty where there is none."""
+    return judgement.cause.link if isinstance(judgement.cause, Errored) else ""
+
+
+def cancellation_text(cancellation: Cancellation) -> str:
+    """Return what became of a run, as a part of a sentence."""
+    match cancellation.outcome:
+        case "cancelled":
+            return "the run was ended"
+        case "over":
+            return f"the run was over already ({cancellation.status})"
+        case "gone":
+            return "the run is not there any more"
+        case "not_launched":
+            return "no run was launched"
+        case "left":
+            return "the run goes on in Coval"
+        case "maybe_left":
+            return "a run may go on in Coval"
+        case "failed":
+            return f"the run could not be ended ({cancellation.why.rstrip('.')})"
+    assert_never(cancellation.outcome)
+
+
+def run_cancellation_text(cancellation: Cancellation) -> str:
+    """Return what became of a run that is named by its id, as a sentence."""
+    return f"Run {cancellation.run_id}: {cancellation_text(cancellation)}."
+
+
+def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
+    from coval_gate.report.check_wording import check_reason  # not needed before the launch, whose start is measured
+
+    missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
+    if judgement.verdict is Verdict.TIMED_OUT and late:
+        what = "The run had completed, but Coval did not have all of its simulations and values yet"
+        return (f"{what} after {_limit_text(late)}.", *missed)
+    return tuple(missed) or (_all_well(judgement),)
+
+
+def _all_well(judgement: Judgement) -> str:
+    """Return how many simulations completed, and how many criteria of the user's are met."""
+    total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
+    criteria = sum(check.user_defined for check in judgement.checks)
+    everything = "The one simulation" if total == 1 else f"All {total:,} simulations"
+    simulations = everything if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
+    return f"{simulations} completed" + (f"; {criteria:,} of {criteria:,} criteria met." if criteria else ".")
+
+
+def _not_completed_reason(run: Run) -> str:
+    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
+    said = {DELETED: "was deleted", CANCELLED: "was cancelled"}.get(run.status, f"ended with the status {run.status}")
+    return f"The run {said}{f': {why}' if why else ''}."
+
+
+def _timed_out_reason(run: Run, limit: Limit) -> str:
+    progress = run.progress
+    done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
+    match limit.name:
+        case "stall_timeout":
+            return f"The run made no progress for {_limit_text(limit)}: it was still {run.status}{done}."
+        case "max_queue_time":
+            return f"The run had not started after {_limit_text(limit)}: it was still {run.status}."
+    return f"The run was still {run.status}{done} after {_limit_text(limit)}."
+
+
+def _limit_text(limit: Limit) -> str:
+    return f"{duration(limit.seconds)}, the limit of {limit.name}"
+
+
+def _time_out_advice(judgement: Judgement) -> str:
+    limit = judgement.cause.limit if isinstance(judgement.cause, TimedOut) else None
+    if isinstance(judgement.cause, Completed):
+        limit = judgement.cause.late
+    if limit is None:
+        return ""
+    cancellation = judgement.cancellation
+    goes_on = cancellation is None or cancellation.outcome not in NOTHING_LEFT
+    return f"Raise {limit.name}{', or wait in a later step with mode wait and its run_id' if goes_on else ''}."
+
+
+def _left_text(judgement: Judgement) -> str:
+    """Return what became of the run as a sentence; empty where there was nothing to do about it."""
+    cancellation = judgement.cancellation
+    if cancellation is None or cancellation.outcome in NOTHING_DONE:
+        return ""
+    text = cancellation_text(cancellation)
+    return f"{text[0].upper()}{text[1:]}."
