@@ -1,4 +1,4 @@
-"""Texts that somebody might send who means harm, and reports: made of such texts, and of every kind."""
+"""Texts that an attacker might send, and reports: made of such texts, and of every kind."""
 
 from __future__ import annotations
 
@@ -356,7 +356,7 @@ def _run(text: str) -> Run:
 
 
 def _inputs(text: str) -> Inputs:
-    """Inputs as somebody wrote them who let a stranger fill in the free texts."""
+    """Inputs of a user that lets strangers fill in the free texts."""
     line = one_line(text, 200) or "x"
     inputs, _ = parse_inputs(
         {
@@ -476,7 +476,7 @@ def _judged(
     latency = {each: 2.5 if is_slow else 1.0 for each, is_slow in slow.items()}
     latency |= {each: value + 1 for each, value in latency.items() if each.startswith("m")}
     wanted = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
-    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None  # else nobody asks Coval for it
+    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None  # otherwise the step does not fetch it
     metrics = (
         Metric(id="m1", name="Latency", values=latency, target=target),
         Metric(id="m2", name="Resolved", values={each: "NO" if is_slow else "YES" for each, is_slow in slow.items()}),

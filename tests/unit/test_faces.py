@@ -7,6 +7,7 @@ import html
 import io
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -23,17 +24,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.ci.detect import detect_host
-from coval_gate.config.inputs import Problem, parse_inputs
+from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import GateError, InputError
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoValues
 from coval_gate.judge.variants import variants_of
-from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Totals, Verdict, conclude, errored
+from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Totals, Verdict, conclude, errored, interrupted
 from coval_gate.model.outcomes import Completed
 from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simulation
 from coval_gate.publish.publisher import Publisher
+from coval_gate.report import formats
 from coval_gate.report.charts import histogram
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import marker
@@ -42,6 +44,7 @@ from coval_gate.report.formats.outputs import OUTPUTS
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
@@ -295,6 +298,38 @@ def test_what_a_run_is_judged_by_leaves_every_face_as_it_is(name: str) -> None:
         assert tags == tags_of(junit(usual)) or not one_line(text)
 
 
+def test_every_format_is_a_module_and_a_row() -> None:
+    """And every input that asks for one exists."""
+    modules = {each.name for each in pkgutil.iter_modules(formats.__path__)}
+    assert modules == {each.name for each in FORMATS}
+    assert {each.surface for each in FORMATS} == set(formats.Surface)
+    assert {each.input for each in FORMATS if each.input} <= {each.name for each in declared()}
+    for each in FORMATS:
+        assert each.render(harmless())
+
+
+def test_several_legs_are_told_apart() -> None:
+    """Each keeps its own criteria, simulations and names; the step's judgement stands above them."""
+    report = harmless()
+    legs = tuple(replace(report.legs[0], name=name) for name in ("one", "two"))
+    twice = replace(report, legs=legs)
+    assert [leg["name"] for leg in json.loads(document(twice))["legs"]] == ["one", "two"]
+    cases = [(each.get("classname"), each.get("name")) for each in ET.fromstring(junit(twice)).iter("testcase")]
+    assert len(cases) == 2 * len([*ET.fromstring(junit(report)).iter("testcase")])
+    gate = [name for group, name in cases if group == "coval.gate"]
+    assert {str(name).partition(": ")[0] for name in gate} == {"one", "two"}
+    assert "#### one" in summary(twice)
+    assert simulation_rows(twice) == 2 * simulation_rows(report)
+
+
+def test_a_result_that_was_not_judged_is_shown_all_the_same() -> None:
+    """The step may be interrupted between collecting and judging."""
+    report = with_leg(harmless(), judgement=interrupted())
+    assert "#### Metrics" in summary(report)
+    assert outputs(report)["metrics"] == outputs(harmless())["metrics"]
+    assert outputs(report)["pass_rate"] == ""
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_what_coval_sends_is_read_such_that_faces_have_their_usual_parts(name: str, usual: Usual) -> None:
     report = report_of(NAMED[name], parsed=True)
@@ -404,7 +439,7 @@ def test_a_code_span_is_one_whatever_backticks_it_holds(backticks: str, text: st
         assert not {"img", "strong", "em", "a"} & set(Page(f"Commit {code(each)} of mine").tags)
 
 
-def test_the_hostile_texts_do_something_where_nobody_escapes_them() -> None:
+def test_the_hostile_texts_do_something_where_they_are_not_escaped() -> None:
     """Without this, all of the above could hold because the texts are harmless."""
     usual = Page(HARMLESS)
     active = [name for name, text in NAMED.items() if Page(text).tags != usual.tags or ACTED_ON.search(text)]

@@ -91,7 +91,7 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """By simulation id. Two different values for one simulation are none: nobody can tell which one is right."""
+    """Return the values by simulation id. Two different ones for a simulation are none: either may be right."""
     found: dict[str, Value] = {}
     disputed = set()
     for entry in entries:

@@ -50,7 +50,7 @@ def render(report: Report) -> str:
     for leg in report.legs:
         found = leg_rows(report, leg)
         for variant in leg.result.variants if leg.result else ():
-            members = (_simulation(row) for row in found if row.simulation.mutation == variant)
+            members = (_simulation(row, leg) for row in found if row.simulation.mutation == variant)
             document.append(_suite(report, leg, variant_key(variant), members))  # type: ignore[no-untyped-call]
     gate = _suite(report, report.legs[0] if report.legs else None, "gate", _gate(report))
     for name, value in _numbers(report):
@@ -76,10 +76,10 @@ def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[T
     return suite
 
 
-def _simulation(row: SimulationRow) -> TestCase:
+def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
     """Return the case of a simulation: its test case's name, and its id, which tells two of one name apart."""
-    variant = variant_key(row.simulation.mutation)
-    member = TestCase(_xml(row.title), classname=_xml(f"coval.{variant}"), time=0)
+    group = ".".join(filter(None, ("coval", leg.name, variant_key(row.simulation.mutation))))
+    member = TestCase(_xml(row.title), classname=_xml(group), time=0)
     member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     if row.verdict is not Verdict.PASSED:
         misses = [criterion_text(check.criterion) for check in row.misses]

@@ -62,6 +62,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
         rows = (f"- {escape(reason)}" for reason in reasons[:MOST_REASONS])
         yield Listing(rows=rows, total=len(reasons))
     for leg in report.legs:
+        if leg.name:
+            yield f"#### {escape(leg.name)}"
         if leg.judgement.checks:
             yield _checks(leg.judgement)
 
