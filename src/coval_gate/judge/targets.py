@@ -129,7 +129,7 @@ def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | No
 
 
 def _comparable(value: float | str) -> float | str:
-    """The number that a value is or reads as, otherwise its text as it is compared."""
+    """Return the number that a value is or reads as, otherwise its text as it is compared."""
     return _read(value) if isinstance(value, str) else float(value)
 
 

@@ -26,7 +26,7 @@ STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths of a bar that people like to
 
 
 def histogram(values: Sequence[float]) -> str:
-    """A fenced bar chart of the share of values in each range; empty where it says no more than a table.
+    """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
 
     Source of the notation: Mermaid's documentation of xychart.
     """
@@ -53,7 +53,7 @@ def histogram(values: Sequence[float]) -> str:
 
 
 def _bars(values: Sequence[float]) -> list[tuple[str, int]]:
-    """Ranges of equal width with round bounds, the lower of which belongs to each, and how many values they hold.
+    """Return ranges of equal width with round bounds, and how many values each holds; the lower bound belongs to it.
 
     About as many as Sturges proposes, "The Choice of a Class Interval" (Journal of the American Statistical
     Association 21, 1926).

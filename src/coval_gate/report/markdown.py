@@ -24,7 +24,7 @@ SHORT: Final = 60  # rows
 
 
 def escape(text: object, limit: int = 500) -> str:
-    """`text` on one line, shown as it is: no markup, link, mention or HTML comes of it.
+    """Return `text` on one line, shown as it is: no markup, link, mention or HTML comes of it.
 
     Nothing of it begins a list or a heading either, should it come first on its line.
     """
@@ -34,7 +34,7 @@ def escape(text: object, limit: int = 500) -> str:
 
 
 def code(text: object, limit: int = 200) -> str:
-    """`text` on one line in a code span, or nothing. In a table a pipe would end the cell even there."""
+    """Return `text` on one line in a code span, or nothing. In a table a pipe would end the cell even there."""
     plain = one_line(text, limit).replace("|", "¦")
     plain = re.sub(rf"`{{{LONGEST_FENCE},}}", lambda run: "'" * len(run[0]), plain)
     fence = "`" * (max((len(run) for run in re.findall(r"`+", plain)), default=0) + 1)
@@ -43,7 +43,7 @@ def code(text: object, limit: int = 200) -> str:
 
 
 def link(label: str, url: str) -> str:
-    """A link around Markdown that is already safe; the plain label where `url` would break out of it."""
+    """Return a link around Markdown that is already safe; the plain label where `url` would break out of it."""
     return f"[{label}]({url})" if re.fullmatch(r"https?://[^\s()<>\[\]\"'`|\\]+", url) else label
 
 
@@ -60,7 +60,7 @@ class Listing:
         return ""
 
     def after(self, shown: int) -> str:
-        """What stands below the rows."""
+        """Return what stands below the rows."""
         return f"\nShowing {shown:,} of {self.total:,}.\n" if shown < self.total else ""
 
 
@@ -83,12 +83,12 @@ class Table(Listing):
 
 
 def row(*cells: str) -> str:
-    """A table's row; cells are Markdown that is safe in one."""
+    """Return a table's row; cells are Markdown that is safe in one."""
     return f"| {' | '.join(cells)} |"
 
 
 def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], int] = len) -> str:
-    """The parts one below the other, empty ones left out, in at most `limit` of whatever `size` counts.
+    """Return the parts one below the other, without empty ones, in at most `limit` of whatever `size` counts.
 
     Texts and the frames of tables are always there, and must be short. Rows take the room that is left: first those of
     short tables, then all others from above.
