@@ -18,7 +18,7 @@ from coval_gate.judge.verdict import UNFINISHED
 from coval_gate.publish.publisher import CONCLUDED
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher
 from coval_gate.report.model import Report
-from coval_gate.report.wording import cancellation_text
+from coval_gate.report.wording.judgements import cancellation_text
 from coval_gate.runs.guard import LEGS, RunGuard, read_state, restored_tags
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request

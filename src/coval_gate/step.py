@@ -200,7 +200,7 @@ class Step:
 
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
-        from coval_gate.report.wording import run_cancellation_text
+        from coval_gate.report.wording.judgements import run_cancellation_text
         from coval_gate.runs.cancel import CANCEL_TIME, cancel_run
 
         until = self.clock.now() + CANCEL_TIME

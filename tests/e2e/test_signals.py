@@ -183,7 +183,7 @@ def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandb
         trip = step.result(process, log)
     assert seconds < IN_TIME
     assert (trip.exit_code, trip.outputs["verdict"], trip.outputs["run_id"]) == (1, "cancelled", "")
-    assert "could not be ended" in trip.outputs["reason"]
+    assert "could not be cancelled" in trip.outputs["reason"]
     assert (trip.state["held"], trip.state["run_id"]) == ("true", "")
     assert trip.state["launch_key"]
     assert sandbox.runs == []
@@ -258,13 +258,13 @@ def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> N
     post = step.post(env=HOSTILE)
     assert SPRUNG not in post.log
     assert post.exit_code == 0
-    assert post.log.endswith(f"the run was ended ({run_id}).\n"), post.log
+    assert post.log.endswith(f"the run was cancelled ({run_id}).\n"), post.log
     assert post.log.splitlines()[0] == f"::add-mask::{KEY}"
     assert post.log.count(KEY) == 1
     assert sandbox.run["status"] == "CANCELLED"
     again = step.post()
     assert again.exit_code == 0
-    assert f"the run was over already (CANCELLED) ({run_id})" in again.log
+    assert f"the run had already ended (CANCELLED) ({run_id})" in again.log
     assert sandbox.run["status"] == "CANCELLED"
     assert leaks(step.directory) == []
 
@@ -276,7 +276,7 @@ def test_so_is_one_whose_id_the_step_never_learned(step: Step, sandbox: Sandbox)
     assert sandbox.run["status"] not in OVER
     post = step.post()
     assert post.exit_code == 0
-    assert post.log.endswith(f"the run was ended ({sandbox.run['run_id']}).\n"), post.log
+    assert post.log.endswith(f"the run was cancelled ({sandbox.run['run_id']}).\n"), post.log
     assert sandbox.run["status"] == "CANCELLED"
     assert step.post().exit_code == 0
     assert sandbox.run["status"] == "CANCELLED"
@@ -299,7 +299,7 @@ def test_a_finished_run_is_not_deleted(forgotten: dict[str, str], step: Step, sa
     assert (unneeded.exit_code, unneeded.log) == (0, "")
     post = step.post(state={"held": "true", **forgotten})
     assert post.exit_code == 0
-    assert f"the run was over already (COMPLETED) ({trip.outputs['run_id']})" in post.log
+    assert f"the run had already ended (COMPLETED) ({trip.outputs['run_id']})" in post.log
     assert sandbox.run["status"] == "COMPLETED"
 
 
@@ -323,7 +323,7 @@ def test_a_post_step_that_cannot_end_the_run_does_not_fail_the_job(step: Step, s
     post = step.post(env={"INPUT_API_KEY": f"coval_sk_{'0' * 32}"})
     assert post.exit_code == 0
     (warning,) = post.annotations("warning")
-    assert warning.data.startswith("The run could not be ended: ")
+    assert warning.data.startswith("The run could not be cancelled: ")
     assert sandbox.run["status"] not in OVER
 
 

@@ -138,7 +138,7 @@ def test_an_interrupted_step_ends_its_run(at: float, ride: Ride, clock: VirtualC
     trip, server = ride(test_set_id="slow0001")
     assert statuses(server.world) == ["CANCELLED"]
     assert (trip.outputs["verdict"], trip.outputs["status"], trip.exit_code) == ("cancelled", "CANCELLED", 1)
-    assert trip.outputs["reason"] == "The step was interrupted; the run was ended."
+    assert trip.outputs["reason"] == "The step was interrupted; the run was cancelled."
     assert not trip.held
     assert clock.now() - at <= 6
     assert trip.summary.startswith("### 🚫 Cancelled")
@@ -176,11 +176,11 @@ def test_an_interrupt_between_the_launch_and_its_answer(fault: str, ride: Ride, 
 def test_what_cannot_be_ended_is_left_to_the_post_step(ride: Ride, clock: VirtualClock) -> None:
     clock.at(10, clock.interrupt)
     trip, server = ride("DELETE /runs/* -> 500", test_set_id="slow0001")
-    assert "could not be ended" in trip.outputs["reason"]
+    assert "could not be cancelled" in trip.outputs["reason"]
     assert trip.held
     assert clock.now() <= 16
     assert statuses(server.world) != ["CANCELLED"]
-    assert "was ended" in after(trip, server.world)
+    assert "was cancelled" in after(trip, server.world)
     assert statuses(server.world) == ["CANCELLED"]
 
 
@@ -222,27 +222,27 @@ def test_the_post_step_is_silent_where_the_main_step_came_to_its_end(ride: Ride)
 def test_the_post_step_ends_what_a_killed_step_left(ride: Ride) -> None:
     trip, server = ride(mode="launch", test_set_id="stuck001")
     log = after(killed(trip), server.world)
-    assert f"The main step left a run behind: the run was ended ({trip.outputs['run_id']})." in log
+    assert f"The main step left a run behind: the run was cancelled ({trip.outputs['run_id']})." in log
     assert statuses(server.world) == ["CANCELLED"]
-    assert "over already" in after(killed(trip), server.world), "twice does no harm"
+    assert "already ended" in after(killed(trip), server.world), "twice does no harm"
 
 
 def test_the_post_step_finds_a_run_whose_id_the_main_step_never_knew(ride: Ride) -> None:
     trip, server = ride(mode="launch", test_set_id="stuck001")
-    assert "the run was ended" in after(killed(trip, run_id=""), server.world)
+    assert "the run was cancelled" in after(killed(trip, run_id=""), server.world)
     assert statuses(server.world) == ["CANCELLED"]
 
 
 def test_the_post_step_never_deletes_a_finished_run(ride: Ride) -> None:
     trip, server = ride()
-    assert "over already (COMPLETED)" in after(killed(trip), server.world)
+    assert "already ended (COMPLETED)" in after(killed(trip), server.world)
     assert server.world.runs[0].delete_time is None
 
 
 @pytest.mark.parametrize("fault", ["* * -> 500", "* * -> 401", "* * -> body {", "* * -> 404"])
 def test_the_post_step_never_fails_the_job(fault: str, ride: Ride) -> None:
     trip, server = ride(mode="launch", test_set_id="stuck001")
-    assert "::warning" in after(killed(trip), server.world, fault) or "not there any more" in after(
+    assert "::warning" in after(killed(trip), server.world, fault) or "no longer exists" in after(
         killed(trip), server.world, fault
     )
     assert "::warning" in after(killed(trip), server.world, INPUT_API_KEY="")
@@ -262,7 +262,7 @@ def test_the_post_step_takes_the_commit_status_out_of_pending(ride: Ride) -> Non
 def test_a_timeout_ends_the_run_where_that_is_asked_for(ride: Ride) -> None:
     trip, server = ride(test_set_id="stuck001", max_wait_time="300", cancel_on_timeout="true")
     assert (trip.outputs["verdict"], statuses(server.world)) == ("timed_out", ["CANCELLED"])
-    assert "The run was ended. Raise max_wait_time" in trip.annotations("error")[0].data
+    assert "The run was cancelled. Raise max_wait_time" in trip.annotations("error")[0].data
     trip, server = ride(test_set_id="stuck001", max_wait_time="300")
     assert (trip.outputs["verdict"], statuses(server.world)) == ("timed_out", ["IN PROGRESS"])
 
@@ -298,8 +298,8 @@ def test_mode_cancel_ends_runs_unless_they_are_over(ride: Ride) -> None:
     assert (trip.exit_code, trip.outputs["verdict"], trip.outputs["status"]) == (0, "", "CANCELLED")
     assert statuses(server.world) == ["COMPLETED", "CANCELLED"]
     assert server.world.runs[0].delete_time is None
-    assert trip.summary.startswith("### ⏹️ Ended: Coval evaluation")
-    assert "over already (COMPLETED)" in trip.log
+    assert trip.summary.startswith("### ⏹️ Cancelled: Coval evaluation")
+    assert "already ended (COMPLETED)" in trip.log
 
 
 def test_mode_cancel_tries_every_run_before_it_fails(ride: Ride) -> None:
@@ -317,7 +317,7 @@ def test_a_lost_delete_is_looked_at_before_it_is_repeated(ride: Ride) -> None:
     run_id = trip.outputs["run_id"]
     trip, _ = ride("DELETE /runs/* #1 -> reset-after", world=server.world, mode="cancel", run_id=run_id)
     assert server.world.runs[0].delete_time is None
-    assert "the run was ended" in trip.log
+    assert "the run was cancelled" in trip.log
 
 
 @pytest.mark.parametrize("mode", ["run", "wait"])
@@ -327,7 +327,7 @@ def test_bad_days(mode: str, ride: Ride) -> None:
     more = {"mode": "wait", "run_id": launch.outputs["run_id"], "world": server.world} if mode == "wait" else {}
     revoked, _ = ride("* /runs/* #3- -> 401", test_set_id="slow0001", **more)
     assert revoked.outputs["verdict"] == "error"
-    assert "could not be ended" in revoked.annotations("error")[0].data
+    assert "could not be cancelled" in revoked.annotations("error")[0].data
     down, _ = ride("GET /runs/* #4-40 -> 503", test_set_id="passing1", max_wait_time="14400")
     assert down.outputs["verdict"] == "passed"
     limited, _ = ride("GET /runs/* #2- -> 429 retry-after=3600", max_wait_time="1800")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coval_gate.coval.definitions import read_target
 from coval_gate.judge.targets import meets, problem
 from coval_gate.model.results import Target
-from coval_gate.report.target_wording import target_problem_text
+from coval_gate.report.wording.targets import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
 
 

@@ -19,7 +19,7 @@ from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
 from coval_gate.report.formats.json import SCHEMA_VERSION, schema
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.outputs import render as outputs
-from coval_gate.report.wording import reason, reasons
+from coval_gate.report.wording.judgements import reason, reasons
 from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, every_kind, report_of, simulation, with_leg
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording import reason
+from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner, read_log

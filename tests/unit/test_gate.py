@@ -15,9 +15,9 @@ from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Judgement, Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
-from coval_gate.report.check_wording import check_reason
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.wording import reason, reasons
+from coval_gate.report.wording.checks import check_reason
+from coval_gate.report.wording.judgements import reason, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from coval_gate.judge.criteria import FewFailed, TargetMet, ThresholdHolds
 from coval_gate.judge.measure import Measure, Requirement, margin
 from coval_gate.judge.verdict import Check, Verdict
 from coval_gate.model.results import LARGEST, Target
-from coval_gate.report.check_wording import actual_text, check_reason, margin_text, measure_text
+from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, measure_text
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 

@@ -25,7 +25,7 @@ from coval_gate.judge.verdict import (
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import RunResult, Simulation
 from coval_gate.model.run import Progress, Run
-from coval_gate.report.wording import advice, reason, reasons, title
+from coval_gate.report.wording.judgements import advice, reason, reasons, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable

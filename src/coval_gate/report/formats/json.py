@@ -14,11 +14,11 @@ from coval_gate import __version__
 from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report import wording
-from coval_gate.report.check_wording import actual_text, check_reason, criterion_text, margin_text
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
 from coval_gate.report.simulations import leg_rows
+from coval_gate.report.wording import judgements
+from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,10 +199,10 @@ def _document(report: Report) -> Document:
         verdict=_outcome(judgement.verdict),
         passed=judgement.verdict is Verdict.PASSED,
         status=judgement.status,
-        reason=wording.reason(judgement),
-        reasons=list(wording.reasons(judgement)),
-        advice=wording.advice(judgement),
-        link=wording.link(judgement),
+        reason=judgements.reason(judgement),
+        reasons=list(judgements.reasons(judgement)),
+        advice=judgements.advice(judgement),
+        link=judgements.link(judgement),
         step=_step(report),
         inputs=configuration(report.inputs) if report.inputs else {},
         legs=[_leg(report, leg) for leg in report.legs],
@@ -216,7 +216,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         name=leg.name,
         verdict=_outcome(judgement.verdict),
         status=judgement.status,
-        reasons=list(wording.reasons(judgement)),
+        reasons=list(judgements.reasons(judgement)),
         run=_run(report, leg),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report import wording
-from coval_gate.report.check_wording import actual_text, check_reason, check_text, criterion_text
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
 from coval_gate.report.simulations import leg_rows
+from coval_gate.report.wording import judgements
+from coval_gate.report.wording.checks import actual_text, check_reason, check_text, criterion_text
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def _gate(report: Report) -> Iterator[TestCase]:
         return
     member = TestCase("evaluation", classname="coval.gate", time=0)
     if judgement.verdict is not Verdict.PASSED:
-        told = (*wording.reasons(judgement), wording.advice(judgement), wording.link(judgement))
-        result = _result(judgement.verdict, wording.reason(judgement), "\n".join(filter(None, told)))
+        told = (*judgements.reasons(judgement), judgements.advice(judgement), judgements.link(judgement))
+        result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, told)))
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]
     yield member

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.check_wording import actual_text, check_text, margin_text
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording import advice, heading, link, reason, reasons, title
+from coval_gate.report.wording.checks import actual_text, check_text, margin_text
+from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
 from coval_gate.text import one_line, plural
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.report.wording import reason
+from coval_gate.report.wording.judgements import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording import heading, reason
+from coval_gate.report.wording.judgements import heading, reason
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report import wording
 from coval_gate.report.charts import histogram
-from coval_gate.report.check_wording import actual_text, check_reason, criterion_text, margin_text
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording import MARKS
+from coval_gate.report.wording import judgements
+from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text
+from coval_gate.report.wording.judgements import MARKS
 from coval_gate.text import number, plural, visible
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def render(report: Report) -> str:
 def opening(report: Report) -> Iterator[str | Listing]:
     """Yield verdict, reason, advice, and the criteria with what was measured."""
     judgement = report.judgement
-    yield f"### {wording.heading(judgement)}: Coval evaluation"
-    yield escape(wording.reason(judgement))
-    if text := wording.advice(judgement):
+    yield f"### {judgements.heading(judgement)}: Coval evaluation"
+    yield escape(judgements.reason(judgement))
+    if text := judgements.advice(judgement):
         advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))
     if reasons := _more_reasons(report):
@@ -81,7 +81,7 @@ def links(report: Report) -> str:
     targets = {
         "Open the run in Coval": report.run_url,
         "Workflow run": report.context.run_url,
-        "Read more": wording.link(report.judgement),
+        "Read more": judgements.link(report.judgement),
     }
     return " · ".join(link(label, url) for label, url in targets.items() if url)
 
@@ -89,7 +89,7 @@ def links(report: Report) -> str:
 def _more_reasons(report: Report) -> list[str]:
     """Return the reasons that neither the first line nor the table of criteria tells."""
     told = {check_reason(check) for leg in report.legs for check in leg.judgement.checks if check.measure}
-    return [reason for reason in wording.reasons(report.judgement)[1:] if reason not in told]
+    return [reason for reason in judgements.reasons(report.judgement)[1:] if reason not in told]
 
 
 def _advice(advice: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A judgement in English: heading, title, reasons, advice. What becomes of single checks is in `check_wording`."""
+"""A judgement in English: heading, title, reasons, advice. `checks` words single checks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADINGS: Final = {
     Verdict.CANCELLED: "🚫 Cancelled",
     Verdict.SKIPPED: "⏭️ Skipped",
 }
-WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", CANCELLED: "⏹️ Ended"}  # by status
+WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", CANCELLED: "⏹️ Cancelled"}  # by status
 MARKS: Final = {
     Verdict.PASSED: "✅",
     Verdict.FAILED: "❌",
@@ -132,11 +132,11 @@ def cancellation_text(cancellation: Cancellation) -> str:
     """Return what became of a run, as a part of a sentence."""
     match cancellation.outcome:
         case "cancelled":
-            return "the run was ended"
+            return "the run was cancelled"
         case "over":
-            return f"the run was over already ({cancellation.status})"
+            return f"the run had already ended ({cancellation.status})"
         case "gone":
-            return "the run is not there any more"
+            return "the run no longer exists"
         case "not_launched":
             return "no run was launched"
         case "left":
@@ -144,7 +144,7 @@ def cancellation_text(cancellation: Cancellation) -> str:
         case "maybe_left":
             return "a run may go on in Coval"
         case "failed":
-            return f"the run could not be ended ({cancellation.why.rstrip('.')})"
+            return f"the run could not be cancelled ({cancellation.why.rstrip('.')})"
     assert_never(cancellation.outcome)
 
 
@@ -154,7 +154,7 @@ def run_cancellation_text(cancellation: Cancellation) -> str:
 
 
 def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
-    from coval_gate.report.check_wording import check_reason  # not needed before the launch, whose start is measured
+    from coval_gate.report.wording.checks import check_reason  # not needed before the launch, whose start is measured
 
     missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
     if judgement.verdict is Verdict.TIMED_OUT and late:

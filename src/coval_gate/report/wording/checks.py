@@ -31,7 +31,7 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.targets import problem
 from coval_gate.model.results import BASE
-from coval_gate.report.target_wording import exact_text, target_problem_text, target_text
+from coval_gate.report.wording.targets import exact_text, target_problem_text, target_text
 from coval_gate.text import number, one_line, percent, plural, quoted
 
 if TYPE_CHECKING:
