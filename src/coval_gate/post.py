@@ -71,11 +71,11 @@ def _clean_up(runtime: Runtime, host: Host, states: list[LegState]) -> None:
 def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:
     clock = runtime.clock
     client = connect(inputs, runtime, host.quote)
-    body = launch_request(inputs, context).body()
+    request = launch_request(inputs, context)
     until = clock.now() + PATIENCE
     guards = []
     for state in states:
-        leg = Leg(name=state.name, body=body, tags=restored_tags(state))
+        leg = Leg(name=state.name, request=request, tags=restored_tags(state))
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
     results = run(together((guard.cancel(client, until=until) for guard in guards), clock), clock)

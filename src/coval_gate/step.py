@@ -96,7 +96,7 @@ class Step:
         own = (inputs.display_name, inputs.tags, inputs.metadata)
         nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
         tags = tags_for(self.context, request.body(), nonce, own)
-        leg = Leg(body=request.body(tuple(tags)), tags=tags)
+        leg = Leg(request=request, tags=tags)
         launcher = Launcher(
             client=client,
             leg=leg,
@@ -189,14 +189,14 @@ class Step:
             ).clean_up(judgement.verdict)
             for guard in active
         )
-        (ended,) = _all_or_first_error(run(together(cleanups, self.clock), self.clock))
-        return replace(judgement, cancellation=ended)
+        ended = _all_or_first_error(run(together(cleanups, self.clock), self.clock))
+        for guard, cancellation in zip(active, ended, strict=True):
+            guard.leg.judgement = replace(judgement, cancellation=cancellation)
+        return replace(judgement, cancellation=ended[0])
 
     def publish(self, judgement: Judgement, *, hurried: bool) -> int:
         """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
-        # Once a format has escaped the text of an error, a secret in it could not be recognised any more.
-        report = self.report(redacted(judgement, self.host.redact))
-        return self.publisher.publish(report, hurried=hurried).exit_code
+        return self.publisher.publish(self.report(judgement), hurried=hurried).exit_code
 
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
@@ -227,6 +227,8 @@ class Step:
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
         legs = [guard.leg for guard in self.guards] or [Leg(run_id=each) for each in self.inputs.run_id[:1]]
+        # A secret in the text of an error can be recognised only before a format escapes it.
+        judgement = redacted(judgement, self.host.redact)
         return Report(
             judgement=judgement,
             legs=tuple(self._leg_report(leg, judgement) for leg in legs if leg.run_id),
@@ -238,7 +240,7 @@ class Step:
 
     def _leg_report(self, leg: Leg, judgement: Judgement) -> LegReport:
         return LegReport(
-            judgement=judgement,
+            judgement=redacted(leg.judgement, self.host.redact) if leg.judgement else judgement,
             name=leg.name,
             run_id=leg.run_id,
             run_url=self.run_url(leg.run_id),

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from coval_gate.model.results import Details
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from coval_gate.coval.client import Launch
     from coval_gate.judge.verdict import Judgement
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
+    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
 
 
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 class Leg:
     """What is known of one run so far.
 
-    `name` tells the legs of a step apart; it is empty where there is one. `body` is the body of the launch, `launch`
-    the latest one that was sent, whose response may still come. `known_since`, on the clock, is when `run_id` became
-    known; `run` is what the last look at the run showed.
+    `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
+    that was launched elsewhere; `launch` is the latest launch that was sent, whose response may still come.
+    `known_since`, on the clock, is when `run_id` became known; `run` is what the last look at the run showed.
     """
 
     name: str = ""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    request: LaunchRequest | None = None
     tags: Tags | None = None
     launch: Launch | None = None
     run_id: str = ""
@@ -36,6 +35,11 @@ class Leg:
     result: RunResult | None = None
     judgement: Judgement | None = None
     details: Details = field(default_factory=Details)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body of the launch; empty for a run that was launched elsewhere."""
+        return self.request.body(tuple(self.tags or ())) if self.request else {}
 
     def identify(self, run_id: str, *, at: float) -> None:
         """Record the run's id, which became known `at` that time on the clock."""
