@@ -260,7 +260,7 @@ def _criterion(check: Check) -> Criterion:
         operator=requirement.operator if requirement else None,
         bound=requirement.bound if requirement else None,
         unit=measure.unit if measure else None,
-        margin=check.margin,
+        margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,
         problem=check.problem.kind if check.problem else "",
