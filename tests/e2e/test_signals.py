@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from signal import SIGINT, SIGTERM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -76,6 +77,12 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def legs(state: dict[str, str]) -> list[dict[str, Any]]:
+    """What the main step has told the post step of its legs."""
+    found: list[dict[str, Any]] = json.loads(state.get("legs", "[]"))
+    return found
+
+
 def first_line(_: Step, __: Sandbox, process: Process) -> None:
     assert process.stdout
     assert process.stdout.readline()
@@ -83,9 +90,9 @@ def first_line(_: Step, __: Sandbox, process: Process) -> None:
 
 def before_the_launch(step: Step, _: Sandbox, __: Process) -> None:
     """Looking for older runs takes long."""
-    until(lambda: "verdict" in step.state)
+    until(lambda: "legs" in step.state)
     time.sleep(0.4)
-    assert "held" not in step.state
+    assert legs(step.state) == []
 
 
 def posted(_: Step, api: Sandbox, __: Process) -> None:
@@ -177,15 +184,16 @@ def played(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
 def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandbox: Sandbox) -> None:
     """Nobody knows by then whether there will be a run."""
     with step.running() as process:
-        until(lambda: "launch_key" in step.state)
+        until(lambda: legs(step.state))
         time.sleep(0.3)
         log, seconds = step.cancel(process)
         trip = step.result(process, log)
     assert seconds < IN_TIME
     assert (trip.exit_code, trip.outputs["verdict"], trip.outputs["run_id"]) == (1, "cancelled", "")
     assert "could not be cancelled" in trip.outputs["reason"]
-    assert (trip.state["held"], trip.state["run_id"]) == ("true", "")
-    assert trip.state["launch_key"]
+    (leg,) = legs(trip.state)
+    assert (leg["cancel"], leg["run_id"]) == (True, "")
+    assert leg["key"]
     assert sandbox.runs == []
 
 
@@ -251,7 +259,8 @@ def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> N
     trip = kill(step, partial(waiting, step, sandbox))
     run_id = sandbox.run["run_id"]
     assert (trip.outputs["verdict"], trip.outputs["run_id"]) == ("error", run_id)
-    assert (trip.state["held"], trip.state["run_id"]) == ("true", run_id)
+    (leg,) = legs(trip.state)
+    assert (leg["cancel"], leg["run_id"]) == (True, run_id)
     assert trip.summary == ""
     assert sandbox.run["status"] not in OVER
     lay(step, TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("clock", "post")})
@@ -272,7 +281,8 @@ def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> N
 @pytest.mark.parametrize("sandbox", [("POST /runs -> slow 20",)], indirect=True)
 def test_so_is_one_whose_id_the_step_never_learned(step: Step, sandbox: Sandbox) -> None:
     trip = kill(step, partial(posted, step, sandbox))
-    assert (trip.state["run_id"], trip.outputs["run_id"]) == ("", "")
+    (leg,) = legs(trip.state)
+    assert (leg["run_id"], trip.outputs["run_id"]) == ("", "")
     assert sandbox.run["status"] not in OVER
     post = step.post()
     assert post.exit_code == 0
@@ -297,7 +307,8 @@ def test_a_finished_run_is_not_deleted(forgotten: dict[str, str], step: Step, sa
     assert trip.outputs["verdict"] == "passed"
     unneeded = step.post()
     assert (unneeded.exit_code, unneeded.log) == (0, "")
-    post = step.post(state={"held": "true", **forgotten})
+    (leg,) = legs(trip.state)
+    post = step.post(state={"legs": json.dumps([{**leg, "cancel": True, **forgotten}])})
     assert post.exit_code == 0
     assert f"the run had already ended (COMPLETED) ({trip.outputs['run_id']})" in post.log
     assert sandbox.run["status"] == "COMPLETED"

@@ -7,7 +7,7 @@ and every listed run is checked here.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.waiting import Wait
@@ -25,6 +25,9 @@ LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
+
+Unknown = Literal["unknown"]
+UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
 class Found(NamedTuple):
@@ -71,11 +74,9 @@ def find_launched(
     within = min(LATE, max(0.0, until - clock.now()))
     pause = FIRST_PAUSE
     while True:
-        try:
-            if run := (yield from _late_response(leg, within)):
-                return run
-        except CovalError:
-            return None  # the launch was refused, or was never sent
+        late = yield from _late_response(leg, within)
+        if not isinstance(late, str):
+            return late
         try:
             found = yield from runs_with(client, _key(leg), leg.body, until=until, since=since)
         except CovalError as error:
@@ -101,16 +102,21 @@ def has_tag(run: Run, tag: str) -> bool:
     return tag in run.tags or tag in run.metadata.values()
 
 
-def _late_response(leg: Leg, within: float) -> Procedure[Run | None]:
-    """The run in a response that comes late, None if it may still come. Raises CovalError if there is no run."""
-    if leg.launch is None:
-        return None
-    try:
-        return (yield from leg.launch.late_response(within))
-    except Unavailable as error:
-        if error.arrived:
-            return None
-        raise
+def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
+    """Return the run in a response that came late, or None if all launches surely had no effect.
+
+    `within`: seconds to wait for the response to the latest launch.
+    """
+    unknown = not leg.launches
+    for launch in reversed(leg.launches):
+        try:
+            return (yield from launch.late_response(within))
+        except Unavailable as error:
+            unknown = unknown or error.arrived
+        except CovalError:
+            pass  # Coval refused this one
+        within = 0.0
+    return UNKNOWN if unknown else None
 
 
 def _key(leg: Leg) -> str:

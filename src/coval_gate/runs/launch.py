@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client, Launch
+    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
     from coval_gate.runs.guard import RunGuard
     from coval_gate.runs.leg import Leg
@@ -71,7 +71,9 @@ class Launcher:
         since = self.clock.time()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
-                return (yield from self.client.launch_run(self.leg.body, until=self.until, sent=self._record))
+                return (
+                    yield from self.client.launch_run(self.leg.body, until=self.until, sent=self.leg.launches.append)
+                )
             except LaunchUncertain as lost:
                 self.log(f"{lost.what} Checking for {duration(SETTLING)} at most whether the run began.")
                 if run := (yield from self._find_lost(lost, since)):
@@ -102,9 +104,6 @@ class Launcher:
                     self.log(f"Cancelled run {run.run_id}: superseded by this run.")
             except CovalError as error:
                 self.warn(f"Could not cancel run {run.run_id}, which this run supersedes: {error.what}")
-
-    def _record(self, launch: Launch) -> None:
-        self.leg.launch = launch
 
     def _runs_of_group(self, trouble: str) -> Procedure[tuple[Run, ...]]:
         if not self.tags.group:

@@ -21,14 +21,14 @@ class Leg:
     """What is known of one run so far.
 
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
-    that was launched elsewhere; `launch` is the latest launch that was sent, whose response may still come.
+    that was launched elsewhere; `launches` are the attempts at it, whose responses may still come.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last look at the run showed.
     """
 
     name: str = ""
     request: LaunchRequest | None = None
     tags: Tags | None = None
-    launch: Launch | None = None
+    launches: list[Launch] = field(default_factory=list)
     run_id: str = ""
     known_since: float = 0.0
     run: Run | None = None
