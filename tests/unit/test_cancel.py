@@ -1,0 +1,144 @@
+"""A run is cancelled once, and never deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.errors import NotFound, Rejected, Unavailable
+from coval_gate.runs.cancel import OLD, cancel_run
+from coval_gate.runs.schedule import run
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import IDS, VirtualClock, new_client
+
+if TYPE_CHECKING:
+    from coval_gate.model.outcomes import Cancellation
+
+STUCK = IDS | {"test_set_id": "stuck001"}
+
+
+class Session:
+    """A sandbox with one run, and a client that has 30 s to cancel it."""
+
+    def __init__(self, clock: VirtualClock, *faults: str, body: dict[str, str] = STUCK, **quirks: float) -> None:
+        self.clock = clock
+        self.world = World(clock.time, quirks=Quirks(**quirks))  # type: ignore[arg-type]
+        self.world.launch(body)
+        self.run_id = self.world.runs[0].run_id
+        self.server = Server(self.world, faults=faults)
+
+    def cancel(self, run_id: str = "", *, fresh_for: float = 0.0) -> Cancellation:
+        with self.server:
+            client = new_client(self.server.url, self.clock)
+            now = self.clock.now()
+            procedure = cancel_run(
+                client, run_id or self.run_id, clock=self.clock, until=now + 30, fresh_until=now + fresh_for
+            )
+            return run(procedure, self.clock)
+
+    @property
+    def status(self) -> str:
+        return self.world.runs[0].status(self.world.clock())
+
+    @property
+    def calls(self) -> list[str]:
+        return [request.method for request in self.server.requests_seen]
+
+
+def test_unfinished_run_is_cancelled(clock: VirtualClock) -> None:
+    session = Session(clock)
+    cancellation = session.cancel()
+    assert (cancellation.outcome, cancellation.run_id) == ("cancelled", session.run_id)
+    assert (session.status, session.calls) == ("CANCELLED", ["GET", "DELETE"])
+
+
+def test_finished_run_is_left_alone(clock: VirtualClock) -> None:
+    session = Session(clock, body=IDS)
+    clock.sleep(600)
+    cancellation = session.cancel()
+    assert (cancellation.outcome, cancellation.status) == ("over", "COMPLETED")
+    assert session.calls == ["GET"]
+
+
+@pytest.mark.parametrize("fault", ["500", "reset-before", "502", "html 503", "hang 0.1", "429"])
+def test_failed_calls_are_repeated_and_each_delete_follows_a_look(fault: str, clock: VirtualClock) -> None:
+    session = Session(clock, f"GET /runs/* #1 -> {fault}", f"DELETE /runs/* #1 -> {fault}")
+    assert session.cancel().outcome == "cancelled"
+    assert session.status == "CANCELLED"
+    assert session.calls == ["GET", "GET", "DELETE", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize("fault", ["reset-after", "500 after", "cut 1"])
+def test_lost_response_to_delete_counts_as_ours(fault: str, clock: VirtualClock) -> None:
+    session = Session(clock, f"DELETE /runs/* #1 -> {fault}")
+    assert session.cancel().outcome == "cancelled"
+    assert session.calls == ["GET", "DELETE", "GET"]
+
+
+def test_run_that_vanishes_after_our_delete_was_cancelled_by_us(clock: VirtualClock) -> None:
+    session = Session(clock, "DELETE /runs/* #1 -> reset-after", "GET /runs/* #2 -> 404")
+    assert session.cancel().outcome == "cancelled"
+
+
+def test_unknown_run_is_gone(clock: VirtualClock) -> None:
+    assert Session(clock).cancel("nowhere").outcome == "gone"
+    assert clock.slept == []
+
+
+def test_fresh_run_may_be_unknown_for_a_while(clock: VirtualClock) -> None:
+    session = Session(clock, not_found_after_launch=12)
+    assert session.cancel(fresh_for=20).outcome == "cancelled"
+    assert session.status == "CANCELLED"
+    assert 12 <= clock.now() < 20
+
+
+def test_fresh_run_that_stays_unknown_is_an_error_at_the_deadline(clock: VirtualClock) -> None:
+    session = Session(clock, not_found_after_launch=100)
+    with pytest.raises(NotFound):
+        session.cancel(fresh_for=60)
+    assert clock.now() == 30
+
+
+def test_errors_at_the_deadline_are_raised(clock: VirtualClock) -> None:
+    session = Session(clock, "GET /runs/* -> 500")
+    with pytest.raises(Unavailable):
+        session.cancel()
+    assert clock.now() == 30
+    assert session.calls[-1] == "GET", "one last try just at the deadline"
+
+
+def test_refusal_is_raised_at_once(clock: VirtualClock) -> None:
+    session = Session(clock, "DELETE /runs/* -> 403")
+    with pytest.raises(Rejected):
+        session.cancel()
+    assert clock.slept == []
+
+
+def test_retry_after_is_respected(clock: VirtualClock) -> None:
+    session = Session(clock, "GET /runs/* #1 -> 429 retry-after=7")
+    session.cancel()
+    assert clock.slept == [7]
+
+
+class SlowClock(VirtualClock):
+    """A clock on which the first responses take longer than a look may be old."""
+
+    slow = 2
+
+    def wait(self, event: object, until: float) -> None:
+        super().wait(event, until)  # type: ignore[arg-type]
+        if self.slow:
+            self.slow -= 1
+            self._passed += OLD + 1
+
+
+def test_run_may_be_over_after_a_slow_look_so_it_is_looked_at_again() -> None:
+    clock = SlowClock()
+    session = Session(clock)
+    assert session.cancel().outcome == "cancelled"
+    assert session.calls[-2:] == ["GET", "DELETE"]
+    assert session.calls.count("GET") > 1
+    assert session.calls.count("DELETE") == 1
