@@ -69,41 +69,40 @@ def test_values_as_users_write_them(name: str, written: str, value: Any) -> None
 @pytest.mark.parametrize(
     ("name", "written", "problem"),
     [
-        ("iteration_count", "0", "is 0; a whole number 1 or more is allowed."),
-        ("iteration_count", "three", 'is "three", which is not a whole number 1 or more.'),
-        ("iteration_count", "1.5", 'is "1.5", which is not a whole number 1 or more.'),
-        ("iteration_count", "١", 'is "١", which is not a whole number 1 or more.'),
-        ("sub_sample_seed", "2147483648", "is 2147483648; a whole number between 0 and 2,147,483,647 is allowed."),
-        ("max_wait_time", "nan", 'is "nan"; a number of seconds between 1 and 432,000 is allowed.'),
-        ("max_wait_time", "1e9", 'is "1e9"; a number of seconds between 1 and 432,000 is allowed.'),
-        ("check_interval", "0", 'is "0"; a number of seconds between 1 and 432,000 is allowed, and so is adaptive.'),
-        ("mode", "lunch", 'is "lunch", which is not one of: run, launch, wait, cancel.'),
-        ("metadata", "[1]", 'is not a JSON object; write one such as {"team": "voice"}.'),
-        ("metadata", '{"a": NaN}', 'holds "NaN", which is no number that JSON can carry.'),
-        ("metadata", "{" * 3000 + "}", "is not valid JSON (Expecting property name enclosed in double quotes, line 1, "
-         'column 2); write it such as {"team": "voice"}.'),
-        ("metadata", '{"a":' * 100_000, "is nested more than 100 levels deep."),
-        ("metadata", '{"a": 1e999}', 'holds "1e999", which is no number that JSON can carry.'),
-        ("metadata", f"[{'9' * 5000}]", 'holds "9999999999999999999…", which is no number that JSON can carry.'),
-        ("metadata", '{"a":' * 101 + "1" + "}" * 101, "is nested more than 100 levels deep."),
-        ("metric_ids", '["a", 1]', 'is a JSON list that holds more than texts; write one such as ["first", "second"].'),
-        ("metric_ids", "a b", 'is "a b"; an id has letters, digits, hyphens and underscores, at most 64.'),
-        ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "has 101 entries; at most 100 are allowed."),
-        ("tags", "x" * 201, "has 201 characters; 200 are allowed."),
-        ("agent_id", "../runs", 'is "../runs"; an id has letters, digits, hyphens and underscores, at most 64.'),
-        ("max_failed_simulations", "1.5", 'is "1.5"; a whole number such as 2 or a share such as 5% is allowed.'),
-        ("max_failed_simulations", "101%", 'is "101%"; a whole number such as 2 or a share such as 5% is allowed.'),
-        ("max_failed_simulations", "-1", 'is "-1"; a whole number such as 2 or a share such as 5% is allowed.'),
-        ("api_base_url", "api.coval.dev", 'is "api.coval.dev", which is not a URL such as https://api.coval.dev/v1.'),
-        ("api_base_url", "https://x:y", 'is "https://x:y", which is not a URL such as https://api.coval.dev/v1.'),
-        ("api_base_url", "http://api.coval.dev", 'is "http://api.coval.dev": the API key travels over https only; '
-         "write https://api.coval.dev…"),
-        ("api_base_url", "http://127.0.0.1.evil.example", 'is "http://127.0.0.1.evil.example": the API key travels '
-         "over https only; write https://127.0.0.1.evil.example…"),
-        ("api_base_url", "https://u:p@api.coval.dev", "may have a host and a path only: no user, password, query or "
-         "fragment."),
-        ("api_base_url", "https://api.coval.dev/v1?x=1", "may have a host and a path only: no user, password, query or "
-         "fragment."),
+        ("iteration_count", "0", "must be a whole number of at least 1; got 0."),
+        ("iteration_count", "three", 'must be a whole number of at least 1; got "three".'),
+        ("iteration_count", "1.5", 'must be a whole number of at least 1; got "1.5".'),
+        ("iteration_count", "١", 'must be a whole number of at least 1; got "١".'),
+        ("sub_sample_seed", "2147483648", "must be a whole number from 0 to 2,147,483,647; got 2147483648."),
+        ("max_wait_time", "nan", 'must be a number of seconds from 1 to 432,000; got "nan".'),
+        ("max_wait_time", "1e9", 'must be a number of seconds from 1 to 432,000; got "1e9".'),
+        ("check_interval", "0", 'must be adaptive or a number of seconds from 1 to 432,000; got "0".'),
+        ("mode", "lunch", 'must be one of: run, launch, wait, cancel; got "lunch".'),
+        ("metadata", "[1]", 'must be a JSON object such as {"team": "voice"}.'),
+        ("metadata", '{"a": NaN}', 'contains "NaN"; numbers must be finite, with at most 100 digits.'),
+        ("metadata", "{" * 3000 + "}", "is not valid JSON: Expecting property name enclosed in double quotes (line 1, "
+         'column 2). Write it like {"team": "voice"}.'),
+        ("metadata", '{"a":' * 100_000, "must not be nested more than 100 levels deep."),
+        ("metadata", '{"a": 1e999}', 'contains "1e999"; numbers must be finite, with at most 100 digits.'),
+        ("metadata", f"[{'9' * 5000}]",
+         'contains "9999999999999999999…"; numbers must be finite, with at most 100 digits.'),
+        ("metadata", '{"a":' * 101 + "1" + "}" * 101, "must not be nested more than 100 levels deep."),
+        ("metric_ids", '["a", 1]', 'must be a JSON list of strings, such as ["first", "second"].'),
+        ("metric_ids", "a b", 'must have 1 to 64 letters, digits, hyphens or underscores; got "a b".'),
+        ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
+        ("tags", "x" * 201, "must have at most 200 characters; got 201."),
+        ("agent_id", "../runs", 'must have 1 to 64 letters, digits, hyphens or underscores; got "../runs".'),
+        ("max_failed_simulations", "1.5", 'must be a whole number such as 2 or a percentage such as 5%; got "1.5".'),
+        ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),
+        ("max_failed_simulations", "-1", 'must be a whole number such as 2 or a percentage such as 5%; got "-1".'),
+        ("api_base_url", "api.coval.dev", 'must be a URL such as https://api.coval.dev/v1; got "api.coval.dev".'),
+        ("api_base_url", "https://x:y", 'must be a URL such as https://api.coval.dev/v1; got "https://x:y".'),
+        ("api_base_url", "http://api.coval.dev", 'must use https to protect the API key; got "http://api.coval.dev". '
+         "Write https://api.coval.dev…"),
+        ("api_base_url", "http://127.0.0.1.evil.example", "must use https to protect the API key; got "
+         '"http://127.0.0.1.evil.example". Write https://127.0.0.1.evil.example…'),
+        ("api_base_url", "https://u:p@api.coval.dev", "must not contain a user, password, query or fragment."),
+        ("api_base_url", "https://api.coval.dev/v1?x=1", "must not contain a user, password, query or fragment."),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_shown_and_explained(name: str, written: str, problem: str) -> None:
@@ -139,8 +138,8 @@ def test_wait_needs_no_ids_but_a_run() -> None:
 
 def test_cancel_takes_several_runs_and_wait_one() -> None:
     assert read(mode="cancel", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
-    assert "names several runs" in problems(mode="wait", run_id="r1,r2")[0]
-    assert "mode cancel needs the runs to end" in problems(mode="cancel")[0]
+    assert "must name one run in mode wait" in problems(mode="wait", run_id="r1,r2")[0]
+    assert "is required in mode cancel" in problems(mode="cancel")[0]
 
 
 def test_the_key_may_come_from_the_environment() -> None:
@@ -172,11 +171,11 @@ def test_a_missing_key_may_mean_to_skip() -> None:
 def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> None:
     (problem,) = problems(api_key=key)
     assert key not in problem
-    assert problem.startswith("api_key holds a space")
+    assert problem.startswith("api_key must contain visible ASCII characters only")
 
 
 def test_a_key_that_is_too_short_is_refused() -> None:
-    assert problems(api_key="true") == ("api_key has less than 8 characters; copy it again.",)
+    assert problems(api_key="true") == ("api_key must have at least 8 characters; copy it again.",)
 
 
 def test_the_key_hides_from_repr_and_str() -> None:
@@ -203,10 +202,10 @@ def test_what_looks_like_a_slip_is_a_warning() -> None:
         "INPUT_SOMETHING_ELSE_ENTIRELY": "x",
     }
     assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
-        'agent_id is "short", with 5 characters; such ids usually have 22.',
-        "iteration_count is 60, above 50; Coval may refuse it.",
-        "concurrency is 200, above 100; Coval may refuse it.",
-        "metrics_ids is no input, so it has no effect; did you mean metric_ids?",
+        'agent_id "short" has 5 characters; such an id usually has 22.',
+        "iteration_count is 60; Coval may reject more than 50.",
+        "concurrency is 200; Coval may reject more than 100.",
+        "Unknown input metrics_ids has no effect; did you mean metric_ids?",
     ]
 
 

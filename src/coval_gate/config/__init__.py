@@ -1,1 +1,1 @@
-"""What a user writes: the inputs, their fields, the checks on them, and the grammar of thresholds."""
+"""The user's configuration: inputs, their fields, checks on them, and the threshold grammar."""

@@ -1,4 +1,4 @@
-"""What is wrong with inputs that are right by themselves: those that contradict each other, or look like a slip."""
+"""Checks on inputs that are each valid: combinations that contradict each other, and likely mistakes."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
 
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
-MODES_THAT_NEED: Final = {"wait": "the run to wait for", "cancel": "the runs to end"}
+
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
 
 
 class NoKey(NamedTuple):
-    """Why GitHub shows a step no secrets, as the rest of a sentence, and what to do about it."""
+    """The reason why the API key is missing, as the end of a sentence, and what to do about it."""
 
     why: str
     advice: str
 
 
 WITHHELD: Final = {  # by `Context.secrets_withheld_from`
-    "": NoKey("", "Write api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository."),
+    "": NoKey("", "Set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository."),
     "fork": NoKey(
-        ", because this pull request comes from a fork, and GitHub keeps secrets from forks",
-        "Set on_missing_api_key to skip to let pull requests from forks pass without an evaluation.",
+        ", because GitHub withholds secrets from pull requests from forks",
+        "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
     ),
     "dependabot": NoKey(
-        ", because Dependabot started this workflow, and GitHub shows it Dependabot's own secrets only",
+        ", because workflows that Dependabot starts can read Dependabot secrets only",
         "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip.",
     ),
 }
 
 
 def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[str, str], withheld: str) -> None:
-    """Raise InputError with every problem at once: those found so far, and inputs that do not go together.
+    """Raise InputError with every problem: the `problems` found so far, and inputs that contradict each other.
 
-    A missing API key is one of them, unless it means to skip: then `api_key` is None. `withheld`: as
-    `Context.secrets_withheld_from`.
+    A missing API key is a problem too, unless `on_missing_api_key` is skip: then `api_key` is None. `withheld` is the
+    value of `Context.secrets_withheld_from`.
     """
     wrong = {name for name, _ in problems}
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
@@ -56,47 +56,47 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
-    """Sentences about inputs that may work, but look like a slip."""
+    """Return a sentence about each input that may work, but looks like a mistake."""
     found = []
     for name, _, _, _, _, usual in declared():
         value = getattr(inputs, name)
         found += [
-            f"{name} is {quoted(each)}, with {plural(len(each), 'character')}; such ids usually have {usual}."
+            f"{name} {quoted(each)} has {plural(len(each), 'character')}; such an id usually has {usual}."
             for each in ([value] if isinstance(value, str) else value if usual else [])
             if usual and each and len(each) != usual
         ]
     if inputs.iteration_count > MOST_ITERATIONS:
-        found.append(f"iteration_count is {inputs.iteration_count}, above {MOST_ITERATIONS}; Coval may refuse it.")
+        found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
-        found.append(f"concurrency is {inputs.concurrency}, above {MOST_CONCURRENT}; Coval may refuse it.")
+        found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
     return [*found, *_unknown(environ)]
 
 
 def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Inputs that are right by themselves, but not together."""
+    """Yield a problem for each input that contradicts another one."""
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
     yield from _gate_contradictions(inputs)
     if inputs.mutation_id and inputs.mutation_ids:
-        yield Problem("mutation_ids", "excludes mutation_id; name all mutations in mutation_ids.")
+        yield Problem("mutation_ids", "cannot be combined with mutation_id; list all mutations in mutation_ids.")
     if inputs.test_case_ids and inputs.sub_sample_size:
-        yield Problem("sub_sample_size", "excludes test_case_ids; draw a sample or name the test cases, not both.")
+        yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
-        yield Problem("sub_sample_seed", "has no effect without a sub_sample_size above 0.")
+        yield Problem("sub_sample_seed", "requires a sub_sample_size above 0.")
 
 
 def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
-            yield Problem("run_id", f"is empty; mode {inputs.mode} needs {MODES_THAT_NEED[inputs.mode]}.")
+            yield Problem("run_id", f"is required in mode {inputs.mode}.")
         if inputs.mode == "wait" and len(inputs.run_id) > 1:
-            yield Problem("run_id", "names several runs; mode wait waits for one.")
+            yield Problem("run_id", f"must name one run in mode wait; got {len(inputs.run_id)}.")
         return
     for name in LAUNCH_IDS:
         if not getattr(inputs, name):
-            yield Problem(name, f"is empty; mode {inputs.mode} needs it to launch a run.")
+            yield Problem(name, f"is required in mode {inputs.mode}.")
     if inputs.run_id:
-        yield Problem("run_id", f"goes with the modes wait and cancel; mode {inputs.mode} launches a run of its own.")
+        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a new run.")
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
@@ -104,24 +104,24 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     given = [name for name in pair if getattr(inputs, name)]
     if len(given) == 1:
         (missing,) = set(pair) - set(given)
-        yield Problem(missing, f"is empty; {given[0]} needs it.")
+        yield Problem(missing, f"is required with {given[0]}.")
     for threshold in inputs.thresholds:
         if threshold.bound.baseline:
             yield Problem(
-                "thresholds", f"refers to a baseline in line {threshold.line}, and there are no baselines yet."
+                "thresholds", f"refers to a baseline in line {threshold.line}; baselines are not supported yet."
             )
 
 
 def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Inputs that hold the API key by mistake: most of them are sent on, and all are shown."""
+    """Yield a problem for each other input that contains the API key: the step sends most inputs and shows all."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
     for each in declared():
         if key and each.name != "api_key" and key in environ.get(f"INPUT_{each.name.upper()}", ""):
-            yield Problem(each.name, "holds the API key, which belongs into api_key alone.")
+            yield Problem(each.name, "contains the API key, which must be set in api_key only.")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    """Names that are no input of ours, in the only way that matters: close to one that is."""
+    """Yield a warning for each unknown input whose name is close to a known one."""
     names = [each.name for each in declared()]
     for variable, value in environ.items():
         name = variable.removeprefix("INPUT_").lower()
@@ -129,11 +129,11 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
             from difflib import get_close_matches
 
             if close := get_close_matches(name, names, n=1):
-                yield f"{name} is no input, so it has no effect; did you mean {close[0]}?"
+                yield f"Unknown input {name} has no effect; did you mean {close[0]}?"
 
 
 def why_no_key(withheld: str) -> str:
-    """The rest of a sentence that says that there is no API key; empty where GitHub gives no reason."""
+    """Return the end of a sentence that says that there is no API key; empty where there is no known reason."""
     return WITHHELD[withheld].why
 
 

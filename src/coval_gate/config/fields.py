@@ -1,7 +1,7 @@
-"""The kinds of value that an input can have: how a user writes one, and what it becomes.
+"""Fields: the types that an input can have, and how to parse each of them.
 
-Every parser takes stripped, non-empty text and raises ValueError with the end of a sentence that begins with the
-input's name ("is not a whole number …"). None of them repeats a secret.
+A parser takes stripped, non-empty text. It raises ValueError with the end of a sentence that begins with the input's
+name ("must be true or false; …"). The message never contains a secret.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNFILLED: Final = "${{"  # how an expression begins that a runner did not evaluate
+UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 MOST_DIGITS: Final = 100  # of a whole number in JSON
-DEEPEST_JSON: Final = 100  # levels; what is sent comes back in answers, which must stay readable
+DEEPEST_JSON: Final = 100  # levels; Coval returns this JSON in its responses, which must stay parsable
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """`name` is what README calls it, `empty` the value of an input that was left out."""
+    """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser."""
 
     name: str
     empty: T
@@ -40,14 +40,14 @@ class Field(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many of a total may miss: `most` of them, or `most` percent."""
+    """The number of items that may be missing from a total: `most`, or `most` percent of the total."""
 
     most: float
     percent: bool = False
 
     def of(self, total: int) -> int:
-        """The largest whole number out of `total` that the allowance covers."""
-        # 7% of 100 is 7.000000000000001 in binary, 29% is 28.999999999999996: neither may shift the count.
+        """Return the allowed number out of `total`, rounded down."""
+        # In binary, 7% of 100 is 7.000000000000001 and 29% is 28.999999999999996. Neither may change the count.
         return math.floor(total * self.most / 100 + 1e-9) if self.percent else int(self.most)
 
     def __str__(self) -> str:
@@ -55,165 +55,168 @@ class Allowance:
 
 
 def text(longest: int) -> Field[str]:
-    """Free text of at most `longest` characters."""
+    """Return a field for free text of at most `longest` characters."""
 
     def parse(given: str) -> str:
         if len(given) > longest:
-            raise ValueError(f"has {len(given):,} characters; {longest:,} are allowed.")
+            raise ValueError(f"must have at most {longest:,} characters; got {len(given):,}.")
         return given
 
     return Field("text", "", parse)
 
 
 def secret() -> Field[Secret | None]:
-    """A credential that can travel in an HTTP header."""
+    """Return a field for a credential that fits in an HTTP header."""
 
     def parse(given: str) -> Secret:
         if not re.fullmatch(r"[!-~]+", given):
-            raise ValueError("holds a space, a line break or another character that no key has; copy it again.")
+            raise ValueError("must contain visible ASCII characters only, no spaces or line breaks; copy it again.")
         if len(given) < SHORTEST_SECRET:
-            # Besides, keeping so short a text out of all that is written would blot out ordinary words.
-            raise ValueError(f"has less than {SHORTEST_SECRET} characters; copy it again.")
+            # Masking a shorter text would also mask ordinary words in the log.
+            raise ValueError(f"must have at least {SHORTEST_SECRET} characters; copy it again.")
         return Secret(given)
 
     return Field("secret", None, parse)
 
 
 def token() -> Field[Secret | None]:
-    """A credential that the runner fills in. One that does not know how leaves the expression as it is: then none."""
+    """Return a field for a credential that the runner fills in; None where it left the expression unevaluated."""
     inner = secret()
     return Field(inner.name, None, lambda given: None if given.startswith(UNFILLED) else inner.parse(given))
 
 
 def path() -> Field[str]:
-    """The path of a file; where it leads is for who writes it to judge."""
+    """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
 
     def parse(given: str) -> str:
         if len(given) > LONGEST_PATH or not given.isprintable():
-            raise ValueError(f"is {quoted(given)}, which is not the path of a file.")
+            raise ValueError(f"must be a path of at most {LONGEST_PATH:,} printable characters; got {quoted(given)}.")
         return given
 
     return Field("path", "", parse)
 
 
 def url(*, encrypted: bool) -> Field[str]:
-    """An absolute http(s) URL without a trailing slash; with `encrypted`, http is for loopback alone."""
+    """Return a field for an absolute http(s) URL, without its trailing slash.
+
+    With `encrypted`, http is allowed for loopback hosts only.
+    """
 
     def parse(given: str) -> str:
         parts = _split(given)
         host = (parts and parts.hostname) or ""
         if not parts or not host or parts.scheme not in ("http", "https") or re.search(r"\s", given):
-            raise ValueError(f"is {quoted(given)}, which is not a URL such as https://api.coval.dev/v1.")
+            raise ValueError(f"must be a URL such as https://api.coval.dev/v1; got {quoted(given)}.")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("may have a host and a path only: no user, password, query or fragment.")
+            raise ValueError("must not contain a user, password, query or fragment.")
         if encrypted and parts.scheme == "http" and not LOOPBACK.fullmatch(host):
-            raise ValueError(f"is {quoted(given)}: the API key travels over https only; write https://{host}…")
+            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write https://{host}…")
         return given.rstrip("/")
 
     return Field("URL", "", parse)
 
 
 def identifier() -> Field[str]:
-    """One id of Coval's. Lengths are not checked here: Coval's own pages disagree on them."""
+    """Return a field for a Coval id. It accepts any length up to 64, because Coval's own pages disagree on lengths."""
     return Field("id", "", _identifier)
 
 
 def identifiers(most: int) -> Field[tuple[str, ...]]:
-    """A list of ids, each once, in the order given."""
+    """Return a field for a list of at most `most` ids, without duplicates, in the given order."""
     return _list("list of ids", most, _identifier)
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
-    """A list of texts, each once, in the order given."""
+    """Return a field for a list of at most `most` texts, without duplicates, in the given order."""
     return _list("list", most, text(longest).parse)
 
 
 def whole(least: int, most: int | None = None) -> Field[int]:
-    """A whole number between two bounds, both allowed."""
-    allowed = f"{least:,} or more" if most is None else f"between {least:,} and {most:,}"
+    """Return a field for a whole number from `least` to `most`, both included."""
+    allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
 
     def parse(given: str) -> int:
         if not re.fullmatch(r"[+-]?\d{1,18}", given, re.ASCII):
-            raise ValueError(f"is {quoted(given)}, which is not a whole number {allowed}.")
+            raise ValueError(f"must be a whole number {allowed}; got {quoted(given)}.")
         number = int(given)
         if number < least or (most is not None and number > most):
-            raise ValueError(f"is {number}; a whole number {allowed} is allowed.")
+            raise ValueError(f"must be a whole number {allowed}; got {number}.")
         return number
 
     return Field("whole number", 0, parse)
 
 
 def seconds(least: float, most: float) -> Field[float]:
-    """A length of time in seconds, between two bounds."""
+    """Return a field for a duration in seconds, from `least` to `most`, both included."""
 
     def parse(given: str) -> float:
         number = _number(given)
         if number is None or not least <= number <= most:
-            raise ValueError(f"is {quoted(given)}; a number of seconds between {least:g} and {most:,.0f} is allowed.")
+            raise ValueError(f"must be a number of seconds from {least:g} to {most:,.0f}; got {quoted(given)}.")
         return number
 
     return Field("seconds", 0.0, parse)
 
 
-def optional(kind: Field[T], word: str = "") -> Field[T | None]:
-    """`kind`, or None where the input was left out or says `word`."""
+def optional(field: Field[T], word: str = "") -> Field[T | None]:
+    """Return `field` with the value None for an unset input, and for `word`."""
 
     def parse(given: str) -> T | None:
         if word and given.lower() == word:
             return None
         try:
-            return kind.parse(given)
+            return field.parse(given)
         except ValueError as problem:
-            also = f", and so is {word}." if word else "."
-            raise ValueError(str(problem).removesuffix(".") + also) from None
+            also = f"must be {word} or " if word else "must be "
+            raise ValueError(also + str(problem).removeprefix("must be ")) from None
 
-    return Field(kind.name, None, parse)
+    return Field(field.name, None, parse)
 
 
 def allowance() -> Field[Allowance]:
-    """A number of simulations, or a share of them in percent."""
+    """Return a field for a number of simulations or a percentage of them."""
 
     def parse(given: str) -> Allowance:
         percent = given.endswith("%")
         number = _number(given.removesuffix("%").rstrip())
         if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
-            raise ValueError(f"is {quoted(given)}; a whole number such as 2 or a share such as 5% is allowed.")
+            raise ValueError(f"must be a whole number such as 2 or a percentage such as 5%; got {quoted(given)}.")
         return Allowance(number, percent)
 
     return Field("number or %", Allowance(0), parse)
 
 
 def choice(*words: str) -> Field[str]:
-    """One of a few words; capitals do not matter."""
+    """Return a field for one of `words`, in any case."""
 
     def parse(given: str) -> str:
         word = given.lower()
         if word not in words:
-            raise ValueError(f"is {quoted(given)}, which is not one of: {', '.join(words)}.")
+            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(given)}.")
         return word
 
     return Field(" or ".join(f"`{word}`" for word in words), "", parse)
 
 
 def flag() -> Field[bool]:
-    """true or false, and nothing else: a slip must not silently mean one of them."""
+    """Return a field for true or false. It accepts no other word, so that a typo cannot mean either."""
 
     def parse(given: str) -> bool:
         word = given.lower()
         if word not in ("true", "false"):
-            raise ValueError(f"is {quoted(given)}; true or false is allowed.")
+            raise ValueError(f"must be true or false; got {quoted(given)}.")
         return word == "true"
 
     return Field("true or false", False, parse)
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
-    """A JSON object; `example` shows one in the message for who gives something else."""
+    """Return a field for a JSON object. Error messages show `example`."""
 
     def parse(given: str) -> dict[str, Any]:
         value = _json(given, example)
         if not isinstance(value, dict):
-            raise ValueError(f"is not a JSON object; write one such as {example}.")
+            raise ValueError(f"must be a JSON object such as {example}.")
         return value
 
     return Field("JSON object", None, parse)
@@ -222,7 +225,7 @@ def json_object(example: str) -> Field[dict[str, Any] | None]:
 def _split(given: str) -> SplitResult | None:
     try:
         parts = urlsplit(given)
-        parts.port  # noqa: B018 - the property raises where the port is no number
+        parts.port  # noqa: B018 - the property raises where the port is not a number
     except ValueError:
         return None
     return parts
@@ -230,7 +233,7 @@ def _split(given: str) -> SplitResult | None:
 
 def _identifier(given: str) -> str:
     if not IDENTIFIER.fullmatch(given):
-        raise ValueError(f"is {quoted(given)}; an id has letters, digits, hyphens and underscores, at most 64.")
+        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(given)}.")
     return given
 
 
@@ -238,18 +241,18 @@ def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, 
     def parse(given: str) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(item(entry) for entry in _entries(given)))
         if len(found) > most:
-            raise ValueError(f"has {len(found)} entries; at most {most} are allowed.")
+            raise ValueError(f"must have at most {most} entries; got {len(found)}.")
         return found
 
     return Field(name, (), parse)
 
 
 def _entries(given: str) -> list[str]:
-    """JSON, comma-separated or one per line, as the user likes; blank entries do not count."""
+    """Split a list written as JSON, comma-separated or one entry per line; drop blank entries."""
     if given.startswith("["):
         value = _json(given, '["first", "second"]')
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise ValueError('is a JSON list that holds more than texts; write one such as ["first", "second"].')
+            raise ValueError('must be a JSON list of strings, such as ["first", "second"].')
     else:
         value = given.splitlines() if "\n" in given else given.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
@@ -258,7 +261,7 @@ def _entries(given: str) -> list[str]:
 
 def _json(given: str, example: str) -> Any:
     def refuse(number: str) -> NoReturn:
-        raise ValueError(f"holds {quoted(number, 20)}, which is no number that JSON can carry.")
+        raise ValueError(f"contains {quoted(number, 20)}; numbers must be finite, with at most {MOST_DIGITS} digits.")
 
     def finite(number: str) -> float:
         return value if math.isfinite(value := float(number)) else refuse(number)
@@ -270,16 +273,16 @@ def _json(given: str, example: str) -> Any:
         value = json.loads(given, parse_constant=refuse, parse_float=finite, parse_int=whole_number)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is not valid JSON ({error.msg}, {where}); write it such as {example}.") from None
+        raise ValueError(f"is not valid JSON: {error.msg} ({where}). Write it like {example}.") from None
     except RecursionError:
         value = None
     if value is None or _depth(value) > DEEPEST_JSON:
-        raise ValueError(f"is nested more than {DEEPEST_JSON} levels deep.")
+        raise ValueError(f"must not be nested more than {DEEPEST_JSON} levels deep.")
     return value
 
 
 def _depth(value: Any) -> int:
-    """How many lists and objects stand inside each other, counted without recursion."""
+    """Return how deep lists and objects are nested, counted without recursion."""
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, dict | list)]:
         depth += 1

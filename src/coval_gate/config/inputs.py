@@ -1,6 +1,6 @@
-"""The step's inputs: the one place where an input's name, kind, default and description live.
+"""The step's inputs: the only place that states an input's name, type, default and description.
 
-`action.yml` and README's tables are rendered from `Inputs`; nothing else states a default.
+`action.yml` and README's tables are rendered from `Inputs`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ REPORT: Final = "Report"
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
-MOST_TAGS: Final = 18  # of a user; Coval takes 20, and two are ours
-LONGEST_WAIT: Final = 5 * 24 * 3600  # s; no job of GitHub's lasts longer
-CONTEXT_LIMIT: Final = 255  # characters of a commit status's name, as GitHub has it
+MOST_TAGS: Final = 18  # for the user; Coval allows 20, and the gate adds two
+LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
+CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
 
 
 class Input(NamedTuple):
-    """How a user sees one input. `default` is text, as in a workflow file; `usual` an id's usual length."""
+    """The declaration of an input. `default` is text, as in a workflow file; `usual` is an id's usual length."""
 
     name: str
     group: str
@@ -49,7 +49,7 @@ class Input(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with an input: the rest of a sentence that begins with its name."""
+    """An invalid input. `what` is the end of a sentence that begins with the input's name."""
 
     name: str
     what: str
@@ -60,27 +60,27 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         return parse_thresholds(written)
     except ThresholdSyntaxError as error:
         count = len(error.errors)
-        raise ValueError(f"has {'a wrong line' if count == 1 else f'{count} wrong lines'}.\n{error}") from None
+        raise ValueError(f"has {'an invalid line' if count == 1 else f'{count} invalid lines'}.\n{error}") from None
 
 
-def given(group: str, kind: Field[T], about: str, default: str = "", usual: int | None = None) -> T:
-    """Declare an input; to a type checker it is the value that the input has."""
-    return cast("T", dataclasses.field(metadata={"input": (group, kind, default, about, usual)}))
+def given(group: str, field: Field[T], about: str, default: str = "", usual: int | None = None) -> T:
+    """Declare an input. The return type is that of the input's value, for the type checker."""
+    return cast("T", dataclasses.field(metadata={"input": (group, field, default, about, usual)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Every input, parsed and checked. Fields are named as users name them."""
+    """Every input, parsed. Attributes have the names of the inputs."""
 
     api_key: Secret | None = given(
         CONNECTION,
         fields.secret(),
-        f"Coval API key, from a secret. The environment variable `{KEY_VARIABLE}` serves as well.",
+        f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`.",
     )
     api_base_url: str = given(
         CONNECTION,
         fields.url(encrypted=True),
-        "Where the Coval API is. https only, but for a server on the same machine.",
+        "Base URL of the Coval API. Must use https, except for a server on the same machine.",
         "https://api.coval.dev/v1",
     )
     workspace_id: str = given(
@@ -91,20 +91,20 @@ class Inputs:
     dashboard_url: str = given(
         CONNECTION,
         fields.url(encrypted=False),
-        "Where links to runs lead. With your organization's name in it, as `https://app.coval.dev/acme`, simulations "
-        "are linked as well.",
+        "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
+        "are linked too.",
         "https://app.coval.dev",
     )
     github_token: Secret | None = given(
         CONNECTION,
         fields.token(),
-        "Token for `comment` and `commit_status`; nothing else uses it.",
+        "Token for `comment` and `commit_status`. Not used for anything else.",
         "${{ github.token }}",
     )
 
     agent_id: str = given(WHAT, fields.identifier(), "The agent to test.", usual=22)
     persona_id: str = given(WHAT, fields.identifier(), "The persona that talks to the agent.", usual=22)
-    test_set_id: str = given(WHAT, fields.identifier(), "The test set to run through.", usual=8)
+    test_set_id: str = given(WHAT, fields.identifier(), "The test set to run.", usual=8)
     metric_ids: tuple[str, ...] = given(
         WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual=22
     )
@@ -114,141 +114,144 @@ class Inputs:
         "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
     )
     mutation_id: str = given(
-        WHAT, fields.identifier(), "One mutation of the agent to run beside the agent itself.", usual=26
+        WHAT, fields.identifier(), "One mutation of the agent to run alongside the agent itself.", usual=26
     )
     mutation_ids: tuple[str, ...] = given(
-        WHAT, fields.identifiers(100), "Several mutations, 100 at most. Excludes `mutation_id`.", usual=26
+        WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual=26
     )
-    iteration_count: int = given(WHAT, fields.whole(1), "How often each test case runs.", "1")
-    concurrency: int = given(WHAT, fields.whole(1), "How many simulations run at the same time.", "1")
+    iteration_count: int = given(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
+    concurrency: int = given(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
     sub_sample_size: int | None = given(
-        WHAT, fields.optional(fields.whole(0)), "Run this many test cases, drawn at random. Empty or 0: all of them."
+        WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
     )
     sub_sample_seed: int | None = given(
         WHAT,
         fields.optional(fields.whole(0, 2**31 - 1)),
-        "Seed of that draw, so that the same test cases are drawn again.",
+        "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`.",
     )
     test_case_ids: tuple[str, ...] = given(
-        WHAT, fields.identifiers(100), "Run these test cases only, 100 at most. Excludes `sub_sample_size`."
+        WHAT,
+        fields.identifiers(100),
+        "Run only these test cases, up to 100. Cannot be combined with `sub_sample_size`.",
     )
     display_name: str = given(
         WHAT,
         fields.text(200),
-        "The run's name in Coval. Empty: repository, pull request, commit and workflow.",
+        "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
     )
-    tags: tuple[str, ...] = given(WHAT, fields.texts(MOST_TAGS, 200), f"Tags of the run, {MOST_TAGS} at most.")
+    tags: tuple[str, ...] = given(WHAT, fields.texts(MOST_TAGS, 200), f"Up to {MOST_TAGS} tags for the run.")
     created_by: str = given(
-        WHAT, fields.text(200), "Who launched the run, as Coval shows it. Empty: who started the workflow."
+        WHAT, fields.text(200), "Name that Coval shows as the run's creator. Empty: the user who started the workflow."
     )
     metadata: dict[str, Any] | None = given(
         WHAT,
         fields.json_object('{"team": "voice"}'),
-        "Facts of your own to keep with the run. Repository, commit, pull request and workflow run are added.",
+        "Metadata to store with the run. The repository, commit, pull request and workflow run are added.",
     )
     config_overrides: dict[str, Any] | None = given(
         WHAT,
         fields.json_object('{"simulation_timeout_seconds": 300}'),
-        "Simulator configuration for this run, in place of the agent's own.",
+        "Simulator configuration for this run. Overrides the agent's own.",
     )
 
     mode: str = given(
         MODE,
         fields.choice("run", "launch", "wait", "cancel"),
-        "`run` launches and waits. `launch` launches and ends. `wait` waits for the run `run_id`. `cancel` ends "
-        "the runs `run_id`, unless they are over.",
+        "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
+        "`run_id`. `cancel` cancels the runs in `run_id` that are not over.",
         "run",
     )
     run_id: tuple[str, ...] = given(
         MODE,
         fields.identifiers(100),
-        "The run to wait for with `mode: wait`; one or several to end with `mode: cancel`.",
+        "The run to wait for with `mode: wait`; one or more runs to cancel with `mode: cancel`.",
         usual=22,
     )
     resume: bool = given(
         MODE,
         fields.flag(),
-        "When a job runs again, take over the run that its earlier attempt left unfinished instead of launching "
-        "another.",
+        "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
         "true",
     )
     supersede: bool = given(
         MODE,
         fields.flag(),
-        "Before a launch, end older unfinished runs of the same pull request (or branch), workflow, job, step, agent, "
-        "persona and test set, also those of other workflow runs.",
+        "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
+        "agent, persona and test set, including those of other workflow runs.",
         "false",
     )
 
     max_wait_time: float = given(
         WAITING,
         fields.seconds(1, LONGEST_WAIT),
-        "Give up this many seconds after the step began: verdict `timed_out`.",
+        "Stop waiting this many seconds after the step began: verdict `timed_out`.",
         "3600",
     )
     check_interval: float | None = given(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT), "adaptive"),
-        "Longest pause between two looks at the run, in seconds. `adaptive`: follows the run's progress.",
+        "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
         "adaptive",
     )
 
     max_queue_time: float | None = given(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
-        "Give up if the run has not started after this many seconds: verdict `timed_out`.",
+        "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
     )
     stall_timeout: float | None = given(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
-        "Give up if a run that has started makes no progress for this many seconds: verdict `timed_out`.",
+        "Stop waiting if a started run makes no progress for this many seconds: verdict `timed_out`.",
     )
     cancel_on_timeout: bool = given(
         WAITING,
         fields.flag(),
-        "End the run when the step gives up on it. Otherwise it goes on in Coval.",
+        "Cancel the run when the step times out. Otherwise the run continues in Coval.",
         "false",
     )
     cancel_on_interrupt: bool = given(
         WAITING,
         fields.flag(),
-        "End the run when the step is cancelled, killed, or ends in an error before the run is over.",
+        "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
         "true",
     )
     metrics_grace_time: float = given(
         WAITING,
         fields.seconds(0, LONGEST_WAIT),
-        "Wait at most this many seconds, after the run completed, for simulations and values that lag behind.",
+        "After the run completed, wait up to this many seconds for missing simulations and values.",
         "180",
     )
 
     thresholds: tuple[Threshold, ...] = given(
         GATE,
         Field("thresholds", (), _thresholds),
-        "What the run must reach, one threshold per line, such as `Latency: p(95) < 1.5`.",
+        "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
     )
     use_metric_targets: bool = given(
         GATE,
         fields.flag(),
-        "Hold every simulation against the targets that metrics have in Coval. All must be met, unless a threshold on "
-        "`pass_rate` says how many.",
+        "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
+        "a threshold on `pass_rate` sets the required share.",
         "false",
     )
     fail_on_metric_id: str = given(
-        GATE, fields.text(200), "Id or name of a metric that must nowhere have the value `fail_on_metric_value`."
+        GATE,
+        fields.text(200),
+        "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
     )
-    fail_on_metric_value: str = given(GATE, fields.text(200), "That value: a number or a text.")
+    fail_on_metric_value: str = given(GATE, fields.text(200), "The value that fails the check: a number or a text.")
     max_failed_simulations: Allowance = given(
         GATE,
         fields.allowance(),
-        "How many simulations may fail to complete, as a number or a share such as `5%`.",
+        "Number of simulations that may fail to complete, or a percentage such as `5%`.",
         "0",
     )
-    min_simulations: int = given(GATE, fields.whole(1), "How many simulations must complete at least.", "1")
+    min_simulations: int = given(GATE, fields.whole(1), "Minimum number of simulations that must complete.", "1")
     on_missing_api_key: str = given(
         GATE,
         fields.choice("error", "skip"),
-        "What an empty API key means: `error`, or `skip` (the check passes, for pull requests from forks).",
+        "What to do without an API key: `error`, or `skip` (the check passes, for pull requests from forks).",
         "error",
     )
 
@@ -256,60 +259,60 @@ class Inputs:
     annotations: bool = given(
         REPORT,
         fields.flag(),
-        "Show the verdict of a step that fails, and the worst simulations, as annotations.",
+        "Show the verdict of a failed step, and its worst simulations, as annotations.",
         "true",
     )
     comment: str = given(
         REPORT,
         fields.choice("never", "always", "on_failure"),
-        "Keep one comment on the pull request up to date. `on_failure`: it appears with the first failure. Needs "
+        "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",
     )
     commit_status: str = given(
         REPORT,
         fields.text(CONTEXT_LIMIT),
-        "Name of a commit status that is pending from the launch on and has the verdict in the end, also of a later "
-        "step with `mode: wait`. Needs `statuses: write`.",
+        "Name of a commit status. It is pending from the launch on, and then shows the verdict, including that of a "
+        "later step with `mode: wait`. Requires `statuses: write`.",
     )
     junit_path: str = given(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
-    json_path: str = given(REPORT, fields.path(), "Write the whole result as JSON to this file in the workspace.")
+    json_path: str = given(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
 
 
 def declared() -> Iterator[Input]:
-    """Every input, in the order in which README and action.yml list them."""
+    """Yield every input, in the order in which README and action.yml list them."""
     for each in dataclasses.fields(Inputs):
         yield Input(each.name, *each.metadata["input"])
 
 
 def key_in(environ: Mapping[str, str]) -> str:
-    """The API key as given, unchecked; needed before all else, to keep it out of whatever is written."""
+    """Return the API key as given, unchecked, so that the step can mask it before it writes anything."""
     return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
 
 
 def token_in(environ: Mapping[str, str]) -> str:
-    """GitHub's token as given, unchecked; for the same reason. Empty where the runner did not fill it in."""
+    """Return GitHub's token as given, unchecked, for the same reason. Empty where the runner did not fill it in."""
     given = environ.get("INPUT_GITHUB_TOKEN", "").strip()
     return "" if given.startswith(UNFILLED) else given
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
-    """Parse all inputs (`INPUT_<NAME>`, as the runner passes them), and tell what is wrong with them.
+    """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 
-    A wrong input has its default: the report on what is wrong goes where the others say.
+    An invalid input gets its default, so that the error report is still written where the valid inputs say.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, _, kind, default, _, _ in declared():
+    for name, _, field, default, _, _ in declared():
         text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip() or default
         try:
-            values[name] = kind.parse(text) if text else kind.empty
+            values[name] = field.parse(text) if text else field.empty
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values[name] = kind.parse(default) if default else kind.empty
+            values[name] = field.parse(default) if default else field.empty
     return Inputs(**values), problems
 
 
 def api_root(inputs: Inputs) -> str:
-    """The URL that API paths are appended to; a bare host means its `/v1`."""
+    """Return the URL that API paths are appended to. A base URL without a path gets `/v1`."""
     return inputs.api_base_url + ("" if urlsplit(inputs.api_base_url).path else "/v1")

@@ -1,4 +1,4 @@
-"""The thresholds that a user writes, one per line: `[metric:] aggregate operator bound`. Pure.
+"""The grammar of thresholds, one per line: `[metric:] aggregate operator bound`. Pure.
 
     pass_rate >= 95%
     Latency: p(95) < 1.5  # a comment
@@ -6,7 +6,7 @@
     Resolved: rate(YES, "not applicable") >= baseline - 5pp
     "Tone: friendly": avg >= 4
 
-Rates and their bounds are shares from 0 to 1, counts are numbers of simulations, all else is in its metric's unit.
+Rates and their bounds are shares from 0 to 1. Counts are numbers of simulations. Other values have their metric's unit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from unicodedata import east_asian_width
 
 from coval_gate.text import one_line
 
-TOLERANCE: Final = 1e-9  # of the bound: above what binary floats get wrong, below what anybody means
-LARGEST: Final = 1e300  # of numbers in a bound: what is a little more is still a float
-WINDOW: Final = 100  # characters of a wrong line that a message shows
+TOLERANCE: Final = 1e-9  # share of the bound: above the error of binary floats, below any real difference
+LARGEST: Final = 1e300  # of numbers in a bound; leaves room for arithmetic before a float overflows
+WINDOW: Final = 100  # characters of an invalid line that a message shows
 
 OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
 OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
@@ -32,7 +32,7 @@ MEANT: Final = {"=": "==", "===": "==", "=<": "<=", "≤": "<=", "=>": ">=", "�
 Offset = Literal["absolute", "relative", "points", "factor"]
 OFFSETS: Final[dict[str, Offset]] = {"": "absolute", "%": "relative", "pp": "points"}
 
-# No pattern can match one text in two ways, so that none takes more than linear time.
+# Each pattern matches a text in one way only, so that it takes linear time.
 NAME: Final = re.compile(r"""([^:#"']*+):""")
 QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
 WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
@@ -48,7 +48,7 @@ AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
 @dataclass(frozen=True, slots=True)
 class WrongLine:
-    """A line that is no threshold, as given; its number and the column of the mistake, from 1; what was expected."""
+    """An invalid line: its number and the column of the error (from 1), its text as given, and what was expected."""
 
     line: int
     column: int
@@ -56,7 +56,7 @@ class WrongLine:
     expected: str
 
     def __str__(self) -> str:
-        """Three printable lines: what was expected, the line or a window of it, a caret below the mistake."""
+        """Return three printable lines: what was expected, the line or a window of it, a caret below the error."""
         shown = [char if char.isprintable() else " " if char.isspace() else "" for char in self.text]
         whole, before = "".join(shown), "".join(shown[: self.column - 1])
         line = whole.strip()
@@ -71,7 +71,7 @@ class WrongLine:
 
 
 class ThresholdSyntaxError(ValueError):
-    """Wrong lines: `errors` are all of them, str() tells all; the other attributes are those of the first."""
+    """All invalid `errors` of a text, as str() shows them. The other attributes are those of the first."""
 
     def __init__(self, *errors: WrongLine) -> None:
         super().__init__("\n".join(str(error) for error in errors))
@@ -81,9 +81,9 @@ class ThresholdSyntaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What becomes of many values: `percentile` is the N of p(N), `values` what rate and count look for.
+    """How to reduce many values to one. `percentile` is the N of p(N); `values` are those that rate and count match.
 
-    Rates are shares, from 0 to 1; numeric ones are made of a metric's numbers; those of the run go without a metric.
+    Rates are shares from 0 to 1. Numeric aggregates need a metric with numbers. Aggregates of the run need no metric.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Aggregate:
         return self.name in OF_RUN
 
     def __str__(self) -> str:
-        """Canonical: it parses to the same aggregate."""
+        """Return the canonical text, which parses to the same aggregate."""
         if self.percentile is not None:
             return f"{self.name}({repr(self.percentile).removesuffix('.0')})"
         values = [one if BARE.fullmatch(one) else f'"{ESCAPED.sub(ESCAPE, one)}"' for one in self.values]
@@ -112,10 +112,10 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What to compare with: `number` or, with `baseline`, the baseline's value changed by `number` as `offset` says.
+    """The value to compare with: `number` or, with `baseline`, the baseline's value changed by `number`.
 
-    absolute: plus `number`; points: plus a share (`- 5pp` is -0.05); relative: plus that share of the value itself
-    (`- 5%` is -0.05); factor: times `number`; None: unchanged.
+    `offset` says how. absolute: plus `number`; points: plus a share (`- 5pp` is -0.05); relative: plus that share of
+    the baseline's value (`- 5%` is -0.05); factor: times `number`; None: unchanged.
     """
 
     number: float
@@ -125,7 +125,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """One line, numbered from 1. `metric` is a name or an id as written, or "" for the run; `text` is for people."""
+    """A threshold from `line`, counted from 1.
+
+    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment.
+    """
 
     metric: str
     aggregate: Aggregate
@@ -135,13 +138,14 @@ class Threshold:
     text: str
 
     def holds(self, found: float) -> bool:
-        """Whether `found`, in the bound's unit, is on the right side of a bound without baseline. NaN never is.
+        """Tell whether `found`, in the bound's unit, meets the threshold. NaN never does.
 
-        What differs from the bound by at most a billionth of it equals it, for every operator: 0.1 + 0.2 is not above
-        0.3. Where a threshold does not hold, a stricter one does not either.
+        For every operator, a value equals the bound if it differs from it by at most a billionth: 0.1 + 0.2 is not
+        above 0.3. Where a threshold does not hold, a stricter one does not hold either. Raises ValueError for a bound
+        that refers to a baseline.
         """
         if self.bound.baseline:
-            raise ValueError("a bound that refers to a baseline is no number yet")
+            raise ValueError("a bound that refers to a baseline is not a number yet")
         low, high = sorted(self.bound.number * factor for factor in (1 - TOLERANCE, 1 + TOLERANCE))
         less, equal, more = found < low, low <= found <= high, found > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
@@ -149,7 +153,7 @@ class Threshold:
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
-    """The thresholds of a text, in order; raises ThresholdSyntaxError, with every line that is wrong."""
+    """Return the thresholds of a text, in order. Raises ThresholdSyntaxError with every invalid line."""
     found, errors = list[Threshold](), list[WrongLine]()
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         try:
@@ -163,9 +167,9 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
 
 
 class _Scanner:
-    """A place in a line, always at the beginning of a token: spaces are passed over at once.
+    """A position in a line, always at the start of a token: it skips spaces after each token.
 
-    `take` moves on if the next token is what is wanted; `fail` tells that the one last looked at is not.
+    `take` moves on if the next token matches. `fail` reports the token that was tried last.
     """
 
     def __init__(self, text: str, line: int) -> None:
@@ -187,7 +191,7 @@ class _Scanner:
         raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected))
 
     def quoted(self) -> str | None:
-        """A text in quotes, without them; None if none begins here."""
+        """Take a quoted text, and return it without its quotes; None if none begins here."""
         quote = self.text[self.at : self.at + 1]
         if quote not in ("'", '"'):
             return None
@@ -195,12 +199,12 @@ class _Scanner:
         return re.sub(rf"\\([\\\"'])|{quote}({quote})", lambda escape: escape[1] or escape[2], inside)
 
     def amount(self, expected: str) -> tuple[float, str]:
-        """A number and its unit: "", "%" or "pp". With a unit, the number is a share."""
+        """Take a number and its unit: "", "%" or "pp". With a unit, the number is a share."""
         found = self.need(NUMBER, expected)
         unit = (found[3] or "").lower()
-        # The decimal point moves before the conversion, so that 7% is the very float that 0.07 is.
+        # The decimal point moves before the conversion, so that 7% and 0.07 are the same float.
         number = float(f"{found[1]}e{int(found[2] or 0) - (2 if unit else 0)}")
-        return (number, unit) if abs(number) <= LARGEST else self.fail("a number of ordinary size")
+        return (number, unit) if abs(number) <= LARGEST else self.fail(f"a number of at most {LARGEST:g}")
 
 
 def _threshold(scanner: _Scanner) -> Threshold:
@@ -211,13 +215,13 @@ def _threshold(scanner: _Scanner) -> Threshold:
     if operator is None:
         scanner.fail(MEANT.get(written, f"an operator ({', '.join(OPERATORS)})"))
     bound = _bound(scanner, aggregate)
-    scanner.need(END, "the end of the line: one threshold per line, and no unit but % and pp")
+    scanner.need(END, "the end of the line: one threshold per line, and no units except % and pp")
     text = one_line(scanner.text[: scanner.at])
     return Threshold(metric=metric, aggregate=aggregate, operator=operator, bound=bound, line=scanner.line, text=text)
 
 
 def _metric(scanner: _Scanner) -> str:
-    """The metric before the colon; "" where there is none."""
+    """Take the metric before the colon; "" where there is none."""
     if (name := scanner.quoted()) is not None:
         scanner.need(COLON, "a colon after the metric")
     elif found := scanner.take(NAME):
@@ -231,13 +235,13 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(WORD)
     name = AGGREGATES.get(word[0].lower(), "") if word else ""
     if metric and name not in OF_METRIC:
-        also = f"; {name} is of the whole run, so write it without a metric" if name else ""
-        also = also or ("; quote a metric that holds a colon" if ":" in scanner.text[scanner.at :] else "")
+        also = f"; {name} applies to the whole run, so write it without a metric" if name else ""
+        also = also or ("; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else "")
         scanner.fail(f"avg, med, min, max, p(N), rate(…), count(…) or missing{also}")
     if name in OF_METRIC and not metric:
         scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
     if not name:
-        scanner.fail(f"{', '.join(OF_RUN)}, or a metric and a colon; quote a metric that holds : # or a quote")
+        scanner.fail(f"{', '.join(OF_RUN)}, or a metric and a colon; quote a metric that contains : # or a quote")
     if name == "p":
         scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
         percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
@@ -249,14 +253,14 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
 
 
 def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
-    """Values in parentheses, each once."""
+    """Take values in parentheses, without duplicates."""
     scanner.need(OPEN, f"values in parentheses, such as {name}(YES)")
     values, more = [], True
     while more:
         if (value := scanner.quoted()) is None:
-            value = scanner.need(VALUE, "a value; quote one that holds , ) # or a quote")[0].strip()
+            value = scanner.need(VALUE, "a value; quote one that contains , ) # or a quote")[0].strip()
         values.append(value)
-        more = scanner.need(AFTER_VALUE, '"," or ")"; quote a value that holds , ) # or a quote')[0] == ","
+        more = scanner.need(AFTER_VALUE, '"," or ")"; quote a value that contains , ) # or a quote')[0] == ","
     return tuple(dict.fromkeys(values))
 
 
@@ -268,9 +272,9 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
         why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
         scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")
     if unit == "pp":
-        scanner.fail("a number or a percentage: pp goes with a baseline only, as in baseline - 5pp")
+        scanner.fail("a number or a percentage: pp needs a baseline, as in baseline - 5pp")
     if aggregate.is_rate and not 0 <= number <= 1:
-        hint = f"; if percent is meant, write {number:g}%" if not unit and 1 < number <= 100 else ""
+        hint = f"; for percent, write {number:g}%" if not unit and 1 < number <= 100 else ""
         scanner.fail(f"a share from 0% to 100%{hint}")
     return Bound(number)
 
@@ -280,13 +284,13 @@ def _baseline(scanner: _Scanner, aggregate: Aggregate) -> Bound:
         return Bound(0.0, baseline=True)
     number, unit = scanner.amount("a number")
     if number < 0:
-        scanner.fail("a number that is not negative")
+        scanner.fail("a number of at least 0")
     if sign[0] == "*" and unit:
         scanner.fail("a factor without a unit, as in baseline * 1.1")
     if sign[0] == "*":
         return Bound(number, baseline=True, offset="factor")
     if unit == "pp" and not aggregate.is_rate:
-        scanner.fail(f"a number or a percentage: pp goes with rates only, and {aggregate.name} is no rate")
+        scanner.fail(f"a number or a percentage: pp works with rates only, and {aggregate.name} is not a rate")
     if aggregate.is_rate and unit != "%" and number > 1:
         scanner.fail("at most 100pp" if unit else f"{number:g}pp (percentage points) or {number:g}% (of the baseline)")
     return Bound(-number if sign[0] == "-" else number, baseline=True, offset=OFFSETS[unit])
