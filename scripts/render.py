@@ -39,7 +39,7 @@ def readme_inputs() -> str:
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda each: each.group):
         rows = [f"| `{each.name}` | {each.kind.name} | {default(each)} | {each.about} |" for each in members]
-        tables.append("\n".join([f"**{group}**", "", "| input | kind | default | |", "|---|---|---|---|", *rows]))
+        tables.append("\n".join([f"**{group}**", "", "| input | type | default | |", "|---|---|---|---|", *rows]))
     return "\n\n".join(tables)
 
 

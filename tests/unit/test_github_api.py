@@ -29,7 +29,7 @@ MARKER = "<!-- coval-gate gate -->"
 BODY = f"{MARKER}\nAll is well."
 REPOS = f"/repos/{REPOSITORY}"
 COMMENTS = f"{REPOS}/issues/{NUMBER}/comments"
-READ_ONLY = "Workflows of pull requests from forks get a read-only token"
+READ_ONLY = "Workflows of pull requests from forks always get a read-only token"
 
 
 class Session:
@@ -251,7 +251,7 @@ def test_a_comment_that_is_too_long_is_refused_in_githubs_words(clock: VirtualCl
     with Session(clock) as session, pytest.raises(GitHubError) as caught:
         session.comment(MARKER + "x" * LONGEST_BODY)
     assert caught.value.what == (
-        f'POST {COMMENTS} answered 422 ("Validation Failed; body is too long (maximum is 65536 characters)").'
+        f'POST {COMMENTS} returned 422 ("Validation Failed; body is too long (maximum is 65536 characters)").'
     )
     assert not caught.value.refused
     assert clock.slept == []
@@ -305,7 +305,7 @@ def test_a_status_that_github_finds_wrong_is_told_in_its_words(
     with Session(clock) as session, pytest.raises(GitHubError) as caught:
         session.set_status(sha, description)
     assert said in caught.value.what
-    assert "answered 422" in caught.value.what
+    assert "returned 422" in caught.value.what
     assert not caught.value.refused
 
 
@@ -375,7 +375,7 @@ def test_no_pause_begins_that_outlasts_the_time(clock: VirtualClock) -> None:
 
 
 def test_no_request_begins_after_the_time(clock: VirtualClock) -> None:
-    with Session(clock, patience=-1) as session, pytest.raises(GitHubError, match="the time is up"):
+    with Session(clock, patience=-1) as session, pytest.raises(GitHubError, match="the deadline has passed"):
         session.comment()
     assert session.calls == []
 
@@ -413,9 +413,7 @@ def test_a_rate_limit_that_ends_too_late_says_when(kind: str, operation: str, cl
         OPERATIONS[operation](session)
     assert clock.slept == []
     assert caught.value.title == "GitHub rate limit"
-    assert caught.value.advice == "It may be tried again in 10 min 00 s, at 2026-01-01 00:10:00 UTC.".replace(
-        " 00 s", ""
-    )
+    assert caught.value.advice == "Retry in 10 min 00 s, at 2026-01-01 00:10:00 UTC.".replace(" 00 s", "")
     assert not caught.value.refused
 
 
@@ -431,7 +429,7 @@ def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
             OPERATIONS[operation](session)
         error = caught.value
         assert error.refused
-        assert 'answered 403 ("Resource not accessible by integration").' in error.what
+        assert 'returned 403 ("Resource not accessible by integration").' in error.what
         assert f"`{PERMISSIONS[operation]}`" in error.advice
         assert READ_ONLY in error.advice
     assert clock.slept == []
@@ -442,10 +440,10 @@ def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, 
     with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.refused
-    assert f"answered {status}" in caught.value.what
+    assert f"returned {status}" in caught.value.what
     assert f"`{PERMISSIONS[operation]}`" in caught.value.advice
     assert READ_ONLY in caught.value.advice
-    assert ("may not see it" in caught.value.advice) == (status == 404)
+    assert ("cannot read it" in caught.value.advice) == (status == 404)
     assert ("github_token" in caught.value.advice) == (status == 401)
     assert clock.slept == []
 
@@ -457,7 +455,7 @@ def test_a_token_that_github_does_not_know_is_refused(operation: str, clock: Vir
 
 
 def test_a_pull_request_that_is_not_there_is_refused(clock: VirtualClock) -> None:
-    with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 answered 404") as caught:
+    with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 returned 404") as caught:
         session.head(7)
     assert caught.value.refused
 
@@ -470,7 +468,7 @@ def test_a_pull_request_that_is_not_there_is_refused(clock: VirtualClock) -> Non
 def test_nonsense_is_one_readable_error(answer: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {answer}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
-    assert caught.value.title == "Not GitHub's answer"
+    assert caught.value.title == "Unexpected response"
     assert not caught.value.refused
     assert clock.slept == []
 
@@ -486,7 +484,7 @@ def test_nonsense_among_the_comments_is_not_ours(entry: str, clock: VirtualClock
 def test_nonsense_among_pull_requests_is_one_readable_error(entry: str, clock: VirtualClock) -> None:
     with (
         Session(clock, f"* * -> json [{entry}]") as session,
-        pytest.raises(GitHubError, match="gave a response without"),
+        pytest.raises(GitHubError, match="returned a response without"),
     ):
         OPERATIONS["find"](session)
 
@@ -501,8 +499,8 @@ def test_the_token_goes_nowhere_else(status: int, where: str, operation: str, cl
             OPERATIONS[operation](session)
     assert elsewhere.requests_seen == []
     assert session.bodies == []
-    assert f"answered {status}" in caught.value.what
-    assert "run the workflow anew" in caught.value.advice
+    assert f"returned {status}" in caught.value.what
+    assert "start a new workflow run" in caught.value.advice
 
 
 @pytest.mark.parametrize("value", ["9" * 30, "soon", "-1", "\xb2", "", "inf"])

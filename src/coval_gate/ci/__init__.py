@@ -1,1 +1,1 @@
-"""The only code that knows a CI system: where a step runs, and where it writes."""
+"""The only code that knows a CI system: its context, log, outputs and files."""

@@ -1,4 +1,4 @@
-"""The log of a step: lines that hold no secret, and no command of a CI system but our own."""
+"""The log of a step, free of secrets and of CI commands in foreign text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Writes to a stream and keeps secrets."""
+    """A stream of log lines in which secrets are masked."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -24,13 +24,13 @@ class Console:
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
         if len(secret) < SHORTEST_SECRET:
-            return  # it is refused as a key, and would blot out ordinary words
-        # As it is, and as it stands in JSON, HTML and XML.
+            return  # not valid as a key, and masking it would mask ordinary words
+        # As given, and as escaped in JSON, HTML and XML.
         forms = (secret, json.dumps(secret)[1:-1], html.escape(secret), html.escape(secret, quote=False))
         self._secrets += dict.fromkeys(forms)
 
     def redact(self, text: str) -> str:
-        """Return `text` without any secret, and without the beginning of one that was cut off."""
+        """Return `text` with every secret masked, including the beginning of a truncated one."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
             if "…" in text:
@@ -46,18 +46,18 @@ class Console:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
     def _emit(self, text: str) -> None:
-        # A log that cannot be written any more must not cost the outputs and files.
+        # The outputs and files must be written even if the log cannot be.
         with suppress(OSError, ValueError):
             self._stream.write(text + "\n")
             self._stream.flush()
 
 
 def inert(line: str) -> str:
-    """Return `line` such that no CI system reads a command in it.
+    """Return `line` in a form that no CI system reads as a command.
 
-    GitHub's runner ends a line at a lone carriage return too, looks for `::` behind leading white space, and for the
-    older `##[` anywhere; other CI systems have commands like `##vso[`. A zero-width space in the middle keeps all of
-    them readable.
+    GitHub's runner also ends a line at a lone carriage return. It looks for `::` after leading white space, and for
+    the older `##[` anywhere. Other CI systems have commands such as `##vso[`. A zero-width space breaks all of them
+    and keeps them readable.
     """
     line = "".join(char if char.isprintable() or char == "\t" else " " for char in line)
     if line.lstrip().startswith("::"):

@@ -1,4 +1,4 @@
-"""Chooses the host: the CI system that a step runs on."""
+"""Detects the host: the CI system that a step runs on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner (Gitea's, Forgejo's and act's present themselves as such), else a plain terminal."""
+    """Return GitHub's runner, which Gitea, Forgejo and act imitate, or else a plain terminal."""
     if runtime.environ.get("GITHUB_ACTIONS") == "true":
         return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
     return PlainHost(runtime.stdout)

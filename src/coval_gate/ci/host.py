@@ -1,4 +1,4 @@
-"""What a step asks of the CI system that it runs on."""
+"""The interface of a CI system to a step."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Level = Literal["error", "warning", "notice"]
 
 
 class Host(Protocol):
-    """A CI system. Every text may be foreign: a host keeps it from becoming a command, and every secret out of it."""
+    """A CI system. A host treats every text as foreign: it masks secrets, and lets no text become a command."""
 
     api_url: str
-    """The root of the REST API that comments and commit statuses go to; empty where there is none."""
+    """The root of the REST API for comments and commit statuses; empty if there is none."""
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
 
     def redact(self, text: str) -> str:
-        """Return `text` without any secret, and without the beginning of one that was cut off."""
+        """Return `text` with every secret masked, including the beginning of a truncated one."""
 
     def context(self) -> Context:
-        """Read where the step runs."""
+        """Return the context that the step runs in."""
 
     def log(self, text: str = "") -> None:
         """Write one line."""
 
     def quote(self, text: str) -> None:
-        """Write one line that may hold foreign text."""
+        """Write one line that may contain foreign text."""
 
     def quotation(self) -> AbstractContextManager[None]:
         """Treat the lines written inside as foreign."""
@@ -44,23 +44,23 @@ class Host(Protocol):
         """Write lines that may be foreign, folded under `title`."""
 
     def annotate(self, level: Level, title: str, message: str) -> None:
-        """Point out a message of one or more lines."""
+        """Show a message of one or more lines as an annotation."""
 
     @property
     def room_for_warnings(self) -> int:
-        """How many more warnings are shown to people."""
+        """The number of further warnings that the host will show."""
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Set step outputs. Later values replace earlier ones. Raises RunnerError."""
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
-        """Show the final outputs to people where no later step can read them."""
+        """Show the final outputs in the log if no later step can read them."""
 
     def save_state(self, state: Mapping[str, str]) -> None:
-        """Hand values to the post step. Raises RunnerError."""
+        """Save values for the post step. Raises RunnerError."""
 
     def read_state(self, name: str) -> str:
-        """Return a value that the main step saved; empty where it saved none."""
+        """Return a value that the main step saved; empty if it saved none."""
 
     def add_summary(self, markdown: str) -> None:
         """Append to the step's summary. Raises RunnerError."""

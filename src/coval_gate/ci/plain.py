@@ -1,4 +1,4 @@
-"""A terminal, or a CI system that is not known: everything goes to the log."""
+"""A terminal or an unknown CI system: everything goes to the log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.host import Level
 
-WARNINGS: int = 9  # that are shown, so that a log stays readable
+WARNINGS: int = 9  # shown at most, to keep the log readable
 
 
 class PlainHost(Console):
-    """Has no outputs, no state and no summary; the outputs are shown at the end."""
+    """A host without outputs, state or summary. It shows the outputs in the log at the end."""
 
     api_url = ""
     room_for_warnings = WARNINGS

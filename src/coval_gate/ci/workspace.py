@@ -1,4 +1,4 @@
-"""Files in the job's workspace, and nowhere else: neither `..` nor a symbolic link leads out of it."""
+"""Files in the job's workspace only: neither `..` nor a symbolic link can lead out of it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from coval_gate.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# One component after the other is opened below the one before it, so that nothing can change between check and use.
+# Each path component is opened relative to its parent, so that no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Workspace:
-    """The directory that GITHUB_WORKSPACE names, or the current one where the runner names none."""
+    """The directory in GITHUB_WORKSPACE, or the current directory if that is not set."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._root = environ.get("GITHUB_WORKSPACE") or "."
 
     def place(self, path: str) -> str:
-        """`path` relative to the workspace; makes its parents, and sees that it can be written.
+        """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.
 
         Raises ValueError with the end of a sentence that begins with the input's name.
         """
@@ -40,16 +40,16 @@ class Workspace:
                 self._remove(parts)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                why = "which is there and is no file"
+                problem = f"must name a file; {shown} exists and is not a file."
             elif error.errno in (errno.ELOOP, errno.ENOTDIR):
-                why = "on whose way is a symbolic link or a file, and only directories may be"
+                problem = f"must not lead through a symbolic link or a file; got {shown}."
             else:
-                why = f"which cannot be written: {error.strerror}"
-            raise ValueError(f"is {shown}, {why}.") from None
+                problem = f"must name a writable file; got {shown} ({error.strerror})."
+            raise ValueError(problem) from None
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
-        """Write a file whose `path` is what `place` returned. Raises RunnerError."""
+        """Write `text` to a `path` that `place` returned. Raises RunnerError."""
         try:
             with self._opened(path.split("/"), FILE | os.O_TRUNC) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
                 stream.write(text.encode("utf-8", "replace"))
@@ -57,7 +57,7 @@ class Workspace:
             raise RunnerError(
                 "File not written",
                 f"The file {path} cannot be written: {error.strerror}.",
-                advice="Check the runner's disk, and what other steps do to that file.",
+                advice="Check the runner's disk, and whether another step changes that file.",
             ) from None
 
     def _parts(self, path: str) -> list[str]:
@@ -67,12 +67,12 @@ class Workspace:
                 relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - links are not followed
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"is {quoted(path)}; it must name a file within the workspace, such as reports/junit.xml.")
+            raise ValueError(f"must name a file in the workspace, such as reports/junit.xml; got {quoted(path)}.")
         return parts
 
     @contextmanager
     def _opened(self, parts: list[str], flags: int) -> Iterator[tuple[int, bool]]:
-        """The file as a descriptor, and whether it is new. Raises OSError."""
+        """Open a file; yield its descriptor, and whether it is new. Raises OSError."""
         with self._directory(parts[:-1]) as directory:
             try:
                 os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
@@ -82,15 +82,15 @@ class Workspace:
             file = os.open(parts[-1], flags, 0o644, dir_fd=directory)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "It is there and is no file")
+                raise OSError(errno.EINVAL, "It exists and is not a file")
             yield file, is_new
         finally:
             os.close(file)
 
     @contextmanager
     def _directory(self, parts: list[str]) -> Iterator[int]:
-        """A directory below the workspace as a descriptor; made where it is not there. Raises OSError."""
-        directory = os.open(self._root, DIRECTORY & ~os.O_NOFOLLOW)  # the runner may have its workspace behind a link
+        """Open a directory in the workspace, creating it if needed; yield its descriptor. Raises OSError."""
+        directory = os.open(self._root, DIRECTORY & ~os.O_NOFOLLOW)  # the workspace itself may be a link
         try:
             for part in parts:
                 with suppress(FileExistsError):

@@ -1,7 +1,7 @@
-"""GitHub's REST API: the one comment of ours on a pull request, and a commit's status.
+"""GitHub's REST API: the gate's comment on a pull request, and a commit's status.
 
-A response is used as far as it says what was asked for; nothing is fetched in addition, and no link or redirect that it
-names is followed.
+The client reads only the fields that it needs, makes no further calls for missing ones, and follows no link or
+redirect in a response.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each try at an operation but the last
+BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation, except the last
 API_VERSION: Final = "2022-11-28"
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, last_look=1.0)  # GitHub itself gives up after 10 s
-BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and what is around them
-LIMIT_PAUSE: Final = 60.0  # s after a rate limit that does not say how long
-LONGEST_WAIT: Final = 10.0**7  # s; keeps a date that a server made up within the calendar
-PAGE_SIZE: Final = 100  # the most that GitHub gives at a time
-MOST_PAGES: Final = 30  # GitHub takes no more than 2,500 comments
+BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
+LIMIT_PAUSE: Final = 60.0  # s after a rate limit that names no pause
+LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
+PAGE_SIZE: Final = 100  # GitHub's maximum
+MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
 AUTHOR: Final = "github-actions"  # the login of the workflow's own token
 ADVICE: Final = {
-    401: "GitHub does not know the token: leave github_token out, or give a current one. ",
+    401: "GitHub does not accept the token: remove github_token, or set a current one. ",
     403: "",
-    404: "Either it does not exist, or the token may not see it: GitHub says the same of both. ",
+    404: "Either it does not exist, or the token cannot read it: GitHub returns 404 for both. ",
 }
 PERMISSION: Final = (
-    "The job needs `permissions:` with `{}`. Workflows of pull requests from forks get a read-only token whatever "
-    "`permissions` says; so do Dependabot's unless `permissions` asks for more."
+    "The job needs `permissions:` with `{}`. Workflows of pull requests from forks always get a read-only token; "
+    "those that Dependabot starts get one unless `permissions` grants more."
 )
-NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and the proxies on the way."
+NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
 STATUS_PAGE: Final = "https://www.githubstatus.com"
 
 
 class GitHub:
-    """GitHub at `api_url` (GITHUB_API_URL, Enterprise Server's too), for one `repository` (owner/name).
+    """GitHub at `api_url` (GITHUB_API_URL, also for Enterprise Server), for one `repository` (owner/name).
 
-    Every method is a procedure (see `waiting`). `until`, on the clock's now(), bounds it: no request begins later. All
-    of them raise GitHubError.
+    Every method is a procedure (see `waiting`) and raises GitHubError. No request begins after `until`, a time on the
+    clock's now().
     """
 
     def __init__(self, api_url: str, token: Secret, repository: str, runtime: Runtime) -> None:
@@ -89,7 +89,7 @@ class GitHub:
     def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> Procedure[int | None]:
         """Return the open pull request from `owner`'s `branch` with `sha` at its head; None if there is none.
 
-        For workflow_run, whose event does not name the pull request if that comes from a fork.
+        The workflow_run event does not name a pull request from a fork, so it has to be looked up.
         """
         operation = self._operation("pull-requests: read", until)
 
@@ -103,17 +103,18 @@ class GitHub:
         return operation.repeat(attempt)
 
     def comment(self, number: int, body: str, *, marker: str, create: bool, until: float) -> Procedure[str]:
-        """Let the oldest comment of ours that begins with `marker` say `body`; without one, create it if `create`.
+        """Update the gate's oldest comment that begins with `marker` to `body`. If there is none and `create` is True,
+        create it.
 
-        Returns the comment's address, "" if there is none. A try whose response was lost may have created it, so every
-        try looks first.
+        Returns the comment's URL, "" if there is no comment. An attempt whose response was lost may have created the
+        comment, so every attempt looks for it first.
         """
         operation = self._operation("pull-requests: write", until)
         comments = f"{self._path}/issues/{number}/comments"
 
         def attempt() -> Procedure[str]:
             author = yield from self._find_author(operation)
-            found = yield from operation.find(comments, lambda each: _is_ours(each, author, marker))
+            found = yield from operation.find(comments, lambda each: _is_own_comment(each, author, marker))
             if found is None:
                 if not create:
                     return ""
@@ -128,14 +129,14 @@ class GitHub:
     def set_status(
         self, sha: str, *, context: str, state: str, description: str, target_url: str, until: float
     ) -> Procedure[None]:
-        """Set a commit's status `context`. The newest one counts, so setting it twice does no harm."""
+        """Set a commit's status `context`. The newest one counts, so setting it twice is harmless."""
         operation = self._operation("statuses: write", until)
         status = {"state": state, "context": context, "description": description, "target_url": target_url}
         body = {name: text for name, text in status.items() if text}
 
         def attempt() -> Procedure[None]:
-            answer = yield from operation.send("POST", f"{self._path}/statuses/{quote(sha, safe='')}", body=body)
-            answer.text("state")
+            payload = yield from operation.send("POST", f"{self._path}/statuses/{quote(sha, safe='')}", body=body)
+            payload.text("state")
 
         return operation.repeat(attempt)
 
@@ -143,18 +144,18 @@ class GitHub:
         return _Operation(self._transport, self._clock, permission, until)
 
     def _find_author(self, operation: _Operation) -> Procedure[str]:
-        """Return the login of the token; unlike `GET /user`, GraphQL tells it to installation tokens too."""
+        """Return the login of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
-                answer = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
-                self._author = _plain(answer.text("data", "viewer", "login"))
+                payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
+                self._author = _plain(payload.text("data", "viewer", "login"))
             except GitHubError:
                 return AUTHOR
         return self._author
 
 
-class _Passing(Exception):
-    """A failure that a later try may not meet; GitHub asks for a pause of `wait` seconds (0: it does not say)."""
+class _Transient(Exception):
+    """A failure that may pass. `wait` is the pause that GitHub asks for, in seconds; 0 if it names none."""
 
     def __init__(self, error: GitHubError, wait: float = 0.0) -> None:
         super().__init__(error.what)
@@ -162,15 +163,15 @@ class _Passing(Exception):
         self.wait = wait
 
 
-class _Answer(NamedTuple):
-    """The JSON that a call brought, or one entry of its list. Asking for what it lacks raises GitHubError."""
+class _Payload(NamedTuple):
+    """The JSON of a response, or one entry of its list. `text` and `number` raise GitHubError for a missing value."""
 
     call: str
     headers: Mapping[str, str]
     data: Any
 
     def get(self, *keys: str) -> Any:
-        """Return the value at the end of a path; None where there is no such path."""
+        """Return the value at a path of keys; None if there is none."""
         value = self.data
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -183,12 +184,12 @@ class _Answer(NamedTuple):
         return value if isinstance(value := self.get(key), int) else self.lacks(key)
 
     def lacks(self, what: str) -> NoReturn:
-        raise _senseless(f"{self.call} gave a response without {what}.")
+        raise _unexpected(f"{self.call} returned a response without {what}.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One or more calls to the same end, which need `permission` and have time `until` then."""
+    """One or more calls for one purpose, which need `permission` and must begin by `until`."""
 
     transport: Transport
     clock: Clock
@@ -196,103 +197,104 @@ class _Operation:
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Make `attempt` until it succeeds, fails for good, has failed too often, or has no time left."""
+        """Repeat `attempt` until it succeeds, fails permanently, or has no attempts or time left."""
 
-        def pause_after(passing: _Passing, tries: int) -> float | None:
-            pause = max(passing.wait, BACKOFFS[tries]) if tries < len(BACKOFFS) else float("inf")
+        def pause_after(failure: _Transient, tries: int) -> float | None:
+            pause = max(failure.wait, BACKOFFS[tries]) if tries < len(BACKOFFS) else float("inf")
             return pause if pause < self.until - self.clock.now() else None
 
         try:
-            return (yield from repeat(attempt, _Passing, pause_after))
-        except _Passing as passing:
-            raise passing.error from None
+            return (yield from repeat(attempt, _Transient, pause_after))
+        except _Transient as failure:
+            raise failure.error from None
 
-    def find(self, path: str, wanted: Callable[[_Answer], bool], **query: str) -> Procedure[_Answer | None]:
-        """Return the first entry of a list that is wanted; None if there is none."""
+    def find(self, path: str, wanted: Callable[[_Payload], bool], **query: str) -> Procedure[_Payload | None]:
+        """Return the first entry of a list for which `wanted` returns True; None if there is none."""
         for page in range(1, MOST_PAGES + 1):
-            answer = yield from self.send("GET", path, query={**query, "per_page": str(PAGE_SIZE), "page": str(page)})
-            entries = answer.data if isinstance(answer.data, list) else answer.lacks("a list")
+            payload = yield from self.send("GET", path, query={**query, "per_page": str(PAGE_SIZE), "page": str(page)})
+            entries = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
             for entry in entries:
-                if wanted(found := answer._replace(data=entry)):
+                if wanted(found := payload._replace(data=entry)):
                     return found
-            if 'rel="next"' not in answer.headers.get("link", ""):
+            if 'rel="next"' not in payload.headers.get("link", ""):
                 return None
-        raise _senseless(f"GET {path} has more than {MOST_PAGES} pages.")
+        raise _unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
 
     def send(
         self, verb: str, path: str, *, query: dict[str, str] | None = None, body: Mapping[str, str] | None = None
-    ) -> Procedure[_Answer]:
-        """Send one request, once. Raises _Passing where another try may help, else GitHubError."""
+    ) -> Procedure[_Payload]:
+        """Send a request once. Raises _Transient if another attempt may help, else GitHubError."""
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise GitHubError("GitHub unavailable", f"{call} was not sent: the time is up.")
+            raise GitHubError("GitHub unavailable", f"{call} was not sent: the deadline has passed.")
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
             problem = GitHubError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
-            raise (_Passing(problem) if error.trouble == "passing" else problem) from None
+            raise (_Transient(problem) if error.trouble == "passing" else problem) from None
         try:
             data = json.loads(response.body)
         except (ValueError, RecursionError):
             data = None
-        answer = _Answer(call, response.headers, data)
-        if not response.ok or answer.get("errors"):  # GraphQL fails with 200
-            raise self._problem(answer, response.status)
-        return answer
+        payload = _Payload(call, response.headers, data)
+        if not response.ok or payload.get("errors"):  # GraphQL fails with 200
+            raise self._problem(payload, response.status)
+        return payload
 
-    def _problem(self, answer: _Answer, status: int) -> GitHubError | _Passing:
-        """The error that an answer other than a success stands for."""
-        said = _said(answer)
-        what = f"{answer.call} answered {status}" + (f" ({quoted(said, 200)})." if said else ".")
-        wait = _asked_pause(answer.headers, said, self.clock.time())
+    def _problem(self, payload: _Payload, status: int) -> GitHubError | _Transient:
+        """Return the error for a response that is not a success."""
+        message = _messages(payload)
+        what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
+        wait = _rate_limit_pause(payload.headers, message, self.clock.time())
         limited = status in (200, 403, 429) and wait is not None
         if limited or status == 429 or status >= 500:
             title = "GitHub rate limit" if limited else "GitHub unavailable"
-            advice = "See whether GitHub has an incident, and run the job again later."
+            advice = "Check whether GitHub has an incident, and re-run the job later."
             if wait:
                 again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
-                advice = f"It may be tried again in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
-            return _Passing(GitHubError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
+                advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
+            return _Transient(GitHubError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
         if status in ADVICE:
             advice = ADVICE[status] + PERMISSION.format(self.permission)
         elif 300 <= status < 400:
-            advice = "If the repository has a new name since the job began, run the workflow anew."
+            advice = "If the repository was renamed after the job began, start a new workflow run."
         else:
-            advice = "The same call would be refused again."
-        return GitHubError("GitHub refused the call", what, refused=status in ADVICE, advice=advice)
+            advice = "A retry would be rejected too."
+        return GitHubError("GitHub rejected the call", what, refused=status in ADVICE, advice=advice)
 
 
-def _asked_pause(headers: Mapping[str, str], said: str, now: float) -> float | None:
-    """The seconds that a rate limit asks for; None if the answer speaks of none. `now`: seconds since the epoch.
+def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
+    """Return the pause that a rate limit asks for, in seconds; None if the response reports no rate limit.
 
-    Source: "Rate limits for the REST API" in GitHub's documentation, the part about exceeding one.
+    `now`: seconds since the epoch. Source: "Rate limits for the REST API" in GitHub's documentation, "Exceeding the
+    rate limit".
     """
     after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
     if re.fullmatch(r"\d+", after, re.ASCII):
         return min(float(after), LONGEST_WAIT)
     if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"\d+", reset, re.ASCII):
         return min(max(0.0, float(reset) - now), LONGEST_WAIT)
-    return LIMIT_PAUSE if "rate limit" in said.lower() else None
+    return LIMIT_PAUSE if "rate limit" in message.lower() else None
 
 
-def _said(answer: _Answer) -> str:
-    """What an error answer says: its message, and those of its `errors`, which are objects or texts."""
-    errors = answer.get("errors")
+def _messages(payload: _Payload) -> str:
+    """Return the messages of an error response: its own, and those of its `errors`, which are objects or texts."""
+    errors = payload.get("errors")
     listed = errors if isinstance(errors, list) else ()
-    told = [answer.get("message"), *(each.get("message") if isinstance(each, dict) else each for each in listed)]
-    return "; ".join(each for each in told if isinstance(each, str) and each)
+    messages = [payload.get("message"), *(each.get("message") if isinstance(each, dict) else each for each in listed)]
+    return "; ".join(each for each in messages if isinstance(each, str) and each)
 
 
-def _is_ours(comment: _Answer, author: str, marker: str) -> bool:
-    """Whether `author` wrote it and it begins with `marker`. The author of a deleted account is null."""
+def _is_own_comment(comment: _Payload, author: str, marker: str) -> bool:
+    """Tell whether `author` wrote a comment that begins with `marker`. The user of a deleted account is null."""
     login, body = comment.get("user", "login"), comment.get("body")
     return isinstance(login, str) and _plain(login) == author and isinstance(body, str) and body.startswith(marker)
 
 
 def _plain(login: str) -> str:
-    """A login to compare: REST and GraphQL may disagree on the end of a bot's name."""
+    """Return a login for comparison: REST and GraphQL may disagree on the suffix of a bot's name."""
     return login.casefold().removesuffix("[bot]")
 
 
-def _senseless(what: str) -> GitHubError:
-    return GitHubError("Not GitHub's answer", what, advice=NOT_GITHUB)
+def _unexpected(what: str) -> GitHubError:
+    return GitHubError("Unexpected response", what, advice=NOT_GITHUB)

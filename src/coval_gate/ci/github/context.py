@@ -1,4 +1,4 @@
-"""Reads from GitHub's variables and event where a step runs."""
+"""Reads a step's context from GitHub's variables and event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
-    """Read the runner's default variables and the event payload (as parsed JSON; {} where there is none).
+    """Read the runner's default variables and the event payload (parsed JSON; {} if there is none).
 
     Source: GitHub's documentation of default environment variables and of webhook events.
     """
@@ -35,7 +35,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
         pull_request=_number(pull_request.get("number")) or commented or _number_of(before),
-        # A fork that was deleted since leaves a head without a repository.
+        # After a fork is deleted, the head has no repository.
         from_fork=bool(pull_request) and _repository(head) != _repository(base),
         head=_head(before),
         sha_is_known=not commented,
@@ -43,7 +43,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
 
 
 def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
-    """The pull request that a workflow ran for; GitHub names none that comes from a fork."""
+    """Return the pull request of a workflow run. GitHub lists none if it comes from a fork."""
     listed = workflow_run.get("pull_requests")
     sha = workflow_run.get("head_sha")
     for each in listed if isinstance(listed, list) else ():

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 API_URL: Final = "https://api.github.com"
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
-SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary whole
-MOST_WARNINGS: Final = 9  # of the runner's ten; one is left for what may yet go wrong
-ANNOTATION_LIMIT: Final = 4000  # characters; the runner cuts at 4,096
+SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
+MOST_WARNINGS: Final = 9  # of the runner's ten; one is reserved for a late problem
+ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
 
 class GitHubHost(Console):
-    """GitHub's runner: commands on standard output, and the files that it named in the environment.
+    """GitHub's runner: commands on standard output, and the files named in the environment.
 
-    Every text passes through `_clean`: no foreign text can become a command, and no secret gets out. The toolkit's
-    own writers would take both the environment and standard output from the process, so only its pure parts serve
-    here: how a command and a file entry are spelled.
+    Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks. The toolkit's own
+    writers use the process's environment and standard output. Only its pure parts are used here: the spelling of
+    commands and file entries.
     """
 
     def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
@@ -51,7 +51,7 @@ class GitHubHost(Console):
         self.api_url = environ.get("GITHUB_API_URL") or API_URL
 
     def mask(self, secret: str) -> None:
-        """Keep `secret` out of everything written from now on, and have the runner keep it out of the job's log."""
+        """Keep `secret` out of everything written from now on, and tell the runner to mask it in the job's log."""
         super().mask(secret)
         if len(secret) >= SHORTEST_SECRET:
             self._emit(str(Command("add-mask", {}, secret)))
@@ -61,7 +61,7 @@ class GitHubHost(Console):
 
     @property
     def room_for_warnings(self) -> int:
-        """How many more warnings the runner shows as annotations of this step; it silently drops the rest."""
+        """The number of further warnings that the runner will annotate for this step; it silently drops the rest."""
         return max(0, MOST_WARNINGS - self._warnings)
 
     def annotate(self, level: Level, title: str, message: str) -> None:
@@ -81,7 +81,7 @@ class GitHubHost(Console):
 
     @contextmanager
     def quotation(self) -> Iterator[None]:
-        """The lines written inside are foreign: the runner reads no command in them, whatever they hold."""
+        """Treat the lines written inside as foreign: the runner does not read commands in them."""
         token = f"{self._randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
@@ -90,18 +90,18 @@ class GitHubHost(Console):
             self._emit(f"::{token}::")
 
     def quote(self, text: str) -> None:
-        """One line that may hold foreign text."""
+        """Write one line that may contain foreign text."""
         with self.quotation():
             self.log(text)
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
-        """Several lines that may be foreign, folded away under `title`."""
+        """Write lines that may be foreign, folded under `title`."""
         with self.group(title), self.quotation():
             for line in lines:
                 self.log(line)
 
     def _event(self) -> dict[str, Any]:
-        """The payload of the event that started the workflow; {} where there is none to read."""
+        """Return the payload of the event that started the workflow; {} if it cannot be read."""
         path = self._environ.get("GITHUB_EVENT_PATH")
         try:
             payload = json.loads(Path(path).read_bytes()) if path else {}
@@ -121,7 +121,7 @@ class GitHubHost(Console):
         return self._environ.get(f"STATE_{name}", "")
 
     def save_state(self, state: Mapping[str, str]) -> None:
-        """Hand values to the action's post step. Raises RunnerError."""
+        """Save values for the action's post step. Raises RunnerError."""
         self._append("GITHUB_STATE", self._entries(state))
 
     def add_summary(self, markdown: str) -> None:
@@ -143,6 +143,6 @@ class GitHubHost(Console):
             raise RunnerError(
                 "Runner file not writable",
                 f"The file that {variable} names cannot be written: {error.strerror}.",
-                advice="Check the runner's disk; the action's container must run as root, as GitHub's runner has it.",
+                advice="Check the runner's disk. The action's container must run as root, as on GitHub's runner.",
                 link=FILES_GUIDE,
             ) from None
