@@ -1,9 +1,9 @@
-"""Time as the road sees it, and the word that it is up.
+"""The clock, and the signals that end the process.
 
-Both are passed in at one seam, so that an hour of waiting can be tested in a second, and a signal at any instant.
+The clock is injected, so that a test can wait an hour in a second, and send a signal at any instant.
 
-A signal never raises where it finds us: it could be in the middle of a file. It is noted, and everything that waits
-asks for it many times a second.
+A signal handler must not raise, because it may interrupt the writing of a file. It notes the signal, and everything
+that waits checks for it many times a second.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     import threading
 
-SLICE: Final = 0.05  # s between two questions whether the process was told to end
+SLICE: Final = 0.05  # s between two checks for a signal
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The process was told to end. It is no Exception, so that a handler of those does not take it for one."""
+    """The process received a signal to end. It is not an Exception, so that `except Exception` does not catch it."""
 
 
 class Clock(Protocol):
-    """What the road asks of time."""
+    """The time, waiting, and signals."""
 
     def now(self) -> float:
-        """Seconds on a clock that never jumps; only differences mean anything."""
+        """Return seconds on a monotonic clock; only differences are meaningful."""
 
     def time(self) -> float:
-        """Seconds since the epoch, for dates that people and servers state."""
+        """Return seconds since the epoch, for dates in reports and headers."""
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass. Raises Interrupted as `check` does."""
+        """Sleep for `seconds`. Raises Interrupted as `check` does."""
 
     def wait(self, event: threading.Event, until: float) -> None:
-        """Let a moment pass, at most until `event` is set or `until` comes. Raises Interrupted as `check` does."""
+        """Wait briefly, at most until `event` is set or `until` is reached. Raises Interrupted as `check` does."""
 
     def check(self) -> None:
-        """Raise Interrupted, once, if the process was told to end."""
+        """Raise Interrupted if the process has received a signal to end; only once."""
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def __init__(self) -> None:
-        self._told = self._heeded = False
+        self._signalled = self._raised = False
 
     def listen(self) -> None:
-        """Note SIGINT and SIGTERM.
+        """Install handlers for SIGINT and SIGTERM.
 
-        The first process of a container has to ask for them: the kernel gives it no other signals.
+        The first process of a container needs them: the kernel delivers only signals that it handles.
         """
         for each in SIGNALS:
             signal.signal(each, self._note)
@@ -74,9 +74,9 @@ class SystemClock:
         self.check()
 
     def check(self) -> None:
-        if self._told and not self._heeded:
-            self._heeded = True  # the work that follows must not be interrupted again
+        if self._signalled and not self._raised:
+            self._raised = True  # cleanup must not be interrupted again
             raise Interrupted
 
     def _note(self, *_: object) -> None:
-        self._told = True
+        self._signalled = True

@@ -1,14 +1,15 @@
-"""What can go wrong, told so that a person knows what to do next.
+"""Errors that tell the user what happened and what to do next.
 
 GateError               the step cannot do its work: verdict `error`
-├── InputError          an input is wrong; nothing was sent
-├── RunnerError         a file that the runner should provide cannot be used
-├── GitHubError         a call to GitHub; never the reason of a verdict
-└── CovalError          a call to Coval
-    ├── Rejected        Coval answered, and the same call would be answered the same way
-    │   └── NotFound    … because there is no such thing
-    ├── Unavailable     no usable answer for now; a later call may get one
-    └── LaunchUncertain a launch was sent, and nobody can tell whether it arrived
+├── InputError          inputs are invalid; nothing was sent
+├── RunnerError         a file from the runner cannot be used
+├── GitHubError         a call to GitHub failed; it never decides a verdict
+├── InternalError       a defect in Coval Gate
+└── CovalError          a call to Coval failed
+    ├── Rejected        Coval rejected the call, and would reject it again
+    │   └── NotFound    … because the resource does not exist
+    ├── Unavailable     no usable response; a retry may get one
+    └── LaunchUncertain a launch was sent, but it is unknown whether it arrived
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class GateError(Exception):
-    """An end of the road that is about us, the API or the configuration, never about the agent.
+    """A failure of the step, the API or the configuration, never of the agent.
 
-    `title` is a few words, `what` one sentence, `advice` what to do next, `link` where to read more.
+    `title` is a few words, `what` is one sentence, `advice` says what to do next, `link` leads to more.
     """
 
     def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
@@ -34,26 +35,28 @@ class GateError(Exception):
 
 
 class InputError(GateError):
-    """One or more inputs are wrong: `problems` holds a sentence for each, which more lines may follow."""
+    """One or more inputs are invalid. `problems` has a sentence for each, which may have further lines."""
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
         self.problems = tuple(f"{name} {problem}" for name, problem in problems)
         names = list(dict.fromkeys(name for name, _ in problems))
         if len(self.problems) == 1:
             what, _, more = self.problems[0].partition("\n")
-            super().__init__("Wrong input", what, advice="\n".join(each for each in (more, advice) if each), link=link)
+            super().__init__(
+                "Invalid input", what, advice="\n".join(each for each in (more, advice) if each), link=link
+            )
         else:
-            what = f"{len(self.problems)} problems with the inputs {', '.join(names)}."
+            what = f"{len(self.problems)} problems in the inputs: {', '.join(names)}."
             listed = "\n".join(f"- {problem}" for problem in self.problems)
-            super().__init__("Wrong inputs", what, advice=listed, link=link)
+            super().__init__("Invalid inputs", what, advice=listed, link=link)
 
 
 class RunnerError(GateError):
-    """A file named by the runner (outputs, state, summary) cannot be written."""
+    """A file for outputs, state, summary or reports cannot be written."""
 
 
 class GitHubError(GateError):
-    """A call to GitHub failed. `refused`: the token may not make it, however often it is tried (401, 403, 404)."""
+    """A call to GitHub failed. `refused`: the token lacks permission, so a retry cannot succeed (401, 403, 404)."""
 
     def __init__(self, title: str, what: str, *, refused: bool = False, advice: str = "", link: str = "") -> None:
         super().__init__(title, what, advice=advice, link=link)
@@ -65,7 +68,7 @@ class CovalError(GateError):
 
 
 class Rejected(CovalError):
-    """Coval refused the call; `status` is the HTTP status code."""
+    """Coval rejected the call. `status` is the HTTP status code."""
 
     def __init__(self, status: int, title: str, what: str, *, advice: str = "", link: str = "") -> None:
         super().__init__(title, what, advice=advice, link=link)
@@ -73,14 +76,14 @@ class Rejected(CovalError):
 
 
 class NotFound(Rejected):
-    """HTTP 404: Coval does not have what the call names."""
+    """HTTP 404: the resource does not exist in Coval."""
 
 
 class Unavailable(CovalError):
-    """No usable answer for now.
+    """The call got no usable response; a retry may get one.
 
-    `arrived` is False where the call surely had no effect (it was never sent, or the API says so), True where
-    it may have had one. `retry_after` is the API's own wish in seconds, if it stated one.
+    `arrived` is False if the call certainly had no effect (it was never sent, or the API says so), True if it may have
+    had one. `retry_after` is the pause that the API asked for, in seconds; None if it named none.
     """
 
     def __init__(
@@ -99,15 +102,15 @@ class Unavailable(CovalError):
 
 
 class LaunchUncertain(CovalError):
-    """The launch was sent, but its answer was lost: a run may or may not exist."""
+    """The launch was sent, but its response was lost: a run may or may not exist."""
 
 
 class InternalError(GateError):
-    """A defect of our own: whatever nobody foresaw."""
+    """An unexpected error: a defect in Coval Gate."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(
             "Internal error",
             f"Coval Gate has a defect: {type(error).__name__}.",
-            advice="Please report it with the details that the log shows.",
+            advice="Please report it with the details in the log.",
         )

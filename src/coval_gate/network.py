@@ -1,4 +1,4 @@
-"""What went wrong on the way to a server, read from the errors of requests and urllib3."""
+"""Network errors, read from those of requests and urllib3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import urllib3
 
 Trouble = Literal["passing", "certificate", "bundle", "address"]
 
-# What goes wrong before a TLS connection stands, and thus before anything was sent.
+# Failures before the TLS connection is established, and thus before anything is sent.
 HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
 UNUSABLE: Final = (
     requests.exceptions.InvalidURL,
@@ -22,11 +22,11 @@ UNUSABLE: Final = (
 
 
 class NetworkError(Exception):
-    """A request got no usable answer.
+    """A request got no usable response.
 
-    `what` ends a sentence that begins with the request ("got no answer (…)."). `arrived` is False where the server
-    surely got nothing. `trouble` is "passing" where a later try may succeed; otherwise it names what has to be mended:
-    the server's "certificate", the file of trusted certificates ("bundle"), or the "address".
+    `what` is the end of a sentence that begins with the request ("got no response (…)."). `arrived` is False if the
+    server certainly received nothing. `trouble` is "passing" if a retry may succeed. Otherwise it names the cause: the
+    server's "certificate", the file of trusted certificates ("bundle"), or the "address".
     """
 
     def __init__(self, what: str, *, arrived: bool, trouble: Trouble = "passing") -> None:
@@ -37,13 +37,13 @@ class NetworkError(Exception):
 
 
 def network_error(error: Exception) -> NetworkError:
-    """Read an error that requests, urllib3 or the operating system raised."""
+    """Return the NetworkError for an error that requests, urllib3 or the operating system raised."""
     text = str(error)
     tls = isinstance(error, requests.exceptions.SSLError)
     if tls and "CERTIFICATE_VERIFY_FAILED" in text:
         return _lasting("the server's certificate cannot be verified", "certificate")
     if "TLS CA certificate bundle" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
-        return _lasting("REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file of certificates", "bundle")
+        return _lasting("REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not name a certificate file", "bundle")
     if isinstance(error, UNUSABLE):
         return _lasting("the address or a header is not valid", "address")
     reason = _innermost(error)
@@ -52,7 +52,7 @@ def network_error(error: Exception) -> NetworkError:
     )
     if not_sent or (tls and HANDSHAKE.search(text)):
         return NetworkError(f"could not be sent ({_in_words(reason)}).", arrived=False)
-    return NetworkError(f"got no answer ({_in_words(reason)}).", arrived=True)
+    return NetworkError(f"got no response ({_in_words(reason)}).", arrived=True)
 
 
 def _lasting(why: str, trouble: Trouble) -> NetworkError:
@@ -60,7 +60,7 @@ def _lasting(why: str, trouble: Trouble) -> NetworkError:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """requests wraps urllib3's errors, which wrap each other: find the one that says what happened."""
+    """Return the innermost error: requests wraps urllib3's errors, which wrap each other."""
     for _ in range(5):
         inner: Any = getattr(error, "reason", None) or next(
             (each for each in error.args if isinstance(each, BaseException)), None
@@ -73,7 +73,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _in_words(error: BaseException) -> str:
     words = {
-        urllib3.exceptions.NameResolutionError: "the host's name does not resolve",
+        urllib3.exceptions.NameResolutionError: "the host name does not resolve",
         urllib3.exceptions.NewConnectionError: "no connection could be made",
         urllib3.exceptions.ConnectTimeoutError: "the connection timed out",
         urllib3.exceptions.ReadTimeoutError: "the response timed out",
@@ -84,4 +84,4 @@ def _in_words(error: BaseException) -> str:
     }
     if isinstance(error, urllib3.exceptions.NewConnectionError) and "refused" in str(error):
         return "the connection was refused"
-    return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)
+    return next((text for error_type, text in words.items() if isinstance(error, error_type)), type(error).__name__)

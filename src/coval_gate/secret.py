@@ -1,4 +1,4 @@
-"""A credential that does not show itself."""
+"""A credential that stays out of logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SHORTEST_SECRET: Final = 8  # characters
 
 
 class Secret:
-    """A value that shows itself only to who asks for it by name; neither repr nor str gives it away."""
+    """A value that only `reveal` returns; repr and str mask it."""
 
     __slots__ = ("_value",)
 

@@ -1,4 +1,4 @@
-"""Words and numbers as people read them. Pure; used by everything that writes."""
+"""Formats text and numbers for people. Pure."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029
 
 
 def one_line(text: object, limit: int = 500) -> str:
-    """Foreign text on one line: without control, format and surrogate characters, at most `limit` characters.
+    """Return foreign text on one line, without control, format and surrogate characters, and at most `limit` long.
 
     `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
     so neither a line break, a terminal escape nor a text-direction override survives.
     """
-    beginning = str(text)[: 10 * limit].translate(SEPARATORS)  # an answer may hold megabytes of it
+    beginning = str(text)[: 10 * limit].translate(SEPARATORS)  # a response may contain megabytes of text
     plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
     words = " ".join(plain.split())
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def visible(line: str) -> str:
-    """A foreign line whose characters keep their places: what cannot be seen is a space."""
+    """Return a foreign line with each unprintable character replaced by a space, so that columns stay aligned."""
     return "".join(char if char.isprintable() else " " for char in line)
 
 
-@lru_cache(maxsize=4096)  # thousands of values say one of a few things
+@lru_cache(maxsize=4096)  # thousands of values repeat a few texts
 def folded(text: str) -> str:
-    """`text` such that what looks the same is the same: composed, without capitals and invisible characters."""
+    """Return `text` for comparison: Unicode-normalized, case-folded, and without invisible characters."""
     return one_line(unicodedata.normalize("NFKC", text)).casefold()
 
 
 def quoted(text: object, limit: int = 80) -> str:
-    """`text` on one line between quotation marks, for messages that show what was given."""
+    """Return `text` on one line in quotation marks, for messages that show a given value."""
     return f'"{one_line(text, limit)}"'
 
 
 def plural(count: int, noun: str) -> str:
-    """`plural(1, "simulation")` is "1 simulation", `plural(2, "simulation")` "2 simulations"."""
+    """Return a count with its noun: "1 simulation", "2 simulations"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: float) -> str:
-    """A measured number with up to four decimals: "1.82", "1,234", "0.0001"; very large or small ones as powers."""
+    """Format a number with up to four decimals: "1.82", "1,234", "0.0001"; very large or small ones as powers."""
     if value and not 1e-4 <= abs(value) < 1e9:
         return f"{value:.4g}"
     plain = f"{value:,.4f}".rstrip("0").rstrip(".")
@@ -50,12 +50,12 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share between 0 and 1 in percent: "80%", "66.67%"."""
+    """Format a share from 0 to 1 as a percentage: "80%", "66.67%"."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the two largest units: "45 s", "12 min 05 s", "1 h 02 min"."""
+    """Format a duration in its two largest units: "45 s", "12 min 05 s", "1 h 02 min"."""
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def stopwatch(seconds: float) -> str:
-    """Elapsed time as a stopwatch shows it: "0:05", "12:34", "1:02:03"."""
+    """Format elapsed time as on a stopwatch: "0:05", "12:34", "1:02:03"."""
     minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Requests to one server and their responses, within a time and a size. The credential goes to that server only."""
+"""HTTP requests to one server, limited in time and size. The credential goes to that server only."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from coval_gate.secret import Secret
     from coval_gate.waiting import Procedure
 
-IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs on it
-ERROR_LIMIT: Final = 1024 * 1024  # bytes of a response that only explains itself
+IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs
+ERROR_LIMIT: Final = 1024 * 1024  # bytes of an error response
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 class Session(requests.Session):
-    """Follows no redirect, and does not read the body of one either, as requests does to find the next address."""
+    """A session that follows no redirect. It does not read a redirect's body either, as requests does by default."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
@@ -43,7 +43,7 @@ SessionFactory = Callable[[], requests.Session]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds of one request in seconds: to connect, for the whole response, and for a request sent at the deadline."""
+    """Timeouts of a request in seconds: to connect, for the whole response, and for a request sent at the deadline."""
 
     connect: float = 10.0
     response: float = 30.0
@@ -52,7 +52,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where requests go: `root` comes before every path, `credential` goes into the header `credential_header`."""
+    """The server of all requests: `root` precedes every path; the header `credential_header` carries `credential`."""
 
     root: str
     credential: Secret
@@ -63,7 +63,7 @@ class Server:
     body_limit: int = ERROR_LIMIT  # bytes of a response
 
     def without_credential(self, body: bytes) -> bytes:
-        """Blot the credential out of a response that repeats it: whatever becomes of the response must not hold it."""
+        """Mask the credential in a response that repeats it, so that nothing derived from it can leak it."""
         credential = self.credential.reveal()
         for form in (credential, json.dumps(credential)[1:-1]):
             body = body.replace(form.encode(), b"***")
@@ -71,7 +71,7 @@ class Server:
 
 
 class Request(NamedTuple):
-    """What to send. `query` and `json` are left out where they are None."""
+    """A request to send. `query` and `json` are omitted if they are None."""
 
     method: str
     path: str
@@ -79,12 +79,12 @@ class Request(NamedTuple):
     json: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
-        """For messages; the query would tell the reader nothing more."""
+        """Return the method and path, for messages; the query would not help the reader."""
         return f"{self.method} {self.path}"
 
 
 class Response(NamedTuple):
-    """What the server sent back, whatever its status; `body` is whole and free of the credential."""
+    """A response of any status. `body` is complete, with the credential masked."""
 
     status: int
     headers: Mapping[str, str]
@@ -96,9 +96,9 @@ class Response(NamedTuple):
 
 
 class CredentialAuth(requests.auth.AuthBase):
-    """Puts the credential into each request, and into nothing else.
+    """Adds the credential to each request.
 
-    As the session's `auth` it also keeps requests from adding a password of its own from a .netrc file.
+    As the session's `auth`, it also prevents requests from adding a password from a .netrc file.
     """
 
     def __init__(self, server: Server) -> None:
@@ -111,7 +111,7 @@ class CredentialAuth(requests.auth.AuthBase):
 
 
 class Transport:
-    """Sends requests to one server, any number of them at a time."""
+    """A client of one server, for any number of requests at a time."""
 
     def __init__(self, server: Server, *, clock: Clock, new_session: SessionFactory = Session) -> None:
         self._server = server
@@ -119,23 +119,23 @@ class Transport:
         self._sessions = _Sessions(server, clock, new_session)
 
     def close(self) -> None:
-        """Close the connections that are not in use; the next request opens a new one."""
+        """Close the idle connections; the next request opens a new one."""
         self._sessions.close()
 
     def send(self, request: Request, *, until: float) -> Procedure[Response]:
-        """Send a request once, and wait for the response: until then, but never longer than the server's timeouts.
+        """Send a request once, and wait for the response until `until`, but no longer than the server's timeouts allow.
 
-        Raises NetworkError where there is none.
+        Raises NetworkError without a usable response.
         """
         return self.exchange(request, until=until).response()
 
     def exchange(self, request: Request, *, until: float) -> Exchange:
-        """Prepare to send a request once; it is sent when its response is waited for."""
+        """Prepare to send a request once. `Exchange.response` sends it."""
         return Exchange(self._server, self._sessions, self._clock, request, until)
 
 
 class Exchange:
-    """One request and its response, which can be waited for again where a first wait was too short."""
+    """One request and its response. After a timeout, `late_response` can wait for the response again."""
 
     def __init__(self, server: Server, sessions: _Sessions, clock: Clock, request: Request, until: float) -> None:
         self.request = request
@@ -146,10 +146,10 @@ class Exchange:
         self._call: BackgroundCall[Response] | None = None
 
     def response(self) -> Procedure[Response]:
-        """Send the request and wait for the response. Raises NetworkError where it does not come or is unusable.
+        """Send the request, and wait for the response. Raises NetworkError without a usable response.
 
-        The exchange goes on in a thread, because no timeout of a socket bounds the whole: a server may send its headers
-        drop by drop, and the look-up of a name has no timeout at all.
+        The exchange runs in a thread, because a socket timeout does not limit its total time: a server may send its
+        headers byte by byte, and a DNS lookup has no timeout at all.
         """
         timeouts = self._server.timeouts
         within = max(timeouts.last_look, min(timeouts.response, self._until - self._clock.now()))
@@ -161,7 +161,7 @@ class Exchange:
         return self._read(call, within)
 
     def late_response(self, within: float) -> Procedure[Response]:
-        """Wait once more for the response to a request that was sent. Raises as `response`."""
+        """Wait again for the response to a sent request, for up to `within` seconds. Raises as `response`."""
         call = self._call
         if call is None or not call.started:
             raise NetworkError("was not sent.", arrived=False)
@@ -179,7 +179,7 @@ class Exchange:
         return response._replace(body=self._server.without_credential(response.body))
 
     def _send(self, session: requests.Session, within: float) -> Response:
-        """Send the request and read the response; runs in a thread of its own."""
+        """Send the request, and read the response. Runs in a separate thread."""
         server, request = self._server, self.request
         with session.request(
             request.method,
@@ -194,7 +194,7 @@ class Exchange:
 
 
 class _Sessions:
-    """The sessions that no request uses at the moment, each with the time of its last use."""
+    """A pool of idle sessions, each with the time of its last use."""
 
     def __init__(self, server: Server, clock: Clock, new_session: SessionFactory) -> None:
         self._server = server
@@ -211,7 +211,7 @@ class _Sessions:
             return self._prepared()
         session, used = self._idle.pop()
         if request.method == "POST" or self._clock.now() - used > IDLE_LIMIT:
-            session.close()  # a stale connection would leave it open whether the request had an effect
+            session.close()  # after a failure on a stale connection, it is unknown whether a POST had an effect
         return session
 
     def give_back(self, session: requests.Session) -> None:
@@ -223,17 +223,17 @@ class _Sessions:
         session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
         session.headers.update(self._server.headers)
         if LOOPBACK.fullmatch(urlsplit(self._server.root).hostname or ""):
-            # A proxy from the environment would carry the credential off this machine, unencrypted.
+            # A proxy from the environment would send the credential to another machine, unencrypted.
             session.trust_env = False
         return session
 
 
 def _read_body(response: requests.Response, limit: int) -> bytes:
-    """Read the whole body of a response. Raises NetworkError if it is larger than any honest one."""
+    """Read the whole body of a response. Raises NetworkError if it exceeds `limit` bytes, or ERROR_LIMIT for errors."""
     limit = limit if response.ok else min(limit, ERROR_LIMIT)
     received = bytearray()
     while chunk := response.raw.read1(64 * 1024, decode_content=True):
         received += chunk
         if len(received) > limit:
-            raise NetworkError(f"answered {response.status_code} with more than {limit >> 20} MiB.", arrived=True)
+            raise NetworkError(f"returned {response.status_code} with more than {limit >> 20} MiB.", arrived=True)
     return bytes(received)

@@ -126,7 +126,7 @@ def test_a_read_outlives_whatever_passes(fault: str, clock: VirtualClock) -> Non
         assert session.get_run(run_id).run_id == run_id
     assert len(clock.slept) == 3
     assert len(session.said) == 1
-    assert "Trying again in" in session.said[0]
+    assert "Retrying in" in session.said[0]
 
 
 @pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])

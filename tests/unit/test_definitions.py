@@ -92,14 +92,14 @@ def test_no_target_is_none(unset: Any) -> None:
     ("broken", "said"),
     [
         ("gte", "lacks the number that its operator gte needs"),
-        (4, 'has the operator "something that is no text", which is not known'),
-        (False, 'has the operator "something that is no text", which is not known'),
-        ([], 'has the operator "something that is no text", which is not known'),
+        (4, 'has the operator "a value that is not a text", which is not known'),
+        (False, 'has the operator "a value that is not a text", which is not known'),
+        ([], 'has the operator "a value that is not a text", which is not known'),
         (condition(None, target_float=4), "has no operator"),
         (condition("", target_float=4), "has no operator"),
         ({"target_values": ["YES"]}, "has no operator"),
         (condition("at least", target_float=4), 'has the operator "at least", which is not known'),
-        (condition(["gte"], target_float=4), 'has the operator "something that is no text", which is not known'),
+        (condition(["gte"], target_float=4), 'has the operator "a value that is not a text", which is not known'),
         (condition("gte"), "lacks the number that its operator gte needs"),
         (condition("gte", target_float=" "), "lacks the number that its operator gte needs"),
         (
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_not_taken_for_no_target(broken: Any, said: str) 
 def test_an_answer_that_is_no_metric_is_not_taken_for_no_target(answer: dict[str, Any]) -> None:
     target = read_target(answer)
     assert target is not None
-    assert said_of(target) == 'has the operator "an answer that is no metric", which is not known'
+    assert said_of(target) == 'has the operator "a response that is not a metric", which is not known'
 
 
 @pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)

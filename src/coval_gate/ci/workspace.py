@@ -40,12 +40,12 @@ class Workspace:
                 self._remove(parts)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                problem = f"must name a file; {shown} exists and is not a file."
+                problem = "which exists and is not a file"
             elif error.errno in (errno.ELOOP, errno.ENOTDIR):
-                problem = f"must not lead through a symbolic link or a file; got {shown}."
+                problem = "which leads through a symbolic link or a file"
             else:
-                problem = f"must name a writable file; got {shown} ({error.strerror})."
-            raise ValueError(problem) from None
+                problem = f"which cannot be written: {error.strerror}"
+            raise ValueError(f"is {shown}, {problem}.") from None
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
@@ -67,7 +67,7 @@ class Workspace:
                 relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - links are not followed
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"must name a file in the workspace, such as reports/junit.xml; got {quoted(path)}.")
+            raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as reports/junit.xml.")
         return parts
 
     @contextmanager

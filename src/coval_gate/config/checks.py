@@ -117,7 +117,7 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Probl
     key = inputs.api_key.reveal() if inputs.api_key else ""
     for each in declared():
         if key and each.name != "api_key" and key in environ.get(f"INPUT_{each.name.upper()}", ""):
-            yield Problem(each.name, "contains the API key, which must be set in api_key only.")
+            yield Problem(each.name, "holds the API key, which must be set in api_key only.")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:

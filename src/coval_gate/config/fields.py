@@ -90,7 +90,7 @@ def path() -> Field[str]:
 
     def parse(given: str) -> str:
         if len(given) > LONGEST_PATH or not given.isprintable():
-            raise ValueError(f"must be a path of at most {LONGEST_PATH:,} printable characters; got {quoted(given)}.")
+            raise ValueError(f"is {quoted(given)}, but must have at most {LONGEST_PATH:,} printable characters.")
         return given
 
     return Field("path", "", parse)

@@ -1,1 +1,1 @@
-"""The only code that knows Coval's HTTP API."""
+"""Coval's HTTP API; no other package knows it."""

@@ -1,8 +1,9 @@
-"""Calls to Coval, repeated as far as that is safe.
+"""Calls to Coval, retried where that is safe.
 
-A read may be repeated after any transient failure. A launch starts phone calls that cost money, so it is repeated only
-if it surely had no effect: the connection was refused, the name did not resolve, or Coval itself says "later" (429,
-503). Every call is a procedure (see `waiting`); `until`, on the clock's now(), bounds it.
+The client retries a read after any transient failure. A launch starts phone calls that cost money, so the client
+retries it only if it certainly had no effect: the connection was refused, the name did not resolve, or Coval itself
+asks to retry later (429, 503). Every call is a procedure (see `waiting`). `until`, a time on the clock's now(), is its
+deadline.
 """
 
 from __future__ import annotations
@@ -32,32 +33,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LAUNCH_PATIENCE: Final = 300.0  # s during which a launch that had no effect is repeated
+LAUNCH_PATIENCE: Final = 300.0  # s during which a launch without effect is retried
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a run with 10,000 simulations and 10 metrics has about a third
-PAGE_SIZE: Final = 1000  # simulations; the most that the API gives at a time
-SMALL_PAGE: Final = 100  # test cases; the most that the API gives of those
+PAGE_SIZE: Final = 1000  # simulations; the API's maximum
+SMALL_PAGE: Final = 100  # test cases; the API's maximum
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
-    "the simulations tell whether the run can be trusted."
+    "the check is based on the simulations."
 )
-HEARTBEAT: Final = 60.0  # s between two log lines about the same trouble
-HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, last_look=0.5)  # where the process is to be killed soon
+HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, last_look=0.5)  # for a process that is about to be killed
 
 
 def connect(inputs: Inputs, runtime: Runtime, log: Callable[[str], None], *, hurried: bool = False) -> Client:
-    """Make a client for the API that the inputs name; `log` takes a line for people who wait.
+    """Return a client for the API in `inputs`. `log` writes a line to the step's log.
 
-    `hurried`: the process is to be killed soon. Raises ValueError without an API key.
+    `hurried`: the runner is about to kill the process. Raises ValueError without an API key.
     """
     return Client(server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts()), runtime, log)
 
 
 def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noqa: B008 - frozen
-    """Return where the API is, and what every request to it carries. Raises ValueError without an API key."""
+    """Return the API's address, and the headers of every request. Raises ValueError without an API key."""
     if inputs.api_key is None:
         raise ValueError("there is no API key")
     return Server(
@@ -71,18 +72,18 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
 
 
 class Launch:
-    """One `POST /runs`, whose response may come late."""
+    """One `POST /runs`, whose response may arrive late."""
 
     def __init__(self, exchange: Exchange, read: Callable[[Request, Response], Run]) -> None:
         self._exchange = exchange
         self._read = read
 
     def response(self) -> Procedure[Run]:
-        """Send the request and wait for the run. Raises CovalError."""
+        """Send the request, and wait for the run. Raises CovalError."""
         return self._run(self._exchange.response())
 
     def late_response(self, within: float) -> Procedure[Run]:
-        """Wait `within` seconds once more for the run. Raises CovalError."""
+        """Wait for the run again, for up to `within` seconds. Raises CovalError."""
         return self._run(self._exchange.late_response(within))
 
     def _run(self, response: Procedure[Response]) -> Procedure[Run]:
@@ -94,7 +95,7 @@ class Launch:
 
 
 class Client:
-    """Coval's API. Every method is a procedure that returns what the API says or raises a CovalError."""
+    """Coval's API. Every method is a procedure that returns parsed data or raises CovalError."""
 
     def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None]) -> None:
         self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
@@ -109,10 +110,10 @@ class Client:
         self._transport.close()
 
     def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
-        """`POST /runs`. Repeats what surely had no effect, until the deadline or LAUNCH_PATIENCE.
+        """Launch a run with `POST /runs`. Retry attempts without effect until the deadline or LAUNCH_PATIENCE.
 
-        `sent` takes each attempt just before it is sent. Raises Rejected, Unavailable (no run exists) or
-        LaunchUncertain (one may exist).
+        `sent` is called with each attempt just before it is sent. Raises Rejected, Unavailable (no run exists) or
+        LaunchUncertain (a run may exist).
         """
         request = Request("POST", "/runs", json=body)
 
@@ -130,13 +131,14 @@ class Client:
             raise LaunchUncertain(
                 "Launch uncertain",
                 f"The launch was sent, but its response was lost: {error.what}",
-                advice="A run may have started. Look for it in Coval before you launch again.",
+                advice="A run may have started. Look for it in Coval before you launch another.",
             ) from None
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
-        """`GET /runs/{run_id}`, repeated after transient failures until the deadline and once more at it, or sent once.
+        """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and a last time at it.
 
-        Raises Rejected (NotFound for a 404), or Unavailable if there was no usable response by the deadline.
+        `once`: do not retry. Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the
+        deadline.
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}")
 
@@ -145,38 +147,39 @@ class Client:
 
             run = self._parsed(request, (yield from self._send(request, until)), parse_run)
             if run_id != run.run_id:
-                raise unavailable(request, f"answered about another run ({run.run_id}).", arrived=True)
+                raise unavailable(request, f"returned another run ({run.run_id}).", arrived=True)
             return run
 
         return attempt() if once else self._read(attempt, until)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
-        """`DELETE /runs/{run_id}`, sent once: it ends a run that is not finished, and deletes one that is.
+        """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
 
-        Where its response is lost, the run may be finished by now. Raises Rejected (NotFound for a 404) or Unavailable.
+        It is not retried after a lost response, because the run may be finished by then. Raises Rejected (NotFound for
+        a 404) or Unavailable.
         """
         from coval_gate.coval.models import parse_object
 
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._send(request, until)
-        # The page of something in between is no success.
+        # A proxy's page is not a success.
         self._parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def list_runs(self, wanted: str, *, until: float) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match a filter, without entries that cannot be read. Raises as `get_run`."""
+        """Return the newest runs that match the filter `wanted`, without unreadable entries. Raises as `get_run`."""
         from coval_gate.coval.models import read_run
 
         query = {"filter": wanted, "page_size": str(SMALL_PAGE), "order_by": "-create_time"}
         request = Request("GET", "/runs", query=query)
-        answer = yield from self._read(partial(self._page, request, ("runs",), until), until)
-        found = (read_run(each) for each in answer.get("runs") or () if isinstance(each, dict))
+        content = yield from self._read(partial(self._page, request, ("runs",), until), until)
+        found = (read_run(each) for each in content.get("runs") or () if isinstance(each, dict))
         return tuple(run for run in found if run)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
 
-        The list moved from /simulations to /conversations/simulated, with a permission of its own: the client uses
-        whichever of the two the API has and the key may read.
+        The API moved the list from /simulations to /conversations/simulated, with a separate permission. The client
+        uses the one that exists and that the key may read.
         """
         try:
             return (yield from self._simulations(run_id, until))
@@ -192,17 +195,17 @@ class Client:
             ) from None
 
     def get_metric(self, metric_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return the definition of a metric, as it is. Raises as `get_run`."""
+        """Return the definition of a metric as raw JSON. Raises as `get_run`."""
         return self._get("/metrics", metric_id, "metric", until)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return a test case, as it is. Raises as `get_run`."""
+        """Return a test case as raw JSON. Raises as `get_run`."""
         return self._get("/test-cases", test_case_id, "test_case", until)
 
     def list_test_cases(
         self, test_set_id: str, *, until: float, take: Callable[[dict[str, Any]], bool]
     ) -> Procedure[None]:
-        """Hand the test cases of a test set to `take`, as they are, while it returns True. Raises as `get_run`."""
+        """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
         query = {"filter": f'test_set_id="{test_set_id}"', "page_size": str(SMALL_PAGE)}
         return self._pages("/test-cases", query, ("test_cases",), until, take)
 
@@ -226,13 +229,13 @@ class Client:
         simulations: dict[str, Simulation] = {}
 
         def take(entry: dict[str, Any]) -> bool:
-            # A filter that the API ignored must not bring in the simulations of another run.
+            # If the API ignores the filter, the list includes simulations of other runs.
             if entry.get("run_id") not in (None, run_id, f"runs/{run_id}"):
                 return True
             simulation = read_simulation(entry)
             if simulation is None:
-                raise unavailable(f"GET {self._simulation_path}", "listed a simulation without an id.", arrived=True)
-            # Where one is listed twice, it counts as completed only if both entries say so.
+                raise unavailable(f"GET {self._simulation_path}", "returned a simulation without an id.", arrived=True)
+            # A simulation listed twice counts as completed only if both entries say so.
             if simulations.setdefault(simulation.id, simulation).completed:
                 simulations[simulation.id] = simulation
             return True
@@ -248,53 +251,53 @@ class Client:
         until: float,
         take: Callable[[dict[str, Any]], bool],
     ) -> Procedure[None]:
-        """Fetch a list page after page, and hand its entries to `take` while it returns True.
+        """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
-        `keys` are the names that the list may have.
+        `keys` are the possible names of the list in a response.
         """
         tokens: set[str] = set()
         token = ""
         while True:
             request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
             self._check_time(request, until)
-            answer = yield from self._read(partial(self._page, request, keys, until), until)
-            entries = next((answer[key] for key in keys if key in answer), None) or []
+            content = yield from self._read(partial(self._page, request, keys, until), until)
+            entries = next((content[key] for key in keys if key in content), None) or []
             if not all(take(each) for each in entries if isinstance(each, dict)):
                 return
-            following = answer.get("next_page_token")
+            following = content.get("next_page_token")
             if not following:
                 return
             token = str(following)
             if token in tokens:
-                raise unavailable(request, "gave the same page again and again.", arrived=True)
+                raise unavailable(request, "returned the same page token twice.", arrived=True)
             tokens.add(token)
 
     def _page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
-        answer = yield from self._json(request, until)
-        entries = next((answer[key] for key in keys if key in answer), ...)
+        content = yield from self._json(request, until)
+        entries = next((content[key] for key in keys if key in content), ...)
         if not (entries is None or isinstance(entries, list)):
-            raise unavailable(request, f"gave a response without {keys[0]}.", arrived=True)
-        if not isinstance(answer.get("next_page_token"), str | int | None):
-            raise unavailable(request, "gave a page token that is none.", arrived=True)
-        return answer
+            raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
+        if not isinstance(content.get("next_page_token"), str | int | None):
+            raise unavailable(request, "returned an invalid page token.", arrived=True)
+        return content
 
     def _check_time(self, request: Request, until: float) -> None:
-        """Keep one call of many from being sent when the time for all of them is up."""
+        """Raise Unavailable if the deadline for a series of calls has passed."""
         if self._clock.now() > until:
-            raise unavailable(request, "was not sent: the time is up.", arrived=False)
+            raise unavailable(request, "was not sent: the deadline has passed.", arrived=False)
 
     def _get(self, path: str, wanted: str, key: str, until: float) -> Procedure[dict[str, Any]]:
         request = Request("GET", f"{path}/{quote(wanted, safe='')}")
         self._check_time(request, until)
 
         def attempt() -> Procedure[dict[str, Any]]:
-            answer = yield from self._json(request, until)
-            inner = answer.get(key)
-            found = inner if isinstance(inner, dict) else answer
+            content = yield from self._json(request, until)
+            inner = content.get(key)
+            found = inner if isinstance(inner, dict) else content
             if found.get("id") not in (None, wanted):
-                raise unavailable(request, "answered about something else.", arrived=True)
+                raise unavailable(request, f"returned another {key}.", arrived=True)
             if not any(found.get(name) for name in IDENTITY):
-                raise unavailable(request, f"gave a response without a {key}.", arrived=True)
+                raise unavailable(request, f"returned a response without a {key}.", arrived=True)
             return found
 
         return (yield from self._read(attempt, until))
@@ -305,8 +308,8 @@ class Client:
         return self._parsed(request, (yield from self._send(request, until)), parse_object)
 
     def _new_run(self, request: Request, response: Response) -> Run:
-        """Read the run that was launched; only its id matters."""
-        # pydantic takes longer to import than the rest of the start; the launch is on its way by now.
+        """Read the launched run; only its id matters."""
+        # pydantic takes longer to import than the rest of the start, so import it after the launch was sent.
         from coval_gate.coval.models import parse_run
 
         return self._parsed(request, self._succeeded(request, response), partial(parse_run, launched=True))
@@ -315,10 +318,10 @@ class Client:
         try:
             return parse(response.body)
         except ValueError as error:
-            raise unavailable(request, f"gave a response that makes no sense ({error}).", arrived=True) from None
+            raise unavailable(request, f"returned an unreadable response ({error}).", arrived=True) from None
 
     def _send(self, request: Request, until: float) -> Procedure[Response]:
-        """Send a request once, and return its response if that is a success. Raises CovalError otherwise."""
+        """Send a request once, and return its response. Raises CovalError if that is not a success."""
         try:
             response = yield from self._transport.send(request, until=until)
         except NetworkError as error:
@@ -335,23 +338,24 @@ class Client:
         return repeat(attempt, Unavailable, self._backoff(until))
 
     def _backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
-        """Return the pause after an error: exponential, with half of it random, so that jobs do not retry in step.
+        """Return a function for the pause after an error, in seconds; None: do not retry.
 
-        A read is repeated once more just at `until`; a launch only if it surely had no effect, and never that late.
+        The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
+        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`.
         """
-        told = float("-inf")
+        logged = float("-inf")
 
         def pause_after(error: Unavailable, tries: int) -> float | None:
-            nonlocal told
+            nonlocal logged
             left = until - self._clock.now()
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
             pause = error.retry_after or backoff
             if left <= 0 or (launches and (error.arrived or pause >= left)):
                 return None
             pause = min(left, pause)
-            if self._clock.now() - told >= HEARTBEAT:
-                self._log(f"{error.what} Trying again in {duration(pause)}.")
-                told = self._clock.now()
+            if self._clock.now() - logged >= HEARTBEAT:
+                self._log(f"{error.what} Retrying in {duration(pause)}.")
+                logged = self._clock.now()
             return pause
 
         return pause_after

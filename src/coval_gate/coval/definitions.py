@@ -1,7 +1,7 @@
-"""A metric's target, from its definition as Coval has it. Pure and total.
+"""Reads a metric's target from its definition in Coval. Pure and total.
 
-A target that is there but cannot be read is never taken for none, which would let everything pass: it becomes a Target
-that makes no sense, and says so when it is used.
+An unreadable target must not count as no target: then every value would pass. It becomes a Target with an unknown
+operator, which is reported when it is used.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 OPERATOR_LIMIT: Final = 80  # characters
 IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 TARGETS: Final = ("target_condition", "organization_threshold")
-UNREADABLE: Final = Target(operator="an answer that is no metric")
-NO_TEXT: Final = "something that is no text"
+UNREADABLE: Final = Target(operator="a response that is not a metric")
+NO_TEXT: Final = "a value that is not a text"
 
 
 def read_target(definition: Mapping[str, Any]) -> Target | None:
-    """The target of a metric, from the `metric` object of `GET /metrics/{id}`; None where it has none.
+    """Return a metric's target from the `metric` object of `GET /metrics/{id}`; None if it has none.
 
-    The organization's threshold, once it has an operator, stands before the metric's own condition. Which of the two
-    rules is not documented; that is the order in which they can be overridden. Upper bounds and single numbers are
-    `target_float` in the one and `target_float_upper` in the other; either is understood in both.
+    The organization's threshold, if it has an operator, takes precedence over the metric's own condition. Coval does
+    not document which of them applies; this is the order in which Coval lets users override them. Upper bounds and
+    single numbers are `target_float` in one and `target_float_upper` in the other; both names are accepted in both.
     """
     if not any(definition.get(key) for key in (*IDENTITY, *TARGETS)):
         return UNREADABLE
@@ -36,11 +36,11 @@ def read_target(definition: Mapping[str, Any]) -> Target | None:
 
 
 def _target(raw: Any, *, operator_required: bool) -> Target | None:
-    """`raw` is None or all null where nobody set a target; an organization's threshold is unset by a null operator."""
+    """Read a target; None if `raw` is None or all null. A null operator unsets an organization's threshold."""
     if raw is None:
         return None
     if not isinstance(raw, dict):
-        # Even where this text is an operator, there is nothing to compare with.
+        # Even if this text is an operator, there is no value to compare with.
         return Target(operator=_operator(raw))
     operator = raw.get("comparison_operator")
     upper = raw.get("target_float_upper")
@@ -63,7 +63,7 @@ def _operator(raw: Any) -> str:
 
 
 def _number(raw: Any) -> float | None:
-    """A number, also one that is written as a text; None where there is none, NaN for what is none."""
+    """Read a number, also from a text; None if it is missing, NaN if it is not a number."""
     text = raw.strip() if isinstance(raw, str) else raw
     if text is None or text == "":
         return None
@@ -78,14 +78,14 @@ def _number(raw: Any) -> float | None:
 
 
 def _values(raw: Any) -> tuple[str, ...]:
-    """The texts to compare with. None of them where only one cannot be read: without it, nin would let more pass."""
+    """Read the texts to compare with; none if any is unreadable, because nin would let more pass without it."""
     values = [_value(each) for each in raw] if isinstance(raw, list) else []
     return tuple(value for value in values if value is not None) if None not in values else ()
 
 
 def _value(raw: Any) -> str | None:
     if isinstance(raw, bool):
-        return str(raw).lower()  # as the values of metrics read
+        return str(raw).lower()  # as in the values of metrics
     if isinstance(raw, int | float):
         number = _number(raw)
         return None if number is None or not math.isfinite(number) else f"{number:.17g}"

@@ -1,7 +1,7 @@
-"""Turns an answer that is no success, or no answer at all, into one readable error.
+"""Turns an unsuccessful or missing response into one readable error.
 
-Coval and the gateways before it use four shapes: an `error` object with code, message and details; an `error` that is
-text; a bare `message`; and whatever a proxy puts in the way, usually HTML.
+Coval and its gateways use four shapes: an `error` object with code, message and details; an `error` text; a bare
+`message`; and the page of a proxy, usually HTML.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from coval_gate.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
-LONGEST_WAIT: Final = 10.0**7  # s; no clock sleeps longer at a time
+LONGEST_WAIT: Final = 10.0**7  # s; about 115 days, far longer than any job
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
-PASSING_STATUSES: Final = frozenset({408, 429})  # beside 500 and above
-ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # for a read of something that is there
+PASSING_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
+ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
 ADVICE: Final = {
-    400: ("Request refused", "Correct what Coval finds wrong with the request."),
+    400: ("Request rejected", "Correct the inputs that Coval reports as invalid."),
     401: (
-        "API key refused",
-        "Check that api_key holds a current key of the right Coval organization, whole and not revoked.",
+        "API key rejected",
+        "Check that api_key contains a complete, current key of the right Coval organization.",
     ),
     403: (
         "Permission missing",
@@ -47,49 +47,49 @@ LAUNCH_NOT_FOUND: Final = (
 RUN_NOT_FOUND: Final = (
     "Check run_id: the run must exist in the organization and workspace of the API key. If it does, check api_base_url."
 )
-LASTING: Final = {  # by the trouble that waiting cannot mend: title and advice
+LASTING: Final = {  # title and advice for each problem that a retry cannot solve
     "certificate": (
         "Certificate not trusted",
-        "Check api_base_url. Behind a proxy that reads traffic, set REQUESTS_CA_BUNDLE to its certificate.",
+        "Check api_base_url. Behind a proxy that inspects TLS, set REQUESTS_CA_BUNDLE to its certificate.",
     ),
     "bundle": (
         "Certificate file unusable",
-        "The action runs in a container: name a file inside the workspace (/github/workspace/…).",
+        "The action runs in a container: use a file in the workspace (/github/workspace/…).",
     ),
-    "address": ("Wrong address", "Check api_base_url, and the proxy variables if there are any."),
+    "address": ("Invalid address", "Check api_base_url and any proxy variables."),
 }
-NOT_COVAL: Final = "Something other than Coval answered: check api_base_url, and the proxies on the way."
+NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an error answer says, whatever its shape; every part on one line and possibly empty."""
+    """The contents of an error response. Each text is a single line, and may be empty."""
 
     message: str = ""
     code: str = ""
     fields: tuple[str, ...] = ()
     request_id: str = ""
     is_json: bool = True
-    is_coval: bool = False  # in the shape that only Coval itself uses
+    is_coval: bool = False  # has the shape that only Coval itself uses
 
     def __str__(self) -> str:
-        told = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
-        return "; ".join(part for part in (told, self.request_id and f"request id {self.request_id}") if part)
+        message = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
+        return "; ".join(part for part in (message, self.request_id and f"request id {self.request_id}") if part)
 
 
 def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
-    """Read an error answer in any of its shapes."""
+    """Read an error response in any of its shapes."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
     try:
-        answer = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        kind = headers.get("content-type", "").partition(";")[0]
-        found = f"no JSON but {one_line(kind, 40) or 'an unknown type'}" if body else ""
+        content = None
+    if not isinstance(content, dict):
+        media_type = headers.get("content-type", "").partition(";")[0]
+        found = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
         return Said(found, request_id=one_line(request_id, 80), is_json=False)
-    request_id = request_id or _text(answer.get("request_id"))
-    error = answer.get("error")
+    request_id = request_id or _text(content.get("request_id"))
+    error = content.get("error")
     if isinstance(error, dict):
         return Said(
             one_line(_text(error.get("message"))),
@@ -98,26 +98,26 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
             one_line(request_id, 80),
             is_coval=bool(error.get("code")),
         )
-    return Said(one_line(_text(error) or _text(answer.get("message"))), request_id=one_line(request_id, 80))
+    return Said(one_line(_text(error) or _text(content.get("message"))), request_id=one_line(request_id, 80))
 
 
 def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
-    """Return the error that a response other than 2xx stands for.
+    """Return the error for a response other than 2xx.
 
-    `now`: seconds since the epoch. `reached`: Coval has answered before, so that a response which is not Coval's is a
-    disturbance on the way, and not a wrong address.
+    `now`: seconds since the epoch. `reached`: Coval has responded before, so a response that is not from Coval is a
+    transient network problem, not a wrong address.
     """
     status = response.status
     said = read_error(response.body, response.headers)
-    what = f"{request} answered {status}" + (f" ({said})." if str(said) else ".")
+    what = f"{request} returned {status}" + (f" ({said})." if str(said) else ".")
     if status in PASSING_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
             what,
-            # Only Coval itself can say that it did nothing; a proxy's 503 may follow on a launch that arrived.
+            # Only Coval itself can state that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not (status == 429 or (status == 503 and said.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
-            advice="See whether Coval has an incident, and run the job again later.",
+            advice="Check whether Coval has an incident, and re-run the job later.",
             link=STATUS_PAGE,
         )
     launches = request.method == "POST"
@@ -126,22 +126,22 @@ def response_problem(request: Request, response: Response, *, now: float, reache
     if 300 <= status < 400:
         return Rejected(
             status,
-            "Redirect refused",
+            "Redirect rejected",
             f"{what[:-1]}, a redirect to {one_line(response.headers.get('Location', 'nowhere'), 120)}.",
-            advice="Set api_base_url to where the API really is; the API key is never sent on to another place.",
+            advice="Set api_base_url to the API's actual address. The step never sends the API key to another one.",
         )
     if not said.is_json:
-        return Rejected(status, "Not Coval's answer", what, advice=NOT_COVAL)
+        return Rejected(status, "Unexpected response", what, advice=NOT_COVAL)
     if status == 404:
         advice = LAUNCH_NOT_FOUND if launches else RUN_NOT_FOUND
         return NotFound(status, "Not found", what, advice=advice, link=API_GUIDE)
-    title, advice = ADVICE.get(status, ("Request refused", "The same request would be refused again."))
+    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected too."))
     advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
     return Rejected(status, title, what, advice=advice, link=API_GUIDE)
 
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:
-    """Return the error that a request without a response stands for."""
+    """Return the error for a request without a response."""
     if error.trouble == "passing":
         return unavailable(request, error.what, arrived=error.arrived)
     title, advice = LASTING[error.trouble]
@@ -149,7 +149,7 @@ def network_problem(request: Request, error: NetworkError) -> CovalError:
 
 
 def unavailable(request: Request | str, what: str, *, arrived: bool) -> Unavailable:
-    """No usable answer for now; `what` ends the sentence that begins with the request."""
+    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request."""
     return Unavailable(
         "Coval unavailable",
         f"{request} {what}",
@@ -160,7 +160,7 @@ def unavailable(request: Request | str, what: str, *, arrived: bool) -> Unavaila
 
 
 def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if it says nothing."""
+    """Read a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if it names no pause."""
     if not retry_after:
         return None
     try:
@@ -178,11 +178,11 @@ def _text(value: object) -> str:
 def _fields(details: object) -> tuple[str, ...]:
     if not isinstance(details, list):
         return ()
-    told = [
+    described = [
         ": ".join(
             one_line(part, 200) for part in (_text(detail.get("field")), _text(detail.get("description"))) if part
         )
         for detail in details
         if isinstance(detail, dict)
     ]
-    return tuple(each for each in told if each)[:10]
+    return tuple(each for each in described if each)[:10]

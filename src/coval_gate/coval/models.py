@@ -1,6 +1,6 @@
-"""What Coval says, read tolerantly: sources disagree about spellings and fields, and answers arrive damaged.
+"""Tolerant models of Coval's responses: sources disagree on spellings and fields, and responses can be damaged.
 
-Only what a decision rests on is required. A field that merely informs is dropped when it has the wrong shape.
+Only fields that affect the verdict are required. Other fields are dropped if they have the wrong shape.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ def _count_or_none(value: object) -> int:
 
 
 def _as_text(value: object) -> str:
-    """Any value as text, so that a shape nobody expected still counts as something that was said."""
+    """Return any value as text, so that an unexpected shape still counts as a reported error."""
     if isinstance(value, str):
         return value.strip()
     return json.dumps(value) if value else ""
 
 
-class _Answer(BaseModel):
-    # An answer that breaks a rule must not be quoted in an error: it is foreign text.
+class _Response(BaseModel):
+    # An error message must not quote an invalid response, which is foreign text.
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class _Progress(_Answer):
+class _Progress(_Response):
     total: Annotated[int, BeforeValidator(_count)] = Field(alias="total_test_cases")
     completed: Annotated[int, BeforeValidator(_count)] = Field(alias="completed_test_cases")
     failed: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="failed_test_cases")
     active: Annotated[int, BeforeValidator(_count_or_none)] = Field(0, alias="in_progress_test_cases")
 
 
-class _Run(_Answer):
-    """What a decision rests on."""
+class _Run(_Response):
+    """The fields that affect the verdict."""
 
     run_id: Annotated[str, BeforeValidator(_identifier)]
     status: Annotated[str, BeforeValidator(normalize_status)]
@@ -63,13 +63,13 @@ class _Run(_Answer):
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:
-    """Read the answer of `GET /runs/{id}` or, with `launched`, of `POST /runs`, where only the id matters.
+    """Read the response to `GET /runs/{id}` or, with `launched`, to `POST /runs`, where only the id matters.
 
-    Raises ValueError (never quoting the answer) where the answer is no JSON or lacks what is needed.
+    Raises ValueError if it is not JSON or lacks a required field. The message does not quote the response.
     """
-    answer = parse_object(body)
-    enveloped = answer.get("run")
-    return _read(enveloped if isinstance(enveloped, dict) else answer, launched=launched)
+    content = parse_object(body)
+    enveloped = content.get("run")
+    return _read(enveloped if isinstance(enveloped, dict) else content, launched=launched)
 
 
 def _read(fields: dict[str, Any], *, launched: bool) -> Run:
@@ -96,7 +96,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
 
 
 def read_run(fields: dict[str, Any]) -> Run | None:
-    """Read one run of a list; None where it is none."""
+    """Read one entry of a list of runs; None if it is not a run."""
     try:
         return _read(fields, launched=False)
     except ValueError:
@@ -104,21 +104,21 @@ def read_run(fields: dict[str, Any]) -> Run | None:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The object that an answer is. Raises ValueError where it is none.
+    """Read the JSON object in a response. Raises ValueError if there is none.
 
-    Damage inside a text (half a surrogate, a wrong byte) is no reason to refuse the rest.
+    Damaged text (half a surrogate, an invalid byte) is tolerated.
     """
     try:
-        answer = json.loads(body.decode("utf-8-sig", "replace"))
+        content = json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         raise ValueError("not JSON") from None
-    if not isinstance(answer, dict):
+    if not isinstance(content, dict):
         raise ValueError("not a JSON object")
-    return answer
+    return content
 
 
 def _run_id(fields: dict[str, Any]) -> object:
-    """The first usable of the id's places; the resource name is "runs/<id>"."""
+    """Return the first valid id among the fields that may have it; the resource name is "runs/<id>"."""
     name = fields.get("name")
     places = (fields.get("run_id"), fields.get("id"), name.rpartition("/")[2] if isinstance(name, str) else None)
     return next((each for each in places if isinstance(each, str) and IDENTIFIER.fullmatch(each)), places[0])
@@ -147,7 +147,7 @@ def _text_or_empty(value: object) -> str:
 
 
 def _metadata(value: object) -> dict[str, Any]:
-    """What the launch said of itself: live runs show the free-form part alone, other sources all of it."""
+    """Return the user's metadata. Live runs contain only this part, other sources the whole."""
     whole = value if isinstance(value, dict) else {}
     inner = whole.get("customer")
     return inner if isinstance(inner, dict) else whole

@@ -1,7 +1,7 @@
-"""Simulations and metric values, from JSON as Coval has it to types of our own. Pure and total.
+"""Reads simulations and metric values from Coval's JSON. Pure and total.
 
-Two shapes of `results.metrics` are about: by metric id with a value for each simulation, and by metric name with
-nothing but mean, min and max.
+`results.metrics` has two shapes: by metric id, with a value for each simulation, and by metric name, with mean, min and
+max only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_value(raw: object) -> Value | None:
             text = raw.strip()
             return _finite(text) if NUMBER.fullmatch(text) else text or None
         case list():
-            # What is no text would be lost in a set, and an empty set meets more than it should.
+            # Dropping a member that is not a text would leave a smaller set, which could pass when it should not.
             members = [read_value(each) for each in raw]
             texts = [f"{each:g}" if isinstance(each, float) else each for each in members]
             return frozenset(each for each in texts if isinstance(each, str)) if _all_texts(texts) else None
@@ -49,20 +49,20 @@ def _all_texts(values: list[Any]) -> bool:
 
 
 def without_numbers(text: object) -> str:
-    """Foreign text on one line, without the phone numbers that error messages like to name."""
+    """Return foreign text on one line, without the phone numbers that error messages often contain."""
     return PHONE.sub("+…", one_line(text))
 
 
 def read_metrics(metrics: object) -> tuple[Metric, ...]:
-    """Read `results.metrics`, in whichever shape."""
+    """Read `results.metrics` in either shape."""
     if not isinstance(metrics, dict):
         return ()
-    # An entry that says nothing is a metric without values, not no metric.
+    # An unreadable entry is a metric without values. Dropping it would hide the metric.
     return tuple(_metric(str(key), entry if isinstance(entry, dict) else {}) for key, entry in metrics.items())
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
-    """Read one simulation of a list; None where it has no id. Phone numbers and the like are never looked at."""
+    """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read."""
     simulation_id = fields.get("simulation_id") or fields.get("id")
     if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
         return None
@@ -91,7 +91,7 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """Return the values by simulation id. Two different ones for a simulation are none: either may be right."""
+    """Return the values by simulation id. A simulation with two different values has none: either may be wrong."""
     found: dict[str, Value] = {}
     disputed = set()
     for entry in entries:

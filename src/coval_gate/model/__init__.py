@@ -1,1 +1,1 @@
-"""Frozen data that the rooms share: a run, its results, its statuses."""
+"""Frozen data that the packages share: a run, its results, its statuses."""

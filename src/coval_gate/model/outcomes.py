@@ -1,4 +1,4 @@
-"""How the work on a run ends: what happened to it, and what became of one that was cancelled."""
+"""The outcomes of a run and of its cancellation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Limit(NamedTuple):
-    """A limit on time: the input that sets it, and its length in seconds."""
+    """A time limit: the input that sets it, and its length in seconds."""
 
     name: str
     seconds: float
@@ -19,7 +19,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """The run completed. `late`: the limit that passed before Coval had all of its simulations and values."""
+    """The run completed. `late`: the limit that was reached before all simulations and values arrived."""
 
     result: RunResult
     late: Limit | None = None
@@ -27,14 +27,14 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCompleted:
-    """The run is over, but it did not complete: `run.status` says how it ended."""
+    """The run ended without completing; `run.status` says how."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """A limit passed before the run was over. `run` is what the last look at it showed."""
+    """A limit was reached before the run ended. `run` is its state at the last poll."""
 
     run: Run
     limit: Limit
@@ -45,11 +45,11 @@ Outcome = Completed | NotCompleted | TimedOut
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
-    """What became of a run that a step stopped waiting for.
+    """The outcome for a run that the step stopped waiting for.
 
-    cancelled: this step ended it; over: it had ended before, with `status`; gone: Coval does not have it any more;
-    not_launched: there never was one; left: it goes on; maybe_left: a run may go on whose id is not known; failed: it
-    could not be cancelled, for the reason `why`.
+    cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;
+    not_launched: no run was launched; left: it continues; maybe_left: a run with an unknown id may continue; failed:
+    the step could not cancel it, for the reason `why`.
     """
 
     outcome: Literal["cancelled", "over", "gone", "not_launched", "left", "maybe_left", "failed"]

@@ -1,4 +1,4 @@
-"""What a run produced, as far as a gate cares: simulations, and the values of metrics on them. Frozen."""
+"""The results of a run that the gate needs: simulations, and their metric values. Frozen."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LARGEST: Final = 1e100  # of a number either way, so that sums and squares of ma
 
 Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 
-BASE: Final = ""  # the name of the agent itself among its mutations
+BASE: Final = ""  # the variant name of the agent itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One conversation. `mutation` is the name of the agent's mutation that held it, or BASE."""
+    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE."""
 
     id: str
     status: str
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """All that an older shape of the API says of a metric: no single values."""
+    """The statistics of a metric in an older shape of the API, which has no single values."""
 
     mean: float | None = None
     min: float | None = None
@@ -55,7 +55,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A metric of a run. `values`: by simulation id, only those that are there; `summary` where there are none."""
+    """A metric of a run. `values` are by simulation id, without missing ones. `summary` replaces them in older
+    responses."""
 
     id: str
     name: str
@@ -66,10 +67,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """A run that completed: its whole population of simulations, also the failed ones, and its metrics.
+    """A completed run: all of its simulations, including failed ones, and its metrics.
 
-    `expected`: how many simulations Coval says it has, at the least. `complaint`: what Coval says went wrong with the
-    run, beyond simulations that failed; empty if nothing.
+    `expected`: the minimum number of simulations, according to Coval. `complaint`: the error that Coval reports for the
+    run, apart from failed simulations; empty if there is none.
     """
 
     run_id: str
@@ -79,21 +80,24 @@ class RunResult:
     metrics: tuple[Metric, ...] = ()
 
     def called(self, reference: str) -> tuple[Metric, ...]:
-        """The metrics that `reference` may mean: the one with that id, or all with that name in any capitals."""
+        """Return the metrics that `reference` can mean: the one with that id, or all with that name, in any case."""
         by_id = tuple(metric for metric in self.metrics if metric.id == reference)
         wanted = folded(reference)
         return by_id or tuple(metric for metric in self.metrics if folded(metric.name) == wanted)
 
     @property
     def variants(self) -> dict[str, tuple[Simulation, ...]]:
-        """The simulations of the agent itself (under BASE) and of each of its mutations."""
+        """The simulations by variant: of the agent itself (BASE) and of each mutation."""
         names = dict.fromkeys(sorted({each.mutation for each in self.simulations}))
         return {name: tuple(each for each in self.simulations if each.mutation == name) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What only informs: test cases in words, by id; what judges say, by simulation id and then by metric id."""
+    """Texts for the report that do not affect the verdict.
+
+    `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
+    """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

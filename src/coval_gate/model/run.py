@@ -1,4 +1,4 @@
-"""A run of Coval's, as one look at it shows it."""
+"""The state of a Coval run at one poll."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLEAN: Final = frozenset({"", "SUCCESS"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is. Coval does not document whether it counts test cases or simulations, so it only informs."""
+    """A run's progress. Coval does not document whether it counts test cases or simulations, so no verdict uses it."""
 
     total: int
     completed: int
@@ -26,13 +26,13 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many have ended, well or badly."""
+        """The number that has ended, completed or failed."""
         return min(self.total, self.completed + self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One evaluation run. `output_ids` and `metrics` are there once it has completed; `metadata` is what it was
+    """One evaluation run. `output_ids` and `metrics` are empty until it has completed. `metadata` are those that it was
     launched with."""
 
     run_id: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has reached a status that it will not leave."""
+        """Whether the run has reached a final status."""
         return self.status in TERMINAL
 
     @property
@@ -64,10 +64,10 @@ class Run:
 
     @property
     def is_clean(self) -> bool:
-        """Whether `error_status` reports nothing; live runs say "SUCCESS" there, or leave it out."""
+        """Whether `error_status` reports no error; live runs have "SUCCESS" there, or omit it."""
         return self.error_status.upper() in CLEAN
 
     @property
     def simulations(self) -> int:
-        """How many simulations the run has at the least."""
+        """The minimum number of simulations in the run."""
         return max(len(self.output_ids), self.progress.total if self.progress else 0)

@@ -1,4 +1,4 @@
-"""The statuses of a run, in one spelling for all of Coval's."""
+"""The statuses of a run, normalized from Coval's different spellings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, DELETED, ERROR})
 
 
 def normalize_status(status: object) -> str:
-    """ "in_progress" is "IN PROGRESS", "Canceled" is "CANCELLED". Raises ValueError for what is no short plain text."""
+    """Normalize a status: "in_progress" to "IN PROGRESS", "Canceled" to "CANCELLED".
+
+    Raises ValueError unless it is a short plain text.
+    """
     plain = status if isinstance(status, str) and status.isprintable() and len(status.strip()) <= LONGEST else ""
     words = " ".join(plain.upper().replace("_", " ").replace("-", " ").split())
     if not words:

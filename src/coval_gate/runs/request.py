@@ -1,4 +1,4 @@
-"""From Inputs and Context to the request that launches a run. Pure."""
+"""Builds the request that launches a run, from Inputs and Context. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
 
-API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; what the API assumes is not sent
+API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's defaults are not sent
 DISPLAY_NAME_LIMIT: Final = 200  # characters
-TAGS: Final = "coval_gate"  # how our own tags are called in the metadata
+TAGS: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 NOBODY: Final = "coval-gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
-    """The body of `POST /runs`, field by field as the API names them."""
+    """The body of `POST /runs`, with the API's field names."""
 
     agent_id: str
     persona_id: str
@@ -35,10 +35,10 @@ class LaunchRequest:
     config_overrides: Mapping[str, Any] | None = None
 
     def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
-        """As JSON-ready values, without what is not set; `tags` are added to the user's own."""
+        """Return the body as JSON-ready values, without unset fields. `tags` are added to the user's own."""
         metadata = dict(self.metadata)
         metadata["tags"] = (*metadata.get("tags", ()), *tags)
-        if tags:  # some answers show these rather than tags
+        if tags:  # some responses contain this metadata instead of the tags
             metadata["customer"] = {
                 **metadata.get("customer", {}),
                 **{f"{TAGS}_{n}": tag for n, tag in enumerate(tags)},
@@ -47,7 +47,7 @@ class LaunchRequest:
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
-    """What to launch, with where it comes from."""
+    """Return the request for `inputs`, with the provenance in `context` as metadata."""
     return LaunchRequest(
         agent_id=inputs.agent_id,
         persona_id=inputs.persona_id,
@@ -78,7 +78,7 @@ def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
             "display_name": inputs.display_name or _display_name(context),
             "tags": inputs.tags,
             "created_by": inputs.created_by or context.actor or NOBODY,
-            # A user's own fact of the same name is meant, ours is only helpful.
+            # The user's metadata override the provenance.
             "customer": {**_provenance(context), **(inputs.metadata or {})},
         }
     )
@@ -92,7 +92,7 @@ def _display_name(context: Context) -> str:
 
 
 def _provenance(context: Context) -> dict[str, Any]:
-    """Flat and named for GitHub, so that it can be told from a user's own metadata on any page that shows it."""
+    """Return the provenance as flat metadata, with a prefix that distinguishes it from the user's own."""
     return _set_only(
         {
             REPOSITORY: context.repository,

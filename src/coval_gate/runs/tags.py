@@ -1,7 +1,7 @@
-"""The tags by which a run is recognised: which step of which workflow run launched it, and for what.
+"""The tags that identify a run: the step and workflow run that launched it, and what it evaluates.
 
-The key is unique: the run that has it was launched by this very step, in this attempt. The group is a concurrency
-group: all runs of one pull request (or branch), workflow, job and step that evaluate the same share it.
+The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
+of one pull request (or branch), workflow, job and step that evaluate the same share it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "coval-gate"
 KEY: Final = re.compile(rf"{PREFIX}/(\d{{1,18}})\.(\d{{1,9}})/([0-9a-f]{{12}})/[0-9a-f]+")
-EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # by a concurrency group
+EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # part of the group
 
 
 class Origin(NamedTuple):
-    """What the key of a run says: which workflow run, which attempt, and a digest of step and request."""
+    """The contents of a run's key: workflow run, attempt, and a digest of step and request."""
 
     workflow_run: int
     attempt: int
@@ -32,18 +32,18 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags of a run. `origin` is None outside of GitHub, where workflow runs cannot be told apart."""
+    """The tags of a run. `origin` is None outside GitHub, where workflow runs cannot be identified."""
 
     key: str
     group: str = ""
     origin: Origin | None = None
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the tags as Coval gets them."""
+        """Yield the tags to send to Coval."""
         return (tag for tag in (self.key, self.group) if tag)
 
     def continues(self, tags: Iterable[str]) -> bool:
-        """Tell whether an earlier attempt at this very step launched the run that has these tags."""
+        """Tell whether an earlier attempt of this step launched the run with these tags."""
         return self.origin is not None and any(
             (earlier.workflow_run, earlier.digest) == (self.origin.workflow_run, self.origin.digest)
             and earlier.attempt < self.origin.attempt
@@ -51,10 +51,10 @@ class Tags:
         )
 
     def supersedes(self, tags: Iterable[str]) -> bool:
-        """Tell whether this step supersedes the run that has these tags.
+        """Tell whether this step supersedes the run with these tags.
 
-        Within a workflow run it supersedes only its own earlier attempts: other jobs of a matrix share the group. It
-        never supersedes a later workflow run.
+        Within a workflow run, a step supersedes only its own earlier attempts, because other jobs of a matrix share the
+        group. It never supersedes a run of a later workflow run.
         """
         tags = tuple(tags)
         if self.origin is None or self.group not in tags:
@@ -68,9 +68,9 @@ class Tags:
 
 
 def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequence[object] = ()) -> Tags:
-    """Return the tags of a run that this step launches with `body`; `nonce` is hexadecimal and used once.
+    """Return the tags of a run that this step launches with `body`. `nonce` is hexadecimal, and used once.
 
-    `own`: what else the user says that tells this run from others of the same job, as JSON-ready values.
+    `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
     if not (context.repository and context.run_id.isdecimal() and context.run_attempt.isdecimal()):
         return Tags(f"{PREFIX}/{nonce}")
@@ -85,7 +85,7 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
 
 
 def _origins(tags: Iterable[str]) -> Iterator[Origin]:
-    """Yield what the keys among some tags say."""
+    """Yield the origin in each key among `tags`."""
     for match in filter(None, map(KEY.fullmatch, tags)):
         yield Origin(int(match[1]), int(match[2]), match[3])
 
