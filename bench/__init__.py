@@ -1,1 +1,1 @@
-"""Measurements of what README claims."""
+"""Measurements of README's claims."""

@@ -1,4 +1,4 @@
-"""One measured figure beside its yardstick."""
+"""A measured figure next to its yardstick."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number that we claim, what it is held against, and whether the claim holds."""
+    """A claimed figure, its yardstick, and whether the claim holds."""
 
     name: str
     value: float
     unit: str
-    yardstick_name: str  # what the value is held against: "fixed 30 s interval"
-    yardstick: float | None  # in the same unit; None where the bound stands alone
-    bound: float | None  # the largest value that is still fine; None for a figure that is only shown
+    yardstick_name: str  # what the value is compared with: "fixed 30 s interval"
+    yardstick: float | None  # in the same unit; None if there is only a bound
+    bound: float | None  # the largest acceptable value; None for a figure without a claim
     ok: bool
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures as aligned columns, one a line, under a heading."""
+    """Return a table of the figures, one per line, with a header."""
     rows = [("figure", "ours", "yardstick", "bound", "ok")]
     for f in figures:
         unit = f" {f.unit}" if f.unit else ""

@@ -1,8 +1,8 @@
-"""What it costs to collect and judge a large run: calls, processor time and memory of a whole step.
+"""Measures the cost of collecting and judging a large run: calls, CPU time and memory of a whole step.
 
-The step waits for a run that is over, and holds 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a threshold
-each and against their targets in Coval; everything passes. Coval is a process of its own that answers from memory, so
-what it spends is not counted.
+The step waits for a run that is over. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a threshold
+each and against their targets in Coval; everything passes. Coval is a separate process that responds from memory, so
+its cost is not counted.
 """
 
 from __future__ import annotations
@@ -34,19 +34,24 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; the second and the last show the growth
-RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5, TENFOLD: 5}  # of each; the shorter they are, the more a disturbance shows
+SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; the second and the last measure the growth
+RUNS = {
+    SMALLEST: 9,
+    TENTH: 9,
+    LARGE: 5,
+    TENFOLD: 5,
+}  # runs of each size; more of the shorter ones, because noise affects them more
 ITERATIONS = 10  # of each test case
-MOST_CALLS = 11.0  # one look at the run, and 10 pages of 1,000 simulations
+MOST_CALLS = 11.0  # one poll, and 10 pages of 1,000 simulations
 MOST_CPU = 2.0  # s
 MOST_MB = 200.0
-MOST_GROWTH = 11.0  # times the processor time for 10 times the simulations
+MOST_GROWTH = 11.0  # times the CPU time for 10 times the simulations
 MOST_PER_PAGE = 1_000
 TOPICS = ("greeting", "billing", "refund", "booking", "address")
 
 
 class Made(NamedTuple):
-    """A metric of the canned runs: how its values are drawn, its target, and a threshold that holds."""
+    """A metric of the canned runs: the generator of its values, its target, and a threshold that holds."""
 
     name: str
     output_type: str
@@ -56,10 +61,10 @@ class Made(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step cost."""
+    """The cost of one step."""
 
-    cpu: float  # s, its own
-    mb: float  # at its peak
+    cpu: float  # s, of its process
+    mb: float  # peak memory
     calls: Counter[str]  # by kind
 
 
@@ -102,12 +107,12 @@ THRESHOLDS = "\n".join(f'"{metric.name}": {metric.threshold}' for metric in METR
 
 
 def measure() -> list[Figure]:
-    """Take steps on runs of three sizes in turn, so that a change of the machine's speed meets all of them."""
-    # As in the image; with -B each process would compile every module anew.
+    """Measure steps on runs of all sizes in turn, so that a change of the machine's speed affects all of them."""
+    # As in the image. With -B, each process would compile every module again.
     compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
     taken: dict[int, list[Step]] = {size: [] for size in RUNS}
     with Coval() as coval:
-        take_step(coval, SMALLEST)  # only warms up
+        take_step(coval, SMALLEST)  # warm-up
         for turn in range(max(RUNS.values())):
             for size, runs in RUNS.items():
                 if turn < runs:
@@ -128,10 +133,10 @@ def measure() -> list[Figure]:
 
 
 def growth(cpu: Mapping[int, Sequence[float]], *, beyond_start: bool) -> float:
-    """How many times the processor time 10 times the simulations take; `cpu`: seconds of every step, by size.
+    """Return the ratio of the CPU times for 10 times the simulations. `cpu`: seconds of every step, by size.
 
-    With `beyond_start`, what the smallest run takes is taken off both: what is left is half sorting and walking through
-    dictionaries, whose price per entry grows a little once they outgrow the processor's caches.
+    With `beyond_start`, the time of the smallest run is subtracted from both. Half of the rest is sorting and iterating
+    over dictionaries, whose cost per entry grows slightly once they exceed the CPU's caches.
     """
     fixed, tenth, tenfold = (statistics.median(cpu[size]) for size in (SMALLEST, TENTH, TENFOLD))
     start = fixed if beyond_start else 0.0
@@ -151,7 +156,7 @@ def take_step(coval: Coval, size: int) -> Step:
             "thresholds": THRESHOLDS,
             "use_metric_targets": "true",
         }
-        coval.calls()  # what an earlier step left behind
+        coval.calls()  # discard those of an earlier step
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")],
@@ -159,7 +164,7 @@ def take_step(coval: Coval, size: int) -> Step:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            # Its peak is at least that of this process, from which it forked: so nothing large may happen here.
+            # Its peak is at least that of this process, from which it forked, so this process must stay small.
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         outputs = runner.outputs
@@ -169,7 +174,7 @@ def take_step(coval: Coval, size: int) -> Step:
 
 
 class Coval:
-    """A process that answers for one run of each size, and counts the calls."""
+    """A process that serves one run of each size, and counts the calls."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -187,7 +192,7 @@ class Coval:
         self._pipe.close()
 
     def calls(self) -> Counter[str]:
-        """The calls since the last time, by kind: run, simulations, metric, label, other."""
+        """Return the calls since the last time, by kind: run, simulations, metric, label, other."""
         self._pipe.send("calls")
         return Counter(self._pipe.recv())
 
@@ -197,7 +202,7 @@ def run_id(size: int) -> str:
 
 
 def serve(pipe: Connection) -> None:
-    """Serve until told to end. Sends the URL first, then, whenever something is received, the calls since then."""
+    """Serve until "end" is received. Send the URL first, then the calls since the last message after each message."""
     runs = {run_id(size): CannedRun(size) for size in RUNS}
     server = CannedServer(runs)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -210,7 +215,7 @@ def serve(pipe: Connection) -> None:
 
 
 class CannedRun:
-    """The answers about one run that completed, as bytes."""
+    """The responses for one completed run, as bytes."""
 
     def __init__(self, size: int) -> None:
         rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
@@ -244,7 +249,7 @@ class CannedRun:
         self.run = _bytes({"run": run})
 
     def page(self, offset: int, size: int) -> bytes:
-        """The page of the list of simulations that begins at `offset`."""
+        """Return the page of the list of simulations that begins at `offset`."""
         end = offset + size
         token = f'"{end}"' if end < len(self.simulations) else "null"
         rows = b",".join(self.simulations[offset:end])
@@ -252,7 +257,7 @@ class CannedRun:
 
 
 class CannedServer(ThreadingHTTPServer):
-    """Coval's face on the loopback interface."""
+    """Coval's API on the loopback interface."""
 
     daemon_threads = True
 
@@ -262,7 +267,7 @@ class CannedServer(ThreadingHTTPServer):
         self.calls: Counter[str] = Counter()
 
     def answer(self, path: str, query: dict[str, str]) -> tuple[str, bytes | None]:
-        """The kind of a call, and its answer; None where there is no such thing."""
+        """Return the kind of a call, and its response; None if the resource does not exist."""
         if path == "/v1/conversations/simulated":
             return "simulations", self._page(query)
         kind, _, name = path.removeprefix("/v1/").partition("/")
@@ -275,8 +280,8 @@ class CannedServer(ThreadingHTTPServer):
         return "other", None
 
     def _page(self, query: dict[str, str]) -> bytes | None:
-        asked = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
-        run = self.runs.get(asked[1]) if asked else None
+        wanted = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
+        run = self.runs.get(wanted[1]) if wanted else None
         size = min(int(query.get("page_size", "50")), MOST_PER_PAGE)
         return run.page(int(query.get("page_token", "0")), size) if run else None
 
@@ -303,7 +308,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(head.encode() + body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _simulation(simulation_id: str, identity: str, number: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How much the image adds to its base, on disk."""
+"""Measures the disk space that the image adds to its base."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ MOST = 22.0  # MB
 
 
 class Added(NamedTuple):
-    """What the image has and its base has not, in MB; the largest of the three is what our claim is about."""
+    """The size that the image adds to its base, in MB. The claim is about the largest of the three."""
 
-    files: float  # the files' lengths
-    blocks: float  # what they take up on disk
-    layers: float  # the engine's size of the image less its size of the base
+    files: float  # total length of the files
+    blocks: float  # their disk usage
+    layers: float  # the engine's size of the image minus that of the base
 
 
 def measure() -> list[Figure]:
-    """Build the image from a clean copy of the checkout and weigh it; nothing where there is no Docker."""
+    """Build the image from a clean copy of the checkout, and measure it; return [] without Docker."""
     if trouble := docker_trouble():
-        print(f"The image is not measured, because Docker is not available: {trouble}")
+        print(f"Skipping the image's size: Docker is not available: {trouble}")
         return []
     with tempfile.TemporaryDirectory() as directory:
         copy_checkout(Path(directory))
@@ -55,15 +55,15 @@ def measure() -> list[Figure]:
 
 
 def docker_trouble() -> str:
-    """Why Docker cannot be used; empty where it can."""
+    """Return the reason why Docker is not available; empty if it is."""
     if shutil.which("docker") is None:
         return "there is no docker command"
-    asked = _run("docker", "version")
-    return asked.stderr.strip() or "the engine does not answer" if asked.returncode else ""
+    version = _run("docker", "version")
+    return version.stderr.strip() or "the engine does not respond" if version.returncode else ""
 
 
 def docker(*arguments: str) -> str:
-    """What the command prints. Raises RuntimeError with its complaint if it fails."""
+    """Run a docker command, and return its output. Raises RuntimeError with its error output."""
     done = _run("docker", *arguments)
     if done.returncode:
         raise RuntimeError(f"docker {arguments[0]} failed:\n{done.stderr or done.stdout}")
@@ -71,11 +71,11 @@ def docker(*arguments: str) -> str:
 
 
 def copy_checkout(directory: Path) -> None:
-    """Copy what a commit of the working tree would hold: no ignored files, no caches."""
+    """Copy the files that a commit of the working tree would contain: no ignored files, no caches."""
     listed = _run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed.check_returncode()
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():  # one that was deleted is still listed
+        if (ROOT / name).is_file():  # deleted files are still listed
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, directory / name)
 
@@ -86,16 +86,14 @@ def build(directory: Path, tag: str) -> None:
 
 
 def added(tag: str) -> Added:
-    """Weigh what the image `tag` has beyond its base."""
+    """Measure what the image `tag` adds to its base."""
     base = _base()
     if _run("docker", "image", "inspect", base).returncode:
-        docker("pull", "--quiet", base)  # a build leaves its base among the builder's own files
+        docker("pull", "--quiet", base)  # a build keeps its base in the builder's cache only
     image, beneath = json.loads(docker("image", "inspect", tag, base))
     layers: Sequence[str] = beneath["RootFS"]["Layers"]
     if image["RootFS"]["Layers"][: len(layers)] != layers:
-        raise RuntimeError(
-            f"{tag} was not built on the {base} that is here now: docker pull {base}, then build it again"
-        )
+        raise RuntimeError(f"{tag} was not built on the local {base}: run docker pull {base}, then build it again")
     return Added(_du(tag, "-sb") / MB, _du(tag, "-sB1") / MB, (image["Size"] - beneath["Size"]) / MB)
 
 
@@ -105,7 +103,7 @@ def _base() -> str:
 
 
 def _du(tag: str, how: str) -> int:
-    """Bytes that our directories take; both in one call, so that a file with two links counts once."""
+    """Return the bytes in the gate's directories. One call measures both, so that a file with two links counts once."""
     lines = docker("run", "--rm", "--network", "none", "--entrypoint", "du", tag, how, *OURS).splitlines()
     return sum(int(line.split()[0]) for line in lines)
 

@@ -1,14 +1,14 @@
-"""How late we notice that a run has ended, and how many requests that takes, on a virtual clock.
+"""Measures the delay until the end of a run is detected, and the number of requests, on a virtual clock.
 
-The mix, per run, all of it from one seeded generator:
-- length from launch to end: log-uniform over 30 s to 60 min; of this, queued: uniform over 5 to 40 %;
+The mix, per run, from one seeded generator:
+- length from launch to end: log-uniform over 30 s to 60 min; queued share: uniform over 5 to 40 %;
 - concurrency: uniform over 1 to 10;
-- conversations: lognormal with a median log-uniform over 20 s to 5 min (at most the time that the run runs) and a sigma
-  uniform over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, begun in order as places become free;
-- then all lengths are scaled, so that the last conversation ends when the run does.
+- conversations: lognormal with a median log-uniform over 20 s to 5 min (at most the running time) and a sigma uniform
+  over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, started in order as slots become free;
+- finally, all lengths are scaled so that the last conversation ends with the run.
 
-A look shows the exact counts of its moment; its answer takes 0.2 s. Whatever the pauses, the first look comes at the
-launch, and the last one is the first that falls after the run's end. All requests are counted.
+A poll returns the exact counts at its time; its response takes 0.2 s. The first poll is at the launch, and the last one
+is the first after the run's end. All requests are counted.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if not __package__:  # started as a file
 
 from bench.figures import Figure, table
 
-ANSWER = 0.2  # s that the API takes to answer
+ANSWER = 0.2  # s; the API's response time
 COMMON_INTERVAL = 30.0  # s
 MOST_REQUESTS = 3.0  # times those of the common interval
-MOST_DELAY = 3.0  # s, on average, and
+MOST_DELAY = 3.0  # s, mean, and
 MOST_SHARE = 0.5  # of the delay with a fixed interval and the same number of requests
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRun:
-    """Launched at 0; every time in seconds after that."""
+    """A run. All times are in seconds after its launch."""
 
     queued_until: float
     end: float
@@ -46,7 +46,7 @@ class SimulatedRun:
     ends: tuple[float, ...]  # ascending
 
     def seen(self, at: float) -> Observation:
-        """What a look at this moment shows."""
+        """Return what a poll at this time returns."""
         if at < self.queued_until:
             return Observation(at, running=False, done=0, total=len(self.ends), active=0)
         done = bisect_right(self.ends, at)
@@ -55,14 +55,14 @@ class SimulatedRun:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What watching one run came to."""
+    """The cost and delay of watching one run."""
 
     requests: int
-    delay: float  # s from the run's end until we know of it
+    delay: float  # s, from the run's end to its detection
 
 
 def schedule(queued_until: float, lengths: list[float], concurrency: int, running: float) -> SimulatedRun:
-    """Start the conversations in order on `concurrency` places, scaled so that all are over after `running` seconds."""
+    """Start the conversations in order in `concurrency` slots, scaled so that all end within `running` seconds."""
     free = [0.0] * concurrency
     starts, ends = [], []
     for length in lengths:
@@ -76,7 +76,7 @@ def schedule(queued_until: float, lengths: list[float], concurrency: int, runnin
 
 
 def draw(rng: random.Random) -> SimulatedRun:
-    """One run of the mix."""
+    """Generate one run of the mix."""
     length = math.exp(rng.uniform(math.log(30), math.log(3600)))
     queued = length * rng.uniform(0.05, 0.4)
     running = length - queued
@@ -89,24 +89,24 @@ def draw(rng: random.Random) -> SimulatedRun:
 
 
 def watch(run: SimulatedRun) -> Watched:
-    """Follow a run from its launch with the pauses that the action makes."""
+    """Watch a run from its launch with the action's pauses."""
     history = [Observation(0.0, running=False)]
-    look, requests = 0.0, 1
-    while look < run.end:
-        history.append(run.seen(look))
-        look += ANSWER + next_pause(history)
+    poll, requests = 0.0, 1
+    while poll < run.end:
+        history.append(run.seen(poll))
+        poll += ANSWER + next_pause(history)
         requests += 1
-    return Watched(requests, look + ANSWER - run.end)
+    return Watched(requests, poll + ANSWER - run.end)
 
 
 def watch_fixed(run: SimulatedRun, interval: float) -> Watched:
-    """Follow a run from its launch with a fixed pause, in seconds."""
+    """Watch a run from its launch with a fixed pause, in seconds."""
     further = math.ceil(run.end / (ANSWER + interval))
     return Watched(1 + further, further * (ANSWER + interval) + ANSWER - run.end)
 
 
 def equal_interval(runs: list[SimulatedRun], requests: int) -> float:
-    """The shortest fixed interval, in seconds, with which `runs` take no more than `requests` requests in all."""
+    """Return the shortest fixed interval, in seconds, with which `runs` need at most `requests` requests in total."""
     low, high = 0.1, 600.0
     while high - low > 1e-4:
         middle = (low + high) / 2
@@ -118,7 +118,7 @@ def equal_interval(runs: list[SimulatedRun], requests: int) -> float:
 
 
 def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
-    """Watch `runs` runs of the mix, with our pauses and with fixed ones."""
+    """Watch `runs` runs of the mix, with the action's pauses and with fixed ones."""
     rng = random.Random(seed)  # noqa: S311 - a repeatable mix, not cryptography
     mix = [draw(rng) for _ in range(runs)]
     ours = [watch(run) for run in mix]
@@ -130,12 +130,12 @@ def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
     equal_delay = sum(watch_fixed(run, interval).delay for run in mix) / runs
     most_requests = MOST_REQUESTS * common_requests
     most_delay = min(MOST_DELAY, MOST_SHARE * equal_delay)
-    common, equal = f"fixed {COMMON_INTERVAL:.0f} s", f"fixed {interval:.1f} s, as many requests"
+    common, equal = f"fixed {COMMON_INTERVAL:.0f} s", f"fixed {interval:.1f} s, equal requests"
     return [
         Figure("polls per run", requests, "", common, common_requests, most_requests, requests <= most_requests),
-        Figure("end noticed after, mean", mean_delay, "s", equal, equal_delay, most_delay, mean_delay <= most_delay),
-        Figure("end noticed after, median", delays[runs // 2], "s", "", None, None, True),
-        Figure("end noticed after, 95 %", delays[runs * 95 // 100], "s", "", None, None, True),
+        Figure("detection delay, mean", mean_delay, "s", equal, equal_delay, most_delay, mean_delay <= most_delay),
+        Figure("detection delay, median", delays[runs // 2], "s", "", None, None, True),
+        Figure("detection delay, 95 %", delays[runs * 95 // 100], "s", "", None, None, True),
     ]
 
 
@@ -143,8 +143,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the delay and the requests of adaptive polling.")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    figures = measure(asked.runs, asked.seed)
+    options = parser.parse_args()
+    figures = measure(options.runs, options.seed)
     print(table(figures))
     return 0 if all(figure.ok for figure in figures) else 1
 

@@ -1,4 +1,4 @@
-"""From the start of the process to the launch on the wire, beside the shortest script that sends the same request."""
+"""Measures the time from process start to the launch on the wire, next to a ten-line script with the same request."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ ANSWER = b'{"run": {"run_id": "3zfmuDbVQsi4GaseDtiVcS"}}'
 
 
 def measure(runs: int = RUNS) -> list[Figure]:
-    """Take both in turn, so that a change of the machine's speed meets both. The first of each only warms up."""
+    """Measure both in turn, so that a change of the machine's speed affects both. The first of each is a warm-up."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         directory = Path(name)
-        # As in the image; with -B the first process would compile every module, and so would all others.
+        # As in the image. With -B, each process would compile every module again.
         compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
         script = directory / "ten_lines.py"
         script.write_text(TEN_LINES, encoding="utf-8")
@@ -70,7 +70,7 @@ def measure(runs: int = RUNS) -> list[Figure]:
 
 
 def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> float:
-    """Seconds from the start of `program` until its request has arrived whole."""
+    """Return the seconds from the start of `program` until its complete request has arrived."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-I", "-u", "-B", str(program)], env=environ, stdout=subprocess.DEVNULL)
     connection, _ = server.accept()

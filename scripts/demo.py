@@ -1,4 +1,4 @@
-"""Runs the action against the local sandbox, as GitHub's runner would, and shows what people get to see.
+"""Runs the action against the local sandbox, as GitHub's runner would, and shows what a user sees.
 
 demo.py [INPUT=VALUE ...]      for instance: demo.py test_set_id=someFail max_failed_simulations=50%
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = 15  # times as fast as a real run, which would take about a minute
+SPEED = 15  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 KEY = "coval_sk_test_sandbox"
 INPUTS = {
@@ -29,21 +29,21 @@ INPUTS = {
     "agent_id": "demoAgent0000000000001",
     "persona_id": "demoPersona00000000001",
     "test_set_id": "passing1",
-    "check_interval": "1",  # the sandbox runs faster than the pace that suits a real run
+    "check_interval": "1",  # the sandbox is too fast for adaptive pauses
     "thresholds": """
-        Latency: p(95) < 1.5          # seconds until the agent speaks
+        Latency: p(95) < 1.5          # seconds until the agent responds
         Resolved: rate(YES) >= 90%
         "Tone: friendly": avg >= 4
         Compliance: count(NO) == 0
     """,
 }
-RESUMED = re.compile(r"::[0-9a-f]{32}::")  # the end of lines in which the runner reads no commands
+RESUMED = re.compile(r"::[0-9a-f]{32}::")  # the line from which the runner reads commands again
 BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
 
 
 @contextmanager
 def sandbox() -> Iterator[str]:
-    """A sandbox in a process of its own; gives the URL of its API."""
+    """Start a sandbox in a separate process; yield the URL of its API."""
     command = [sys.executable, "-m", "coval_sandbox", "--speed", str(SPEED)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -58,7 +58,7 @@ def sandbox() -> Iterator[str]:
 
 
 def as_shown(line: str) -> str | None:
-    """A line of the step's output as GitHub's log shows it; None where it shows nothing."""
+    """Return a line of the step's output as GitHub's log shows it; None if the log hides it."""
     command = read_command(line)
     if command is None:
         return None if RESUMED.fullmatch(line) else line
@@ -70,7 +70,7 @@ def as_shown(line: str) -> str | None:
 
 
 def run(given: dict[str, str], url: str) -> int:
-    """Run the action with `given` inputs; returns its exit code."""
+    """Run the action with `given` inputs, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory))
         inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
@@ -91,13 +91,13 @@ def run(given: dict[str, str], url: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Show one run as asked for, or a passing and a failing one. Returns the exit code."""
+    """Show a run with the given inputs, or a passing and a failing run. Return the exit code."""
     with sandbox() as url:
         if arguments:
             return run(dict(argument.split("=", 1) for argument in arguments), url)
-        print(f"{BOLD}━━ 1. An agent that is good enough{PLAIN}\n")
+        print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
         passed = run({}, url)
-        print(f"\n{BOLD}━━ 2. The same gate on an agent that is not{PLAIN}\n")
+        print(f"\n{BOLD}━━ 2. A run that fails the same gate{PLAIN}\n")
         failed = run({"test_set_id": "failing1"}, url)
     return 0 if (passed, failed) == (0, 1) else 1
 

@@ -1,9 +1,9 @@
-"""Makes the pictures of the step summary in README from a golden file.
+"""Draws README's pictures of the step summary from a golden file.
 
 picture.py [GOLDEN] [--to DIRECTORY]      writes summary-light.png and summary-dark.png
-picture.py --check                        writes nothing; fails if a picture is of an older summary
+picture.py --check                        writes nothing; fails if a picture is out of date
 
-Writing needs Chromium and, where the summary holds a Mermaid diagram, npm, or the file that MERMAID_JS names.
+Drawing needs Chromium. A summary with a Mermaid diagram also needs npm, or the Mermaid file in MERMAID_JS.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ GOLDEN = ROOT / "tests" / "golden" / "road" / "gate-flaky.txt"
 THEMES = ("light", "dark")
 TITLE = "evaluate summary"
 WIDTH = 900  # CSS pixels
-SCALE = 2  # pixels of the picture for one of CSS
-PATIENCE = 120  # seconds that a tool may take
+SCALE = 2  # pixels per CSS pixel
+PATIENCE = 120  # seconds; timeout of a tool
 MERMAID = "mermaid@11.17.2"
 MERMAID_FILE = "package/dist/mermaid.min.js"
 MERMAID_SHA256 = "581ed7d74bd9048d0e3a91363927d72ef22942d7722546b27f7cc29e35390eb8"
@@ -43,14 +43,14 @@ FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
-    "--disable-dev-shm-usage",  # a container's is small
+    "--disable-dev-shm-usage",  # /dev/shm is small in a container
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--allow-file-access-from-files",  # shrink.js reads the picture's pixels
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # a picture depends on nothing in the network
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # a picture must not depend on the network
     "--hide-scrollbars",
     f"--force-device-scale-factor={SCALE}",
     "--virtual-time-budget=20000",  # milliseconds of the page's own clock, for the diagrams
@@ -58,29 +58,29 @@ FLAGS = (
 
 
 class Trouble(Exception):
-    """Why there is no picture, in one sentence."""
+    """The reason why there is no picture, in one sentence."""
 
 
 def summary_of(golden: Path) -> str:
-    """The summary's Markdown in a golden file."""
+    """Return the summary's Markdown from a golden file."""
     if not golden.is_file():
         raise Trouble(f"There is no file {golden}.")
     _, found, markdown = golden.read_text(encoding="utf-8").partition("\n--- summary\n")
     if not found or not markdown.strip():
-        raise Trouble(f"{golden} holds no summary.")
+        raise Trouble(f"{golden} does not contain a summary.")
     return markdown
 
 
 def tool(*names: str) -> str:
-    """The path of the first of these commands that is installed."""
+    """Return the path of the first installed command in `names`."""
     for name in names:
         if path := shutil.which(name):
             return path
-    raise Trouble(f"{names[0]} is not installed, and the pictures need it.")
+    raise Trouble(f"{names[0]} is required for the pictures, but it is not installed.")
 
 
 def output_of(*command: str, cwd: Path) -> str:
-    """What a command prints."""
+    """Run a command, and return its output."""
     name = Path(command[0]).name
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=True)
@@ -92,7 +92,7 @@ def output_of(*command: str, cwd: Path) -> str:
 
 
 def fetch_mermaid(directory: Path) -> None:
-    """Put Mermaid beside the page: the file that MERMAID_JS names, or the one in the npm package."""
+    """Copy Mermaid next to the page: the file in MERMAID_JS, or the one in the npm package."""
     target = directory / "mermaid.js"
     if given := os.environ.get("MERMAID_JS"):
         if not Path(given).is_file():
@@ -104,28 +104,28 @@ def fetch_mermaid(directory: Path) -> None:
         member = package.extractfile(MERMAID_FILE)
         script = member.read() if member else b""
     if hashlib.sha256(script).hexdigest() != MERMAID_SHA256:
-        raise Trouble(f"{MERMAID} does not hold the file that this script was written for.")
+        raise Trouble(f"{MERMAID} does not contain the expected file.")
     target.write_bytes(script)
 
 
 def page(body: str, theme: str, scripts: str) -> str:
-    """The whole page in a theme."""
+    """Return the HTML page in a theme."""
     template = Template((PARTS / "page.html").read_text(encoding="utf-8"))
     return template.substitute(theme=theme, title=html.escape(TITLE), body=body, scripts=scripts)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A part of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def note_of(markdown: str) -> bytes:
-    """What a picture says of the summary that it shows: a text chunk's keyword and text."""
+    """Return the content of a text chunk that identifies the picture's summary: keyword and hash."""
     return b"Source\0" + hashlib.sha256(markdown.encode()).hexdigest().encode()
 
 
 def png(size: tuple[int, int], palette: bytes, lines: bytes, note: bytes) -> bytes:
-    """A PNG of pixels that are numbers of the palette's colours."""
+    """Return a PNG whose pixels are indexes into the palette."""
     header = struct.pack(">IIBBBBB", *size, 8, 3, 0, 0, 0)
     chunks = (
         (b"IHDR", header),
@@ -138,21 +138,21 @@ def png(size: tuple[int, int], palette: bytes, lines: bytes, note: bytes) -> byt
 
 
 class Browser:
-    """Chromium without a window, with a profile that nobody used before."""
+    """Headless Chromium with a new profile."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = tool(*BROWSERS)
 
     def open(self, name: str, height: int, *flags: str) -> str:
-        """Show a page of the directory in a window of this height; returns what Chromium prints."""
+        """Open a page of the directory in a window of this height, and return Chromium's output."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             size = f"--window-size={WIDTH},{height}"
             url = (self.directory / name).as_uri()
             return output_of(self.path, *FLAGS, f"--user-data-dir={profile}", size, *flags, url, cwd=self.directory)
 
     def results_of(self, name: str, *wanted: str) -> list[str]:
-        """What the page's script has left in these attributes of the page."""
+        """Return the attributes of the page in which its script left its results."""
         start = re.search(r"<html[^>]*>", self.open(name, WIDTH, "--dump-dom"))
         found = dict(re.findall(r'data-(\w+)="([^"]*)"', start[0])) if start else {}
         if any(each not in found for each in wanted):
@@ -161,24 +161,24 @@ class Browser:
         return [found[each] for each in wanted]
 
     def picture_of(self, name: str, note: bytes) -> bytes:
-        """The whole page as a PNG that has a note."""
+        """Return the whole page as a PNG with a note."""
         height = int(self.results_of(name, "height")[0])
         self.open(name, height, "--screenshot=picture.png")
         picture = (self.directory / "picture.png").read_bytes()
         size = struct.unpack(">II", picture[16:24])
         if size != (WIDTH * SCALE, height * SCALE):
-            raise Trouble(f"Chromium made a picture of {size[0]}x{size[1]} pixels for a page of {WIDTH}x{height}.")
+            raise Trouble(f"Chromium drew {size[0]}x{size[1]} pixels for a page of {WIDTH}x{height}.")
         palette, lines = self.results_of("shrink.html", "palette", "lines")
         return png(size, bytes.fromhex(palette), base64.b64decode(lines), note)
 
 
 def picture_path(directory: Path, theme: str) -> Path:
-    """Where the picture in a theme is."""
+    """Return the path of the picture in a theme."""
     return directory / f"summary-{theme}.png"
 
 
 def check(golden: Path, directory: Path) -> None:
-    """See that the pictures are those of the summary as it is now."""
+    """Check that the pictures show the current summary."""
     note = note_of(summary_of(golden))
     for theme in THEMES:
         path = picture_path(directory, theme)
@@ -187,7 +187,7 @@ def check(golden: Path, directory: Path) -> None:
 
 
 def make(golden: Path, target: Path) -> None:
-    """Write a picture for each theme."""
+    """Draw a picture for each theme."""
     markdown = summary_of(golden)
     body = github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
     with tempfile.TemporaryDirectory() as name:
@@ -208,8 +208,8 @@ def make(golden: Path, target: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the pictures as asked for. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Make the pictures of the step summary from a golden file.")
+    """Draw or check the pictures. Return the exit code."""
+    parser = argparse.ArgumentParser(description="Draw the pictures of the step summary from a golden file.")
     parser.add_argument("golden", nargs="?", type=Path, default=GOLDEN)
     parser.add_argument("--to", type=Path, default=ROOT / "docs", metavar="DIRECTORY")
     parser.add_argument("--check", action="store_true")

@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: inputs and outputs in action.yml, README's tables, the JSON report's schema.
+"""Generates the inputs and outputs in action.yml, README's tables, and the JSON report's schema from the code.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def action_inputs() -> str:
-    """The `inputs:` block of action.yml."""
+    """Return the `inputs:` block of action.yml."""
     entries = [
         f"  {each.name}:\n    description: {quote(each.about)}\n    required: false\n    default: {quote(each.default)}"
         for each in declared()
@@ -29,13 +29,13 @@ def action_inputs() -> str:
 
 
 def action_outputs() -> str:
-    """The `outputs:` block of action.yml."""
+    """Return the `outputs:` block of action.yml."""
     entries = [f"  {name}:\n    description: {quote(about)}" for name, about in OUTPUTS.items()]
     return "\n".join(["outputs:", *entries])
 
 
 def readme_inputs() -> str:
-    """One table for each group of inputs."""
+    """Return a table for each group of inputs."""
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda each: each.group):
         rows = [f"| `{each.name}` | {each.kind.name} | {default(each)} | {each.about} |" for each in members]
@@ -44,27 +44,27 @@ def readme_inputs() -> str:
 
 
 def readme_outputs() -> str:
-    """The table of outputs."""
+    """Return the table of outputs."""
     return "\n".join(["| output | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in OUTPUTS.items())])
 
 
 def readme_example() -> str:
-    """The workflow to copy, as it stands in examples/."""
+    """Return the example workflow from examples/."""
     return f"```yaml\n{(ROOT / 'examples' / 'pull-request.yml').read_text(encoding='utf-8')}```"
 
 
 def default(each: Input) -> str:
-    """An input's default as README shows it."""
+    """Return an input's default as README shows it."""
     return f"`{each.default}`" if each.default else ""
 
 
 def quote(text: str) -> str:
-    """A YAML string; JSON's are a subset of them."""
+    """Return a YAML string. JSON strings are valid YAML."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
-    """Put `content` between the lines that mark the block `name`. Raises ValueError if they are not there."""
+    """Put `content` between the lines that mark the block `name`. Raises ValueError without exactly one block."""
     begin, end = (f"{comment[0]} {word} {name}{comment[1]}" for word in ("begin", "end"))
     pattern = re.compile(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)}$)", re.DOTALL | re.MULTILINE)
     filled, found = pattern.subn(lambda _: content + "\n", text)
@@ -74,7 +74,7 @@ def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
 
 
 def rendered() -> dict[Path, str]:
-    """Every generated file as it should be."""
+    """Return the expected text of every generated file."""
     action, readme = ROOT / "action.yml", ROOT / "README.md"
     yaml, markdown = ("#", ""), ("<!--", " -->")
     action_text = fill(action.read_text(encoding="utf-8"), "inputs", action_inputs(), yaml)
@@ -89,7 +89,7 @@ def rendered() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write, or with --check compare. Returns the exit code."""
+    """Write the files or, with --check, compare them. Return the exit code."""
     stale = [path for path, text in rendered().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments == ["--check"]:
         for path in stale:

@@ -1,1 +1,1 @@
-"""A local Coval: enough of its HTTP API to develop and test against, with time and faults under control."""
+"""A local Coval: enough of its HTTP API for development and tests, with controlled time and faults."""

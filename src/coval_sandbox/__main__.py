@@ -1,4 +1,4 @@
-"""`python -m coval_sandbox`: a local Coval on a port."""
+"""`python -m coval_sandbox`: serves a local Coval on a port."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         faults = FaultScript(options.fault)
     except ValueError as error:
         parser.error(str(error))
-    # Blocked rather than handled, so that a signal that comes early is not lost.
+    # Signals are blocked instead of handled, so that an early one is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         with Server(world, faults=faults, host=options.host, port=options.port) as server:
@@ -54,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=0, help="0, the default, takes any free port")
     add("--host", default="127.0.0.1", help="default: %(default)s")
-    add("--speed", type=float, default=1.0, help="how many times faster than real time (default: 1)")
-    add("--seed", type=int, default=0, help="decides ids and values (default: 0)")
-    add("--scenario", choices=BY_NAME, metavar="NAME", help="for every test set, whatever its id")
+    add("--speed", type=float, default=1.0, help="speed relative to real time (default: 1)")
+    add("--seed", type=int, default=0, help="seed of ids and values (default: 0)")
+    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario for every test set, regardless of its id")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="may be repeated")
-    add("--api-key", action="append", default=[], metavar="KEY", help=f"one more beside {DEFAULT_KEY}")
+    add("--api-key", action="append", default=[], metavar="KEY", help=f"additional API key besides {DEFAULT_KEY}")
     return parser
 
 
@@ -68,7 +68,7 @@ def _epilog() -> str:
     actions = [f"  {syntax:<28} {meaning}" for syntax, meaning in ACTIONS.items()]
     return "\n".join(
         [
-            "scenarios, by test set id (any other id is passing):",
+            "scenarios, by test set id (any other id: passing):",
             *scenarios,
             "",
             "quirks:",

@@ -1,4 +1,4 @@
-"""What exists in the sandbox before anything is launched: metrics, test cases, mutations, run templates."""
+"""The sandbox's resources other than runs: metrics, test cases, mutations, run templates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AGENT_ID = readable_id("agentFrontDesk", 1)
 PERSONA_ID = readable_id("personaPatient", 1)
 IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
 FOUNDED = 1_750_000_000.0
-"""When everything in the catalogue was created, in seconds since the epoch."""
+"""The creation time of everything in the catalogue, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ TOPICS = Metric(
     "What the conversation was about",
 )
 DEFAULT_METRICS = (LATENCY, RESOLVED, COMPLIANCE, TONE, TOPICS)
-# Two that share a name, because names are not unique on the platform either.
+# Two metrics share a name, because names are not unique in Coval.
 BUILTIN_METRICS = tuple(
     Metric(readable_id("builtinInterrupts", number), "Interruptions", kind, "float", builtin=True)
     for number, kind in ((1, "METRIC_PAUSE_ANALYSIS"), (2, "METRIC_TRANSCRIPT_REGEX"))
@@ -84,14 +84,14 @@ _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 
 def metric_for(metric_id: str) -> Metric:
-    """The metric with this id; an id that nobody set up is a number between 0 and 1."""
+    """Return the metric with this id. An unknown id is a metric with numbers from 0 to 1."""
     known = _METRICS_BY_ID.get(metric_id)
     return known or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """One test case: `text` is what the simulated caller wants."""
+    """One test case. `text` is the simulated caller's goal."""
 
     __test__ = False  # pytest would collect the class otherwise
 
@@ -117,12 +117,12 @@ _CASES = (
 
 
 def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
-    """The first `count` test cases of a test set, always the same ones."""
+    """Return the first `count` test cases of a test set, always the same ones."""
     return tuple(_test_case(test_set_id, number) for number in range(1, count + 1))
 
 
 def test_case(test_case_id: str) -> TestCase:
-    """The test case with this id; raises ValueError for an id that no test set has."""
+    """Return the test case with this id. Raises ValueError if no test set has it."""
     test_set_id, number = test_case_id[4:12], test_case_id[12:]
     found = _test_case(test_set_id, int(number))
     if found.id != test_case_id or int(number) < 1:
@@ -159,14 +159,14 @@ MUTATIONS = (
 
 
 def mutation_for(mutation_id: str) -> Mutation:
-    """The mutation with this id; one that nobody set up behaves like the base agent."""
+    """Return the mutation with this id. An unknown one behaves like the base agent."""
     for mutation in MUTATIONS:
         if mutation.id == mutation_id:
             return mutation
     return Mutation(mutation_id, f"Mutation {mutation_id[-4:]}", {})
 
 
-# The older shape of a template names one agent, persona and test set, the newer one lists them.
+# In the older shape, a template names one agent, persona and test set; the newer shape lists them.
 RUN_TEMPLATES: tuple[Json, ...] = (
     {
         "id": short_id(rng("template", 1)),

@@ -1,4 +1,4 @@
-"""The operations on what exists without a launch: metrics, test cases, mutations, run templates."""
+"""Operations on the catalogue: metrics, test cases, mutations, run templates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class CatalogueApi:
-    """Each method returns the JSON body of a success and raises `Problem` otherwise."""
+    """The catalogue's operations. A method returns the JSON body of a success, or raises `Problem`."""
 
     def __init__(self, scenario_for: Callable[[str], Scenario], quirks: Quirks) -> None:
         self._scenario_for = scenario_for
         self._quirks = quirks
 
     def list_metrics(self, query: Query) -> Json:
-        """GET /metrics; with include_builtin=true the built-in ones too."""
+        """GET /metrics; include_builtin=true adds the built-in ones."""
         found = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = query.get("include_builtin", "false").lower() == "true"
         rows = [views.metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
@@ -48,7 +48,7 @@ class CatalogueApi:
         return self._listing("thresholds", rows, query)
 
     def list_test_cases(self, query: Query) -> Json:
-        """GET /test-cases: those of the test set in the filter, else of every set that is known."""
+        """GET /test-cases: those of the test set in the filter, or of every known set."""
         found = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
         named = {term.value for term in found.terms if term.field == "test_set_id" and len(term.value) == 8}
         known = {scenario.test_set_id for scenario in SCENARIOS}
@@ -102,7 +102,7 @@ class CatalogueApi:
 
 
 def refuse_missing(what: str, field: str, identifier: str) -> None:
-    """Raise `Problem` (404) for the ids that the sandbox plays as missing."""
+    """Raise `Problem` (404) for ids that the sandbox treats as missing."""
     if identifier.startswith("missing"):
         raise not_found(what, field, identifier)
 

@@ -1,4 +1,4 @@
-"""Metrics, thresholds, test cases, mutations and run templates -> JSON."""
+"""JSON of metrics, thresholds, test cases, mutations and run templates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVALUATORS = {"METRIC_LLM_BINARY": "llm_judge", "METRIC_AGENT_JUDGE": "agent_ju
 
 
 def metric(metric: Metric) -> Json:
-    """A metric as GET shows it."""
+    """Return the JSON of a metric, as in GET."""
     evaluation = {
         "evaluator": _EVALUATORS.get(metric.metric_type, "builtin"),
         "output_type": metric.output_type,
@@ -52,7 +52,7 @@ def metric(metric: Metric) -> Json:
 
 
 def threshold(metric: Metric) -> Json:
-    """The organization's threshold of a metric; nulls when there is none."""
+    """Return the JSON of a metric's organization threshold, with nulls if it has none."""
     if metric.threshold is None:
         return {**dict.fromkeys(_AUDIT), **dict.fromkeys(_TIMES), **_NO_THRESHOLD}
     identity = {
@@ -64,7 +64,7 @@ def threshold(metric: Metric) -> Json:
 
 
 def test_case(case: TestCase) -> Json:
-    """A test case as GET shows it; `description` is its label."""
+    """Return the JSON of a test case, as in GET; `description` is its label."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -79,7 +79,7 @@ def test_case(case: TestCase) -> Json:
 
 
 def mutation(agent_id: str, mutation: Mutation) -> Json:
-    """A mutation of an agent as GET shows it."""
+    """Return the JSON of an agent's mutation, as in GET."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -94,5 +94,5 @@ def mutation(agent_id: str, mutation: Mutation) -> Json:
 
 
 def run_template(template: Json) -> Json:
-    """A run template as GET shows it."""
+    """Return the JSON of a run template, as in GET."""
     return {**_AUDIT, **_TIMES, "name": f"run-templates/{template['id']}", **template}

@@ -1,4 +1,4 @@
-"""The sandbox's time: whatever tells the seconds since the epoch."""
+"""The sandbox's clocks: callables that return seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ Clock = Callable[[], float]
 
 
 class ManualClock:
-    """Stands still until it is moved."""
+    """A clock that stands still until `advance` moves it."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Move the clock forward."""
         self.now += seconds
 
 
 class SpeedClock:
-    """Starts at the real time and runs `speed` times as fast."""
+    """A clock that starts at the real time and runs `speed` times as fast."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
@@ -34,5 +34,5 @@ class SpeedClock:
         self._start = time.monotonic()
 
     def __call__(self) -> float:
-        """Seconds since the epoch, in sandbox time."""
+        """Return seconds since the epoch, in sandbox time."""
         return self._epoch + (time.monotonic() - self._start) * self.speed

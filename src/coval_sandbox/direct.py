@@ -1,4 +1,4 @@
-"""The API without a socket and without a web framework: the same routes, keys and envelopes, many times as fast."""
+"""The API without a socket or a web framework: the same routes, keys and envelopes, but much faster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the API answers; `body` is JSON."""
+    """A response of the API; `body` is JSON."""
 
     status: int
     body: bytes
@@ -31,14 +31,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class _Asked:
-    """As much of a request as the operations look at."""
+    """The parts of a request that the operations read."""
 
     query_params: Mapping[str, str]
     path_params: Mapping[str, str] = field(default_factory=dict)
 
 
 class Direct:
-    """Answers requests to `world` one at a time."""
+    """The API of `world`, for one request at a time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -48,7 +48,7 @@ class Direct:
         ]
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Answer one request; `path` begins with /v1, names of `headers` are in lower case."""
+        """Return the response to a request. `path` begins with /v1; header names are in lower case."""
         for verb, pattern, scope, operation in self._routes:
             found = pattern.fullmatch(unquote(path).removeprefix(BASE)) if verb == method else None
             if found:

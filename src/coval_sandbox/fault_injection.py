@@ -1,4 +1,4 @@
-"""Plays scripted faults on the wire, in front of any ASGI application."""
+"""Injects scripted faults into the responses of any ASGI application."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .faults import Action, FaultScript
 
 TRANSPORT = "coval_sandbox.transport"
-"""Key of the ASGI scope where the server leaves the connection's asyncio transport."""
+"""Key of the ASGI scope for the connection's asyncio transport."""
 
 CHUNK = 65536
 HTML = "<!doctype html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>Try again later.</p></body></html>"
@@ -30,14 +30,14 @@ HTML = "<!doctype html><html><head><title>{0}</title></head><body><h1>{0}</h1><p
 
 @dataclass
 class Answer:
-    """A response that was caught on its way out."""
+    """A response that the application has sent, but that is held back."""
 
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
     async def catch(self, message: Message) -> None:
-        """Take part of the response; an ASGI `send`."""
+        """Collect part of the response; an ASGI `send`."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
         else:
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """One request that meets a fault, and the means to answer it badly."""
+    """One request with a fault, and the operations that faults need."""
 
     scope: Scope
     receive: Receive
@@ -55,13 +55,13 @@ class Exchange:
     answer: Answer
 
     async def start(self, length: int) -> None:
-        """Send the head of the answer that the application gave, with this content-length."""
+        """Send the head of the application's response, with this content-length."""
         headers = [(name, value) for name, value in self.answer.headers if name != b"content-length"]
         headers.append((b"content-length", str(length).encode()))
         await self.send({"type": "http.response.start", "status": self.answer.status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the body."""
+        """Send part of the body."""
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def respond(self, response: Response) -> None:
@@ -69,7 +69,7 @@ class Exchange:
         await response(self.scope, self.receive, self.send)
 
     async def gone_within(self, seconds: float) -> bool:
-        """Wait until the client goes away, at most so long; whether it did."""
+        """Wait for the client to disconnect, for up to `seconds`. Tell whether it did."""
 
         async def gone() -> None:
             while (await self.receive())["type"] != "http.disconnect":
@@ -82,7 +82,7 @@ class Exchange:
         return True
 
     async def close(self, *, reset: bool = False) -> None:
-        """End the connection, after what was sent; with `reset` at once and by a TCP RST."""
+        """Close the connection after sending what is buffered or, with `reset`, at once with a TCP RST."""
         transport: asyncio.Transport = self.scope[TRANSPORT]
         if reset:
             connection = transport.get_extra_info("socket")
@@ -90,7 +90,7 @@ class Exchange:
             transport.abort()
         else:
             transport.close()
-        # The server takes a return without a complete response for a bug, unless the client is gone.
+        # The server reports a return without a complete response as a bug, unless the client has disconnected.
         await self.gone_within(5)
 
 
@@ -127,7 +127,7 @@ async def _slow(exchange: Exchange) -> None:
 
 
 async def _drip(exchange: Exchange) -> None:
-    # Twenty pieces a second, so that no gap between two of them looks like a dead connection.
+    # Send twenty chunks a second, so that the connection does not look dead between two of them.
     body, pace = exchange.answer.body, exchange.action.amount / 20
     step = max(1, math.ceil(pace))
     await exchange.start(len(body))
@@ -140,7 +140,7 @@ async def _drip(exchange: Exchange) -> None:
 async def _cut(exchange: Exchange) -> None:
     body, amount = exchange.answer.body, exchange.action.amount
     kept = len(body) // 2 if math.isnan(amount) else int(amount)
-    # A body that is shorter than the cut still promises more than it delivers.
+    # The content-length must exceed what is sent, even if the body is shorter than the cut.
     await exchange.start(max(len(body), kept + 1))
     await exchange.write(body[:kept], more=True)
     await exchange.close()
@@ -177,9 +177,9 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
 
 
 class FaultInjector:
-    """An ASGI application that lets `app` answer, except where the script says otherwise.
+    """An ASGI application that passes requests to `app`, except where the script has a fault.
 
-    Paths of the script are those below `base`.
+    Paths in the script are relative to `base`.
     """
 
     def __init__(self, app: ASGIApp, script: FaultScript, base: str = "") -> None:

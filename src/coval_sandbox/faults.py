@@ -1,7 +1,7 @@
-"""Faults that are scripted per request.
+"""Scripted faults.
 
-One line is `METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION`, e.g. `GET /runs/* #2-3 -> reset-after`. Paths are
-those below the base URL. Occurrences are counted per line from 1 on; without a count the line always applies.
+A line is `METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION`, e.g. `GET /runs/* #2-3 -> reset-after`. Paths are relative
+to the base URL. Each line counts its own requests, from 1. A line without a count always applies.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ ACTIONS = {
     "redirect URL [STATUS]": "a redirect (302)",
     "reset-before": "connection reset, the request has no effect",
     "reset-after": "connection reset, the request took effect",
-    "hang SECONDS": "no answer for so long, then the connection closes; no effect",
-    "slow SECONDS": "took effect, the answer comes late",
-    "drip BYTES": "took effect, the body comes at so many bytes per second",
+    "hang SECONDS": "no response for this long, then the connection closes; no effect",
+    "slow SECONDS": "took effect, the response is late",
+    "drip BYTES": "took effect, the body arrives at this many bytes per second",
     "[STATUS] cut [BYTES]": "took effect, the body ends early (after half of it)",
     "body TEXT": "took effect, this text instead of the body",
     "json TEXT": "took effect, 200 with this JSON",
     "huge BYTES": "took effect, 200 with a JSON body of that size",
 }
-"""Every action's syntax and what it does. `before` or `after` at the end overrides whether there is an effect."""
+"""The syntax and meaning of each action. `before` or `after` at the end overrides whether it takes effect."""
 
 _LINE = re.compile(
     r"(?P<method>[A-Z]+|\*)\s+(?P<path>/\S*|\*)(?:\s+(?P<count>\*|#\d+(?:-\d*)?))?\s+->\s+(?P<action>\S.*)"
@@ -40,9 +40,9 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Action:
-    """What happens instead of the plain answer. `kind` is "status", "reset" or the action's word.
+    """The replacement of a normal response. `kind` is "status", "reset" or the action's keyword.
 
-    `amount` is seconds, bytes or bytes per second; NaN where not given.
+    `amount` is in seconds, bytes or bytes per second; NaN if not given.
     """
 
     kind: str
@@ -55,7 +55,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of a script: which requests, which of their occurrences (from 1), what happens."""
+    """One line of a script: the requests, the range of their occurrences (from 1), and the action."""
 
     method: str
     path: str
@@ -64,12 +64,12 @@ class Fault:
     action: Action
 
     def concerns(self, method: str, path: str) -> bool:
-        """Whether such a request counts for this line."""
+        """Tell whether a request matches this line."""
         return self.method in {"*", method} and fnmatchcase(path, self.path)
 
 
 def parse_fault(line: str) -> Fault:
-    """Parse one line. Raises ValueError that says what is wrong with it."""
+    """Parse one line. Raises ValueError with the reason."""
     match = _LINE.fullmatch(line.strip())
     if match is None:
         raise ValueError(f"fault '{line}' is not of the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
@@ -136,7 +136,7 @@ def _amount(number: str = "nan") -> float:
 
 @dataclass(frozen=True)
 class Applied:
-    """A fault that a request met."""
+    """A fault that was applied to a request."""
 
     method: str
     path: str
@@ -144,9 +144,9 @@ class Applied:
 
 
 class FaultScript:
-    """Counts requests per line and says which fault one meets; safe to share between threads.
+    """A script of faults, which counts requests per line. Thread-safe.
 
-    `applied` records what was met, in order.
+    `applied` lists the applied faults, in order.
     """
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
@@ -156,14 +156,14 @@ class FaultScript:
         self.applied: list[Applied] = []
 
     def add(self, line: str) -> None:
-        """Add a line, which counts from now on. Raises ValueError."""
+        """Add a line, which starts to count now. Raises ValueError."""
         fault = parse_fault(line)
         with self._lock:
             self._faults.append(fault)
             self._seen.append(0)
 
     def take(self, method: str, path: str) -> Action | None:
-        """What happens to this request; the first line that applies wins, all that concern it count it."""
+        """Return the fault for a request. The first line that applies wins; every line that matches counts it."""
         with self._lock:
             due = None
             for place, fault in enumerate(self._faults):

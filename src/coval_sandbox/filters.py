@@ -1,7 +1,7 @@
-"""Lists: the filter grammar, the order and the page tokens.
+"""Lists: filter grammar, order and page tokens.
 
-A filter is `field operator "value"`, joined by AND and OR, where AND binds tighter and there are no
-brackets. A row is a mapping from field to text, number, list of texts or None.
+A filter is `field operator "value"`, joined by AND and OR. AND binds more tightly, and there are no
+parentheses. A row maps fields to text, number, list of texts or None.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Term:
     value: str
 
     def matches(self, row: Row) -> bool:
-        """Whether a row has such a value; a list matches by any of its members."""
+        """Tell whether a row matches. A list matches if any member does."""
         actual = row.get(self.field)
         if isinstance(actual, (list, tuple)):
             found = self.value in actual
@@ -72,22 +72,22 @@ class Term:
 
 @dataclass(frozen=True)
 class Filter:
-    """Any of the groups, of which all terms must match; without groups everything matches."""
+    """A row matches if all terms of any group match, or if there are no groups."""
 
     groups: tuple[tuple[Term, ...], ...] = ()
 
     def matches(self, row: Row) -> bool:
-        """Whether the row passes."""
+        """Tell whether a row matches."""
         return not self.groups or any(all(term.matches(row) for term in group) for group in self.groups)
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Every term, in the order written."""
+        """Every term, in the given order."""
         return tuple(term for group in self.groups for term in group)
 
 
 def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = False) -> Filter:
-    """Parse a filter over the fields `known`; any `metric.<id>` is known where "metric." is.
+    """Parse a filter over the fields in `known`; "metric." stands for every `metric.<id>`.
 
     `unquoted` allows values without quotes. Raises `Problem` (400).
     """
@@ -145,28 +145,28 @@ def _moment(value: str) -> datetime:
 def ordered(rows: Sequence[T], order_by: str | None, allowed: Sequence[str], key: Callable[[T, str], Any]) -> list[T]:
     """Sort rows by "field", "-field", "field asc" or "field desc"; the default is "-create_time".
 
-    `key(row, field)` is what to sort by. Raises `Problem` (400) for a field that is not allowed.
+    `key(row, field)` returns the sort key. Raises `Problem` (400) for a field that is not allowed.
     """
     match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or "-create_time")
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
     down = bool(match["minus"]) or match["way"] == "desc"
-    # Rows of the same moment keep the order of their creation, forwards or backwards.
+    # Rows with equal keys keep the order of their creation, forwards or backwards.
     order = sorted(enumerate(rows), key=lambda pair: (key(pair[1], match["field"]), pair[0]), reverse=down)
     return [row for _, row in order]
 
 
 def as_is(row: dict[str, Any]) -> dict[str, Any]:
-    """The row itself."""
+    """Return the row itself."""
     return row
 
 
 def listing(
     envelope: str, rows: Sequence[Any], query: Query, quirks: Quirks, show: Show = as_is, *, most: int = 1000
 ) -> dict[str, Any]:
-    """The page of `rows` that page_size (up to `most`) and page_token ask for, as `{envelope: […]}`.
+    """Return the page of `rows` for page_size (up to `most`) and page_token, as `{envelope: […]}`.
 
-    `show(row)` is what becomes of a row. Raises `Problem` (400) for a bad size or token.
+    `show(row)` returns the JSON of a row. Raises `Problem` (400) for an invalid size or token.
     """
     size, token = query.get("page_size"), query.get("page_token")
     if size is not None and not (re.fullmatch("[0-9]{1,6}", size) and 1 <= int(size) <= most):
@@ -180,7 +180,7 @@ def listing(
 
 
 def page_token(offset: int) -> str:
-    """The opaque token of the page that starts at `offset`."""
+    """Return the opaque token of the page that starts at `offset`."""
     return base64.urlsafe_b64encode(json.dumps({"offset": offset}).encode()).decode()
 
 

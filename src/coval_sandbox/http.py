@@ -1,4 +1,4 @@
-"""The HTTP face of a world: routes, keys and scopes, the error envelopes."""
+"""The HTTP API of a world: routes, keys and scopes, error envelopes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 BASE = "/v1"
 Operation = Callable[[Request, Any], dict[str, Any]]
-"""From a request and its parsed JSON body to the body of the answer."""
+"""Maps a request and its parsed JSON body to the body of the response."""
 
 
 def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
-    """The ASGI application that serves `world` below /v1, with `faults` in front of it."""
+    """Return an ASGI application that serves `world` under /v1, with `faults` injected."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for method, path, scope, operation in routes(world):
         app.add_api_route(f"{BASE}{path}", _endpoint(world, scope, operation), methods=[method], response_model=None)
@@ -128,7 +128,7 @@ def parsed(body: bytes) -> Any:
 
 
 def why_refused(world: World, key: str | None, scope: str) -> Response | None:
-    # The gateway, the authorizer behind it and the API itself each have an envelope of their own.
+    # The gateway, its authorizer and the API itself have different error envelopes.
     if not key:
         return JSONResponse({"message": "Missing API Key"}, 401)
     if key not in world.api_keys:
@@ -149,13 +149,13 @@ def _forbidden(scope: str) -> Problem:
 
 
 async def _gateway_error(_request: Request, error: Exception) -> Response:
-    # No such path and no such method are the same to the gateway.
+    # The gateway returns 404 for an unknown method as well.
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse({"message": "Not Found"}, 404 if status == 405 else status)
 
 
 class RequestIds:
-    """Gives every answer an `x-request-id`."""
+    """ASGI middleware that adds an `x-request-id` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The body of POST /runs and of PATCH /runs/{id}: bounds, lengths, fields that exclude each other."""
+"""The bodies of POST /runs and PATCH /runs/{id}: bounds, lengths, mutually exclusive fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Body(BaseModel):
 
 
 class Options(_Body):
-    """How many simulations run, and which."""
+    """The number of simulations, and their test cases."""
 
     iteration_count: Annotated[int, Field(ge=1, le=50)] = 1
     concurrency: Annotated[int, Field(ge=1, le=100)] = 1
@@ -30,7 +30,7 @@ class Options(_Body):
 
 
 class Metadata(_Body):
-    """What the caller says about the run."""
+    """The caller's description of the run."""
 
     customer: dict[str, Any] = {}
     created_by: str | None = None
@@ -40,7 +40,7 @@ class Metadata(_Body):
 
 
 class LaunchRequest(_Body):
-    """The body of POST /runs; fields that the API does not know are ignored."""
+    """The body of POST /runs; unknown fields are ignored."""
 
     agent_id: Id22
     persona_id: Id22
@@ -55,7 +55,7 @@ class LaunchRequest(_Body):
 
     @property
     def mutations(self) -> tuple[str, ...]:
-        """Ids of the mutations that run beside the base agent."""
+        """The ids of the mutations that run alongside the base agent."""
         return (self.mutation_id,) if self.mutation_id else tuple(dict.fromkeys(self.mutation_ids or ()))
 
 
@@ -69,7 +69,7 @@ Body = TypeVar("Body", bound=_Body)
 
 
 def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
-    """Check a launch body; raises `Problem` (400) that lists every wrong field."""
+    """Parse the body of a launch. Raises `Problem` (400) with every invalid field."""
     request = _parse(LaunchRequest, body)
     options = request.options
     wrong = []
@@ -85,12 +85,12 @@ def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
 
 
 def parse_update(body: object) -> UpdateRequest:
-    """Check the body of a PATCH; raises `Problem` (400)."""
+    """Parse the body of a PATCH. Raises `Problem` (400)."""
     return _parse(UpdateRequest, body)
 
 
 def clean_tags(tags: list[str] | None) -> tuple[str, ...]:
-    """Tags as they are stored: stripped, without duplicates or empty ones."""
+    """Return tags as they are stored: stripped, without duplicates or empty ones."""
     return tuple(dict.fromkeys(tag.strip() for tag in tags or () if tag.strip()))
 
 

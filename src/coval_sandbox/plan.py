@@ -1,4 +1,4 @@
-"""What will happen to a run, decided in full at its launch: (scenario, request, seed) -> Plan."""
+"""The course of a run, planned completely at its launch: (scenario, request, seed) -> Plan."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ERRORS = (
     "The agent closed the connection during the first turn",
     "No audio from the agent for 30 seconds",
 )
-# How much of a value's spread is the test case's own and how much is chance, so that iterations of
-# one case resemble each other as they do in life; the squares add up to 1.
+# The shares of a value's spread due to the test case and to chance, so that iterations of one case
+# resemble each other, as in reality. The squares add up to 1.
 CASE_SHARE, CHANCE_SHARE = 0.6, 0.8
 
 
 @dataclass(frozen=True)
 class PlannedSimulation:
-    """One conversation, the `number`th of its run from 0 on; `start` and `end` are seconds after the launch.
+    """One conversation. `number` is its position in the run, from 0.
 
-    One that never starts or ends has infinity there.
+    `start` and `end` are in seconds after the launch; infinite if it never starts or ends.
     """
 
     number: int
@@ -50,7 +50,7 @@ class PlannedSimulation:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole course of a run; `queue` and `end` are seconds after the launch (infinite: never)."""
+    """The whole course of a run. `queue` and `end` are in seconds after the launch; infinite means never."""
 
     scenario: Scenario
     metric_ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Plan:
 
 
 def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
-    """Plan a run. Raises `Problem` (400) for test cases that are not in the set."""
+    """Plan a run. Raises `Problem` (400) for test cases outside the set."""
     random = rng(seed, "plan")
     cases = choose_cases(scenario, request.test_set_id, request.options, random) if scenario.simulated else ()
     metric_ids = tuple(dict.fromkeys(request.metric_ids or (m.id for m in catalogue.DEFAULT_METRICS)))
@@ -88,7 +88,7 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
 
 
 def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random: Random) -> tuple[str, ...]:
-    """Ids of the test cases that run: all of the set, the chosen ones or a random subset of them."""
+    """Return the ids of the test cases to run: all of the set, the requested ones or a random sample."""
     ids = tuple(case.id for case in catalogue.test_cases(test_set_id, scenario.test_cases))
     if options.test_case_ids is not None:
         strangers = [case for case in options.test_case_ids if case not in ids]
@@ -103,7 +103,7 @@ def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random:
 
 
 def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -> list[tuple[float, float]]:
-    """Start and end of `count` conversations, of which at most `concurrency` run at a time."""
+    """Return start and end of `count` conversations, at most `concurrency` of which run at a time."""
     free = [math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue] * concurrency
     times = []
     for number, length in enumerate(_lengths(scenario, count, random), start=1):
@@ -116,7 +116,7 @@ def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -
 
 
 def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
-    # One length out of each of `count` equal slices: they vary, and yet the sum hardly depends on the seed.
+    # Draw one length from each of `count` equal slices: they vary, but their sum hardly depends on the seed.
     low, high = scenario.conversation
     lengths = [low + (high - low) * (place + random.random()) / count for place in range(count)]
     random.shuffle(lengths)

@@ -22,9 +22,9 @@ Detail = dict[str, str]
 
 
 class Problem(Exception):
-    """An answer of the API that is not a success.
+    """An error response of the API.
 
-    `details` are `{"field": …, "description": …}`, at most one per wrong field.
+    `details` are `{"field": …, "description": …}`, at most one per invalid field.
     """
 
     def __init__(self, status: int, code: str, message: str, details: Iterable[Detail] = ()) -> None:
@@ -36,23 +36,23 @@ class Problem(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON body."""
+        """The JSON body of the response."""
         return {"error": {"code": self.code, "message": self.message, "details": list(self.details)}}
 
 
 def code_for(status: int) -> str:
-    """The error code that goes with an HTTP status."""
+    """Return the error code for an HTTP status."""
     return CODES.get(status, "INTERNAL")
 
 
 def invalid(*wrong: tuple[str, str]) -> Problem:
-    """400 for pairs of field and description."""
+    """Return a 400 error for pairs of field and description."""
     details = [{"field": field, "description": description} for field, description in wrong]
     return Problem(400, "INVALID_ARGUMENT", "The request is not valid", details)
 
 
 def not_found(what: str, field: str, identifier: str) -> Problem:
-    """404 for one resource, e.g. `not_found("Run", "run_id", "abc")`."""
+    """Return a 404 error for a resource, e.g. `not_found("Run", "run_id", "abc")`."""
     description = f"there is no {what.lower()} '{identifier}' in this organization"
     details = [{"field": field, "description": description}]
     return Problem(404, "NOT_FOUND", f"{what} not found", details)

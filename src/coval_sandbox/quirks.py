@@ -1,4 +1,4 @@
-"""Where sources about Coval disagree: every variant can be switched on."""
+"""Variants of the API, for the points on which sources about Coval disagree."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quirks:
-    """Which of the variants the sandbox shows; the defaults are those of the official client."""
+    """The variants that the sandbox uses. The defaults are those of the official client."""
 
     status_spelling: Literal["documented", "underscore", "lower", "running"] = "documented"
     """IN PROGRESS, IN_PROGRESS, in progress, or RUNNING and IN_QUEUE."""
     canceled_spelling: Literal["CANCELLED", "CANCELED"] = "CANCELLED"
     unknown_status: str = ""
-    """This status shows for the first 15 s in progress."""
+    """A run has this status during its first 15 s in progress."""
     error_status: str = "scenario"
-    """What a finished run shows: as the scenario says, null, or this very text (may be empty)."""
+    """error_status of a finished run: that of the scenario, null, or this text (may be empty)."""
     metric_shape: Literal["values", "summary"] = "values"
     """id -> values, or name -> mean, min, max."""
     metrics_lag: float = 0.0
-    """Seconds after the run's end until the last value is there."""
+    """Seconds from the run's end until the last value is available."""
     missing_values: float = 0.0
-    """Share of values that never come: left out, null or with a FAILED output."""
+    """Share of values that never arrive: omitted, null or with a FAILED output."""
     duplicate_values: bool = False
     """The first value of every metric is listed twice."""
     failed_values: Literal["omitted", "null"] = "omitted"
-    """How failed conversations show in a run's values."""
+    """How failed conversations appear in a run's values."""
     superseded_outputs: bool = False
-    """Every metric has an older output too, which the legacy form lists as well."""
+    """Every metric also has an older output, which the legacy list includes."""
     null_progress: bool = False
     progress_counts: Literal["test-cases", "simulations"] = "test-cases"
     launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
     """next_page_token of the last page."""
     repeat_page_token: bool = False
-    """Every page names the same next page."""
+    """Every page has the same next_page_token."""
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
-    """/conversations/simulated works, answers 404 or answers 403."""
+    """/conversations/simulated works, returns 404 or returns 403."""
     ignore_tag_filter: bool = False
     blind_tag_filter: bool = False
-    """A filter for a tag finds nothing."""
+    """A filter by tag finds nothing."""
     unquoted_filters: bool = False
     """Filter values need no quotes."""
     iteration_limit: int = 50
     not_found_after_launch: float = 0.0
-    """Seconds for which a new run cannot be read."""
+    """Seconds during which a new run cannot be read."""
     list_lag: float = 0.0
-    """Seconds for which a new run is not listed."""
+    """Seconds during which a new run is not listed."""
     delete_running: Literal["cancelled", "deleted", "gone"] = "cancelled"
-    """What an unfinished run shows after its DELETE; gone is a 404."""
+    """The status of an unfinished run after its DELETE; gone is a 404."""
 
 
 DEFAULT = Quirks()
@@ -60,15 +60,15 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def parse_quirks(settings: Iterable[str]) -> Quirks:
-    """Quirks from texts such as "metrics-lag=30"; a bare name switches on.
+    """Parse quirks such as "metrics-lag=30"; a name alone means true.
 
-    Raises ValueError that lists the names, or what a name allows.
+    Raises ValueError with the known names, or with the values that a name allows.
     """
     return replace(DEFAULT, **dict(_setting(text) for text in settings))
 
 
 def describe_quirks() -> list[str]:
-    """One line per quirk: its name in the command line's spelling and what it allows."""
+    """Return one line per quirk: its name on the command line, and the values that it allows."""
     return [f"{_option(field.name)}={_allowed(field.name)}" for field in fields(Quirks)]
 
 

@@ -1,7 +1,7 @@
-"""A local runner: what GitHub's runner does around the step of a container action.
+"""A local runner: the part of GitHub's runner that surrounds the step of a container action.
 
-It hands over variables and files, and reads the files back by the runner's own rules, which are stricter than they
-look. Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
+It provides variables and files, and reads the files back by the runner's rules, which are stricter than they
+appear. Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PULL_REQUEST: Final[Mapping[str, Any]] = {
 
 
 class Command(NamedTuple):
-    """A workflow command as the runner understood it."""
+    """A workflow command, as the runner parses it."""
 
     name: str
     properties: dict[str, str]
@@ -52,7 +52,7 @@ class Command(NamedTuple):
 
 
 class LocalRunner:
-    """The files of one step, in `directory`, and the variables that name them."""
+    """The files of a step, in `directory`, and the variables that name them."""
 
     def __init__(self, directory: Path, event: Mapping[str, Any] = PULL_REQUEST) -> None:
         self._output = directory / "output"
@@ -66,7 +66,7 @@ class LocalRunner:
         self._event.write_text(json.dumps(event), encoding="utf-8")
 
     def environ(self, inputs: Mapping[str, str]) -> dict[str, str]:
-        """The variables of a step of a pull request's workflow; each input becomes `INPUT_<NAME>`."""
+        """Return the variables of a step in a pull request's workflow. Each input becomes `INPUT_<NAME>`."""
         return {
             "CI": "true",
             "GITHUB_ACTION": "__acme_coval-gate",
@@ -93,12 +93,12 @@ class LocalRunner:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The step's outputs. Raises ValueError where the runner would fail the step."""
+        """The step's outputs. Raises ValueError if the runner would fail the step."""
         return read_entries(self._output.read_text(encoding="utf-8"))
 
     @property
     def state(self) -> dict[str, str]:
-        """What the post step will find in `STATE_<name>`. Raises ValueError as `outputs` does."""
+        """The values that the post step gets in `STATE_<name>`. Raises ValueError as `outputs` does."""
         return read_entries(self._state.read_text(encoding="utf-8"))
 
     @property
@@ -108,7 +108,7 @@ class LocalRunner:
 
 
 def read_entries(text: str) -> dict[str, str]:
-    """Read a file of `NAME=value` and `NAME<<DELIMITER` entries. Raises ValueError where the runner would."""
+    """Read a file of `NAME=value` and `NAME<<DELIMITER` entries. Raises ValueError if the runner rejects it."""
     entries: dict[str, str] = {}
     lines = iter(text.split("\n"))
     for line in lines:
@@ -129,7 +129,7 @@ def read_entries(text: str) -> dict[str, str]:
 
 
 def read_command(line: str) -> Command | None:
-    """What the runner makes of one line of output: a command, or None."""
+    """Return the command that the runner reads in a line of output, or None."""
     trimmed = line.lstrip()
     modern = re.match(r"::([\w-]+)(?: ([^\n]*?))?::(.*)", trimmed, re.DOTALL)
     if modern and modern[1].lower() in COMMANDS:
@@ -141,9 +141,9 @@ def read_command(line: str) -> Command | None:
 
 
 def read_log(log: str) -> list[Command]:
-    """Every command in a step's output; the runner ends a line at a lone carriage return, too.
+    """Return every command in a step's output. The runner also ends a line at a lone carriage return.
 
-    Behind `::stop-commands::TOKEN` there are none, up to the line `::TOKEN::`.
+    From `::stop-commands::TOKEN` to the line `::TOKEN::`, it reads no commands.
     """
     commands: list[Command] = []
     stopped = ""
@@ -157,7 +157,7 @@ def read_log(log: str) -> list[Command]:
 
 
 def as_people_see_it(log: str) -> str:
-    """A log without the lines that only stop and resume commands, whose tokens are different each time."""
+    """Return a log without the lines that stop and resume commands, because their tokens are random."""
     tokens = {command.data for command in read_log(log) if command.name == "stop-commands"}
     hidden = {line for token in tokens for line in (f"::stop-commands::{token}", f"::{token}::")}
     return "\n".join(line for line in log.split("\n") if line not in hidden)

@@ -1,4 +1,4 @@
-"""How the conversations of a run go: named scenarios, chosen by test set id."""
+"""Named scenarios for a run's conversations, selected by test set id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RunStatus = str
 
 @dataclass(frozen=True)
 class Numbers:
-    """Normally distributed, then clipped; `spread` is negative where higher is better."""
+    """A clipped normal distribution. `spread` is negative if higher is better."""
 
     mean: float
     spread: float
@@ -27,18 +27,18 @@ class Numbers:
     high: float
 
     def at(self, luck: float, _random: Random) -> float:
-        """The value at `luck` standard deviations, where more is worse."""
+        """Return the value at `luck` standard deviations, where more is worse."""
         return round(min(self.high, max(self.low, self.mean + self.spread * luck)), 3)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several strings with their weights, best first."""
+    """A choice among weighted strings, best first."""
 
     weights: tuple[tuple[str, float], ...]
 
     def at(self, luck: float, _random: Random) -> str:
-        """The string at `luck` standard deviations, where more is worse."""
+        """Return the string at `luck` standard deviations, where more is worse."""
         place = NormalDist().cdf(luck) * sum(weight for _, weight in self.weights)
         for word, weight in self.weights:
             place -= weight
@@ -49,13 +49,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Sets:
-    """One to `most` of the options."""
+    """A set of one to `most` of the options."""
 
     options: tuple[str, ...]
     most: int = 2
 
     def at(self, _luck: float, random: Random) -> tuple[str, ...]:
-        """A sorted choice, which luck has no part in."""
+        """Return a sorted random choice; `luck` has no effect."""
         return tuple(sorted(random.sample(self.options, random.randint(1, self.most))))
 
 
@@ -65,7 +65,7 @@ TOPICS = Sets(("billing", "booking", "identity", "opening hours", "refund"))
 
 
 def yes_no(yes: float, no: float, unknown: float = 0.0) -> Choices:
-    """A binary judge with these weights."""
+    """Return the distribution of a binary judge with these weights."""
     return Choices((("YES", yes), ("UNKNOWN", unknown), ("NO", no)))
 
 
@@ -88,7 +88,7 @@ MIXED = _values(
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens to a run. All times are seconds of sandbox time.
+    """The course of a run. All times are in seconds of sandbox time.
 
     `conversation` is the shortest and the longest conversation. `failed_share` of the simulations end
     FAILED. `breaks_after` ends the run that long after its launch, with `end_status`. A `stuck_status`
@@ -145,7 +145,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "cancelled",
         "cancels1",
-        "somebody cancels it after 20 s",
+        "a user cancels it after 20 s",
         end_status="CANCELLED",
         breaks_after=20.0,
         error_status=None,
@@ -153,7 +153,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "deleted",
         "deletes1",
-        "somebody deletes it after 20 s",
+        "a user deletes it after 20 s",
         end_status="DELETED",
         breaks_after=20.0,
         error_status=None,
@@ -179,13 +179,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "dirty",
         "dirty001",
-        "COMPLETED, nothing failed, but error_status says otherwise",
+        "COMPLETED without failures, but error_status reports one",
         error_status=FAILURE,
     ),
     Scenario(
         "unknown-status",
         "unknown1",
-        "shows a status that nobody documented for 15 s, then goes on",
+        "has an undocumented status for 15 s, then continues",
         unknown_status="WARMING UP",
     ),
     Scenario("no-progress", "noProgrs", "progress is null", null_progress=True),
@@ -203,5 +203,5 @@ _BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
 
 
 def for_test_set(test_set_id: str) -> Scenario:
-    """The scenario that a test set id stands for; the passing one for any other id."""
+    """Return the scenario for a test set id; the passing one for an unknown id."""
     return _BY_TEST_SET.get(test_set_id, PASSING)

@@ -1,4 +1,4 @@
-"""A sandbox on a real socket, in a thread of its own."""
+"""A sandbox on a real socket, in a separate thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """A request as it came; `path` is as on the wire, header names are in lower case."""
+    """A received request. `path` is not decoded; header names are in lower case."""
 
     method: str
     path: str
@@ -38,14 +38,14 @@ class SeenRequest:
 
     @property
     def json(self) -> Any:
-        """The body's JSON; None without a body."""
+        """Return the body's JSON; None without a body."""
         return json.loads(self.body) if self.body else None
 
 
 class Server:
-    """Context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
+    """A context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
 
-    `url` is the base URL, `requests_seen` every request since the start, faulty ones too.
+    `url` is the base URL. `requests_seen` lists every request since the start, including faulty ones.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Server:
     def __enter__(self) -> Self:
         """Accept connections. Raises OSError if the port is taken."""
         listener = socket.create_server(self._address)
-        # Accepted connections inherit it; head and body are two packets, the second of which waits 40 ms otherwise.
+        # Accepted connections inherit the option. Without it, the body's packet waits 40 ms after the head's.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
         app = _recorded(create_app(self.world, self.faults), self.requests_seen)
@@ -91,7 +91,7 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its tick, so that it starts and stops in a moment."""
+    """uvicorn without its tick, so that it starts and stops immediately."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -116,7 +116,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Lets the application reach the connection, which a fault may have to break."""
+    """A protocol that gives the application access to the connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

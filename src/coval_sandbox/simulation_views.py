@@ -1,4 +1,4 @@
-"""Simulations and metric outputs -> JSON, with the quirks applied."""
+"""JSON of simulations and metric outputs, with the quirks applied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """A simulation as the lists show it."""
+    """Return the JSON of a simulation, as in lists."""
     status = record.simulation_status(planned, now)
     mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
     return {
@@ -43,7 +43,7 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
 
 
 def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """What include=metric_values makes of a simulation: numbers only, and without what that path does not know."""
+    """Return a simulation as with include=metric_values: numbers only, and without fields that this form lacks."""
     unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
     outputs = metric_outputs(record, planned, now, quirks)
     numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
@@ -51,12 +51,12 @@ def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation,
 
 
 def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
-    """Simulations are created at the launch, a millisecond apart, in the order of their iterations."""
+    """Return a simulation's creation time: at the launch, a millisecond apart, in the order of iterations."""
     return record.create_time + planned.number / 1000
 
 
 def simulation_in_full(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """A simulation as GET of one shows it, with the transcript once it has ended."""
+    """Return the JSON of a simulation, as in GET, with the transcript once it has ended."""
     ended = record.simulation_status(planned, now) in {"COMPLETED", "FAILED"}
     return simulation(record, planned, now, quirks) | {
         "call_sid": None if planned.failed else f"CA{planned.simulation_id.lower()}",
@@ -84,7 +84,7 @@ def _transcript(record: RunRecord, planned: PlannedSimulation) -> list[Json]:
 
 
 def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:
-    """All outputs of a simulation that has ended, those that were superseded first."""
+    """Return all outputs of an ended simulation, superseded ones first."""
     if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
         return []
     newest = [_output(record, planned, metric_id, now, quirks) for metric_id in record.plan.metric_ids]

@@ -1,4 +1,4 @@
-"""The state of a run at a moment: a pure function of its record and the time. Nothing ticks."""
+"""The state of a run at a given time, as a pure function of its record. Nothing runs in the background."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run that was launched, also when it was deleted since. Times are seconds since the epoch.
+    """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
-    `body` is the request as it came. `cancel_time` is when a DELETE found the run unfinished,
-    `delete_time` when a DELETE found it finished and removed it.
+    `body` is the original request. `cancel_time` is the time of a DELETE of the unfinished run, `delete_time` that of a
+    DELETE of the finished run, which removed it.
     """
 
     run_id: str
@@ -33,12 +33,12 @@ class RunRecord:
 
     @property
     def end_time(self) -> float:
-        """When it ends or ended; infinite if never."""
+        """The time when the run ends or ended; infinite if never."""
         natural = self.create_time + self.plan.end
         return natural if self.cancel_time is None else min(natural, self.cancel_time)
 
     def status(self, now: float) -> str:
-        """Its status in the documented spelling; CANCELLED after a DELETE that found it unfinished."""
+        """Return the run's status in the documented spelling; CANCELLED after a DELETE of the unfinished run."""
         if now >= self.end_time:
             return self.plan.scenario.end_status if self.cancel_time is None else "CANCELLED"
         elapsed = now - self.create_time
@@ -47,11 +47,11 @@ class RunRecord:
         return "IN QUEUE" if elapsed < self.plan.queue else "IN PROGRESS"
 
     def finished(self, now: float) -> bool:
-        """Whether its status is terminal."""
+        """Tell whether the run has ended."""
         return now >= self.end_time
 
     def simulation_status(self, simulation: PlannedSimulation, now: float) -> str:
-        """Status of one of its simulations; those that the run's end cuts short share its fate."""
+        """Return the status of a simulation. The end of the run also ends its unfinished simulations."""
         moment = min(now, self.end_time)
         if moment >= self.create_time + simulation.end:
             return "FAILED" if simulation.failed else "COMPLETED"
@@ -62,17 +62,17 @@ class RunRecord:
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
 
     def update_time(self, now: float) -> float:
-        """When the run or one of its simulations last changed."""
+        """Return when the run or one of its simulations last changed."""
         if self.finished(now):
             return self.end_time
         offsets = [0.0, self.plan.queue, *(t for s in self.plan.simulations for t in (s.start, s.end))]
         return max(moment for offset in offsets if (moment := self.create_time + offset) <= max(now, self.create_time))
 
     def value_time(self, simulation: PlannedSimulation, lag: float) -> float:
-        """When the values of a simulation are there.
+        """Return when the values of a simulation become available.
 
-        Without lag, as soon as it ends. Else one simulation after the other during the `lag` seconds
-        after the run's end, the last one of them at their very end.
+        Without lag, that is when it ends. Otherwise, the simulations follow one by one during the `lag` seconds after
+        the run's end, the last one exactly at the end of the lag.
         """
         if not lag or math.isinf(self.end_time):
             return self.create_time + simulation.end

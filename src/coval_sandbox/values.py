@@ -1,4 +1,4 @@
-"""Metric values: which of them are there at a moment, and what a run shows of them."""
+"""Metric values: which are available at a given time, and how a run shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks) -> list[Json]:
-    """`values` of one metric in a run's results."""
+    """Return `values` of one metric in a run's results."""
     values = []
     for simulation in record.plan.simulations:
         fate = value_fate(record, simulation, metric.id, now, quirks)
@@ -30,7 +30,7 @@ def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks)
 
 
 def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
-    """What became of a value: there, late, skipped (failed conversation), or missing: null or absent."""
+    """Return the state of a value: there, late, skipped (failed conversation), or missing: null or absent."""
     if simulation.failed:
         return "skipped"
     if now < record.value_time(simulation, quirks.metrics_lag):
@@ -42,7 +42,7 @@ def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str,
 
 
 def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
-    """Mean of every numeric metric of a run by metric id."""
+    """Return the mean of every numeric metric of a run, by metric id."""
     if record.status(now) != "COMPLETED":
         return {}
     metrics = map(catalogue.metric_for, record.plan.metric_ids)
@@ -51,7 +51,7 @@ def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
 
 
 def summary(entries: Sequence[Json]) -> Json:
-    """Mean, min and max over entries of `values`, where YES is 1 and NO is 0; empty without any number."""
+    """Return mean, min and max of `values`, where YES is 1 and NO is 0; empty without numbers."""
     numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]
     return {"mean": fmean(numbers), "min": min(numbers), "max": max(numbers)} if numbers else {}
 
@@ -63,5 +63,5 @@ def _number(value: Any) -> float | None:
 
 
 def json_value(value: Value | None) -> float | str | list[str] | None:
-    """A value as JSON has it."""
+    """Return a value in its JSON form."""
     return list(value) if isinstance(value, tuple) else value

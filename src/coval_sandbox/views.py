@@ -1,4 +1,4 @@
-"""Runs -> JSON in the shapes that the API documents, with the quirks applied."""
+"""JSON of runs in the documented shapes, with the quirks applied."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UNKNOWN_STATUS_SECONDS = 15.0
 
 
 def timestamp(seconds: float) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
+    """Format a time as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def spelled(status: str, quirks: Quirks) -> str:
-    """A status in the spelling that the quirks ask for."""
+    """Return a status in the spelling that the quirks select."""
     status = status.replace("CANCELLED", quirks.canceled_spelling)
     match quirks.status_spelling:
         case "underscore":
@@ -38,7 +38,7 @@ def spelled(status: str, quirks: Quirks) -> str:
 
 
 def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
-    """The status of a run as the API shows it."""
+    """Return the status of a run, as in the API."""
     status = record.status(now)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
@@ -50,7 +50,7 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
 
 
 def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """The answer to POST /runs."""
+    """Return the response to POST /runs."""
     name = f"runs/{record.run_id}"
     match quirks.launch_response:
         case "full":
@@ -68,7 +68,7 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """A run as GET shows it."""
+    """Return the JSON of a run, as in GET."""
     request, scenario = record.request, record.plan.scenario
     status = record.status(now)
     finished = record.finished(now)
@@ -93,7 +93,7 @@ def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def display_name(record: RunRecord) -> str:
-    """The name given at the launch, else one with the time in it."""
+    """Return the name given at the launch, or one that contains the time."""
     return record.request.metadata.display_name or f"Simulation Run {timestamp(record.create_time)[:16]}"
 
 
@@ -104,7 +104,7 @@ def _error_status(record: RunRecord, quirks: Quirks) -> str | None:
 
 
 def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Counts of test cases (complete when all of their simulations are) or of simulations."""
+    """Return counts of test cases (complete once all of their simulations are) or of simulations."""
     groups: dict[str, list[str]] = {}
     for simulation in record.plan.simulations:
         by_case = quirks.progress_counts == "test-cases"
@@ -124,7 +124,7 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """`results` of a run that is COMPLETED."""
+    """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
     metrics = [catalogue.metric_for(metric_id) for metric_id in record.plan.metric_ids]
     entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
@@ -149,5 +149,5 @@ def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def tags(records: Iterable[RunRecord]) -> Json:
-    """The answer to GET /runs/tags."""
+    """Return the response to GET /runs/tags."""
     return {"tags": [{"tag": tag, "color": None} for tag in sorted({t for r in records for t in r.tags})]}

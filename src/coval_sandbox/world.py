@@ -1,4 +1,4 @@
-"""The API without HTTP: every operation as a method, over runs whose state follows from the clock alone."""
+"""The API without HTTP: every operation is a method. The state of runs depends on the clock only."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _OUTPUT_FIELDS = ("status", "metric_id", "metric_name", "value", "create_time", 
 class World:
     """A Coval organization.
 
-    `scenario` (a name) overrides what test set ids say. `api_keys` maps a key to its scopes, e.g.
-    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success and raise `Problem`
-    otherwise; those on what is there without a launch are under `catalogue`. They do not lock; whoever shares a
-    world between threads holds `lock` around each call.
+    `scenario` (a name) overrides the scenarios of test set ids. `api_keys` maps a key to its scopes, e.g.
+    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or raise `Problem`. Operations on
+    other resources are in `catalogue`. Methods do not lock: a caller that shares a world between threads must hold
+    `lock` around each call.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class World:
         self.catalogue = CatalogueApi(self.scenario_for, self.quirks)
         self._records: dict[str, RunRecord] = {}
 
-    # What a test looks at
+    # For tests
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:
-        """Every run ever launched, oldest first, also those that were deleted since."""
+        """Every launched run, oldest first, including deleted ones."""
         return tuple(self._records.values())
 
     @property
@@ -87,7 +87,7 @@ class World:
         return tuple(record for record in self.runs if not record.finished(now))
 
     def scenario_for(self, test_set_id: str) -> Scenario:
-        """How runs on this test set go."""
+        """Return the scenario for runs on this test set."""
         return self.scenario or for_test_set(test_set_id)
 
     # Runs
@@ -147,13 +147,13 @@ class World:
         return self.get_run(run_id)
 
     def delete_run(self, run_id: str) -> Json:
-        """DELETE /runs/{run_id}: ends a run that is not finished, removes one that is."""
+        """DELETE /runs/{run_id}: cancels an unfinished run, removes a finished one."""
         record, now = self._find(run_id), self.clock()
         finished = record.finished(now)
         self._records[run_id] = replace(record, delete_time=now) if finished else replace(record, cancel_time=now)
         return {}
 
-    # Simulations and metric outputs; `legacy` says in which of the two forms
+    # Simulations and metric outputs; `legacy` selects the form
 
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         """GET /conversations/simulated or /simulations."""
@@ -179,7 +179,7 @@ class World:
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
-        """GET …/{id}/metrics; the legacy form always lists superseded outputs too."""
+        """GET …/{id}/metrics; the legacy form always includes superseded outputs."""
         view = query.get("view", "FULL")
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
@@ -268,7 +268,7 @@ def _refuse_missing_parts(request: LaunchRequest) -> None:
 
 
 def _check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
-    """Whether metrics are asked for, which the API restricts: newest first, AND only, fewer fields."""
+    """Tell whether a query uses metrics, which the API restricts: newest first, AND only, fewer fields."""
     fields = {term.field for term in found.terms}
     by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
     if query.get("include") not in {None, "metric_averages"}:
