@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; the second and the last measure the growth
-RUNS = {
-    SMALLEST: 9,
-    TENTH: 9,
-    LARGE: 5,
-    TENFOLD: 5,
-}  # runs of each size; more of the shorter ones, because noise affects them more
+RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5, TENFOLD: 5}  # more of the short ones, because noise affects them more
 ITERATIONS = 10  # of each test case
 MOST_CALLS = 11.0  # one poll, and 10 pages of 1,000 simulations
 MOST_CPU = 2.0  # s

@@ -48,8 +48,7 @@ class Context:
 
 
 def before_the_run_is_known(context: Context) -> Context:
-    """Return `context` for a step that waits for a run launched elsewhere. Without a pull request, its commit is not
-    known yet."""
+    """Return `context` for a step that waits for another step's run: its commit is known only for a pull request."""
     return context if context.pull_request else replace(context, sha_is_known=False)
 
 

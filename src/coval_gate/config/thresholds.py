@@ -137,8 +137,8 @@ class Threshold:
     line: int
     text: str
 
-    def holds(self, found: float) -> bool:
-        """Tell whether `found`, in the bound's unit, meets the threshold. NaN never does.
+    def holds(self, actual: float) -> bool:
+        """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 
         For every operator, a value equals the bound if it differs from it by at most a billionth: 0.1 + 0.2 is not
         above 0.3. Where a threshold does not hold, a stricter one does not hold either. Raises ValueError for a bound
@@ -147,7 +147,7 @@ class Threshold:
         if self.bound.baseline:
             raise ValueError("a bound that refers to a baseline is not a number yet")
         low, high = sorted(self.bound.number * factor for factor in (1 - TOLERANCE, 1 + TOLERANCE))
-        less, equal, more = found < low, low <= found <= high, found > high
+        less, equal, more = actual < low, low <= actual <= high, actual > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
         return holds[self.operator]
 

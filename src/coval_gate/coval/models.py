@@ -1,6 +1,6 @@
 """Tolerant models of Coval's responses: sources disagree on spellings and fields, and responses can be damaged.
 
-Only fields that affect the verdict are required. Other fields are dropped if they have the wrong shape.
+Only the fields that decisions depend on are required. Other fields are dropped if they have the wrong shape.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Progress(_Response):
 
 
 class _Run(_Response):
-    """The fields that affect the verdict."""
+    """The fields that decisions depend on."""
 
     run_id: Annotated[str, BeforeValidator(_identifier)]
     status: Annotated[str, BeforeValidator(normalize_status)]
@@ -147,7 +147,7 @@ def _text_or_empty(value: object) -> str:
 
 
 def _metadata(value: object) -> dict[str, Any]:
-    """Return the user's metadata. Live runs contain only this part, other sources the whole."""
+    """Return the metadata of the launch. Live runs contain only its free-form part, other sources all of it."""
     whole = value if isinstance(value, dict) else {}
     inner = whole.get("customer")
     return inner if isinstance(inner, dict) else whole

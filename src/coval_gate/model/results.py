@@ -55,8 +55,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A metric of a run. `values` are by simulation id, without missing ones. `summary` replaces them in older
-    responses."""
+    """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`."""
 
     id: str
     name: str

@@ -17,7 +17,7 @@ CLEAN: Final = frozenset({"", "SUCCESS"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A run's progress. Coval does not document whether it counts test cases or simulations, so no verdict uses it."""
+    """A run's progress. Coval does not document whether it counts test cases or simulations."""
 
     total: int
     completed: int
@@ -32,8 +32,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One evaluation run. `output_ids` and `metrics` are empty until it has completed. `metadata` are those that it was
-    launched with."""
+    """One evaluation run. `output_ids` and `metrics` are empty until it completes; `metadata` is from its launch."""
 
     run_id: str
     status: str

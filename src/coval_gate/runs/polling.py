@@ -28,7 +28,7 @@ LOOK_WORTH: Final = 0.08  # s of expected delay that justify a request; at 4 tim
 USUAL_LENGTH: Final = 60.0  # s; of a queue, a conversation, or a run without progress, until the run provides data
 FINISHING: Final = 10.0  # s; from the last counted conversation to the end of the run
 KNOWN: Final = 3.0  # shape (see Part) of conversations: nine of ten last 0.4 to 2.7 times the typical length
-UNKNOWN: Final = 1.0  # shape of other parts: the remaining length grows with the age
+UNKNOWN: Final = 1.0  # shape of other parts: one that has lasted long will last about as long again
 HANGING: Final = 0.01  # share of parts that never end, so that a run that is far overdue costs few requests
 LAST_BEGUN: Final = 2  # active conversations that count; they share any error in `typical`, so more add no certainty
 
@@ -113,7 +113,7 @@ def _over_within(parts: Sequence[Part], t: float) -> float:
 def _parts(history: Sequence[Observation], counts: Sequence[Counts], *, early: float) -> list[Part]:
     """Return the parts that may end last, as of the last poll.
 
-    `early`: how soon the next slot becomes free, from 0 (last moment) to 1 (now).
+    `early`: how soon the next slot becomes free, from 0 (after a full interval) to 1 (now).
     """
     now = history[-1].at
     if not history[-1].running:

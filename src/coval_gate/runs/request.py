@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's defaults are not sent
 DISPLAY_NAME_LIMIT: Final = 200  # characters
 TAGS: Final = "coval_gate"  # prefix of the gate's tags in the metadata
-NOBODY: Final = "coval-gate"
+FALLBACK_CREATOR: Final = "coval-gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
         {
             "display_name": inputs.display_name or _display_name(context),
             "tags": inputs.tags,
-            "created_by": inputs.created_by or context.actor or NOBODY,
+            "created_by": inputs.created_by or context.actor or FALLBACK_CREATOR,
             # The user's metadata override the provenance.
             "customer": {**_provenance(context), **(inputs.metadata or {})},
         }

@@ -103,8 +103,7 @@ class GitHub:
         return operation.repeat(attempt)
 
     def comment(self, number: int, body: str, *, marker: str, create: bool, until: float) -> Procedure[str]:
-        """Update the gate's oldest comment that begins with `marker` to `body`. If there is none and `create` is True,
-        create it.
+        """Set the gate's oldest comment that begins with `marker` to `body`. Without one, create it if `create`.
 
         Returns the comment's URL, "" if there is no comment. An attempt whose response was lost may have created the
         comment, so every attempt looks for it first.
