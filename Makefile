@@ -46,7 +46,7 @@ render: setup  ## write what is generated from the code
 picture: setup  ## draw README's pictures of the summary (needs Chromium and npm)
 	$(BIN)/python scripts/picture.py
 
-campaign: setup  ## play ten thousand schedules of faults and signals; a thousand are part of make test
+campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make test
 	@$(BIN)/python tests/campaign --schedules 10000
 
 mutants: setup  ## show that the campaign catches deliberate mistakes in the code

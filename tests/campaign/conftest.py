@@ -1,4 +1,4 @@
-"""Lets the campaign's test tell its tally."""
+"""The fixture that prints the campaign's tally."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
-    """Have a tally printed below the test results, whether the test passes or not."""
+def print_tally(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
+    """Print a tally below the test results, whether the test passes or fails."""
     return lambda tally: record_property(TALLY, str(tally))

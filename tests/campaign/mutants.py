@@ -1,7 +1,7 @@
-"""Shows that the campaign has teeth: breaks the code in ways that must not go unnoticed, one at a time.
+"""Mutation testing of the campaign: each mutant breaks the code on purpose, and the campaign must catch it.
 
-Each mutant changes a function or a constant in a process of its own (`python tests/campaign --mutant NAME`). There the
-campaign plays until a promise is broken.
+Each mutant changes a function or a constant in a separate process (`python tests/campaign --mutant NAME`). There the
+campaign runs until an invariant is violated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from campaign.sabotage import Condition, Constant, Instead, Value, Without, gives
+from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate.ci.console import Console
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
@@ -42,56 +42,56 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.waiting import Wait
 
-MOST: Final = 1000  # schedules that a mutant may survive, as many as `make test` plays
+MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
-PLAYED: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
+SCHEDULES: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One way to break the code, and the promises that may catch it.
+    """One way to break the code, and the invariants that are expected to catch it.
 
-    It takes two breaks where one guard stands behind another.
+    A mutant has two breaks if the code is protected twice.
     """
 
     name: str
-    promises: tuple[str, ...]
+    invariants: tuple[str, ...]
     breaks: tuple[Break, ...]
 
     def apply(self) -> None:
-        """Break the code of this process. Raises LookupError if a break fits nowhere."""
+        """Break the code of this process. Raises LookupError if a break does not apply."""
         for each in [each.prepare() for each in self.breaks]:
             each()
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of a mutant: caught by which promises at which seed after how many schedules, or in trouble."""
+class MutantOutcome:
+    """The outcome of a mutant: the invariants that caught it, the seed and the number of schedules, or an error."""
 
     mutant: Mutant
-    promises: tuple[str, ...] = ()
+    invariants: tuple[str, ...] = ()
     seed: str = ""
     schedules: str = ""
-    trouble: str = ""
+    error: str = ""
 
     @property
-    def well(self) -> bool:
-        """Whether it was caught, and by a promise that is about it."""
-        return not self.trouble and any(each in self.mutant.promises for each in self.promises)
+    def is_caught(self) -> bool:
+        """Return whether one of the expected invariants caught it."""
+        return not self.error and any(each in self.mutant.invariants for each in self.invariants)
 
     def __str__(self) -> str:
-        how = self.trouble or f"{', '.join(self.promises)} (seed {self.seed}, schedule {self.schedules})"
-        mark = "caught  " if self.well else "SURVIVED" if not self.promises else "BY CHANCE"
-        return f"{mark} {self.mutant.name:<58} {how}"
+        detail = self.error or f"{', '.join(self.invariants)} (seed {self.seed}, schedule {self.schedules})"
+        mark = "caught  " if self.is_caught else "SURVIVED" if not self.invariants else "BY CHANCE"
+        return f"{mark} {self.mutant.name:<58} {detail}"
 
 
 def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
-    """A row of the table below; `caught_by` names promises."""
+    """Build a row of the table below; `caught_by` names invariants."""
     return Mutant(name, tuple(caught_by.split()), breaks)
 
 
-def wait_deafly(original: Callable[[Wait, Clock], None], wait: Wait, clock: Clock) -> None:
-    """Wait for calls without asking the clock whether the process was told to end."""
+def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wait, clock: Clock) -> None:
+    """Wait for calls without checking for signals."""
     if not wait.calls:
         original(wait, clock)
         return
@@ -104,197 +104,205 @@ def wait_deafly(original: Callable[[Wait, Clock], None], wait: Wait, clock: Cloc
 
 MUTANTS: Final = (
     mutant(
-        "launch again without looking",
-        Instead(Launcher._find_lost, gives(None)),
-        caught_by="launched_once no_orphan right_run",
+        "retry a launch without a search for its run",
+        ReplaceFunction(Launcher._find_lost, returns(None)),
+        caught_by="one_launch_per_step no_orphaned_run run_belongs_to_step",
     ),
     mutant(
-        "take any listed run for ours",
-        Instead(has_tag, gives(value=True)),
-        caught_by="right_run ended_only_ours",
+        "take any listed run for the step's own",
+        ReplaceFunction(has_tag, returns(value=True)),
+        caught_by="run_belongs_to_step only_own_runs_are_cancelled",
     ),
     mutant(
         "trust the tag filter alone",
-        Condition(runs_with, mentions="same", value=False),
-        caught_by="launched_once no_orphan resumed right_run right_verdict",
+        SetCondition(runs_with, mentions="same", value=False),
+        caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run",
     ),
     mutant(
-        "repeat a launch whatever happened to it",
-        Value(Client._backoff, "arrived", value=False),
-        caught_by="launched_once",
+        "retry a launch after any error",
+        SetValue(Client._backoff, "arrived", value=False),
+        caught_by="one_launch_per_step",
     ),
     mutant(
-        "take any 503 for Coval's own word that it did nothing",
-        Value(response_problem, "is_coval", value=True),
-        caught_by="launched_once",
+        "take any 503 for a response of Coval",
+        SetValue(response_problem, "is_coval", value=True),
+        caught_by="one_launch_per_step",
     ),
     mutant(
-        "look for a lost launch once, without patience",
-        Constant(launch, "SETTLING", 0.0),
-        caught_by="launched_once",
+        "search for a lost launch only once",
+        SetConstant(launch, "SETTLING", 0.0),
+        caught_by="one_launch_per_step",
     ),
     mutant(
-        "resume whatever the earlier attempt launched",
-        Value(Launcher.find_earlier, "is_over", value=False),
-        caught_by="right_run",
+        "resume a finished run",
+        SetValue(Launcher.find_earlier, "is_over", value=False),
+        caught_by="run_belongs_to_step",
     ),
     mutant(
         "never resume",
-        Instead(Launcher.find_earlier, gives(None)),
-        caught_by="resumed",
+        ReplaceFunction(Launcher.find_earlier, returns(None)),
+        caught_by="rerun_resumes",
     ),
     mutant(
-        "supersede nothing",
-        Instead(Launcher.supersede, gives(None)),
-        caught_by="superseded",
+        "never supersede",
+        ReplaceFunction(Launcher.supersede, returns(None)),
+        caught_by="superseded_runs_are_cancelled",
     ),
     mutant(
-        "delete without looking",
-        Condition(cancel_run, mentions="is_over", value=False),
-        caught_by="finished_stay",
+        "delete without a poll",
+        SetCondition(cancel_run, mentions="is_over", value=False),
+        caught_by="finished_runs_are_kept",
     ),
     mutant(
-        "trust a look that took long",
-        Constant(cancel, "OLD", 1e9),
-        caught_by="finished_stay",
+        "trust an outdated poll",
+        SetConstant(cancel, "OLD", 1e9),
+        caught_by="finished_runs_are_kept",
     ),
     mutant(
-        "take a 404 for the end of a run that is fresh",
-        Constant(guard, "FRESH", -1.0),
-        caught_by="no_orphan",
+        "take a 404 for the end of a new run",
+        SetConstant(guard, "FRESH", -1.0),
+        caught_by="no_orphaned_run",
     ),
     mutant(
-        "save what is held after the launch only",
-        Without(Launcher.launch_guarded, call="arm"),
-        caught_by="no_orphan",
+        "save the state only after the launch",
+        RemoveCall(Launcher.launch_guarded, call="arm"),
+        caught_by="no_orphaned_run",
     ),
     mutant(
-        "leave the run alone when interrupted",
-        Instead(Cleanup._is_left, lambda it, self, verdict: verdict == "cancelled" or it(self, verdict)),
-        caught_by="no_orphan",
+        "do not cancel the run after an interrupt",
+        ReplaceFunction(
+            Cleanup._is_left, lambda original, self, verdict: verdict == "cancelled" or original(self, verdict)
+        ),
+        caught_by="no_orphaned_run",
     ),
     mutant(
-        "leave the run alone after a timeout",
-        Instead(Cleanup._is_left, lambda it, self, verdict: verdict == "timed_out" or it(self, verdict)),
-        caught_by="no_orphan",
+        "do not cancel the run after a timeout",
+        ReplaceFunction(
+            Cleanup._is_left, lambda original, self, verdict: verdict == "timed_out" or original(self, verdict)
+        ),
+        caught_by="no_orphaned_run",
     ),
     mutant(
-        "end the run after every timeout",
-        Instead(Cleanup._is_left, lambda it, self, verdict: verdict != "timed_out" and it(self, verdict)),
-        caught_by="left_alone",
+        "cancel the run after every timeout",
+        ReplaceFunction(
+            Cleanup._is_left, lambda original, self, verdict: verdict != "timed_out" and original(self, verdict)
+        ),
+        caught_by="no_cancel_without_reason",
     ),
     mutant(
-        "let the post step do nothing",
-        Instead(post, gives(0)),
-        caught_by="no_orphan",
+        "skip the post step",
+        ReplaceFunction(post, returns(0)),
+        caught_by="no_orphaned_run",
     ),
     mutant(
-        "let the post step act after every main step",
-        Value(post, "cancel", value=True),
-        caught_by="post_is_quiet left_alone",
+        "cancel in every post step",
+        SetValue(post, "cancel", value=True),
+        caught_by="post_step_is_quiet no_cancel_without_reason",
     ),
     mutant(
-        "take one's time when interrupted",
-        Constant(cleanup, "HURRIED_TIME", cancel.CANCEL_TIME),
-        caught_by="in_time",
+        "take as long after an interrupt as without one",
+        SetConstant(cleanup, "HURRIED_TIME", cancel.CANCEL_TIME),
+        caught_by="time_limits_are_kept",
     ),
     mutant(
-        "do not ask for signals while a request is under way",
-        Instead(schedule._pass, wait_deafly),
-        caught_by="in_time",
+        "ignore signals while a request is outstanding",
+        ReplaceFunction(schedule._pass, wait_without_signal_checks),
+        caught_by="time_limits_are_kept",
     ),
     mutant(
-        "drop the final look",
-        Instead(
+        "skip the last poll",
+        ReplaceFunction(
             watch._look,
-            lambda it, *args, clock, deadline, last: (
-                gives(last)(it)
+            lambda original, *args, clock, deadline, last: (
+                returns(last)(original)
                 if last and clock.now() >= deadline
-                else it(*args, clock=clock, deadline=deadline, last=last)
+                else original(*args, clock=clock, deadline=deadline, last=last)
             ),
         ),
-        caught_by="not_late",
+        caught_by="last_poll_at_deadline",
     ),
     mutant(
         "wait past the deadline",
-        Instead(
+        ReplaceFunction(
             watch.watch,
-            lambda it, *args, budgets, **rest: it(
+            lambda original, *args, budgets, **rest: original(
                 *args, budgets=replace(budgets, deadline=budgets.deadline + budgets.max_wait_time + 60), **rest
             ),
         ),
-        caught_by="in_time",
+        caught_by="time_limits_are_kept",
     ),
     mutant(
-        "take a 5xx for an answer",
-        Instead(
+        "take a 5xx for a 400",
+        ReplaceFunction(
             response_problem,
-            lambda it, request, response, **rest: it(
+            lambda original, request, response, **rest: original(
                 request, response._replace(status=400) if response.status >= 500 else response, **rest
             ),
         ),
-        caught_by="right_verdict",
+        caught_by="verdict_matches_run",
     ),
     mutant(
-        "give up on a run that is not known yet",
-        Constant(watch, "NOT_FOUND_PATIENCE", 0.0),
-        caught_by="right_verdict",
+        "fail on the first 404 of a new run",
+        SetConstant(watch, "NOT_FOUND_PATIENCE", 0.0),
+        caught_by="verdict_matches_run",
     ),
     mutant(
-        "treat missing as pass",
-        Instead(gate._gaps, gives(None)),
+        "ignore missing values",
+        ReplaceFunction(gate._gaps, returns(None)),
         caught_by="no_pass_without_data",
     ),
     mutant(
-        "do not wait for values that lag behind",
-        Instead(collect, lambda it, *args, grace, **rest: it(*args, grace=0 * grace, **rest)),
-        caught_by="right_verdict",
+        "do not wait for late values",
+        ReplaceFunction(collect, lambda original, *args, grace, **rest: original(*args, grace=0 * grace, **rest)),
+        caught_by="verdict_matches_run",
     ),
     mutant(
-        "overlook what Coval complains of",
-        Condition(gate._population, mentions="complaint", value=False),
+        "ignore errors that Coval reports",
+        SetCondition(gate._population, mentions="complaint", value=False),
         caught_by="no_pass_without_data",
     ),
     mutant(
         "pass a step that timed out",
-        Instead(Judgement.lets_pass, lambda it, self: self.verdict == "timed_out" or it(self)),
-        caught_by="complete",
+        ReplaceFunction(Judgement.lets_pass, lambda original, self: self.verdict == "timed_out" or original(self)),
+        caught_by="outputs_are_complete",
     ),
     mutant(
-        "tell of the run at the end only",
-        Without(Step.record_id, call="set_outputs"),
-        caught_by="complete",
+        "write the run id only at the end",
+        RemoveCall(Step.record_id, call="set_outputs"),
+        caught_by="outputs_are_complete",
     ),
     mutant(
-        "repeat the key that an answer repeats",
-        Instead(Console.redact, lambda _, self, text: text),  # noqa: ARG005
-        Instead(Server.without_credential, lambda _, self, body: body),  # noqa: ARG005
-        caught_by="no_secret",
+        "repeat an API key in a response",
+        ReplaceFunction(Console.redact, lambda _, self, text: text),  # noqa: ARG005
+        ReplaceFunction(Server.without_credential, lambda _, self, body: body),  # noqa: ARG005
+        caught_by="api_key_does_not_leak",
     ),
 )
 
 
 def run(arguments: list[str]) -> int:
-    """Try every mutant; 1 if one survives."""
+    """Run the mutants; return 1 if one survives."""
     parser = ArgumentParser(prog="python tests/campaign/mutants.py", description=__doc__)
-    parser.add_argument("names", nargs="*", help="words of those to try (all)")
-    parser.add_argument("--schedules", type=int, default=MOST, help=f"that one may survive ({MOST:,})")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time (one for each core)")
+    parser.add_argument("names", nargs="*", help="parts of the names of mutants to run (all)")
+    parser.add_argument(
+        "--schedules", type=int, default=MAX_SCHEDULES, help=f"schedules that a mutant may survive ({MAX_SCHEDULES:,})"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel mutants (one for each core)")
     given = parser.parse_args(arguments)
     chosen = [each for each in MUTANTS if not given.names or any(word in each.name for word in given.names)]
-    fates = []
+    outcomes = []
     with ThreadPoolExecutor(given.jobs) as pool:
-        for fate in pool.map(lambda each: try_out(each, given.schedules), chosen):
-            fates.append(fate)
-            sys.stdout.write(f"{fate}\n")
+        for outcome in pool.map(lambda each: run_mutant(each, given.schedules), chosen):
+            outcomes.append(outcome)
+            sys.stdout.write(f"{outcome}\n")
             sys.stdout.flush()
-    caught = sum(fate.well for fate in fates)
-    sys.stdout.write(f"mutants: {caught} of {len(fates)} caught\n")
-    return 0 if fates and caught == len(fates) else 1
+    caught = sum(outcome.is_caught for outcome in outcomes)
+    sys.stdout.write(f"mutants: {caught} of {len(outcomes)} caught\n")
+    return 0 if outcomes and caught == len(outcomes) else 1
 
 
-def try_out(mutant: Mutant, schedules: int) -> Fate:
-    """Play against a mutant until it is caught."""
+def run_mutant(mutant: Mutant, schedules: int) -> MutantOutcome:
+    """Run the campaign against a mutant until it is caught."""
     command = [
         sys.executable,
         str(Path(__file__).parent),
@@ -304,19 +312,19 @@ def try_out(mutant: Mutant, schedules: int) -> Fate:
         "--schedules",
         str(schedules),
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return _fate(mutant, ended)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return _outcome(mutant, process)
 
 
-def _fate(mutant: Mutant, ended: subprocess.CompletedProcess[str]) -> Fate:
-    played = PLAYED.search(ended.stdout)
-    if not played:
-        return Fate(mutant, trouble=f"the campaign broke down: {ended.stderr.strip().splitlines()[-1:]}")
-    found = VIOLATION.findall(ended.stdout)
+def _outcome(mutant: Mutant, process: subprocess.CompletedProcess[str]) -> MutantOutcome:
+    checked = SCHEDULES.search(process.stdout)
+    if not checked:
+        return MutantOutcome(mutant, error=f"the campaign failed: {process.stderr.strip().splitlines()[-1:]}")
+    found = VIOLATION.findall(process.stdout)
     if not found:
-        return Fate(mutant, trouble=f"survived {played[1]} schedules")
-    promises = tuple(dict.fromkeys(promise for _, promise in found))
-    return Fate(mutant, promises, found[0][0], played[1])
+        return MutantOutcome(mutant, error=f"survived {checked[1]} schedules")
+    invariants = tuple(dict.fromkeys(invariant for _, invariant in found))
+    return MutantOutcome(mutant, invariants, found[0][0], checked[1])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Breaks the code of a running process: a break names a function or a constant, not a line of its source.
+"""Breaks the code of a running process: a break names a function or a constant, not a source line.
 
-A break gets its function through an import, so mypy reports a function that was renamed. `prepare` checks the rest: it
-raises LookupError if the break fits nowhere, or in more places than one.
+A break imports its function, so mypy reports a renamed function. `prepare` checks the rest: it raises LookupError if
+the break applies nowhere, or in more than one place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-MISAIMED: Final = 70  # the exit code where a replacement itself fails
+REPLACEMENT_FAILED: Final = 70  # exit code if the replacement itself fails
 TRAMPOLINE: Final = "def trampoline(*args, **kwargs): return {name}(*args, **kwargs)"
 VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -28,12 +28,12 @@ class Break(Protocol):
     """One change to the code."""
 
     def prepare(self) -> Callable[[], None]:
-        """Return what makes the change in this process. Raises LookupError if its target is not there."""
+        """Return a function that applies the change. Raises LookupError if there is no such target."""
 
 
 @dataclass(frozen=True)
-class Constant:
-    """A module's constant has another value, for the functions of that module."""
+class SetConstant:
+    """Change a constant of a module, for the functions of that module."""
 
     module: ModuleType
     name: str
@@ -46,8 +46,8 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Instead:
-    """Another function runs in place of a function. Its first argument is the function that it replaces."""
+class ReplaceFunction:
+    """Replace a function; the replacement gets the original function as its first argument."""
 
     target: Callable[..., Any]
     new: Callable[..., Any]
@@ -61,10 +61,10 @@ class Instead:
             raise LookupError(f"{function.__qualname__} takes no {', '.join(sorted(unknown))}")
         if function.__code__.co_freevars:
             raise LookupError(f"{function.__qualname__} is a closure")
-        return lambda: self._put_in(function)
+        return lambda: self._install(function)
 
-    def _put_in(self, function: FunctionType) -> None:
-        """Exchange the function's code, so that each module that has imported the function runs the new one."""
+    def _install(self, function: FunctionType) -> None:
+        """Exchange the function's code, so that modules that have imported the function run the replacement."""
         original = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
         original.__kwdefaults__ = function.__kwdefaults__
         name = f"_instead_of_{function.__name__}_{id(self)}"
@@ -73,10 +73,10 @@ class Instead:
             try:
                 return self.new(original, *args, **kwargs)
             except Exception as error:
-                if _is_raised_in(self.new, error):  # otherwise the campaign would take it for a bug of the program
+                if _is_raised_in(self.new, error):  # else the campaign would report a bug of the action
                     sys.stderr.write(f"{function.__qualname__} cannot be replaced: {error!r}\n")
                     sys.stderr.flush()
-                    os._exit(MISAIMED)
+                    os._exit(REPLACEMENT_FAILED)
                 raise
 
         function.__globals__[name] = instead
@@ -85,16 +85,16 @@ class Instead:
 
 
 class _Edit:
-    """A change in the middle of a function, made in its syntax tree.
+    """A change within a function, made in its syntax tree.
 
-    `which` is the number of the place among those that fit, from 1; None: only one may fit.
+    `which` selects one of several matching places, from 1; if it is None, exactly one must match.
     """
 
     target: Callable[..., Any]
     which: int | None
 
     def places(self, tree: ast.AST) -> Iterator[Place]:
-        """Every place that fits."""
+        """Yield all matching places."""
         raise NotImplementedError
 
     def prepare(self) -> Callable[[], None]:
@@ -108,17 +108,17 @@ class _Edit:
         if code.co_freevars != function.__code__.co_freevars:
             raise LookupError(f"{function.__qualname__} is a closure")
 
-        def put_in() -> None:
+        def install() -> None:
             function.__code__ = code
 
-        return put_in
+        return install
 
 
 @dataclass(frozen=True)
-class Condition(_Edit):
-    """A condition that mentions a name is always true, or never: of an if, a while or a comprehension.
+class SetCondition(_Edit):
+    """Make a condition that mentions a name constant: that of an if, a while or a comprehension.
 
-    Where a condition holds another one, the inner one counts.
+    If such conditions are nested, the inner one is changed.
     """
 
     target: Callable[..., Any]
@@ -128,19 +128,19 @@ class Condition(_Edit):
 
     def places(self, tree: ast.AST) -> Iterator[Place]:
         return (
-            Place(parent, where, ast.Constant(self.value))
-            for parent, where, node in _children(tree)
-            if self._fits(where, node) and not any(self._fits(*inner[1:]) for inner in _children(node))
+            Place(parent, position, ast.Constant(self.value))
+            for parent, position, node in _children(tree)
+            if self._matches(position, node) and not any(self._matches(*inner[1:]) for inner in _children(node))
         )
 
-    def _fits(self, where: Where, node: ast.AST) -> bool:
-        """Whether a node is a condition that mentions the name."""
-        return where.field in ("test", "ifs") and any(_is_named(each, self.mentions) for each in ast.walk(node))
+    def _matches(self, position: Position, node: ast.AST) -> bool:
+        """Return whether a node is a condition that mentions the name."""
+        return position.field in ("test", "ifs") and any(_is_named(each, self.mentions) for each in ast.walk(node))
 
 
 @dataclass(frozen=True)
-class Value(_Edit):
-    """What is read from a variable or an attribute of this name is a constant."""
+class SetValue(_Edit):
+    """Replace a read of a variable or an attribute with a constant."""
 
     target: Callable[..., Any]
     name: str
@@ -149,15 +149,15 @@ class Value(_Edit):
 
     def places(self, tree: ast.AST) -> Iterator[Place]:
         return (
-            Place(parent, where, ast.Constant(self.value))
-            for parent, where, node in _children(tree)
+            Place(parent, position, ast.Constant(self.value))
+            for parent, position, node in _children(tree)
             if _is_named(node, self.name) and isinstance(getattr(node, "ctx", None), ast.Load)
         )
 
 
 @dataclass(frozen=True)
-class Without(_Edit):
-    """A call that stands alone is not made."""
+class RemoveCall(_Edit):
+    """Remove a call whose result is not used."""
 
     target: Callable[..., Any]
     call: str
@@ -165,15 +165,15 @@ class Without(_Edit):
 
     def places(self, tree: ast.AST) -> Iterator[Place]:
         return (
-            Place(parent, where, ast.Pass())
-            for parent, where, node in _children(tree)
+            Place(parent, position, ast.Pass())
+            for parent, position, node in _children(tree)
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _is_named(node.value.func, self.call)
         )
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where a node is in its parent: in a field, and if that holds a list, at an index."""
+class Position:
+    """The position of a node in its parent: a field, and an index if the field is a list."""
 
     field: str
     index: int | None
@@ -181,31 +181,31 @@ class Where:
 
 @dataclass(frozen=True)
 class Place:
-    """A node that another one is to replace."""
+    """A place in a syntax tree, and the node to put there."""
 
     parent: ast.AST
-    where: Where
+    position: Position
     new: ast.AST
 
     def replace(self) -> None:
         """Put the new node into the tree."""
-        if self.where.index is None:
-            setattr(self.parent, self.where.field, self.new)
+        if self.position.index is None:
+            setattr(self.parent, self.position.field, self.new)
         else:
-            getattr(self.parent, self.where.field)[self.where.index] = self.new
+            getattr(self.parent, self.position.field)[self.position.index] = self.new
 
 
-def gives(value: Any) -> Callable[..., Any]:
-    """Make a function that only returns a value; in place of a generator function, a generator that only returns it."""
+def returns(value: Any) -> Callable[..., Any]:
+    """Make a replacement that returns a value; for a generator function, a generator that returns it at once."""
 
     def generate() -> Generator[Any, Any, Any]:
         yield from ()
         return value
 
-    def give(original: FunctionType, *_: Any, **__: Any) -> Any:
+    def replacement(original: FunctionType, *_: Any, **__: Any) -> Any:
         return generate() if inspect.isgeneratorfunction(original) else value
 
-    return give
+    return replacement
 
 
 def _function(target: Callable[..., Any]) -> FunctionType:
@@ -228,22 +228,22 @@ def _code(tree: ast.Module, function: FunctionType) -> CodeType:
     return next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == definition.name)
 
 
-def _children(tree: ast.AST) -> Iterator[tuple[ast.AST, Where, ast.AST]]:
+def _children(tree: ast.AST) -> Iterator[tuple[ast.AST, Position, ast.AST]]:
     """Yield every node below `tree` with its parent and its place there, in the order of the source."""
     for field, content in ast.iter_fields(tree):
         for index, node in enumerate(content) if isinstance(content, list) else [(None, content)]:
             if isinstance(node, ast.AST):
-                yield tree, Where(field, index), node
+                yield tree, Position(field, index), node
                 yield from _children(node)
 
 
 def _is_named(node: ast.AST, name: str) -> bool:
-    """Whether a node is a variable or an attribute of this name."""
+    """Return whether a node is a variable or an attribute of this name."""
     return (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name)
 
 
 def _is_raised_in(function: Callable[..., Any], error: Exception) -> bool:
-    """Whether a function itself raised the error, and not something that it called."""
+    """Return whether the function itself raised the error, not a function that it called."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""What happens in one play of the campaign, all of it decided by a seed."""
+"""A schedule: everything that happens in one simulated workflow, as a seed determines it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from coval_sandbox.scenarios import for_test_set
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GITHUB_PATIENCE: Final = 10.0  # s from the first signal to the kill, as GitHub's runner has it (7.5 s + 2.5 s)
-
-# In the grammar of coval_sandbox.faults, and beyond it what no server can do: to be out of reach.
+# Actions in the grammar of coval_sandbox.faults, and those below: connections that fail before they reach a server.
 REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
 ECHO: Final = "echo"  # an error with this status whose message repeats the key
-BEYOND: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
+CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 
 GATES: Final[dict[str, dict[str, str]]] = {
     "default": {},
@@ -33,7 +31,7 @@ GATES: Final[dict[str, dict[str, str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What the requests number `first` to `last` (from 1, over the whole play) of an endpoint meet."""
+    """An action for the requests number `first` to `last` of an endpoint, counted from 1 over the whole schedule."""
 
     method: str
     path: str
@@ -41,8 +39,8 @@ class Fault:
     last: int
     action: str
 
-    def concerns(self, method: str, path: str) -> bool:
-        """Whether such a request counts for this fault."""
+    def matches(self, method: str, path: str) -> bool:
+        """Return whether a request counts towards this fault."""
         return self.method in ("*", method) and fnmatchcase(path, self.path)
 
     def __str__(self) -> str:
@@ -52,7 +50,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """What every request meets that begins in these seconds of the play."""
+    """An action for every request that begins within these seconds of the schedule."""
 
     begin: float
     end: float
@@ -64,11 +62,11 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """An interrupt (SIGINT, with the kill that the runner sends 10 s later) or a kill -9 of a step.
+    """An interrupt (SIGINT, followed by the kill that the runner sends 10 s later) or a kill -9 of a step.
 
-    `at`: seconds after the step's beginning. `request`: as the step's request number n of those that match, `phase`
-    "before" or "after" it takes effect; its answer is under way in either case. `check`: as the step asks for the n-th
-    time whether it was told to end, while no request is under way.
+    It arrives `at` seconds after the step's start; or during the n-th matching `request` of the step, in the `phase`
+    "before" or "after" that request takes effect, while its response is outstanding; or at the n-th `check` for signals
+    that the step makes while no request is outstanding.
     """
 
     kill: bool
@@ -80,42 +78,42 @@ class Signal:
     check: int | None = None
 
     def __str__(self) -> str:
-        what = "kill -9" if self.kill else "interrupt"
+        name = "kill -9" if self.kill else "interrupt"
         if self.at is not None:
-            return f"{what} {self.at:g} s after the step's beginning"
+            return f"{name} {self.at:g} s after the step's start"
         if self.request is not None:
-            return f"{what} at {self.method} {self.path} #{self.request} of the step, {self.phase} it takes effect"
-        return f"{what} at check number {self.check}"
+            return f"{name} at {self.method} {self.path} #{self.request} of the step, {self.phase} it takes effect"
+        return f"{name} at check number {self.check}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
-    """What is wrong with a file of the runner: `what` is missing, or a directory or a full disk from `at` on (s)."""
+class FileFault:
+    """A fault of a runner file: it is missing, or becomes a directory or a full disk at second `at`."""
 
     file: str  # output, state, summary or event
-    what: str  # missing, directory or full
+    kind: str  # missing, directory or full
     at: float
 
     def __str__(self) -> str:
-        return f"the {self.file} file is {self.what} from {self.at:g} s on"
+        return f"the {self.file} file is {self.kind} from {self.at:g} s on"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What somebody else does: "revoke" the key, "delete" the step's run, "jump" the wall clock by `amount` s."""
+    """An outside event: "revoke" the API key, "delete" the step's run, or "jump" the wall clock by `amount` s."""
 
-    what: str
+    kind: str
     at: float
     amount: float = 0.0
 
     def __str__(self) -> str:
         by = f" by {self.amount:+g} s" if self.amount else ""
-        return f"{self.what}{by} at {self.at:g} s"
+        return f"{self.kind}{by} at {self.at:g} s"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a job. Without `run_id` among the inputs, the modes wait and cancel take that of the step before."""
+    """One step of a job. In the modes wait and cancel, it gets the run_id output of the previous step."""
 
     mode: str
     inputs: tuple[tuple[str, str], ...] = ()
@@ -123,24 +121,24 @@ class Step:
     attempt: int = 1
     action: str = "__acme_coval-gate"
     signal: Signal | None = None
-    trouble: Trouble | None = None
+    file_fault: FileFault | None = None
     post: bool = True
     post_signal: Signal | None = None
-    pause: float = 2.0  # s before it
+    pause: float = 2.0  # s before the step starts
 
     @property
     def given(self) -> dict[str, str]:
-        """The inputs by name."""
+        """Return the inputs by name."""
         return dict(self.inputs)
 
     def flag(self, name: str) -> bool:
-        """An input that is true or false; those that are tested by their effect have the default written out."""
+        """Return a boolean input, which the schedule must set."""
         return self.given[name] == "true"
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
         lines = [f"step {self.mode} (workflow run {self.workflow_run}, attempt {self.attempt}, {self.action}): {given}"]
-        lines += [f"    {each}" for each in (self.signal, self.trouble) if each]
+        lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
         return "\n".join(lines)
@@ -148,11 +146,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """One play: steps of one or more jobs, against a Coval that behaves like this."""
+    """The steps of one or more jobs, and how Coval, the network and the runner behave meanwhile."""
 
     seed: int
-    temper: str  # benign (nothing happens), mild (the right verdict has to come out all the same) or rough
-    story: str
+    severity: str  # benign (no faults), mild (faults that must not change the verdict) or rough
+    workflow: str
     test_set: str
     gate: str
     steps: tuple[Step, ...]
@@ -160,14 +158,16 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     outages: tuple[Outage, ...] = ()
     events: tuple[Event, ...] = ()
-    latency: float = 0.1  # s from a request to its answer
-    skew: float = 0.0  # s by which Coval's clock is ahead of ours
-    stranger: str = ""  # somebody else's run of the same begins just before ours: tagged, or bare of any metadata
+    latency: float = 0.1  # s from a request to its response
+    skew: float = 0.0  # s by which Coval's clock is ahead of the runner's
+    foreign_run: str = (
+        ""  # another repository launches the same just before the first step: tagged, or bare (no metadata)
+    )
 
     @property
-    def calm(self) -> bool:
-        """Whether the right verdict has to come out."""
-        return self.temper != "rough"
+    def recoverable(self) -> bool:
+        """Return whether the verdict must be that of the run, as without faults."""
+        return self.severity != "rough"
 
     def __str__(self) -> str:
         scenario = for_test_set(self.test_set)
@@ -177,16 +177,16 @@ class Schedule:
             if getattr(self.quirks, each.name) != getattr(DEFAULT, each.name)
         ]
         lines = [
-            f"schedule {self.seed}: {self.temper}, story {self.story}",
+            f"schedule {self.seed}: {self.severity}, workflow {self.workflow}",
             f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}",
-            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, stranger {self.stranger or 'none'}",
+            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}",
             f"  quirks: {', '.join(quirks) or 'none'}",
-            *(f"  {each}" for each in self._happenings()),
+            *(f"  {each}" for each in self._incidents()),
             *(f"  {each}" for each in self.steps),
         ]
         return "\n".join(lines)
 
-    def _happenings(self) -> Iterator[object]:
+    def _incidents(self) -> Iterator[object]:
         yield from self.faults
         yield from self.outages
         yield from self.events

@@ -1,4 +1,4 @@
-"""A break changes what it names and nothing else, and fails if it fits nowhere."""
+"""A break changes only its target, and is refused if it matches no place or several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from campaign.sabotage import MISAIMED, Condition, Constant, Instead, Value, Without, gives
+from campaign.sabotage import (
+    REPLACEMENT_FAILED,
+    RemoveCall,
+    ReplaceFunction,
+    SetCondition,
+    SetConstant,
+    SetValue,
+    returns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,21 +27,21 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[1]
 WRONG_REPLACEMENT = """
-from campaign.sabotage import Instead
+from campaign.sabotage import ReplaceFunction
 
 def double(number):
     return 2 * number
 
-Instead(double, lambda it, number: it(number.renamed)).prepare()()
+ReplaceFunction(double, lambda original, number: original(number.renamed)).prepare()()
 try:
     double(1)
 except AttributeError:
-    pass  # as the program may do
+    pass  # the action may catch it like this
 """
 
 
-def new_counter() -> type[Any]:
-    """Make a class for one test to break."""
+def new_counter_class() -> type[Any]:
+    """Return a new class, so that breaks do not affect other tests."""
 
     class Counter:
         def __init__(self) -> None:
@@ -64,31 +72,33 @@ def new_counter() -> type[Any]:
     return Counter
 
 
-def test_a_function_is_replaced_for_those_that_hold_it() -> None:
-    counter = new_counter()
-    held = counter.add
-    Instead(counter.add, lambda it, self, number=1, **rest: it(self, number + 1, **rest)).prepare()()
-    assert held(counter()) == 4
-    assert held(counter(), 10) == -1
-    assert held(counter(), number=11, most=12) == 24
+def test_replace_function_affects_existing_references() -> None:
+    counter = new_counter_class()
+    reference = counter.add
+    ReplaceFunction(
+        counter.add, lambda original, self, number=1, **rest: original(self, number + 1, **rest)
+    ).prepare()()
+    assert reference(counter()) == 4
+    assert reference(counter(), 10) == -1
+    assert reference(counter(), number=11, most=12) == 24
 
 
-def test_a_property_is_replaced() -> None:
-    counter = new_counter()
-    Instead(counter.is_odd, gives("odd")).prepare()()
+def test_replace_property() -> None:
+    counter = new_counter_class()
+    ReplaceFunction(counter.is_odd, returns("odd")).prepare()()
     assert counter().is_odd == "odd"
 
 
-def test_a_generator_is_replaced_by_one() -> None:
-    counter = new_counter()
-    Instead(counter.steps, gives("done")).prepare()()
+def test_returns_replaces_generator_function_with_generator() -> None:
+    counter = new_counter_class()
+    ReplaceFunction(counter.steps, returns("done")).prepare()()
     with pytest.raises(StopIteration, match="done"):
         next(counter().steps())
 
 
-def test_errors_of_the_original_come_through() -> None:
-    counter = new_counter()
-    Instead(counter.add, lambda it, self, number: it(self, number)).prepare()()
+def test_replacement_propagates_errors_of_original() -> None:
+    counter = new_counter_class()
+    ReplaceFunction(counter.add, lambda original, self, number: original(self, number)).prepare()()
     with pytest.raises(TypeError):
         counter().add("one")
 
@@ -97,62 +107,62 @@ def test_errors_of_the_original_come_through() -> None:
     ("value", "expected"),
     [(True, [1, 20]), (False, [10])],
 )
-def test_the_inner_condition_is_decided(value: bool, expected: list[int]) -> None:
-    counter = new_counter()
-    Condition(counter.above, mentions="most", value=value).prepare()()
+def test_set_condition_changes_inner_condition(value: bool, expected: list[int]) -> None:
+    counter = new_counter_class()
+    SetCondition(counter.above, mentions="most", value=value).prepare()()
     assert counter().above([1, 20], 10) == expected
 
 
-def test_one_of_several_places_is_chosen_by_number() -> None:
-    counter = new_counter()
-    Condition(counter.above, mentions="numbers", value=False, which=2).prepare()()
+def test_set_condition_selects_place_by_number() -> None:
+    counter = new_counter_class()
+    SetCondition(counter.above, mentions="numbers", value=False, which=2).prepare()()
     assert counter().above([1], 10) == []
     assert counter().above([1, 20], 10) == [20]
 
 
-def test_a_value_is_replaced() -> None:
-    counter = new_counter()
-    Value(counter.add, "step", value=5).prepare()()
+def test_set_value() -> None:
+    counter = new_counter_class()
+    SetValue(counter.add, "step", value=5).prepare()()
     assert counter().add(3) == 15
     assert counter().add() == 5
 
 
-def test_a_call_is_left_out() -> None:
-    counter = new_counter()
-    Without(counter.add, call="reset").prepare()()
+def test_remove_call() -> None:
+    counter = new_counter_class()
+    RemoveCall(counter.add, call="reset").prepare()()
     one = counter()
     assert (one.add(), one.resets) == (2, 0)
 
 
-def test_a_constant_is_replaced() -> None:
+def test_set_constant() -> None:
     module = ModuleType("module")
     vars(module)["LIMIT"] = 1
-    Constant(module, "LIMIT", 2).prepare()()
+    SetConstant(module, "LIMIT", 2).prepare()()
     assert module.LIMIT == 2
 
 
 @pytest.mark.parametrize(
     "misaimed",
     [
-        lambda _: Constant(ModuleType("module"), "LIMIT", 2),
-        lambda counter: Instead(counter.add, lambda it, self, renamed: it(self, renamed)),
-        lambda _: Instead(len, gives(0)),
-        lambda counter: Condition(counter.add, mentions="renamed", value=True),
-        lambda counter: Value(counter.add, "number", value=1),
-        lambda counter: Value(counter.add, "number", value=1, which=3),
-        lambda counter: Without(counter.add, call="renamed"),
+        lambda _: SetConstant(ModuleType("module"), "LIMIT", 2),
+        lambda counter: ReplaceFunction(counter.add, lambda original, self, renamed: original(self, renamed)),
+        lambda _: ReplaceFunction(len, returns(0)),
+        lambda counter: SetCondition(counter.add, mentions="renamed", value=True),
+        lambda counter: SetValue(counter.add, "number", value=1),
+        lambda counter: SetValue(counter.add, "number", value=1, which=3),
+        lambda counter: RemoveCall(counter.add, call="renamed"),
     ],
 )
-def test_a_break_that_fits_nowhere_or_twice_is_refused(misaimed: Callable[[type[Any]], Break]) -> None:
-    counter = new_counter()
+def test_break_without_unique_place_is_refused(new_break: Callable[[type[Any]], Break]) -> None:
+    counter = new_counter_class()
     with pytest.raises(LookupError):
-        misaimed(counter).prepare()
+        new_break(counter).prepare()
     assert counter().add(2) == 4
 
 
-def test_a_replacement_that_fails_itself_ends_the_process() -> None:
-    """The program would report such an error as its own, and the campaign would seem to have caught the mutant."""
+def test_failing_replacement_exits_process() -> None:
+    """Otherwise the action would report the error, and the campaign would seem to catch the mutant."""
     command = [sys.executable, "-c", WRONG_REPLACEMENT]
-    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
-    assert ended.returncode == MISAIMED
-    assert "renamed" in ended.stderr
+    process = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
+    assert process.returncode == REPLACEMENT_FAILED
+    assert "renamed" in process.stderr

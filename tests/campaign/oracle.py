@@ -1,4 +1,4 @@
-"""What a run really was, from the sandbox's own records: the campaign's second opinion, not one line of it ours."""
+"""The test oracle: the right verdict of a run, from the sandbox's records and without code of the action."""
 
 from __future__ import annotations
 
@@ -13,52 +13,54 @@ if TYPE_CHECKING:
     from coval_sandbox.quirks import Quirks
     from coval_sandbox.state import RunRecord
 
-NAMED: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
+GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "forbidden": (catalogue.COMPLIANCE,),
 }
-OWN_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
+SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
 
 def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Whether the run completed and met the gate, with all the data that this takes, at a moment of Coval's."""
+    """Return whether the run, at this time, is completed, has all required data and meets the gate."""
     if record.status(now) != "COMPLETED" or record.cancel_time is not None:
         return False
     simulations = record.plan.simulations
     failed = sum(each.failed for each in simulations)
     if not simulations or failed > (len(simulations) // 2 if gate == "half" else 0):
         return False
-    if _complains(record, quirks, failed):
+    if _reports_error(record, quirks, failed):
         return False
-    return _all_there(record, gate, quirks, now) and _meets(record.plan.simulations, gate)
+    return _has_all_values(record, gate, quirks, now) and _meets_thresholds(record.plan.simulations, gate)
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Whether a verdict on the agent has something to rest on."""
-    return not all(each.failed for each in record.plan.simulations) and _all_there(record, gate, quirks, now)
+    """Return whether there is enough data for a verdict."""
+    return not all(each.failed for each in record.plan.simulations) and _has_all_values(record, gate, quirks, now)
 
 
-def _complains(record: RunRecord, quirks: Quirks, failed: int) -> bool:
-    """Whether Coval reports an error that is more than that simulations failed."""
+def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
+    """Return whether Coval reports an error other than failed simulations."""
     status = record.plan.scenario.error_status
     if quirks.error_status != "scenario":
         status = None if quirks.error_status == "null" else quirks.error_status
-    return status not in OWN_ERRORS or (status == "EXECUTION_FAILURE" and not failed)
+    return status not in SIMULATION_ERRORS or (status == "EXECUTION_FAILURE" and not failed)
 
 
-def _all_there(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Whether every value that the gate names is there, on every simulation that completed."""
+def _has_all_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether all completed simulations have values of all metrics in the gate."""
     return all(
         value_fate(record, simulation, metric.id, now, quirks) == "there"
         for simulation in record.plan.simulations
         if not simulation.failed
-        for metric in NAMED.get(gate, ())
+        for metric in GATE_METRICS.get(gate, ())
     )
 
 
-def _meets(simulations: tuple[PlannedSimulation, ...], gate: str) -> bool:
+def _meets_thresholds(simulations: tuple[PlannedSimulation, ...], gate: str) -> bool:
+    """Return whether the simulations meet the gate's thresholds or targets."""
+
     def of(metric: catalogue.Metric) -> list[Any]:
         return [each.values[metric.id] for each in simulations if not each.failed]
 

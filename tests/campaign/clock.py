@@ -1,0 +1,178 @@
+"""The simulated clock: time advances while a step sleeps or waits for a response, and runs the events that are due.
+
+Two threads may advance it: the step's own, and the one that a request waits in. A thread holds the lock while it
+advances the clock, so the order of events is deterministic.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.clock import Interrupted
+from support import EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREAD_TIMEOUT: Final = 10.0  # s of real time until a thread that should have continued counts as stuck
+MAX_WAITS: Final = 50_000  # sleeps and requests of one schedule; more of them mean an endless loop
+REAL_SLICE: Final = 0.001  # s
+CHECK_TIME: Final = 0.05  # s that pass between two checks of a step whose request was abandoned
+
+
+class Killed(BaseException):
+    """The process was killed."""
+
+
+class Stuck(BaseException):
+    """The schedule does not end."""
+
+
+class SimulatedClock:
+    """The clock of one schedule, which also delivers signals to the running process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.wall_offset = 0.0  # s by which the wall clock is wrong
+        self.check_count = 0  # checks for signals while no request was outstanding
+        self.on_check: Callable[[int], None] = lambda _: None
+        self.on_kill: Callable[[], None] = lambda: None
+        self.signalled_at: list[float] = []  # when the process got an interrupt
+        self.ignored_signal = False  # whether the process missed a signal while it waited for a response
+        self._now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = count()
+        self._wait_count = 0
+        self._waiting: dict[threading.Thread, threading.Event] = {}  # request threads, and their responses
+        self._abandoned: set[threading.Thread] = set()  # threads whose request the step no longer awaits
+        self._pending_signal: type[BaseException] | None = None
+        self._killed = False
+        self._signal_delivered = threading.Event()
+
+    # The interface of the step
+
+    def now(self) -> float:
+        return self._now
+
+    def time(self) -> float:
+        return EPOCH + self._now + self.wall_offset
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0, f"slept for {seconds}"
+        with self.lock:
+            self._count_wait()
+            self._advance_to(self._now + seconds)
+            self._deliver_signal()
+
+    def wait(self, event: threading.Event, until: float) -> None:  # noqa: ARG002 - requests move this clock
+        event.wait(REAL_SLICE)  # real time passes only so that other threads get their turn
+        self.check()
+
+    def check(self) -> None:
+        active = self._active_threads()
+        with self.lock:
+            if not active:
+                self.check_count += 1
+                self.on_check(self.check_count)
+            elif active <= self._abandoned and not self._pending_signal:
+                self._advance_to(self._now + CHECK_TIME)
+            self._deliver_signal()
+
+    # The interface of the simulation
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Schedule an action, which runs immediately if its time has passed."""
+        with self.lock:
+            heapq.heappush(self._events, (max(when, self._now), next(self._sequence), action))
+
+    def begin_process(self) -> None:
+        """Start a new process, without signals."""
+        with self.lock:
+            self._pending_signal, self._killed, self.ignored_signal = None, False, False
+            self.signalled_at, self.check_count = [], 0
+            self._signal_delivered = threading.Event()
+
+    def signal(self, *, kill: bool) -> None:
+        """Interrupt the process, or kill it. Must be called from a scheduled action."""
+        with self.lock:
+            if self._killed or (self.signalled_at and not kill):
+                return
+            if not kill:
+                self.signalled_at.append(self._now)
+            self._pending_signal = Killed if kill else Interrupted
+            self._signal_delivered.clear()
+
+    def join_threads(self) -> None:
+        """Wait for the threads of a process that has ended."""
+        for thread in self._abandoned:
+            thread.join(THREAD_TIMEOUT)
+        self._abandoned.clear()
+        self._waiting.clear()
+
+    def advance(self, seconds: float) -> None:
+        """Advance the time while no process runs."""
+        with self.lock:
+            self._advance_to(self._now + seconds)
+
+    def wait_for_response(self, done: threading.Event) -> None:
+        """Wait in a request's thread until a scheduled action sets `done`."""
+        with self.lock:
+            self._count_wait()
+            self._waiting[threading.current_thread()] = done
+        if self._advance_until_done(done) and not done.wait(THREAD_TIMEOUT):
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    def _advance_until_done(self, done: threading.Event) -> bool:
+        """Advance the time until `done` is set; return whether a signal made the step abandon the request first."""
+        while True:
+            with self.lock:
+                if not done.is_set() and not self._pending_signal:
+                    self._advance_to(self._events[0][0])
+                if done.is_set():
+                    return False
+                if not self._pending_signal:
+                    continue
+                delivered = self._signal_delivered
+                self._abandoned.add(threading.current_thread())
+            if delivered.wait(THREAD_TIMEOUT):
+                return True
+            with self.lock:
+                self.ignored_signal, self._pending_signal = True, None
+                self._abandoned.discard(threading.current_thread())
+
+    def _active_threads(self) -> set[threading.Thread]:
+        """Return the threads of outstanding requests, after those of finished ones have ended."""
+        others = {each for each in threading.enumerate() if each is not threading.main_thread()}
+        for each in others:
+            done = self._waiting.get(each)
+            if done is not None and done.is_set():
+                each.join(THREAD_TIMEOUT)
+        return {each for each in others if each.is_alive()}
+
+    def _advance_to(self, end: float) -> None:
+        while self._events and self._events[0][0] <= end and not self._pending_signal:
+            when, _, action = heapq.heappop(self._events)
+            self._now = max(self._now, when)
+            action()
+        if not self._pending_signal:
+            self._now = max(self._now, end)
+
+    def _deliver_signal(self) -> None:
+        if self._killed:
+            raise Killed
+        if self._pending_signal:
+            pending, self._pending_signal = self._pending_signal, None
+            if pending is Killed:
+                self._killed = True
+                self.on_kill()
+            self._signal_delivered.set()
+            raise pending
+
+    def _count_wait(self) -> None:
+        self._wait_count += 1
+        if self._wait_count > MAX_WAITS:
+            self._killed = True
+            raise Stuck

@@ -1,0 +1,401 @@
+"""Generates the schedule of a seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from campaign.schedule import (
+    CONNECTION_FAULTS,
+    GATES,
+    Event,
+    Fault,
+    FileFault,
+    Outage,
+    Schedule,
+    Signal,
+    Step,
+)
+from coval_sandbox.quirks import DEFAULT, Quirks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENDPOINTS: Final = (
+    ("POST", "/runs"),
+    ("GET", "/runs"),
+    ("GET", "/runs/*"),
+    ("GET", "/conversations/simulated"),
+    ("DELETE", "/runs/*"),
+    ("GET", "*"),
+    ("*", "*"),
+)
+# The request certainly had no effect, so even a launch may be retried.
+SAFE_TO_RETRY: Final = (
+    "429",
+    "429 retry-after=1",
+    "429 retry-after=7",
+    "503",
+    "503 retry-after=3",
+    *CONNECTION_FAULTS,
+)
+# The request may have had an effect.
+AMBIGUOUS: Final = (
+    "500",
+    "500 after",
+    "502",
+    "504 after",
+    "html",
+    "html 502 after",
+    "html 503",
+    "html 503 after",
+    "reset-before",
+    "reset-after",
+    "hang 60",
+    "hang 60 after",
+    "hang 3",
+    "hang 3 after",
+    "cut",
+    "cut 0",
+    "500 cut",
+    "slow 2",
+    "slow 4",
+    "drip 300",
+    "body <html>",
+    "body {}",
+    "json []",
+    "json null",
+    'json {"run": {}}',
+    'body {"run": ',
+)
+LOST_RESPONSES: Final = (
+    "500 after",
+    "504 after",
+    "html after",
+    "reset-after",
+    "cut",
+    "hang 60 after",
+    "body <html>",
+    "json {}",
+)
+PERMANENT: Final = (
+    "echo 400",
+    "echo 500",
+    "401",
+    "403",
+    "404",
+    "redirect https://example.com/v1",
+    "html 200",
+    "400",
+    "409",
+    "json {}",
+    "slow 20",
+)
+RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
+OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
+
+PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
+OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
+ROUGH_SETS: Final = (
+    *PASSING_SETS,
+    *OTHER_SETS,
+    "slow0001",
+    "stuck001",
+    "queued01",
+    "cancels1",
+    "deletes1",
+    "errors01",
+)
+
+
+def generate(seed: int) -> Schedule:
+    """Return the schedule of a seed."""
+    rng = Random(f"campaign/{seed}")
+    severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
+    return {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
+
+
+def _benign_schedule(seed: int, rng: Random) -> Schedule:
+    schedule = _undisturbed_schedule(seed, rng)
+    return replace(schedule, severity="benign")
+
+
+def _mild_schedule(seed: int, rng: Random) -> Schedule:
+    """Return a schedule with transient faults, all of which end long before any deadline."""
+    faults = [_fault(rng, (*SAFE_TO_RETRY, *AMBIGUOUS), max_length=3) for _ in range(rng.randint(1, 4))]
+    outages = []
+    if rng.random() < 0.5:
+        begin = rng.uniform(0, 90)
+        outages.append(_outage(begin, rng.uniform(5, 60), _choose(rng, OUTAGES)))
+    events = (_jump(rng),) if rng.random() < 0.2 else ()
+    schedule = _undisturbed_schedule(seed, rng)
+    return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
+
+
+def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
+    """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
+    workflow = rng.choices(("run", "launch-wait", "twice", "launch-cancel", "launch"), (66, 16, 8, 6, 4))[0]
+    gate = _choose(rng, tuple(GATES))
+    inputs = {**_switches(rng), **GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
+    if rng.random() < 0.25:
+        inputs |= {"max_queue_time": "600", "stall_timeout": "600"}
+    if rng.random() < 0.2:
+        inputs["check_interval"] = _choose(rng, ("1", "5", "60"))
+    return Schedule(
+        seed=seed,
+        severity="",
+        workflow=workflow,
+        test_set=_choose(rng, (*PASSING_SETS, *OTHER_SETS) if rng.random() < 0.4 else PASSING_SETS),
+        gate=gate,
+        steps=_steps(workflow, inputs, rng),
+        quirks=_quirks(rng, max_lag=60.0),
+        latency=_choose(rng, (0.02, 0.1, 0.4)),
+        skew=_choose(rng, (0.0, 0.0, 0.0, 20.0, -20.0)),
+        foreign_run=_choose(rng, ("", "", "", "tagged", "bare")),
+    )
+
+
+def _rough_schedule(seed: int, rng: Random) -> Schedule:
+    """Return a schedule with any faults, outages, events and signals."""
+    workflows = ("run", "launch-wait", "twice", "launch-cancel", "launch", "rerun", "supersede", "finish-cancel")
+    workflow = rng.choices(workflows, (45, 9, 6, 6, 2, 16, 13, 3))[0]
+    gate = _choose(rng, tuple(GATES))
+    inputs = {**_switches(rng), **GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
+    inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
+    inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
+    if rng.random() < 0.3:
+        inputs |= {"max_queue_time": _choose(rng, ("3", "20", "200"))}
+    if rng.random() < 0.3:
+        inputs |= {"stall_timeout": _choose(rng, ("5", "30", "300"))}
+    steps = _steps(workflow, inputs, rng)
+    steps = tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps))
+    faults = tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))))
+    outages = _rough_outages(rng)
+    if rng.random() < 0.12:
+        steps, faults = _lost_launch(steps, rng)
+    elif rng.random() < 0.05:
+        steps, outages = _run_ends_during_post_step(steps, rng)
+    return Schedule(
+        seed=seed,
+        severity="rough",
+        workflow=workflow,
+        test_set=_choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001")),
+        gate=gate,
+        steps=steps,
+        quirks=_rough_quirks(rng),
+        faults=faults,
+        outages=outages,
+        events=_rough_events(rng),
+        latency=_choose(rng, (0.02, 0.1, 0.4, 1.0)),
+        skew=_choose(rng, (0.0, 0.0, 0.0, 20.0, -20.0, 120.0, -120.0)),
+        foreign_run=_choose(rng, ("", "", "", "tagged", "bare")),
+    )
+
+
+def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
+    """Lose the response to a launch that took effect, and disturb the search for its run."""
+    lost = Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, LOST_RESPONSES))
+    first = rng.randint(1, 3)
+    action = _choose(rng, (*SAFE_TO_RETRY, *AMBIGUOUS, "403"))
+    lookup = Fault(method="GET", path="/runs", first=first, last=first + rng.randint(0, 4), action=action)
+    signal = Signal(kill=rng.random() < 0.3, method="GET", path="/runs", request=rng.randint(1, 5))
+    if rng.random() < 0.5:
+        signal = Signal(kill=signal.kill, at=round(rng.uniform(0, 12), 3))
+    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true")
+    return (replace(steps[0], signal=signal, inputs=inputs), *steps[1:]), (lost, lookup)
+
+
+def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Outage, ...]]:
+    """Let a run of about a minute end while the post step waits for a response that is outdated by then."""
+    at = round(rng.uniform(39, 57), 3)
+    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true", max_wait_time="600")
+    kill = Signal(kill=True, at=at)
+    killed_step = replace(steps[0], mode="run", signal=kill, file_fault=None, post=True, inputs=inputs)
+    return (killed_step, *steps[1:]), (_outage(at + 0.5, 2, "slow 20"),)
+
+
+def _switches(rng: Random) -> dict[str, str]:
+    """Choose the inputs that are independent of all others."""
+    switches = {
+        "resume": _random_flag(rng, 0.8),
+        "supersede": _random_flag(rng, 0.1),
+        "cancel_on_interrupt": "true",
+        "cancel_on_timeout": "false",
+    }
+    if rng.random() < 0.35:
+        switches["junit_path"] = "reports/junit.xml"
+    if rng.random() < 0.35:
+        switches["json_path"] = "reports/coval.json"
+    if rng.random() < 0.15:
+        switches["summary"] = "false"
+    if rng.random() < 0.15:
+        switches["annotations"] = "false"
+    if rng.random() < 0.15:
+        switches["tags"] = "nightly,smoke"
+    return switches
+
+
+def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ...]:
+    given = tuple(inputs.items())
+    pause = _choose(rng, (1.0, 5.0, 40.0, 200.0))
+    run = Step(mode="run", inputs=given)
+    launch = replace(run, mode="launch")
+    match workflow:
+        case "launch":
+            return (launch,)
+        case "launch-wait":
+            return (launch, replace(run, mode="wait", action="__acme_coval-gate_2", pause=pause))
+        case "launch-cancel":
+            return (launch, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
+        case "finish-cancel":
+            return (run, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
+        case "twice":
+            return (launch, replace(run, action="__acme_coval-gate_2"))
+        case "rerun":
+            first = replace(_choose(rng, (run, run, launch)), post=rng.random() < 0.6)
+            return (first, replace(run, attempt=2, pause=pause))
+        case "supersede":
+            supersede = _random_flag(rng, 0.75)
+            first = replace(_choose(rng, (run, launch)), workflow_run="1111111111", post=rng.random() < 0.4)
+            newer = with_inputs(given, supersede=supersede)
+            return (first, replace(run, inputs=newer, workflow_run="2222222222", pause=pause))
+        case _:
+            return (run,)
+
+
+def with_inputs(given: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[str, str], ...]:
+    """Return the inputs with some of them added or replaced."""
+    return tuple((dict(given) | more).items())
+
+
+def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> Step:
+    """Add, with some probability, signals and a fault of a runner file to a step, or drop its post step."""
+    first_of_two = workflow in ("rerun", "supersede") and number == 0
+    if rng.random() < (0.85 if first_of_two else 0.4):
+        step = replace(step, signal=_signal(rng, kill=rng.random() < (0.6 if first_of_two else 0.35)))
+    if rng.random() < 0.1:
+        file = _choose(rng, ("output", "output", "state", "summary", "event"))
+        kind = _choose(rng, ("missing", "directory") if file == "event" else ("missing", "directory", "full", "full"))
+        at = 0.0 if kind == "missing" else round(rng.choice((0.0, rng.uniform(0, 90))), 2)
+        step = replace(step, file_fault=FileFault(file=file, kind=kind, at=at))
+    if step.post and rng.random() < 0.05:
+        step = replace(step, post_signal=_signal(rng, kill=rng.random() < 0.5))
+    if rng.random() < 0.1:
+        step = replace(step, post=False)
+    return step
+
+
+def _signal(rng: Random, *, kill: bool) -> Signal:
+    phase = _choose(rng, ("before", "after"))
+    kind = rng.random()
+    if kind < 0.3:
+        method, path = _choose(rng, (("POST", "/runs"), ("POST", "/runs"), *ENDPOINTS[1:5]))
+        return Signal(kill=kill, method=method, path=path, request=1, phase=phase)
+    if kind < 0.55:
+        return Signal(kill=kill, request=rng.randint(1, 12), phase=phase)
+    if kind < 0.75:
+        return Signal(kill=kill, check=rng.choice((1, 2, 3, rng.randint(1, 25))))
+    at = rng.choice((rng.uniform(0, 3), rng.uniform(0, 90), rng.uniform(0, 600)))
+    return Signal(kill=kill, at=round(at, 3))
+
+
+def _quirks(rng: Random, *, max_lag: float) -> Quirks:
+    """Choose API variants that change no verdict."""
+    changes: dict[str, Any] = {}
+
+    def sometimes(share: float, name: str, *values: object) -> None:
+        if rng.random() < share:
+            changes[name] = rng.choice(values)
+
+    sometimes(0.4, "status_spelling", "underscore", "lower", "running")
+    sometimes(0.2, "canceled_spelling", "CANCELED")
+    sometimes(0.1, "unknown_status", "WARMING UP")
+    sometimes(0.1, "error_status", "null")
+    sometimes(0.2, "metrics_lag", 3.0, max_lag / 2, max_lag)
+    sometimes(0.1, "duplicate_values", True)
+    sometimes(0.2, "failed_values", "null")
+    sometimes(0.1, "superseded_outputs", True)
+    sometimes(0.2, "null_progress", True)
+    sometimes(0.2, "progress_counts", "simulations")
+    sometimes(0.6, "launch_response", "full", "name-only", "id-field", "top-level")
+    sometimes(0.4, "page_token_end", "absent", "empty")
+    sometimes(0.3, "simulations_api", "legacy-only", "canonical-forbidden")
+    sometimes(0.25, "ignore_tag_filter", True)
+    sometimes(0.15, "blind_tag_filter", True)
+    sometimes(0.2, "not_found_after_launch", 2.0, 10.0, 30.0)
+    sometimes(0.2, "list_lag", 1.0, 4.0)
+    sometimes(0.4, "delete_running", "deleted", "gone")
+    return replace(DEFAULT, **changes)
+
+
+def _rough_quirks(rng: Random) -> Quirks:
+    quirks = _quirks(rng, max_lag=400.0)
+    changes: dict[str, Any] = {}
+    if rng.random() < 0.15:
+        changes["missing_values"] = _choose(rng, (0.02, 0.5, 1.0))
+    if rng.random() < 0.05:
+        changes["error_status"] = "SIMULATION_TIMEOUT"
+    if rng.random() < 0.05:
+        changes["repeat_page_token"] = True
+    if rng.random() < 0.05:
+        changes["not_found_after_launch"] = 90.0
+    if rng.random() < 0.1:
+        changes["list_lag"] = _choose(rng, (15.0, 45.0))
+    return replace(quirks, **changes)
+
+
+def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
+    method, path = _choose(rng, ENDPOINTS)
+    first = rng.choice((1, 1, rng.randint(1, 12)))
+    return Fault(
+        method=method,
+        path=path,
+        first=first,
+        last=first + rng.randint(0, max_length - 1),
+        action=_choose(rng, actions),
+    )
+
+
+def _rough_fault(rng: Random) -> Fault:
+    actions = (SAFE_TO_RETRY, AMBIGUOUS, AMBIGUOUS, PERMANENT)[rng.choice((0, 1, 2, 3))]
+    fault = _fault(rng, actions, max_length=_choose(rng, (1, 2, 6)))
+    return replace(fault, last=10_000) if rng.random() < 0.05 else fault
+
+
+def _rough_outages(rng: Random) -> tuple[Outage, ...]:
+    kind = rng.random()
+    begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
+    if kind < 0.15:
+        return (_outage(begin, 600, _choose(rng, OUTAGES)),)
+    if kind < 0.22:
+        return (Outage(begin=begin, end=begin + 3600, action=_choose(rng, RATE_LIMITS)),)
+    if kind < 0.4:
+        return (_outage(begin, rng.uniform(1, 120), _choose(rng, OUTAGES)),)
+    return ()
+
+
+def _outage(begin: float, length: float, action: str) -> Outage:
+    return Outage(begin=round(begin, 1), end=round(begin + length, 1), action=action)
+
+
+def _rough_events(rng: Random) -> tuple[Event, ...]:
+    kind = rng.random()
+    at = round(rng.choice((rng.uniform(0, 5), rng.uniform(0, 90))), 2)
+    if kind < 0.05:
+        return (Event(kind="revoke", at=at),)
+    if kind < 0.12:
+        return (Event(kind="delete", at=at),)
+    return (_jump(rng),) if kind < 0.25 else ()
+
+
+def _jump(rng: Random) -> Event:
+    return Event(kind="jump", at=round(rng.uniform(0, 60), 2), amount=_choose(rng, (-3600.0, -60.0, 60.0, 3600.0)))
+
+
+def _random_flag(rng: Random, share: float) -> str:
+    return "true" if rng.random() < share else "false"
+
+
+def _choose(rng: Random, values: Sequence[Any]) -> Any:
+    return rng.choice(values)

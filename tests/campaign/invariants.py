@@ -1,0 +1,475 @@
+"""The invariants that must hold after every schedule: one function each, which yields its violations.
+
+They know nothing of the implementation: they check the requests that Coval received, its runs, and the files written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from http import HTTPStatus
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from campaign.oracle import has_data, is_good
+from coval_gate.report.formats.outputs import OUTPUTS
+from support import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from campaign.network import SentRequest
+    from campaign.simulate import History, ProcessResult
+    from coval_sandbox.state import RunRecord
+
+VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
+PASSING_VERDICTS: Final = ("passed", "skipped", "")
+DEADLINE_SLACK: Final = 40.0  # s after the deadline, for outstanding requests and for fetching results
+INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
+MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
+CANCEL_TIME: Final = 25.0  # s for which mode cancel must retry
+POST_TIME: Final = 120.0  # s for the post step
+RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
+MAX_LOST_LAUNCHES: Final = 3  # launches
+LAST_REQUESTS: Final = 5  # requests that include the last poll
+LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
+
+
+class Violation(NamedTuple):
+    """A violated invariant, and how it was violated."""
+
+    invariant: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.problem}"
+
+
+def violations(history: History) -> list[Violation]:
+    """Return all violations of a schedule."""
+    return [Violation(invariant.__name__, problem) for invariant in INVARIANTS for problem in invariant(history)]
+
+
+def one_launch_per_step(history: History) -> Iterator[str]:
+    """A step launches one run, or none if its verdict says why."""
+    for result in history.results:
+        launched = sum(each not in history.deleted for each in result.launched_runs)
+        may_launch = not result.is_post and result.step.mode in ("run", "launch")
+        if launched > (1 if may_launch else 0):
+            yield f"{_name(result)} launched {launched} runs"
+        if may_launch and not result.launched_runs and result.killed is None:
+            resumed = result.run_id and result.run_id in _earlier_runs(history, result)
+            informed = not _has_file_fault(result, "output")
+            if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
+                yield f"{_name(result)} launched no run, but its verdict is {result.verdict!r}"
+
+
+def run_belongs_to_step(history: History) -> Iterator[str]:
+    """The run_id output names a run that the step launched, or one that it may resume."""
+    for result in _main_results(history):
+        if not result.run_id or result.step.mode not in ("run", "launch"):
+            continue
+        if result.run_id in result.launched_runs:
+            continue
+        record = history.runs.get(result.run_id)
+        if record is None:
+            yield f"{_name(result)} names the run {result.run_id}, which does not exist"
+        elif result.run_id not in _earlier_runs(history, result):
+            yield f"{_name(result)} resumed a run of another workflow"
+        elif not result.step.flag("resume") or result.step.attempt < 2:
+            yield f"{_name(result)} resumed an earlier run, which is not allowed"
+        elif record.finished(history.coval_time(result.began)):
+            yield f"{_name(result)} resumed a run that had ended"
+
+
+def rerun_resumes(history: History) -> Iterator[str]:
+    """A later attempt launches no run while that of the earlier attempt is unfinished."""
+    for result in _main_results(history):
+        if result.step.attempt < 2 or not result.step.flag("resume") or not result.launched_runs:
+            continue
+        launched_at = history.runs[result.launched_runs[0]].create_time
+        for run_id in _earlier_runs(history, result):
+            record = history.runs[run_id]
+            listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
+            listings = tuple(each for each in result.requests if (each.method, each.path) == ("GET", "/runs"))
+            # Without the event file, the step cannot know that both attempts test the same pull request.
+            events_known = not any(_has_file_fault(each, "event") for each in _main_results(history))
+            if not record.finished(launched_at) and listed and events_known and not _met_fault(listings):
+                yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
+
+
+def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
+    """With `supersede`, earlier runs of the same concurrency group are cancelled."""
+    for result in _main_results(history):
+        if history.schedule.workflow != "supersede" or result.number == 0:
+            continue
+        for earlier in (each for each in history.results if each.number == 0 and not each.is_post):
+            for run_id in earlier.launched_runs:
+                record, now = history.runs[run_id], history.coval_time(history.ended)
+                listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
+                expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
+                if expected and listed and not record.finished(now) and not _met_fault(result.requests):
+                    yield f"{_name(result)} left the run unfinished that it supersedes"
+
+
+def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
+    """A step cancels no runs except those that it launched, was given, resumes or supersedes."""
+    for result in history.results:
+        allowed = {*_runs_of_step(history, result), result.given_run}
+        if result.step.flag("supersede") or result.step.attempt > 1:
+            allowed |= set(_earlier_runs(history, result))
+        for request in result.requests:
+            if request.method == "DELETE" and request.path.rpartition("/")[2] not in allowed:
+                yield f"{_name(result)} cancelled the run {request.path.rpartition('/')[2]}, which is not its own"
+
+
+def no_orphaned_run(history: History) -> Iterator[str]:
+    """No run stays unfinished if the inputs say to cancel it, unless cancelling was impossible."""
+    now = history.coval_time(history.ended)
+    for result in _main_results(history):
+        if result.step.mode not in ("run", "wait") or not _must_cancel(result):
+            continue
+        for run_id in {*result.launched_runs, *([result.run_id] if result.run_id in history.runs else [])}:
+            record = history.runs[run_id]
+            unfinished = not record.finished(now) and run_id not in history.deleted
+            if unfinished and not _cancel_was_impossible(history, result, record):
+                yield f"{_name(result)} left its run {run_id} unfinished"
+
+
+def finished_runs_are_kept(history: History) -> Iterator[str]:
+    """A finished run is never deleted."""
+    for record in history.runs.values():
+        if record.delete_time is None or record.run_id in history.deleted:
+            continue
+        if not any(_ended_before_delete(history, result, record) for result in history.results):
+            yield f"the run {record.run_id} was deleted after it had ended"
+
+
+def no_cancel_without_reason(history: History) -> Iterator[str]:
+    """A run is cancelled only for a reason: an interrupt, a kill, an error, a timeout, or `supersede`."""
+    for result in history.results:
+        deletes = [each for each in result.requests if each.method == "DELETE"]
+        # The interrupt may arrive while the step cancels its run because of a timeout.
+        if result.interrupted is not None and result.step.flag("cancel_on_timeout"):
+            continue
+        if deletes and not _may_cancel(history, result):
+            yield f"{_name(result)} cancelled a run without a reason"
+
+
+def no_pass_without_data(history: History) -> Iterator[str]:
+    """A step passes only if its run completed, all required data exist, and all criteria are met."""
+    schedule = history.schedule
+    for result in _main_results(history):
+        if result.verdict != "passed":
+            continue
+        record = history.runs.get(result.run_id)
+        if record is None:
+            yield f"{_name(result)} passed without a run"
+        elif not is_good(record, schedule.gate, schedule.quirks, history.coval_time(result.ended)):
+            yield f"{_name(result)} passed, but its run did not meet the criteria"
+
+
+def verdict_matches_run(history: History) -> Iterator[str]:
+    """If all faults are transient, the verdict is that of the run."""
+    schedule = history.schedule
+    if not schedule.recoverable:
+        return
+    for result in _main_results(history):
+        record = history.runs.get(result.given_run)
+        may_cancel = record is not None and result.step.mode == "cancel" and not _cancel_failed(result)
+        ended = record is None or record.finished(history.coval_time(result.ended))
+        if may_cancel and (result.exit_code != 0 or not ended):
+            yield f"{_name(result)} did not cancel the given run"
+        expected = _expected_verdicts(history, result)
+        if expected is not None and result.verdict not in expected:
+            yield f"{_name(result)} has the verdict {result.verdict!r} instead of {' or '.join(map(repr, expected))}"
+
+
+def last_poll_at_deadline(history: History) -> Iterator[str]:
+    """A step whose verdict is timed_out has polled the run at the deadline."""
+    for result in _main_results(history):
+        record = history.runs.get(result.run_id)
+        timed_out = result.verdict == "timed_out" and "had completed" not in result.outputs["reason"]
+        if record is None or not timed_out or result.run_id in history.deleted:
+            continue
+        if _met_fault(result.requests[-LAST_REQUESTS:]):
+            continue
+        last_poll = history.coval_time(result.ended - LAST_REQUESTS * history.schedule.latency - 1)
+        if record.create_time + record.plan.end < last_poll:
+            yield f"{_name(result)} timed out, but the run had ended before"
+
+
+def reason_matches_verdict(history: History) -> Iterator[str]:
+    """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
+    for result in _main_results(history):
+        reason = result.outputs.get("reason", "") if result.verdict else ""
+        if result.verdict == "timed_out" and not LIMITS.search(reason):
+            yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
+        written = result.verdict and not _has_file_fault(result, "output")
+        if result.interrupted is not None and written and result.verdict != "cancelled":
+            yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
+        if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
+            record = history.runs.get(result.run_id)
+            ended = record and record.finished(history.coval_time(result.ended))
+            if not ended and result.run_id not in history.deleted:
+                yield f"{_name(result)} is cancelled, but neither the step nor its run was"
+
+
+def outputs_are_complete(history: History) -> Iterator[str]:
+    """Outputs, summary and reports exist and are well-formed; the exit code matches the verdict."""
+    for result in _main_results(history):
+        name, file_fault = _name(result), result.step.file_fault
+        try:
+            outputs = result.outputs
+        except (ValueError, KeyError) as error:
+            if not (file_fault and file_fault.file == "output" and isinstance(error, KeyError)):
+                yield f"{name} wrote malformed outputs: {error!r}"
+            continue
+        if result.killed is not None:
+            yield from _run_id_is_known(result, outputs)
+            continue
+        if file_fault and file_fault.file == "output":
+            if result.exit_code == 0 and file_fault.at == 0 and file_fault.kind != "missing":
+                yield f"{name} passed without outputs"
+            continue
+        if list(outputs) != list(OUTPUTS):
+            yield f"{name} lacks outputs: {sorted(set(OUTPUTS) - set(outputs))}"
+            continue
+        yield from (f"{name} {problem}" for problem in _outputs_agree(result, outputs))
+        yield from (f"{name} {problem}" for problem in _reports_exist(result, outputs))
+
+
+def api_key_does_not_leak(history: History) -> Iterator[str]:
+    """The API key is in nothing that a process wrote or sent, except its request header."""
+    for result in history.results:
+        log = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
+        written = {"the log": log.encode(), **result.files}
+        sent = {
+            f"{each.method} {each.path}": f"{each.path}{each.query}".encode() + each.body for each in result.requests
+        }
+        for place, content in (written | sent).items():
+            if KEY.encode() in content:
+                yield f"{_name(result)} put the API key into {place}"
+
+
+def time_limits_are_kept(history: History) -> Iterator[str]:
+    """Steps keep their deadline, end soon after an interrupt, and do not crash; post steps are limited, too."""
+    for result in history.results:
+        if result.crash:
+            yield f"{_name(result)} crashed: {result.crash.strip().splitlines()[-1]}"
+        if result.ignored_signal:
+            yield f"{_name(result)} missed a signal while it waited for a response"
+        if result.interrupted is not None:
+            end = result.killed if result.killed is not None else result.ended
+            if end - result.interrupted > INTERRUPT_TIME:
+                yield f"{_name(result)} took {end - result.interrupted:.1f} s to end after the interrupt"
+        elif result.is_post:
+            if result.ended - result.began > POST_TIME:
+                yield f"{_name(result)} took {result.ended - result.began:.0f} s"
+        elif result.killed is None:
+            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK
+            if result.ended - result.began > limit:
+                yield f"{_name(result)} took {result.ended - result.began:.0f} s"
+
+
+def post_step_is_quiet(history: History) -> Iterator[str]:
+    """The post step never fails the job, and sends no requests if the main step left nothing to cancel."""
+    for result in (each for each in history.results if each.is_post):
+        main = _main_result(history, result)
+        if result.exit_code not in (0, None):
+            yield f"{_name(result)} failed"
+        concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
+        launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0
+        if result.requests and (concluded or launched):
+            yield f"{_name(result)} called Coval, but the main step had left nothing to cancel"
+
+
+INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
+    one_launch_per_step,
+    run_belongs_to_step,
+    rerun_resumes,
+    superseded_runs_are_cancelled,
+    only_own_runs_are_cancelled,
+    no_orphaned_run,
+    finished_runs_are_kept,
+    no_cancel_without_reason,
+    no_pass_without_data,
+    verdict_matches_run,
+    last_poll_at_deadline,
+    reason_matches_verdict,
+    outputs_are_complete,
+    api_key_does_not_leak,
+    time_limits_are_kept,
+    post_step_is_quiet,
+)
+
+
+def _name(result: ProcessResult) -> str:
+    return f"{'post step of ' if result.is_post else ''}step {result.number} ({result.step.mode})"
+
+
+def _main_results(history: History) -> Iterator[ProcessResult]:
+    return (each for each in history.results if not each.is_post)
+
+
+def _main_result(history: History, post: ProcessResult) -> ProcessResult:
+    return next(each for each in _main_results(history) if each.number == post.number)
+
+
+def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
+    return next((each for each in history.results if each.is_post and each.number == main.number), None)
+
+
+def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
+    """Return the runs that earlier steps launched."""
+    return [run_id for each in _main_results(history) if each.number < result.number for run_id in each.launched_runs]
+
+
+def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
+    """Return the runs that the step of this process launched."""
+    return _main_result(history, result).launched_runs
+
+
+def _has_file_fault(result: ProcessResult, file: str) -> bool:
+    """Return whether a runner file has a fault at any time."""
+    return result.step.file_fault is not None and result.step.file_fault.file == file
+
+
+def _must_cancel(result: ProcessResult) -> bool:
+    """Return whether the step must cancel its run."""
+    if result.verdict == "timed_out":
+        return result.step.flag("cancel_on_timeout")
+    interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
+    return interrupted and result.step.flag("cancel_on_interrupt")
+
+
+def _may_cancel(history: History, result: ProcessResult) -> bool:
+    """Return whether the process has a reason to cancel a run."""
+    main = _main_result(history, result)
+    step = main.step
+    interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
+    timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
+    timed_out = timed_out and step.flag("cancel_on_timeout")
+    failed = main.verdict in ("", "error") and main.exit_code != 0
+    state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
+    return interrupted or timed_out or failed or state_lost or step.mode == "cancel" or step.flag("supersede")
+
+
+def _cancel_failed(result: ProcessResult) -> bool:
+    """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
+    if any(each.status == HTTPStatus.NOT_FOUND for each in result.requests):
+        return True
+    return result.ended - result.began >= CANCEL_TIME and _met_fault(result.requests[-1:])
+
+
+def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRecord) -> bool:
+    """Return whether neither the step nor its post step could have cancelled the run."""
+    post = _post_result(history, main)
+    if post is None:
+        if main.killed is not None:
+            return True  # no process was left
+        since = main.interrupted if main.interrupted is not None else main.ended - DEADLINE_SLACK
+        tried = tuple(each for each in main.requests if each.sent_at >= since)
+        end = main.ended
+    else:
+        tried, end = post.requests, post.ended
+        if post.interrupted is not None or post.killed is not None:
+            return True
+        if _has_file_fault(main, "state"):
+            return True  # the post step does not know of the run
+    quirks = history.schedule.quirks
+    known = any(each.launched_run == record.run_id and each.answered for each in main.requests)
+    hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)
+    post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME
+    if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
+        return True
+    denied = any(each.fault == "404" and record.run_id in each.path for each in main.requests + tried)
+    return denied or _met_fault(tried[-3:])
+
+
+def _met_fault(requests: tuple[SentRequest, ...]) -> bool:
+    """Return whether any of these requests met a fault, or used a revoked key."""
+    return any(each.fault or each.status in (401, 403) for each in requests)
+
+
+def _ended_before_delete(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether the run ended between the last poll and the DELETE."""
+    end = record.end_time - history.coval_time(0.0)
+    for poll, delete in pairwise(result.requests):
+        is_delete = delete.method == "DELETE" and delete.path.endswith(record.run_id) and delete.took_effect
+        if is_delete and poll.method == "GET":
+            return poll.answered and poll.sent_at <= end and delete.sent_at - poll.sent_at < RACE_TIME
+    return False
+
+
+def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ...] | None:
+    """Return the verdicts that are right without permanent faults; None if any is."""
+    schedule, record = history.schedule, history.runs.get(result.run_id)
+    # The step gives up after so many launches without a response.
+    unanswered = sum(each.method == "POST" and not each.answered for each in result.requests)
+    lost = unanswered >= (
+        1 if schedule.foreign_run == "bare" else MAX_LOST_LAUNCHES
+    )  # a run without metadata could be the step's own
+    if result.step.mode == "cancel" or (result.step.mode == "wait" and not result.given_run) or lost:
+        return None
+    if result.step.mode == "launch":
+        return ("",)
+    if record is None:
+        return ("passed", "failed")
+    now = history.coval_time(result.ended)
+    if not record.finished(now):
+        return ("passed", "failed")
+    if record.status(now) != "COMPLETED":
+        return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
+    if is_good(record, schedule.gate, schedule.quirks, now):
+        return ("passed",)
+    return ("failed",) if has_data(record, schedule.gate, schedule.quirks, now) else ("error", "failed")
+
+
+def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
+    """A killed step has written its run id if it had received the response to the launch."""
+    if result.step.file_fault:
+        return
+    for request in result.requests:
+        known = request.launched_run and request.answered and (result.killed or 0.0) > request.ended_at
+        if known and outputs.get("run_id") != request.launched_run:
+            yield f"{_name(result)} was killed without its run in the outputs: {request.launched_run}"
+
+
+def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
+    """The outputs agree with each other and with the exit code."""
+    verdict, status = outputs["verdict"], outputs["status"]
+    if verdict not in VERDICTS or (verdict == "" and status != "LAUNCHED" and result.step.mode != "cancel"):
+        yield f"has the verdict {verdict!r} with the status {status!r}"
+    if outputs["passed"] != ("true" if verdict == "passed" else "false"):
+        yield f"says passed={outputs['passed']} with the verdict {verdict!r}"
+    if result.step.mode != "cancel" and result.exit_code != (0 if verdict in PASSING_VERDICTS else 1):
+        yield f"exits with {result.exit_code} and the verdict {verdict!r}"
+    if not outputs["reason"]:
+        yield "gives no reason"
+    for name in ("failed_simulations", "metric_failures", "metrics"):
+        if outputs[name]:
+            try:
+                json.loads(outputs[name])
+            except ValueError:
+                yield f"has malformed JSON in {name}: {outputs[name][:80]}"
+
+
+def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
+    """The summary, the JUnit report and the JSON report exist and are well-formed."""
+    given, file_fault = result.step.given, result.step.file_fault
+    expected = given.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
+    if expected and not result.files["summary.md"].startswith(b"### "):
+        yield "has no summary"
+    for name, parse in (("junit_path", ET.fromstring), ("json_path", json.loads)):
+        path = given.get(name, "")
+        if path and result.verdict and (outputs[name] or not file_fault):
+            try:
+                _parse(parse, result.files[f"workspace/{path}"])
+            except (KeyError, ValueError, ET.ParseError) as error:
+                yield f"has no well-formed {path}: {error!r}"
+
+
+def _parse(parse: Callable[[Any], object], content: bytes) -> None:
+    parse(content)

@@ -1,0 +1,141 @@
+"""Simulates many schedules in a pool of processes, and counts their outcomes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from campaign.generate import generate
+from campaign.invariants import violations
+from campaign.simulate import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from campaign.simulate import History, ProcessResult
+
+CHUNK_SIZE: Final = 25  # schedules per task
+LOG_LINES: Final = 25  # lines of each log that are shown
+REPLAY_COMMAND: Final = ".venv/bin/python tests/campaign --seed {}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one schedule; `description` explains it in full if an invariant was violated."""
+
+    seed: int
+    broken: tuple[str, ...]
+    violations: tuple[str, ...]
+    description: str
+    faults: int
+    signals: int
+    workflow: str
+    verdicts: tuple[str, ...]
+
+
+@dataclass
+class Tally:
+    """Counts over many schedules."""
+
+    schedules: int = 0
+    faults: int = 0
+    signals: int = 0
+    seconds: float = 0.0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    workflows: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.schedules += 1
+        self.faults += outcome.faults
+        self.signals += outcome.signals
+        self.verdicts.update(outcome.verdicts)
+        self.workflows[outcome.workflow] += 1
+        if outcome.violations:
+            self.failures.append(outcome)
+
+    def __str__(self) -> str:
+        broken = sum(len(each.violations) for each in self.failures)
+        verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.verdicts.most_common())
+        return (
+            f"campaign: {self.schedules:,} schedules, {self.faults:,} faults, {self.signals:,} interrupts and kills "
+            f"in {self.seconds:.0f} s: {broken} violations. Steps: {verdicts}."
+        )
+
+
+def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False) -> Tally:
+    """Check the schedules of `seeds` on `jobs` cores (0: all); with `stop`, only until the first violation."""
+    tally, began = Tally(), time.monotonic()
+    for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1):
+        tally.add(outcome)
+        if stop and outcome.violations:
+            break
+    tally.failures.sort(key=lambda each: each.seed)
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
+    if jobs == 1:
+        yield from map(check_seed, seeds)
+        return
+    chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for outcomes in pool.map(_check_seeds, chunks):
+            yield from outcomes
+
+
+def _check_seeds(seeds: Iterable[int]) -> list[Outcome]:
+    return [check_seed(seed) for seed in seeds]
+
+
+def check_seed(seed: int) -> Outcome:
+    """Simulate the schedule of a seed and check the invariants."""
+    history = simulate(generate(seed))
+    found = violations(history)
+    return Outcome(
+        seed=seed,
+        broken=tuple(dict.fromkeys(each.invariant for each in found)),
+        violations=tuple(map(str, found)),
+        description=describe(history) if found else "",
+        faults=history.fault_count,
+        signals=sum(each.interrupted is not None or each.killed is not None for each in history.results),
+        workflow=history.schedule.workflow,
+        verdicts=tuple(_ending(each) for each in history.results if not each.is_post),
+    )
+
+
+def describe(history: History) -> str:
+    """Describe everything that happened in a schedule."""
+    found = "\n".join(f"  VIOLATION {each}" for each in violations(history))
+    return "\n".join(
+        [
+            str(history.schedule),
+            found or "  no violation",
+            *(line for result in history.results for line in _describe_process(result)),
+            f"  replay: {REPLAY_COMMAND.format(history.schedule.seed)}",
+        ]
+    )
+
+
+def _describe_process(result: ProcessResult) -> Iterator[str]:
+    part = "post step of step" if result.is_post else "step"
+    yield f"  {part} {result.number}, from {result.began:.2f} s to {result.ended:.2f} s: {_ending(result)}"
+    if result.interrupted is not None:
+        yield f"    interrupted at {result.interrupted:.2f} s"
+    if result.killed is not None:
+        yield f"    killed at {result.killed:.2f} s"
+    yield from (f"    {request}" for request in result.requests)
+    lines = result.log.splitlines()
+    yield from (f"    | {line}" for line in (["…"] if len(lines) > LOG_LINES else []) + lines[-LOG_LINES:])
+    yield from (f"    ! {line}" for line in result.crash.splitlines()[-LOG_LINES:])
+
+
+def _ending(result: ProcessResult) -> str:
+    return "killed" if result.killed is not None else result.verdict or f"exit {result.exit_code}"

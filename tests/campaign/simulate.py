@@ -1,0 +1,397 @@
+"""Simulates a schedule: runs the whole action, from environment to files, on a simulated clock and network."""
+
+from __future__ import annotations
+
+import io
+import random
+import signal
+import tempfile
+import threading
+import traceback
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from campaign.clock import Killed, SimulatedClock, Stuck
+from campaign.network import Connection, Network, SentRequest
+from coval_gate.main import main
+from coval_gate.post import post
+from coval_gate.runtime import Runtime
+from coval_sandbox.problems import Problem
+from coval_sandbox.runner import LocalRunner, read_entries
+from coval_sandbox.world import World
+from support import DEFAULTS, EPOCH, IDS, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from campaign.schedule import Event, FileFault, Schedule, Signal, Step
+    from coval_sandbox.state import RunRecord
+
+REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
+MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
+KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
+RUNNER_FILES: Final = ("output", "state", "summary.md", "event.json")
+SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their process ends
+POST_DELAY: Final = 1.0  # s until a job's post steps run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessResult:
+    """The result of one process: a main step or a post step.
+
+    `files` are all files in its directory: the runner files and the workspace. `crash` is the traceback of an exception
+    that the process did not handle. Times are simulated seconds.
+    """
+
+    step: Step
+    number: int
+    is_post: bool
+    given_run: str  # in the modes wait and cancel
+    began: float
+    ended: float
+    exit_code: int | None  # None if the process was killed
+    interrupted: float | None
+    killed: float | None
+    crash: str
+    ignored_signal: bool
+    log: str
+    files: dict[str, bytes]
+    requests: tuple[SentRequest, ...]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Parse the outputs as the runner does. Raises ValueError if they are malformed."""
+        return read_entries(self.files["output"].decode())
+
+    @property
+    def launched_runs(self) -> tuple[str, ...]:
+        """Return the runs that it launched, even if it got no response."""
+        return tuple(each.launched_run for each in self.requests if each.launched_run)
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict output, or an empty string."""
+        return "" if self.killed is not None else _or_empty(lambda: self.outputs.get("verdict", ""))
+
+    @property
+    def run_id(self) -> str:
+        """Return the run_id output, or an empty string."""
+        return _or_empty(lambda: self.outputs.get("run_id", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids."""
+
+    schedule: Schedule
+    results: tuple[ProcessResult, ...]
+    world: World
+    foreign_runs: tuple[str, ...]
+    deleted: tuple[str, ...]  # by an outside event
+    ended: float
+    fault_count: int
+
+    @property
+    def runs(self) -> dict[str, RunRecord]:
+        """Return all runs that were ever launched, by id."""
+        return {each.run_id: each for each in self.world.runs}
+
+    def launcher(self, run_id: str) -> ProcessResult | None:
+        """Return the process that launched a run."""
+        return next((each for each in self.results if run_id in each.launched_runs), None)
+
+    def coval_time(self, seconds: float) -> float:
+        """Convert a simulated time to the time on Coval's clock."""
+        return EPOCH + seconds + self.schedule.skew
+
+
+def simulate(schedule: Schedule) -> History:
+    """Simulate a schedule from start to end."""
+    parent = MEMORY_DISK if MEMORY_DISK.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=parent, prefix="campaign-") as directory:
+        return Simulator(schedule, Path(directory)).run()
+
+
+@dataclass
+class Simulator:
+    """The simulation of one schedule."""
+
+    schedule: Schedule
+    directory: Path
+    results: list[ProcessResult] = field(default_factory=list)
+    foreign_runs: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = SimulatedClock()
+        self.rng = random.Random(f"chance/{self.schedule.seed}")
+        self.world = World(
+            lambda: EPOCH + self.clock.now() + self.schedule.skew,
+            seed=self.schedule.seed,
+            quirks=self.schedule.quirks,
+        )
+        self.network = Network(
+            self.world,
+            self.clock,
+            faults=self.schedule.faults,
+            outages=self.schedule.outages,
+            latency=self.schedule.latency,
+        )
+
+    def run(self) -> History:
+        """Run all steps, and the post steps at the end of each job."""
+        for event in self.schedule.events:
+            self.clock.at(event.at, lambda event=event: self._apply_event(event))  # type: ignore[misc]
+        if self.schedule.foreign_run:
+            self.network.before_launch.append(self._launch_foreign_run)
+        with _time_limit():
+            job: list[ProcessResult] = []
+            for number, step in enumerate(self.schedule.steps):
+                if job and (step.workflow_run, step.attempt) != _job(job[0]):
+                    self._run_post_steps(job)
+                self.clock.advance(step.pause if number else 0.0)
+                result = self._run_process(step, number, self._previous_run(step))
+                self.results.append(result)
+                job.append(result)
+            self._run_post_steps(job)
+            self.clock.advance(SETTLE_TIME)
+        return History(
+            schedule=self.schedule,
+            results=tuple(self.results),
+            world=self.world,
+            foreign_runs=tuple(self.foreign_runs),
+            deleted=tuple(self.deleted),
+            ended=self.clock.now(),
+            fault_count=self.network.fault_count,
+        )
+
+    def _run_post_steps(self, job: list[ProcessResult]) -> None:
+        for result in reversed(job):
+            if result.step.post:
+                self.clock.advance(POST_DELAY)
+                self.results.append(self._run_process(result.step, result.number, "", main_result=result))
+        job.clear()
+
+    def _previous_run(self, step: Step) -> str:
+        return self.results[-1].run_id if self.results and step.mode in ("wait", "cancel") else ""
+
+    def _run_process(
+        self, step: Step, number: int, run_id: str, main_result: ProcessResult | None = None
+    ) -> ProcessResult:
+        """Run one process until it ends or is killed: the post step if there is a `main_result`."""
+        directory = self.directory / f"{number}{'-post' if main_result else ''}"
+        directory.mkdir()
+        runner = LocalRunner(directory)
+        connection, url = self.network.connect()
+        inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
+        inputs |= {name: value for name, value in step.given.items() if name in DEFAULTS}
+        inputs |= {"mode": step.mode} | ({"run_id": run_id} if run_id else {})
+        environ = runner.environ(inputs) | {
+            "GITHUB_ACTION": step.action,
+            "GITHUB_RUN_ID": step.workflow_run,
+            "GITHUB_RUN_ATTEMPT": str(step.attempt),
+        }
+        if main_result:
+            environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
+        process = _Process(self.clock, connection, directory)
+        self.clock.begin_process()
+        self.clock.on_kill = lambda: self._kill(process)
+        self._aim_signal(process, step.post_signal if main_result else step.signal)
+        if step.file_fault and not main_result:
+            self._apply_file_fault(process, step.file_fault, environ)
+        runtime = Runtime(
+            environ=environ,
+            stdout=process.log,
+            clock=self.clock,
+            new_session=self.network.new_session,
+            randomness=self.rng,
+        )
+        process.run(runtime, post if main_result else main)
+        self.network.disconnect(process.connection)
+        self.clock.join_threads()
+        given_run = main_result.given_run if main_result else run_id
+        return process.result(step, number, is_post=main_result is not None, given_run=given_run)
+
+    def _kill(self, process: _Process) -> None:
+        process.kill()
+        self.network.disconnect(process.connection)
+
+    def _aim_signal(self, process: _Process, planned: Signal | None) -> None:
+        """Schedule the signal of this process."""
+        self.clock.on_check = lambda _: None
+        if planned is None:
+            return
+
+        def send() -> None:
+            if process.ended:
+                return
+            self.clock.signal(kill=planned.kill)
+            if not planned.kill:
+                self.clock.at(self.clock.now() + KILL_AFTER, kill)
+
+        def kill() -> None:
+            if not process.ended:
+                self.clock.signal(kill=True)
+
+        if planned.at is not None:
+            self.clock.at(self.clock.now() + planned.at, send)
+        elif planned.request is not None:
+            process.connection.triggers[planned.method, planned.path, planned.request] = (planned.phase, send)
+        else:
+            self.clock.on_check = lambda number: send() if number == planned.check else None
+
+    def _apply_file_fault(self, process: _Process, file_fault: FileFault, environ: dict[str, str]) -> None:
+        names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
+        variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
+        if file_fault.kind == "missing":
+            del environ[variable]
+            return
+        file = Path(environ[variable])
+
+        def break_file() -> None:
+            if process.ended:
+                return
+            file.rename(file.with_name(f"{file.name}.aside"))
+            if file_fault.kind == "directory":
+                file.mkdir()
+            else:
+                file.symlink_to("/dev/full")
+
+        if file_fault.at:
+            self.clock.at(self.clock.now() + file_fault.at, break_file)
+        else:
+            break_file()
+
+    def _apply_event(self, event: Event) -> None:
+        match event.kind:
+            case "revoke":
+                self.world.api_keys.pop(KEY, None)
+            case "jump":
+                self.clock.wall_offset += event.amount
+            case "delete":
+                ours = [each.run_id for each in self.world.runs if each.run_id not in self.foreign_runs]
+                for run_id in ours[-1:]:
+                    self.deleted.append(run_id)
+                    with suppress(Problem):
+                        self.world.delete_run(run_id)
+                        self.world.delete_run(run_id)
+
+    def _launch_foreign_run(self, request: SentRequest) -> None:
+        """Launch the same from another repository, with the same display name."""
+        import json
+
+        body: Any = json.loads(request.body)
+        tagged = {
+            **body["metadata"],
+            "tags": ["coval-gate/4711.1/0123456789ab/fedcba98", "nightly"],
+            "customer": {"github_repository": "acme/chat-agent"},
+        }
+        body["metadata"] = tagged if self.schedule.foreign_run == "tagged" else {}
+        self.world.launch(body)
+        self.foreign_runs.append(self.world.runs[-1].run_id)
+
+
+class _Process:
+    """A process while it runs, with its connection and its directory."""
+
+    def __init__(self, clock: SimulatedClock, connection: Connection, directory: Path) -> None:
+        self._clock = clock
+        self.connection = connection
+        self._directory = directory
+        self.log = io.StringIO()
+        self._began = clock.now()
+        self._final_state: tuple[str, dict[str, bytes]] | None = None
+        self._killed: float | None = None
+        self._crash = ""
+        self._exit_code: int | None = None
+        self.ended = False
+
+    def run(self, runtime: Runtime, part: Callable[[Runtime], int]) -> None:
+        """Run the process until it ends."""
+        try:
+            self._exit_code = part(runtime)
+        except Killed:
+            pass
+        except Stuck:
+            self._crash = "does not end"
+            self.kill()
+        except BaseException:  # noqa: BLE001 - any unhandled exception is a finding
+            self._crash = traceback.format_exc()
+        self.ended = True
+
+    def kill(self) -> None:
+        """Record what the process has written: its code still unwinds, but a killed process writes nothing more."""
+        if self._final_state is None:
+            self._final_state = (self.log.getvalue(), _read_files(self._directory))
+            self._killed = self._clock.now()
+            self.ended = True
+
+    def result(self, step: Step, number: int, *, is_post: bool, given_run: str) -> ProcessResult:
+        """Return the result of the process, which must have ended."""
+        log, files = self._final_state or (self.log.getvalue(), _read_files(self._directory))
+        return ProcessResult(
+            step=step,
+            number=number,
+            is_post=is_post,
+            given_run=given_run,
+            began=self._began,
+            ended=self._clock.now(),
+            exit_code=self._exit_code if self._killed is None else None,
+            interrupted=self._clock.signalled_at[0] if self._clock.signalled_at else None,
+            killed=self._killed,
+            crash=self._crash,
+            ignored_signal=self._clock.ignored_signal,
+            log=log,
+            files=files,
+            requests=tuple(self.connection.requests),
+        )
+
+
+def _saved_state(result: ProcessResult) -> dict[str, str]:
+    """Return the state that a process saved; empty if it is malformed."""
+    try:
+        return read_entries(result.files["state"].decode())
+    except ValueError:
+        return {}
+
+
+def _job(result: ProcessResult) -> tuple[str, int]:
+    return result.step.workflow_run, result.step.attempt
+
+
+def _or_empty(read: Callable[[], str]) -> str:
+    try:
+        return read()
+    except (ValueError, KeyError):
+        return ""
+
+
+def _read_files(directory: Path) -> dict[str, bytes]:
+    """Return all files by path; a runner file that was moved aside has its original name."""
+    found: dict[str, bytes] = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            name = str(path.relative_to(directory)).removesuffix(".aside")
+            found[name] = path.read_bytes()
+    return found
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Abort a schedule that takes far too long in real time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def abort(*_: object) -> None:
+        raise Stuck
+
+    before = signal.signal(signal.SIGALRM, abort)
+    signal.setitimer(signal.ITIMER_REAL, REAL_TIME_LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
