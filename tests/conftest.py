@@ -1,4 +1,4 @@
-"""Fixtures for every test."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# No deadlines: how fast a machine is says nothing about the code. On CI, the examples are the same each time, so that a
-# change fails only for what it broke itself. On a laptop, they are new ones each time, and find what CI's do not.
+# No deadlines: the speed of the machine does not matter. On CI, the examples are the same each time, so that a change
+# fails only because of its own bugs. On a laptop, they are different each time, and find bugs that CI does not.
 settings.register_profile("laptop", deadline=None)
 settings.register_profile("ci", settings.get_profile("laptop"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")
@@ -34,7 +34,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compare a text with tests/golden/<name>, or write it there with --update-golden."""
+    """Compare text with tests/golden/<name>, or write it there with --update-golden."""
 
     def compare(name: str, text: str) -> None:
         file = GOLDEN / name
@@ -48,10 +48,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the campaign's tally, which comes with its test's report.
+    """Print the campaign's tally, which is a property of its test's report.
 
-    With pytest-xdist, a report is all that gets from the worker that runs the test to the process that prints, and that
-    process loads no conftest.py below this one.
+    With pytest-xdist, only the report gets from the worker to the process that prints, and that process loads no
+    conftest.py in subdirectories.
     """
     for reports in list(terminalreporter.stats.values()):
         for report in reports:

@@ -142,7 +142,7 @@ def test_set_constant() -> None:
 
 
 @pytest.mark.parametrize(
-    "misaimed",
+    "new_break",
     [
         lambda _: SetConstant(ModuleType("module"), "LIMIT", 2),
         lambda counter: ReplaceFunction(counter.add, lambda original, self, renamed: original(self, renamed)),

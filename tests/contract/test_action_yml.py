@@ -15,7 +15,7 @@ from coval_gate.config.inputs import declared
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY, VirtualClock, read_inputs, travel
+from support import DEFAULTS, IDS, KEY, VirtualClock, read_inputs, run_main_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,10 +61,10 @@ def test_readmes_thresholds_hold_for_a_good_agent_and_not_for_a_bad_one(
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(thresholds) >= 8
     with Server(World(clock.time)) as server:
-        good = travel(tmp_path, server.url, clock, thresholds="\n".join(thresholds))
+        good = run_main_step(tmp_path, server.url, clock, thresholds="\n".join(thresholds))
         assert good.outputs["verdict"] == "passed", good.log
         for threshold in thresholds:
-            bad = travel(tmp_path, server.url, clock, thresholds=threshold, test_set_id="failing1")
+            bad = run_main_step(tmp_path, server.url, clock, thresholds=threshold, test_set_id="failing1")
             assert bad.outputs["verdict"] == "failed", threshold
             assert f"must be {' '.join(threshold.split()[-2:])}." in bad.outputs["reason"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from coval_sandbox.runner import LocalRunner
-from support import DEFAULTS, IDS, Trip
+from support import DEFAULTS, IDS, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,7 +92,7 @@ class Step:
         self._env: dict[str, str] = {}
         self._posts = 0
 
-    def run(self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str) -> Trip:
+    def run(self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str) -> StepResult:
         """Run the container to its end; `entrypoint` replaces the image's own."""
         with self.running(env=env, entrypoint=entrypoint, **inputs) as process:
             log, _ = process.communicate(timeout=120)
@@ -115,7 +115,7 @@ class Step:
         state: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] = (POST,),
-    ) -> Trip:
+    ) -> StepResult:
         """Run the post step to its end with the inputs and the state of the main step, or with `env` and `state`."""
         self._posts += 1
         files = self._files / f"post{self._posts}"
@@ -125,7 +125,9 @@ class Step:
         environ = {**self._environ(runner), **handed_on, **(env or {})}
         with self._started(f"{self.name}-{files.name}", environ, entrypoint) as process:
             log, _ = process.communicate(timeout=120)
-        return Trip(process.returncode, log, runner.outputs, runner.state, runner.summary, self.directory / "workspace")
+        return StepResult(
+            process.returncode, log, runner.outputs, runner.state, runner.summary, self.directory / "workspace"
+        )
 
     @property
     def state(self) -> dict[str, str]:
@@ -173,9 +175,9 @@ class Step:
                 remove = ["docker", "rm", "--force", name]
                 subprocess.run(remove, capture_output=True)  # mostly it is gone already
 
-    def result(self, process: subprocess.Popen[str], log: str) -> Trip:
+    def result(self, process: subprocess.Popen[str], log: str) -> StepResult:
         """What is left of the step whose container has ended."""
-        return Trip(
+        return StepResult(
             process.wait(10),
             log,
             self._runner.outputs,

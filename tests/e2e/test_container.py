@@ -34,46 +34,46 @@ HOSTILE = {
 
 def test_a_run_that_passes(step: Step, sandbox: Sandbox) -> None:
     """The runner's files are written where it put them, and it can read them."""
-    trip = step.run()
-    assert trip.exit_code == 0, trip.log
-    assert trip.outputs.keys() == OUTPUTS.keys()
-    assert trip.outputs["verdict"] == "passed"
-    assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    (leg,) = json.loads(trip.state.pop("legs"))
+    result = step.run()
+    assert result.exit_code == 0, result.log
+    assert result.outputs.keys() == OUTPUTS.keys()
+    assert result.outputs["verdict"] == "passed"
+    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    (leg,) = json.loads(result.state.pop("legs"))
     assert leg.pop("key").startswith("coval-gate/")
     assert leg == {"name": "", "run_id": sandbox.run["run_id"], "cancel": False}
-    assert trip.state == {"concluded": "true"}
-    assert trip.summary.startswith("### ✅ Passed: Coval evaluation\n")
-    assert trip.annotations("error") == []
+    assert result.state == {"concluded": "true"}
+    assert result.summary.startswith("### ✅ Passed: Coval evaluation\n")
+    assert result.annotations("error") == []
 
 
 def test_a_run_that_fails(step: Step, sandbox: Sandbox) -> None:
-    trip = step.run(test_set_id="someFail")
-    assert trip.exit_code == 1
-    assert trip.outputs["verdict"] == "failed"
-    assert trip.outputs["passed"] == "false"
-    assert trip.outputs["status"] == "COMPLETED_WITH_FAILURES"
-    assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert trip.state["concluded"] == "true"
-    assert trip.summary.startswith("### ❌ Failed: Coval evaluation\n")
-    assert len(trip.annotations("error")) == 1
+    result = step.run(test_set_id="someFail")
+    assert result.exit_code == 1
+    assert result.outputs["verdict"] == "failed"
+    assert result.outputs["passed"] == "false"
+    assert result.outputs["status"] == "COMPLETED_WITH_FAILURES"
+    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    assert result.state["concluded"] == "true"
+    assert result.summary.startswith("### ❌ Failed: Coval evaluation\n")
+    assert len(result.annotations("error")) == 1
 
 
 def test_a_mistake_in_the_workflow(step: Step, sandbox: Sandbox) -> None:
     """An error launches nothing and still leaves outputs and a summary."""
-    trip = step.run(agent_id="")
-    assert trip.exit_code == 1
-    assert trip.outputs["verdict"] == "error"
-    assert trip.outputs["status"] == "ERROR"
-    assert "agent_id" in trip.outputs["reason"]
-    assert trip.outputs["reason"] in trip.annotations("error")[0].data
-    assert trip.summary.startswith("### ⚠️ Error: Coval evaluation\n")
+    result = step.run(agent_id="")
+    assert result.exit_code == 1
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["status"] == "ERROR"
+    assert "agent_id" in result.outputs["reason"]
+    assert result.outputs["reason"] in result.annotations("error")[0].data
+    assert result.summary.startswith("### ⚠️ Error: Coval evaluation\n")
     assert sandbox.runs == []
 
 
 def test_the_key_is_masked_first_and_stays_out_of_log_and_files(step: Step) -> None:
-    trip = step.run(test_set_id="someFail")
-    mask, *rest = trip.log.splitlines()
+    result = step.run(test_set_id="someFail")
+    mask, *rest = result.log.splitlines()
     assert mask == f"::add-mask::{KEY}"
     assert [line for line in rest if KEY in line] == []
     assert leaks(step.directory) == []
@@ -99,22 +99,22 @@ def test_an_interrupted_step_says_so(step: Step, sandbox: Sandbox) -> None:
         log = step.wait_for_launch(process)
         docker("kill", "--signal", "INT", step.name)
         rest, _ = process.communicate(timeout=6)
-        trip = step.result(process, log + rest)
-    assert trip.exit_code == 1
-    assert trip.outputs["verdict"] == "cancelled"
-    assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert trip.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
+        result = step.result(process, log + rest)
+    assert result.exit_code == 1
+    assert result.outputs["verdict"] == "cancelled"
+    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
 
 
 def test_the_workspace_and_the_environment_change_nothing(step: Step, sandbox: Sandbox) -> None:
     """As in the workflow, with the directories of GitHub's runner."""
     lay(step, TRAPS)
-    trip = step.run(env=HOSTILE)
-    assert SPRUNG not in trip.log
-    assert trip.exit_code == 0, trip.log
-    assert trip.outputs["verdict"] == "passed"
-    assert trip.outputs["run_id"] == sandbox.run["run_id"]
-    assert re.search(r"COMPLETED +█+  10/10 done", trip.log), "the log is not UTF-8"
+    result = step.run(env=HOSTILE)
+    assert SPRUNG not in result.log
+    assert result.exit_code == 0, result.log
+    assert result.outputs["verdict"] == "passed"
+    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    assert re.search(r"COMPLETED +█+  10/10 done", result.log), "the log is not UTF-8"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -122,9 +122,9 @@ def test_without_isolation_they_would(step: Step, module: str) -> None:
     """The counter-check: each of these files takes over a Python that lacks -I, so the traps are real."""
     package = {"src/coval_gate/__init__.py": ""} if module.startswith("coval_gate/") else {}
     lay(step, package | {f"src/{module}.py": TRAP})
-    trip = step.run(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", "/app/entrypoint.py"])
-    assert f"{SPRUNG}: {module.replace('/', '.')}" in trip.log
-    assert trip.outputs.get("verdict") != "passed"
+    result = step.run(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", "/app/entrypoint.py"])
+    assert f"{SPRUNG}: {module.replace('/', '.')}" in result.log
+    assert result.outputs.get("verdict") != "passed"
 
 
 def lay(step: Step, files: Mapping[str, str]) -> None:

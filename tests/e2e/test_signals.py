@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from e2e.engine import Sandbox
-    from support import Trip
+    from support import StepResult
 
     Process = subprocess.Popen[str]
     Road = Callable[[Step, Sandbox, Process], object]
@@ -62,8 +62,8 @@ class Played:
     """What a signal led to: the seconds to the end, the run afterwards, and the post step."""
 
     seconds: float
-    trip: Trip
-    post: Trip
+    result: StepResult
+    post: StepResult
     run_id: str
     status: str
     leaks: list[Path]
@@ -156,12 +156,12 @@ def play(image: str, directory: Path, instant: Instant, way: str) -> Played:
         with step.running(env={}, entrypoint=(), **{"test_set_id": "stuck001", **instant.inputs}) as process:
             instant.reach(step, api, process)
             log, seconds = step.cancel(process, WAYS[way])
-            trip = step.result(process, log)
+            result = step.result(process, log)
         post = step.post()
         run = api.run if api.runs else {"run_id": "", "status": ""}
     return Played(
         seconds=seconds,
-        trip=trip,
+        result=result,
         post=post,
         run_id=run["run_id"],
         status=run["status"],
@@ -187,11 +187,11 @@ def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandb
         until(lambda: legs(step.state))
         time.sleep(0.3)
         log, seconds = step.cancel(process)
-        trip = step.result(process, log)
+        result = step.result(process, log)
     assert seconds < IN_TIME
-    assert (trip.exit_code, trip.outputs["verdict"], trip.outputs["run_id"]) == (1, "cancelled", "")
-    assert "could not be cancelled" in trip.outputs["reason"]
-    (leg,) = legs(trip.state)
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["run_id"]) == (1, "cancelled", "")
+    assert "could not be cancelled" in result.outputs["reason"]
+    (leg,) = legs(result.state)
     assert (leg["cancel"], leg["run_id"]) == (True, "")
     assert leg["key"]
     assert sandbox.runs == []
@@ -200,7 +200,7 @@ def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandb
 def test_from_the_very_start_no_run_is_left(image: str, tmp_path: Path, sandbox: Sandbox) -> None:
     """Also while the container starts, or Python in it, where SIGINT may be lost: then SIGTERM comes in time."""
 
-    def cancelled(number: int) -> Trip:
+    def cancelled(number: int) -> StepResult:
         directory = tmp_path / f"step{number}"
         directory.mkdir()
         step = Step(image, directory, sandbox)
@@ -209,17 +209,17 @@ def test_from_the_very_start_no_run_is_left(image: str, tmp_path: Path, sandbox:
             until(lambda: docker("ps", "--quiet", "--filter", f"name={step.name}", *early))
             time.sleep(max(0, number - 2) * 0.03)
             log, _ = step.cancel(process)
-            trip = step.result(process, log)
+            result = step.result(process, log)
         assert step.post().exit_code == 0
-        return trip
+        return result
 
     with ThreadPoolExecutor(3) as pool:
-        trips = list(pool.map(cancelled, range(10)))
+        results = list(pool.map(cancelled, range(10)))
     runs = sandbox.runs
     assert [run["status"] for run in runs] == ["CANCELLED"] * len(runs)
-    assert {trip.outputs["run_id"] for trip in trips if trip.outputs} - {""} <= {run["run_id"] for run in runs}
+    assert {result.outputs["run_id"] for result in results if result.outputs} - {""} <= {run["run_id"] for run in runs}
     # Until Python comes to our code, it answers SIGINT in its own way, without outputs; there is no run by then.
-    ended = {trip.outputs.get("verdict") for trip in trips if trip.exit_code != 137}
+    ended = {result.outputs.get("verdict") for result in results if result.exit_code != 137}
     assert ended in ({"cancelled"}, {"cancelled", None})
 
 
@@ -231,10 +231,10 @@ def test_both_signals_reach_the_first_process_and_then_it_is_killed(step: Step) 
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         log, seconds = step.cancel(process)
-        trip = step.result(process, log)
+        result = step.result(process, log)
     assert log == "SIGINT\nSIGTERM\n"
     assert 10 <= seconds < 12
-    assert trip.exit_code == 137
+    assert result.exit_code == 137
 
 
 @pytest.fixture
@@ -244,24 +244,24 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         yield started
 
 
-def kill(step: Step, reach: Callable[[Process], object], **inputs: str) -> Trip:
+def kill(step: Step, reach: Callable[[Process], object], **inputs: str) -> StepResult:
     """Run a step with a run that never ends up to an instant, and kill it there."""
     with step.running(env={}, entrypoint=(), test_set_id="stuck001", **inputs) as process:
         reach(process)
         log, _ = step.cancel(process, KILL)
-        trip = step.result(process, log)
-    assert trip.exit_code == 137
-    return trip
+        result = step.result(process, log)
+    assert result.exit_code == 137
+    return result
 
 
 def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> None:
     """By the post step, once, whatever lies in the workspace and in the environment."""
-    trip = kill(step, partial(waiting, step, sandbox))
+    result = kill(step, partial(waiting, step, sandbox))
     run_id = sandbox.run["run_id"]
-    assert (trip.outputs["verdict"], trip.outputs["run_id"]) == ("error", run_id)
-    (leg,) = legs(trip.state)
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", run_id)
+    (leg,) = legs(result.state)
     assert (leg["cancel"], leg["run_id"]) == (True, run_id)
-    assert trip.summary == ""
+    assert result.summary == ""
     assert sandbox.run["status"] not in OVER
     lay(step, TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("clock", "post")})
     post = step.post(env=HOSTILE)
@@ -280,9 +280,9 @@ def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> N
 
 @pytest.mark.parametrize("sandbox", [("POST /runs -> slow 20",)], indirect=True)
 def test_so_is_one_whose_id_the_step_never_learned(step: Step, sandbox: Sandbox) -> None:
-    trip = kill(step, partial(posted, step, sandbox))
-    (leg,) = legs(trip.state)
-    assert (leg["run_id"], trip.outputs["run_id"]) == ("", "")
+    result = kill(step, partial(posted, step, sandbox))
+    (leg,) = legs(result.state)
+    assert (leg["run_id"], result.outputs["run_id"]) == ("", "")
     assert sandbox.run["status"] not in OVER
     post = step.post()
     assert post.exit_code == 0
@@ -303,20 +303,20 @@ def test_before_the_launch_there_is_nothing_to_end(step: Step, sandbox: Sandbox)
 @pytest.mark.parametrize("forgotten", [{}, {"run_id": ""}], ids=["by its id", "by its tag"])
 def test_a_finished_run_is_not_deleted(forgotten: dict[str, str], step: Step, sandbox: Sandbox) -> None:
     """`DELETE` would do that; the step looks as if it was killed just after the end of its run."""
-    trip = step.run()
-    assert trip.outputs["verdict"] == "passed"
+    result = step.run()
+    assert result.outputs["verdict"] == "passed"
     unneeded = step.post()
     assert (unneeded.exit_code, unneeded.log) == (0, "")
-    (leg,) = legs(trip.state)
+    (leg,) = legs(result.state)
     post = step.post(state={"legs": json.dumps([{**leg, "cancel": True, **forgotten}])})
     assert post.exit_code == 0
-    assert f"the run had already ended (COMPLETED) ({trip.outputs['run_id']})" in post.log
+    assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
     assert sandbox.run["status"] == "COMPLETED"
 
 
 def test_a_run_that_was_only_launched_goes_on(step: Step, sandbox: Sandbox) -> None:
-    trip = step.run(mode="launch", test_set_id="stuck001")
-    assert (trip.exit_code, trip.outputs["status"]) == (0, "LAUNCHED")
+    result = step.run(mode="launch", test_set_id="stuck001")
+    assert (result.exit_code, result.outputs["status"]) == (0, "LAUNCHED")
     post = step.post()
     assert (post.exit_code, post.log) == (0, "")
     assert sandbox.run["status"] not in OVER
@@ -357,14 +357,14 @@ def test_without_that_line_the_workspace_would_take_it_over(step: Step, module: 
 def test_a_step_that_is_told_to_end(name: str, way: str, played: dict[tuple[str, str], Future[Played]]) -> None:
     """It ends in time and by itself, says so, and leaves no run behind; the post step has nothing to do."""
     instant, found = INSTANTS[name], played[name, way].result()
-    trip, post = found.trip, found.post
-    assert found.seconds < IN_TIME, trip.log
-    assert trip.exit_code == 1
-    assert trip.outputs.keys() == OUTPUTS.keys()
-    assert (trip.outputs["verdict"], trip.outputs["status"]) == ("cancelled", "CANCELLED")
-    assert trip.outputs["run_id"] == found.run_id
-    assert trip.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
-    assert found.status in instant.left, trip.log
+    result, post = found.result, found.post
+    assert found.seconds < IN_TIME, result.log
+    assert result.exit_code == 1
+    assert result.outputs.keys() == OUTPUTS.keys()
+    assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
+    assert result.outputs["run_id"] == found.run_id
+    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
+    assert found.status in instant.left, result.log
     assert post.exit_code == 0
     assert bool(post.log) == instant.by_post, post.log
     assert (post.outputs, post.state, post.summary) == ({}, {}, "")

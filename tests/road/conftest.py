@@ -1,4 +1,4 @@
-"""One trip down the whole road, against the sandbox on a clock that only sleeping moves."""
+"""The fixture that runs one step against the sandbox, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import KEY, Trip, VirtualClock, travel
+from support import KEY, StepResult, VirtualClock, run_main_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def ride(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[Trip, Server]]:
-    """Take the road once; checks on the way what holds for every trip."""
+def run_step(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[StepResult, Server]]:
+    """Run the main step, check what must hold after every step, and return its result and the server.
 
-    def take(
+    `silent`: the step writes neither summary nor annotations; `bare`: skip the checks.
+    """
+
+    def run(
         *faults: str,
         quirks: Quirks | None = None,
         event: dict[str, Any] | None = None,
@@ -32,22 +35,22 @@ def ride(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[Trip, Serve
         silent: bool = False,
         bare: bool = False,
         **inputs: str,
-    ) -> tuple[Trip, Server]:
+    ) -> tuple[StepResult, Server]:
         world = world or World(clock.time, quirks=quirks or Quirks())
         with Server(world, faults=faults) as server:
             inputs = {"api_base_url": server.url} | inputs | (prepare(world) if prepare else {})
-            trip = travel(
+            result = run_main_step(
                 tmp_path, clock=clock, event=event or PULL_REQUEST, env=env, url=inputs.pop("api_base_url"), **inputs
             )
         if bare:
-            return trip, server
-        assert list(trip.outputs) == list(OUTPUTS), "all outputs exist on every path"
-        green = trip.outputs["verdict"] in ("passed", "skipped", "")
-        assert trip.exit_code == (0 if green else 1)
-        assert len(trip.annotations("error")) == (0 if green or silent else 1), "one ::error where the step fails"
-        assert trip.summary.startswith("" if silent else "### ")
-        written = "\n".join(line for line in trip.log.splitlines() if not line.startswith("::add-mask::"))
-        assert KEY not in f"{written}{trip.outputs}{trip.state}{trip.summary}"
-        return trip, server
+            return result, server
+        assert list(result.outputs) == list(OUTPUTS), "all outputs exist on every path"
+        green = result.outputs["verdict"] in ("passed", "skipped", "")
+        assert result.exit_code == (0 if green else 1)
+        assert len(result.annotations("error")) == (0 if green or silent else 1), "one ::error where the step fails"
+        assert result.summary.startswith("" if silent else "### ")
+        written = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
+        assert KEY not in f"{written}{result.outputs}{result.state}{result.summary}"
+        return result, server
 
-    return take
+    return run

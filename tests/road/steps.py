@@ -1,4 +1,4 @@
-"""The steps whose every word is held in golden files: what they are given."""
+"""The inputs of the steps whose log, outputs and reports are held in golden files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from coval_sandbox.runner import PULL_REQUEST
 
-FORK = {
+FORK_EVENT = {
     "pull_request": {
         **PULL_REQUEST["pull_request"],
         "head": {"sha": PULL_REQUEST["pull_request"]["head"]["sha"], "repo": {"full_name": "mallory/voice-agent"}},
@@ -23,7 +23,7 @@ THRESHOLDS = """
 """
 
 
-TRIPS: dict[str, dict[str, Any]] = {
+STEPS: dict[str, dict[str, Any]] = {
     "passed": {},
     "failed": {"test_set_id": "someFail"},
     "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
@@ -62,11 +62,12 @@ TRIPS: dict[str, dict[str, Any]] = {
     "wrong-agent": {"agent_id": "missing000000000000001"},
     "wrong-run": {"mode": "wait", "run_id": "nowhere000000000000001"},
     "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
-    "fork": {"api_key": "", "event": FORK},
-    "fork-skipped": {"api_key": "", "event": FORK, "on_missing_api_key": "skip"},
+    "fork": {"api_key": "", "event": FORK_EVENT},
+    "fork-skipped": {"api_key": "", "event": FORK_EVENT, "on_missing_api_key": "skip"},
 }
 
 
-def trip_of(name: str) -> dict[str, Any]:
-    given = TRIPS[name]
+def inputs_of(name: str) -> dict[str, Any]:
+    """Return the arguments of `run_step` for a step by name."""
+    given = STEPS[name]
     return given | ({"thresholds": THRESHOLDS} if given.get("thresholds") == "THRESHOLDS" else {})

@@ -1,0 +1,356 @@
+"""A run is launched once, found again after a lost response, and cancelled as soon as no step needs its result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.post import post
+from coval_gate.runtime import Runtime
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from fake_github import TOKEN, FakeGitHub
+from road.test_reports import HEAD
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+LOST = ["reset-after", "500", "502", "cut 10", "body {}", "html 504"]  # the launch arrived, its response did not
+NEVER_ARRIVED = ["reset-before", "html 502"]
+
+
+def run_statuses(world: World) -> list[str]:
+    """Return the status of every run ever launched."""
+    return [record.status(world.clock()) for record in world.runs]
+
+
+def launch_count(server: Server) -> int:
+    return sum(request.method == "POST" for request in server.requests_seen)
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_run_is_found_after_lost_launch_response(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"POST /runs #1 -> {fault}")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
+    assert result.outputs["run_id"] == server.world.runs[0].run_id
+    if launch_count(server) == 1:
+        assert "so the step takes it over" in result.log
+
+
+@pytest.mark.parametrize(
+    "quirks", [Quirks(ignore_tag_filter=True), Quirks(list_lag=45), Quirks(launch_response="id-field")]
+)
+def test_quirks_of_lists_cause_no_second_launch(quirks: Quirks, run_step: RunStep) -> None:
+    result, server = run_step("POST /runs #1 -> reset-after", quirks=quirks)
+    assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("passed", 1, 1), result.log
+
+
+@pytest.mark.parametrize("fault", NEVER_ARRIVED)
+def test_launch_is_retried_when_it_did_not_arrive(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"POST /runs #1 -> {fault}")
+    assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("passed", 1, 2), result.log
+    assert "It did not, so the step launches it again." in result.log
+
+
+def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
+    result, server = run_step("POST /runs -> reset-after", "GET /runs -> 500", max_wait_time="300")
+    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
+    assert "Could not check" in result.outputs["reason"]
+    assert result.post_step_cancels, "the post step retries"
+
+
+def test_run_without_metadata_is_neither_adopted_nor_launched_again(run_step: RunStep) -> None:
+    listed = {"runs": [IDS | {"run_id": "bare", "status": "PENDING", "create_time": "2026-01-01T00:00:01Z"}]}
+    result, server = run_step("POST /runs -> reset-after", f"GET /runs -> json {json.dumps(listed)}")
+    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
+    assert "may have begun the run bare" in result.outputs["reason"]
+
+
+def test_second_attempt_resumes_run_of_first(run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = run_step(mode="launch")
+    clock.sleep(5)
+    second, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
+    assert second.outputs["run_id"] == first.outputs["run_id"]
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
+    assert "Taking over the run of an earlier attempt" in second.log
+
+
+def test_resumed_run_is_not_superseded(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch")
+    second, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, supersede="true")
+    assert second.outputs["run_id"] == first.outputs["run_id"]
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
+
+
+def test_matrix_jobs_resume_their_own_runs(run_step: RunStep) -> None:
+    staging, server = run_step(mode="launch", tags="staging")
+    production, _ = run_step(mode="launch", tags="production", world=server.world)
+    for tag, result in (("staging", staging), ("production", production)):
+        again, _ = run_step(mode="launch", tags=tag, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
+        assert again.outputs["run_id"] == result.outputs["run_id"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"resume": "false"}, {"iteration_count": "2"}, {"env": {"GITHUB_RUN_ID": "99"}}, {"env": {"GITHUB_JOB": "other"}}],
+    ids=str,
+)
+def test_different_step_is_not_resumed(change: dict[str, object], run_step: RunStep) -> None:
+    _, server = run_step(mode="launch")
+    env = {"GITHUB_RUN_ATTEMPT": "2"} | change.pop("env", {})  # type: ignore[operator]
+    run_step(world=server.world, env=env, **change)
+    assert len(server.world.runs) == 2
+
+
+def test_finished_run_is_not_resumed(run_step: RunStep) -> None:
+    _, server = run_step()
+    result, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+
+
+def test_supersede_cancels_only_earlier_runs_of_concurrency_group(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", test_set_id="stuck001")
+    world = server.world
+    sibling = {"GITHUB_RUN_ID": "2000000000"}
+    for env, inputs in (
+        ({"GITHUB_JOB": "other"}, {}),
+        ({}, {"persona_id": "persona000000000000002"}),
+        (sibling, {"config_overrides": '{"a": 1}'}),
+        ({"GITHUB_RUN_ID": "3000000000"}, {}),
+    ):
+        run_step(world=world, mode="launch", test_set_id="stuck001", env=env, **inputs)
+    result, _ = run_step(world=world, mode="launch", test_set_id="stuck001", supersede="true", env=sibling)
+    assert run_statuses(world) == ["CANCELLED", *["PENDING"] * 5]
+    assert f"Cancelled run {world.runs[0].run_id}: superseded by this run." in result.log
+
+
+@pytest.mark.parametrize("at", [0.5, 15, 30, 59])
+def test_interrupt_cancels_run(at: float, run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(at, clock.interrupt)
+    result, server = run_step(test_set_id="slow0001")
+    assert run_statuses(server.world) == ["CANCELLED"]
+    assert (result.outputs["verdict"], result.outputs["status"], result.exit_code) == ("cancelled", "CANCELLED", 1)
+    assert result.outputs["reason"] == "The step was interrupted; the run was cancelled."
+    assert not result.post_step_cancels
+    assert clock.now() - at <= 6
+    assert result.summary.startswith("### 🚫 Cancelled")
+
+
+def test_interrupt_keeps_run_without_cancel_on_interrupt(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(10, clock.interrupt)
+    result, server = run_step(cancel_on_interrupt="false")
+    assert run_statuses(server.world) == ["IN PROGRESS"]
+    assert result.outputs["reason"] == "The step was interrupted; the run goes on in Coval."
+    assert not result.post_step_cancels
+
+
+def test_second_interrupt_does_not_stop_cancellation(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(10, clock.interrupt)
+    clock.at(11, clock.interrupt)
+    result, server = run_step("DELETE /runs/* #1 -> 500")
+    assert (run_statuses(server.world), result.outputs["verdict"]) == (["CANCELLED"], "cancelled")
+
+
+@pytest.mark.parametrize("fault", ["reset-after", "cut 10", "slow 0.3"])
+def test_interrupt_during_launch_cancels_run(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """The signal arrives while Coval processes the request; the run is found by its tag and cancelled."""
+
+    class InterruptingWorld(World):
+        def launch(self, body: object) -> dict[str, object]:
+            clock.interrupt()
+            return super().launch(body)
+
+    result, server = run_step(f"POST /runs -> {fault}", world=InterruptingWorld(clock.time))
+    assert run_statuses(server.world) == ["CANCELLED"], result.log
+    assert result.outputs["verdict"] == "cancelled"
+
+
+def test_post_step_cancels_run_that_interrupted_step_could_not(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(10, clock.interrupt)
+    result, server = run_step("DELETE /runs/* -> 500", test_set_id="slow0001")
+    assert "could not be cancelled" in result.outputs["reason"]
+    assert result.post_step_cancels
+    assert clock.now() <= 16
+    assert run_statuses(server.world) != ["CANCELLED"]
+    assert "was cancelled" in run_post_step(result, server.world)
+    assert run_statuses(server.world) == ["CANCELLED"]
+
+
+def run_post_step(result: StepResult, world: World, *faults: str, **env: str) -> str:
+    """Run the post step after a main step, and return its log."""
+    import io
+
+    with Server(world, faults=faults) as server:
+        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url}
+        environ = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_REPOSITORY": "acme/voice-agent",
+            "GITHUB_SHA": HEAD,
+            **{f"INPUT_{name.upper()}": value for name, value in inputs.items()},
+            **{f"STATE_{name}": value for name, value in result.state.items()},
+        }
+        log = io.StringIO()
+        clock = VirtualClock()
+        assert post(Runtime(environ=environ | env, stdout=log, clock=clock)) == 0
+        assert clock.now() <= 95
+    assert KEY not in log.getvalue().replace(f"::add-mask::{KEY}", "")
+    return log.getvalue()
+
+
+def as_if_killed(result: StepResult, **known: object) -> StepResult:
+    """Return the result as if the main step had been killed, with changes to its saved state."""
+    (leg,) = json.loads(result.state["legs"])
+    return replace(result, state={"legs": json.dumps([leg | {"cancel": True} | known])})
+
+
+def test_post_step_does_nothing_after_concluded_main_step(run_step: RunStep) -> None:
+    for inputs in ({}, {"mode": "launch"}, {"test_set_id": "stuck001", "max_wait_time": "30"}):
+        result, server = run_step(**inputs)
+        before = run_statuses(server.world)
+        assert run_post_step(result, server.world) == ""
+        assert run_statuses(server.world) == before
+
+
+def test_post_step_cancels_run_of_killed_step(run_step: RunStep) -> None:
+    result, server = run_step(mode="launch", test_set_id="stuck001")
+    log = run_post_step(as_if_killed(result), server.world)
+    assert f"The main step left a run behind: the run was cancelled ({result.outputs['run_id']})." in log
+    assert run_statuses(server.world) == ["CANCELLED"]
+    assert "already ended" in run_post_step(as_if_killed(result), server.world), "a second post step is harmless"
+
+
+def test_post_step_finds_run_without_id(run_step: RunStep) -> None:
+    result, server = run_step(mode="launch", test_set_id="stuck001")
+    assert "the run was cancelled" in run_post_step(as_if_killed(result, run_id=""), server.world)
+    assert run_statuses(server.world) == ["CANCELLED"]
+
+
+def test_post_step_does_not_delete_finished_run(run_step: RunStep) -> None:
+    result, server = run_step()
+    assert "already ended (COMPLETED)" in run_post_step(as_if_killed(result), server.world)
+    assert server.world.runs[0].delete_time is None
+
+
+@pytest.mark.parametrize("fault", ["* * -> 500", "* * -> 401", "* * -> body {", "* * -> 404"])
+def test_post_step_does_not_fail_job(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(mode="launch", test_set_id="stuck001")
+    assert "::warning" in run_post_step(
+        as_if_killed(result), server.world, fault
+    ) or "no longer exists" in run_post_step(as_if_killed(result), server.world, fault)
+    assert "::warning" in run_post_step(as_if_killed(result), server.world, INPUT_API_KEY="")
+
+
+def test_post_step_resolves_pending_commit_status(run_step: RunStep) -> None:
+    result, server = run_step(mode="launch", test_set_id="stuck001")
+    with FakeGitHub() as github:
+        github.commits.add(HEAD)
+        env = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+        run_post_step(as_if_killed(result, concluded="true"), server.world, **env)
+        assert not github.statuses, "the status of the main step stays"
+        run_post_step(as_if_killed(result), server.world, **env)
+        assert [each["state"] for each in github.statuses[HEAD]] == ["error"]
+
+
+def test_timeout_cancels_run_only_with_cancel_on_timeout(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="stuck001", max_wait_time="300", cancel_on_timeout="true")
+    assert (result.outputs["verdict"], run_statuses(server.world)) == ("timed_out", ["CANCELLED"])
+    assert "The run was cancelled. Raise max_wait_time" in result.annotations("error")[0].data
+    result, server = run_step(test_set_id="stuck001", max_wait_time="300")
+    assert (result.outputs["verdict"], run_statuses(server.world)) == ("timed_out", ["IN PROGRESS"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "limit", "at"),
+    [
+        ({"test_set_id": "queued01", "max_queue_time": "90"}, "max_queue_time", 90),
+        ({"test_set_id": "stuck001", "stall_timeout": "600"}, "stall_timeout", None),
+        ({"test_set_id": "stuck001", "stall_timeout": "6000", "max_wait_time": "700"}, "max_wait_time", 700),
+        ({"test_set_id": "queued01", "stall_timeout": "60", "max_wait_time": "700"}, "max_wait_time", 700),
+    ],
+)
+def test_timeout_reason_names_limit(
+    inputs: dict[str, str], limit: str, at: float | None, run_step: RunStep, clock: VirtualClock
+) -> None:
+    result, _ = run_step(**inputs)
+    assert result.outputs["verdict"] == "timed_out"
+    assert f"the limit of {limit}" in result.outputs["reason"]
+    assert at is None or clock.now() == at
+
+
+def test_run_with_progress_is_not_stalled(run_step: RunStep) -> None:
+    result, _ = run_step(test_set_id="slow0001", stall_timeout="900", max_queue_time="600", max_wait_time="14400")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
+    done, server = run_step()
+    going, _ = run_step(world=server.world, mode="launch", test_set_id="stuck001")
+    ids = f"{done.outputs['run_id']},{going.outputs['run_id']},nowhere0000000000000001"
+    result, _ = run_step(world=server.world, mode="cancel", run_id=ids, agent_id="")
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "CANCELLED")
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
+    assert server.world.runs[0].delete_time is None
+    assert result.summary.startswith("### ⏹️ Cancelled: Coval evaluation")
+    assert "already ended (COMPLETED)" in result.log
+
+
+def test_mode_cancel_tries_all_runs_before_it_fails(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", test_set_id="stuck001")
+    second, _ = run_step(world=server.world, mode="launch", test_set_id="stuck001", persona_id="persona000000000000002")
+    ids = f"{first.outputs['run_id']},{second.outputs['run_id']}"
+    result, _ = run_step(
+        f"DELETE /runs/{first.outputs['run_id']} -> 403", world=server.world, mode="cancel", run_id=ids
+    )
+    assert result.outputs["verdict"] == "error"
+    assert run_statuses(server.world)[1] == "CANCELLED"
+
+
+def test_run_is_polled_before_delete_is_retried(run_step: RunStep) -> None:
+    """Otherwise the second DELETE would remove the run that the first had cancelled."""
+    result, server = run_step(mode="launch", test_set_id="stuck001")
+    run_id = result.outputs["run_id"]
+    result, _ = run_step("DELETE /runs/* #1 -> reset-after", world=server.world, mode="cancel", run_id=run_id)
+    assert server.world.runs[0].delete_time is None
+    assert "the run was cancelled" in result.log
+
+
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_verdict_after_revoked_key_outage_and_rate_limit(mode: str, run_step: RunStep) -> None:
+    """The key is revoked; the API is unavailable for ten minutes; requests are rate limited until the deadline."""
+    launch, server = run_step(mode="launch", test_set_id="slow0001")
+    more = {"mode": "wait", "run_id": launch.outputs["run_id"], "world": server.world} if mode == "wait" else {}
+    revoked, _ = run_step("* /runs/* #3- -> 401", test_set_id="slow0001", **more)
+    assert revoked.outputs["verdict"] == "error"
+    assert "could not be cancelled" in revoked.annotations("error")[0].data
+    down, _ = run_step("GET /runs/* #4-40 -> 503", test_set_id="passing1", max_wait_time="14400")
+    assert down.outputs["verdict"] == "passed"
+    limited, _ = run_step("GET /runs/* #2- -> 429 retry-after=3600", max_wait_time="1800")
+    assert (limited.outputs["verdict"], limited.outputs["duration_seconds"]) == ("error", "1800")
+
+
+def test_unwritable_outputs_after_launch_cancel_run(run_step: RunStep, tmp_path: Path, clock: VirtualClock) -> None:
+    class BreakingWorld(World):
+        def launch(self, body: object) -> dict[str, object]:
+            (tmp_path / "output").unlink()
+            (tmp_path / "output").mkdir()
+            return super().launch(body)
+
+    world = BreakingWorld(clock.time)
+    with pytest.raises((AssertionError, OSError)):  # there are no outputs to read
+        run_step(world=world, test_set_id="stuck001")
+    assert run_statuses(world) == ["CANCELLED"]
+    assert "GITHUB_OUTPUT names cannot be written" in (tmp_path / "summary.md").read_text()
+
+
+def test_log_has_outputs_without_runner_files(run_step: RunStep) -> None:
+    result, _ = run_step(env=dict.fromkeys(("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"), ""), bare=True)
+    assert result.exit_code == 0
+    assert "verdict=passed" in result.log

@@ -1,0 +1,455 @@
+"""The main step, from the environment to the files, against the sandbox on a virtual clock."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.main import main
+from coval_gate.runtime import Runtime
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import LocalRunner, as_people_see_it, read_log
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from road.steps import STEPS, THRESHOLDS, inputs_of
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+
+def as_text(result: StepResult) -> str:
+    """Return a step's log, exit code, outputs and summary as text for a golden file."""
+    outputs = "\n".join(f"{name}={value}" for name, value in result.outputs.items())
+    end = f"--- exit code {result.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{result.summary}"
+    whole = f"{as_people_see_it(result.log)}\n{end}"
+    return re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", whole)  # the port differs each time
+
+
+def parse_seconds(stopwatch: str) -> int:
+    minutes, rest = stopwatch.split(":")
+    return int(minutes) * 60 + int(rest)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_log_outputs_and_summary_match_golden_file(
+    name: str, run_step: RunStep, golden: Callable[[str, str], None]
+) -> None:
+    result, _ = run_step(**inputs_of(name))
+    golden(f"road/{name}.txt", as_text(result))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_step_launches_at_most_one_run(name: str, run_step: RunStep) -> None:
+    result, server = run_step(**inputs_of(name))
+    assert len(server.world.runs) == (1 if result.outputs["run_id"] else 0) or result.outputs["run_id"].startswith(
+        "nowhere"
+    )
+    if server.world.runs:
+        (leg,) = json.loads(result.state["legs"])
+        assert leg["run_id"] == result.outputs["run_id"] == server.world.runs[0].run_id
+
+
+@pytest.mark.parametrize("name", ["launched", "gate-passed", "gate-failed"])
+def test_log_on_terminal_matches_golden_file(
+    name: str, clock: VirtualClock, golden: Callable[[str, str], None]
+) -> None:
+    with Server(World(clock.time)) as server:
+        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | inputs_of(name)
+        environ = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+        log = io.StringIO()
+        exit_code = main(Runtime(environ=environ, stdout=log, clock=clock))
+    assert not read_log(log.getvalue()), "no workflow commands"
+    assert KEY not in log.getvalue()
+    golden(f"terminal/{name}.txt", f"{log.getvalue()}\n--- exit code {exit_code}\n")
+
+
+QUIRKS = {
+    "underscore": Quirks(status_spelling="underscore"),
+    "lower": Quirks(status_spelling="lower"),
+    "running": Quirks(status_spelling="running"),
+    "summary": Quirks(metric_shape="summary"),
+    "null-progress": Quirks(null_progress=True),
+    "full-answer": Quirks(launch_response="full"),
+    "name-only": Quirks(launch_response="name-only"),
+    "id-field": Quirks(launch_response="id-field"),
+    "top-level": Quirks(launch_response="top-level"),
+    "not-found-yet": Quirks(not_found_after_launch=20),
+    "counts-simulations": Quirks(progress_counts="simulations"),
+    "counts-test-cases": Quirks(progress_counts="test-cases"),
+    "unknown-status": Quirks(unknown_status="WARMING_UP"),
+    "metrics-lag": Quirks(metrics_lag=20),
+}
+
+
+@pytest.mark.parametrize("name", QUIRKS)
+def test_quirk_does_not_fail_passing_run(name: str, run_step: RunStep) -> None:
+    result, _ = run_step(quirks=QUIRKS[name], iteration_count="2")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize("name", QUIRKS)
+def test_quirk_does_not_pass_failing_run(name: str, run_step: RunStep) -> None:
+    result, _ = run_step(quirks=QUIRKS[name], test_set_id="someFail", iteration_count="2")
+    assert result.outputs["verdict"] == "failed", result.log
+
+
+@pytest.mark.parametrize("quirks", [Quirks(canceled_spelling="CANCELED"), Quirks(canceled_spelling="CANCELLED")])
+def test_both_spellings_of_cancelled_are_accepted(quirks: Quirks, run_step: RunStep) -> None:
+    result, _ = run_step(quirks=quirks, test_set_id="cancels1")
+    assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
+
+
+FAULTS = ["408", "429 retry-after=20", "500", "502", "503", "504", "reset-before", "reset-after", "cut 20", "html 502",
+          "html 200", "body {", "json {\"run\": null}", "json {\"run\": {\"status\": 7}}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_poll_is_retried_after_transient_fault(fault: str, run_step: RunStep) -> None:
+    result, _ = run_step(f"GET /runs/* #2-4 -> {fault}")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_persistent_poll_fault_is_error_at_deadline(fault: str, run_step: RunStep) -> None:
+    result, _ = run_step(f"GET /runs/* #2- -> {fault}", max_wait_time="300")
+    assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
+    assert result.outputs["duration_seconds"] == "300"
+    assert result.outputs["run_id"]
+
+
+def test_redirect_of_first_request_is_immediate_error(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step("GET /runs/* -> redirect https://elsewhere.example/", mode="wait", run_id="r1")
+    assert result.outputs["verdict"] == "error"
+    assert "redirect" in result.outputs["reason"]
+    assert clock.slept == []
+
+
+def test_run_is_polled_at_deadline_before_timeout(run_step: RunStep, clock: VirtualClock) -> None:
+    """The run takes about a minute; the only poll after the first is the one at the deadline."""
+    result, _ = run_step(max_wait_time="75", check_interval="1000", quirks=Quirks(null_progress=True))
+    assert result.outputs["verdict"] == "passed"
+    assert clock.now() <= 75
+
+
+def test_stuck_run_times_out_at_deadline(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step(test_set_id="stuck001", max_wait_time="1234")
+    assert result.outputs["verdict"] == "timed_out"
+    assert clock.now() == 1234
+
+
+def test_check_interval_limits_time_between_polls(run_step: RunStep, clock: VirtualClock) -> None:
+    run_step(test_set_id="slow0001", check_interval="7", max_wait_time="4000")
+    assert max(clock.slept) <= 7
+
+
+def test_log_has_line_per_minute_and_per_change(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="stuck001", max_wait_time="1800")
+    group = result.log.split("::group::")[1].split("::endgroup::")[0].splitlines()[1:]
+    assert 20 <= len(group) < len(server.requests_seen)
+    for before, after in pairwise(line.split(maxsplit=1) for line in group):
+        changed = before[1].split("about")[0] != after[1].split("about")[0]
+        assert changed or parse_seconds(after[0]) - parse_seconds(before[0]) >= 60
+
+
+def test_run_id_is_written_before_first_poll(run_step: RunStep) -> None:
+    result, server = run_step("GET /runs/* -> 401")
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["run_id"] == server.world.runs[0].run_id
+    assert result.outputs["run_url"] == f"https://app.coval.dev/runs/{result.outputs['run_id']}"
+
+
+def test_mode_wait_polls_given_run_and_launches_none(run_step: RunStep) -> None:
+    def launch_elsewhere(world: World) -> dict[str, str]:
+        body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
+        return {"mode": "wait", "run_id": world.launch(body)["run"]["run_id"], "agent_id": ""}
+
+    result, server = run_step(prepare=launch_elsewhere)
+    assert result.outputs["verdict"] == "passed"
+    assert not any(request.method == "POST" for request in server.requests_seen)
+
+
+def test_persistent_404_means_run_was_deleted(run_step: RunStep) -> None:
+    result, _ = run_step("GET /runs/* #2- -> 404")
+    assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "DELETED")
+
+
+def test_poll_is_retried_after_404(run_step: RunStep) -> None:
+    result, _ = run_step("GET /runs/* #2-4 -> 404")
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_step_waits_for_simulations_after_run_completed(run_step: RunStep) -> None:
+    empty = '{"simulated_conversations": [], "next_page_token": null}'
+    result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {empty}")
+    assert result.outputs["verdict"] == "passed", result.log
+    assert "waiting for 10 simulations" in result.log
+    never, _ = run_step(f"GET /conversations/simulated -> json {empty}", metrics_grace_time="60")
+    assert never.outputs["verdict"] == "error"
+    assert "Coval lists 0 of 10 simulations" in never.outputs["reason"]
+
+
+@pytest.mark.parametrize(
+    ("quirks", "verdict"),
+    [
+        (Quirks(metrics_lag=100), "passed"),
+        (Quirks(metrics_lag=400), "error"),
+        (Quirks(missing_values=0.3), "error"),
+        (Quirks(duplicate_values=True), "passed"),
+        (Quirks(failed_values="null"), "passed"),
+        (Quirks(superseded_outputs=True), "passed"),
+        (Quirks(metric_shape="summary"), "error"),
+        (Quirks(simulations_api="legacy-only"), "passed"),
+        (Quirks(simulations_api="canonical-forbidden"), "passed"),
+        (Quirks(page_token_end="absent"), "passed"),
+        (Quirks(page_token_end="empty"), "passed"),
+    ],
+)
+def test_verdict_with_quirks_of_metrics(quirks: Quirks, verdict: str, run_step: RunStep) -> None:
+    result, _ = run_step(quirks=quirks, thresholds=THRESHOLDS)
+    assert result.outputs["verdict"] == verdict, result.log
+
+
+def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
+    result, _ = run_step(quirks=Quirks(metrics_lag=400), thresholds=THRESHOLDS, max_wait_time="120")
+    assert (result.outputs["verdict"], result.outputs["duration_seconds"]) == ("timed_out", "120")
+
+
+def test_results_need_few_requests(run_step: RunStep) -> None:
+    """Besides polls of the run: one page of simulations, one of test cases, and the targets in use."""
+
+    def others(server: Server) -> list[str]:
+        paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
+        return [path for path in paths if not path.startswith("/runs")]
+
+    assert others(run_step(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated", "/test-cases"]
+    with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
+    assert len(with_targets) == 7
+    assert sum(path.startswith("/metrics/") for path in with_targets) == 5
+
+
+def test_simulations_of_other_runs_are_ignored(
+    run_step: RunStep,
+) -> None:
+    _, server = run_step(mode="launch")
+    listed = server.world.list_simulations({})["simulated_conversations"]
+    own = [each | {"status": "COMPLETED"} for each in listed]
+    foreign = [{"simulation_id": f"t{n}", "run_id": "other", "status": "FAILED"} for n in range(10)]
+    answer = json.dumps({"simulated_conversations": foreign + own})
+    result, _ = run_step(f"GET /conversations/simulated -> json {answer}")
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10")
+
+
+def completed_run(world: World, **changes: Any) -> str:
+    """Return the world's only run as a completed run with the values of two simulations, and `changes`."""
+    ids = [each["simulation_id"] for each in world.list_simulations({})["simulated_conversations"]][:2]
+    values = [{"simulation_output_id": each, "value": 1.0} for each in ids]
+    results = {"output_ids": ids, "metrics": {"m": {"metric_id": "m", "metric_name": "Latency", "values": values}}}
+    run = {"run_id": world.runs[0].run_id, "status": "COMPLETED", "results": results}
+    return json.dumps({"run": run | changes})
+
+
+def simulation_page(world: World, count: int) -> str:
+    """Return a page of the first `count` simulations, all completed."""
+    listed = world.list_simulations({})["simulated_conversations"][:count]
+    return json.dumps({"simulated_conversations": [each | {"status": "COMPLETED"} for each in listed]})
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "verdict"),
+    [
+        ({"results": None}, {}, "passed"),
+        ({"results": None}, {"status": "CANCELLED"}, "cancelled"),
+        ({"results": None}, {"status": "FAILED"}, "failed"),
+        ({"results": None}, {"status": "IN PROGRESS"}, "timed_out"),
+    ],
+)
+def test_run_status_may_change_while_step_waits_for_results(
+    first: dict[str, Any], then: dict[str, Any], verdict: str, run_step: RunStep
+) -> None:
+    world = run_step(mode="launch")[1].world
+    result, _ = run_step(
+        f"GET /runs/* #1 -> json {completed_run(world, **first)}",
+        f"GET /runs/* -> json {completed_run(world, **then)}",
+        f"GET /conversations/simulated -> json {simulation_page(world, 2)}",
+        thresholds="Latency: avg < 2",
+        max_wait_time="600",
+    )
+    assert result.outputs["verdict"] == verdict, result.log
+
+
+def test_values_of_unlisted_simulations_are_error(run_step: RunStep) -> None:
+    world = run_step(mode="launch")[1].world
+    result, _ = run_step(
+        f"GET /runs/* -> json {completed_run(world)}",
+        f"GET /conversations/simulated -> json {simulation_page(world, 1)}",
+        thresholds="Latency: avg < 2",
+        metrics_grace_time="10",
+    )
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith("Coval lists 1 of 2 simulations")
+
+
+def test_404_while_step_waits_for_results_is_retried(run_step: RunStep) -> None:
+    world = run_step(mode="launch")[1].world
+    result, _ = run_step(
+        f"GET /runs/* #1 -> json {completed_run(world, results=None)}",
+        "GET /runs/* #2-4 -> 404",
+        f"GET /runs/* -> json {completed_run(world)}",
+        f"GET /conversations/simulated -> json {simulation_page(world, 2)}",
+        thresholds="Latency: avg < 2",
+    )
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def test_only_failed_page_is_retried(run_step: RunStep) -> None:
+    result, server = run_step(
+        "GET /conversations/simulated #2-3 -> 500",
+        test_set_id="large001",
+        concurrency="50",
+        iteration_count="9",
+        max_wait_time="7200",
+    )
+    pages = [each.query.get("page_token") for each in server.requests_seen if each.path.endswith("/simulated")]
+    assert result.outputs["total_simulations"] == "2250"
+    assert len(pages) == 5
+    assert pages[1] == pages[2] == pages[3]
+
+
+def test_results_that_do_not_match_launch_are_error(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch")
+    world = server.world
+    answers = (
+        f"GET /runs/* -> json {completed_run(world)}",
+        f"GET /conversations/simulated -> json {simulation_page(world, 2)}",
+    )
+    mutations, _ = run_step(*answers, mutation_ids="u" * 26, metrics_grace_time="5")
+    assert mutations.outputs["reason"].startswith(
+        "The run was launched with 1 mutation, but Coval lists simulations of 0"
+    )
+    cases, _ = run_step(*answers, test_case_ids="a,b,c", metrics_grace_time="5")
+    assert cases.outputs["verdict"] == "error"
+    metrics, _ = run_step(*answers, metric_ids="m" * 22, use_metric_targets="true", metrics_grace_time="5")
+    assert metrics.outputs["verdict"] == "error"
+
+
+def test_repeated_page_token_is_error(run_step: RunStep) -> None:
+    result, _ = run_step(
+        quirks=Quirks(repeat_page_token=True),
+        test_set_id="large001",
+        concurrency="50",
+        iteration_count="5",
+        max_wait_time="600",
+    )
+    assert result.outputs["verdict"] == "error"
+    assert "same page" in result.outputs["reason"]
+
+
+@pytest.mark.parametrize("path", ["/test-cases/*", "/conversations/simulated/*"])
+@pytest.mark.parametrize("fault", ["403", "500", "html 502", "json []", "429 retry-after=5"])
+def test_details_that_cannot_be_fetched_do_not_change_verdict(
+    path: str, fault: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    result, _ = run_step(f"GET {path} -> {fault}", test_set_id="failing1", thresholds=THRESHOLDS)
+    assert result.outputs["verdict"] == "failed"
+    assert clock.now() <= 60 + 25, "details must not delay the verdict for long"
+
+
+def test_phone_numbers_are_not_written(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="someFail", thresholds=THRESHOLDS)
+    listed = server.world.list_simulations({"page_size": "1"})["simulated_conversations"][0]
+    number = (listed.get("destination") or listed.get("source"))["value"]
+    assert number not in f"{result.log}{result.outputs}{result.summary}"
+
+
+def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", metadata='{"team": "voice"}', tags="nightly")
+    metadata = server.requests_seen[0].json["metadata"]
+    tags = metadata["tags"][1:]
+    assert metadata == {
+        "display_name": "acme/voice-agent #42 · 5d1c1b0 · Voice gate",
+        "tags": ["nightly", *tags],
+        "created_by": "mona",
+        "customer": {
+            "github_repository": "acme/voice-agent",
+            "github_commit": "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
+            "github_pull_request": 42,
+            "github_run_url": "https://github.com/acme/voice-agent/actions/runs/1234567890/attempts/1",
+            "github_run_attempt": "1",
+            "github_actor": "mona",
+            "team": "voice",
+            "coval_gate_0": tags[0],
+            "coval_gate_1": tags[1],
+        },
+    }
+    assert re.fullmatch(r"coval-gate/1234567890\.1/[0-9a-f]{12}/[0-9a-f]{8}", tags[0])
+    assert re.fullmatch(r"coval-gate/line/[0-9a-f]{24}", tags[1])
+
+
+def test_text_from_coval_cannot_inject_commands_or_markup(run_step: RunStep) -> None:
+    run_id = run_step(mode="launch")[1].world.runs[0].run_id
+    evil = "x\n::set-output name=passed::true\r##[error]y | <b> @mona [a](http://evil.example) `z`"
+    answer = json.dumps({"run": {"run_id": run_id, "status": "FAILED", "error": evil}})
+    result, _ = run_step(f"GET /runs/* -> json {answer}")
+    assert result.outputs["passed"] == "false"
+    assert {command.name for command in result.commands} <= {"add-mask", "group", "endgroup", "error"}
+    assert "[a](http" not in result.summary
+    assert "<b>" not in result.summary
+    assert "@mona" not in result.summary
+
+
+def test_api_key_in_response_is_not_written(run_step: RunStep) -> None:
+    answer = json.dumps({"error": {"code": "INTERNAL", "message": f"cannot serve {KEY}"}})
+    result, _ = run_step(f"GET /runs/* #2- -> body {answer}", max_wait_time="100")
+    assert result.outputs["verdict"] == "error"
+
+
+FOREIGN_RESPONSES = ["html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403"]
+
+
+@pytest.mark.parametrize("fault", FOREIGN_RESPONSES)
+def test_foreign_response_is_retried_after_first_response_from_coval(fault: str, run_step: RunStep) -> None:
+    result, _ = run_step(f"GET /runs/* #2-4 -> {fault}")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize("agent_id", [f"x{KEY}", KEY * 5, f"{KEY}!", f"a_{KEY}_b*c"])
+def test_api_key_in_agent_id_is_redacted(agent_id: str, run_step: RunStep) -> None:
+    key = "coval_sk_prod_ab_-cdEF0123_"
+    result, _ = run_step(api_key=key, agent_id=agent_id.replace(KEY, key), mode="launch")
+    written = f"{result.log.partition(chr(10))[2]}{result.outputs}{result.summary}".replace("\\", "")
+    assert key[:9] not in written
+
+
+def test_api_key_in_response_is_redacted_in_markdown(run_step: RunStep) -> None:
+    key = "coval_sk_prod_ab_*cdEF0123_"
+    answer = json.dumps({"error": f"invalid API key: {key}"})
+    result, _ = run_step(f"POST /runs -> json {answer}", api_key=key)
+    assert "cdEF0123" not in f"{result.log.partition(chr(10))[2]}{result.outputs}{result.summary}"
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STATE"])
+def test_unwritable_runner_file_is_error_before_launch(variable: str, tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        runner, log = LocalRunner(tmp_path), io.StringIO()
+        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
+        assert main(Runtime(environ=environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock)) == 1
+        assert server.requests_seen == []
+    assert variable in log.getvalue()
+
+
+def test_unwritable_summary_is_only_warning(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        runner, log = LocalRunner(tmp_path), io.StringIO()
+        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
+        assert main(Runtime(environ=environ | {"GITHUB_STEP_SUMMARY": str(tmp_path)}, stdout=log, clock=clock)) == 0
+    assert runner.outputs["verdict"] == "passed"
+    assert "::warning" in log.getvalue()
