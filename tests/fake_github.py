@@ -1,6 +1,6 @@
-"""A GitHub on a real socket: pull requests, comments and statuses of one repository, and faults on demand.
+"""A fake GitHub server: pull requests, comments and statuses of one repository, with injected faults.
 
-Sources: GitHub's REST and GraphQL documentation, and the error answers that api.github.com gives.
+Sources: GitHub's REST and GraphQL documentation, and error responses of api.github.com.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAULT = re.compile(r"([A-Z]+|\*)\s+(\S+)(?:\s+#(\d+)(-(\d*))?)?\s+->\s+(\S+)\s*(
 
 @dataclass
 class PullRequest:
-    """A pull request; its head belongs to another owner where it comes from a fork."""
+    """A pull request; if it comes from a fork, its head has another owner."""
 
     sha: str
     owner: str = "acme"
@@ -46,7 +46,7 @@ class PullRequest:
 
 @dataclass
 class Comment:
-    """A comment; `author` is None where the account was deleted."""
+    """A comment; `author` is None if the account was deleted."""
 
     id: int
     body: str
@@ -59,8 +59,8 @@ class Comment:
         return {"id": self.id, "body": self.body, "user": user or None, "html_url": self.html_url}
 
 
-class Answer(NamedTuple):
-    """What goes back; a `body` that is text goes as it is, anything else as JSON."""
+class Response(NamedTuple):
+    """A response; a string `body` is sent as it is, any other as JSON."""
 
     status: int
     body: Any
@@ -85,8 +85,8 @@ class Fault:
         self._last = float(last or ("inf" if to or not first else first))
         self._seen = 0
 
-    def meets(self, method: str, path: str) -> bool:
-        """Whether this request, which it counts, meets the fault."""
+    def applies_to(self, method: str, path: str) -> bool:
+        """Count a matching request, and return whether the fault applies to it."""
         if self.method not in ("*", method) or not fnmatchcase(path, self.path):
             return False
         self._seen += 1
@@ -96,9 +96,9 @@ class Fault:
 class FakeGitHub:
     """Context manager that serves while it is open.
 
-    `url` is what GITHUB_API_URL says, in the form of Enterprise Server if `enterprise`. `now` gives seconds since the
-    epoch. The state is free to change; `viewer` is the login that GraphQL tells, `author` the one in REST's answers,
-    `headers` are in every answer.
+    `url` is the value for GITHUB_API_URL, in the form of Enterprise Server if `enterprise`. `now` returns seconds since
+    the epoch. Tests may change the state: `viewer` is the login in GraphQL responses, `author` the one in REST
+    responses, and `headers` are in all responses.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FakeGitHub:
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """Return the base URL, without a trailing slash."""
         return f"http://{self._address[0]}:{self._server.server_port}{self.base}"
 
     def __enter__(self) -> Self:
@@ -147,30 +147,30 @@ class FakeGitHub:
         self._thread.join()
 
     def add_pull_request(self, number: int, sha: str, owner: str = "acme", branch: str = "feature") -> None:
-        """Open a pull request, whose head is a commit that may get a status."""
+        """Open a pull request, whose head commit accepts statuses."""
         self.pull_requests[number] = PullRequest(sha, owner, branch)
         self.commits.add(sha)
 
     def add_comment(self, number: int, body: str, author: str | None) -> Comment:
-        """Write a comment in anybody's name."""
+        """Add a comment of any author."""
         with self.lock:
             id_ = next(self._ids)
             comment = Comment(id_, body, author, f"https://github.com/{REPOSITORY}/pull/{number}#issuecomment-{id_}")
             self.comments.setdefault(number, []).append(comment)
             return comment
 
-    def answer(self, request: SeenRequest) -> Answer | None:
-        """Take a request; None is no answer at all."""
+    def respond_to(self, request: SeenRequest) -> Response | None:
+        """Handle a request; return None to close the connection without a response."""
         with self.lock:
             self.requests_seen.append(request)
             path = "/graphql" if request.path == self.graphql else request.path.removeprefix(self.base)
-            fault = next((each for each in self.faults if each.meets(request.method, path)), None)
+            fault = next((each for each in self.faults if each.applies_to(request.method, path)), None)
             if fault is None or fault.action == "drop-after":
-                answer = self._perform(request, path)
-                return None if fault else answer
+                response = self._perform(request, path)
+                return None if fault else response
         return self._fault(fault)
 
-    def _fault(self, fault: Fault) -> Answer | None:
+    def _fault(self, fault: Fault) -> Response | None:
         match fault.action, fault.argument:
             case "rate-limit", seconds:
                 headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(round(self.now() + float(seconds)))}
@@ -178,9 +178,9 @@ class FakeGitHub:
             case "secondary", seconds:
                 return _message(403, "You have exceeded a secondary rate limit.", {"retry-after": seconds})
             case "html", _:
-                return Answer(200, HTML, {"content-type": "text/html; charset=utf-8"})
+                return Response(200, HTML, {"content-type": "text/html; charset=utf-8"})
             case "json", text:
-                return Answer(200, text)
+                return Response(200, text)
             case "moved", where:
                 url, _, status = where.partition(" ")
                 return _message(int(status or 301), "Moved Permanently", {"location": url})
@@ -192,34 +192,34 @@ class FakeGitHub:
             case status, message:
                 return _message(int(status), message or "Something went wrong.")
 
-    def _perform(self, request: SeenRequest, path: str) -> Answer:
+    def _perform(self, request: SeenRequest, path: str) -> Response:
         token = request.headers.get("authorization", "").partition(" ")[2]
         if token not in (TOKEN, READ_ONLY_TOKEN):
             return _message(401, "Bad credentials")
         if request.path == self.graphql and request.method == "POST":
-            return Answer(200, {"data": {"viewer": {"login": self.viewer}}})
+            return Response(200, {"data": {"viewer": {"login": self.viewer}}})
         if token == READ_ONLY_TOKEN and request.method != "GET":
             return _message(403, "Resource not accessible by integration")
         if not request.path.startswith(f"{self.base}/repos/{REPOSITORY}/"):
             return _message(404, "Not Found")
         return self._route(request, path.removeprefix(f"/repos/{REPOSITORY}/"))
 
-    def _route(self, request: SeenRequest, path: str) -> Answer:
+    def _route(self, request: SeenRequest, path: str) -> Response:
         match request.method, path.split("/"):
             case "GET", ["pulls"]:
                 return self._page(request, self._pulls(request.query))
             case "GET", ["pulls", number] if pull := self._pull(number):
-                return Answer(200, _pull_json(int(number), pull))
+                return Response(200, _pull_json(int(number), pull))
             case "GET", ["issues", number, "comments"] if self._pull(number):
                 return self._page(request, [each.json for each in self.comments.get(int(number), [])])
             case "POST", ["issues", number, "comments"] if self._pull(number):
                 body = request.json.get("body")
-                return _bad_body(body) or Answer(201, self.add_comment(int(number), body, self.author).json)
+                return _bad_body(body) or Response(201, self.add_comment(int(number), body, self.author).json)
             case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_):
                 if problem := _bad_body(body := request.json.get("body")):
                     return problem
                 comment.body = body
-                return Answer(200, comment.json)
+                return Response(200, comment.json)
             case "POST", ["statuses", sha]:
                 return self._set_status(sha, request.json)
             case _:
@@ -239,7 +239,7 @@ class FakeGitHub:
     def _comment(self, id_: str) -> Comment | None:
         return next((each for comments in self.comments.values() for each in comments if str(each.id) == id_), None)
 
-    def _set_status(self, sha: str, status: dict[str, Any]) -> Answer:
+    def _set_status(self, sha: str, status: dict[str, Any]) -> Response:
         if sha not in self.commits:
             return _message(422, f"No commit found for SHA: {sha}")
         if len(status.get("description", "")) > LONGEST_DESCRIPTION:
@@ -249,9 +249,9 @@ class FakeGitHub:
         if status.get("state") not in ("error", "failure", "pending", "success"):
             return _invalid("Status", "state", "state is not included in the list")
         self.statuses.setdefault(sha, []).append(status)
-        return Answer(201, status)
+        return Response(201, status)
 
-    def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Answer:
+    def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Response:
         size, page = min(100, int(request.query.get("per_page", 30))), int(request.query.get("page", 1))
         origin = self.url.removesuffix(self.base)
         links = {"prev": page - 1, "next": page + 1} if page * size < len(entries) else {"prev": page - 1}
@@ -260,7 +260,7 @@ class FakeGitHub:
             for name, number in links.items()
             if number
         )
-        return Answer(200, entries[(page - 1) * size : page * size], {"link": link} if link else {})
+        return Response(200, entries[(page - 1) * size : page * size], {"link": link} if link else {})
 
 
 class _Server(ThreadingHTTPServer):
@@ -297,23 +297,23 @@ class _Connection(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         seen = SeenRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
-        answer = self.server.github.answer(seen)
-        if answer is None:
+        response = self.server.github.respond_to(seen)
+        if response is None:
             self.close_connection = True
             return
-        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        text = response.body if isinstance(response.body, str) else json.dumps(response.body)
         content = text.encode()
-        self.send_response(answer.status)
+        self.send_response(response.status)
         defaults = {"content-type": "application/json; charset=utf-8", "content-length": str(len(content))}
-        for name, value in (defaults | self.server.github.headers | answer.headers).items():
+        for name, value in (defaults | self.server.github.headers | response.headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = respond  # noqa: N815 - as http.server looks for them
+    do_GET = do_POST = do_PATCH = respond  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _pull_json(number: int, pull: PullRequest) -> dict[str, Any]:
@@ -321,17 +321,17 @@ def _pull_json(number: int, pull: PullRequest) -> dict[str, Any]:
     return {"number": number, "state": "open" if pull.open else "closed", "head": head}
 
 
-def _message(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+def _message(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     body = {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
-    return Answer(status, body, headers or {})
+    return Response(status, body, headers or {})
 
 
-def _invalid(resource: str, field: str, message: str) -> Answer:
+def _invalid(resource: str, field: str, message: str) -> Response:
     error = {"resource": resource, "code": "custom", "field": field, "message": message}
-    return Answer(422, {"message": "Validation Failed", "errors": [error], "documentation_url": DOCUMENTATION})
+    return Response(422, {"message": "Validation Failed", "errors": [error], "documentation_url": DOCUMENTATION})
 
 
-def _bad_body(body: object) -> Answer | None:
+def _bad_body(body: object) -> Response | None:
     if not isinstance(body, str) or not body:
         return _invalid("IssueComment", "body", "body can't be blank")
     if len(body) > LONGEST_BODY:

@@ -1,4 +1,4 @@
-"""Texts that an attacker might send, and reports: made of such texts, and of every kind."""
+"""Hostile texts, reports that contain them, and reports of all kinds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @a
 MARKER: Final = f"<!-- coval-gate {'0' * 24} -->"
 
 NAMED: Final[dict[str, str]] = {
-    # the log: what the runner would obey
+    # the log: workflow commands
     "command": "::error::x",
     "command set-output": "  ::set-output name=passed::true",
     "command behind a wide space": "\u2003\u3000\u00a0::set-output name=passed::true",
@@ -82,7 +82,7 @@ NAMED: Final[dict[str, str]] = {
     "table of its own": "a | b\n--- | ---\nc | d",
     "backtick": "`",
     "backticks": "a `b` ``c`` ```d```",
-    "backticks, 80": "`" * 80 + PAYLOAD,  # cmark reads no code span behind more than 80
+    "backticks, 80": "`" * 80 + PAYLOAD,  # cmark parses no code span with more than 80
     "backticks, 120": "`" * 120 + PAYLOAD,
     "fence": "```\n" + PAYLOAD + "\n```",
     "fence alone": "`````",
@@ -159,19 +159,19 @@ NAMED: Final[dict[str, str]] = {
 HOSTILE: Final[list[str]] = list(NAMED.values())
 
 RUN_ID: Final = "run00000000000000000001"
-DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization: simulations are linked
+DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization, so that simulations are linked
 RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
 WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
 GUIDE: Final = "https://docs.coval.dev"
-WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough of them for a chart
+WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough for a chart
 LIMIT: Final = Limit("max_wait_time", 3600)
 
 
 def report_of(text: str, *, parsed: bool = False) -> Report:
-    """A report in which every text from outside is `text`; ids and addresses are what they can be on the road.
+    """Return a report in which all text from outside is `text`; ids and URLs are realistic.
 
-    Simulations and metrics hold `text` as it is or, with `parsed`, what our reading of Coval's answers makes of it.
-    The step ended in an error of such texts after the run had been judged.
+    Simulations and metrics contain `text` as it is or, with `parsed`, as the action parses it from Coval's responses.
+    After its judgement, the step ended with an error that contains the text.
     """
     simulations = _read_simulations(text) if parsed else _simulations(text)
     metrics = _read_metrics(text) if parsed else _metrics(text)
@@ -193,7 +193,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         legs=(leg,),
         context=Context(
             repository=text,
-            sha=line,  # of which only the beginning is shown
+            sha=line,  # reports show only its beginning
             actor=text,
             workflow=text,
             job=text,
@@ -209,7 +209,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
 
 
 def with_leg(report: Report, **changes: Any) -> Report:
-    """The report with its one leg changed; statistics are those of its result."""
+    """Return the report with changes to its only leg; statistics are those of its result."""
     (leg,) = report.legs
     if "result" in changes:
         changes = {"judgement": replace(leg.judgement, variants=())} | changes
@@ -217,7 +217,7 @@ def with_leg(report: Report, **changes: Any) -> Report:
 
 
 def simulation(name: str, **fields: Any) -> Simulation:
-    """A simulation that completed, unless `fields` say otherwise."""
+    """Return a completed simulation, with changes in `fields`."""
     return Simulation(id=name, **{"status": "COMPLETED", "test_case_id": f"case-{name}"} | fields)
 
 
@@ -235,7 +235,7 @@ def _simulations(text: str) -> tuple[Simulation, ...]:
 
 
 def _read_simulations(text: str) -> tuple[Simulation, ...]:
-    """The same simulations as Coval would list them."""
+    """Return the same simulations, parsed from Coval's format."""
     found = (
         read_simulation(
             {
@@ -253,13 +253,16 @@ def _read_simulations(text: str) -> tuple[Simulation, ...]:
 
 
 def _values(text: str) -> dict[str, dict[str, Any]]:
-    """The values of three metrics: texts, numbers, sets."""
-    told = text if isinstance(read_value(text), str) else "x"  # where it is one, it is read as a number
+    """Return the values of three metrics: texts, numbers, sets."""
+    value_text = text if isinstance(read_value(text), str) else "x"  # a numeric text would be parsed as a number
     numbers = dict(zip(WELL, (1.0, 1.5, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0, 9.5), strict=True))
     return {
-        "texts": {"ill": told, "mutant": told, "well00": f"not {told}"},
+        "texts": {"ill": value_text, "mutant": value_text, "well00": f"not {value_text}"},
         "numbers": {"ill": 11.5, "mutant": 0.25, **numbers},
-        "sets": {"ill": [told, *(f"{number} {told}" for number in range(5))], "well01": [f"0 {told}"]},
+        "sets": {
+            "ill": [value_text, *(f"{number} {value_text}" for number in range(5))],
+            "well01": [f"0 {value_text}"],
+        },
     }
 
 
@@ -275,7 +278,7 @@ def _metrics(text: str) -> tuple[Metric, ...]:
 
 
 def _read_metrics(text: str) -> tuple[Metric, ...]:
-    """The same metrics as Coval would list them."""
+    """Return the same metrics, parsed from Coval's format."""
     entries: dict[str, Any] = {
         name: {
             "metric_id": f"{place} {text}" if place > 1 else text or name,
@@ -333,7 +336,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
 
 
 def _error(text: str) -> Judgement:
-    line = one_line(text)  # advice has lines, and none of them is foreign from its beginning
+    line = one_line(text)  # advice has several lines, and no line starts with foreign text
     window = " ".join(text[:100].splitlines())
     advice = f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on."
     cancellation = Cancellation(outcome="failed", run_id=RUN_ID, why=line)
@@ -341,7 +344,7 @@ def _error(text: str) -> Judgement:
 
 
 def _run(text: str) -> Run:
-    """The run as last seen; a status that is no short plain text never gets so far."""
+    """Return the run; the parser refuses a status that is not a short plain text."""
     fields = {
         "run_id": RUN_ID,
         "error": text,
@@ -356,7 +359,7 @@ def _run(text: str) -> Run:
 
 
 def _inputs(text: str) -> Inputs:
-    """Inputs of a user that lets strangers fill in the free texts."""
+    """Return inputs with hostile text in all free-text fields."""
     line = one_line(text, 200) or "x"
     inputs, _ = parse_inputs(
         {
@@ -377,7 +380,7 @@ def _inputs(text: str) -> Inputs:
 
 
 def every_kind() -> dict[str, Report]:
-    """A report for every verdict and every way to it, as the gate judges four conversations."""
+    """Return a report for each verdict and each reason for it, mostly on four simulations."""
     well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
     one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
     mutated = (*well, *(simulation(f"m{each.id}", test_case_id=each.test_case_id, mutation="Calmer") for each in well))
@@ -471,12 +474,14 @@ def _judged(
     late: Limit | None = None,
     **criteria: Any,
 ) -> Report:
-    """The gate's judgement of these simulations: the fourth of each four is slow (2.5 s) and not resolved (NO)."""
+    """Return a report on these simulations: every fourth is slow (2.5 s) and not resolved (NO)."""
     slow = {each.id: each.id.endswith("4") for each in simulations if each.completed}
     latency = {each: 2.5 if is_slow else 1.0 for each, is_slow in slow.items()}
     latency |= {each: value + 1 for each, value in latency.items() if each.startswith("m")}
     wanted = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
-    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None  # otherwise the step does not fetch it
+    target = (
+        Target(operator="lt", upper=2.0) if wanted.needs_targets else None
+    )  # otherwise, the step does not fetch targets
     metrics = (
         Metric(id="m1", name="Latency", values=latency, target=target),
         Metric(id="m2", name="Resolved", values={each: "NO" if is_slow else "YES" for each, is_slow in slow.items()}),

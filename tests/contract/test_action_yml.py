@@ -1,4 +1,4 @@
-"""action.yml, README and the code say the same."""
+"""action.yml, README and the code agree."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_action_yml_lists_the_inputs_with_their_defaults(action: dict[str, Any]) -> None:
+def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
     assert {name: given["default"] for name, given in action["inputs"].items()} == DEFAULTS
     assert {name: given["description"] for name, given in action["inputs"].items()} == {
         each.name: each.about for each in declared()
     }
 
 
-def test_action_yml_lists_the_outputs(action: dict[str, Any]) -> None:
+def test_action_yml_has_all_outputs_with_descriptions(action: dict[str, Any]) -> None:
     assert {name: given["description"] for name, given in action["outputs"].items()} == OUTPUTS
 
 
-def test_no_input_has_a_name_that_a_shell_would_drop(action: dict[str, Any]) -> None:
+def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in action["inputs"])
 
 
-def test_readme_lists_inputs_and_outputs_with_their_defaults(readme: str) -> None:
+def test_readme_has_all_inputs_and_outputs(readme: str) -> None:
     for each in declared():
         default = f"`{each.default}`" if each.default else ""
         assert f"| `{each.name}` | {each.kind.name} | {default} | {each.about} |" in readme
@@ -54,9 +54,7 @@ def test_readme_lists_inputs_and_outputs_with_their_defaults(readme: str) -> Non
         assert f"| `{name}` | {about} |" in readme
 
 
-def test_readmes_thresholds_hold_for_a_good_agent_and_not_for_a_bad_one(
-    readme: str, tmp_path: Path, clock: VirtualClock
-) -> None:
+def test_readme_thresholds_pass_good_agent_and_fail_bad_agent(readme: str, tmp_path: Path, clock: VirtualClock) -> None:
     table = readme.partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(thresholds) >= 8
@@ -69,31 +67,31 @@ def test_readmes_thresholds_hold_for_a_good_agent_and_not_for_a_bad_one(
             assert f"must be {' '.join(threshold.split()[-2:])}." in bad.outputs["reason"]
 
 
-def test_the_defaults_are_values() -> None:
-    """What action.yml hands over when a workflow sets nothing but the ids and the key is accepted."""
+def test_defaults_of_action_yml_are_valid() -> None:
+    """A workflow that sets only the ids and the key passes all checks."""
     given = DEFAULTS | IDS | {"api_key": KEY}
     inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, Context())
     assert (inputs.mode, inputs.max_wait_time, inputs.check_interval) == ("run", 3600, None)
 
 
-def test_the_defaults_are_the_same_where_no_runner_fills_them_in() -> None:
+def test_defaults_are_the_same_without_runner() -> None:
     given = IDS | {"api_key": KEY}
-    bare = {f"INPUT_{name.upper()}": value for name, value in given.items()}
-    filled = {f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | given).items()}
-    assert [getattr(read_inputs(bare, Context()), each.name) for each in declared() if each.name != "api_key"] == [
-        getattr(read_inputs(filled, Context()), each.name) for each in declared() if each.name != "api_key"
-    ]
+    without_runner = {f"INPUT_{name.upper()}": value for name, value in given.items()}
+    with_runner = {f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | given).items()}
+    assert [
+        getattr(read_inputs(without_runner, Context()), each.name) for each in declared() if each.name != "api_key"
+    ] == [getattr(read_inputs(with_runner, Context()), each.name) for each in declared() if each.name != "api_key"]
 
 
-def test_the_marketplace_takes_it(action: dict[str, Any]) -> None:
-    """Its form refuses a description of 125 characters and more, and wants an icon and a colour."""
+def test_action_yml_meets_marketplace_rules(action: dict[str, Any]) -> None:
+    """The marketplace allows 124 characters of description, and requires an icon and a colour."""
     assert len(action["description"]) < 125
     assert action["branding"]["icon"]
     assert action["branding"]["color"]
 
 
-def test_the_container_is_built_and_gets_no_arguments(action: dict[str, Any]) -> None:
-    """Arguments would put what users write on a command line."""
+def test_container_is_built_from_dockerfile_without_arguments(action: dict[str, Any]) -> None:
+    """Arguments would put inputs on the command line."""
     assert action["runs"] == {
         "using": "docker",
         "image": "Dockerfile",
@@ -101,7 +99,7 @@ def test_the_container_is_built_and_gets_no_arguments(action: dict[str, Any]) ->
     }
 
 
-def test_one_version(readme: str) -> None:
+def test_changelog_and_readme_name_current_version(readme: str) -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(__version__)}\b", changelog, re.MULTILINE)
     assert f"coval-gate@v{__version__}" in readme

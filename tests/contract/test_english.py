@@ -1,4 +1,4 @@
-"""All English about results is in report/: what judges holds numbers and names."""
+"""All sentences about results are in report/: judge/ holds only numbers and names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JUDGE = Path(__file__).resolve().parents[2] / "src" / "coval_gate" / "judge"
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Every text in a module but docstrings and what is raised, which only a developer reads."""
+    """Yield all strings in a module, except docstrings and the messages of exceptions, which only developers read."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     raised = {inner for node in ast.walk(tree) if isinstance(node, ast.Raise) for inner in ast.walk(node)}
     stated = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -25,5 +25,5 @@ def texts(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted(JUDGE.glob("*.py")), ids=lambda path: path.stem)
-def test_judging_has_no_sentences(path: Path) -> None:
+def test_judge_module_has_no_sentences(path: Path) -> None:
     assert [text for text in texts(path) if " " in text.strip()] == []

@@ -1,4 +1,4 @@
-"""The packages, from top to bottom: each imports only from those below it."""
+"""The packages form layers: each imports only from those below it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ GROUND = {
     "waiting",
 }  # below all packages; its modules may import each other
 PURE = ["judge", "report", "model", "text", "config"]  # neither environment, clock, network nor randomness
-WORLDLY = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
+IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Every module below `src/<package>`, by its dotted name."""
+    """Return all modules below `src/<package>` by their dotted names."""
     found = {}
     for path in sorted((SOURCE / package).rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
@@ -41,12 +41,12 @@ GATE = modules("coval_gate")
 
 
 def package_of(module: str) -> str:
-    """The package of a module of coval_gate; for a module at the top, its own name."""
+    """Return the package of a module of coval_gate; for a top-level module, its own name."""
     return module.removeprefix("coval_gate").removeprefix(".").split(".")[0]
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it, also for type checking alone."""
+    """Return all modules that a file imports, including imports in functions and for type checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -56,12 +56,12 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_module_has_a_package() -> None:
+def test_every_module_is_in_known_package() -> None:
     assert {package_of(module) for module in GATE} == {*PACKAGES, *GROUND}
 
 
 @pytest.mark.parametrize("module", GATE)
-def test_imports_point_down(module: str) -> None:
+def test_module_imports_only_from_lower_packages(module: str) -> None:
     package = package_of(module)
     below = set() if package in GROUND else set(PACKAGES[PACKAGES.index(package) :])
     for imported in imports(GATE[module]) & set(GATE):
@@ -69,7 +69,7 @@ def test_imports_point_down(module: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_package_has_a_cycle(package: str) -> None:
+def test_package_has_no_import_cycle(package: str) -> None:
     members = {name: imports(path) for name, path in GATE.items() if package_of(name) == package}
     while members:
         free = {name for name, imported in members.items() if not imported & (set(members) - {name})}
@@ -78,32 +78,32 @@ def test_no_package_has_a_cycle(package: str) -> None:
 
 
 @pytest.mark.parametrize("module", [name for name in GATE if package_of(name) in PURE])
-def test_judging_and_prose_know_no_world(module: str) -> None:
-    assert imports(GATE[module]) & WORLDLY == set()
+def test_pure_module_imports_no_io(module: str) -> None:
+    assert imports(GATE[module]) & IO_MODULES == set()
 
 
 @pytest.mark.parametrize("module", [*GATE, *modules("coval_sandbox")])
-def test_a_module_says_what_it_is_for(module: str) -> None:
+def test_module_has_docstring(module: str) -> None:
     path = (GATE | modules("coval_sandbox"))[module]
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     assert docstring.split("\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize(("package", "other"), [("coval_gate", "coval_sandbox"), ("coval_sandbox", "coval_gate")])
-def test_gate_and_sandbox_share_nothing(package: str, other: str) -> None:
-    """Otherwise one misunderstanding of the API would hide the other."""
+def test_gate_and_sandbox_do_not_import_each_other(package: str, other: str) -> None:
+    """Otherwise both could share the same misunderstanding of the API."""
     for path in modules(package).values():
         assert not any(name.split(".")[0] == other for name in imports(path)), path
 
 
-def test_only_one_place_knows_http_and_one_the_runner() -> None:
+def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None:
     users = {name for name, path in GATE.items() if "requests" in imports(path)}
     assert users == {"coval_gate.transport", "coval_gate.network"}
     users = {name for name, path in GATE.items() if "actions_toolkit.command" in imports(path)}
     assert users == {"coval_gate.ci.github.host"}
 
 
-def test_what_is_slow_to_import_is_not_imported_before_the_launch() -> None:
+def test_slow_modules_are_not_imported_before_launch() -> None:
     slow = ["pydantic", "junitparser", "statistics", "difflib"]
     code = f"import sys, coval_gate.main; print([each for each in {slow} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What we send and read, held against the models of Coval's own SDK."""
+"""The payloads that the action sends and reads match the models of Coval's SDK."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ def body(**inputs: str) -> dict[str, Any]:
     return launch_request(read_inputs(environ, context), context).body()
 
 
-def unknown(model: Any) -> dict[str, Any]:
-    """What the SDK's model, at any depth, has no field for."""
+def unknown_fields(model: Any) -> dict[str, Any]:
+    """Return the fields, at any depth, that the SDK's model does not know."""
     found = dict(model.additional_properties)
     for name in type(model).model_fields:
         value = getattr(model, name)
         if hasattr(value, "additional_properties"):
-            found |= {f"{name}.{key}": each for key, each in unknown(value).items()}
+            found |= {f"{name}.{key}": each for key, each in unknown_fields(value).items()}
     return found
 
 
 @pytest.mark.parametrize(
     "inputs",
     [{}, FULL, {"mutation_id": "u" * 26, "test_case_ids": "t1,t2"}],
-    ids=["least", "most", "one-mutation"],
+    ids=["minimal", "full", "one-mutation"],
 )
-def test_the_sdk_knows_every_field_that_we_send(inputs: dict[str, str]) -> None:
+def test_sdk_knows_all_fields_of_launch_request(inputs: dict[str, str]) -> None:
     model = CovalRunsAPILaunchRunRequest.from_dict(_lists(body(**inputs)))
     assert model is not None
-    assert unknown(model) == {}
+    assert unknown_fields(model) == {}
     assert model.to_dict().keys() >= body(**inputs).keys()
 
 
-@pytest.mark.parametrize("inputs", [{}, FULL | {"persona_metrics": "latency"}], ids=["least", "most"])
-def test_the_sandbox_takes_what_we_send_and_keeps_it(inputs: dict[str, str]) -> None:
+@pytest.mark.parametrize("inputs", [{}, FULL | {"persona_metrics": "latency"}], ids=["minimal", "full"])
+def test_sandbox_accepts_and_stores_launch_request(inputs: dict[str, str]) -> None:
     world = World(lambda: 0.0)
     sent = _lists(body(**inputs))
     run = world.get_run(world.launch(sent)["run"]["run_id"])["run"]
@@ -74,14 +74,14 @@ def test_the_sandbox_takes_what_we_send_and_keeps_it(inputs: dict[str, str]) -> 
     assert run["tags"] == sent["metadata"].get("tags", [])
 
 
-def test_only_persona_metrics_is_older_than_the_sdk() -> None:
+def test_sdk_does_not_know_persona_metrics() -> None:
     model = CovalRunsAPILaunchRunRequest.from_dict(_lists(body(persona_metrics="latency")))
     assert model is not None
-    assert unknown(model) == {"persona_metrics": ["latency"]}
+    assert unknown_fields(model) == {"persona_metrics": ["latency"]}
 
 
 @given(st.sampled_from(CovalRunsAPISimulationStatus))
-def test_every_documented_status_is_known(status: CovalRunsAPISimulationStatus) -> None:
+def test_all_documented_statuses_are_known(status: CovalRunsAPISimulationStatus) -> None:
     assert normalize_status(status.value) in QUEUED | RUNNING | TERMINAL
 
 
@@ -90,9 +90,7 @@ def test_every_documented_status_is_known(status: CovalRunsAPISimulationStatus) 
     st.none() | st.fixed_dictionaries({f"{name}_test_cases": st.integers(0, 100) for name in
                                        ("total", "completed", "failed", "in_progress")}),
 )  # fmt: skip
-def test_every_run_that_the_sdk_can_write_is_read(
-    status: CovalRunsAPISimulationStatus, progress: dict[str, int] | None
-) -> None:
+def test_any_run_of_sdk_model_is_parsed(status: CovalRunsAPISimulationStatus, progress: dict[str, int] | None) -> None:
     resource = CovalRunsAPIRunResource.from_dict(
         {
             "name": "runs/" + "r" * 22,
@@ -109,7 +107,7 @@ def test_every_run_that_the_sdk_can_write_is_read(
 
 
 def _lists(value: Any) -> Any:
-    """As JSON has it: the SDK's models take lists, not tuples."""
+    """Convert tuples to lists, as in JSON: the SDK's models accept no tuples."""
     if isinstance(value, dict):
         return {key: _lists(each) for key, each in value.items()}
     return [_lists(each) for each in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""README shows what people get: its samples of reports are those of a golden file."""
+"""The samples of reports in README are excerpts of golden files."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SECTION = README.partition("\n## Reports\n")[2].partition("\n## ")[0]
 
 
 def sample(language: str) -> str:
-    """The one sample in a language."""
+    """Return the only sample in a language."""
     (found,) = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
     return str(found)
 
 
-def plain(markdown: str) -> list[str]:
-    """Its lines, without what differs between a quotation and the real thing: links, and spaces in tables."""
+def normalized_lines(markdown: str) -> list[str]:
+    """Return the lines without links and repeated spaces, in which excerpts may differ."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
 
-@pytest.mark.parametrize(("language", "face"), [("text", "status.txt"), ("xml", "junit.xml"), ("json", "result.json")])
-def test_samples_are_real(language: str, face: str) -> None:
-    real = plain((REPORTS / face).read_text(encoding="utf-8"))
-    shown = plain(sample(language))
-    assert any(real[start : start + len(shown)] == shown for start in range(len(real)))
+@pytest.mark.parametrize(("language", "file"), [("text", "status.txt"), ("xml", "junit.xml"), ("json", "result.json")])
+def test_sample_is_excerpt_of_golden_file(language: str, file: str) -> None:
+    golden = normalized_lines((REPORTS / file).read_text(encoding="utf-8"))
+    excerpt = normalized_lines(sample(language))
+    assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
 
 
-def test_the_comment_is_real_but_shorter() -> None:
-    real = plain((REPORTS / "comment.md").read_text(encoding="utf-8"))
+def test_sample_comment_has_only_lines_of_golden_file() -> None:
+    golden = normalized_lines((REPORTS / "comment.md").read_text(encoding="utf-8"))
     comment = SECTION.partition("**Comment.**")[2]
-    shown = plain("\n".join(re.findall(r"^> ?(.*)", comment, re.MULTILINE)))
-    assert len(shown) > 15
-    assert [line for line in shown if line not in real] == []
+    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", comment, re.MULTILINE)))
+    assert len(excerpt) > 15
+    assert [line for line in excerpt if line not in golden] == []

@@ -1,4 +1,4 @@
-"""The official client against the sandbox: what it sends is accepted, what it gets fits its strict models."""
+"""The official client works with the sandbox: its requests are accepted, and the responses fit its strict models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MUTATION = catalogue.MUTATIONS[0]
 
 
 class Setup:
-    """A sandbox and the official client on it, strict and without retries."""
+    """A sandbox with an official client, which validates strictly and does not retry."""
 
     def __init__(self, server: Server, clock: ManualClock) -> None:
         self.server = server
@@ -51,7 +51,7 @@ def launch_request(test_set_id: str = "passing1", **fields: Any) -> Any:
 
 
 def listed(operation: Callable[..., Any], envelope: str, **query: Any) -> list[Any]:
-    """Everything that an operation lists, by the client's own paging."""
+    """Return all entries that an operation lists, with the client's own pagination."""
     return list(paginate(operation, items_field=envelope, **query))
 
 
@@ -64,7 +64,7 @@ def setup() -> Iterator[Setup]:
             yield setup
 
 
-def test_a_full_launch_body_arrives(setup: Setup) -> None:
+def test_launch_with_all_fields(setup: Setup) -> None:
     cases = [case.id for case in catalogue.test_cases("passing1", 3)]
     run_id = setup.launch(
         metric_ids=[catalogue.LATENCY.id, catalogue.TOPICS.id],
@@ -89,7 +89,7 @@ def test_a_full_launch_body_arrives(setup: Setup) -> None:
     assert len(setup.client.simulated_conversations.list_simulated_conversations().simulated_conversations) == 12
 
 
-def test_runs_fit_the_strict_model_at_every_moment(setup: Setup) -> None:
+def test_runs_fit_strict_model_in_every_status(setup: Setup) -> None:
     undocumented = {"unknown-status", "error"}
     ids = [setup.launch(scenario.test_set_id) for scenario in SCENARIOS if scenario.name not in undocumented]
     seen = set()
@@ -103,14 +103,14 @@ def test_runs_fit_the_strict_model_at_every_moment(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("test_set_id", ["unknown1", "errors01"])
-def test_undocumented_statuses_do_not_fit(setup: Setup, test_set_id: str) -> None:
+def test_undocumented_status_does_not_fit_strict_model(setup: Setup, test_set_id: str) -> None:
     run_id = setup.launch(test_set_id)
     setup.clock.advance(20)
     with pytest.raises(ValueError, match="status"):
         setup.client.runs.get_run(run_id)
 
 
-def test_results_have_the_values(setup: Setup) -> None:
+def test_results_have_all_planned_values(setup: Setup) -> None:
     run_id = setup.launch("someFail")
     setup.clock.advance(100)
     results = setup.client.runs.get_run(run_id).run.results
@@ -128,7 +128,7 @@ def test_results_have_the_values(setup: Setup) -> None:
         }
 
 
-def test_lists_page_through_to_the_end(setup: Setup) -> None:
+def test_pagination_lists_all_entries(setup: Setup) -> None:
     ids = [
         setup.launch(metadata=models.CovalRunsAPILaunchMetadata(tags=["odd" if n % 2 else "even"])) for n in range(7)
     ]
@@ -143,7 +143,7 @@ def test_lists_page_through_to_the_end(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("end", ["null", "absent", "empty"])
-def test_the_client_understands_every_end_of_a_list(end: Any) -> None:
+def test_client_accepts_every_form_of_last_page(end: Any) -> None:
     with Server(World(ManualClock(), quirks=Quirks(page_token_end=end))) as server:
         setup = Setup(server, ManualClock())
         with setup.client:
@@ -151,7 +151,7 @@ def test_the_client_understands_every_end_of_a_list(end: Any) -> None:
             assert len(listed(setup.client.runs.list_runs, "runs")) == 1
 
 
-def test_metric_averages(setup: Setup) -> None:
+def test_runs_have_metric_averages(setup: Setup) -> None:
     setup.launch()
     setup.clock.advance(100)
     (run,) = setup.client.runs.list_runs(include="metric_averages").runs
@@ -160,7 +160,7 @@ def test_metric_averages(setup: Setup) -> None:
     assert found.runs == []
 
 
-def test_tags_and_deletion(setup: Setup) -> None:
+def test_update_and_delete_run(setup: Setup) -> None:
     run_id = setup.launch()
     runs = setup.client.runs
     updated = runs.update_run(run_id, models.CovalRunsAPIUpdateRunRequest(tags=["baseline"])).run
@@ -172,7 +172,7 @@ def test_tags_and_deletion(setup: Setup) -> None:
         runs.get_run(run_id)
 
 
-def test_canonical_simulations_and_outputs(setup: Setup) -> None:
+def test_canonical_simulations_and_metric_outputs(setup: Setup) -> None:
     setup.launch("someFail", mutation_id=MUTATION.id)
     setup.clock.advance(200)
     conversations, outputs = setup.client.simulated_conversations, setup.client.metric_outputs
@@ -190,7 +190,7 @@ def test_canonical_simulations_and_outputs(setup: Setup) -> None:
         assert [output.metric_output_id for output in several.metric_outputs] == [metrics[0].metric_output_id]
 
 
-def test_legacy_simulations_and_outputs(setup: Setup) -> None:
+def test_legacy_simulations_and_metric_outputs(setup: Setup) -> None:
     run_id = setup.launch()
     setup.clock.advance(100)
     client = setup.client
@@ -204,10 +204,10 @@ def test_legacy_simulations_and_outputs(setup: Setup) -> None:
     assert one.actual_instance.metric.metric_id == metrics[0].metric_id
 
 
-def test_metrics_and_thresholds(setup: Setup) -> None:
+def test_get_metrics_and_thresholds(setup: Setup) -> None:
     client = setup.client.metrics
     # The client's own model of target_condition drops every field before it validates (0.9.7), so that no
-    # metric with a target can be read through it. Those parts are held against their models one by one.
+    # metric with a target can be parsed by it. The parts are validated against their models one by one.
     found = json.loads(client.list_metrics_without_preload_content(include_builtin=True).data)["metrics"]
     assert [metric["metric_name"] for metric in found].count("Interruptions") == 2
     for metric in found:
@@ -222,14 +222,14 @@ def test_metrics_and_thresholds(setup: Setup) -> None:
     assert len(client.list_metric_thresholds(catalogue.COMPLIANCE.id).thresholds) == 1
 
 
-def test_test_cases(setup: Setup) -> None:
+def test_get_test_cases(setup: Setup) -> None:
     client = setup.client.test_cases
     cases = listed(client.list_test_cases, "test_cases", page_size=4, filter='test_set_id="passing1"')
     assert len(cases) == 10
     assert client.get_test_case(cases[0].id).test_case.description == cases[0].description
 
 
-def test_run_templates(setup: Setup) -> None:
+def test_get_run_templates(setup: Setup) -> None:
     client = setup.client.run_templates
     plural, several, singular = client.list_run_templates().run_templates
     assert (plural.agent_ids, len(several.persona_ids)) == ([catalogue.AGENT_ID], 2)
@@ -237,7 +237,7 @@ def test_run_templates(setup: Setup) -> None:
     assert client.get_run_template(several.id).run_template.display_name == several.display_name
 
 
-def test_mutations(setup: Setup) -> None:
+def test_get_mutations(setup: Setup) -> None:
     client = setup.client.mutations
     every = client.list_mutations(catalogue.AGENT_ID)
     assert every.total_count == len(every.mutations) == len(catalogue.MUTATIONS)
@@ -268,7 +268,7 @@ CALLS: list[tuple[Callable[[Any], object], type[Exception], str | None]] = [
 
 
 @pytest.mark.parametrize(("call", "exception", "code"), CALLS)
-def test_errors_become_typed(
+def test_error_response_raises_typed_exception(
     setup: Setup, call: Callable[[Any], object], exception: type[Exception], code: str
 ) -> None:
     with pytest.raises(exception) as caught:
@@ -278,19 +278,19 @@ def test_errors_become_typed(
     assert error.details[0].var_field
 
 
-def test_keys_become_typed(setup: Setup) -> None:
-    with setup.client_with("wrong") as stranger, pytest.raises(exceptions.UnauthorizedException):
-        stranger.runs.list_runs()
+def test_wrong_and_read_only_keys_raise_typed_exceptions(setup: Setup) -> None:
+    with setup.client_with("wrong") as unauthorized, pytest.raises(exceptions.UnauthorizedException):
+        unauthorized.runs.list_runs()
     with setup.client_with(READ_ONLY_KEY) as reader:
         assert reader.runs.list_runs().runs == []
         with pytest.raises(exceptions.ForbiddenException, match="runs:write"):
             reader.runs.launch_run(launch_request())
 
 
-def test_faults_become_typed_and_are_retried_by_the_official_policy(setup: Setup) -> None:
+def test_injected_fault_raises_or_is_retried_by_client(setup: Setup) -> None:
     setup.server.faults.add("GET /runs #1-2 -> 503 retry-after=0")
     with pytest.raises(exceptions.ServiceException):
         setup.client.runs.list_runs()
-    with coval_sdk.CovalClient(DEFAULT_KEY, base_url=setup.server.url) as patient:
-        assert patient.runs.list_runs().runs == []
+    with coval_sdk.CovalClient(DEFAULT_KEY, base_url=setup.server.url) as retrying:
+        assert retrying.runs.list_runs().runs == []
     assert len(setup.server.requests_seen) == 3

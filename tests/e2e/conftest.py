@@ -1,4 +1,4 @@
-"""Docker, the image and the sandbox for the tests in this directory."""
+"""Fixtures for the tests with Docker: the image, the sandbox, steps and workflows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import engine
-from e2e.workflow import ACT_IMAGE, Played, Setting, play
+from e2e.workflow import ACT_IMAGE, Environment, WorkflowResult, run_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from e2e.engine import Sandbox, Step
 
-# The tests take `bench` from the root directory, which is importable where pytest runs as `python -m pytest`, as make
-# has it. They import it late, so that whoever leaves them out can start pytest in any way.
+# `bench` is in the root directory, which is on the path only if pytest runs as `python -m pytest`, as in the Makefile.
+# It is imported in functions, so that the other tests run with any pytest command.
 TAG = "coval-gate-e2e"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _docker(request: pytest.FixtureRequest) -> None:
-    """Stop where there is no Docker, if these tests are what was asked for."""
+    """Without Docker, exit if only these tests were selected; otherwise skip them."""
     from bench.image import docker_trouble
 
     trouble = docker_trouble()
@@ -35,7 +35,7 @@ def _docker(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The action as `uses:` would check it out."""
+    """Return a directory with the action as `uses:` checks it out."""
     from bench.image import copy_checkout
 
     directory = tmp_path_factory.mktemp("checkout")
@@ -45,7 +45,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(checkout: Path) -> Iterator[str]:
-    """The tag of the image, built once."""
+    """Build the image once, and return its tag."""
     from bench.image import build
 
     build(checkout, TAG)
@@ -61,18 +61,18 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def step(image: str, tmp_path: Path, sandbox: Sandbox) -> Step:
-    """A step to be run as GitHub's runner does it."""
+    """Return a step that runs in a container, as GitHub's runner starts it."""
     return engine.Step(image, tmp_path, sandbox)
 
 
 @pytest.fixture(scope="session")
 def _act_image() -> Iterator[None]:
-    """Leave nothing of what act builds and keeps."""
-    volume = "act-toolcache"  # of everybody who uses act here
+    """Remove the images and the volume that act creates."""
+    volume = "act-toolcache"  # shared by all uses of act on this machine
     had_volume = _succeeds("docker", "volume", "inspect", volume)
     yield
     _remove(ACT_IMAGE)
-    # act builds in the older way, which leaves the first stage behind as an image without a name.
+    # act uses the legacy builder, which leaves the first stage as a dangling image.
     for image in _lines("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true"):
         history = _lines("docker", "image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
         if any("/opt/venv/bin/python -m compileall" in line for line in history):
@@ -82,11 +82,11 @@ def _act_image() -> Iterator[None]:
 
 
 @pytest.fixture
-def workflow(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Callable[..., Played]:
-    """Run one of `workflows`, in a setting of its own, in a repository that holds the action."""
+def workflow(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Callable[..., WorkflowResult]:
+    """Return a function that runs one of `workflows` in a repository that contains the action."""
 
-    def run(name: str, setting: Setting | None = None) -> Played:
-        return play(name, tmp_path, checkout, sandbox, setting or Setting())
+    def run(name: str, environment: Environment | None = None) -> WorkflowResult:
+        return run_workflow(name, tmp_path, checkout, sandbox, environment or Environment())
 
     return run
 

@@ -1,4 +1,4 @@
-"""The image under Docker as GitHub's runner starts it, and the sandbox that it talks to."""
+"""Runs the image under Docker as GitHub's runner does, and the sandbox that it calls."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SPEED = 30  # times as fast as a real run, which takes about a minute
-KEY = f"coval_sk_{secrets.token_hex(16)}"  # occurs nowhere by chance
+SPEED = 30  # times real time; a run takes about a minute
+KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"
-OWN = ("PATH", "HOME", "DOCKER_HOST")  # variables that the docker command itself needs
+DOCKER_VARIABLES = ("PATH", "HOME", "DOCKER_HOST")  # variables of the docker command itself
 POST = "/app/post_entrypoint.py"
-CANCEL = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5))  # as GitHub's runner does it: a signal, seconds to end then
-KILL = ()  # without a word
-MOUNTS = {  # below the directory of a step, and in the container
+CANCEL = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5))  # as GitHub's runner does: each signal, and seconds to wait
+KILL = ()  # immediately, without signals
+MOUNTS = {  # subdirectories of a step's directory, and their paths in the container
     "_temp": "/github/runner_temp",
     "_github_home": "/github/home",
     "_github_workflow": "/github/workflow",
@@ -41,13 +41,13 @@ MOUNTS = {  # below the directory of a step, and in the container
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A sandbox in a process of its own, which knows `KEY`."""
+    """A sandbox in a separate process, which accepts `KEY`."""
 
     url: str
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """Every run that was launched, as the API lists them: one for each POST /runs that had an effect."""
+        """Return all launched runs, as the API lists them."""
         answer = requests.get(f"{self.url}/runs", headers={"x-api-key": KEY}, timeout=10)
         answer.raise_for_status()
         runs: list[dict[str, Any]] = answer.json()["runs"]
@@ -55,14 +55,14 @@ class Sandbox:
 
     @property
     def run(self) -> dict[str, Any]:
-        """The one run that was launched."""
+        """Return the only launched run."""
         (run,) = self.runs
         return run
 
 
 @contextmanager
 def sandbox(*faults: str) -> Iterator[Sandbox]:
-    """Start a sandbox on a free port of the loopback interface, and stop it."""
+    """Run a sandbox on a free port of the loopback interface."""
     command = [sys.executable, "-m", "coval_sandbox", "--port", "0", "--speed", str(SPEED), "--api-key", KEY]
     command += [part for fault in faults for part in ("--fault", fault)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -77,7 +77,7 @@ def sandbox(*faults: str) -> Iterator[Sandbox]:
 
 
 class Step:
-    """One step that runs the image, in the directory of a runner."""
+    """One step that runs the image, with a runner's directory."""
 
     def __init__(self, image: str, directory: Path, api: Sandbox) -> None:
         self.name = f"coval-gate-e2e-{secrets.token_hex(3)}"
@@ -93,7 +93,7 @@ class Step:
         self._posts = 0
 
     def run(self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str) -> StepResult:
-        """Run the container to its end; `entrypoint` replaces the image's own."""
+        """Run the container until it ends; `entrypoint` replaces the image's own."""
         with self.running(env=env, entrypoint=entrypoint, **inputs) as process:
             log, _ = process.communicate(timeout=120)
         return self.result(process, log)
@@ -102,7 +102,7 @@ class Step:
     def running(
         self, *, env: Mapping[str, str] | None = None, entrypoint: Sequence[str] = (), **inputs: str
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start the container, and see to it that it does not outlive the block."""
+        """Start the container, and remove it after the block."""
         self._inputs = {"api_key": KEY, "api_base_url": self._api.url} | inputs
         self._env = dict(env or {})
         environ = self._environ(self._runner)
@@ -116,13 +116,13 @@ class Step:
         env: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] = (POST,),
     ) -> StepResult:
-        """Run the post step to its end with the inputs and the state of the main step, or with `env` and `state`."""
+        """Run the post step until it ends, with the main step's inputs and state; `env` and `state` override them."""
         self._posts += 1
         files = self._files / f"post{self._posts}"
         files.mkdir()
         runner = LocalRunner(files)
-        handed_on = {f"STATE_{name}": value for name, value in {**self.state, **(state or {})}.items()}
-        environ = {**self._environ(runner), **handed_on, **(env or {})}
+        state_variables = {f"STATE_{name}": value for name, value in {**self.state, **(state or {})}.items()}
+        environ = {**self._environ(runner), **state_variables, **(env or {})}
         with self._started(f"{self.name}-{files.name}", environ, entrypoint) as process:
             log, _ = process.communicate(timeout=120)
         return StepResult(
@@ -131,22 +131,22 @@ class Step:
 
     @property
     def state(self) -> dict[str, str]:
-        """What the main step has left for the post step so far."""
+        """Return the state that the main step has saved so far."""
         return self._runner.state
 
     def cancel(
-        self, process: subprocess.Popen[str], how: Sequence[tuple[signal.Signals, float]] = CANCEL
+        self, process: subprocess.Popen[str], signals: Sequence[tuple[signal.Signals, float]] = CANCEL
     ) -> tuple[str, float]:
-        """Signal the docker command until the container has ended, and kill the container where that does not help.
+        """Send signals to the docker command until the container ends, and finally kill the container.
 
         Returns the rest of the log, and the seconds from the first signal to the end.
         """
         assert process.stdout
         began = time.monotonic()
-        for each, patience in how:
-            process.send_signal(each)  # docker passes it on to the container's first process
+        for each, seconds_to_end in signals:
+            process.send_signal(each)  # docker forwards it to the container's first process
             with suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
+                process.wait(seconds_to_end)
                 break
         else:
             docker("kill", "--signal", "KILL", self.name)
@@ -159,7 +159,7 @@ class Step:
         self, name: str, environ: Mapping[str, str], entrypoint: Sequence[str]
     ) -> Iterator[subprocess.Popen[str]]:
         command = self._command(name, environ, entrypoint)
-        own = {name: os.environ[name] for name in OWN if name in os.environ}
+        own = {name: os.environ[name] for name in DOCKER_VARIABLES if name in os.environ}
         with subprocess.Popen(
             command,
             env={**environ, **own},
@@ -173,10 +173,10 @@ class Step:
                 yield process
             finally:
                 remove = ["docker", "rm", "--force", name]
-                subprocess.run(remove, capture_output=True)  # mostly it is gone already
+                subprocess.run(remove, capture_output=True)  # usually removed already
 
     def result(self, process: subprocess.Popen[str], log: str) -> StepResult:
-        """What is left of the step whose container has ended."""
+        """Return the result of a step whose container has ended."""
         return StepResult(
             process.wait(10),
             log,
@@ -187,7 +187,7 @@ class Step:
         )
 
     def wait_for_launch(self, process: subprocess.Popen[str]) -> str:
-        """Read the log up to the line that reports the launch, and return it."""
+        """Read and return the log up to the line that reports the launch."""
         assert process.stdout
         log = ""
         for line in process.stdout:
@@ -208,12 +208,12 @@ class Step:
         }
 
     def _command(self, name: str, environ: Mapping[str, str], entrypoint: Sequence[str]) -> list[str]:
-        """As `DockerCommandManager.DockerRun` does it, but for the engine's socket, and with the host's network.
+        """Build the command as `DockerCommandManager.DockerRun` does, in the host's network, without Docker's socket.
 
-        That network is where the sandbox is: the action speaks http to the loopback interface alone.
+        The sandbox is in the host's network: the action allows http only on the loopback interface.
         """
-        # Docker takes values from its own environment, so that no secret is on a command line.
-        variables = [f"{each}={value}" if each in OWN else each for each, value in environ.items()]
+        # Docker reads values from its environment, so that no secret is on a command line.
+        variables = [f"{each}={value}" if each in DOCKER_VARIABLES else each for each, value in environ.items()]
         named = [part for variable in variables for part in ("--env", variable)]
         volumes = [
             part for below, there in MOUNTS.items() for part in ("--volume", f"{self.directory / below}:{there}")
@@ -228,18 +228,18 @@ class Step:
 
 
 def docker(*arguments: str) -> str:
-    """What the command prints."""
+    """Run a docker command, and return its output."""
     command = ["docker", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def inspect(name: str) -> dict[str, Any]:
-    """What the engine knows of one image or container."""
+    """Return the details of an image or a container."""
     (found,) = json.loads(docker("inspect", name))
     assert isinstance(found, dict)
     return found
 
 
 def leaks(directory: Path) -> list[Path]:
-    """The files below `directory` that hold the key."""
+    """Return the files below `directory` that contain the key."""
     return [file for file in directory.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]

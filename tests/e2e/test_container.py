@@ -1,4 +1,4 @@
-"""The image under `docker run`, started as GitHub's runner starts it."""
+"""The image under `docker run`, as GitHub's runner starts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e.engine import KEY, PYTHON, docker, inspect, leaks
-from e2e.traps import MODULES, SPRUNG, TRAP, TRAPS
+from e2e.traps import MODULES, TRAP, TRAP_MESSAGE, TRAPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from e2e.engine import Sandbox, Step
 
 pytestmark = pytest.mark.e2e
-HOSTILE = {
+HOSTILE_ENV = {
     "PATH": "/nonsense",
     "PYTHONPATH": "src",
     "PYTHONHOME": "/nonsense",
@@ -32,8 +32,7 @@ HOSTILE = {
 }  # as in workflows/hostile.yml
 
 
-def test_a_run_that_passes(step: Step, sandbox: Sandbox) -> None:
-    """The runner's files are written where it put them, and it can read them."""
+def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     result = step.run()
     assert result.exit_code == 0, result.log
     assert result.outputs.keys() == OUTPUTS.keys()
@@ -47,7 +46,7 @@ def test_a_run_that_passes(step: Step, sandbox: Sandbox) -> None:
     assert result.annotations("error") == []
 
 
-def test_a_run_that_fails(step: Step, sandbox: Sandbox) -> None:
+def test_failing_run_fails_step(step: Step, sandbox: Sandbox) -> None:
     result = step.run(test_set_id="someFail")
     assert result.exit_code == 1
     assert result.outputs["verdict"] == "failed"
@@ -59,8 +58,7 @@ def test_a_run_that_fails(step: Step, sandbox: Sandbox) -> None:
     assert len(result.annotations("error")) == 1
 
 
-def test_a_mistake_in_the_workflow(step: Step, sandbox: Sandbox) -> None:
-    """An error launches nothing and still leaves outputs and a summary."""
+def test_invalid_input_is_error_with_outputs_and_summary(step: Step, sandbox: Sandbox) -> None:
     result = step.run(agent_id="")
     assert result.exit_code == 1
     assert result.outputs["verdict"] == "error"
@@ -71,7 +69,7 @@ def test_a_mistake_in_the_workflow(step: Step, sandbox: Sandbox) -> None:
     assert sandbox.runs == []
 
 
-def test_the_key_is_masked_first_and_stays_out_of_log_and_files(step: Step) -> None:
+def test_key_is_masked_first_and_not_in_log_or_files(step: Step) -> None:
     result = step.run(test_set_id="someFail")
     mask, *rest = result.log.splitlines()
     assert mask == f"::add-mask::{KEY}"
@@ -79,8 +77,8 @@ def test_the_key_is_masked_first_and_stays_out_of_log_and_files(step: Step) -> N
     assert leaks(step.directory) == []
 
 
-def test_the_key_is_on_no_command_line(step: Step) -> None:
-    """Neither the container's command nor any process in it shows the key, which others on the machine could read."""
+def test_key_is_on_no_command_line(step: Step) -> None:
+    """Command lines are visible to other users of the machine."""
     with step.running(test_set_id="stuck001") as process:
         step.wait_for_launch(process)
         container = inspect(step.name)
@@ -90,11 +88,11 @@ def test_the_key_is_on_no_command_line(step: Step) -> None:
     assert KEY not in str(process.args)
     shown = [container["Path"], container["Args"], container["Config"]["Cmd"], container["Config"]["Entrypoint"]]
     assert KEY not in str(shown)
-    assert f"INPUT_API_KEY={KEY}" in container["Config"]["Env"]  # or it would have been easy
+    assert f"INPUT_API_KEY={KEY}" in container["Config"]["Env"]  # it is in the environment only
 
 
-def test_an_interrupted_step_says_so(step: Step, sandbox: Sandbox) -> None:
-    """GitHub's runner cancels with SIGINT, which the first process of a container gets only if it asks for it."""
+def test_interrupted_step_is_cancelled(step: Step, sandbox: Sandbox) -> None:
+    """GitHub's runner sends SIGINT, which the first process of a container ignores unless it installs a handler."""
     with step.running(test_set_id="stuck001") as process:
         log = step.wait_for_launch(process)
         docker("kill", "--signal", "INT", step.name)
@@ -106,11 +104,11 @@ def test_an_interrupted_step_says_so(step: Step, sandbox: Sandbox) -> None:
     assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
 
 
-def test_the_workspace_and_the_environment_change_nothing(step: Step, sandbox: Sandbox) -> None:
-    """As in the workflow, with the directories of GitHub's runner."""
-    lay(step, TRAPS)
-    result = step.run(env=HOSTILE)
-    assert SPRUNG not in result.log
+def test_hostile_workspace_and_environment_have_no_effect(step: Step, sandbox: Sandbox) -> None:
+    """Like the test of workflows/hostile.yml, with the directories of GitHub's runner."""
+    write_files(step, TRAPS)
+    result = step.run(env=HOSTILE_ENV)
+    assert TRAP_MESSAGE not in result.log
     assert result.exit_code == 0, result.log
     assert result.outputs["verdict"] == "passed"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
@@ -118,17 +116,17 @@ def test_the_workspace_and_the_environment_change_nothing(step: Step, sandbox: S
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_without_isolation_they_would(step: Step, module: str) -> None:
-    """The counter-check: each of these files takes over a Python that lacks -I, so the traps are real."""
+def test_trap_works_without_isolation(step: Step, module: str) -> None:
+    """Control: each trap takes over a Python without -I."""
     package = {"src/coval_gate/__init__.py": ""} if module.startswith("coval_gate/") else {}
-    lay(step, package | {f"src/{module}.py": TRAP})
+    write_files(step, package | {f"src/{module}.py": TRAP})
     result = step.run(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", "/app/entrypoint.py"])
-    assert f"{SPRUNG}: {module.replace('/', '.')}" in result.log
+    assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in result.log
     assert result.outputs.get("verdict") != "passed"
 
 
-def lay(step: Step, files: Mapping[str, str]) -> None:
-    """Put files into the step's workspace."""
+def write_files(step: Step, files: Mapping[str, str]) -> None:
+    """Write files into the step's workspace."""
     for name, text in files.items():
         (step.directory / "workspace" / name).parent.mkdir(parents=True, exist_ok=True)
         (step.directory / "workspace" / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The contents of the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.e2e
-SITE = "/opt/venv/lib/python3.13/site-packages"
+SITE_PACKAGES = "/opt/venv/lib/python3.13/site-packages"
 NEEDED = ["actions_toolkit", "coval_gate", "pydantic", "requests"]
 UNWANTED = [
     *("coval_sandbox", "fastapi", "starlette", "uvicorn"),
@@ -22,7 +22,7 @@ UNWANTED = [
     *("flit_core", "mypy", "pip", "ruff", "setuptools", "uv", "wheel"),
     *("github", "cryptography", "nacl", "cffi", "pycparser", "jwt"),
 ]
-UNUSED = {  # modules of other packages, by what they would need
+MISSING_IMPORTS = {  # modules of other packages, and the missing packages that they import
     "actions_toolkit.github": "github",
     "pydantic.mypy": "mypy",
     "pydantic.v1.mypy": "mypy",
@@ -35,21 +35,21 @@ UNUSED = {  # modules of other packages, by what they would need
 COMPILERS = ["as", "c++", "cc", "clang", "g++", "gcc", "ld", "make", "rustc"]
 
 
-def test_the_command_is_absolute_and_isolated(image: str) -> None:
+def test_entrypoint_is_absolute_and_isolated(image: str) -> None:
     config = inspect(image)["Config"]
     assert config["Entrypoint"] == [PYTHON, "-I", "-u", "-B", "/app/entrypoint.py"]
     assert not config["Cmd"]
 
 
-def test_it_runs_as_root(image: str) -> None:
-    """GitHub's runner mounts its files as root's."""
+def test_image_runs_as_root(image: str) -> None:
+    """The files that GitHub's runner mounts belong to root."""
     assert inspect(image)["Config"]["User"] == ""
-    assert ask(image, "import os; print(os.getuid())") == 0
+    assert run_python(image, "import os; print(os.getuid())") == 0
 
 
-def test_nothing_for_development_is_in_it(image: str) -> None:
-    """Our Python finds what the action needs, but neither the sandbox nor test tools nor pip; there is no compiler."""
-    found = ask(
+def test_image_has_no_development_tools(image: str) -> None:
+    """Python finds the packages that the action needs, but no sandbox, test tools, pip or compilers."""
+    found = run_python(
         image,
         f"""
 import importlib.util, json, shutil
@@ -61,15 +61,15 @@ print(json.dumps([modules, programs]))
     assert found == [NEEDED, []]
 
 
-def test_every_module_can_be_imported(image: str) -> None:
-    """Ours all of them; of the others, all but those that integrate a package which the action does not use."""
-    found = ask(
+def test_all_modules_can_be_imported(image: str) -> None:
+    """Exceptions are modules of other packages that integrate a package which the action does not use."""
+    found = run_python(
         image,
         f"""
 import importlib, json, pkgutil, warnings
 warnings.simplefilter("ignore")
 counts = dict(ours=0, others=0, missing=dict())
-for module in pkgutil.walk_packages([{SITE!r}], onerror=lambda name: None):
+for module in pkgutil.walk_packages([{SITE_PACKAGES!r}], onerror=lambda name: None):
     if module.name.endswith("__main__"):
         continue
     try:
@@ -80,14 +80,14 @@ for module in pkgutil.walk_packages([{SITE!r}], onerror=lambda name: None):
 print(json.dumps(counts))
 """,
     )
-    assert found["missing"] == UNUSED
+    assert found["missing"] == MISSING_IMPORTS
     assert found["ours"] > 50
     assert found["others"] > 150
 
 
-def test_no_tests_and_no_caches_are_in_it(image: str) -> None:
-    """Not even the tests that packages bring along; the base image's own directories are not ours."""
-    found = ask(
+def test_image_has_no_tests_or_caches(image: str) -> None:
+    """This includes the tests of installed packages, but not the directories of the base image."""
+    found = run_python(
         image,
         """
 import json, pathlib
@@ -100,21 +100,21 @@ print(json.dumps([str(path) for path in tests + caches]))
     assert found == []
 
 
-def test_only_the_action_is_in_app(image: str) -> None:
-    listed = ask(image, "import json, os; print(json.dumps(sorted(os.listdir('/app'))))")
+def test_app_directory_has_only_entrypoints(image: str) -> None:
+    listed = run_python(image, "import json, os; print(json.dumps(sorted(os.listdir('/app'))))")
     assert listed == ["entrypoint.py", "post_entrypoint.py"]
 
 
-def test_every_module_is_compiled_for_good(image: str) -> None:
-    """The bytecode is that of the source beside it, and Python takes it without a look at the source (PEP 552)."""
-    counts = ask(
+def test_all_modules_have_unchecked_bytecode(image: str) -> None:
+    """The bytecode matches its source, and Python uses it without a check of the source (PEP 552)."""
+    counts = run_python(
         image,
         f"""
 import importlib.util, json, pathlib
 counts = dict(modules=0, ours=0, missing=[], checked=[], stale=[])
-for source in pathlib.Path({SITE!r}).rglob("*.py"):
+for source in pathlib.Path({SITE_PACKAGES!r}).rglob("*.py"):
     counts["modules"] += 1
-    counts["ours"] += source.is_relative_to({SITE!r} + "/coval_gate")
+    counts["ours"] += source.is_relative_to({SITE_PACKAGES!r} + "/coval_gate")
     cached = pathlib.Path(importlib.util.cache_from_source(str(source)))
     if not cached.exists():
         counts["missing"].append(str(source))
@@ -132,13 +132,13 @@ print(json.dumps(counts))
     assert counts["modules"] > 200
 
 
-def test_the_locked_versions_are_installed(image: str) -> None:
-    """What is in the environment is what requirements/runtime.txt names, and nothing else."""
+def test_installed_versions_match_lock_file(image: str) -> None:
+    """The environment has exactly the packages in requirements/runtime.txt."""
     from bench.image import ROOT
 
     lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))
-    installed = ask(
+    installed = run_python(
         image,
         "import importlib.metadata as m, json;"
         "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))",
@@ -146,17 +146,17 @@ def test_the_locked_versions_are_installed(image: str) -> None:
     assert installed == locked
 
 
-def test_what_we_add_stays_small(image: str) -> None:
-    """At most 22 MB on disk beyond the base image, by whichever way of counting gives most."""
+def test_image_adds_at_most_22_mb(image: str) -> None:
+    """Compare the disk space beyond the base image, by the method that gives the highest number."""
     from bench.image import MOST, added
 
     weights = added(image)
-    assert min(weights) > 1, weights  # it was weighed at all
+    assert min(weights) > 1, weights  # the measurement worked
     assert max(weights) <= MOST == 22, weights
 
 
-def ask(image: str, program: str, **env: str) -> Any:
-    """Run a program in the image's Python, isolated as the action is, and read what it prints as JSON."""
+def run_python(image: str, program: str, **env: str) -> Any:
+    """Run a program in the image's Python, isolated as the action is, and parse its output as JSON."""
     variables: Sequence[str] = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
     command = ["docker", "run", "--rm", "--network", "none", *variables, "--entrypoint", PYTHON, image]
     done = subprocess.run([*command, "-I", "-B", "-c", program], capture_output=True, text=True)

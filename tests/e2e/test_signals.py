@@ -1,4 +1,4 @@
-"""Signals at any instant, and the post step after whatever they left: under Docker, as GitHub's runner has it."""
+"""Signals at any moment, and the post step after them, under Docker as with GitHub's runner."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
 from e2e.engine import CANCEL, KEY, KILL, POST, PYTHON, Step, docker, leaks
-from e2e.test_container import HOSTILE, lay
-from e2e.test_image import ask
-from e2e.traps import SPRUNG, TRAP, TRAPS
+from e2e.test_container import HOSTILE_ENV, write_files
+from e2e.test_image import run_python
+from e2e.traps import TRAP, TRAP_MESSAGE, TRAPS
 
 if TYPE_CHECKING:
     import subprocess
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
     from support import StepResult
 
     Process = subprocess.Popen[str]
-    Road = Callable[[Step, Sandbox, Process], object]
+    Reach = Callable[[Step, Sandbox, Process], object]
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("played")]
-IN_TIME = 6.0  # s from the signal to the end of the container
-OVER = ("CANCELLED", "COMPLETED")
-WAYS = {
-    "as GitHub cancels": CANCEL,
-    "SIGTERM alone": ((SIGTERM, 10.0),),
-    "both in a row": ((SIGINT, 0.05), (SIGTERM, 10.0)),
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("signal_results")]
+MAX_SECONDS = 6.0  # s from the signal to the end of the container
+FINISHED = ("CANCELLED", "COMPLETED")
+SIGNALS = {
+    "as-github-cancels": CANCEL,
+    "sigterm-alone": ((SIGTERM, 10.0),),
+    "sigint-and-sigterm": ((SIGINT, 0.05), (SIGTERM, 10.0)),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
-    """A moment in the life of a step: how it comes about, and what is left of the run if a signal comes just then.
+class Moment:
+    """A moment in a step at which a signal arrives: how to reach it, and the expected state afterwards.
 
-    `left` are the ends that a run may have, "" where none was launched; `by_post` says that the post step brings it
-    about.
+    `statuses` are those that the run may have, "" if none was launched; `post_step_cancels` says that the post step
+    cancels it.
     """
 
-    reach: Road
-    left: tuple[str, ...]
+    reach: Reach
+    statuses: tuple[str, ...]
     faults: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
-    by_post: bool = False
+    post_step_cancels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """What a signal led to: the seconds to the end, the run afterwards, and the post step."""
+class SignalResult:
+    """The result of a signal: the seconds until the step ended, the run afterwards, and the post step."""
 
     seconds: float
     result: StepResult
@@ -69,11 +69,11 @@ class Played:
     leaks: list[Path]
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that is about to happen."""
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds, which must happen soon."""
     end = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < end, "it does not happen"
+        assert time.monotonic() < end, "the condition does not hold"
         time.sleep(0.02)
 
 
@@ -83,83 +83,83 @@ def legs(state: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-def first_line(_: Step, __: Sandbox, process: Process) -> None:
+def log_begins(_: Step, __: Sandbox, process: Process) -> None:
     assert process.stdout
     assert process.stdout.readline()
 
 
-def before_the_launch(step: Step, _: Sandbox, __: Process) -> None:
-    """Looking for older runs takes long."""
-    until(lambda: "legs" in step.state)
+def before_launch(step: Step, _: Sandbox, __: Process) -> None:
+    """The search for earlier runs is slow."""
+    wait_until(lambda: "legs" in step.state)
     time.sleep(0.4)
     assert legs(step.state) == []
 
 
-def posted(_: Step, api: Sandbox, __: Process) -> None:
-    """The run exists, but nobody has told the step."""
-    until(lambda: api.runs)
+def run_created(_: Step, api: Sandbox, __: Process) -> None:
+    """The run exists, but the step has not received the response."""
+    wait_until(lambda: api.runs)
 
 
-def launched(step: Step, _: Sandbox, process: Process) -> None:
+def run_launched(step: Step, _: Sandbox, process: Process) -> None:
     step.wait_for_launch(process)
 
 
-def looking(step: Step, _: Sandbox, process: Process) -> None:
-    """The first look at the run is under way."""
+def poll_outstanding(step: Step, _: Sandbox, process: Process) -> None:
+    """The first poll is outstanding."""
     step.wait_for_launch(process)
     time.sleep(0.5)
 
 
-def waiting(step: Step, api: Sandbox, process: Process) -> None:
+def run_in_progress(step: Step, api: Sandbox, process: Process) -> None:
     step.wait_for_launch(process)
-    until(lambda: api.run["status"] == "IN PROGRESS")
+    wait_until(lambda: api.run["status"] == "IN PROGRESS")
     time.sleep(1.3)
 
 
-def completed(step: Step, _: Sandbox, process: Process) -> None:
-    """The step knows that the run completed, and asks for its simulations."""
+def run_completed(step: Step, _: Sandbox, process: Process) -> None:
+    """The step knows that the run completed, and fetches its simulations."""
     assert process.stdout
     step.wait_for_launch(process)
     assert any("COMPLETED" in line for line in process.stdout)
     time.sleep(0.3)
 
 
-INSTANTS = {
-    "first line": Instant(reach=first_line, left=("", "CANCELLED")),
-    "before the launch": Instant(
-        reach=before_the_launch, left=("",), faults=("GET /runs #1 -> slow 9",), inputs={"supersede": "true"}
+MOMENTS = {
+    "log-begins": Moment(reach=log_begins, statuses=("", "CANCELLED")),
+    "before-launch": Moment(
+        reach=before_launch, statuses=("",), faults=("GET /runs #1 -> slow 9",), inputs={"supersede": "true"}
     ),
-    "before the answer": Instant(reach=posted, left=("CANCELLED",), faults=("POST /runs -> slow 1",)),
-    "long before the answer": Instant(reach=posted, left=("CANCELLED",), faults=("POST /runs -> slow 20",)),
-    "launched": Instant(reach=launched, left=("CANCELLED",)),
-    "waiting": Instant(reach=waiting, left=("CANCELLED",)),
-    "a look that hangs": Instant(reach=looking, left=("CANCELLED",), faults=("GET /runs/* #1 -> hang 30",)),
-    "every look hangs": Instant(
-        reach=looking, left=("CANCELLED",), faults=("GET /runs/* #1-4 -> hang 3",), by_post=True
+    "before-response": Moment(reach=run_created, statuses=("CANCELLED",), faults=("POST /runs -> slow 1",)),
+    "long-before-response": Moment(reach=run_created, statuses=("CANCELLED",), faults=("POST /runs -> slow 20",)),
+    "launched": Moment(reach=run_launched, statuses=("CANCELLED",)),
+    "in-progress": Moment(reach=run_in_progress, statuses=("CANCELLED",)),
+    "first-poll-hangs": Moment(reach=poll_outstanding, statuses=("CANCELLED",), faults=("GET /runs/* #1 -> hang 30",)),
+    "all-polls-hang": Moment(
+        reach=poll_outstanding, statuses=("CANCELLED",), faults=("GET /runs/* #1-4 -> hang 3",), post_step_cancels=True
     ),
-    "the end hangs": Instant(reach=waiting, left=("CANCELLED",), faults=("DELETE /runs/* #1 -> hang 30",)),
-    "the end is silent": Instant(reach=waiting, left=("CANCELLED",), faults=("DELETE /runs/* -> slow 30",)),
-    "completed": Instant(
-        reach=completed,
-        left=("COMPLETED",),
+    "delete-hangs": Moment(reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* #1 -> hang 30",)),
+    "delete-is-slow": Moment(reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* -> slow 30",)),
+    "completed": Moment(
+        reach=run_completed,
+        statuses=("COMPLETED",),
         faults=("GET /conversations/* -> slow 30",),
         inputs={"test_set_id": "passing1"},
     ),
 }
-CASES = [(instant, way) for instant in INSTANTS for way in WAYS]
+CASES = [(moment, signals) for moment in MOMENTS for signals in SIGNALS]
 
 
-def play(image: str, directory: Path, instant: Instant, way: str) -> Played:
-    """Run a step up to the instant, end it, and run its post step."""
-    with engine.sandbox(*instant.faults) as api:
+def run_until_signal(image: str, directory: Path, moment: Moment, signals: str) -> SignalResult:
+    """Run a step up to a moment, send the signals, and run its post step."""
+    with engine.sandbox(*moment.faults) as api:
         step = Step(image, directory, api)
-        with step.running(env={}, entrypoint=(), **{"test_set_id": "stuck001", **instant.inputs}) as process:
-            instant.reach(step, api, process)
-            log, seconds = step.cancel(process, WAYS[way])
+        with step.running(env={}, entrypoint=(), **{"test_set_id": "stuck001", **moment.inputs}) as process:
+            moment.reach(step, api, process)
+            log, seconds = step.cancel(process, SIGNALS[signals])
             result = step.result(process, log)
         post = step.post()
         run = api.run if api.runs else {"run_id": "", "status": ""}
-    return Played(
+    return SignalResult(
         seconds=seconds,
         result=result,
         post=post,
@@ -170,25 +170,29 @@ def play(image: str, directory: Path, instant: Instant, way: str) -> Played:
 
 
 @pytest.fixture(scope="module")
-def played(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Future[Played]]]:
-    """All of them, several at a time and beside the other tests: they spend most of their time waiting."""
+def signal_results(
+    image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, str], Future[SignalResult]]]:
+    """Run all cases in parallel, and in parallel with other tests: they spend most of their time waiting."""
     with ThreadPoolExecutor(5) as pool:
         yield {
-            (name, way): pool.submit(play, image, tmp_path_factory.mktemp("step"), INSTANTS[name], way)
-            for name, way in CASES
+            (name, signals): pool.submit(
+                run_until_signal, image, tmp_path_factory.mktemp("step"), MOMENTS[name], signals
+            )
+            for name, signals in CASES
         }
         pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("sandbox", [("POST /runs -> hang 20",)], indirect=True)
-def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandbox: Sandbox) -> None:
-    """Nobody knows by then whether there will be a run."""
+def test_post_step_handles_launch_without_response(step: Step, sandbox: Sandbox) -> None:
+    """At the interrupt, it is unknown whether a run will exist."""
     with step.running() as process:
-        until(lambda: legs(step.state))
+        wait_until(lambda: legs(step.state))
         time.sleep(0.3)
         log, seconds = step.cancel(process)
         result = step.result(process, log)
-    assert seconds < IN_TIME
+    assert seconds < MAX_SECONDS
     assert (result.exit_code, result.outputs["verdict"], result.outputs["run_id"]) == (1, "cancelled", "")
     assert "could not be cancelled" in result.outputs["reason"]
     (leg,) = legs(result.state)
@@ -197,16 +201,16 @@ def test_a_launch_that_may_yet_arrive_is_left_to_the_post_step(step: Step, sandb
     assert sandbox.runs == []
 
 
-def test_from_the_very_start_no_run_is_left(image: str, tmp_path: Path, sandbox: Sandbox) -> None:
-    """Also while the container starts, or Python in it, where SIGINT may be lost: then SIGTERM comes in time."""
+def test_signal_during_start_leaves_no_run(image: str, tmp_path: Path, sandbox: Sandbox) -> None:
+    """While the container or Python starts, SIGINT may be lost; then SIGTERM ends the step in time."""
 
-    def cancelled(number: int) -> StepResult:
+    def cancel_early(number: int) -> StepResult:
         directory = tmp_path / f"step{number}"
         directory.mkdir()
         step = Step(image, directory, sandbox)
         with step.running(test_set_id="stuck001") as process:
-            early = ["--all"] if number < 2 else []  # as soon as there is a container, mostly before it runs
-            until(lambda: docker("ps", "--quiet", "--filter", f"name={step.name}", *early))
+            early = ["--all"] if number < 2 else []  # as soon as the container exists, usually before it runs
+            wait_until(lambda: docker("ps", "--quiet", "--filter", f"name={step.name}", *early))
             time.sleep(max(0, number - 2) * 0.03)
             log, _ = step.cancel(process)
             result = step.result(process, log)
@@ -214,20 +218,20 @@ def test_from_the_very_start_no_run_is_left(image: str, tmp_path: Path, sandbox:
         return result
 
     with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(cancelled, range(10)))
+        results = list(pool.map(cancel_early, range(10)))
     runs = sandbox.runs
     assert [run["status"] for run in runs] == ["CANCELLED"] * len(runs)
     assert {result.outputs["run_id"] for result in results if result.outputs} - {""} <= {run["run_id"] for run in runs}
-    # Until Python comes to our code, it answers SIGINT in its own way, without outputs; there is no run by then.
+    # Until Python runs the action's code, SIGINT ends it without outputs; no run exists by then.
     ended = {result.outputs.get("verdict") for result in results if result.exit_code != 137}
     assert ended in ({"cancelled"}, {"cancelled", None})
 
 
-def test_both_signals_reach_the_first_process_and_then_it_is_killed(step: Step) -> None:
-    """The tests above cancel as GitHub's runner does: here is a step that takes no notice."""
-    deaf = "import signal, time\nfor each in (signal.SIGINT, signal.SIGTERM):\n"
-    deaf += "    signal.signal(each, lambda number, _: print(signal.Signals(number).name))\n"
-    with step.running(entrypoint=[PYTHON, "-u", "-c", f"{deaf}print('ready')\ntime.sleep(60)"]) as process:
+def test_step_that_ignores_signals_is_killed(step: Step) -> None:
+    """Control: `cancel` sends both signals to the first process, and finally kills it."""
+    program = "import signal, time\nfor each in (signal.SIGINT, signal.SIGTERM):\n"
+    program += "    signal.signal(each, lambda number, _: print(signal.Signals(number).name))\n"
+    with step.running(entrypoint=[PYTHON, "-u", "-c", f"{program}print('ready')\ntime.sleep(60)"]) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         log, seconds = step.cancel(process)
@@ -239,13 +243,13 @@ def test_both_signals_reach_the_first_process_and_then_it_is_killed(step: Step) 
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """With the faults that a test asks for."""
+    """Run a sandbox with the faults that a test requests as its parameter."""
     with engine.sandbox(*getattr(request, "param", ())) as started:
         yield started
 
 
-def kill(step: Step, reach: Callable[[Process], object], **inputs: str) -> StepResult:
-    """Run a step with a run that never ends up to an instant, and kill it there."""
+def kill_step(step: Step, reach: Callable[[Process], object], **inputs: str) -> StepResult:
+    """Run a step whose run never ends up to a moment, and kill it there."""
     with step.running(env={}, entrypoint=(), test_set_id="stuck001", **inputs) as process:
         reach(process)
         log, _ = step.cancel(process, KILL)
@@ -254,18 +258,20 @@ def kill(step: Step, reach: Callable[[Process], object], **inputs: str) -> StepR
     return result
 
 
-def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> None:
-    """By the post step, once, whatever lies in the workspace and in the environment."""
-    result = kill(step, partial(waiting, step, sandbox))
+def test_post_step_cancels_run_of_killed_step(step: Step, sandbox: Sandbox) -> None:
+    """It does so only once, and also with a hostile workspace and environment."""
+    result = kill_step(step, partial(run_in_progress, step, sandbox))
     run_id = sandbox.run["run_id"]
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", run_id)
     (leg,) = legs(result.state)
     assert (leg["cancel"], leg["run_id"]) == (True, run_id)
     assert result.summary == ""
-    assert sandbox.run["status"] not in OVER
-    lay(step, TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("clock", "post")})
-    post = step.post(env=HOSTILE)
-    assert SPRUNG not in post.log
+    assert sandbox.run["status"] not in FINISHED
+    write_files(
+        step, TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("clock", "post")}
+    )
+    post = step.post(env=HOSTILE_ENV)
+    assert TRAP_MESSAGE not in post.log
     assert post.exit_code == 0
     assert post.log.endswith(f"the run was cancelled ({run_id}).\n"), post.log
     assert post.log.splitlines()[0] == f"::add-mask::{KEY}"
@@ -279,11 +285,11 @@ def test_a_run_whose_step_was_killed_is_ended(step: Step, sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("sandbox", [("POST /runs -> slow 20",)], indirect=True)
-def test_so_is_one_whose_id_the_step_never_learned(step: Step, sandbox: Sandbox) -> None:
-    result = kill(step, partial(posted, step, sandbox))
+def test_post_step_cancels_run_whose_id_is_unknown(step: Step, sandbox: Sandbox) -> None:
+    result = kill_step(step, partial(run_created, step, sandbox))
     (leg,) = legs(result.state)
     assert (leg["run_id"], result.outputs["run_id"]) == ("", "")
-    assert sandbox.run["status"] not in OVER
+    assert sandbox.run["status"] not in FINISHED
     post = step.post()
     assert post.exit_code == 0
     assert post.log.endswith(f"the run was cancelled ({sandbox.run['run_id']}).\n"), post.log
@@ -293,79 +299,81 @@ def test_so_is_one_whose_id_the_step_never_learned(step: Step, sandbox: Sandbox)
 
 
 @pytest.mark.parametrize("sandbox", [("GET /runs #1 -> slow 9",)], indirect=True)
-def test_before_the_launch_there_is_nothing_to_end(step: Step, sandbox: Sandbox) -> None:
-    kill(step, partial(before_the_launch, step, sandbox), supersede="true")
+def test_post_step_does_nothing_for_step_killed_before_launch(step: Step, sandbox: Sandbox) -> None:
+    kill_step(step, partial(before_launch, step, sandbox), supersede="true")
     assert sandbox.runs == []
     post = step.post()
     assert (post.exit_code, post.log) == (0, "")
 
 
-@pytest.mark.parametrize("forgotten", [{}, {"run_id": ""}], ids=["by its id", "by its tag"])
-def test_a_finished_run_is_not_deleted(forgotten: dict[str, str], step: Step, sandbox: Sandbox) -> None:
-    """`DELETE` would do that; the step looks as if it was killed just after the end of its run."""
+@pytest.mark.parametrize("state", [{}, {"run_id": ""}], ids=["by-id", "by-tag"])
+def test_post_step_does_not_delete_finished_run(state: dict[str, str], step: Step, sandbox: Sandbox) -> None:
+    """A DELETE would; the state is as if the step had been killed just after the end of its run."""
     result = step.run()
     assert result.outputs["verdict"] == "passed"
-    unneeded = step.post()
-    assert (unneeded.exit_code, unneeded.log) == (0, "")
+    quiet = step.post()
+    assert (quiet.exit_code, quiet.log) == (0, "")
     (leg,) = legs(result.state)
-    post = step.post(state={"legs": json.dumps([{**leg, "cancel": True, **forgotten}])})
+    post = step.post(state={"legs": json.dumps([{**leg, "cancel": True, **state}])})
     assert post.exit_code == 0
     assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
     assert sandbox.run["status"] == "COMPLETED"
 
 
-def test_a_run_that_was_only_launched_goes_on(step: Step, sandbox: Sandbox) -> None:
+def test_post_step_keeps_run_of_mode_launch(step: Step, sandbox: Sandbox) -> None:
     result = step.run(mode="launch", test_set_id="stuck001")
     assert (result.exit_code, result.outputs["status"]) == (0, "LAUNCHED")
     post = step.post()
     assert (post.exit_code, post.log) == (0, "")
-    assert sandbox.run["status"] not in OVER
+    assert sandbox.run["status"] not in FINISHED
 
 
-def test_a_run_that_shall_go_on_does(step: Step, sandbox: Sandbox) -> None:
-    kill(step, partial(waiting, step, sandbox), cancel_on_interrupt="false")
+def test_post_step_keeps_run_without_cancel_on_interrupt(step: Step, sandbox: Sandbox) -> None:
+    kill_step(step, partial(run_in_progress, step, sandbox), cancel_on_interrupt="false")
     post = step.post()
     assert (post.exit_code, post.log) == (0, "")
-    assert sandbox.run["status"] not in OVER
+    assert sandbox.run["status"] not in FINISHED
 
 
-def test_a_post_step_that_cannot_end_the_run_does_not_fail_the_job(step: Step, sandbox: Sandbox) -> None:
-    kill(step, partial(launched, step, sandbox))
+def test_post_step_that_cannot_cancel_run_does_not_fail_job(step: Step, sandbox: Sandbox) -> None:
+    kill_step(step, partial(run_launched, step, sandbox))
     post = step.post(env={"INPUT_API_KEY": f"coval_sk_{'0' * 32}"})
     assert post.exit_code == 0
     (warning,) = post.annotations("warning")
     assert warning.data.startswith("The run could not be cancelled: ")
-    assert sandbox.run["status"] not in OVER
+    assert sandbox.run["status"] not in FINISHED
 
 
-def test_the_post_step_is_an_executable_of_its_own(image: str, checkout: Path) -> None:
-    """GitHub's runner starts it with nothing but its name, so that its first line has to isolate it."""
+def test_post_entrypoint_is_isolated_executable(image: str, checkout: Path) -> None:
+    """GitHub's runner starts it by its name alone, so its shebang must isolate Python."""
     program = f"import json, os; print(json.dumps([os.access({POST!r}, os.X_OK), open({POST!r}).readline()]))"
-    assert ask(image, program) == [True, f"#!{PYTHON} -IuB\n"]
+    assert run_python(image, program) == [True, f"#!{PYTHON} -IuB\n"]
     assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
 
 
 @pytest.mark.parametrize("module", ["coval_gate/clock", "sitecustomize"])
-def test_without_that_line_the_workspace_would_take_it_over(step: Step, module: str) -> None:
-    """The counter-check, as for the main step."""
-    lay(step, {"src/coval_gate/__init__.py": "", f"src/{module}.py": TRAP})
+def test_trap_works_in_post_step_without_isolation(step: Step, module: str) -> None:
+    """Control, as for the main step."""
+    write_files(step, {"src/coval_gate/__init__.py": "", f"src/{module}.py": TRAP})
     post = step.post(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", POST])
-    assert f"{SPRUNG}: {module.replace('/', '.')}" in post.log
+    assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in post.log
 
 
-@pytest.mark.parametrize(("name", "way"), CASES)
-def test_a_step_that_is_told_to_end(name: str, way: str, played: dict[tuple[str, str], Future[Played]]) -> None:
-    """It ends in time and by itself, says so, and leaves no run behind; the post step has nothing to do."""
-    instant, found = INSTANTS[name], played[name, way].result()
+@pytest.mark.parametrize(("name", "signals"), CASES)
+def test_signal_ends_step_and_cancels_run(
+    name: str, signals: str, signal_results: dict[tuple[str, str], Future[SignalResult]]
+) -> None:
+    """The step ends in time, reports that it was cancelled, and leaves no unfinished run."""
+    moment, found = MOMENTS[name], signal_results[name, signals].result()
     result, post = found.result, found.post
-    assert found.seconds < IN_TIME, result.log
+    assert found.seconds < MAX_SECONDS, result.log
     assert result.exit_code == 1
     assert result.outputs.keys() == OUTPUTS.keys()
     assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
     assert result.outputs["run_id"] == found.run_id
     assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
-    assert found.status in instant.left, result.log
+    assert found.status in moment.statuses, result.log
     assert post.exit_code == 0
-    assert bool(post.log) == instant.by_post, post.log
+    assert bool(post.log) == moment.post_step_cancels, post.log
     assert (post.outputs, post.state, post.summary) == ({}, {}, "")
     assert found.leaks == []

@@ -1,4 +1,4 @@
-"""What `make e2e` says where there is no Docker."""
+"""The message of `make e2e` without Docker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize(
-    ("env", "why"),
+    ("env", "reason"),
     [
         (
             {"DOCKER_HOST": "unix:///nonexistent.sock"},
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.e2e
     ],
     ids=["no-engine", "no-command"],
 )
-def test_it_says_so_in_one_sentence_and_stops(env: dict[str, str], why: str) -> None:
+def test_missing_docker_is_reported_in_one_line(env: dict[str, str], reason: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "e2e", str(Path(__file__).parent)]
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.count("Docker is not available: ") == 1
-    assert f"Docker is not available: {why}" in done.stdout
+    assert f"Docker is not available: {reason}" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert "passed" not in done.stdout
     assert "failed" not in done.stdout

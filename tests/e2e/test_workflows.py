@@ -1,4 +1,4 @@
-"""The action in real workflows, built from its Dockerfile and run by nektos/act."""
+"""The action in real workflows: nektos/act builds it from its Dockerfile and runs it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import PULL_REQUEST
 from e2e.engine import KEY
-from e2e.traps import SPRUNG, TRAPS
-from e2e.workflow import REPOSITORY, Played, Setting
+from e2e.traps import TRAP_MESSAGE, TRAPS
+from e2e.workflow import REPOSITORY, Environment, WorkflowResult
 from fake_github import TOKEN, FakeGitHub
 
 if TYPE_CHECKING:
@@ -20,89 +20,89 @@ if TYPE_CHECKING:
 
     from e2e.engine import Sandbox
 
-    Workflow = Callable[..., Played]
+    Workflow = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 
 
-def test_a_run_that_passes(workflow: Workflow, sandbox: Sandbox) -> None:
-    """Outputs, conclusion and summary reach the workflow, and the run in Coval names the commit it comes from."""
-    played = workflow("passing.yml")
-    gate = played.steps["gate"]
-    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
-    assert played.exit_code == 0
+def test_passing_run(workflow: Workflow, sandbox: Sandbox) -> None:
+    """The workflow gets outputs, conclusion and summary, and the run's metadata names the commit."""
+    result = workflow("passing.yml")
+    gate = result.steps["gate"]
+    assert gate["outcome"] == gate["conclusion"] == result.job == "success"
+    assert result.exit_code == 0
     assert_passed(gate["outputs"], sandbox)
     assert gate["outputs"]["reason"].endswith("3 of 3 criteria met.")
-    (summary,) = played.commands("gate", "summary")
+    (summary,) = result.commands("gate", "summary")
     assert summary["content"].startswith("### ✅ Passed: Coval evaluation\n")
     assert sandbox.run["metadata"]["github_repository"] == REPOSITORY
-    assert sandbox.run["metadata"]["github_commit"] == played.commit
-    assert_key_is_kept(played)
+    assert sandbox.run["metadata"]["github_commit"] == result.commit
+    assert_key_is_masked(result)
 
 
-def test_a_run_that_fails_turns_step_and_workflow_red(workflow: Workflow, sandbox: Sandbox) -> None:
-    played = workflow("failing.yml")
-    gate = played.steps["gate"]
-    assert gate["outcome"] == gate["conclusion"] == played.job == "failure"
-    assert played.exit_code == 1
+def test_failing_run_fails_step_and_workflow(workflow: Workflow, sandbox: Sandbox) -> None:
+    result = workflow("failing.yml")
+    gate = result.steps["gate"]
+    assert gate["outcome"] == gate["conclusion"] == result.job == "failure"
+    assert result.exit_code == 1
     assert_failed(gate["outputs"], sandbox)
-    (error,) = played.commands("gate", "error")
+    (error,) = result.commands("gate", "error")
     assert error["kvPairs"]["title"] == "Coval Gate: Gate failed"
     assert error["arg"].startswith(gate["outputs"]["reason"])
-    (summary,) = played.commands("gate", "summary")
+    (summary,) = result.commands("gate", "summary")
     assert summary["content"].startswith("### ❌ Failed: Coval evaluation\n")
-    assert_key_is_kept(played)
+    assert_key_is_masked(result)
 
 
-def test_a_failure_that_the_workflow_tolerates(workflow: Workflow, sandbox: Sandbox) -> None:
-    """With continue-on-error the outputs of the failed step are all there, and the workflow is green."""
-    played = workflow("tolerated.yml")
-    gate = played.steps["gate"]
-    assert (gate["outcome"], gate["conclusion"], played.job) == ("failure", "success", "success")
-    assert played.exit_code == 0
+def test_continue_on_error(workflow: Workflow, sandbox: Sandbox) -> None:
+    """The failed step has all outputs, and the workflow succeeds."""
+    result = workflow("tolerated.yml")
+    gate = result.steps["gate"]
+    assert (gate["outcome"], gate["conclusion"], result.job) == ("failure", "success", "success")
+    assert result.exit_code == 0
     assert_failed(gate["outputs"], sandbox)
-    assert_key_is_kept(played)
+    assert_key_is_masked(result)
 
 
-def test_a_launch_and_a_later_step_that_waits(workflow: Workflow, sandbox: Sandbox) -> None:
-    """Mode launch ends without a verdict; mode wait takes its run_id, launches nothing, and passes."""
-    played = workflow("launch.yml")
-    launch, gate = played.steps["launch"], played.steps["gate"]
+def test_launch_and_wait_in_two_steps(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Mode launch ends without a verdict; mode wait gets its run_id, launches no run, and passes."""
+    result = workflow("launch.yml")
+    launch, gate = result.steps["launch"], result.steps["gate"]
     assert launch["outcome"] == launch["conclusion"] == "success"
     assert launch["outputs"].keys() == OUTPUTS.keys()
     assert launch["outputs"]["verdict"] == ""
     assert launch["outputs"]["passed"] == "false"
     assert launch["outputs"]["status"] == "LAUNCHED"
     assert launch["outputs"]["run_id"] == gate["outputs"]["run_id"]
-    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
-    assert played.exit_code == 0
+    assert gate["outcome"] == gate["conclusion"] == result.job == "success"
+    assert result.exit_code == 0
     assert_passed(gate["outputs"], sandbox)
-    assert_key_is_kept(played, "launch", "gate")
+    assert_key_is_masked(result, "launch", "gate")
 
 
-def test_a_repository_and_an_environment_that_get_in_the_way(workflow: Workflow, sandbox: Sandbox) -> None:
-    """Modules of our names beside the step, PYTHON* variables, no PATH and an ASCII locale change nothing.
+def test_hostile_repository_and_environment(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Modules with the action's names in the workspace, PYTHON* variables, no PATH and an ASCII locale have no effect.
 
-    `test_container.py` has the counter-check: without isolation the same files take over.
+    `test_container.py` has the control: without isolation, the same files take over.
     """
-    played = workflow("hostile.yml", Setting(files=TRAPS))
-    gate = played.steps["gate"]
-    assert SPRUNG not in played.log("gate")
-    assert gate["outcome"] == gate["conclusion"] == played.job == "success"
+    result = workflow("hostile.yml", Environment(files=TRAPS))
+    gate = result.steps["gate"]
+    assert TRAP_MESSAGE not in result.log("gate")
+    assert gate["outcome"] == gate["conclusion"] == result.job == "success"
     assert_passed(gate["outputs"], sandbox)
-    assert "✅ Passed. All 10 simulations completed" in played.log("gate")
-    assert_key_is_kept(played)
+    assert "✅ Passed. All 10 simulations completed" in result.log("gate")
+    assert_key_is_masked(result)
 
 
-def test_reports_of_a_pull_request(workflow: Workflow) -> None:
-    """Summary, JUnit and JSON are there; the comment appears with the first failure and is updated by the next run."""
+def test_reports_on_pull_request(workflow: Workflow) -> None:
+    """Summary, JUnit and JSON exist; the comment appears with the first failure, and the next run updates it."""
     with FakeGitHub() as github:
         github.add_pull_request(42, HEAD)
-        played = [
+        result = [
             workflow(
                 "reports.yml",
-                Setting(
+                Environment(
                     event="pull_request",
                     payload={**PULL_REQUEST, "number": 42},
                     api_url=github.url,
@@ -114,7 +114,7 @@ def test_reports_of_a_pull_request(workflow: Workflow) -> None:
         ]
         (comment,) = github.comments[42]
         states = [each["state"] for each in github.statuses[HEAD]]
-    for each, verdict, junit in zip(played, ("failed", "passed"), ((10, 1), (0, 0)), strict=True):
+    for each, verdict, junit in zip(result, ("failed", "passed"), ((10, 1), (0, 0)), strict=True):
         outputs = each.steps["gate"]["outputs"]
         assert outputs["verdict"] == verdict
         assert outputs["comment_url"] == comment.html_url
@@ -131,7 +131,7 @@ def test_reports_of_a_pull_request(workflow: Workflow) -> None:
 
 
 def assert_passed(outputs: dict[str, str], sandbox: Sandbox) -> None:
-    """All outputs are there and say that the only run passed."""
+    """Check that all outputs exist and say that the only run passed."""
     assert outputs.keys() == OUTPUTS.keys()
     assert outputs["verdict"] == "passed"
     assert outputs["passed"] == "true"
@@ -144,7 +144,7 @@ def assert_passed(outputs: dict[str, str], sandbox: Sandbox) -> None:
 
 
 def assert_failed(outputs: dict[str, str], sandbox: Sandbox) -> None:
-    """All outputs are there and say that the only run failed."""
+    """Check that all outputs exist and say that the only run failed."""
     assert outputs.keys() == OUTPUTS.keys()
     assert outputs["verdict"] == "failed"
     assert outputs["passed"] == "false"
@@ -155,8 +155,8 @@ def assert_failed(outputs: dict[str, str], sandbox: Sandbox) -> None:
     assert outputs["run_id"] == sandbox.run["run_id"]
 
 
-def assert_key_is_kept(played: Played, *steps: str) -> None:
-    """Each step has the key masked, and shows it nowhere else."""
-    assert played.leaks == []
+def assert_key_is_masked(result: WorkflowResult, *steps: str) -> None:
+    """Check that each step masks the key and shows it nowhere else."""
+    assert result.leaks == []
     for step in steps or ("gate",):
-        assert KEY in [command["arg"] for command in played.commands(step, "add-mask")]
+        assert KEY in [command["arg"] for command in result.commands(step, "add-mask")]

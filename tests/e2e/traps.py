@@ -1,14 +1,14 @@
-"""Files in a caller's repository that Python would run instead of our own."""
+"""Traps: files in the workspace that Python without isolation would import instead of the action's modules."""
 
 from __future__ import annotations
 
-SPRUNG = "This is not what you meant to run"
+TRAP_MESSAGE = "This is not what you meant to run"
 TRAP = f"""\
 import os
-os.write(1, b"{SPRUNG}: " + __name__.encode() + b"\\n")
+os.write(1, b"{TRAP_MESSAGE}: " + __name__.encode() + b"\\n")
 os._exit(0)
 """
 MODULES = ("json", "requests", "pydantic", "coval_gate/clock", "sitecustomize")
-TRAPS = {f"{place}{module}.py": TRAP for place in ("", "src/") for module in MODULES}
-TRAPS |= {f"{place}coval_gate/__init__.py": "" for place in ("", "src/")}
+TRAPS = {f"{directory}{module}.py": TRAP for directory in ("", "src/") for module in MODULES}
+TRAPS |= {f"{directory}coval_gate/__init__.py": "" for directory in ("", "src/")}
 TRAPS |= {"startup.py": TRAP}

@@ -1,4 +1,4 @@
-"""A caller's repository, and its workflow as nektos/act runs it."""
+"""A repository that uses the action, and its workflow, which nektos/act runs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"
-ACTION = "coval-gate"  # where the workflows expect the action
-ACT_IMAGE = f"act-{ACTION}-dockeraction"  # act's name for what it builds from there
-RUNNER = "python:3.13-slim"  # has bash, which is all that the workflows need; act itself stands in for actions/checkout
+ACTION = "coval-gate"  # the path of the action in the workflows
+ACT_IMAGE = f"act-{ACTION}-dockeraction"  # act's name for the image that it builds
+RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"
-PATIENCE = 120  # s
+TIMEOUT = 120  # s
 
 
 @dataclass(frozen=True)
-class Played:
-    """A workflow that has ended."""
+class WorkflowResult:
+    """The result of a workflow."""
 
     exit_code: int
     entries: list[dict[str, Any]]  # act's log
@@ -41,36 +41,36 @@ class Played:
 
     @cached_property
     def steps(self) -> dict[str, Any]:
-        """The `steps` context as the workflow's last step saw it: outputs, outcome and conclusion by id."""
+        """Return the `steps` context of the workflow's last step: outputs, outcome and conclusion by id."""
         steps: dict[str, Any] = json.loads(self.log("report"))
         return steps
 
     def log(self, step: str) -> str:
-        """What a step wrote, but for its commands."""
+        """Return the log of a step, without its workflow commands."""
         return "".join(each["msg"] for each in self.entries if each.get("raw_output") and each["stepID"] == [step])
 
     def commands(self, step: str, name: str) -> list[dict[str, Any]]:
-        """The commands of one kind that act read from a step's output and files."""
+        """Return the commands of one kind that act read from a step's log and files."""
         return [each for each in self.entries if each.get("command") == name and each["stepID"] == [step]]
 
     @property
     def job(self) -> str:
-        """The job's result."""
+        """Return the result of the job."""
         (result,) = [each["jobResult"] for each in self.entries if "jobResult" in each]
         return str(result)
 
     @property
     def leaks(self) -> list[str]:
-        """Where the key shows. act was told to hide nothing; the command that has the key masked must hold it."""
+        """Return the log lines that show the key, except the add-mask command. act does not mask secrets here."""
         lines = [json.dumps(each) for each in self.entries if each.get("command") != "add-mask"]
         return [line for line in [*lines, self.errors] if KEY in line]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a workflow finds: files in the repository, variables, the event that starts it, GitHub's API and token.
+class Environment:
+    """The environment of a workflow: files in the repository, variables, the event, GitHub's API and token.
 
-    Without an API, what asks for it is refused at once.
+    The default API URL refuses connections.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -78,28 +78,33 @@ class Setting:
     event: str = "push"
     payload: Mapping[str, Any] = field(default_factory=dict)
     api_url: str = "http://127.0.0.1:9"
-    token: str = "ghs_of_nobody"
+    token: str = "ghs_without_access"
 
 
-def play(workflow: str, directory: Path, action: Path, api: Sandbox, setting: Setting) -> Played:
+def run_workflow(
+    workflow: str, directory: Path, action: Path, api: Sandbox, environment: Environment
+) -> WorkflowResult:
     """Run one of `workflows` in a new repository that holds the action."""
     repository = Path(tempfile.mkdtemp(dir=directory)) / "voice-agent"
     shutil.copytree(action, repository / ACTION)
-    for name, text in {f".github/workflows/{workflow}": (WORKFLOWS / workflow).read_text(), **setting.files}.items():
+    for name, text in {
+        f".github/workflows/{workflow}": (WORKFLOWS / workflow).read_text(),
+        **environment.files,
+    }.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text(text, encoding="utf-8")
     commit = _commit(repository)
     environ = {
         "PATH": os.environ["PATH"],
-        "HOME": str(directory),  # settings and caches of act stay out of it
+        "HOME": str(directory),  # keeps the settings and caches of act out
         "DOCKER_HOST": _run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
     }
     payload = repository.parent / "event.json"
-    payload.write_text(json.dumps(setting.payload), encoding="utf-8")
-    variables = {"COVAL_API_BASE_URL": api.url, **setting.variables}
+    payload.write_text(json.dumps(environment.payload), encoding="utf-8")
+    variables = {"COVAL_API_BASE_URL": api.url, **environment.variables}
     command = [
-        *(str(ACT), setting.event, "--eventpath", str(payload), "--json", "--rm", "--no-cache-server"),
-        *("--container-daemon-socket", "-", "--env", f"GITHUB_API_URL={setting.api_url}"),
+        *(str(ACT), environment.event, "--eventpath", str(payload), "--json", "--rm", "--no-cache-server"),
+        *("--container-daemon-socket", "-", "--env", f"GITHUB_API_URL={environment.api_url}"),
         *("--platform", f"ubuntu-latest={RUNNER}", "--pull=false", "--network", "host"),
         *("--secret", "COVAL_API_KEY", "--secret", "GITHUB_TOKEN", "--insecure-secrets"),
         *(argument for name, value in variables.items() for argument in ("--var", f"{name}={value}")),
@@ -107,7 +112,7 @@ def play(workflow: str, directory: Path, action: Path, api: Sandbox, setting: Se
     with subprocess.Popen(
         command,
         cwd=repository,
-        env=environ | {"COVAL_API_KEY": KEY, "GITHUB_TOKEN": setting.token},
+        env=environ | {"COVAL_API_KEY": KEY, "GITHUB_TOKEN": environment.token},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,17 +120,17 @@ def play(workflow: str, directory: Path, action: Path, api: Sandbox, setting: Se
         encoding="utf-8",
     ) as process:
         try:
-            log, errors = process.communicate(timeout=PATIENCE)
+            log, errors = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # act then removes its containers
             log, errors = process.communicate(timeout=30)
             raise AssertionError(f"{workflow} did not end:\n{log}\n{errors}") from None
     entries = [json.loads(line) for line in log.splitlines()]
-    return Played(process.returncode, entries, errors, commit)
+    return WorkflowResult(process.returncode, entries, errors, commit)
 
 
 def _commit(repository: Path) -> str:
-    """Make a repository of the directory, with one commit, and return the commit's id."""
+    """Make the directory a repository with one commit, and return the commit's SHA."""
     git = ("git", "-C", str(repository), "-c", "user.name=Mona", "-c", "user.email=mona@example.com")
     _run(*git, "init", "--quiet", "--initial-branch", "main")
     _run(*git, "remote", "add", "origin", f"https://github.com/{REPOSITORY}.git")

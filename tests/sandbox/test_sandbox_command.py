@@ -1,4 +1,4 @@
-"""`python -m coval_sandbox`: as a process, and as the function behind it."""
+"""The command `python -m coval_sandbox`, as a process and as a function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
+def test_command_serves_until_signal(number: signal.Signals) -> None:
     options = ["--speed", "1e6", "--seed", "3", "--quirk", "error-status=ODD", "--fault", "GET /runs/* #2 -> 503"]
     with subprocess.Popen([*COMMAND, *options, "--api-key", "own"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -50,15 +50,15 @@ def test_it_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
 
 
 @pytest.fixture
-def unblocked() -> Iterator[None]:
-    """Give this process its signals back: the command blocks those that it waits for."""
+def restored_signal_mask() -> Iterator[None]:
+    """Restore the signal mask: the command blocks the signals that it waits for."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@pytest.mark.usefixtures("unblocked")
-def test_it_serves_in_process_on_the_port_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("restored_signal_mask")
+def test_command_serves_on_given_port(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serving = threading.get_ident()
@@ -73,7 +73,7 @@ def test_it_serves_in_process_on_the_port_it_is_given(capsys: pytest.CaptureFixt
         finally:
             signal.pthread_kill(serving, signal.SIGTERM)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it may come before the command blocks it
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the signal may arrive before the command blocks it
     user = threading.Thread(target=use_and_stop)
     user.start()
     assert main(["--port", str(port)]) == 0
@@ -82,8 +82,8 @@ def test_it_serves_in_process_on_the_port_it_is_given(capsys: pytest.CaptureFixt
     assert f"on http://127.0.0.1:{port}/v1 (speed 1, seed 0)" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("unblocked")
-def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("restored_signal_mask")
+def test_port_in_use_is_error(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit, match="2"):
@@ -110,15 +110,15 @@ def test_help_lists_scenarios_quirks_and_faults(capsys: pytest.CaptureFixture[st
         (["--speed", "0"], "speed must be above 0"),
     ],
 )
-def test_wrong_options_are_refused(options: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_option_is_error(options: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(options)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert part in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert part in captured.err
 
 
-def test_it_knows_nothing_of_the_action() -> None:
+def test_command_does_not_import_action() -> None:
     code = "import sys, coval_sandbox.__main__; print([name for name in sys.modules if name.startswith('coval')])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "coval_sandbox.server" in result.stdout

@@ -1,4 +1,4 @@
-"""The direct face answers as the one behind the socket does."""
+"""The direct interface responds as the server does."""
 
 from __future__ import annotations
 
@@ -42,22 +42,25 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("simulations", ["both", "legacy-only", "canonical-forbidden"])
-def test_every_answer_is_the_same(simulations: str) -> None:
+def test_direct_and_server_responses_are_equal(simulations: str) -> None:
     quirks = Quirks(simulations_api=simulations)  # type: ignore[arg-type]
     behind_socket, direct = (World(ManualClock(), seed=7, quirks=quirks) for _ in range(2))
-    face = Direct(direct)
+    interface = Direct(direct)
     with Server(behind_socket) as server:
         root = server.url.removesuffix("/v1")
         for method, path, query, key, body in REQUESTS:
             run_id = direct.runs[0].run_id if direct.runs else ""
             path, query = path.replace("RUN", run_id), query.replace("RUN", run_id)
             headers = {"x-api-key": key} if key else {}
-            there = requests.request(method, f"{root}{path}?{query}", headers=headers, data=body, timeout=10)
-            here = face.answer(method, path, query, headers, body.encode())
-            assert (here.status, json.loads(here.body)) == (there.status_code, there.json()), (method, path)
+            from_server = requests.request(method, f"{root}{path}?{query}", headers=headers, data=body, timeout=10)
+            from_direct = interface.answer(method, path, query, headers, body.encode())
+            assert (from_direct.status, json.loads(from_direct.body)) == (
+                from_server.status_code,
+                from_server.json(),
+            ), (method, path)
     assert direct.runs == behind_socket.runs
 
 
-def test_a_wrong_workspace_is_refused() -> None:
+def test_unknown_workspace_is_refused() -> None:
     headers = {"x-api-key": DEFAULT_KEY, "x-coval-workspace-id": "missing"}
     assert Direct(World(ManualClock())).answer("GET", "/v1/runs", "", headers, b"").status == 412

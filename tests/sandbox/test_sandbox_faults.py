@@ -1,4 +1,4 @@
-"""The one-line fault scripts."""
+"""Fault scripts: one fault per line."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from coval_sandbox.faults import Action, FaultScript, parse_fault
         ('json {"a": [1]}', Action("json", takes_effect=True, text='{"a": [1]}')),
     ],
 )
-def test_an_action_is_parsed(text: str, action: Action) -> None:
+def test_parse_action(text: str, action: Action) -> None:
     assert parse_fault(f"GET /runs -> {text}").action == action
 
 
-def test_a_cut_without_a_size_has_none() -> None:
+def test_parse_cut_without_size() -> None:
     for text in ("cut", "200 cut"):
         action = parse_fault(f"GET /runs -> {text}").action
         assert (action.kind, action.status) == ("cut", 200)
@@ -52,7 +52,7 @@ def test_a_cut_without_a_size_has_none() -> None:
     ("count", "expected"),
     [("", (1, math.inf)), ("*", (1, math.inf)), ("#3", (3, 3)), ("#2-4", (2, 4)), ("#2-", (2, math.inf))],
 )
-def test_occurrences_are_parsed(count: str, expected: tuple[float, float]) -> None:
+def test_parse_request_numbers(count: str, expected: tuple[float, float]) -> None:
     fault = parse_fault(f"POST  /runs {count}  ->  503")
     assert (fault.first, fault.last) == expected
 
@@ -66,7 +66,7 @@ def test_occurrences_are_parsed(count: str, expected: tuple[float, float]) -> No
         "GET /runs -> 503 delay=2", "GET /runs -> reset-before now", "GET /runs -> redirect", "GET /runs -> cut 1 2",
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_refused(line: str) -> None:
+def test_parse_invalid_fault(line: str) -> None:
     with pytest.raises(ValueError, match=r"^fault "):
         parse_fault(line)
 
@@ -76,7 +76,7 @@ def kinds(script: FaultScript, *requests: tuple[str, str]) -> list[str | None]:
     return [action.kind if action else None for action in actions]
 
 
-def test_occurrences_count_per_line() -> None:
+def test_each_fault_counts_its_own_requests() -> None:
     script = FaultScript(["POST /runs #1 -> 503", "GET /runs/* #2-3 -> html", "* /metrics/? -> reset-after"])
     post, get, metric = ("POST", "/runs"), ("GET", "/runs/abc"), ("PATCH", "/metrics/x")
     assert kinds(script, post, get, post, get, get, get) == ["status", None, None, "html", "html", None]
@@ -84,13 +84,13 @@ def test_occurrences_count_per_line() -> None:
     assert [(applied.method, applied.path) for applied in script.applied] == [post, get, get, metric, metric]
 
 
-def test_the_first_line_that_applies_wins_and_all_count() -> None:
+def test_first_matching_fault_applies_and_all_count() -> None:
     script = FaultScript(["GET /runs #2 -> html", "GET /* #2-3 -> 500"])
     requests = [("GET", "/runs")] * 4
     assert kinds(script, *requests) == [None, "html", "status", None]
 
 
-def test_a_line_that_is_added_counts_from_then_on() -> None:
+def test_added_fault_counts_later_requests_only() -> None:
     script = FaultScript()
     assert kinds(script, ("GET", "/runs")) == [None]
     script.add("GET /runs #1 -> 500")

@@ -1,4 +1,4 @@
-"""The filter grammar, the order and the pages of lists."""
+"""Filters, order and pagination of lists."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROW = {
         ('agent_id="a\\"1"', False),
     ],
 )
-def test_a_filter_matches(text: str, expected: bool) -> None:
+def test_filter_matches(text: str, expected: bool) -> None:
     assert parse_filter(text, FIELDS).matches(ROW) is expected
 
 
@@ -71,25 +71,25 @@ def test_a_filter_matches(text: str, expected: bool) -> None:
         'create_time>"yesterday"',
     ],
 )
-def test_a_filter_is_refused(text: str) -> None:
+def test_invalid_filter_is_refused(text: str) -> None:
     with pytest.raises(Problem) as caught:
         parse_filter(text, FIELDS).matches(ROW)
     assert (caught.value.status, caught.value.details[0]["field"]) == (400, "filter")
 
 
-def test_unquoted_values_are_a_switch() -> None:
+def test_unquoted_values_are_optional() -> None:
     assert parse_filter("agent_id=a1 AND status=COMPLETED", FIELDS, unquoted=True).matches(ROW) is False
     assert parse_filter("agent_id=a1", FIELDS, unquoted=True).matches(ROW)
 
 
 @given(st.text())
-def test_any_text_survives_the_quotes(value: str) -> None:
+def test_any_quoted_value_matches(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     assert parse_filter(f'agent_id="{quoted}" AND status!=""', FIELDS).matches({"agent_id": value, "status": "x"})
 
 
 @given(st.text(max_size=40))
-def test_any_filter_is_either_parsed_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with suppress(Problem):
         parse_filter(text, FIELDS)
 
@@ -109,19 +109,19 @@ def rows(count: int) -> list[dict[str, Any]]:
         ("-status", [3, 1, 2, 0]),
     ],
 )
-def test_order(order_by: str | None, expected: list[int]) -> None:
+def test_order_by(order_by: str | None, expected: list[int]) -> None:
     in_order = ordered(rows(4), order_by, ("create_time", "status"), lambda row, field: row[field])
     assert [row["id"] for row in in_order] == expected
 
 
 @pytest.mark.parametrize("order_by", [" ", "id", "--status", "status up"])
-def test_an_order_is_refused(order_by: str) -> None:
+def test_invalid_order_by_is_refused(order_by: str) -> None:
     with pytest.raises(Problem):
         ordered(rows(1), order_by, ("status",), lambda row, field: row[field])
 
 
 @given(total=st.integers(0, 40), size=st.integers(1, 15))
-def test_pages_give_every_row_once(total: int, size: int) -> None:
+def test_pages_have_every_row_once(total: int, size: int) -> None:
     found, token = [], ""
     for _ in range(total + 1):
         query = {"page_size": str(size)} | ({"page_token": token} if token else {})
@@ -139,12 +139,12 @@ def test_pages_give_every_row_once(total: int, size: int) -> None:
         {"page_size": "1" * 5000}, {"page_size": "²"},
      {"page_token": "?"}, {"page_token": "e30="}, {"page_token": "eyJvZmZzZXQiOiAtMX0="}],
 )  # fmt: skip
-def test_a_page_is_refused(query: dict[str, str]) -> None:
+def test_invalid_page_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(Problem, match="400"):
         listing("rows", rows(3), query, Quirks())
 
 
-def test_the_last_page_ends_in_three_ways() -> None:
+def test_page_token_end_quirk() -> None:
     ends = {how: listing("rows", [], {}, Quirks(page_token_end=how)) for how in ("null", "absent", "empty")}
     assert ends == {
         "null": {"rows": [], "next_page_token": None},
@@ -153,7 +153,7 @@ def test_the_last_page_ends_in_three_ways() -> None:
     }
 
 
-def test_a_repeated_token_never_ends() -> None:
+def test_repeat_page_token_quirk_returns_same_page() -> None:
     quirks = Quirks(repeat_page_token=True)
     first = listing("rows", rows(3), {"page_size": "2"}, quirks)
     again = listing("rows", rows(3), {"page_size": "2", "page_token": first["next_page_token"]}, quirks)

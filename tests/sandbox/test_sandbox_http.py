@@ -1,4 +1,4 @@
-"""The HTTP face over real sockets: keys, envelopes, and faults as a client meets them."""
+"""The HTTP server over real sockets: API keys, response bodies and injected faults."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def call(session: requests.Session, server: Server, method: str, path: str, **mo
     return session.request(method, server.url + path, timeout=5, allow_redirects=False, **more)
 
 
-def test_a_run_from_launch_to_deletion(session: requests.Session) -> None:
+def test_run_from_launch_to_deletion(session: requests.Session) -> None:
     clock = ManualClock()
     with Server(World(clock)) as server:
         launched = call(session, server, "POST", "/runs", json=BODY)
@@ -57,7 +57,7 @@ def test_a_run_from_launch_to_deletion(session: requests.Session) -> None:
         assert call(session, server, "GET", path).status_code == 404
 
 
-def test_both_forms_of_simulations(session: requests.Session) -> None:
+def test_canonical_and_legacy_simulations(session: requests.Session) -> None:
     clock = ManualClock()
     with Server(World(clock)) as server:
         call(session, server, "POST", "/runs", json=BODY)
@@ -74,13 +74,13 @@ def test_both_forms_of_simulations(session: requests.Session) -> None:
 
 
 @pytest.mark.parametrize(("quirk", "status"), [("legacy-only", 404), ("canonical-forbidden", 403)])
-def test_only_the_legacy_form(session: requests.Session, quirk: Any, status: int) -> None:
+def test_simulations_api_quirk_allows_legacy_only(session: requests.Session, quirk: Any, status: int) -> None:
     with serve(quirks=Quirks(simulations_api=quirk)) as server:
         assert call(session, server, "GET", "/conversations/simulated").status_code == status
         assert call(session, server, "GET", "/simulations").status_code == 200
 
 
-def test_keys_and_scopes() -> None:
+def test_missing_wrong_and_read_only_keys() -> None:
     with serve() as server:
 
         def answer(key: str | None, method: str = "GET", header: str = "x-api-key") -> tuple[int, Any]:
@@ -100,7 +100,7 @@ def test_keys_and_scopes() -> None:
         assert server.world.runs == ()
 
 
-def test_scopes_by_resource() -> None:
+def test_key_scopes_by_resource() -> None:
     world = World(ManualClock(), api_keys={"runner": ("runs:*",), "reader": ("runs:read",)})
     with Server(world) as server:
 
@@ -112,7 +112,7 @@ def test_scopes_by_resource() -> None:
         assert [status("reader", "GET", "/runs"), status("reader", "POST", "/runs")] == [200, 403]
 
 
-def test_errors_come_in_their_envelopes(session: requests.Session) -> None:
+def test_error_response_bodies(session: requests.Session) -> None:
     with serve() as server:
         for method, path in (("GET", "/nothing"), ("PUT", "/runs"), ("GET", "/runs/"), ("GET", "/../runs")):
             response = call(session, server, method, path)
@@ -126,13 +126,13 @@ def test_errors_come_in_their_envelopes(session: requests.Session) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (412, "FAILED_PRECONDITION")
 
 
-def test_every_answer_has_its_own_request_id(session: requests.Session) -> None:
+def test_every_response_has_unique_request_id(session: requests.Session) -> None:
     with serve("GET /runs #2 -> 503", "GET /runs #3 -> html", "GET /runs #4 -> cut 5") as server:
         ids = [call(session, server, "GET", path).headers["x-request-id"] for path in ("/runs", "/runs", "/runs", "/x")]
         assert len(set(ids)) == 4
 
 
-def test_requests_are_recorded_as_they_came(session: requests.Session) -> None:
+def test_requests_are_recorded(session: requests.Session) -> None:
     with serve("POST /runs -> reset-before") as server:
         call(session, server, "GET", "/runs/a%2Fb", params={"filter": 'tag="ä"', "page_size": ""})
         with suppress(requests.ConnectionError):
@@ -146,7 +146,7 @@ def test_requests_are_recorded_as_they_came(session: requests.Session) -> None:
 @pytest.mark.parametrize(
     ("action", "launches"), [("reset-before", 0), ("reset-after", 1), ("cut", 1), ("hang 0.01", 0), ("503 cut 3", 1)]
 )
-def test_lost_answers(session: requests.Session, action: str, launches: int) -> None:
+def test_response_is_lost_by_fault(session: requests.Session, action: str, launches: int) -> None:
     with serve(f"POST /runs #1 -> {action}") as server:
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             call(session, server, "POST", "/runs", json=BODY)
@@ -163,7 +163,7 @@ def raw(server: Server, request: str) -> socket.socket:
 GET_RUNS = f"GET /v1/runs HTTP/1.1\nHost: x\nx-api-key: {DEFAULT_KEY}\n\n"
 
 
-def test_a_reset_is_a_real_one() -> None:
+def test_reset_fault_resets_tcp_connection() -> None:
     with serve("GET /runs #1 -> reset-after", "GET /runs #2 -> hang 0.01") as server:
         with raw(server, GET_RUNS) as connection, pytest.raises(ConnectionResetError):
             connection.recv(100)
@@ -172,18 +172,18 @@ def test_a_reset_is_a_real_one() -> None:
 
 
 @pytest.mark.parametrize(("action", "kept"), [("cut 9", 9), ("cut 0", 0), ("cut", 17), ("cut 99", 34)])
-def test_a_cut_body_is_shorter_than_promised(action: str, kept: int) -> None:
+def test_cut_body_is_shorter_than_content_length(action: str, kept: int) -> None:
     with serve(f"GET /runs -> {action}") as server, raw(server, GET_RUNS) as connection:
         data = b""
         while piece := connection.recv(1000):
             data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     assert body == b'{"runs":[],"next_page_token":null}'[:kept]
-    promised = next(line for line in head.decode().lower().splitlines() if line.startswith("content-length:"))
-    assert int(promised.split(":")[1]) > len(body)
+    content_length = next(line for line in head.decode().lower().splitlines() if line.startswith("content-length:"))
+    assert int(content_length.split(":")[1]) > len(body)
 
 
-def test_errors_and_redirects_on_request(session: requests.Session) -> None:
+def test_status_html_and_redirect_faults(session: requests.Session) -> None:
     faults = (
         "POST /runs #1 -> 503 retry-after=2", "POST /runs #2 -> 500 after", "GET /runs #1 -> html",
         "GET /runs #2 -> redirect http://elsewhere.example/v1", "GET /runs #3 -> 418",
@@ -204,7 +204,7 @@ def test_errors_and_redirects_on_request(session: requests.Session) -> None:
         assert len(server.faults.applied) == 5
 
 
-def test_other_bodies(session: requests.Session) -> None:
+def test_body_json_and_huge_faults(session: requests.Session) -> None:
     with serve(
         "GET /runs #1 -> body {broken", 'GET /runs #2 -> json {"a": 1}', "GET /runs #3 -> huge 300000"
     ) as server:
@@ -215,7 +215,7 @@ def test_other_bodies(session: requests.Session) -> None:
         assert json.loads(huge.content)["padding"]
 
 
-def test_slow_and_dripping_bodies_arrive_whole(session: requests.Session) -> None:
+def test_slow_and_drip_faults_deliver_whole_body(session: requests.Session) -> None:
     with serve("GET /runs #2 -> slow 0.05", "GET /runs #3 -> drip 400") as server:
         plain, *late = [(call(session, server, "GET", "/runs").content, time.monotonic()) for _ in range(3)]
         assert [body for body, _ in late] == [plain[0]] * 2
@@ -223,7 +223,7 @@ def test_slow_and_dripping_bodies_arrive_whole(session: requests.Session) -> Non
         assert late[1][1] - late[0][1] >= 0.03
 
 
-def test_answers_do_not_wait_for_acknowledgements(session: requests.Session) -> None:
+def test_responses_are_not_delayed_by_nagle(session: requests.Session) -> None:
     with serve() as server:
         call(session, server, "GET", "/runs")
         begun = time.monotonic()
@@ -232,7 +232,7 @@ def test_answers_do_not_wait_for_acknowledgements(session: requests.Session) -> 
         assert time.monotonic() - begun < 0.6
 
 
-def test_a_client_that_gives_up_does_not_hold_the_server(session: requests.Session) -> None:
+def test_client_timeout_does_not_block_shutdown(session: requests.Session) -> None:
     with serve("POST /runs #1 -> slow 60", "POST /runs #2 -> hang 60") as server:
         for _ in range(2):
             with pytest.raises(requests.ReadTimeout):
@@ -242,7 +242,7 @@ def test_a_client_that_gives_up_does_not_hold_the_server(session: requests.Sessi
     assert time.monotonic() - begun < 1
 
 
-def test_closing_ends_requests_that_are_under_way() -> None:
+def test_shutdown_ends_outstanding_requests() -> None:
     with serve("GET /runs -> hang 60") as server:
         connection = raw(server, GET_RUNS)
         while not server.requests_seen:
@@ -253,7 +253,7 @@ def test_closing_ends_requests_that_are_under_way() -> None:
         assert connection.recv(100) == b""
 
 
-def test_many_servers_and_many_threads() -> None:
+def test_many_servers_and_threads() -> None:
     world = World(ManualClock())
     for _ in range(10):
         with Server(world) as server:
@@ -270,12 +270,12 @@ def test_many_servers_and_many_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "coval-sandbox"]
 
 
-def test_a_taken_port_is_an_error() -> None:
+def test_server_on_port_in_use_is_error() -> None:
     with serve() as server, pytest.raises(OSError, match="in use"), Server(port=server.port):
         pass
 
 
-def test_a_script_can_be_shared_and_extended(session: requests.Session) -> None:
+def test_fault_script_can_be_extended_while_serving(session: requests.Session) -> None:
     script = FaultScript()
     with Server(World(ManualClock()), faults=script) as server:
         assert call(session, server, "GET", "/runs").status_code == 200

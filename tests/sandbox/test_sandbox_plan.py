@@ -1,4 +1,4 @@
-"""What is planned for a run: how many simulations, when, with which values."""
+"""The plan of a run: its simulations, their times and values."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def plan(name: str = "passing", seed: object = 0, **fields: Any) -> Plan:
     return make_plan(scenario, request(scenario.test_set_id, **fields), seed)
 
 
-def test_the_demo_ends_within_a_minute_whatever_the_seed() -> None:
+def test_passing_run_takes_about_a_minute_with_any_seed() -> None:
     ends = [plan(seed=seed).end for seed in range(200)]
     assert min(ends) > 55
     assert max(ends) < 60
 
 
-def test_one_conversation_follows_another_without_concurrency() -> None:
+def test_simulations_run_one_by_one_by_default() -> None:
     simulations = plan().simulations
     assert [later.start for later in simulations[1:]] == [earlier.end for earlier in simulations[:-1]]
     assert simulations[0].start == PASSING.queue
@@ -52,7 +52,9 @@ def test_one_conversation_follows_another_without_concurrency() -> None:
     sample=st.integers(0, 12),
     seed=st.integers(),
 )
-def test_counts_and_concurrency_hold(iterations: int, mutations: int, concurrency: int, sample: int, seed: int) -> None:
+def test_number_of_simulations_and_concurrency(
+    iterations: int, mutations: int, concurrency: int, sample: int, seed: int
+) -> None:
     options = {"iteration_count": iterations, "concurrency": concurrency, "sub_sample_size": sample}
     planned = plan("flaky", seed, options=options, mutation_ids=MUTATIONS[:mutations])
     cases = min(sample, 10) or 10
@@ -70,26 +72,26 @@ def test_counts_and_concurrency_hold(iterations: int, mutations: int, concurrenc
     assert len({s.simulation_id for s in planned.simulations}) == len(planned.simulations)
 
 
-def test_the_same_seed_plans_the_same_and_another_one_does_not() -> None:
+def test_plan_depends_on_seed() -> None:
     assert plan("flaky", 7) == plan("flaky", 7)
     assert plan("flaky", 7) != plan("flaky", 8)
 
 
-def test_chosen_test_cases_run_alone_and_in_the_order_given() -> None:
+def test_test_case_ids_select_and_order_test_cases() -> None:
     ids = [case.id for case in catalogue.test_cases("passing1", 10)]
     planned = plan(options={"test_case_ids": [ids[4], ids[1], ids[4]]})
     assert [simulation.test_case_id for simulation in planned.simulations] == [ids[4], ids[1]]
 
 
-def test_a_test_case_of_another_set_is_refused() -> None:
-    stranger = catalogue.test_cases("failing1", 1)[0].id
+def test_test_case_of_other_test_set_is_refused() -> None:
+    other = catalogue.test_cases("failing1", 1)[0].id
     with pytest.raises(Problem, match="INVALID_ARGUMENT") as caught:
-        plan(options={"test_case_ids": [stranger]})
+        plan(options={"test_case_ids": [other]})
     assert caught.value.details[0]["field"] == "options.test_case_ids"
-    assert stranger in caught.value.details[0]["description"]
+    assert other in caught.value.details[0]["description"]
 
 
-def test_a_sub_sample_follows_its_own_seed() -> None:
+def test_sub_sample_depends_on_sub_sample_seed() -> None:
     def cases(seed: object, sub_sample_seed: int | None) -> list[str]:
         options = {"sub_sample_size": 4, "sub_sample_seed": sub_sample_seed}
         return [simulation.test_case_id for simulation in plan(seed=seed, options=options).simulations]
@@ -99,7 +101,7 @@ def test_a_sub_sample_follows_its_own_seed() -> None:
     assert cases(1, 5) == sorted(cases(1, 5))
 
 
-def test_failures_are_as_many_as_the_scenario_says_and_have_no_values() -> None:
+def test_failed_simulations_match_scenario_and_have_no_values() -> None:
     simulations = plan("some-failed").simulations
     failed = [simulation for simulation in simulations if simulation.failed]
     assert len(failed) == 3
@@ -108,7 +110,7 @@ def test_failures_are_as_many_as_the_scenario_says_and_have_no_values() -> None:
     assert all(simulation.failed for simulation in plan("all-failed").simulations)
 
 
-def meets(value: object, target: dict[str, Any]) -> bool:
+def meets_target(value: object, target: dict[str, Any]) -> bool:
     match target["comparison_operator"]:
         case "lte":
             return isinstance(value, float) and value <= target["target_float"]
@@ -119,12 +121,12 @@ def meets(value: object, target: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_passing_meets_every_target_and_failing_does_not(seed: int) -> None:
+def test_passing_scenario_meets_all_targets_and_failing_does_not(seed: int) -> None:
     targets = {m.id: m.threshold or m.target for m in catalogue.DEFAULT_METRICS if m.target}
 
     def verdicts(name: str) -> list[bool]:
         return [
-            meets(simulation.values[metric_id], target)
+            meets_target(simulation.values[metric_id], target)
             for simulation in plan(name, seed).simulations
             for metric_id, target in targets.items()
             if target
@@ -134,7 +136,7 @@ def test_passing_meets_every_target_and_failing_does_not(seed: int) -> None:
     assert sum(verdicts("failing")) < len(verdicts("failing")) / 2
 
 
-def test_iterations_of_one_case_resemble_each_other() -> None:
+def test_iterations_of_test_case_have_similar_values() -> None:
     planned = plan("flaky", options={"iteration_count": 20})
     by_case: dict[str, list[float]] = {}
     for simulation in planned.simulations:
@@ -146,7 +148,7 @@ def test_iterations_of_one_case_resemble_each_other() -> None:
     assert all(len(set(values)) > 10 for values in by_case.values())
 
 
-def test_a_mutation_shifts_the_values() -> None:
+def test_mutation_shifts_values() -> None:
     planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20})
 
     def mean(mutation_id: str | None) -> float:
@@ -157,7 +159,7 @@ def test_a_mutation_shifts_the_values() -> None:
     assert mean(MUTATIONS[0]) > mean(None) + 0.1
 
 
-def test_only_the_metrics_asked_for_have_values() -> None:
+def test_metric_ids_select_metrics() -> None:
     other = "m" * 22
     planned = plan(metric_ids=[other, catalogue.TOPICS.id])
     assert planned.metric_ids == (other, catalogue.TOPICS.id)
@@ -173,31 +175,31 @@ def test_only_the_metrics_asked_for_have_values() -> None:
 @pytest.mark.parametrize(
     ("name", "queue", "end"), [("stuck", 8.0, math.inf), ("queued", math.inf, math.inf), ("run-failed", 8.0, 20.0)]
 )
-def test_ends_that_are_not_natural(name: str, queue: float, end: float) -> None:
+def test_queue_and_end_of_abnormal_runs(name: str, queue: float, end: float) -> None:
     planned = plan(name)
     assert (planned.queue, planned.end) == (queue, end)
 
 
-def test_a_stuck_run_finishes_all_conversations_but_one() -> None:
+def test_stuck_run_finishes_all_simulations_except_one() -> None:
     assert [math.isinf(simulation.end) for simulation in plan("stuck").simulations] == [False] * 9 + [True]
 
 
-def test_slow_takes_about_an_hour() -> None:
+def test_slow_run_takes_about_an_hour() -> None:
     assert plan("slow").end == pytest.approx(3600, rel=0.03)
 
 
-def test_scenarios_are_found_by_their_test_sets() -> None:
+def test_scenario_is_selected_by_test_set() -> None:
     assert {scenario.test_set_id for scenario in SCENARIOS} == {
         "passing1", "failing1", "flaky001", "someFail", "allFail1", "runFails", "cancels1", "deletes1", "errors01",
         "slow0001", "stuck001", "queued01", "empty001", "dirty001", "unknown1", "noProgrs", "large001",
     }  # fmt: skip
     assert all(for_test_set(scenario.test_set_id) is scenario for scenario in SCENARIOS)
-    assert for_test_set("whatever") is PASSING
+    assert for_test_set("any") is PASSING
     assert all(len(scenario.test_set_id) == 8 for scenario in SCENARIOS)
 
 
 @given(luck=st.floats(-6, 6), seed=st.integers())
-def test_distributions_stay_within_their_bounds(luck: float, seed: int) -> None:
+def test_values_stay_within_bounds_of_distribution(luck: float, seed: int) -> None:
     for values in (GOOD, BAD, MIXED):
         for distribution in values.values():
             value = distribution.at(luck, rng(seed))
@@ -212,7 +214,7 @@ def test_distributions_stay_within_their_bounds(luck: float, seed: int) -> None:
                 assert len(set(value)) == len(value)
 
 
-def test_worse_luck_is_never_better() -> None:
+def test_values_get_worse_with_luck() -> None:
     steps = [step / 10 for step in range(-30, 31)]
     latency = [MIXED[catalogue.LATENCY.id].at(step, rng(0)) for step in steps]
     tone = [MIXED[catalogue.TONE.id].at(step, rng(0)) for step in steps]
@@ -223,6 +225,6 @@ def test_worse_luck_is_never_better() -> None:
     assert set(resolved) == {0, 1, 2}
 
 
-def test_the_worst_luck_brings_the_worst_choice() -> None:
+def test_extreme_luck_gives_extreme_choices() -> None:
     choices = Choices((("best", 0.7), ("worst", 0.3)))
     assert [choices.at(luck, rng("luck")) for luck in (-math.inf, math.inf)] == ["best", "worst"]

@@ -1,4 +1,4 @@
-"""Every quirk changes what it says and nothing else."""
+"""Each quirk changes what it describes, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ class Organization:
         ("running", ["PENDING", "IN_QUEUE", "RUNNING", "CANCELLED"]),
     ],
 )
-def test_status_spelling(spelling: str, expected: list[str]) -> None:
+def test_status_spelling_quirk(spelling: str, expected: list[str]) -> None:
     organization = Organization("cancels1", status_spelling=spelling)
     assert [organization.after(seconds)["status"] for seconds in (0, 2, 10, 10)] == expected
     filtered = organization.world.list_runs({"filter": f'status="{expected[-1]}"'})
     assert len(filtered["runs"]) == 1
 
 
-def test_canceled_spelling() -> None:
+def test_canceled_spelling_quirk() -> None:
     assert Organization("cancels1", canceled_spelling="CANCELED").after(30)["status"] == "CANCELED"
 
 
-def test_unknown_status() -> None:
+def test_unknown_status_quirk() -> None:
     organization = Organization(unknown_status="RINGING")
     assert [organization.after(seconds)["status"] for seconds in (5, 5, 20)] == ["IN QUEUE", "RINGING", "IN PROGRESS"]
 
 
 @pytest.mark.parametrize(("quirk", "expected"), [("scenario", "SUCCESS"), ("null", None), ("", ""), ("ODD", "ODD")])
-def test_error_status(quirk: str, expected: str | None) -> None:
+def test_error_status_quirk(quirk: str, expected: str | None) -> None:
     assert Organization(error_status=quirk).after(100)["error_status"] == expected
 
 
-def test_metric_summaries() -> None:
+def test_metric_shape_quirk_gives_summaries() -> None:
     full, short = Organization("flaky001"), Organization("flaky001", metric_shape="summary")
     full.after(100)
     values = [entry["value"] for entry in full.values(LATENCY)]
@@ -87,7 +87,7 @@ def test_metric_summaries() -> None:
     }
 
 
-def test_metrics_lag_behind_the_end() -> None:
+def test_metrics_lag_quirk() -> None:
     organization = Organization(metrics_lag=30)
     organization.after(100 - 1)
     early, late = Organization(metrics_lag=30), Organization(metrics_lag=30)
@@ -103,7 +103,7 @@ def test_metrics_lag_behind_the_end() -> None:
     assert {output["status"] for output in late.outputs()} == {"COMPLETED"}
 
 
-def test_values_are_missing() -> None:
+def test_missing_values_quirk() -> None:
     organization = Organization("large001", missing_values=0.3)
     organization.after(200)
     entries = organization.values(RESOLVED)
@@ -116,20 +116,20 @@ def test_values_are_missing() -> None:
     assert all(output["status_reason"] for output in everything.outputs())
 
 
-def test_values_are_listed_twice() -> None:
+def test_duplicate_values_quirk() -> None:
     organization = Organization(duplicate_values=True)
     organization.after(100)
     ids = [entry["simulation_output_id"] for entry in organization.values(LATENCY)]
     assert (len(ids), len(set(ids))) == (11, 10)
 
 
-def test_failed_conversations_as_nulls() -> None:
+def test_failed_values_quirk_gives_nulls() -> None:
     organization = Organization("someFail", failed_values="null")
     organization.after(100)
     assert [entry["value"] is None for entry in organization.values(LATENCY)].count(True) == 3
 
 
-def test_superseded_outputs() -> None:
+def test_superseded_outputs_quirk() -> None:
     organization = Organization(superseded_outputs=True)
     organization.after(100)
     assert [output["status"] for output in organization.outputs()] == ["COMPLETED"] * 5
@@ -143,7 +143,7 @@ def test_superseded_outputs() -> None:
         )
 
 
-def test_null_progress() -> None:
+def test_null_progress_quirk() -> None:
     assert Organization(null_progress=True).after(20)["progress"] is None
     assert Organization("noProgrs").after(20)["progress"] is None
 
@@ -157,31 +157,31 @@ def test_null_progress() -> None:
         ("top-level", {"run_id"}),
     ],
 )
-def test_launch_response(quirk: str, expected: Any) -> None:
+def test_launch_response_quirk(quirk: str, expected: Any) -> None:
     answer = Organization(launch_response=quirk).answer
     assert answer.keys() == set(expected)
     if isinstance(expected, dict):
         assert answer["run"].keys() == expected["run"]
 
 
-def test_a_full_launch_response_is_the_run() -> None:
+def test_full_launch_response_is_whole_run() -> None:
     organization = Organization(launch_response="full")
     assert organization.answer == organization.world.get_run(organization.run_id)
 
 
-def test_the_tag_filter_is_ignored() -> None:
+def test_ignore_tag_filter_quirk() -> None:
     organization = Organization(ignore_tag_filter=True)
     for text, count in (('tag="other"', 1), ('tag="other" AND status="FAILED"', 0)):
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
-def test_the_tag_filter_finds_nothing() -> None:
+def test_blind_tag_filter_quirk() -> None:
     organization = Organization(blind_tag_filter=True)
     for text, count in (('tag="other"', 0), ("", 1)):
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
-def test_a_launch_takes_time_to_show() -> None:
+def test_not_found_after_launch_and_list_lag_quirks() -> None:
     organization = Organization(not_found_after_launch=3, list_lag=5)
     with pytest.raises(Problem, match="404"):
         organization.after(2.9)
@@ -191,7 +191,7 @@ def test_a_launch_takes_time_to_show() -> None:
     assert len(organization.world.list_runs({})["runs"]) == 1
 
 
-def test_the_iteration_limit() -> None:
+def test_iteration_limit_quirk() -> None:
     organization = Organization(iteration_limit=10)
     body = organization.world.runs[0].body
     organization.world.launch(body | {"options": {"iteration_count": 10}})
@@ -200,7 +200,7 @@ def test_the_iteration_limit() -> None:
     assert caught.value.details == ({"field": "options.iteration_count", "description": "must be at most 10"},)
 
 
-def test_quirks_are_read_from_texts() -> None:
+def test_parse_quirks() -> None:
     settings = ["status-spelling=lower", "metrics-lag=2.5", "null-progress", "iteration-limit=10", "error-status="]
     assert parse_quirks(settings) == Quirks(
         status_spelling="lower", metrics_lag=2.5, null_progress=True, iteration_limit=10, error_status=""
@@ -221,10 +221,10 @@ def test_quirks_are_read_from_texts() -> None:
         ("iteration-limit=1.5", "<whole number>"),
     ],
 )
-def test_unknown_quirks_are_refused(setting: str, part: str) -> None:
+def test_parse_invalid_quirk(setting: str, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         parse_quirks([setting])
 
 
-def test_every_quirk_is_described() -> None:
+def test_all_quirks_have_descriptions() -> None:
     assert len(describe_quirks()) == len(fields(Quirks))

@@ -1,4 +1,4 @@
-"""The runner's own rules for the files and lines that a step writes."""
+"""The local runner parses files and workflow commands as GitHub's runner does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from coval_sandbox.runner import Command, read_command, read_entries
 
 
-def test_entries_have_one_line_or_several() -> None:
+def test_read_entries_with_one_or_several_lines() -> None:
     text = "one=1\n\nmany<<END\nfirst\n\nEN\nEND\nodd=a<<b\nempty=\n"
     assert read_entries(text) == {"one": "1", "many": "first\n\nEN", "odd": "a<<b", "empty": ""}
 
@@ -21,12 +21,12 @@ def test_entries_have_one_line_or_several() -> None:
         ("name<<END\nvalue\n", "Matching delimiter not found: 'END'"),
     ],
 )
-def test_a_malformed_file_is_refused(text: str, problem: str) -> None:
+def test_read_malformed_entries(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{problem}$"):
         read_entries(text)
 
 
-def test_a_command_of_either_form_is_read() -> None:
+def test_read_commands_of_both_syntaxes() -> None:
     modern = read_command("  ::error title=a%2Cb,file=c%3Ad::25%25 off%0Anow")
     assert modern == Command("error", {"title": "a,b", "file": "c:d"}, "25% off\nnow")
     assert read_command("said ##[warning file=x;line=3]careful") == Command(
@@ -35,5 +35,5 @@ def test_a_command_of_either_form_is_read() -> None:
 
 
 @pytest.mark.parametrize("line", ["::unheard-of::x", "##[unheard-of]x", "said ::error::x", ":error::x", ""])
-def test_other_lines_are_no_commands(line: str) -> None:
+def test_read_line_without_command(line: str) -> None:
     assert read_command(line) is None

@@ -1,4 +1,4 @@
-"""Runs over a clock that is moved by hand: statuses, results, lists, deletion."""
+"""The sandbox's world on a manual clock: statuses, results, lists and deletion of runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(world: World, run_id: str) -> dict[str, Any]:
 
 
 def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> list[str]:
-    """The statuses that show within so many seconds, each once, in order."""
+    """Return the different statuses of a run within so many seconds, in order."""
     seen = []
     for _ in range(seconds):
         seen.append(run(world, run_id)["status"])
@@ -59,7 +59,7 @@ def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]
     ("test_set_id", "expected"),
     [
         ("passing1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
-        ("whatever", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
+        ("anything", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
         ("allFail1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
         ("runFails", ["PENDING", "IN QUEUE", "IN PROGRESS", "FAILED"]),
         ("cancels1", ["PENDING", "IN QUEUE", "IN PROGRESS", "CANCELLED"]),
@@ -71,12 +71,12 @@ def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]
         ("unknown1", ["PENDING", "IN QUEUE", "WARMING UP", "IN PROGRESS", "COMPLETED"]),
     ],
 )
-def test_a_run_goes_through_its_statuses(test_set_id: str, expected: list[str]) -> None:
+def test_run_statuses_of_scenario(test_set_id: str, expected: list[str]) -> None:
     a, clock = world()
     assert statuses(a, clock, launch(a, test_set_id), 120) == expected
 
 
-def test_the_state_depends_on_the_time_alone_not_on_who_looked() -> None:
+def test_state_does_not_depend_on_requests() -> None:
     watched, watched_clock = world()
     unwatched, unwatched_clock = world()
     first, second = launch(watched, "flaky001"), launch(unwatched, "flaky001")
@@ -85,7 +85,7 @@ def test_the_state_depends_on_the_time_alone_not_on_who_looked() -> None:
     assert watched.get_run(first) == unwatched.get_run(second)
 
 
-def test_another_seed_gives_other_ids_and_values() -> None:
+def test_different_seeds_give_different_ids() -> None:
     ids = set()
     for seed in (0, 1):
         a, _ = world(seed=seed)
@@ -93,7 +93,7 @@ def test_another_seed_gives_other_ids_and_values() -> None:
     assert len(ids) == 4
 
 
-def test_progress_counts_up_to_the_end() -> None:
+def test_progress_increases_until_end() -> None:
     a, clock = world()
     run_id = launch(a, "someFail")
     seen = []
@@ -112,7 +112,7 @@ def test_progress_counts_up_to_the_end() -> None:
     }
 
 
-def test_progress_counts_test_cases_or_simulations() -> None:
+def test_progress_counts_quirk() -> None:
     totals = {}
     for counts in ("test-cases", "simulations"):
         a, _ = world(Quirks(progress_counts=counts))
@@ -122,7 +122,7 @@ def test_progress_counts_test_cases_or_simulations() -> None:
 
 
 @pytest.mark.parametrize("test_set_id", ["passing1", "someFail", "allFail1", "empty001", "large001"])
-def test_a_completed_run_has_results(test_set_id: str) -> None:
+def test_completed_run_has_results(test_set_id: str) -> None:
     a, clock = world()
     run_id = launch(a, test_set_id)
     assert run(a, run_id)["results"] is None
@@ -138,14 +138,14 @@ def test_a_completed_run_has_results(test_set_id: str) -> None:
 
 
 @pytest.mark.parametrize("test_set_id", ["runFails", "cancels1", "deletes1", "errors01", "stuck001"])
-def test_other_runs_have_none(test_set_id: str) -> None:
+def test_unfinished_or_failed_run_has_no_results(test_set_id: str) -> None:
     a, clock = world()
     run_id = launch(a, test_set_id)
     clock.advance(200)
     assert run(a, run_id)["results"] is None
 
 
-def test_error_and_error_status() -> None:
+def test_error_and_error_status_of_scenarios() -> None:
     shown = {}
     for scenario in SCENARIOS:
         a, clock = world()
@@ -161,17 +161,17 @@ def test_error_and_error_status() -> None:
     assert set(shown.values()) == {(False, "SUCCESS")}
 
 
-@pytest.mark.parametrize(("test_set_id", "fate"), [("cancels1", "CANCELLED"), ("runFails", "FAILED")])
-def test_a_broken_run_takes_its_simulations_along(test_set_id: str, fate: str) -> None:
+@pytest.mark.parametrize(("test_set_id", "status"), [("cancels1", "CANCELLED"), ("runFails", "FAILED")])
+def test_failed_or_cancelled_run_ends_its_simulations(test_set_id: str, status: str) -> None:
     a, clock = world()
     run_id = launch(a, test_set_id)
     clock.advance(200)
     ends = [simulation["status"] for simulation in simulations(a, run_id)]
     assert ends.count("COMPLETED") == 2
-    assert ends.count(fate) == 8
+    assert ends.count(status) == 8
 
 
-def test_a_delete_of_a_running_run_cancels_it_for_good() -> None:
+def test_delete_cancels_running_run() -> None:
     a, clock = world()
     run_id = launch(a)
     clock.advance(20)
@@ -187,7 +187,7 @@ def test_a_delete_of_a_running_run_cancels_it_for_good() -> None:
     assert record.delete_time is None
 
 
-def test_a_cancelled_run_has_no_error_of_its_own() -> None:
+def test_cancelled_run_has_no_error() -> None:
     a, clock = world()
     run_id = launch(a, "runFails")
     clock.advance(10)
@@ -197,7 +197,7 @@ def test_a_cancelled_run_has_no_error_of_its_own() -> None:
     assert (run(a, run_id)["status"], run(a, run_id)["error"]) == ("CANCELLED", None)
 
 
-def test_a_delete_of_a_finished_run_removes_it() -> None:
+def test_delete_removes_finished_run() -> None:
     a, clock = world()
     run_id = launch(a)
     clock.advance(100)
@@ -211,7 +211,7 @@ def test_a_delete_of_a_finished_run_removes_it() -> None:
     assert a.runs[0].cancel_time is None
 
 
-def test_a_deleted_running_run_may_show_otherwise() -> None:
+def test_delete_running_quirk() -> None:
     a, _ = world(Quirks(delete_running="deleted"))
     run_id = launch(a)
     a.delete_run(run_id)
@@ -224,7 +224,7 @@ def test_a_deleted_running_run_may_show_otherwise() -> None:
     assert len(b.runs) == 1
 
 
-def test_mutations_show_in_the_simulations() -> None:
+def test_simulations_have_mutations() -> None:
     a, _ = world()
     run_id = launch(a, mutation_ids=[MUTATION.id], options={"iteration_count": 2})
     found = simulations(a, run_id)
@@ -234,7 +234,7 @@ def test_mutations_show_in_the_simulations() -> None:
     assert len(only) == 20
 
 
-def test_iterations_are_in_the_order_of_their_create_time() -> None:
+def test_iterations_are_ordered_by_create_time() -> None:
     a, _ = world()
     run_id = launch(a, options={"iteration_count": 3})
     case = catalogue.test_cases("passing1", 1)[0].id
@@ -244,7 +244,7 @@ def test_iterations_are_in_the_order_of_their_create_time() -> None:
     assert [s.iteration for s in a.runs[0].plan.simulations if s.test_case_id == case] == [0, 1, 2]
 
 
-def test_lists_of_runs_filter_order_and_page() -> None:
+def test_list_runs_with_filter_order_and_pages() -> None:
     a, clock = world()
     ids = []
     for tags in (["a"], ["a", "b"], [" b ", "b", ""], None):
@@ -267,7 +267,7 @@ def test_lists_of_runs_filter_order_and_page() -> None:
     assert run(a, ids[2])["tags"] == ["b"]
 
 
-def test_runs_by_metric() -> None:
+def test_list_runs_by_metric() -> None:
     a, clock = world()
     good, bad = launch(a, "passing1"), launch(a, "failing1")
     clock.advance(100)
@@ -288,7 +288,7 @@ def test_runs_by_metric() -> None:
             a.list_runs(query)
 
 
-def test_simulations_with_values_know_less() -> None:
+def test_simulations_with_metric_values_have_fewer_fields() -> None:
     a, clock = world()
     run_id = launch(a)
     clock.advance(100)
@@ -300,7 +300,7 @@ def test_simulations_with_values_know_less() -> None:
             a.list_simulations(query)
 
 
-def test_metric_outputs() -> None:
+def test_list_and_get_metric_outputs() -> None:
     a, clock = world()
     launch(a, "someFail")
     planned = a.runs[0].plan.simulations
@@ -330,7 +330,7 @@ def test_metric_outputs() -> None:
         a.list_metric_outputs("nothing", {})
 
 
-def test_transcripts_come_with_the_end() -> None:
+def test_transcript_exists_after_end_of_simulation() -> None:
     a, clock = world()
     launch(a)
     simulation_id = a.runs[0].plan.simulations[0].simulation_id
@@ -346,7 +346,7 @@ def test_transcripts_come_with_the_end() -> None:
     assert {turn["role"] for turn in transcript} == {"assistant", "user"}
 
 
-def test_tags_are_replaced() -> None:
+def test_update_run_replaces_tags() -> None:
     a, _ = world()
     run_id = launch(a, metadata={"tags": ["old"]})
     assert a.update_run(run_id, {"tags": [" new ", "new"]})["run"]["tags"] == ["new"]
@@ -382,11 +382,11 @@ def fields_refused(**fields: Any) -> list[str]:
         ({"metadata": {"tags": ["x"] * 21, "display_name": "x" * 201}}, ["metadata.display_name", "metadata.tags"]),
     ],
 )
-def test_a_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> None:
+def test_invalid_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> None:
     assert fields_refused(**fields) == wrong
 
 
-def test_unknown_fields_and_nulls_are_fine() -> None:
+def test_launch_accepts_unknown_fields_and_nulls() -> None:
     a, _ = world()
     options = {"sub_sample_seed": None, "test_case_ids": None}
     assert launch(a, mutation_id=None, options=options, metadata={"tags": None, "team": "x"}, more=1)
@@ -395,7 +395,7 @@ def test_unknown_fields_and_nulls_are_fine() -> None:
 @pytest.mark.parametrize(
     "fields", [{"agent_id": "missing0000000000000000"[:22]}, {"metric_ids": ["missing0000000000000000"[:22]]}]
 )
-def test_what_is_missing_is_not_found(fields: dict[str, Any]) -> None:
+def test_launch_with_unknown_ids_is_404(fields: dict[str, Any]) -> None:
     a, _ = world()
     with pytest.raises(Problem, match="404"):
         launch(a, **fields)
@@ -403,7 +403,7 @@ def test_what_is_missing_is_not_found(fields: dict[str, Any]) -> None:
         launch(a, "missing1")
 
 
-def test_the_catalogue_lists_and_finds() -> None:
+def test_catalogue_lists_and_gets_entries() -> None:
     shelf = world()[0].catalogue
     names = [metric["metric_name"] for metric in shelf.list_metrics({"order_by": "metric_name"})["metrics"]]
     assert names == sorted(metric.name for metric in catalogue.DEFAULT_METRICS)
@@ -439,12 +439,12 @@ CALLS: list[Callable[[CatalogueApi], object]] = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_the_catalogue_lacks_is_not_found(call: Callable[[CatalogueApi], object]) -> None:
+def test_unknown_catalogue_entry_is_404(call: Callable[[CatalogueApi], object]) -> None:
     with pytest.raises(Problem, match="404"):
         call(world()[0].catalogue)
 
 
-def test_a_scenario_can_be_forced() -> None:
+def test_scenario_option_overrides_test_set() -> None:
     a, clock = world(scenario="failing")
     run_id = launch(a, "passing1")
     clock.advance(100)
@@ -452,7 +452,7 @@ def test_a_scenario_can_be_forced() -> None:
     assert min(entry["value"] for entry in values) > 1.5
 
 
-def test_the_speed_clock_runs_faster_than_time() -> None:
+def test_speed_clock_runs_faster_than_real_time() -> None:
     slow, fast = SpeedClock(1), SpeedClock(1000)
     start, slow_start = fast(), slow()
     while slow() - slow_start < 0.005:
