@@ -31,7 +31,7 @@ MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to tha
 CANCEL_TIME: Final = 25.0  # s for which mode cancel must retry
 POST_TIME: Final = 120.0  # s for the post step
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
-MAX_LOST_LAUNCHES: Final = 3  # launches
+MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
@@ -406,11 +406,9 @@ def _ended_before_delete(history: History, result: ProcessResult, record: RunRec
 def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ...] | None:
     """Return the verdicts that are right without permanent faults; None if any is."""
     schedule, record = history.schedule, history.runs.get(result.run_id)
-    # The step gives up after so many launches without a response.
     unanswered = sum(each.method == "POST" and not each.answered for each in result.requests)
-    lost = unanswered >= (
-        1 if schedule.foreign_run == "bare" else MAX_LOST_LAUNCHES
-    )  # a run without metadata could be the step's own
+    # The step gives up at once if a run without metadata could be its own.
+    lost = unanswered >= (1 if schedule.foreign_run == "bare" else MAX_LOST_LAUNCHES)
     if result.step.mode == "cancel" or (result.step.mode == "wait" and not result.given_run) or lost:
         return None
     if result.step.mode == "launch":

@@ -29,7 +29,6 @@ class Outcome:
     """The outcome of one schedule; `description` explains it in full if an invariant was violated."""
 
     seed: int
-    broken: tuple[str, ...]
     violations: tuple[str, ...]
     description: str
     faults: int
@@ -101,7 +100,6 @@ def check_seed(seed: int) -> Outcome:
     found = violations(history)
     return Outcome(
         seed=seed,
-        broken=tuple(dict.fromkeys(each.invariant for each in found)),
         violations=tuple(map(str, found)),
         description=describe(history) if found else "",
         faults=history.fault_count,

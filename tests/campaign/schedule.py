@@ -160,9 +160,8 @@ class Schedule:
     events: tuple[Event, ...] = ()
     latency: float = 0.1  # s from a request to its response
     skew: float = 0.0  # s by which Coval's clock is ahead of the runner's
-    foreign_run: str = (
-        ""  # another repository launches the same just before the first step: tagged, or bare (no metadata)
-    )
+    # Another repository launches the same just before the first step, with metadata ("tagged") or without ("bare").
+    foreign_run: str = ""
 
     @property
     def recoverable(self) -> bool:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
-RUNNER_FILES: Final = ("output", "state", "summary.md", "event.json")
 SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their process ends
 POST_DELAY: Final = 1.0  # s until a job's post steps run
 
@@ -97,10 +96,6 @@ class History:
     def runs(self) -> dict[str, RunRecord]:
         """Return all runs that were ever launched, by id."""
         return {each.run_id: each for each in self.world.runs}
-
-    def launcher(self, run_id: str) -> ProcessResult | None:
-        """Return the process that launched a run."""
-        return next((each for each in self.results if run_id in each.launched_runs), None)
 
     def coval_time(self, seconds: float) -> float:
         """Convert a simulated time to the time on Coval's clock."""

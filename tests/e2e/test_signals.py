@@ -258,7 +258,7 @@ def kill_step(step: Step, reach: Callable[[Process], object], **inputs: str) -> 
     return result
 
 
-def test_post_step_cancels_run_of_killed_step(step: Step, sandbox: Sandbox) -> None:
+def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: Sandbox) -> None:
     """It does so only once, and also with a hostile workspace and environment."""
     result = kill_step(step, partial(run_in_progress, step, sandbox))
     run_id = sandbox.run["run_id"]
@@ -307,7 +307,7 @@ def test_post_step_does_nothing_for_step_killed_before_launch(step: Step, sandbo
 
 
 @pytest.mark.parametrize("state", [{}, {"run_id": ""}], ids=["by-id", "by-tag"])
-def test_post_step_does_not_delete_finished_run(state: dict[str, str], step: Step, sandbox: Sandbox) -> None:
+def test_post_container_does_not_delete_finished_run(state: dict[str, str], step: Step, sandbox: Sandbox) -> None:
     """A DELETE would; the state is as if the step had been killed just after the end of its run."""
     result = step.run()
     assert result.outputs["verdict"] == "passed"

@@ -44,10 +44,12 @@ def run_step(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[StepRes
             )
         if bare:
             return result, server
-        assert list(result.outputs) == list(OUTPUTS), "all outputs exist on every path"
+        assert list(result.outputs) == list(OUTPUTS), "a step must write all outputs"
         green = result.outputs["verdict"] in ("passed", "skipped", "")
         assert result.exit_code == (0 if green else 1)
-        assert len(result.annotations("error")) == (0 if green or silent else 1), "one ::error where the step fails"
+        assert len(result.annotations("error")) == (0 if green or silent else 1), (
+            "a failing step must write one ::error"
+        )
         assert result.summary.startswith("" if silent else "### ")
         written = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
         assert KEY not in f"{written}{result.outputs}{result.state}{result.summary}"
