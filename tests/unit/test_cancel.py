@@ -132,7 +132,7 @@ class SlowClock(VirtualClock):
         super().wait(event, until)  # type: ignore[arg-type]
         if self.slow:
             self.slow -= 1
-            self._passed += OLD + 1
+            self._now += OLD + 1
 
 
 def test_run_may_be_over_after_a_slow_look_so_it_is_looked_at_again() -> None:
