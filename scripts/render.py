@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def action_inputs() -> str:
     """Return the `inputs:` block of action.yml."""
     entries = [
-        f"  {each.name}:\n    description: {quote(each.about)}\n    required: false\n    default: {quote(each.default)}"
+        f"  {each.name}:\n    description: {quote(each.description)}\n"
+        f"    required: false\n    default: {quote(each.default)}"
         for each in declared()
     ]
     return "\n".join(["inputs:", *entries])
@@ -38,7 +39,7 @@ def readme_inputs() -> str:
     """Return a table for each group of inputs."""
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda each: each.group):
-        rows = [f"| `{each.name}` | {each.kind.name} | {default(each)} | {each.about} |" for each in members]
+        rows = [f"| `{each.name}` | {each.field.name} | {default(each)} | {each.description} |" for each in members]
         tables.append("\n".join([f"**{group}**", "", "| input | type | default | |", "|---|---|---|---|", *rows]))
     return "\n\n".join(tables)
 

@@ -176,7 +176,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
     simulations = _read_simulations(text) if parsed else _simulations(text)
     metrics = _read_metrics(text) if parsed else _metrics(text)
     line = one_line(text)
-    result = RunResult(run_id=RUN_ID, complaint=text, simulations=simulations, metrics=metrics)
+    result = RunResult(run_id=RUN_ID, reported_error=text, simulations=simulations, metrics=metrics)
     leg = LegReport(
         judgement=_judgement(text, result),
         run_id=RUN_ID,
@@ -339,7 +339,7 @@ def _error(text: str) -> Judgement:
     line = one_line(text)  # advice has several lines, and no line starts with foreign text
     window = " ".join(text[:100].splitlines())
     advice = f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on."
-    cancellation = Cancellation(outcome="failed", run_id=RUN_ID, why=line)
+    cancellation = Cancellation(outcome="failed", run_id=RUN_ID, reason=line)
     return replace(errored(GateError(text, f"First {text}", advice=advice, link=GUIDE)), cancellation=cancellation)
 
 
@@ -393,7 +393,7 @@ def every_kind() -> dict[str, Report]:
         "failed by a value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
         "failed by what did not complete": _judged(one_failed),
         "failed by too few": _judged(well, min_simulations=5),
-        "failed by a complaint": _judged(well, complaint="GENERIC_FAILURE"),
+        "failed by a reported_error": _judged(well, reported_error="GENERIC_FAILURE"),
         "passed, one did not complete": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
         "passed, one missed its target": _judged(well, "pass_rate >= 75%"),
         "failed in a mutation": _judged(mutated, "Latency: max < 3"),
@@ -468,7 +468,7 @@ def _judged(
     simulations: tuple[Simulation, ...],
     thresholds: str = "",
     *,
-    complaint: str = "",
+    reported_error: str = "",
     expected: int = 0,
     max_failed: Allowance = Allowance(0),  # noqa: B008 - it is frozen
     late: Limit | None = None,
@@ -488,7 +488,9 @@ def _judged(
         Metric(id="m3", name="Topics", values={each: frozenset({"way", "time"}) for each in slow}),
         Metric(id="m4", name="Empty"),
     )
-    result = RunResult(run_id=RUN_ID, complaint=complaint, expected=expected, simulations=simulations, metrics=metrics)
+    result = RunResult(
+        run_id=RUN_ID, reported_error=reported_error, expected=expected, simulations=simulations, metrics=metrics
+    )
     return _reported(judge(result, wanted, late=late), result)
 
 

@@ -56,11 +56,11 @@ class RunnerError(GateError):
 
 
 class GitHubError(GateError):
-    """A call to GitHub failed. `refused`: the token lacks permission, so a retry cannot succeed (401, 403, 404)."""
+    """A call to GitHub failed. `forbidden`: the token lacks permission, so a retry cannot succeed (401, 403, 404)."""
 
-    def __init__(self, title: str, what: str, *, refused: bool = False, advice: str = "", link: str = "") -> None:
+    def __init__(self, title: str, what: str, *, forbidden: bool = False, advice: str = "", link: str = "") -> None:
         super().__init__(title, what, advice=advice, link=link)
-        self.refused = refused
+        self.forbidden = forbidden
 
 
 class CovalError(GateError):

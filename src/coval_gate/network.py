@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import requests
 import urllib3
 
-Trouble = Literal["passing", "certificate", "bundle", "address"]
+Cause = Literal["transient", "certificate", "bundle", "address"]
 
 # Failures before the TLS connection is established, and thus before anything is sent.
 HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
@@ -25,15 +25,15 @@ class NetworkError(Exception):
     """A request got no usable response.
 
     `what` is the end of a sentence that begins with the request ("got no response (…)."). `arrived` is False if the
-    server certainly received nothing. `trouble` is "passing" if a retry may succeed. Otherwise it names the cause: the
-    server's "certificate", the file of trusted certificates ("bundle"), or the "address".
+    server certainly received nothing. `cause` is "transient" if a retry may succeed. Otherwise it names what to
+    correct: the server's "certificate", the file of trusted certificates ("bundle"), or the "address".
     """
 
-    def __init__(self, what: str, *, arrived: bool, trouble: Trouble = "passing") -> None:
+    def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:
         super().__init__(what)
         self.what = what
         self.arrived = arrived
-        self.trouble = trouble
+        self.cause = cause
 
 
 def network_error(error: Exception) -> NetworkError:
@@ -55,8 +55,8 @@ def network_error(error: Exception) -> NetworkError:
     return NetworkError(f"got no response ({_in_words(reason)}).", arrived=True)
 
 
-def _lasting(why: str, trouble: Trouble) -> NetworkError:
-    return NetworkError(f"was not sent: {why}.", arrived=False, trouble=trouble)
+def _lasting(why: str, cause: Cause) -> NetworkError:
+    return NetworkError(f"was not sent: {why}.", arrived=False, cause=cause)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.ci.context import before_the_run_is_known
+from coval_gate.ci.context import with_unknown_commit
 from coval_gate.ci.detect import detect_host
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
@@ -55,7 +55,7 @@ def _clean_up(runtime: Runtime, host: Host, states: list[LegState]) -> None:
         host.mask(secret)
     inputs, _ = parse_inputs(runtime.environ)
     context = host.context()
-    context = before_the_run_is_known(context) if inputs.mode == "wait" else context
+    context = with_unknown_commit(context) if inputs.mode == "wait" else context
     if inputs.api_key is None:
         ids = " and ".join(state.run_id for state in states)
         host.annotate("warning", NAME, f"The main step left run {ids} unfinished, and without an API key it goes on.")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from coval_gate import __version__
-from coval_gate.ci.context import Context, before_the_run_is_known, context_of_run
+from coval_gate.ci.context import Context, with_run_metadata, with_unknown_commit
 from coval_gate.ci.detect import detect_host
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
@@ -68,7 +68,7 @@ class Step:
         self.inputs, problems = parse_inputs(environ)
         problems += self.publisher.prepare(self.inputs)
         if self.inputs.mode == "wait":
-            self.context = before_the_run_is_known(self.context)
+            self.context = with_unknown_commit(self.context)
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
         self.publisher.write_outputs(self.report(UNFINISHED))
         self._save_state()
@@ -262,10 +262,10 @@ class Step:
         self.host.save_state({LEGS: write_state(self.guards)})
 
     def _see(self, leg: Leg, run: Run) -> None:
-        """Record what a look at the run showed."""
+        """Record what a poll showed."""
         leg.run = run
         if self.inputs.mode == "wait":
-            self.context = context_of_run(self.context, run.metadata)
+            self.context = with_run_metadata(self.context, run.metadata)
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
         """Log every check, fetch details about the simulations, and log those that did not do well."""

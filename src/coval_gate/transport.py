@@ -47,7 +47,7 @@ class Timeouts:
 
     connect: float = 10.0
     response: float = 30.0
-    last_look: float = 2.0
+    final: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class Exchange:
         headers byte by byte, and a DNS lookup has no timeout at all.
         """
         timeouts = self._server.timeouts
-        within = max(timeouts.last_look, min(timeouts.response, self._until - self._clock.now()))
+        within = max(timeouts.final, min(timeouts.response, self._until - self._clock.now()))
         session = self._sessions.take(self.request)
         self._call = call = BackgroundCall(partial(self._send, session, within))
         yield Wait(within, (call,))

@@ -155,12 +155,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "trust an outdated poll",
-        SetConstant(cancel, "OLD", 1e9),
+        SetConstant(cancel, "MAX_POLL_AGE", 1e9),
         caught_by="finished_runs_are_kept",
     ),
     mutant(
         "take a 404 for the end of a new run",
-        SetConstant(guard, "FRESH", -1.0),
+        SetConstant(guard, "FRESH_TIME", -1.0),
         caught_by="no_orphaned_run",
     ),
     mutant(
@@ -212,7 +212,7 @@ MUTANTS: Final = (
     mutant(
         "skip the last poll",
         ReplaceFunction(
-            watch._look,
+            watch._poll,
             lambda original, *args, clock, deadline, last: (
                 returns(last)(original)
                 if last and clock.now() >= deadline
@@ -258,7 +258,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore errors that Coval reports",
-        SetCondition(gate._population, mentions="complaint", value=False),
+        SetCondition(gate._population, mentions="reported_error", value=False),
         caught_by="no_pass_without_data",
     ),
     mutant(

@@ -34,7 +34,7 @@ def readme() -> str:
 def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
     assert {name: given["default"] for name, given in action["inputs"].items()} == DEFAULTS
     assert {name: given["description"] for name, given in action["inputs"].items()} == {
-        each.name: each.about for each in declared()
+        each.name: each.description for each in declared()
     }
 
 
@@ -49,7 +49,7 @@ def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> Non
 def test_readme_has_all_inputs_and_outputs(readme: str) -> None:
     for each in declared():
         default = f"`{each.default}`" if each.default else ""
-        assert f"| `{each.name}` | {each.kind.name} | {default} | {each.about} |" in readme
+        assert f"| `{each.name}` | {each.field.name} | {default} | {each.description} |" in readme
     for name, about in OUTPUTS.items():
         assert f"| `{name}` | {about} |" in readme
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.errors import NotFound, Rejected, Unavailable
-from coval_gate.runs.cancel import OLD, cancel_run
+from coval_gate.runs.cancel import MAX_POLL_AGE, cancel_run
 from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -132,7 +132,7 @@ class SlowClock(VirtualClock):
         super().wait(event, until)  # type: ignore[arg-type]
         if self.slow:
             self.slow -= 1
-            self._now += OLD + 1
+            self._now += MAX_POLL_AGE + 1
 
 
 def test_run_may_be_over_after_a_slow_look_so_it_is_looked_at_again() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
 
-SOON = Timeouts(connect=0.2, response=0.2, last_look=0.2)
+SOON = Timeouts(connect=0.2, response=0.2, final=0.2)
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:

@@ -374,12 +374,12 @@ def test_every_input_but_secrets_can_be_told() -> None:
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
     given = {}
     for each in declared():
-        words = [word.strip("`") for word in each.kind.name.split(" or ") if word.startswith("`")]
+        words = [word.strip("`") for word in each.field.name.split(" or ") if word.startswith("`")]
         other = next((word for word in words if word != each.default), "")
         flag = {"true": "false", "false": "true"}.get(each.default, "")
-        given[f"INPUT_{each.name.upper()}"] = other or samples[each.kind.name] or flag
+        given[f"INPUT_{each.name.upper()}"] = other or samples[each.field.name] or flag
     inputs, problems = parse_inputs(given)
     assert problems == []
     found = read(replace(reports()["passed"], inputs=inputs))["inputs"]
-    assert set(found) == {each.name for each in declared() if each.kind.name != "secret"}
+    assert set(found) == {each.name for each in declared() if each.field.name != "secret"}
     assert not [name for name, text in found.items() if not text or "(" in text]

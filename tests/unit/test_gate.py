@@ -127,7 +127,7 @@ CASES: dict[str, Judgement] = {
         replace(VOICE, simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
     ),
     "nothing ran": judged(RunResult(run_id="r1", simulations=())),
-    "Coval complains": judged(replace(VOICE, complaint="METRICS_FAILURE: no judge could be reached.")),
+    "Coval complains": judged(replace(VOICE, reported_error="METRICS_FAILURE: no judge could be reached.")),
     "too few": judged(VOICE, min_simulations=20),
     "an error is graver than a failure": judged(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
 }

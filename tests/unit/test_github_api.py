@@ -253,7 +253,7 @@ def test_a_comment_that_is_too_long_is_refused_in_githubs_words(clock: VirtualCl
     assert caught.value.what == (
         f'POST {COMMENTS} returned 422 ("Validation Failed; body is too long (maximum is 65536 characters)").'
     )
-    assert not caught.value.refused
+    assert not caught.value.forbidden
     assert clock.slept == []
 
 
@@ -306,7 +306,7 @@ def test_a_status_that_github_finds_wrong_is_told_in_its_words(
         session.set_status(sha, description)
     assert said in caught.value.what
     assert "returned 422" in caught.value.what
-    assert not caught.value.refused
+    assert not caught.value.forbidden
 
 
 def test_the_head_of_a_pull_request_is_one_request(clock: VirtualClock) -> None:
@@ -363,7 +363,7 @@ def test_what_does_not_pass_is_given_up(fault: str, operation: str, clock: Virtu
     with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "GitHub unavailable"
-    assert not caught.value.refused
+    assert not caught.value.forbidden
     assert clock.slept == list(BACKOFFS)
     assert len([call for call in session.calls if REPOS in call]) == 4
 
@@ -414,7 +414,7 @@ def test_a_rate_limit_that_ends_too_late_says_when(kind: str, operation: str, cl
     assert clock.slept == []
     assert caught.value.title == "GitHub rate limit"
     assert caught.value.advice == "Retry in 10 min 00 s, at 2026-01-01 00:10:00 UTC.".replace(" 00 s", "")
-    assert not caught.value.refused
+    assert not caught.value.forbidden
 
 
 def test_a_rate_limit_that_is_over_already_costs_the_usual_pause(clock: VirtualClock) -> None:
@@ -428,7 +428,7 @@ def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
         with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(GitHubError) as caught:
             OPERATIONS[operation](session)
         error = caught.value
-        assert error.refused
+        assert error.forbidden
         assert 'returned 403 ("Resource not accessible by integration").' in error.what
         assert f"`{PERMISSIONS[operation]}`" in error.advice
         assert READ_ONLY in error.advice
@@ -439,7 +439,7 @@ def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
 def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
-    assert caught.value.refused
+    assert caught.value.forbidden
     assert f"returned {status}" in caught.value.what
     assert f"`{PERMISSIONS[operation]}`" in caught.value.advice
     assert READ_ONLY in caught.value.advice
@@ -451,13 +451,13 @@ def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, 
 def test_a_token_that_github_does_not_know_is_refused(operation: str, clock: VirtualClock) -> None:
     with Session(clock, token="wrong-token") as session, pytest.raises(GitHubError, match="Bad credentials") as caught:
         OPERATIONS[operation](session)
-    assert caught.value.refused
+    assert caught.value.forbidden
 
 
 def test_a_pull_request_that_is_not_there_is_refused(clock: VirtualClock) -> None:
     with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 returned 404") as caught:
         session.head(7)
-    assert caught.value.refused
+    assert caught.value.forbidden
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_nonsense_is_one_readable_error(answer: str, operation: str, clock: Virt
     with Session(clock, f"* {REPOS}/* -> {answer}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "Unexpected response"
-    assert not caught.value.refused
+    assert not caught.value.forbidden
     assert clock.slept == []
 
 

@@ -48,7 +48,7 @@ EXPECTED = {
     "failed by a value": Counts(4 + 1 + 1, failures=1 + 1),
     "failed by what did not complete": Counts(4 + 1, failures=1, errors=1),
     "failed by too few": Counts(4 + 1 + 1, failures=1),
-    "failed by a complaint": Counts(4 + 1 + 1, failures=1),
+    "failed by a reported_error": Counts(4 + 1 + 1, failures=1),
     "passed, one did not complete": Counts(4 + 1 + 1 + 1, skipped=1),
     "passed, one missed its target": Counts(4 + 1 + 2 + 1, skipped=1),
     "failed in a mutation": Counts(8 + 2 + 2, failures=1 + 1),

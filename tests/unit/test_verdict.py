@@ -61,7 +61,7 @@ FATES = {
     "not launched": Cancellation(outcome="not_launched"),
     "left": Cancellation(outcome="left", run_id="r1"),
     "maybe left": Cancellation(outcome="maybe_left"),
-    "not cancelled": Cancellation(outcome="failed", run_id="r1", why="Coval is not available."),
+    "not cancelled": Cancellation(outcome="failed", run_id="r1", reason="Coval is not available."),
 }
 CASES: dict[str, Judgement] = {
     "failed": not_completed("FAILED", error="The agent's phone number is not in service."),
@@ -126,7 +126,7 @@ def test_texts_of_errors_are_redacted() -> None:
         return text.replace("secret", "***")
 
     error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
-    fate = Cancellation(outcome="failed", why="secret")
+    fate = Cancellation(outcome="failed", reason="secret")
     for each in (
         replace(errored(error), cancellation=fate),
         interrupted(fate),

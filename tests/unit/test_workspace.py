@@ -60,18 +60,18 @@ def files(root: Path) -> list[str]:
     ],
 )
 def test_a_path_within_is_placed_and_written(path: str, place: str, workspace: Workspace, root: Path) -> None:
-    assert workspace.place(path) == place
+    assert workspace.prepare(path) == place
     assert files(root) == []
     assert (root / place).parent.is_dir()
     workspace.write(place, "text – ü")
     assert files(root) == [place]
     assert (root / place).read_bytes() == "text – ü".encode()
-    assert workspace.place(path) == place
+    assert workspace.prepare(path) == place
     assert (root / place).read_bytes() == "text – ü".encode()
 
 
 def test_an_absolute_path_within_is_relative_to_the_workspace(workspace: Workspace, root: Path) -> None:
-    assert workspace.place(str(root / "a" / "b.xml")) == "a/b.xml"
+    assert workspace.prepare(str(root / "a" / "b.xml")) == "a/b.xml"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_absolute_path_within_is_relative_to_the_workspace(workspace: Workspa
 )
 def test_a_path_that_leads_out_or_names_no_file_is_refused(path: str, workspace: Workspace, root: Path) -> None:
     with pytest.raises(ValueError, match="must be a file in the workspace") as caught:
-        workspace.place(path.replace("{root}", str(root)))
+        workspace.prepare(path.replace("{root}", str(root)))
     assert str(caught.value).startswith('is "')
     assert list(root.iterdir()) == []
 
@@ -119,7 +119,7 @@ def test_no_symbolic_link_is_followed(path: str, workspace: Workspace, root: Pat
     (root / "up").symlink_to("..")
     before = files(root)
     with pytest.raises(ValueError, match="symbolic link"):
-        workspace.place(path)
+        workspace.prepare(path)
     with pytest.raises(RunnerError, match="cannot be written"):
         workspace.write(path, "text")
     assert files(root) == before
@@ -129,7 +129,7 @@ def test_no_symbolic_link_is_followed(path: str, workspace: Workspace, root: Pat
 @pytest.mark.parametrize("target", ["../outside/file", "../outside/new"])
 def test_a_link_that_comes_between_is_not_followed(target: str, workspace: Workspace, root: Path) -> None:
     """Other steps may run at the same time, or an agent under test may write into the workspace."""
-    place = workspace.place("reports/junit.xml")
+    place = workspace.prepare("reports/junit.xml")
     (root / "reports" / "junit.xml").symlink_to(Path("..") / target)
     with pytest.raises(RunnerError) as caught:
         workspace.write(place, "text")
@@ -138,7 +138,7 @@ def test_a_link_that_comes_between_is_not_followed(target: str, workspace: Works
 
 
 def test_a_directory_that_becomes_a_link_is_not_followed(workspace: Workspace, root: Path) -> None:
-    place = workspace.place("reports/file")
+    place = workspace.prepare("reports/file")
     (root / "reports").rmdir()
     (root / "reports").symlink_to("../outside")
     with pytest.raises(RunnerError):
@@ -146,7 +146,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(workspace: Workspace, r
 
 
 def test_directories_that_vanish_are_made_again(workspace: Workspace, root: Path) -> None:
-    place = workspace.place("a/b/c.xml")
+    place = workspace.prepare("a/b/c.xml")
     (root / "a" / "b").rmdir()
     (root / "a").rmdir()
     workspace.write(place, "text")
@@ -157,14 +157,14 @@ def test_directories_that_vanish_are_made_again(workspace: Workspace, root: Path
 def test_a_directory_is_no_file(path: str, workspace: Workspace, root: Path) -> None:
     (root / "there").mkdir()
     with pytest.raises(ValueError, match=r'^is "there'):
-        workspace.place(path)
+        workspace.prepare(path)
     assert (root / "there").is_dir()
 
 
 def test_a_file_is_no_directory(workspace: Workspace, root: Path) -> None:
     (root / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match="leads through"):
-        workspace.place("file/a")
+        workspace.prepare("file/a")
     assert (root / "file").read_text(encoding="utf-8") == "mine"
 
 
@@ -186,7 +186,7 @@ def impatient() -> Iterator[None]:
 def test_a_pipe_is_no_file_and_nobody_waits_for_it(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
     with pytest.raises(ValueError, match=r'^is "pipe", which'):
-        workspace.place("pipe")
+        workspace.prepare("pipe")
     with pytest.raises(RunnerError):
         workspace.write("pipe", "text")
     assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
@@ -197,7 +197,7 @@ def test_a_pipe_with_a_reader_is_no_file_either(workspace: Workspace, root: Path
     reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         with pytest.raises(ValueError, match="exists and is not a file"):
-            workspace.place("pipe")
+            workspace.prepare("pipe")
         with pytest.raises(RunnerError):
             workspace.write("pipe", "text")
         assert os.read(reader, 10) == b""
@@ -209,19 +209,19 @@ def test_a_pipe_with_a_reader_is_no_file_either(workspace: Workspace, root: Path
 def test_a_directory_that_nobody_may_write_to_is_named(workspace: Workspace, root: Path) -> None:
     (root / "locked").mkdir(mode=0o500)
     with pytest.raises(ValueError, match=r'^is "locked/a", which cannot be written: Permission denied'):
-        workspace.place("locked/a")
+        workspace.prepare("locked/a")
 
 
 def test_a_workspace_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be written: No such file or directory\.$"):
-        Workspace({"GITHUB_WORKSPACE": str(tmp_path / "nowhere")}).place("a")
+        Workspace({"GITHUB_WORKSPACE": str(tmp_path / "nowhere")}).prepare("a")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_there_stays_until_it_is_written(workspace: Workspace, root: Path) -> None:
     (root / "old.xml").write_text("much older text", encoding="utf-8")
     (root / "old.xml").chmod(0o600)
-    assert workspace.place("old.xml") == "old.xml"
+    assert workspace.prepare("old.xml") == "old.xml"
     assert (root / "old.xml").read_text(encoding="utf-8") == "much older text"
     workspace.write("old.xml", "new")
     assert (root / "old.xml").read_text(encoding="utf-8") == "new"
@@ -230,7 +230,7 @@ def test_a_file_that_is_there_stays_until_it_is_written(workspace: Workspace, ro
 
 def test_an_empty_file_that_is_there_stays_as_well(workspace: Workspace, root: Path) -> None:
     (root / "empty").touch()
-    workspace.place("empty")
+    workspace.prepare("empty")
     assert files(root) == ["empty"]
 
 
@@ -238,7 +238,7 @@ def test_later_steps_may_read_what_is_written(workspace: Workspace, root: Path) 
     """The container runs as root, other steps do not."""
     mask = os.umask(0o022)
     try:
-        workspace.write(workspace.place("a/b.xml"), "text")
+        workspace.write(workspace.prepare("a/b.xml"), "text")
     finally:
         os.umask(mask)
     assert stat.S_IMODE((root / "a" / "b.xml").stat().st_mode) == 0o644
@@ -248,28 +248,28 @@ def test_later_steps_may_read_what_is_written(workspace: Workspace, root: Path) 
 @pytest.mark.parametrize("path", ["x" * 256, "ü" * 128, f"{'x' * 256}/a"])
 def test_a_name_that_is_too_long_is_told_in_short(path: str, workspace: Workspace, root: Path) -> None:
     with pytest.raises(ValueError, match="File name too long") as caught:
-        workspace.place(path)
+        workspace.prepare(path)
     assert len(str(caught.value)) < 200
     assert files(root) == []
 
 
 def test_directories_may_be_deep(workspace: Workspace, root: Path) -> None:
     path = "directory/" * 200 + "a"
-    workspace.write(workspace.place(path), "text")
+    workspace.write(workspace.prepare(path), "text")
     assert files(root) == [path]
 
 
 @pytest.mark.parametrize("path", ["x" * 255, "ü" * 127])
 def test_a_name_may_be_as_long_as_the_system_has_it(path: str, workspace: Workspace, root: Path) -> None:
-    workspace.write(workspace.place(path), "text")
+    workspace.write(workspace.prepare(path), "text")
     assert files(root) == [path]
 
 
 def test_the_workspace_itself_may_be_behind_a_link(root: Path) -> None:
     (root.parent / "link").symlink_to("work")
     workspace = Workspace({"GITHUB_WORKSPACE": str(root.parent / "link")})
-    workspace.write(workspace.place("a.xml"), "text")
-    assert workspace.place(str(root.parent / "link" / "b.xml")) == "b.xml"
+    workspace.write(workspace.prepare("a.xml"), "text")
+    assert workspace.prepare(str(root.parent / "link" / "b.xml")) == "b.xml"
     assert files(root) == ["a.xml"]
 
 
@@ -279,23 +279,23 @@ def test_elsewhere_the_workspace_is_the_current_directory(
 ) -> None:
     monkeypatch.chdir(root)
     workspace = Workspace(environ)
-    workspace.write(workspace.place("a.xml"), "text")
-    assert workspace.place(str(root / "b.xml")) == "b.xml"
+    workspace.write(workspace.prepare("a.xml"), "text")
+    assert workspace.prepare(str(root / "b.xml")) == "b.xml"
     assert files(root) == ["a.xml"]
     with pytest.raises(ValueError, match="in the workspace"):
-        workspace.place("../outside/file")
+        workspace.prepare("../outside/file")
 
 
 def test_a_relative_workspace_is_one_as_well(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     workspace = Workspace({"GITHUB_WORKSPACE": "work"})
-    workspace.write(workspace.place(str(root / "a.xml")), "text")
+    workspace.write(workspace.prepare(str(root / "a.xml")), "text")
     assert files(root) == ["a.xml"]
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "\udcff", "", "\x00\r\n", "💬" * 100_000])
 def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> None:
-    workspace.write(workspace.place("a.txt"), text)
+    workspace.write(workspace.prepare("a.txt"), text)
     assert (root / "a.txt").read_bytes() == text.encode("utf-8", "replace")
 
 
@@ -304,7 +304,7 @@ def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> Non
 def test_no_path_leads_out(workspace: Workspace, root: Path, path: str) -> None:
     """The fixture sees that nothing around the workspace has changed."""
     try:
-        place = workspace.place(path)
+        place = workspace.prepare(path)
     except ValueError as problem:
         assert str(problem).isprintable()  # it becomes a line of the log
         return
@@ -318,8 +318,8 @@ def test_no_descriptor_stays_open(workspace: Workspace, root: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
     for path in ("link", "link/a", "file/a", "x" * 256):
         with pytest.raises(ValueError, match="is "):
-            workspace.place(path)
+            workspace.prepare(path)
         with pytest.raises(RunnerError):
             workspace.write(path, "text")
-    workspace.write(workspace.place("a/b/c"), "text")
+    workspace.write(workspace.prepare("a/b/c"), "text")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -47,12 +47,12 @@ class Context:
         return "fork" if self.from_fork else "dependabot" if self.actor == DEPENDABOT else ""
 
 
-def before_the_run_is_known(context: Context) -> Context:
+def with_unknown_commit(context: Context) -> Context:
     """Return `context` for a step that waits for another step's run: its commit is known only for a pull request."""
     return context if context.pull_request else replace(context, sha_is_known=False)
 
 
-def context_of_run(context: Context, metadata: Mapping[str, Any]) -> Context:
+def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
     """Return `context` with the commit and the pull request from a run's metadata, if those name them.
 
     A later workflow can then report on the commit that was tested. Metadata from another repository are ignored.

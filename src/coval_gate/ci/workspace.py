@@ -26,7 +26,7 @@ class Workspace:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._root = environ.get("GITHUB_WORKSPACE") or "."
 
-    def place(self, path: str) -> str:
+    def prepare(self, path: str) -> str:
         """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.
 
         Raises ValueError with the end of a sentence that begins with the input's name.
@@ -49,7 +49,7 @@ class Workspace:
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
-        """Write `text` to a `path` that `place` returned. Raises RunnerError."""
+        """Write `text` to a `path` that `prepare` returned. Raises RunnerError."""
         try:
             with self._opened(path.split("/"), FILE | os.O_TRUNC) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
                 stream.write(text.encode("utf-8", "replace"))

@@ -22,7 +22,7 @@ MOST_CONCURRENT: Final = 100
 class NoKey(NamedTuple):
     """The reason why the API key is missing, as the end of a sentence, and what to do about it."""
 
-    why: str
+    reason: str
     advice: str
 
 
@@ -49,7 +49,7 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and inputs.on_missing_api_key == "error"
     if key_is_missing:
-        found.append(Problem("api_key", f"is empty{why_no_key(withheld)}."))
+        found.append(Problem("api_key", f"is empty{missing_key_reason(withheld)}."))
     if found:
         alone = key_is_missing and len(found) == 1
         raise InputError(found, advice=_key_advice(withheld) if alone else "", link=SECRETS_GUIDE if alone else "")
@@ -132,9 +132,9 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
                 yield f"Unknown input {name} has no effect; did you mean {close[0]}?"
 
 
-def why_no_key(withheld: str) -> str:
+def missing_key_reason(withheld: str) -> str:
     """Return the end of a sentence that says that there is no API key; empty where there is no known reason."""
-    return WITHHELD[withheld].why
+    return WITHHELD[withheld].reason
 
 
 def _key_advice(withheld: str) -> str:

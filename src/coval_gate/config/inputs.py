@@ -38,14 +38,14 @@ CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit
 
 
 class Input(NamedTuple):
-    """The declaration of an input. `default` is text, as in a workflow file; `usual` is an id's usual length."""
+    """The declaration of an input. `default` is text, as in a workflow file; `usual_length` is that of an id."""
 
     name: str
     group: str
-    kind: Field[Any]
+    field: Field[Any]
     default: str
-    about: str
-    usual: int | None
+    description: str
+    usual_length: int | None
 
 
 class Problem(NamedTuple):
@@ -63,117 +63,117 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         raise ValueError(f"has {'an invalid line' if count == 1 else f'{count} invalid lines'}.\n{error}") from None
 
 
-def given(group: str, field: Field[T], about: str, default: str = "", usual: int | None = None) -> T:
+def declare(group: str, field: Field[T], description: str, default: str = "", usual_length: int | None = None) -> T:
     """Declare an input. The return type is that of the input's value, for the type checker."""
-    return cast("T", dataclasses.field(metadata={"input": (group, field, default, about, usual)}))
+    return cast("T", dataclasses.field(metadata={"input": (group, field, default, description, usual_length)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """Every input, parsed. Attributes have the names of the inputs."""
 
-    api_key: Secret | None = given(
+    api_key: Secret | None = declare(
         CONNECTION,
         fields.secret(),
         f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`.",
     )
-    api_base_url: str = given(
+    api_base_url: str = declare(
         CONNECTION,
         fields.url(encrypted=True),
         "Base URL of the Coval API. Must use https, except for a server on the same machine.",
         "https://api.coval.dev/v1",
     )
-    workspace_id: str = given(
+    workspace_id: str = declare(
         CONNECTION,
         fields.identifier(),
         "Coval workspace. Empty: the organization's default workspace.",
     )
-    dashboard_url: str = given(
+    dashboard_url: str = declare(
         CONNECTION,
         fields.url(encrypted=False),
         "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
         "are linked too.",
         "https://app.coval.dev",
     )
-    github_token: Secret | None = given(
+    github_token: Secret | None = declare(
         CONNECTION,
         fields.token(),
         "Token for `comment` and `commit_status`. Not used for anything else.",
         "${{ github.token }}",
     )
 
-    agent_id: str = given(WHAT, fields.identifier(), "The agent to test.", usual=22)
-    persona_id: str = given(WHAT, fields.identifier(), "The persona that talks to the agent.", usual=22)
-    test_set_id: str = given(WHAT, fields.identifier(), "The test set to run.", usual=8)
-    metric_ids: tuple[str, ...] = given(
-        WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual=22
+    agent_id: str = declare(WHAT, fields.identifier(), "The agent to test.", usual_length=22)
+    persona_id: str = declare(WHAT, fields.identifier(), "The persona that talks to the agent.", usual_length=22)
+    test_set_id: str = declare(WHAT, fields.identifier(), "The test set to run.", usual_length=8)
+    metric_ids: tuple[str, ...] = declare(
+        WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
-    persona_metrics: tuple[str, ...] = given(
+    persona_metrics: tuple[str, ...] = declare(
         WHAT,
         fields.texts(100, 200),
         "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
     )
-    mutation_id: str = given(
-        WHAT, fields.identifier(), "One mutation of the agent to run alongside the agent itself.", usual=26
+    mutation_id: str = declare(
+        WHAT, fields.identifier(), "One mutation of the agent to run alongside the agent itself.", usual_length=26
     )
-    mutation_ids: tuple[str, ...] = given(
-        WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual=26
+    mutation_ids: tuple[str, ...] = declare(
+        WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual_length=26
     )
-    iteration_count: int = given(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
-    concurrency: int = given(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
-    sub_sample_size: int | None = given(
+    iteration_count: int = declare(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
+    concurrency: int = declare(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
+    sub_sample_size: int | None = declare(
         WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
     )
-    sub_sample_seed: int | None = given(
+    sub_sample_seed: int | None = declare(
         WHAT,
         fields.optional(fields.whole(0, 2**31 - 1)),
         "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`.",
     )
-    test_case_ids: tuple[str, ...] = given(
+    test_case_ids: tuple[str, ...] = declare(
         WHAT,
         fields.identifiers(100),
         "Run only these test cases, up to 100. Cannot be combined with `sub_sample_size`.",
     )
-    display_name: str = given(
+    display_name: str = declare(
         WHAT,
         fields.text(200),
         "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
     )
-    tags: tuple[str, ...] = given(WHAT, fields.texts(MOST_TAGS, 200), f"Up to {MOST_TAGS} tags for the run.")
-    created_by: str = given(
+    tags: tuple[str, ...] = declare(WHAT, fields.texts(MOST_TAGS, 200), f"Up to {MOST_TAGS} tags for the run.")
+    created_by: str = declare(
         WHAT, fields.text(200), "Name that Coval shows as the run's creator. Empty: the user who started the workflow."
     )
-    metadata: dict[str, Any] | None = given(
+    metadata: dict[str, Any] | None = declare(
         WHAT,
         fields.json_object('{"team": "voice"}'),
         "Metadata to store with the run. The repository, commit, pull request and workflow run are added.",
     )
-    config_overrides: dict[str, Any] | None = given(
+    config_overrides: dict[str, Any] | None = declare(
         WHAT,
         fields.json_object('{"simulation_timeout_seconds": 300}'),
         "Simulator configuration for this run. Overrides the agent's own.",
     )
 
-    mode: str = given(
+    mode: str = declare(
         MODE,
         fields.choice("run", "launch", "wait", "cancel"),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
         "`run_id`. `cancel` cancels the runs in `run_id` that are not over.",
         "run",
     )
-    run_id: tuple[str, ...] = given(
+    run_id: tuple[str, ...] = declare(
         MODE,
         fields.identifiers(100),
         "The run to wait for with `mode: wait`; one or more runs to cancel with `mode: cancel`.",
-        usual=22,
+        usual_length=22,
     )
-    resume: bool = given(
+    resume: bool = declare(
         MODE,
         fields.flag(),
         "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
         "true",
     )
-    supersede: bool = given(
+    supersede: bool = declare(
         MODE,
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
@@ -181,102 +181,102 @@ class Inputs:
         "false",
     )
 
-    max_wait_time: float = given(
+    max_wait_time: float = declare(
         WAITING,
         fields.seconds(1, LONGEST_WAIT),
         "Stop waiting this many seconds after the step began: verdict `timed_out`.",
         "3600",
     )
-    check_interval: float | None = given(
+    check_interval: float | None = declare(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT), "adaptive"),
         "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
         "adaptive",
     )
 
-    max_queue_time: float | None = given(
+    max_queue_time: float | None = declare(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
     )
-    stall_timeout: float | None = given(
+    stall_timeout: float | None = declare(
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if a started run makes no progress for this many seconds: verdict `timed_out`.",
     )
-    cancel_on_timeout: bool = given(
+    cancel_on_timeout: bool = declare(
         WAITING,
         fields.flag(),
         "Cancel the run when the step times out. Otherwise the run continues in Coval.",
         "false",
     )
-    cancel_on_interrupt: bool = given(
+    cancel_on_interrupt: bool = declare(
         WAITING,
         fields.flag(),
         "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
         "true",
     )
-    metrics_grace_time: float = given(
+    metrics_grace_time: float = declare(
         WAITING,
         fields.seconds(0, LONGEST_WAIT),
         "After the run completed, wait up to this many seconds for missing simulations and values.",
         "180",
     )
 
-    thresholds: tuple[Threshold, ...] = given(
+    thresholds: tuple[Threshold, ...] = declare(
         GATE,
         Field("thresholds", (), _thresholds),
         "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
     )
-    use_metric_targets: bool = given(
+    use_metric_targets: bool = declare(
         GATE,
         fields.flag(),
         "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
         "a threshold on `pass_rate` sets the required share.",
         "false",
     )
-    fail_on_metric_id: str = given(
+    fail_on_metric_id: str = declare(
         GATE,
         fields.text(200),
         "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
     )
-    fail_on_metric_value: str = given(GATE, fields.text(200), "The value that fails the check: a number or a text.")
-    max_failed_simulations: Allowance = given(
+    fail_on_metric_value: str = declare(GATE, fields.text(200), "The value that fails the check: a number or a text.")
+    max_failed_simulations: Allowance = declare(
         GATE,
         fields.allowance(),
         "Number of simulations that may fail to complete, or a percentage such as `5%`.",
         "0",
     )
-    min_simulations: int = given(GATE, fields.whole(1), "Minimum number of simulations that must complete.", "1")
-    on_missing_api_key: str = given(
+    min_simulations: int = declare(GATE, fields.whole(1), "Minimum number of simulations that must complete.", "1")
+    on_missing_api_key: str = declare(
         GATE,
         fields.choice("error", "skip"),
         "What to do without an API key: `error`, or `skip` (the check passes, for pull requests from forks).",
         "error",
     )
 
-    summary: bool = given(REPORT, fields.flag(), "Write a summary to the workflow run's page.", "true")
-    annotations: bool = given(
+    summary: bool = declare(REPORT, fields.flag(), "Write a summary to the workflow run's page.", "true")
+    annotations: bool = declare(
         REPORT,
         fields.flag(),
         "Show the verdict of a failed step, and its worst simulations, as annotations.",
         "true",
     )
-    comment: str = given(
+    comment: str = declare(
         REPORT,
         fields.choice("never", "always", "on_failure"),
         "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",
     )
-    commit_status: str = given(
+    commit_status: str = declare(
         REPORT,
         fields.text(CONTEXT_LIMIT),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, including that of a "
         "later step with `mode: wait`. Requires `statuses: write`.",
     )
-    junit_path: str = given(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
-    json_path: str = given(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
+    junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
+    json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
 
 
 def declared() -> Iterator[Input]:

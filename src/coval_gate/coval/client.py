@@ -46,7 +46,7 @@ SIMULATIONS_ADVICE: Final = (
     "the check is based on the simulations."
 )
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
-HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, last_look=0.5)  # for a process that is about to be killed
+HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # for a process that is about to be killed
 
 
 def connect(inputs: Inputs, runtime: Runtime, log: Callable[[str], None], *, hurried: bool = False) -> Client:

@@ -25,7 +25,7 @@ API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 10.0**7  # s; about 115 days, far longer than any job
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
-PASSING_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
+TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
 ADVICE: Final = {
@@ -62,7 +62,7 @@ NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any p
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ErrorBody:
     """The contents of an error response. Each text is a single line, and may be empty."""
 
     message: str = ""
@@ -77,7 +77,7 @@ class Said:
         return "; ".join(part for part in (message, self.request_id and f"request id {self.request_id}") if part)
 
 
-def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
+def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
     """Read an error response in any of its shapes."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
     try:
@@ -87,18 +87,18 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> Said:
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
         found = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
-        return Said(found, request_id=one_line(request_id, 80), is_json=False)
+        return ErrorBody(found, request_id=one_line(request_id, 80), is_json=False)
     request_id = request_id or _text(content.get("request_id"))
     error = content.get("error")
     if isinstance(error, dict):
-        return Said(
+        return ErrorBody(
             one_line(_text(error.get("message"))),
             one_line(_text(error.get("code")), 60),
             _fields(error.get("details")),
             one_line(request_id, 80),
             is_coval=bool(error.get("code")),
         )
-    return Said(one_line(_text(error) or _text(content.get("message"))), request_id=one_line(request_id, 80))
+    return ErrorBody(one_line(_text(error) or _text(content.get("message"))), request_id=one_line(request_id, 80))
 
 
 def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
@@ -110,7 +110,7 @@ def response_problem(request: Request, response: Response, *, now: float, reache
     status = response.status
     said = read_error(response.body, response.headers)
     what = f"{request} returned {status}" + (f" ({said})." if str(said) else ".")
-    if status in PASSING_STATUSES or status >= 500:
+    if status in TRANSIENT_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
             what,
@@ -142,9 +142,9 @@ def response_problem(request: Request, response: Response, *, now: float, reache
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:
     """Return the error for a request without a response."""
-    if error.trouble == "passing":
+    if error.cause == "transient":
         return unavailable(request, error.what, arrived=error.arrived)
-    title, advice = LASTING[error.trouble]
+    title, advice = LASTING[error.cause]
     return CovalError(title, f"{request} {error.what}", advice=advice)
 
 

@@ -24,7 +24,7 @@ SAMPLES: Final = 8  # of the values that are no numbers
 
 def evaluate(threshold: Threshold, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
     """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
-    metrics = result.called(threshold.metric) if threshold.metric else ()
+    metrics = result.find_metrics(threshold.metric) if threshold.metric else ()
     if threshold.metric and len(metrics) != 1:
         return
     for variant in variants:

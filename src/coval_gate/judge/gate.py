@@ -124,14 +124,16 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
             verdict=Verdict.FAILED,
             measure=Measure(value=completed, unit="simulations", count=len(result.simulations)),
         )
-    if result.complaint:
-        yield Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=result.complaint))
+    if result.reported_error:
+        yield Check(
+            criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=result.reported_error)
+        )
 
 
 def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that each metric that the criteria name is there, and has the values that it should have."""
     for reference in criteria.references:
-        metrics = result.called(reference)
+        metrics = result.find_metrics(reference)
         if len(metrics) != 1:
             ids = tuple(metric.id for metric in metrics)
             problem = SeveralMetrics(ids=ids) if ids else NoSuchMetric(known=_ranked(reference, result))
@@ -180,7 +182,9 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
             criterion = TargetMet(metric=metric.name, target=target)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=UnusableTarget(target=problem))
             continue
-        if not any(metric in result.called(reference) for reference in criteria.references):  # or it was told already
+        if not any(
+            metric in result.find_metrics(reference) for reference in criteria.references
+        ):  # or it was told already
             yield from _gaps(metric, variants, criteria.max_failed)
         for variant in variants:
             yield _target(metric, target, variant, decides=not criteria.sets_pass_rate)
@@ -206,7 +210,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
 
 def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
     """Check that no simulation has the forbidden value; nothing where its metric is in doubt already."""
-    metrics = result.called(forbidden.metric)
+    metrics = result.find_metrics(forbidden.metric)
     if len(metrics) != 1:
         return
     metric = metrics[0]

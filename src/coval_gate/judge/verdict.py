@@ -258,5 +258,5 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
         run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))
         cause = NotCompleted(run=run)
     if cancellation:
-        cancellation = replace(cancellation, why=redact(cancellation.why))
+        cancellation = replace(cancellation, reason=redact(cancellation.reason))
     return replace(judgement, cause=cause, cancellation=cancellation)

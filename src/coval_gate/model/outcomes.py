@@ -49,10 +49,10 @@ class Cancellation:
 
     cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;
     not_launched: no run was launched; left: it continues; maybe_left: a run with an unknown id may continue; failed:
-    the step could not cancel it, for the reason `why`.
+    the step could not cancel it, for that `reason`.
     """
 
     outcome: Literal["cancelled", "over", "gone", "not_launched", "left", "maybe_left", "failed"]
     run_id: str = ""
     status: str = ""
-    why: str = ""
+    reason: str = ""

@@ -68,17 +68,17 @@ class Metric:
 class RunResult:
     """A completed run: all of its simulations, including failed ones, and its metrics.
 
-    `expected`: the minimum number of simulations, according to Coval. `complaint`: the error that Coval reports for the
-    run, apart from failed simulations; empty if there is none.
+    `expected`: the minimum number of simulations, according to Coval. `reported_error`: the error that Coval reports
+    for the run, apart from failed simulations; empty if there is none.
     """
 
     run_id: str
     expected: int = 0
-    complaint: str = ""
+    reported_error: str = ""
     simulations: tuple[Simulation, ...]
     metrics: tuple[Metric, ...] = ()
 
-    def called(self, reference: str) -> tuple[Metric, ...]:
+    def find_metrics(self, reference: str) -> tuple[Metric, ...]:
         """Return the metrics that `reference` can mean: the one with that id, or all with that name, in any case."""
         by_id = tuple(metric for metric in self.metrics if metric.id == reference)
         wanted = folded(reference)

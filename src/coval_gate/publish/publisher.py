@@ -49,7 +49,7 @@ class Publisher:
         for name in (each.input for each in formats(Surface.FILE)):
             if path := getattr(inputs, name):
                 try:
-                    place = self._workspace.place(path)
+                    place = self._workspace.prepare(path)
                 except ValueError as problem:
                     problems.append(Problem(name, str(problem)))
                     continue

@@ -150,7 +150,7 @@ def tolerant(host: Host) -> Iterator[None]:
         yield
     except GitHubError as error:
         message = "\n".join(each for each in (error.what, error.advice) if each)
-        host.annotate("notice" if error.refused else "warning", f"{NAME}: {error.title}", message)
+        host.annotate("notice" if error.forbidden else "warning", f"{NAME}: {error.title}", message)
     except GateError as error:
         host.annotate("warning", NAME, error.what)
     except Exception:  # noqa: BLE001 - a format that fails must not take the others along

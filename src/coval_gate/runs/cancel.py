@@ -1,7 +1,7 @@
 """Cancels runs, and never deletes a finished one.
 
 Coval has one call for both, `DELETE /runs/{id}`: it ends a run that is not finished and deletes one that is. So the run
-is looked at before each try, a repeated one included.
+is polled before each try, a repeated one included.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
-OLD: Final = 2.0  # s after which a response that says that a run is not over may be wrong
+MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 CANCEL_TIME: Final = 30.0  # s for cancelling a run
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
@@ -42,8 +42,8 @@ def cancel_run(
             run = yield from client.get_run(run_id, until=until, once=True)
             if run.is_over:
                 return _ended(run, by_us=sent and run.status in ENDED)
-            if clock.now() - asked > OLD:
-                raise unavailable("The look at the run", "took so long that the run may be over by now.", arrived=False)
+            if clock.now() - asked > MAX_POLL_AGE:
+                raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True
             yield from client.delete_run(run_id, until=until)
             return _ended(run, by_us=True)

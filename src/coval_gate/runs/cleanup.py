@@ -51,7 +51,7 @@ class Cleanup:
             with suppress(RunnerError):
                 guard.arm(cancel=True)
             what = (error if isinstance(error, GateError) else InternalError(error)).what
-            return Cancellation(outcome="failed", run_id=leg.run_id, why=what.rstrip("."))
+            return Cancellation(outcome="failed", run_id=leg.run_id, reason=what.rstrip("."))
         guard.release()
         return ended
 

@@ -1,6 +1,6 @@
 """Collects what the gate needs of a run that completed, in the fewest calls.
 
-The final look at the run has all values already; the list of simulations is what they are checked against. Either may
+The final poll has all values already; the list of simulations is what they are checked against. Either may
 lag behind the run's status, so both are fetched again while something that the gate needs is missing.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended just before the deadline
-FIRST_PAUSE: Final = 2.0  # s between two looks at data that lag
+FIRST_PAUSE: Final = 2.0  # s between two polls for data that lag
 LONGEST_PAUSE: Final = 15.0  # s
 
 
@@ -48,7 +48,7 @@ def collect(
 ) -> Procedure[Outcome]:
     """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what lags.
 
-    `record` takes what each further look at the run showed. Raises CovalError where a call fails for good, or until
+    `record` takes what each further poll showed. Raises CovalError where a call fails for good, or until
     the deadline.
     """
     began = clock.now()
@@ -66,7 +66,7 @@ def collect(
         result = RunResult(
             run_id=run.run_id,
             expected=max(criteria.simulations, _known(run, simulations)),
-            complaint=_complaint(run, simulations),
+            reported_error=_reported_error(run, simulations),
             simulations=simulations,
             metrics=metrics,
         )
@@ -95,9 +95,9 @@ def what_lacks(result: RunResult, criteria: Criteria) -> str:
         return plural(absent, "simulation")
     completed = [each.id for each in result.simulations if each.completed]
     named = criteria.references
-    wanted = [metric for reference in named for metric in result.called(reference)]
+    wanted = [metric for reference in named for metric in result.find_metrics(reference)]
     wanted += [metric for metric in result.metrics if criteria.needs_targets and metric.target]
-    missing = [reference for reference in named if not result.called(reference)]
+    missing = [reference for reference in named if not result.find_metrics(reference)]
     if missing:
         return f"the metric {one_line(missing[0], 80)}"
     values = {
@@ -122,7 +122,7 @@ def _all_ended(simulations: tuple[Simulation, ...], run: Run) -> bool:
     return enough and all(each.status in TERMINAL for each in simulations)
 
 
-def _complaint(run: Run, simulations: tuple[Simulation, ...]) -> str:
+def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     """What Coval reports of the run that is not said by its simulations.
 
     EXECUTION_FAILURE is what Coval reports where a single simulation failed: there it says nothing new.

@@ -35,7 +35,7 @@ def follow(
 ) -> Procedure[Outcome]:
     """Watch a run to its end and, if it completed, collect what the criteria need.
 
-    `record` takes what each look at the run showed. Raises CovalError as `watch` and `collect`.
+    `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
     ended = yield from watch(
         client,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 LEGS: Final = "legs"  # the name of the state
-FRESH: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
+FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
 class LegState(NamedTuple):
@@ -77,7 +77,7 @@ class RunGuard:
             if run is None:
                 return Cancellation(outcome="not_launched")
             leg.identify(run.run_id, at=clock.now())
-        fresh_until = leg.known_since + FRESH
+        fresh_until = leg.known_since + FRESH_TIME
         return (yield from cancel_run(client, leg.run_id, clock=clock, until=until, fresh_until=fresh_until))
 
 

@@ -22,7 +22,7 @@ class Leg:
 
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
     that was launched elsewhere; `launches` are the attempts at it, whose responses may still come.
-    `known_since`, on the clock, is when `run_id` became known; `run` is what the last look at the run showed.
+    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed.
     """
 
     name: str = ""

@@ -3,11 +3,11 @@
 A run ends when its last part ends. Only a few parts can be the last: the queue, the conversations that began most
 recently, and the one that will begin last. We know the age of each part and, from the finished conversations, the
 typical length of one. Both give the probability that the whole run ends within the next t seconds. The next poll is due
-when this probability times the mean detection delay, t / 2, reaches `LOOK_WORTH`. So the pause is long while much is
+when this probability times the mean detection delay, t / 2, reaches `POLL_COST`. So the pause is long while much is
 left, shrinks towards the expected end, and grows again if the run is overdue.
 
 Weighing the delay against the cost of a poll is the standard optimum for inspections. If the probability to end is a
-constant h per second, the pause is sqrt(2 * LOOK_WORTH / h) (J. B. Keller, "Optimum checking schedules for systems
+constant h per second, the pause is sqrt(2 * POLL_COST / h) (J. B. Keller, "Optimum checking schedules for systems
 subject to random failure", Management Science 21, 1974).
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHORTEST_PAUSE: Final = 2.0  # s; a mean delay of one second is not noticeable
 LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval, so that the delay is never longer than with one
-LOOK_WORTH: Final = 0.08  # s of expected delay that justify a request; at 4 times this: half the polls, twice the delay
+POLL_COST: Final = 0.08  # s of expected delay that justify a request; at 4 times this: half the polls, twice the delay
 
 USUAL_LENGTH: Final = 60.0  # s; of a queue, a conversation, or a run without progress, until the run provides data
 FINISHING: Final = 10.0  # s; from the last counted conversation to the end of the run
@@ -80,7 +80,7 @@ def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE
     if longest <= SHORTEST_PAUSE:
         return longest
     parts = _parts(history, _counts(history), early=1.0)  # an early poll costs one request, a late one delays the step
-    return _least(lambda t: _over_within(parts, t) * t / 2 >= LOOK_WORTH, SHORTEST_PAUSE, min(longest, _EVER))
+    return _least(lambda t: _over_within(parts, t) * t / 2 >= POLL_COST, SHORTEST_PAUSE, min(longest, _EVER))
 
 
 def expected_end(history: Sequence[Observation]) -> float | None:

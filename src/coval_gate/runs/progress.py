@@ -29,7 +29,7 @@ class ProgressLog:
         self._unknown_statuses: set[str] = set()
 
     def add(self, run: Run, expected_end: float | None) -> None:
-        """Take in what one look at the run showed; `expected_end` is on the clock."""
+        """Take in what one poll showed; `expected_end` is on the clock."""
         now = self._clock.now()
         if not run.has_known_status and run.status not in self._unknown_statuses:
             self._unknown_statuses.add(run.status)

@@ -60,9 +60,9 @@ def watch(
     progress: ProgressLog,
     record: Callable[[Run], None],
 ) -> Procedure[Run | NotCompleted | TimedOut]:
-    """Look at the run until it is over or a limit passes. Returns the run if it completed.
+    """Poll the run until it is over or a limit passes. Returns the run if it completed.
 
-    There is always one look when a limit passes; `record` takes what each look showed. Raises CovalError as
+    There is always one poll when a limit passes; `record` takes what each poll showed. Raises CovalError as
     `Client.get_run`.
     """
     patience = _Patience(budgets, clock.now())
@@ -70,7 +70,7 @@ def watch(
     history = [Observation(at=clock.now(), running=False)]
     run: Run | None = None
     while True:
-        run = yield from _look(client, run_id, clock=clock, deadline=budgets.deadline, last=run)
+        run = yield from _poll(client, run_id, clock=clock, deadline=budgets.deadline, last=run)
         now = clock.now()
         history.append(_observation(run, now))
         record(run)
@@ -104,8 +104,8 @@ class _Patience:
         return min(limits, key=lambda limit: limit[1])
 
 
-def _look(client: Client, run_id: str, *, clock: Clock, deadline: float, last: Run | None) -> Procedure[Run]:
-    """Look once. A 404 has to last before it means that the run was deleted or, at the first look, does not exist.
+def _poll(client: Client, run_id: str, *, clock: Clock, deadline: float, last: Run | None) -> Procedure[Run]:
+    """Poll once. A 404 has to last before it means that the run was deleted or, at the first poll, does not exist.
 
     Where the deadline leaves no time to tell, the run is as it was.
     """

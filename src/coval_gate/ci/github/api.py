@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation, except the last
 API_VERSION: Final = "2022-11-28"
-TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, last_look=1.0)  # GitHub itself gives up after 10 s
+TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit that names no pause
 LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
@@ -230,7 +230,7 @@ class _Operation:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
             problem = GitHubError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
-            raise (_Transient(problem) if error.trouble == "passing" else problem) from None
+            raise (_Transient(problem) if error.cause == "transient" else problem) from None
         try:
             data = json.loads(response.body)
         except (ValueError, RecursionError):
@@ -259,7 +259,7 @@ class _Operation:
             advice = "If the repository was renamed after the job began, start a new workflow run."
         else:
             advice = "A retry would be rejected too."
-        return GitHubError("GitHub rejected the call", what, refused=status in ADVICE, advice=advice)
+        return GitHubError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
 
 
 def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:

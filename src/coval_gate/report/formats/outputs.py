@@ -62,7 +62,7 @@ def render(report: Report) -> dict[str, str]:
 
 
 def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
-    """Return how many simulations there are and how many completed, by the results or else by the last look."""
+    """Return how many simulations there are and how many completed, by the results or else by the last poll."""
     if not legs:
         return "", ""
     if totals := legs[0].judgement.totals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.config.checks import why_no_key
+from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.verdict import (
     LAUNCHED,
     Errored,
@@ -105,7 +105,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
         case Unfinished():
             return ("The step ended before it could reach a verdict.",)
         case Skipped(withheld=withheld):
-            return (f"Nothing was evaluated: there is no API key{why_no_key(withheld)}.",)
+            return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
         case RunsCancelled(cancellations=cancellations):
             return tuple(run_cancellation_text(each) for each in cancellations)
         case Errored(what=what):
@@ -144,7 +144,7 @@ def cancellation_text(cancellation: Cancellation) -> str:
         case "maybe_left":
             return "a run may go on in Coval"
         case "failed":
-            return f"the run could not be cancelled ({cancellation.why.rstrip('.')})"
+            return f"the run could not be cancelled ({cancellation.reason.rstrip('.')})"
     assert_never(cancellation.outcome)
 
 
