@@ -66,7 +66,6 @@ def wait(step: Step, client: Client) -> Judgement:
 
 def cancel(step: Step, client: Client) -> Judgement:
     """Mode cancel: every run side by side. Raises the first error once all were tried."""
-    step.record_id(step.inputs.run_id[0])
     return runs_cancelled(step.cancel(client, step.inputs.run_id))
 
 

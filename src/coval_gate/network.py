@@ -16,8 +16,9 @@ UNUSABLE: Final = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
     urllib3.exceptions.LocationValueError,
-    ValueError,
+    UnicodeError,
 )
 
 

@@ -19,10 +19,11 @@ from coval_gate.publish.publisher import CONCLUDED
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import cancellation_text
-from coval_gate.runs.guard import LEGS, RunGuard, read_state, restored_tags
+from coval_gate.runs.guard import LEGS, RunGuard, read_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.schedule import run, together
+from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
     from coval_gate.ci.context import Context
@@ -57,8 +58,8 @@ def _clean_up(runtime: Runtime, host: Host, states: list[LegState]) -> None:
     context = host.context()
     context = with_unknown_commit(context) if inputs.mode == "wait" else context
     if inputs.api_key is None:
-        ids = " and ".join(state.run_id for state in states)
-        host.annotate("warning", NAME, f"The main step left run {ids} unfinished, and without an API key it goes on.")
+        runs = " and ".join(f"run {state.run_id}" if state.run_id else "a run" for state in states)
+        host.annotate("warning", NAME, f"The main step may have left {runs} unfinished; cancelling needs the API key.")
         return
     try:
         _cancel(runtime, host, inputs, context, states)
@@ -75,7 +76,7 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
     until = clock.now() + PATIENCE
     guards = []
     for state in states:
-        leg = Leg(name=state.name, request=request, tags=restored_tags(state))
+        leg = Leg(name=state.name, request=request, tags=Tags(state.key))
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
     results = run(together((guard.cancel(client, until=until) for guard in guards), clock), clock)

@@ -17,7 +17,7 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
-from coval_gate.errors import RunnerError
+from coval_gate.errors import CovalError, RunnerError
 from coval_gate.judge.verdict import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.publisher import Publisher
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from coval_gate.judge.verdict import Judgement
     from coval_gate.model.run import Run
     from coval_gate.runtime import Runtime
+    from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
 
 
 class Step:
-    """A step on its way from the environment to a report. It has legs; today always one."""
+    """A step, from the environment to a report. It has legs; today always one."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -52,6 +53,7 @@ class Step:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.guards: list[RunGuard] = []
+        self.unguarded: list[Leg] = []  # runs that mode cancel names
 
     @property
     def deadline(self) -> float:
@@ -201,15 +203,22 @@ class Step:
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
         from coval_gate.report.wording.judgements import run_cancellation_text
-        from coval_gate.runs.cancel import CANCEL_TIME, cancel_run
+        from coval_gate.runs.cancel import CANCEL_TIME, MOST_AT_ONCE, cancel_run
 
-        until = self.clock.now() + CANCEL_TIME
-        procedures = [cancel_run(client, each, clock=self.clock, until=until) for each in run_ids]
-        results = run(together(procedures, self.clock), self.clock)
-        for run_id, result in zip(run_ids, results, strict=True):
-            told = f"Run {run_id}: {result}" if isinstance(result, Exception) else run_cancellation_text(result)
-            self.host.quote(told)
-        return _all_or_first_error(results)
+        def cancel_one(run_id: str) -> Procedure[Cancellation]:
+            until = self.clock.now() + CANCEL_TIME
+            try:
+                cancellation = yield from cancel_run(client, run_id, clock=self.clock, until=until)
+            except CovalError as error:
+                self.host.quote(f"Run {run_id}: {error.what}")
+                raise
+            self.host.quote(run_cancellation_text(cancellation))
+            return cancellation
+
+        self.unguarded = [Leg(run_id=run_ids[0])]
+        self.record_id(run_ids[0])
+        procedures = [cancel_one(each) for each in run_ids]
+        return _all_or_first_error(run(together(procedures, self.clock, at_once=MOST_AT_ONCE), self.clock))
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -226,7 +235,7 @@ class Step:
 
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
-        legs = [guard.leg for guard in self.guards] or [Leg(run_id=each) for each in self.inputs.run_id[:1]]
+        legs = [*(guard.leg for guard in self.guards), *self.unguarded]
         # A secret in the text of an error can be recognised only before a format escapes it.
         judgement = redacted(judgement, self.host.redact)
         return Report(
@@ -239,8 +248,9 @@ class Step:
         )
 
     def _leg_report(self, leg: Leg, judgement: Judgement) -> LegReport:
+        own = leg.judgement  # what went wrong with the step afterwards outranks it
         return LegReport(
-            judgement=redacted(leg.judgement, self.host.redact) if leg.judgement else judgement,
+            judgement=redacted(own, self.host.redact) if own and own.verdict is judgement.verdict else judgement,
             name=leg.name,
             run_id=leg.run_id,
             run_url=self.run_url(leg.run_id),

@@ -60,8 +60,9 @@ class BackgroundCall(Generic[T]):
             if self.ended:
                 ended.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         try:

@@ -98,10 +98,6 @@ class Aggregate:
     def is_numeric(self) -> bool:
         return self.name in OF_NUMBERS
 
-    @property
-    def of_run(self) -> bool:
-        return self.name in OF_RUN
-
     def __str__(self) -> str:
         """Return the canonical text, which parses to the same aggregate."""
         if self.percentile is not None:

@@ -343,19 +343,28 @@ class Client:
         The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
         last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`.
         """
-        logged = float("-inf")
+        report_retry = self.retry_reporter()
 
         def pause_after(error: Unavailable, tries: int) -> float | None:
-            nonlocal logged
             left = until - self._clock.now()
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
             pause = error.retry_after or backoff
             if left <= 0 or (launches and (error.arrived or pause >= left)):
                 return None
             pause = min(left, pause)
-            if self._clock.now() - logged >= HEARTBEAT:
-                self._log(f"{error.what} Retrying in {duration(pause)}.")
-                logged = self._clock.now()
+            report_retry(error, pause)
             return pause
 
         return pause_after
+
+    def retry_reporter(self) -> Callable[[Unavailable, float], None]:
+        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
+        logged = float("-inf")
+
+        def report(error: Unavailable, pause: float) -> None:
+            nonlocal logged
+            if self._clock.now() - logged >= HEARTBEAT:
+                self._log(f"{error.what} Retrying in {duration(pause)}.")
+                logged = self._clock.now()
+
+        return report

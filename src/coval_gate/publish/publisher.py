@@ -18,8 +18,7 @@ from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.verdict import Verdict, errored
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher, tolerant
-from coval_gate.report.formats import Surface, formats
-from coval_gate.report.formats.outputs import render as render_outputs
+from coval_gate.report.formats import Surface, formats, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +59,7 @@ class Publisher:
 
     def write_outputs(self, report: Report) -> None:
         """Set every output. Raises RunnerError."""
-        self._host.set_outputs(render_outputs(report))
+        self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
     def publish(self, report: Report, *, hurried: bool = False) -> Report:
         """Publish the report everywhere, and return it with what came of that."""
@@ -74,7 +73,8 @@ class Publisher:
             if url := self.pull_request.conclude(report, hurried=hurried):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
-        self._host.show_outputs(render_outputs(report))
+        with tolerant(self._host):
+            self._host.show_outputs(rendered(Surface.OUTPUTS, report))
         return report
 
     def _write(self, report: Report) -> Report:
@@ -112,13 +112,12 @@ class Publisher:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            for each in formats(Surface.SUMMARY):
-                self._host.add_summary(each.render(report))
+            self._host.add_summary(rendered(Surface.SUMMARY, report))
 
     def _log(self, report: Report) -> None:
         """Log the verdict, as an annotation where the step fails, and the worst simulations."""
         judgement = report.judgement
-        (closing,) = (each.render(report) for each in formats(Surface.LOG))
+        closing = rendered(Surface.LOG, report)
         if report.inputs and not report.inputs.annotations:
             self._host.log(closing.line)
         elif not judgement.lets_pass:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.errors import GateError, GitHubError
+from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class PullRequestPublisher:
         name = report.inputs.commit_status if report.inputs else ""
         if not (report.inputs and name) or report.inputs.mode == "cancel":
             return
-        from coval_gate.report.formats.status import render
-
-        status = render(report)
+        status: Status = rendered(Surface.STATUS, report)
         if not report.context.sha_is_known:
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
             return
@@ -86,10 +85,10 @@ class PullRequestPublisher:
             self._run(
                 github.set_status(
                     report.context.sha,
-                    context=name,
+                    context=self._host.redact(name),
                     state=status.state,
                     description=self._host.redact(status.description),
-                    target_url=status.target_url,
+                    target_url=self._host.redact(status.target_url),
                     until=until,
                 )
             )
@@ -105,7 +104,7 @@ class PullRequestPublisher:
             return ""
         if not (github := self._reach(context, inputs)):
             return ""
-        from coval_gate.report.formats.comment import marker, render
+        from coval_gate.report.formats.comment import marker
 
         with tolerant(self._host):
             number = context.pull_request
@@ -120,7 +119,7 @@ class PullRequestPublisher:
                 return ""
             # Good news replaces bad news that is there, even where only failures are to appear.
             create = inputs.comment == "always" or not report.judgement.lets_pass
-            body = self._host.redact(render(report))
+            body = self._host.redact(rendered(Surface.COMMENT, report))
             url = self._run(github.comment(number, body, marker=marker(report), create=create, until=until))
             if url:
                 self._host.log(f"Commented on pull request #{number}: {url}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 CANCEL_TIME: Final = 30.0  # s for cancelling a run
+MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
@@ -36,6 +37,7 @@ def cancel_run(
     """
     sent = False  # a try whose response was lost may have cancelled the run all the same
     pause = FIRST_PAUSE
+    report_retry = client.retry_reporter()
     while True:
         try:
             asked = clock.now()
@@ -58,6 +60,7 @@ def cancel_run(
             if clock.now() >= until:
                 raise
             pause = max(pause, error.retry_after or 0.0)
+            report_retry(error, min(pause, until - clock.now()))
         yield Wait(max(0.0, min(pause, until - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 2)
 

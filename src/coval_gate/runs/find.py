@@ -85,6 +85,10 @@ def find_launched(
         now = clock.now()
         if found.runs:
             return found.runs[0]
+        if now >= min(settled, until):  # the response may have come during the search
+            late = yield from _late_response(leg, 0.0)
+            if not isinstance(late, str):
+                return late
         if now >= settled and not found.bare:
             return None
         if now >= settled:

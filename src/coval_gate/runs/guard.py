@@ -14,7 +14,6 @@ from coval_gate.errors import RunnerError
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.find import find_launched
-from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,8 +91,3 @@ def read_state(text: str) -> tuple[LegState, ...]:
         return tuple(LegState(**each) for each in json.loads(text))
     except (ValueError, TypeError):
         return ()
-
-
-def restored_tags(state: LegState) -> Tags:
-    """Return the tags of a leg whose main step is gone: the key is enough to find the run."""
-    return Tags(state.key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import CovalError, LaunchUncertain
+from coval_gate.errors import CovalError, LaunchUncertain, RunnerError
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.find import find_launched, runs_with
 from coval_gate.text import duration
@@ -53,7 +53,12 @@ class Launcher:
             yield from self.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             self.leg.identify(earlier.run_id, at=self.clock.now())
-        guard.arm(cancel=cancel)
+        try:
+            guard.arm(cancel=cancel)
+        except RunnerError:
+            if earlier is None:
+                guard.release()  # nothing was launched
+            raise
         if earlier:
             return True
         try:

@@ -33,19 +33,21 @@ def run(procedure: Procedure[T], clock: Clock) -> T:
         procedure.close()
 
 
-def together(procedures: Iterable[Procedure[T]], clock: Clock) -> Procedure[list[T | Exception]]:
+def together(
+    procedures: Iterable[Procedure[T]], clock: Clock, *, at_once: int | None = None
+) -> Procedure[list[T | Exception]]:
     """Run procedures side by side, each as if it were alone; the time that they take is that of the longest.
 
-    Returns, in their order, what each returned, or the exception that it raised: one that fails does not hold up the
-    others.
+    At most `at_once` of them run at the same time; the next one begins when one has ended. Returns, in their order,
+    what each returned, or the exception that it raised: one that fails does not hold up the others.
     """
     tasks = [_Task(each, clock) for each in procedures]
     try:
-        while waiting := [task for task in tasks if not task.result]:
-            for task in waiting:
+        while running := [task for task in tasks if not task.result][:at_once]:
+            for task in running:
                 task.resume_if_due()
-            waits = [task for task in waiting if not task.result]
-            if waits:
+            waits = [task for task in running if not task.result]
+            if len(waits) == len(running):
                 next_due = min(task.due for task in waits)
                 yield Wait(max(0.0, next_due - clock.now()), tuple(call for task in waits for call in task.wait.calls))
         return [task.result[0] for task in tasks]
@@ -55,7 +57,7 @@ def together(procedures: Iterable[Procedure[T]], clock: Clock) -> Procedure[list
 
 
 class _Task(Generic[T]):
-    """A procedure on its way: what it waits for, until when, and in the end its result."""
+    """A running procedure: what it waits for, until when, and in the end its result."""
 
     def __init__(self, procedure: Procedure[T], clock: Clock) -> None:
         self.procedure = procedure

@@ -53,3 +53,9 @@ FORMATS: Final = (
 def formats(surface: Surface) -> tuple[Format, ...]:
     """Return the formats that go to a surface."""
     return tuple(each for each in FORMATS if each.surface is surface)
+
+
+def rendered(surface: Surface, report: Report) -> Any:
+    """Return the report in the one format that goes to a surface."""
+    (only,) = formats(surface)
+    return only.render(report)

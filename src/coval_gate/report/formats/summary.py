@@ -88,7 +88,8 @@ def links(report: Report) -> str:
 
 def _more_reasons(report: Report) -> list[str]:
     """Return the reasons that neither the first line nor the table of criteria tells."""
-    told = {check_reason(check) for leg in report.legs for check in leg.judgement.checks if check.measure}
+    shown = (check for leg in report.legs for check in leg.judgement.first_checks(MOST_CHECKS))
+    told = {check_reason(check) for check in shown if check.measure}
     return [reason for reason in judgements.reasons(report.judgement)[1:] if reason not in told]
 
 

@@ -149,8 +149,11 @@ def _threshold_text(threshold: Threshold, measure: Measure) -> str:
     if measure.unit == "share" and measure.missing and threshold.operator in ("<", "<="):
         return f"{text}, {measure.missing:,} of them without a value"
     # A miss by less than the usual digits show must not read like a hit.
-    if measure.unit == "metric" and text == number(threshold.bound.number):
-        return f"{measure.value:.10g}" if measure.value != threshold.bound.number else text
+    bound = threshold.bound.number
+    if measure.unit == "metric" and text == number(bound) and measure.value != bound:
+        return f"{measure.value:.10g}"
+    if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
+        return text.replace(percent(measure.value), f"{measure.value * 100:.10g}%", 1)
     return text
 
 
