@@ -1,4 +1,4 @@
-"""Hostile texts, reports that contain them, and reports of all kinds."""
+"""Hostile texts, reports that contain them, and an example report for each verdict and its reason."""
 
 from __future__ import annotations
 
@@ -59,100 +59,100 @@ NAMED: Final[dict[str, str]] = {
     # the log: workflow commands
     "command": "::error::x",
     "command set-output": "  ::set-output name=passed::true",
-    "command behind a wide space": "\u2003\u3000\u00a0::set-output name=passed::true",
-    "command behind invisible ones": "\u200b\ufeff\u2060::add-path::/evil",
-    "command behind a separator": "\x1c\x1d\x85::set-env name=PATH::/evil",
-    "command behind a carriage return": "a\r::add-mask::a",
-    "command behind a line break": "a\n::set-env name=PATH::/evil\nb",
-    "command behind a line separator": "a\u2028::error::x\u2029::error::y",
+    "command after wide spaces": "\u2003\u3000\u00a0::set-output name=passed::true",
+    "command after invisible characters": "\u200b\ufeff\u2060::add-path::/evil",
+    "command after separators": "\x1c\x1d\x85::set-env name=PATH::/evil",
+    "command after carriage return": "a\r::add-mask::a",
+    "command after line break": "a\n::set-env name=PATH::/evil\nb",
+    "command after line separator": "a\u2028::error::x\u2029::error::y",
     "command stop": "::STOP-commands::x",
     "command resume": "x\n::x::\n::error::y",
     "command escaped": "%0A::error::x%0D%0A::error::y%25",
-    "command in the old style": "all is well ##[error]x",
+    "command in old syntax": "all is well ##[error]x",
     "command of Azure": "##vso[task.complete result=Succeeded;]done",
     "command of TeamCity": "##teamcity[buildProblem description='x']",
-    "title that ends early": "a::b,title=c,file=d",
+    "title with properties": "a::b,title=c,file=d",
     # step outputs and state
     "output forged": "x\npassed=true",
-    "output with a delimiter": "x\nghadelimiter_x\npassed<<E\ntrue\nE",
+    "output with delimiter": "x\nghadelimiter_x\npassed<<E\ntrue\nE",
     "output with carriage returns": "x\r\npassed=true\r\nverdict=passed\r",
-    "output with an equals sign": "=x<<y=z",
+    "output with equals sign": "=x<<y=z",
     # Markdown
     "table cells": "a | b || c |",
-    "table of its own": "a | b\n--- | ---\nc | d",
+    "separate table": "a | b\n--- | ---\nc | d",
     "backtick": "`",
     "backticks": "a `b` ``c`` ```d```",
     "backticks, 80": "`" * 80 + PAYLOAD,  # cmark parses no code span with more than 80
     "backticks, 120": "`" * 120 + PAYLOAD,
     "fence": "```\n" + PAYLOAD + "\n```",
-    "fence alone": "`````",
-    "fence for a drawing": '```mermaid\ngraph TD\nclick A "http://evil.example"\n```',
+    "fence only": "`````",
+    "fence with Mermaid diagram": '```mermaid\ngraph TD\nclick A "http://evil.example"\n```',
     "heading": "# heading",
-    "heading by underline": "heading\n===\nheading\n---",
+    "underlined heading": "heading\n===\nheading\n---",
     "line of hyphens": "---",
     "line of equals signs": "===",
     "list": "- a\n* b\n+ c",
-    "list by numbers": "1. a\n2) b",
-    "list without an item": "-",
-    "list by number without an item": "1.",
-    "list of tasks": "- [ ] a\n- [x] b",
+    "numbered list": "1. a\n2) b",
+    "list marker only": "-",
+    "number marker only": "1.",
+    "task list": "- [ ] a\n- [x] b",
     "alert": "> [!CAUTION]\n> x",
     "emphasis": "**b** _i_ __u__ *c* ~~s~~ a_b_c ***",
     "link": "[a](http://evil.example)",
-    "link in pieces": "](http://evil.example) [b",
-    "link by reference": "[a]: http://evil.example 'x'\n\n[a] [a][] [b][a]",
+    "split link": "](http://evil.example) [b",
+    "reference link": "[a]: http://evil.example 'x'\n\n[a] [a][] [b][a]",
     "image": "![i](http://evil.example/x.png)",
     "footnote": "a[^1]\n\n[^1]: b",
-    "bare addresses": "http://evil.example www.evil.example ftp://evil.example mona@evil.example mailto:a@evil.example",
+    "bare URLs": "http://evil.example www.evil.example ftp://evil.example mona@evil.example mailto:a@evil.example",
     "mentions": "@mona @acme/team",
     "issues": "#12 GH-12 acme/voice#3 acme/voice@0a1b2c3d",
     "emoji codes": ":+1: :smile: :a:b:",
     "formula": "$x$ $$y$$ $`z`$ \\(a\\)",
-    "backslash at the end": "a\\",
-    "backslashes before what ends things": "\\| \\` \\] \\< \\\\",
-    "image in HTML": "<img src=x onerror=alert(1)>",
+    "trailing backslash": "a\\",
+    "backslashes before delimiters": "\\| \\` \\] \\< \\\\",
+    "HTML image": "<img src=x onerror=alert(1)>",
     "script": "<script>alert(1)</script><style>*{display:none}</style>",
-    "end of a table in HTML": "</td></tr></table><h1>x</h1>",
-    "end of what is folded": "</summary></details><details open><summary>x",
-    "line break in HTML": "a<br>b<hr/>",
+    "HTML end of table": "</td></tr></table><h1>x</h1>",
+    "HTML end of details": "</summary></details><details open><summary>x",
+    "HTML line break": "a<br>b<hr/>",
     "comment": "<!-- hidden",
-    "comment with our marker": MARKER,
-    "end of a comment": "--> x <!--",
+    "comment with marker": MARKER,
+    "end of comment": "--> x <!--",
     "entities": "&lt;b&gt; &#60;i&#62; &amp;amp; &copy &",
-    "address in angle brackets": "<http://evil.example> <mona@evil.example>",
+    "URLs in angle brackets": "<http://evil.example> <mona@evil.example>",
     # Unicode
     "invisible": "a\u200bb\u200cc\u200dd\u2060e\ufefff\u00adg",
-    "turned around": "\u202egnp.exe\u202c \u2066x\u2069 \u061c",
+    "bidirectional overrides": "\u202egnp.exe\u202c \u2066x\u2069 \u061c",
     "combining marks": "Z\u0351\u036b\u0343\u036a\u0302" * 40,
     "right to left": "שלום عالم",
     "wide": "電話 👩‍👩‍👧‍👦 🇩🇪 ①",
-    "next lines": "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg",
+    "line separators": "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg",
     "tags and private use": "a\U000e0041\ue000\U0010fffd",
     # XML
-    "end of character data": "]]> <![CDATA[x]]>",
+    "end of CDATA": "]]> <![CDATA[x]]>",
     "document type": '<!DOCTYPE x [<!ENTITY lol "lol">]><x>&lol;</x>',
-    "instruction": "<?xml version='1.0'?><?php x ?>",
-    "end of an attribute": "\" '/><error message='x'/>",
+    "processing instruction": "<?xml version='1.0'?><?php x ?>",
+    "end of attribute": "\" '/><error message='x'/>",
     "control characters": "a\x00b\x01c\x08d\x0be\x1bf\x7fg\x9fh",
     "lone surrogates": "a\ud800b\udfffc",
-    "no characters": "a\ufffeb\uffffc\U0001fffed",
+    "noncharacters": "a\ufffeb\uffffc\U0001fffed",
     # JSON
     "quotes": '"a" \'b\' \\" \\u0022 \u2028',
     "JSON": '"},{"verdict":"passed","passed":true,"x":"',
-    # addresses, paths, templates
-    "address with a script": "javascript:alert(1)",
-    "address that ends early": "https://a.example/ b) \"c' <d>",
+    # URLs, paths, templates
+    "javascript URL": "javascript:alert(1)",
+    "URL with closing delimiters": "https://a.example/ b) \"c' <d>",
     "path": "../../etc/passwd /etc/passwd C:\\x %2e%2e/",
     "terminal": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b]8;;http://evil.example\x07x\x1b]8;;\x07",
     "templates": "%s %d %(x)s {0} {x!r} {{7*7}} ${{ secrets.COVAL_API_KEY }} $HOME `id` $(id)",
-    # sizes, and words of our own
+    # sizes, and names of suites
     "empty": "",
-    "space": " \t\n\u2003 ",
-    "nothing to see": "\u200b\u2060\ufeff",
-    "word agent": "agent",
-    "word gate": "gate",
+    "whitespace": " \t\n\u2003 ",
+    "only invisible characters": "\u200b\u2060\ufeff",
+    "the word agent": "agent",
+    "the word gate": "gate",
     "long and wide": "🦜" * 1000,
-    "long and active": "<&`|@" * 300,
+    "long and escaped": "<&`|@" * 300,
     "huge": "0123456789 " * 10_000,
     "huge, many lines": "- x\n" * 500,
 }
@@ -379,7 +379,7 @@ def _inputs(text: str) -> Inputs:
     return inputs
 
 
-def every_kind() -> dict[str, Report]:
+def example_reports() -> dict[str, Report]:
     """Return a report for each verdict and each reason for it, mostly on four simulations."""
     well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
     one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
@@ -388,27 +388,25 @@ def every_kind() -> dict[str, Report]:
         "passed": _judged(well, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
         "passed, no criteria": _judged(well),
         "failed": _judged(well, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
-        "failed twice by one": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
-        "failed by a target": _judged(well, use_metric_targets=True),
-        "failed by a value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
-        "failed by what did not complete": _judged(one_failed),
-        "failed by too few": _judged(well, min_simulations=5),
-        "failed by a reported_error": _judged(well, reported_error="GENERIC_FAILURE"),
-        "passed, one did not complete": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
-        "passed, one missed its target": _judged(well, "pass_rate >= 75%"),
-        "failed in a mutation": _judged(mutated, "Latency: max < 3"),
-        "failed in an iteration": _judged(
-            tuple(replace(each, test_case_id="case") for each in well), "Latency: max < 1.5"
-        ),
+        "failed, two criteria": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
+        "failed, target": _judged(well, use_metric_targets=True),
+        "failed, forbidden value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
+        "failed, simulation did not complete": _judged(one_failed),
+        "failed, too few simulations": _judged(well, min_simulations=5),
+        "failed, error reported": _judged(well, reported_error="GENERIC_FAILURE"),
+        "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
+        "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
+        "failed, mutation": _judged(mutated, "Latency: max < 3"),
+        "failed, iteration": _judged(tuple(replace(each, test_case_id="case") for each in well), "Latency: max < 1.5"),
         "error, no such metric": _judged(well, "Latncy: avg < 2"),
         "error, no values": _judged(well, "Empty: avg < 2"),
         "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
-        "error, one has not ended": _judged((*well[:3], simulation("s4", status="IN PROGRESS"))),
-        "error, nothing is listed": _judged((), expected=4),
+        "error, unfinished simulation": _judged((*well[:3], simulation("s4", status="IN PROGRESS"))),
+        "error, no simulations listed": _judged((), expected=4),
     }
     others = {
         "run failed": _not_completed("FAILED", error="No such number."),
-        "run broke down": _not_completed("ERROR"),
+        "run error": _not_completed("ERROR"),
         "run cancelled": _not_completed("CANCELLED"),
         "run deleted": _not_completed("DELETED"),
         "timed out": replace(
@@ -418,7 +416,7 @@ def every_kind() -> dict[str, Report]:
         "unfinished": UNFINISHED,
         "skipped": skipped("fork"),
         "launched": LAUNCH,
-        "wrong": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
+        "step error": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
     }
     doubted = Check(
         criterion=ThresholdHolds(threshold=parse_thresholds("Latency: avg < 2")[0]),
@@ -432,9 +430,9 @@ def every_kind() -> dict[str, Report]:
     return {
         **judged,
         **{name: _reported(judgement) for name, judgement in others.items()},
-        "timed out on values": _judged(well, "Empty: avg < 2", late=LIMIT),
+        "timed out, missing values": _judged(well, "Empty: avg < 2", late=LIMIT),
         "inconclusive": _reported(inconclusive, result),
-        "bare": Report(judgement=UNFINISHED),
+        "no legs": Report(judgement=UNFINISHED),
     }
 
 
@@ -479,9 +477,8 @@ def _judged(
     latency = {each: 2.5 if is_slow else 1.0 for each, is_slow in slow.items()}
     latency |= {each: value + 1 for each, value in latency.items() if each.startswith("m")}
     wanted = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
-    target = (
-        Target(operator="lt", upper=2.0) if wanted.needs_targets else None
-    )  # otherwise, the step does not fetch targets
+    # The step fetches targets only if a criterion needs them.
+    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None
     metrics = (
         Metric(id="m1", name="Latency", values=latency, target=target),
         Metric(id="m2", name="Resolved", values={each: "NO" if is_slow else "YES" for each, is_slow in slow.items()}),

@@ -55,7 +55,7 @@ def test_unfinished_run_is_cancelled(clock: VirtualClock) -> None:
     assert (session.status, session.calls) == ("CANCELLED", ["GET", "DELETE"])
 
 
-def test_finished_run_is_left_alone(clock: VirtualClock) -> None:
+def test_finished_run_is_not_cancelled(clock: VirtualClock) -> None:
     session = Session(clock, body=IDS)
     clock.sleep(600)
     cancellation = session.cancel()
@@ -64,7 +64,7 @@ def test_finished_run_is_left_alone(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "reset-before", "502", "html 503", "hang 0.1", "429"])
-def test_failed_calls_are_repeated_and_each_delete_follows_a_look(fault: str, clock: VirtualClock) -> None:
+def test_failed_requests_are_retried_with_poll_before_each_delete(fault: str, clock: VirtualClock) -> None:
     session = Session(clock, f"GET /runs/* #1 -> {fault}", f"DELETE /runs/* #1 -> {fault}")
     assert session.cancel().outcome == "cancelled"
     assert session.status == "CANCELLED"
@@ -72,45 +72,45 @@ def test_failed_calls_are_repeated_and_each_delete_follows_a_look(fault: str, cl
 
 
 @pytest.mark.parametrize("fault", ["reset-after", "500 after", "cut 1"])
-def test_lost_response_to_delete_counts_as_ours(fault: str, clock: VirtualClock) -> None:
+def test_run_is_cancelled_despite_lost_delete_response(fault: str, clock: VirtualClock) -> None:
     session = Session(clock, f"DELETE /runs/* #1 -> {fault}")
     assert session.cancel().outcome == "cancelled"
     assert session.calls == ["GET", "DELETE", "GET"]
 
 
-def test_run_that_vanishes_after_our_delete_was_cancelled_by_us(clock: VirtualClock) -> None:
+def test_404_after_lost_delete_response_means_cancelled(clock: VirtualClock) -> None:
     session = Session(clock, "DELETE /runs/* #1 -> reset-after", "GET /runs/* #2 -> 404")
     assert session.cancel().outcome == "cancelled"
 
 
-def test_unknown_run_is_gone(clock: VirtualClock) -> None:
+def test_unknown_run_is_gone_without_retry(clock: VirtualClock) -> None:
     assert Session(clock).cancel("nowhere").outcome == "gone"
     assert clock.slept == []
 
 
-def test_fresh_run_may_be_unknown_for_a_while(clock: VirtualClock) -> None:
+def test_404_of_new_run_is_retried(clock: VirtualClock) -> None:
     session = Session(clock, not_found_after_launch=12)
     assert session.cancel(fresh_for=20).outcome == "cancelled"
     assert session.status == "CANCELLED"
     assert 12 <= clock.now() < 20
 
 
-def test_fresh_run_that_stays_unknown_is_an_error_at_the_deadline(clock: VirtualClock) -> None:
+def test_persistent_404_of_new_run_is_error_at_deadline(clock: VirtualClock) -> None:
     session = Session(clock, not_found_after_launch=100)
     with pytest.raises(NotFound):
         session.cancel(fresh_for=60)
     assert clock.now() == 30
 
 
-def test_errors_at_the_deadline_are_raised(clock: VirtualClock) -> None:
+def test_persistent_failure_is_raised_at_deadline(clock: VirtualClock) -> None:
     session = Session(clock, "GET /runs/* -> 500")
     with pytest.raises(Unavailable):
         session.cancel()
     assert clock.now() == 30
-    assert session.calls[-1] == "GET", "one last try just at the deadline"
+    assert session.calls[-1] == "GET", "the last attempt is at the deadline"
 
 
-def test_refusal_is_raised_at_once(clock: VirtualClock) -> None:
+def test_rejected_delete_is_raised_without_retry(clock: VirtualClock) -> None:
     session = Session(clock, "DELETE /runs/* -> 403")
     with pytest.raises(Rejected):
         session.cancel()
@@ -124,7 +124,7 @@ def test_retry_after_is_respected(clock: VirtualClock) -> None:
 
 
 class SlowClock(VirtualClock):
-    """A clock on which the first responses take longer than a look may be old."""
+    """A clock on which the first two responses take longer than MAX_POLL_AGE."""
 
     slow = 2
 
@@ -135,7 +135,7 @@ class SlowClock(VirtualClock):
             self._now += MAX_POLL_AGE + 1
 
 
-def test_run_may_be_over_after_a_slow_look_so_it_is_looked_at_again() -> None:
+def test_run_is_polled_again_before_delete_after_slow_poll() -> None:
     clock = SlowClock()
     session = Session(clock)
     assert session.cancel().outcome == "cancelled"

@@ -1,4 +1,4 @@
-"""Calls over a real socket, with real faults."""
+"""The client makes real requests over a socket, and meets real faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
 
-SOON = Timeouts(connect=0.2, response=0.2, final=0.2)
+SHORT_TIMEOUTS = Timeouts(connect=0.2, response=0.2, final=0.2)
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:
@@ -33,18 +33,18 @@ def launch(client: Client, clock: Clock, until: float) -> Run:
 
 
 class Session:
-    """A client and the sandbox it talks to; `said` is what the client told the people who wait."""
+    """A client and its sandbox; `log_lines` holds the lines that the client logged."""
 
     def __init__(self, clock: VirtualClock, *faults: str) -> None:
         self.clock = clock
-        self.said: list[str] = []
+        self.log_lines: list[str] = []
         self.server = Server(World(clock.time), faults=faults)
-        # Only where the answer stays out is there a reason to be impatient in real time.
-        self._timeouts = SOON if any("hang" in fault for fault in faults) else Timeouts()
+        # A hanging response takes real time; the other faults need no short timeouts.
+        self._timeouts = SHORT_TIMEOUTS if any("hang" in fault for fault in faults) else Timeouts()
 
     def __enter__(self) -> Session:
         self.server.__enter__()
-        self.client = new_client(self.server.url, self.clock, log=self.said.append, timeouts=self._timeouts)
+        self.client = new_client(self.server.url, self.clock, log=self.log_lines.append, timeouts=self._timeouts)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,11 +59,11 @@ class Session:
 
     @property
     def launches(self) -> int:
-        """How many runs exist, whatever the client knows of them."""
+        """The number of runs in the sandbox."""
         return len(self.server.world.runs)
 
 
-def test_a_launch_sends_key_and_body_and_nothing_else_that_is_secret(clock: VirtualClock) -> None:
+def test_launch_sends_key_and_body_only(clock: VirtualClock) -> None:
     with Session(clock) as session:
         run = session.launch()
         (request,) = session.server.requests_seen
@@ -75,7 +75,7 @@ def test_a_launch_sends_key_and_body_and_nothing_else_that_is_secret(clock: Virt
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "503 retry-after=7", "429 retry-after=7"])
-def test_a_launch_that_coval_puts_off_is_repeated(fault: str, clock: VirtualClock) -> None:
+def test_launch_is_retried_after_503_or_429(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /runs #1-2 -> {fault}") as session:
         session.launch()
         assert session.launches == 1
@@ -84,28 +84,28 @@ def test_a_launch_that_coval_puts_off_is_repeated(fault: str, clock: VirtualCloc
 
 
 @pytest.mark.parametrize("fault", ["html 503 after", 'body {"message": "Service Unavailable"}'])
-def test_only_coval_itself_can_say_that_a_launch_had_no_effect(fault: str, clock: VirtualClock) -> None:
+def test_launch_is_not_retried_after_503_from_proxy(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain):
         session.launch()
     assert session.launches == 1
 
 
-def test_no_run_is_launched_at_the_deadline(clock: VirtualClock) -> None:
+def test_launch_is_not_retried_after_deadline(clock: VirtualClock) -> None:
     with Session(clock, "POST /runs #1 -> 503 retry-after=3600") as session, pytest.raises(Unavailable):
         session.launch(patience=60)
     assert session.launches == 0
-    assert clock.slept == [], "a pause that outlasts the deadline is not worth it"
+    assert clock.slept == [], "no pause begins that would end after the deadline"
 
 
 @pytest.mark.parametrize("fault", ["reset-after", "500", "502", "hang 0.5", "cut 10", "html 500", "body {}", "json []"])
-def test_a_launch_whose_answer_is_lost_is_not_repeated(fault: str, clock: VirtualClock) -> None:
+def test_launch_is_not_retried_after_lost_response(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain, match="was lost"):
         session.launch()
     assert len([request for request in session.server.requests_seen if request.method == "POST"]) == 1
     assert clock.slept == []
 
 
-def test_a_launch_is_repeated_while_the_connection_is_refused_but_not_for_ever(clock: VirtualClock) -> None:
+def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = new_client(f"http://127.0.0.1:{port}/v1", clock)
@@ -120,26 +120,26 @@ def test_a_launch_is_repeated_while_the_connection_is_refused_but_not_for_ever(c
     ["408", "429", "500", "502", "503", "504", "reset-before", "reset-after", "cut 10", "html 200", "html 502",
      "body", "body {\"run\": 5}", "json {\"run\": {\"status\": \"COMPLETED\"}, \"x\": 1}", "json {}", "hang 0.5"],
 )  # fmt: skip
-def test_a_read_outlives_whatever_passes(fault: str, clock: VirtualClock) -> None:
+def test_get_run_is_retried_after_transient_fault(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* #1-3 -> {fault}") as session:
         run_id = session.launch().run_id
         assert session.get_run(run_id).run_id == run_id
     assert len(clock.slept) == 3
-    assert len(session.said) == 1
-    assert "Retrying in" in session.said[0]
+    assert len(session.log_lines) == 1
+    assert "Retrying in" in session.log_lines[0]
 
 
 @pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
-def test_retry_after_never_outlasts_the_deadline(retry_after: str, clock: VirtualClock) -> None:
+def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable):
             session.get_run(run_id)
     assert clock.slept == [60]
-    assert len(session.server.requests_seen) == 3, "a last look is due at the deadline"
+    assert len(session.server.requests_seen) == 3, "the last poll is at the deadline"
 
 
-def test_a_read_backs_off_with_jitter(clock: VirtualClock) -> None:
+def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     with Session(clock, "GET /runs/* -> 500") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable):
@@ -147,18 +147,18 @@ def test_a_read_backs_off_with_jitter(clock: VirtualClock) -> None:
     assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(clock.slept[:5]))
     assert all(15 <= pause <= 30 for pause in clock.slept[5:-1])
     assert clock.now() == pytest.approx(300)
-    assert len(session.said) == 5, "once a minute is enough"
+    assert len(session.log_lines) == 5, "one line per minute"
 
 
-def test_an_answer_about_another_run_is_not_believed(clock: VirtualClock) -> None:
-    answer = '{"run": {"run_id": "other", "status": "COMPLETED"}}'
-    with Session(clock, f"GET /runs/* -> json {answer}") as session:
+def test_response_about_other_run_is_error(clock: VirtualClock) -> None:
+    response = '{"run": {"run_id": "other", "status": "COMPLETED"}}'
+    with Session(clock, f"GET /runs/* -> json {response}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable, match="another run"):
             session.get_run(run_id, 0)
 
 
-def test_a_huge_answer_is_not_swallowed(clock: VirtualClock) -> None:
+def test_response_above_size_limit_is_error(clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* -> huge {BODY_LIMIT + 1}") as session:
         run_id = session.launch().run_id
         with pytest.raises(Unavailable, match="more than 32 MiB"):
@@ -176,8 +176,8 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("what", DRIPS)
-def test_an_answer_that_drips_is_not_waited_for(what: str) -> None:
-    """In real time: each byte comes soon enough for any timeout of a socket, and yet the whole never would."""
+def test_slow_response_times_out(what: str) -> None:
+    """Each byte arrives before the socket times out, but the response never ends. This test runs in real time."""
     ended = threading.Event()
 
     def drip(listener: socket.socket) -> None:
@@ -194,7 +194,7 @@ def test_an_answer_that_drips_is_not_waited_for(what: str) -> None:
         thread = threading.Thread(target=drip, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = new_client(url, clock, timeouts=SOON)
+        client = new_client(url, clock, timeouts=SHORT_TIMEOUTS)
         began = clock.now()
         with pytest.raises((Unavailable, Rejected)):
             run_through(client.get_run("r1", until=began), clock)
@@ -205,18 +205,18 @@ def test_an_answer_that_drips_is_not_waited_for(what: str) -> None:
     assert elapsed < 1
 
 
-def test_a_redirect_takes_the_key_nowhere(clock: VirtualClock) -> None:
+def test_redirect_is_not_followed(clock: VirtualClock) -> None:
     with Server(World(clock.time)) as elsewhere, Session(clock, f"* * -> redirect {elsewhere.url}/runs 307") as session:
         with pytest.raises(Rejected, match="redirect"):
             session.launch()
         assert elsewhere.requests_seen == []
 
 
-def test_no_password_file_and_no_proxy_gets_between(
+def test_netrc_and_proxy_variables_are_ignored(
     clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n", encoding="utf-8")
+    netrc.write_text("machine 127.0.0.1 login mona password secret\n", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with Session(clock) as session:
@@ -224,40 +224,40 @@ def test_no_password_file_and_no_proxy_gets_between(
     assert "authorization" not in session.server.requests_seen[0].headers
 
 
-def test_an_idle_connection_is_not_trusted(clock: VirtualClock) -> None:
-    """Some networks forget an idle connection without closing it: what is sent on it gets no answer."""
+def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
+    """Some networks drop an idle connection without closing it: requests on it get no response."""
     body = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    forgotten = []
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    dropped = []
 
-    def answer_once_per_connection(listener: socket.socket) -> None:
+    def respond_once_per_connection(listener: socket.socket) -> None:
         for _ in range(2):
             connection, _ = listener.accept()
             connection.recv(65536)
-            connection.sendall(answer)
-            forgotten.append(connection)
+            connection.sendall(response)
+            dropped.append(connection)
 
-    said: list[str] = []
+    log_lines: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=answer_once_per_connection, args=[listener])
+        thread = threading.Thread(target=respond_once_per_connection, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = new_client(url, clock, log=said.append, timeouts=SOON)
+        client = new_client(url, clock, log=log_lines.append, timeouts=SHORT_TIMEOUTS)
         for _ in range(2):
             run_through(client.get_run("r1", until=clock.now() + 60), clock)
             clock.sleep(30)
         client.close()
         thread.join()
-    for connection in forgotten:
+    for connection in dropped:
         connection.close()
-    assert said == []
+    assert log_lines == []
 
 
-def test_the_key_has_a_name_in_lower_case_on_the_wire(clock: VirtualClock) -> None:
-    """Coval's gateway is said to refuse any other spelling."""
+def test_key_header_is_sent_in_lower_case(clock: VirtualClock) -> None:
+    """Coval's gateway reportedly rejects any other spelling."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock, timeouts=SOON)
-        with pytest.raises(Unavailable):  # nobody answers
+        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock, timeouts=SHORT_TIMEOUTS)
+        with pytest.raises(Unavailable):  # no response arrives
             run_through(client.get_run("r1", until=clock.now()), clock)
         connection, _ = listener.accept()
         with connection:
@@ -265,7 +265,7 @@ def test_the_key_has_a_name_in_lower_case_on_the_wire(clock: VirtualClock) -> No
         client.close()
 
 
-def test_the_workspace_travels_as_a_header(clock: VirtualClock) -> None:
+def test_workspace_id_is_sent_as_header(clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
         client = new_client(server.url, clock, workspace_id="w1")
         launch(client, clock, 60)

@@ -39,15 +39,15 @@ WAITS = {
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_signal_ends_every_wait_at_once_and_only_once(wait: str, number: signal.Signals) -> None:
+def test_first_signal_interrupts_wait_and_second_does_not(wait: str, number: signal.Signals) -> None:
     command = [sys.executable, "-c", SCRIPT.format(wait=WAITS[wait])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "listening\n"
-        told = time.monotonic()
+        sent = time.monotonic()
         process.send_signal(number)
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - told < 1
+        assert time.monotonic() - sent < 1
         process.send_signal(number)
         assert process.stdout.readline() == "went on\n"
         assert process.wait(5) == 0
@@ -55,7 +55,7 @@ def test_a_signal_ends_every_wait_at_once_and_only_once(wait: str, number: signa
 
 @pytest.fixture
 def listening() -> Iterator[SystemClock]:
-    """A clock that takes this process's signals, which are given back afterwards."""
+    """A clock that handles this process's signals; the previous handlers are restored afterwards."""
     before = {each: signal.getsignal(each) for each in SIGNALS}
     clock = SystemClock()
     clock.listen()
@@ -65,7 +65,7 @@ def listening() -> Iterator[SystemClock]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_raises_where_something_waits_and_only_once(listening: SystemClock, number: signal.Signals) -> None:
+def test_first_signal_is_raised_in_sleep_and_second_is_not(listening: SystemClock, number: signal.Signals) -> None:
     signal.raise_signal(number)
     with pytest.raises(Interrupted):
         listening.sleep(60)
@@ -74,7 +74,7 @@ def test_a_signal_raises_where_something_waits_and_only_once(listening: SystemCl
     listening.sleep(0.01)
 
 
-def test_the_system_clock_sleeps_in_real_time() -> None:
+def test_system_clock_sleeps_in_real_time() -> None:
     clock = SystemClock()
     now, at = clock.now(), clock.time()
     clock.sleep(0.15)
@@ -82,11 +82,11 @@ def test_the_system_clock_sleeps_in_real_time() -> None:
     assert at < clock.time() < at + 5
 
 
-def test_no_error_handler_takes_an_interrupt_for_an_error() -> None:
+def test_interrupted_is_no_exception_subclass() -> None:
     assert not issubclass(Interrupted, Exception)
 
 
-def test_nobody_listens_unless_asked_to() -> None:
+def test_signal_handlers_are_unchanged_without_listen() -> None:
     before = signal.getsignal(signal.SIGTERM)
     SystemClock().check()
     assert signal.getsignal(signal.SIGTERM) is before

@@ -26,7 +26,7 @@ PULL_REQUEST: dict[str, Any] = {
 }
 
 
-def test_a_pull_request_is_about_its_head_and_who_started_this_attempt() -> None:
+def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
     assert read_context(ENVIRON, {"pull_request": PULL_REQUEST}) == Context(
         repository="acme/voice-agent",
         sha="head-commit",
@@ -44,7 +44,7 @@ def test_a_pull_request_is_about_its_head_and_who_started_this_attempt() -> None
 
 
 @pytest.mark.parametrize("repository", [{"full_name": "mallory/voice-agent"}, None])
-def test_another_repository_or_a_deleted_one_is_a_fork(repository: dict[str, str] | None) -> None:
+def test_head_in_other_or_deleted_repository_is_fork(repository: dict[str, str] | None) -> None:
     head = PULL_REQUEST["head"] | {"repo": repository}
     assert read_context(ENVIRON, {"pull_request": PULL_REQUEST | {"head": head}}).from_fork
 
@@ -76,15 +76,18 @@ def test_another_repository_or_a_deleted_one_is_a_fork(repository: dict[str, str
         ),
     ],
 )
-def test_other_events(event: dict[str, Any], sha: str, number: int | None) -> None:
+def test_commit_and_pull_request_of_other_events(event: dict[str, Any], sha: str, number: int | None) -> None:
     context = read_context(ENVIRON, event)
     assert (context.sha, context.pull_request, context.from_fork) == (sha, number, False)
 
 
-@pytest.mark.parametrize("odd", [None, 5, "text", [], {"head": 5, "number": "42"}, {"head": {"repo": []}}])
-def test_an_odd_event_is_no_reason_to_stop(odd: object) -> None:
-    assert read_context(ENVIRON, {"pull_request": odd, "issue": odd, "merge_group": odd}).pull_request is None
+@pytest.mark.parametrize("malformed", [None, 5, "text", [], {"head": 5, "number": "42"}, {"head": {"repo": []}}])
+def test_malformed_event_has_no_pull_request(malformed: object) -> None:
+    assert (
+        read_context(ENVIRON, {"pull_request": malformed, "issue": malformed, "merge_group": malformed}).pull_request
+        is None
+    )
 
 
-def test_nothing_is_known_outside_github() -> None:
+def test_context_is_empty_outside_github() -> None:
     assert read_context({}, {}) == Context()

@@ -15,14 +15,14 @@ from coval_gate.report.wording.targets import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
 
 
-def said_of(target: Target) -> str:
-    """Why nothing can be compared with a target, in words; empty where it is sound."""
+def problem_text(target: Target) -> str:
+    """Return the text of a target's problem, or an empty string if the target is valid."""
     found = problem(target)
     return target_problem_text(found) if found else ""
 
 
 def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
-    """A metric as `GET /metrics/{id}` has it, as far as it matters here."""
+    """Return the fields of a metric in `GET /metrics/{id}` that these tests need."""
     return {
         "id": "metricLatency000000001",
         "metric_name": "Latency",
@@ -39,7 +39,7 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("given", "expected"),
     [
         (condition("gte", target_float=4), Target(operator="gte", upper=4.0)),
         (condition("gte", target_float=0), Target(operator="gte", upper=0.0)),
@@ -54,12 +54,12 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
         (condition("bt", target_float_upper="3", target_float_lower="1"), Target(operator="bt", upper=3.0, lower=1.0)),
     ],
 )
-def test_a_target_is_read(given: dict[str, Any], read: Target) -> None:
-    assert read_target(definition(given)) == read
-    assert problem(read) is None
+def test_target_is_parsed(given: dict[str, Any], expected: Target) -> None:
+    assert read_target(definition(given)) == expected
+    assert problem(expected) is None
 
 
-def test_numbers_among_the_values_stay_themselves() -> None:
+def test_numeric_target_values_match_exactly() -> None:
     target = read_target(definition(condition("in", target_values=[0.9, 5])))
     assert target is not None
     assert meets(target, 0.9)
@@ -67,7 +67,7 @@ def test_numbers_among_the_values_stay_themselves() -> None:
     assert not meets(target, 0.8999999)
 
 
-def test_the_organization_overrides() -> None:
+def test_organization_threshold_overrides_target() -> None:
     ours = condition("in", target_values=["YES", "UNKNOWN"])
     theirs = NO_THRESHOLD | condition("in", target_values=["YES"])
     assert read_target(definition(ours, theirs)) == Target(operator="in", values=("YES",))
@@ -77,19 +77,19 @@ def test_the_organization_overrides() -> None:
 
 
 @pytest.mark.parametrize("unset", [None, {}, NO_THRESHOLD, {"comparison_operator": None, "target_float_upper": 3}])
-def test_a_threshold_without_operator_is_unset(unset: Any) -> None:
+def test_organization_threshold_without_operator_is_unset(unset: Any) -> None:
     assert read_target(definition(condition("gte", target_float=4), unset)) == Target(operator="gte", upper=4.0)
     assert read_target(definition(None, unset)) is None
 
 
 @pytest.mark.parametrize("unset", [None, {}, condition(None), condition(None, target_float=None, target_values=None)])
-def test_no_target_is_none(unset: Any) -> None:
+def test_metric_without_target_is_none(unset: Any) -> None:
     assert read_target(definition(unset)) is None
     assert read_target({"id": "m1"}) is None
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "text"),
     [
         ("gte", "lacks the number that its operator gte needs"),
         (4, 'has the operator "a value that is not a text", which is not known'),
@@ -128,25 +128,25 @@ def test_no_target_is_none(unset: Any) -> None:
         (condition("nin", target_values=[math.nan]), "names no value for its operator nin"),
     ],
 )
-def test_what_cannot_be_read_is_not_taken_for_no_target(broken: Any, said: str) -> None:
+def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None:
     for metric in definition(broken), definition(None, broken):
         target = read_target(metric)
         if isinstance(broken, dict) and broken.get("comparison_operator") is None and metric["organization_threshold"]:
-            assert target is None  # that is how an organization unsets its threshold
+            assert target is None  # an organization unsets its threshold this way
         else:
             assert target is not None
-            assert said_of(target) == said
+            assert problem_text(target) == text
 
 
-@pytest.mark.parametrize("answer", [{}, {"metric": None}, {"message": "Not Found"}, {"id": None, "metric_name": ""}])
-def test_an_answer_that_is_no_metric_is_not_taken_for_no_target(answer: dict[str, Any]) -> None:
-    target = read_target(answer)
+@pytest.mark.parametrize("response", [{}, {"metric": None}, {"message": "Not Found"}, {"id": None, "metric_name": ""}])
+def test_response_that_is_no_metric_is_target_with_problem(response: dict[str, Any]) -> None:
+    target = read_target(response)
     assert target is not None
-    assert said_of(target) == 'has the operator "a response that is not a metric", which is not known'
+    assert problem_text(target) == 'has the operator "a response that is not a metric", which is not known'
 
 
 @pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)
-def test_the_sandbox_has_targets_that_make_sense(metric: catalogue.Metric) -> None:
+def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
     target = read_target(fields)
     assert (target is None) is (metric.target is None and metric.threshold is None)
@@ -178,24 +178,24 @@ definitions = st.fixed_dictionaries(
 
 
 @given(definitions)
-def test_whatever_coval_says_is_read(fields: dict[str, Any]) -> None:
+def test_any_definition_is_parsed(fields: dict[str, Any]) -> None:
     target = read_target(fields)
     if target is not None:
-        assert said_of(target).isprintable()
+        assert problem_text(target).isprintable()
     elif fields.get("target_condition") not in (None, {}):
         assert fields["target_condition"].get("comparison_operator") is None
 
 
 @given(conditions)
-def test_an_operator_is_never_overlooked(fields: dict[str, Any]) -> None:
+def test_condition_with_operator_is_always_target(fields: dict[str, Any]) -> None:
     if fields.get("comparison_operator") is not None:
         assert read_target(definition(fields)) is not None
         assert read_target(definition(None, fields)) is not None
 
 
-@pytest.mark.parametrize("damage", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
-def test_depth_does_no_harm(damage: str) -> None:
-    deep = json.loads(damage)
+@pytest.mark.parametrize("nested", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+def test_deeply_nested_definition_is_parsed(nested: str) -> None:
+    deep = json.loads(nested)
     for fields in (
         definition(deep),
         definition(None, deep),

@@ -1,4 +1,4 @@
-"""The whole result as JSON: it keeps to its schema, the schema says what it means, and values come through."""
+"""The JSON report matches its schema, the schema is closed and described, and values are exact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coval_gate.report.formats.json import SCHEMA_VERSION, schema
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.wording.judgements import reason, reasons
-from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, every_kind, report_of, simulation, with_leg
+from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, report_of, simulation, with_leg
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -30,7 +30,7 @@ ANY = st.text(st.characters())  # with lone surrogates
 
 @cache
 def reports() -> dict[str, Report]:
-    return every_kind()
+    return example_reports()
 
 
 @cache
@@ -38,8 +38,8 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(schema())
 
 
-def read(report: Report) -> dict[str, Any]:
-    """The document, once its schema allows it; what is no JSON to strict readers is refused."""
+def parsed_document(report: Report) -> dict[str, Any]:
+    """Return the document, after validation against its schema; a strict parser must accept it."""
     text = document(report)
     text.encode()
     found: dict[str, Any] = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
@@ -47,32 +47,32 @@ def read(report: Report) -> dict[str, Any]:
     return found
 
 
-def objects(part: Any) -> list[dict[str, Any]]:
-    """Every part of a schema that describes an object of ours."""
+def object_schemas(part: Any) -> list[dict[str, Any]]:
+    """Return every part of a schema that describes an object with known properties."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    found = [each for value in inner for each in objects(value)]
+    found = [each for value in inner for each in object_schemas(value)]
     return [*([part] if isinstance(part, dict) and isinstance(part.get("properties"), dict) else []), *found]
 
 
-def test_the_schema_is_one_and_closed() -> None:
-    """What is not in it is an error, so that nothing gets in unnoticed; all that is in it is always there."""
+def test_schema_is_valid_and_closed() -> None:
+    """Every object forbids additional properties, and requires all of its own."""
     Draft202012Validator.check_schema(schema())
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    ours = objects(schema())
+    ours = object_schemas(schema())
     assert len(ours) == 7  # the document, step, leg, run, criterion, metric, simulation
     assert [each["additionalProperties"] for each in ours] == [False] * 7
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 
 
-def test_the_schema_says_what_cannot_be_guessed() -> None:
+def test_schema_describes_formats_and_null_values() -> None:
     text = json.dumps(schema())
-    for known in ("ISO 8601", "null with mode launch", "No secrets", "As Coval reported it last"):
-        assert known in text
+    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "As Coval reported it last"):
+        assert phrase in text
 
 
-@pytest.mark.parametrize("kind", every_kind())
-def test_every_kind_of_report_keeps_to_the_schema(kind: str) -> None:
-    found = read(reports()[kind])
+@pytest.mark.parametrize("kind", example_reports())
+def test_document_matches_schema_and_judgement(kind: str) -> None:
+    found = parsed_document(reports()[kind])
     judgement = reports()[kind].judgement
     assert found["schema_version"] == SCHEMA_VERSION
     assert found["verdict"] == (str(judgement.verdict) if judgement.verdict else None)
@@ -85,47 +85,47 @@ def test_every_kind_of_report_keeps_to_the_schema(kind: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", every_kind())
-def test_outputs_and_document_say_the_same(kind: str) -> None:
-    found, told = read(reports()[kind]), outputs(reports()[kind])
-    assert told["passed"] == str(found["passed"]).lower()
-    assert (told["verdict"], told["status"], told["reason"]) == (
+@pytest.mark.parametrize("kind", example_reports())
+def test_outputs_and_document_agree(kind: str) -> None:
+    found, step_outputs = parsed_document(reports()[kind]), outputs(reports()[kind])
+    assert step_outputs["passed"] == str(found["passed"]).lower()
+    assert (step_outputs["verdict"], step_outputs["status"], step_outputs["reason"]) == (
         found["verdict"] or "",
         found["status"],
         found["reason"],
     )
     if not found["legs"]:
-        assert (told["run_id"], told["run_url"], told["pass_rate"]) == ("", "", "")
+        assert (step_outputs["run_id"], step_outputs["run_url"], step_outputs["pass_rate"]) == ("", "", "")
         return
     (leg,) = found["legs"]
-    assert (told["run_id"], told["run_url"]) == (leg["run"]["id"], leg["run"]["url"])
+    assert (step_outputs["run_id"], step_outputs["run_url"]) == (leg["run"]["id"], leg["run"]["url"])
     if leg["pass_rate"] is None:
-        assert told["pass_rate"] == ""
+        assert step_outputs["pass_rate"] == ""
     else:
-        assert float(told["pass_rate"]) == pytest.approx(leg["pass_rate"])
-        ill = {each["id"] for each in leg["simulations"] if each["verdict"] != "passed"}
-        assert ill >= set(json.loads(told["failed_simulations"]))
+        assert float(step_outputs["pass_rate"]) == pytest.approx(leg["pass_rate"])
+        not_passed = {each["id"] for each in leg["simulations"] if each["verdict"] != "passed"}
+        assert not_passed >= set(json.loads(step_outputs["failed_simulations"]))
 
 
-def test_hostile_texts_keep_to_the_schema() -> None:
+def test_document_with_hostile_text_matches_schema() -> None:
     for name, text in NAMED.items():
-        found = read(report_of(text[:1000]))
+        found = parsed_document(report_of(text[:1000]))
         assert (found["verdict"], found["legs"][0]["verdict"]) == ("error", "error"), name
         assert found["passed"] is False, name
 
 
 @given(ANY)
 @settings(max_examples=30)
-def test_any_text_comes_through_as_it_is_but_for_what_utf_8_cannot_say(text: str) -> None:
-    (found,) = read(report_of(text))["legs"]
-    said = found["criteria"][0]["criterion"]
-    assert len(said) == len(text)
-    assert all(ours == theirs or "\ud800" <= theirs <= "\udfff" for ours, theirs in zip(said, text, strict=True))
-    assert found["metrics"][0]["name"] == said
+def test_any_text_is_kept_except_lone_surrogates(text: str) -> None:
+    (found,) = parsed_document(report_of(text))["legs"]
+    criterion = found["criteria"][0]["criterion"]
+    assert len(criterion) == len(text)
+    assert all(ours == theirs or "\ud800" <= theirs <= "\udfff" for ours, theirs in zip(criterion, text, strict=True))
+    assert found["metrics"][0]["name"] == criterion
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         {"extra": 1},
         {"verdict": "great"},
@@ -137,13 +137,13 @@ def test_any_text_comes_through_as_it_is_but_for_what_utf_8_cannot_say(text: str
         {"legs": [{}]},
     ],
 )
-def test_the_schema_refuses_what_is_no_document(spoil: dict[str, Any]) -> None:
-    whole = read(reports()["failed"])
-    assert not validator().is_valid(whole | spoil)
+def test_schema_rejects_invalid_document(change: dict[str, Any]) -> None:
+    whole = parsed_document(reports()["failed"])
+    assert not validator().is_valid(whole | change)
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         {"extra": 1},
         {"pass_rate": 1.5},
@@ -153,23 +153,23 @@ def test_the_schema_refuses_what_is_no_document(spoil: dict[str, Any]) -> None:
         {"criteria": [{}]},
     ],
 )
-def test_the_schema_refuses_what_is_no_leg(spoil: dict[str, Any]) -> None:
-    whole = read(reports()["failed"])
+def test_schema_rejects_invalid_leg(change: dict[str, Any]) -> None:
+    whole = parsed_document(reports()["failed"])
     (leg,) = whole["legs"]
-    assert not validator().is_valid(whole | {"legs": [leg | spoil]})
+    assert not validator().is_valid(whole | {"legs": [leg | change]})
 
 
-@pytest.mark.parametrize("spoil", [{"operator": "="}, {"unit": "seconds"}, {"actual": "1.5"}, {"count": 1.5}])
-def test_the_schema_refuses_what_is_no_criterion(spoil: dict[str, Any]) -> None:
-    whole = read(reports()["failed"])
+@pytest.mark.parametrize("change", [{"operator": "="}, {"unit": "seconds"}, {"actual": "1.5"}, {"count": 1.5}])
+def test_schema_rejects_invalid_criterion(change: dict[str, Any]) -> None:
+    whole = parsed_document(reports()["failed"])
     (leg,) = whole["legs"]
-    assert not validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | spoil]}]})
+    assert not validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | change]}]})
 
 
 @pytest.mark.parametrize("part", ["run", "step"])
 @pytest.mark.parametrize("field", ["extra", "url"])
-def test_parts_are_closed_and_whole(part: str, field: str) -> None:
-    whole = read(reports()["failed"])
+def test_schema_rejects_extra_and_missing_fields(part: str, field: str) -> None:
+    whole = parsed_document(reports()["failed"])
     owner = (whole if part == "step" else whole["legs"][0])[part]
     if field in owner:
         del owner[field]
@@ -178,8 +178,8 @@ def test_parts_are_closed_and_whole(part: str, field: str) -> None:
     assert not validator().is_valid(whole)
 
 
-def test_run_and_step_are_told() -> None:
-    found = read(reports()["failed"])
+def test_document_has_run_and_step() -> None:
+    found = parsed_document(reports()["failed"])
     (leg,) = found["legs"]
     assert leg["run"] == {
         "id": RUN_ID,
@@ -205,8 +205,8 @@ def test_run_and_step_are_told() -> None:
     }
 
 
-def test_criteria_have_numbers_words_and_the_simulations_that_are_to_blame() -> None:
-    found = read(reports()["failed"])["legs"][0]["criteria"]
+def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
+    found = parsed_document(reports()["failed"])["legs"][0]["criteria"]
     assert found[1] == {
         "kind": "threshold",
         "criterion": "Latency: max < 1.5",
@@ -231,17 +231,17 @@ def test_criteria_have_numbers_words_and_the_simulations_that_are_to_blame() -> 
     assert (found[2]["actual"], found[2]["bound"], found[2]["margin"], found[2]["unit"]) == (0.75, 0.75, 0.0, "share")
 
 
-def test_a_criterion_without_a_measure_has_no_numbers_but_a_problem() -> None:
-    found = read(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
+def test_criterion_without_measure_has_problem_and_no_numbers() -> None:
+    found = parsed_document(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
     numbers = ("actual", "operator", "bound", "unit", "margin", "count", "missing")
     assert [found[name] for name in numbers] == [None] * 7
     assert (found["kind"], found["problem"]) == ("metric_present", "no_such_metric")
     assert found["reason"].startswith('The run has no metric "Latncy"')
 
 
-@pytest.mark.parametrize("kind", every_kind())
-def test_margins_and_verdicts_agree(kind: str) -> None:
-    for leg in read(reports()[kind])["legs"]:
+@pytest.mark.parametrize("kind", example_reports())
+def test_sign_of_margin_matches_verdict(kind: str) -> None:
+    for leg in parsed_document(reports()[kind])["legs"]:
         for each in leg["criteria"]:
             assert (each["actual"] is None) is (each["problem"] != "")
             assert each["margin"] is None or each["margin"] >= 0 or each["verdict"] != "passed"
@@ -249,8 +249,8 @@ def test_margins_and_verdicts_agree(kind: str) -> None:
             assert (each["reason"] == "") is (each["verdict"] == "passed")
 
 
-def test_simulations_come_with_their_values_the_worst_first() -> None:
-    found = read(reports()["failed twice by one"])["legs"][0]["simulations"]
+def test_simulations_have_values_and_worst_is_first() -> None:
+    found = parsed_document(reports()["failed, two criteria"])["legs"][0]["simulations"]
     assert [each["id"] for each in found] == ["s4", "s1", "s2", "s3"]
     assert found[0] == {
         "id": "s4",
@@ -270,16 +270,19 @@ def test_simulations_come_with_their_values_the_worst_first() -> None:
     assert found[2]["verdict"] == "passed"
 
 
-def test_a_simulation_that_did_not_complete_has_its_error_and_no_values() -> None:
-    found = {each["id"]: each for each in read(reports()["failed by what did not complete"])["legs"][0]["simulations"]}
+def test_failed_simulation_has_error_and_no_values() -> None:
+    found = {
+        each["id"]: each
+        for each in parsed_document(reports()["failed, simulation did not complete"])["legs"][0]["simulations"]
+    }
     assert (found["s4"]["verdict"], found["s4"]["status"]) == ("error", "FAILED")
     assert (found["s4"]["error"], found["s4"]["values"]) == ("The line was busy.", {})
     assert found["s4"]["explanations"] == {"m1": "The agent was slow."}
 
 
-def test_what_is_tolerated_is_skipped() -> None:
-    for kind in ("passed, one did not complete", "passed, one missed its target"):
-        found = read(reports()[kind])
+def test_tolerated_simulation_is_skipped() -> None:
+    for kind in ("passed, tolerated failed simulation", "passed, tolerated missed target"):
+        found = parsed_document(reports()[kind])
         assert found["passed"] is True
         (leg,) = found["legs"]
         assert {each["id"]: each["verdict"] for each in leg["simulations"]}["s4"] == "skipped"
@@ -287,12 +290,12 @@ def test_what_is_tolerated_is_skipped() -> None:
 
 
 def test_iterations_are_numbered() -> None:
-    found = read(reports()["failed in an iteration"])["legs"][0]["simulations"]
+    found = parsed_document(reports()["failed, iteration"])["legs"][0]["simulations"]
     assert {each["id"]: each["iteration"] for each in found} == {"s1": 1, "s2": 2, "s3": 3, "s4": 4}
 
 
-def test_metrics_have_their_figures_for_each_variant() -> None:
-    found = {each["id"]: each for each in read(reports()["failed in a mutation"])["legs"][0]["metrics"]}
+def test_metrics_have_statistics_per_variant() -> None:
+    found = {each["id"]: each for each in parsed_document(reports()["failed, mutation"])["legs"][0]["metrics"]}
     assert found["m1"]["name"] == "Latency"
     assert list(found["m1"]["variants"]) == ["agent", "Calmer"]
     agent = found["m1"]["variants"]["agent"]
@@ -305,41 +308,41 @@ def test_metrics_have_their_figures_for_each_variant() -> None:
     assert found["m4"]["variants"]["agent"] == {"count": 0, "missing": 4}
 
 
-def test_variants_of_any_names_stay_apart() -> None:
+def test_variants_with_colliding_names_stay_distinct() -> None:
     names = ["", "agent", "agent (mutation)", "agent (mutation) (mutation)", "Calm"]
     members = tuple(simulation(f"s{number}", mutation=name) for number, name in enumerate(names))
     metric = Metric(id="m1", name="Latency", values={each.id: 1.0 for each in members})
     report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
-    (found,) = read(report)["legs"]
+    (found,) = parsed_document(report)["legs"]
     assert len(found["metrics"][0]["variants"]) == len(names)
     assert len({each["variant"] for each in found["simulations"]}) == len(names)
 
 
-def test_nothing_is_made_up_where_nothing_is_known() -> None:
-    found = read(reports()["bare"])
+def test_document_without_result_has_nulls_and_empty_lists() -> None:
+    found = parsed_document(reports()["no legs"])
     assert (found["legs"], found["inputs"]) == ([], {})
     assert found["verdict"] == "error"
-    (leg,) = read(reports()["run broke down"])["legs"]
+    (leg,) = parsed_document(reports()["run error"])["legs"]
     assert (leg["total_simulations"], leg["completed_simulations"], leg["pass_rate"]) == (None, None, None)
     assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
 
 
-def test_launched_has_no_verdict_and_has_not_passed() -> None:
-    found = read(reports()["launched"])
+def test_launched_run_has_no_verdict_and_has_not_passed() -> None:
+    found = parsed_document(reports()["launched"])
     assert found["verdict"] is None
     assert found["passed"] is False
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST, -LARGEST])
-def test_numbers_come_through_exactly(value: float) -> None:
+def test_numbers_are_exact(value: float) -> None:
     members = (simulation("s1"), simulation("s2"))
     metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value}, summary=Summary(mean=1.0))
     result = RunResult(run_id="r1", simulations=members, metrics=(metric,))
-    (found,) = read(with_leg(reports()["passed"], result=result))["legs"]
+    (found,) = parsed_document(with_leg(reports()["passed"], result=result))["legs"]
     assert [each["values"]["m1"] for each in found["simulations"]] == [value, -value]
 
 
-def test_inputs_are_told_as_they_were_given_and_secrets_are_not() -> None:
+def test_document_has_inputs_without_secrets() -> None:
     given = {
         "INPUT_API_KEY": "coval_sk_secret_0123456789",
         "INPUT_GITHUB_TOKEN": "ghs_secret_0123456789",
@@ -353,7 +356,7 @@ def test_inputs_are_told_as_they_were_given_and_secrets_are_not() -> None:
     }
     inputs, problems = parse_inputs(given)
     assert problems == []
-    found = read(replace(reports()["passed"], inputs=inputs))
+    found = parsed_document(replace(reports()["passed"], inputs=inputs))
     assert found["inputs"] == {
         "tags": "nightly\nvoice",
         "thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 90%",
@@ -363,12 +366,12 @@ def test_inputs_are_told_as_they_were_given_and_secrets_are_not() -> None:
         "max_failed_simulations": "5%",
         "iteration_count": "3",
     }
-    # Of JSON objects the keys alone.
+    # Only the keys of JSON objects are reported.
     assert "secret" not in document(replace(reports()["passed"], inputs=inputs))
 
 
-def test_every_input_but_secrets_can_be_told() -> None:
-    """Where one is given that is not as it is by default."""
+def test_document_can_have_every_input_except_secrets() -> None:
+    """Give each input a value that differs from its default."""
     samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "7", "seconds": "77"}
     samples |= {"true or false": "", "JSON object": '{"a": 1}', "thresholds": "total >= 1", "number or %": "7%"}
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
@@ -380,6 +383,6 @@ def test_every_input_but_secrets_can_be_told() -> None:
         given[f"INPUT_{each.name.upper()}"] = other or samples[each.field.name] or flag
     inputs, problems = parse_inputs(given)
     assert problems == []
-    found = read(replace(reports()["passed"], inputs=inputs))["inputs"]
+    found = parsed_document(replace(reports()["passed"], inputs=inputs))["inputs"]
     assert set(found) == {each.name for each in declared() if each.field.name != "secret"}
     assert not [name for name, text in found.items() if not text or "(" in text]

@@ -1,4 +1,4 @@
-"""The JUnit report of every kind of step, held against a schema and read by others than its writer."""
+"""The JUnit report is valid, and other parsers read the same results from it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from coval_gate.model.results import Details, RunResult
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows
-from hostile import NAMED, RUN_URL, every_kind, report_of, simulation, with_leg
+from hostile import NAMED, RUN_URL, example_reports, report_of, simulation, with_leg
 
 RESULTS = ("failure", "error", "skipped")
 
 
 class Counts(NamedTuple):
-    """What a tool shows of a report before anything else."""
+    """The totals that tools show for a report."""
 
     tests: int
     failures: int = 0
@@ -37,29 +37,29 @@ class Counts(NamedTuple):
     skipped: int = 0
 
 
-# By hand: the simulations, the checks that the gate makes of every run, the criteria asked for, and one for the
-# evaluation where no criterion says what became of it.
+# Counted by hand: simulations, criteria that apply to every run, criteria from the inputs, and one case for the
+# evaluation if no criterion explains the verdict.
 EXPECTED = {
     "passed": Counts(4 + 1 + 2 + 1),
     "passed, no criteria": Counts(4 + 1 + 1),
     "failed": Counts(4 + 1 + 2, failures=1 + 1),
-    "failed twice by one": Counts(4 + 1 + 2, failures=1 + 2),
-    "failed by a target": Counts(4 + 1 + 1, failures=1 + 1),
-    "failed by a value": Counts(4 + 1 + 1, failures=1 + 1),
-    "failed by what did not complete": Counts(4 + 1, failures=1, errors=1),
-    "failed by too few": Counts(4 + 1 + 1, failures=1),
-    "failed by a reported_error": Counts(4 + 1 + 1, failures=1),
-    "passed, one did not complete": Counts(4 + 1 + 1 + 1, skipped=1),
-    "passed, one missed its target": Counts(4 + 1 + 2 + 1, skipped=1),
-    "failed in a mutation": Counts(8 + 2 + 2, failures=1 + 1),
-    "failed in an iteration": Counts(4 + 1 + 1, failures=1 + 1),
+    "failed, two criteria": Counts(4 + 1 + 2, failures=1 + 2),
+    "failed, target": Counts(4 + 1 + 1, failures=1 + 1),
+    "failed, forbidden value": Counts(4 + 1 + 1, failures=1 + 1),
+    "failed, simulation did not complete": Counts(4 + 1, failures=1, errors=1),
+    "failed, too few simulations": Counts(4 + 1 + 1, failures=1),
+    "failed, error reported": Counts(4 + 1 + 1, failures=1),
+    "passed, tolerated failed simulation": Counts(4 + 1 + 1 + 1, skipped=1),
+    "passed, tolerated missed target": Counts(4 + 1 + 2 + 1, skipped=1),
+    "failed, mutation": Counts(8 + 2 + 2, failures=1 + 1),
+    "failed, iteration": Counts(4 + 1 + 1, failures=1 + 1),
     "error, no such metric": Counts(4 + 1 + 1, errors=1),
     "error, no values": Counts(4 + 1 + 2, errors=2),
     "error and failed": Counts(4 + 1 + 3, failures=1 + 1, errors=2),
-    "error, one has not ended": Counts(4 + 1, errors=1 + 1),
-    "error, nothing is listed": Counts(1, errors=1),
+    "error, unfinished simulation": Counts(4 + 1, errors=1 + 1),
+    "error, no simulations listed": Counts(1, errors=1),
     "run failed": Counts(1, failures=1),
-    "run broke down": Counts(1, errors=1),
+    "run error": Counts(1, errors=1),
     "run cancelled": Counts(1, errors=1),
     "run deleted": Counts(1, errors=1),
     "timed out": Counts(1, errors=1),
@@ -67,16 +67,16 @@ EXPECTED = {
     "unfinished": Counts(1, errors=1),
     "skipped": Counts(1, skipped=1),
     "launched": Counts(1, skipped=1),
-    "wrong": Counts(1, errors=1),
-    "timed out on values": Counts(4 + 1 + 2 + 1, errors=2 + 1),
+    "step error": Counts(1, errors=1),
+    "timed out, missing values": Counts(4 + 1 + 2 + 1, errors=2 + 1),
     "inconclusive": Counts(4 + 1, failures=1),
-    "bare": Counts(1, errors=1),
+    "no legs": Counts(1, errors=1),
 }
 
 
 @cache
 def reports() -> dict[str, Report]:
-    return every_kind()
+    return example_reports()
 
 
 @cache
@@ -85,60 +85,60 @@ def schema() -> xmlschema.XMLSchema:
 
 
 def root_of(report: Report) -> ET.Element:
-    """The report as the standard library reads it, once the schema allows it."""
+    """Return the report as the standard library parses it, after validation against the schema."""
     text = junit(report)
     schema().validate(text)
     return ET.fromstring(text)
 
 
-def counted(root: ET.Element) -> Counts:
-    """The cases and their results as they are, whatever the attributes say."""
+def count_results(root: ET.Element) -> Counts:
+    """Count the cases and their results, independently of the attributes."""
     found = Counter(node.tag for node in root.iter())
     return Counts(found["testcase"], found["failure"], found["error"], found["skipped"])
 
 
-def claimed(suites: list[ET.Element]) -> Counts:
-    """What the attributes of the suites say all in all."""
+def count_attributes(suites: list[ET.Element]) -> Counts:
+    """Return the sums of the attributes of the suites."""
     return Counts(
         *(sum(int(each.attrib[name]) for each in suites) for name in ("tests", "failures", "errors", "skipped"))
     )
 
 
 def parsed_by_codecov(text: str) -> list[Any]:
-    """The cases as Codecov's parser, which is written in Rust, reads them; entities are left as they are."""
+    """Return the cases as Codecov's parser, which is written in Rust, reads them; it keeps entities."""
     parser: Any = import_module("test_results_parser")
     return list(parser.parse_junit_xml(text.encode()).testruns)
 
 
-def named(root: ET.Element) -> dict[str, ET.Element]:
+def cases_by_name(root: ET.Element) -> dict[str, ET.Element]:
     return {each.attrib["name"]: each for each in root.iter("testcase")}
 
 
 def result_of(case: ET.Element) -> tuple[str, str, str]:
-    """Kind, message and text of a case's one result."""
+    """Return the kind, message and text of a case's only result."""
     (found,) = (node for node in case if node.tag in RESULTS)
     return found.tag, found.attrib["message"], found.text or ""
 
 
-def test_expectations_are_there_for_every_kind() -> None:
+def test_expected_counts_cover_all_reports() -> None:
     assert list(EXPECTED) == list(reports())
     assert {each.judgement.verdict for each in reports().values()} == {None, *Verdict}
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
-def test_a_report_is_valid_and_counts_right(kind: str) -> None:
+def test_report_is_valid_and_has_expected_counts(kind: str) -> None:
     root = root_of(reports()[kind])
     suites = list(root)
-    assert counted(root) == claimed(suites) == EXPECTED[kind]
-    assert [counted(each) for each in suites] == [claimed([each]) for each in suites]
+    assert count_results(root) == count_attributes(suites) == EXPECTED[kind]
+    assert [count_results(each) for each in suites] == [count_attributes([each]) for each in suites]
     assert [int(root.attrib[name]) for name in ("tests", "failures", "errors")] == [*EXPECTED[kind][:3]]
     assert suites[-1].attrib["name"] == "gate"
 
 
-def test_red_and_green_are_the_verdicts() -> None:
-    """A step that is green has nothing red in it; one that is red because something is wrong has something."""
+def test_failures_and_errors_match_verdict() -> None:
+    """The report of a step that passes has no failures or errors; that of a step that fails has some."""
     for kind, report in reports().items():
-        verdict, found = report.judgement.verdict, counted(root_of(report))
+        verdict, found = report.judgement.verdict, count_results(root_of(report))
         if report.judgement.lets_pass:
             assert (found.failures, found.errors) == (0, 0), kind
         elif verdict is not Verdict.INCONCLUSIVE:
@@ -147,14 +147,14 @@ def test_red_and_green_are_the_verdicts() -> None:
         assert found.errors > 0 or verdict is not Verdict.ERROR, kind
 
 
-def test_names_are_unique_where_test_cases_are() -> None:
+def test_case_names_are_unique() -> None:
     for kind, report in reports().items():
         found = [(each.attrib["classname"], each.attrib["name"]) for each in root_of(report).iter("testcase")]
         assert len(found) == len(set(found)), kind
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
-def test_another_parser_reads_the_same(kind: str) -> None:
+def test_codecov_parser_reads_same_results(kind: str) -> None:
     text = junit(reports()[kind])
     found = parsed_by_codecov(text)
     assert [tuple(map(html.unescape, (each.testsuite, each.classname, each.name))) for each in found] == [
@@ -169,10 +169,10 @@ def test_another_parser_reads_the_same(kind: str) -> None:
     assert outcomes == Counter(names)
 
 
-def test_the_schema_refuses_what_is_not_in_it() -> None:
-    """Without this, all could be valid because the schema says nothing."""
+def test_schema_rejects_invalid_reports() -> None:
+    """Prove that the schema is not so lax that every report is valid."""
     text = junit(reports()["failed"])
-    spoilt = [
+    invalid = [
         text.replace("<testsuites ", '<testsuites skipped="0" '),
         text.replace('tests="4" ', "", 1),
         text.replace('time="0.0"', 'time="1e-05"', 1),
@@ -185,23 +185,23 @@ def test_the_schema_refuses_what_is_not_in_it() -> None:
         text.replace('failures="1"', 'failures="-1"', 1),
         text.replace("<testcase ", "<testcase><testcase ", 1).replace("</testcase>", "</testcase></testcase>", 1),
     ]
-    assert all(each != text for each in spoilt)
-    assert [schema().is_valid(each) for each in spoilt] == [False] * len(spoilt)
+    assert all(each != text for each in invalid)
+    assert [schema().is_valid(each) for each in invalid] == [False] * len(invalid)
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_hostile_texts_make_a_valid_report(name: str) -> None:
+def test_report_with_hostile_text_is_valid(name: str) -> None:
     text = junit(report_of(NAMED[name]))
     schema().validate(text)
     root = ET.fromstring(text)
     assert [suite.attrib["name"] for suite in root][::2] == ["agent", "gate"]
-    assert counted(root) == Counts(tests=16 + 9, failures=2 + 4, errors=1 + 4, skipped=2)
+    assert count_results(root) == Counts(tests=16 + 9, failures=2 + 4, errors=1 + 4, skipped=2)
     read = parsed_by_codecov(text)
     assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
 
 
-def test_a_case_says_which_conversation_it_was_and_what_it_missed() -> None:
-    case = named(root_of(reports()["failed twice by one"]))["A caller who hangs up"]
+def test_case_has_simulation_and_missed_criteria() -> None:
+    case = cases_by_name(root_of(reports()["failed, two criteria"]))["A caller who hangs up"]
     assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
     assert case.attrib["classname"] == "coval.agent"
     kind, message, text = result_of(case)
@@ -213,21 +213,24 @@ def test_a_case_says_which_conversation_it_was_and_what_it_missed() -> None:
     ]
 
 
-def test_a_simulation_that_did_not_complete_is_an_error_with_its_cause() -> None:
-    case = named(root_of(reports()["failed by what did not complete"]))["A caller who hangs up"]
+def test_failed_simulation_is_error_with_its_message() -> None:
+    case = cases_by_name(root_of(reports()["failed, simulation did not complete"]))["A caller who hangs up"]
     assert result_of(case)[:2] == ("error", "The line was busy.")
 
 
-def test_what_is_tolerated_is_skipped_and_says_so() -> None:
-    for kind, cause in (("one did not complete", "The line was busy."), ("one missed its target", "missed a target")):
-        tag, message, _ = result_of(named(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])
+def test_tolerated_simulation_is_skipped_with_reason() -> None:
+    for kind, cause in (
+        ("tolerated failed simulation", "The line was busy."),
+        ("tolerated missed target", "missed a target"),
+    ):
+        tag, message, _ = result_of(cases_by_name(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])
         assert tag == "skipped"
         assert message.startswith(cause)
         assert message.endswith("(tolerated)")
 
 
-def test_a_criterion_says_why_it_failed_and_what_was_found() -> None:
-    case = named(root_of(reports()["failed in a mutation"]))["Latency: max < 3 [Calmer]"]
+def test_failed_criterion_has_reason_and_actual_value() -> None:
+    case = cases_by_name(root_of(reports()["failed, mutation"]))["Latency: max < 3 [Calmer]"]
     assert case.attrib["classname"] == "coval.gate"
     assert result_of(case) == (
         "failure",
@@ -236,25 +239,25 @@ def test_a_criterion_says_why_it_failed_and_what_was_found() -> None:
     )
 
 
-def test_the_evaluation_says_all_reasons_and_what_to_do() -> None:
-    kind, message, text = result_of(named(root_of(reports()["wrong"]))["evaluation"])
+def test_evaluation_has_reasons_and_advice() -> None:
+    kind, message, text = result_of(cases_by_name(root_of(reports()["step error"]))["evaluation"])
     assert (kind, message) == ("error", "What happened.")
     assert text.splitlines() == ["What happened.", "- Do this.", "- Do that.", "https://docs.coval.dev"]
 
 
 def test_mutations_are_suites_and_iterations_are_numbered() -> None:
-    root = root_of(reports()["failed in a mutation"])
+    root = root_of(reports()["failed, mutation"])
     assert [(each.attrib["name"], each.attrib["tests"]) for each in root] == [
         ("agent", "4"),
         ("Calmer", "4"),
         ("gate", "4"),
     ]
-    iterations = [name for name in named(root_of(reports()["failed in an iteration"])) if name.startswith("case")]
+    iterations = [name for name in cases_by_name(root_of(reports()["failed, iteration"])) if name.startswith("case")]
     assert iterations == ["case (4 of 4)", "case (1 of 4)", "case (2 of 4)", "case (3 of 4)"]
 
 
-def test_a_mutation_may_have_any_name_even_that_of_a_suite_of_ours() -> None:
-    """Suites of one name must not become one."""
+def test_mutations_named_like_our_suites_stay_distinct() -> None:
+    """Two suites must not have the same name."""
     members = tuple(
         simulation(f"s{number}", mutation=name) for number, name in enumerate(["", "gate", "agent", "Calm"])
     )
@@ -267,10 +270,10 @@ def test_a_mutation_may_have_any_name_even_that_of_a_suite_of_ours() -> None:
         ("gate", "1"),
     ]
     assert root[-1].attrib["name"] == "gate"
-    assert "evaluation" in named(root[-1])
+    assert "evaluation" in cases_by_name(root[-1])
 
 
-def test_a_suite_says_where_it_comes_from_and_when() -> None:
+def test_suite_has_properties_and_timestamp() -> None:
     for suite in root_of(reports()["passed"]):
         known = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
         assert known["url"] == RUN_URL
@@ -280,9 +283,9 @@ def test_a_suite_says_where_it_comes_from_and_when() -> None:
         assert "s" * 22 not in str(known)
 
 
-def test_criteria_have_their_numbers_as_properties() -> None:
-    """Cases have none in the schema, so the suite of the criteria has them."""
-    gate = [*root_of(reports()["failed in a mutation"])][-1]
+def test_numbers_of_criteria_are_properties_of_suite() -> None:
+    """The schema allows no properties on cases, so the suite of the criteria has them."""
+    gate = [*root_of(reports()["failed, mutation"])][-1]
     known = {each.attrib["name"]: each.attrib["value"] for each in gate.iter("property")}
     name = "Latency: max < 3 [Calmer]"
     assert {key.removeprefix(f"{name}: "): value for key, value in known.items() if key.startswith(name)} == {
@@ -297,19 +300,19 @@ def test_criteria_have_their_numbers_as_properties() -> None:
     assert not [each for each in unknown.iter("property") if each.attrib["name"].startswith("Latncy")]
 
 
-def test_time_is_that_of_the_step_and_counted_once() -> None:
+def test_time_of_step_is_counted_once() -> None:
     root = root_of(replace(reports()["passed"], seconds=62.50049))
     assert root.attrib["time"] == "62.5"
     assert sum(float(each.attrib["time"]) for each in root) == 62.5
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.00001, 1e-7, 59.9994, 123456.789, 432000.0])
-def test_time_is_a_plain_decimal(seconds: float) -> None:
+def test_time_is_plain_decimal(seconds: float) -> None:
     assert float(root_of(replace(reports()["passed"], seconds=seconds)).attrib["time"]) == round(seconds, 3)
 
 
-def test_an_address_from_the_inputs_does_not_spoil_the_file() -> None:
-    """What dashboard_url may hold goes into every link."""
+def test_url_with_invalid_characters_is_cleaned() -> None:
+    """The value of dashboard_url is in every link."""
     report = with_leg(reports()["passed"], run_url="https://a.example/\x01\ud800<&'\"/runs/r1")
     root = root_of(report)
     assert {each.attrib["value"] for each in root.iter("property") if each.attrib["name"] == "url"} == {
@@ -317,7 +320,7 @@ def test_an_address_from_the_inputs_does_not_spoil_the_file() -> None:
     }
 
 
-def test_very_many_simulations_are_all_there() -> None:
+def test_report_has_all_of_3000_simulations() -> None:
     ids = [f"s{number}" for number in range(3000)]
     check = Check(
         criterion=ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]),
@@ -329,11 +332,11 @@ def test_very_many_simulations_are_all_there() -> None:
     judgement = conclude(Completed(result=result), (check,), Totals(total=3000, completed=3000))
     leg = LegReport(judgement=judgement, result=result, details=Details(labels={"one": "🦜" * 100}))
     report = Report(judgement=judgement, legs=(leg,))
-    assert counted(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
+    assert count_results(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
     assert len(simulation_rows(report)) == 3000
 
 
-def test_test_cases_of_one_name_are_told_apart() -> None:
+def test_test_cases_with_same_name_get_distinct_names() -> None:
     report = reports()["passed"]
     result = report.legs[0].result
     assert result
