@@ -1,4 +1,4 @@
-"""Judging is pure and total, and only ever errs on the side of red."""
+"""The gate judges every result, and passes only if it is certain."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ LATENCY = Target(operator="lte", upper=1.5)
 YES = Target(operator="in", values=("YES",))
 
 
-def run(named: dict[str, Sequence[Value | None]] | None = None, /, *, failed: int = 0, **changes: Any) -> RunResult:
-    """A run with one simulation for each value of its metrics (the same number of each), the last `failed` FAILED."""
+def run_result(
+    named: dict[str, Sequence[Value | None]] | None = None, /, *, failed: int = 0, **changes: Any
+) -> RunResult:
+    """Return a result with one simulation per value; all metrics have as many, and the last `failed` are FAILED."""
     named = {} if named is None else named
     total = max((len(values) for values in named.values()), default=3)
     simulations = tuple(
@@ -47,22 +49,24 @@ def run(named: dict[str, Sequence[Value | None]] | None = None, /, *, failed: in
     return replace(result, **changes)
 
 
-def aimed(result: RunResult, **targets: Target) -> RunResult:
-    """The run with targets on some of its metrics."""
+def with_targets(result: RunResult, **targets: Target) -> RunResult:
+    """Return the result with targets on some of its metrics."""
     return replace(result, metrics=tuple(replace(each, target=targets.get(each.name)) for each in result.metrics))
 
 
-def mutated(result: RunResult, *names: str) -> RunResult:
-    """The run with its simulations dealt out in turn to mutations of these names ("" is the agent itself)."""
+def with_mutations(result: RunResult, *names: str) -> RunResult:
+    """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
     simulations = tuple(replace(each, mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
     return replace(result, simulations=simulations)
 
 
-def judged(result: RunResult, thresholds: str = "", *, max_failed: Allowance = NONE, **criteria: Any) -> Judgement:
+def judge_result(
+    result: RunResult, thresholds: str = "", *, max_failed: Allowance = NONE, **criteria: Any
+) -> Judgement:
     return judge(result, Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria))
 
 
-VOICE = run(
+VOICE = run_result(
     {
         "Latency": [0.9, 1.1, 1.2, 1.0, 1.9],
         "Resolved": ["YES", "yes ", "YES", "NO", "UNKNOWN"],
@@ -76,70 +80,78 @@ VOICE = run(
     }
 )
 CASES: dict[str, Judgement] = {
-    "all holds": judged(VOICE, "Latency: p(50) <= 1.1\nResolved: rate(YES) >= 60%\nTopics: count(refund) == 1"),
-    "a percentile is missed": judged(VOICE, "Latency: p(95) < 1.5"),
-    "two are missed": judged(VOICE, "Latency: max < 1.5\nResolved: rate(YES) >= 90%"),
-    "unknown is not yes": judged(VOICE, "Resolved: rate(YES) == 60%\nResolved: count(UNKNOWN) == 1"),
-    "a number too many": judged(VOICE, "Resolved: count(NO) == 0"),
-    "sets": judged(VOICE, "Topics: rate(billing, x) > 60%"),
-    "failed ones count against a rate": judged(
-        run({"Resolved": ["YES"] * 10}, failed=2), "Resolved: rate(YES) >= 90%", max_failed=Allowance(2)
+    "all holds": judge_result(VOICE, "Latency: p(50) <= 1.1\nResolved: rate(YES) >= 60%\nTopics: count(refund) == 1"),
+    "a percentile is missed": judge_result(VOICE, "Latency: p(95) < 1.5"),
+    "two are missed": judge_result(VOICE, "Latency: max < 1.5\nResolved: rate(YES) >= 90%"),
+    "unknown is not yes": judge_result(VOICE, "Resolved: rate(YES) == 60%\nResolved: count(UNKNOWN) == 1"),
+    "a number too many": judge_result(VOICE, "Resolved: count(NO) == 0"),
+    "sets": judge_result(VOICE, "Topics: rate(billing, x) > 60%"),
+    "failed ones count against a rate": judge_result(
+        run_result({"Resolved": ["YES"] * 10}, failed=2), "Resolved: rate(YES) >= 90%", max_failed=Allowance(2)
     ),
-    "more failed than may": judged(run({"Latency": [1.0] * 10}, failed=3), "Latency: avg < 2"),
-    "a value is missing": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2"),
-    "a value may be missing": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2", max_failed=Allowance(1)),
-    "how many may be missing is asked": judged(run({"Latency": [1.0, None, 1.0]}), "Latency: missing <= 1"),
-    "no value at all": judged(run({"Latency": [None, None]}), "Latency: avg < 2", max_failed=Allowance(2)),
-    "no such metric": judged(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
-    "no metrics at all": judged(run(), "Latency: avg < 2"),
-    "two metrics of one name": judged(
+    "more failed than may": judge_result(run_result({"Latency": [1.0] * 10}, failed=3), "Latency: avg < 2"),
+    "a value is missing": judge_result(run_result({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2"),
+    "a value may be missing": judge_result(
+        run_result({"Latency": [1.0, None, 1.0]}), "Latency: avg < 2", max_failed=Allowance(1)
+    ),
+    "how many may be missing is asked": judge_result(
+        run_result({"Latency": [1.0, None, 1.0]}), "Latency: missing <= 1"
+    ),
+    "no value at all": judge_result(run_result({"Latency": [None, None]}), "Latency: avg < 2", max_failed=Allowance(2)),
+    "no such metric": judge_result(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
+    "no metrics at all": judge_result(run_result(), "Latency: avg < 2"),
+    "two metrics of one name": judge_result(
         replace(VOICE, metrics=(*VOICE.metrics, replace(VOICE.metrics[0], id="id-2", name="LATENCY"))),
         "latency: avg < 2",
     ),
-    "by id": judged(VOICE, "id-Latency: avg < 2"),
-    "no numbers": judged(VOICE, "Resolved: avg > 1"),
-    "summaries only": judged(
-        run(metrics=(Metric(id="m", name="Latency", summary=Summary(mean=1.0, min=0.5, max=2.0)),)),
+    "by id": judge_result(VOICE, "id-Latency: avg < 2"),
+    "no numbers": judge_result(VOICE, "Resolved: avg > 1"),
+    "summaries only": judge_result(
+        run_result(metrics=(Metric(id="m", name="Latency", summary=Summary(mean=1.0, min=0.5, max=2.0)),)),
         "Latency: avg < 1.5\nLatency: max < 1.5\nLatency: p(95) < 1.5",
     ),
-    "rates of the run": judged(
-        run({"Latency": [1.0] * 4}, failed=1), "completed_rate >= 75%\nfailed <= 0\ntotal == 4", max_failed=Allowance(1)
+    "rates of the run": judge_result(
+        run_result({"Latency": [1.0] * 4}, failed=1),
+        "completed_rate >= 75%\nfailed <= 0\ntotal == 4",
+        max_failed=Allowance(1),
     ),
-    "targets are met": judged(
-        aimed(VOICE, Resolved=Target(operator="nin", values=("MAYBE",))), use_metric_targets=True
+    "targets are met": judge_result(
+        with_targets(VOICE, Resolved=Target(operator="nin", values=("MAYBE",))), use_metric_targets=True
     ),
-    "targets are missed": judged(aimed(VOICE, Latency=LATENCY, Resolved=YES), use_metric_targets=True),
-    "enough simulations pass": judged(
-        aimed(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 60%", use_metric_targets=True
+    "targets are missed": judge_result(with_targets(VOICE, Latency=LATENCY, Resolved=YES), use_metric_targets=True),
+    "enough simulations pass": judge_result(
+        with_targets(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 60%", use_metric_targets=True
     ),
-    "too few simulations pass": judged(aimed(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 90%"),
-    "no targets": judged(VOICE, use_metric_targets=True),
-    "a target without sense": judged(
-        aimed(VOICE, Latency=Target(operator="about", upper=1.0)), use_metric_targets=True
+    "too few simulations pass": judge_result(with_targets(VOICE, Latency=LATENCY, Resolved=YES), "pass_rate >= 90%"),
+    "no targets": judge_result(VOICE, use_metric_targets=True),
+    "a target without sense": judge_result(
+        with_targets(VOICE, Latency=Target(operator="about", upper=1.0)), use_metric_targets=True
     ),
-    "a forbidden value": judged(VOICE, forbidden=Forbidden(metric="resolved", value="no")),
-    "a forbidden number": judged(VOICE, forbidden=Forbidden(metric="Latency", value="1.90")),
-    "a forbidden value of no metric": judged(VOICE, forbidden=Forbidden(metric="Nothing", value="NO")),
-    "mutations are judged apart": judged(mutated(VOICE, "", "fast model"), "Latency: max < 1.5"),
-    "a mutation fails more than it may": judged(mutated(run({"Latency": [1.0] * 4}, failed=1), "", "b")),
-    "simulations are not listed": judged(replace(VOICE, expected=8)),
-    "a simulation never ended": judged(
+    "a forbidden value": judge_result(VOICE, forbidden=Forbidden(metric="resolved", value="no")),
+    "a forbidden number": judge_result(VOICE, forbidden=Forbidden(metric="Latency", value="1.90")),
+    "a forbidden value of no metric": judge_result(VOICE, forbidden=Forbidden(metric="Nothing", value="NO")),
+    "mutations are judged apart": judge_result(with_mutations(VOICE, "", "fast model"), "Latency: max < 1.5"),
+    "a mutation fails more than it may": judge_result(
+        with_mutations(run_result({"Latency": [1.0] * 4}, failed=1), "", "b")
+    ),
+    "simulations are not listed": judge_result(replace(VOICE, expected=8)),
+    "a simulation never ended": judge_result(
         replace(VOICE, simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
     ),
-    "nothing ran": judged(RunResult(run_id="r1", simulations=())),
-    "Coval complains": judged(replace(VOICE, reported_error="METRICS_FAILURE: no judge could be reached.")),
-    "too few": judged(VOICE, min_simulations=20),
-    "an error is graver than a failure": judged(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
+    "nothing ran": judge_result(RunResult(run_id="r1", simulations=())),
+    "Coval complains": judge_result(replace(VOICE, reported_error="METRICS_FAILURE: no judge could be reached.")),
+    "too few": judge_result(VOICE, min_simulations=20),
+    "an error is graver than a failure": judge_result(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
 }
 
 
-def test_every_judgement_reads_well(golden: Callable[[str, str], None]) -> None:
-    told = []
+def test_judgements_match_golden_file(golden: Callable[[str, str], None]) -> None:
+    blocks = []
     for name, each in CASES.items():
         checks = "\n".join(f"  {line}" for line in check_lines(each))
         lines = "\n".join(f"    - {line}" for line in reasons(each))
-        told.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
-    golden("gate.txt", "\n".join(told))
+        blocks.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
+    golden("gate.txt", "\n".join(blocks))
 
 
 VERDICTS = {
@@ -153,12 +165,12 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_verdict(name: str) -> None:
+def test_verdict_of_case(name: str) -> None:
     expected = next((verdict for verdict, names in VERDICTS.items() if name in names), "failed")
     assert CASES[name].verdict == expected
 
 
-def test_the_ids_of_what_went_wrong() -> None:
+def test_judgement_has_ids_of_failing_simulations() -> None:
     assert CASES["a forbidden value"].metric_failures == ("s3",)
     assert CASES["a percentile is missed"].failing_simulations == ("s4",)
     assert CASES["too few simulations pass"].totals is not None
@@ -166,31 +178,36 @@ def test_the_ids_of_what_went_wrong() -> None:
     assert CASES["too few simulations pass"].totals.pass_rate == pytest.approx(0.6)
 
 
-def test_missing_ones_count_against_a_rate_either_way() -> None:
-    result = run({"R": ["NO"] * 2 + ["YES"] * 8 + [None] * 10}, failed=10)
-    judgement = judged(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))
+def test_missing_values_are_misses_for_upper_bound_of_rate() -> None:
+    result = run_result({"R": ["NO"] * 2 + ["YES"] * 8 + [None] * 10}, failed=10)
+    judgement = judge_result(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))
     assert judgement.verdict == "failed"
     assert "60% (12 of 20), 10 of them without a value" in reason(judgement)
 
 
-def test_a_target_without_a_value_is_not_met_whatever_may_be_missing() -> None:
-    result = aimed(run({"Latency": [None, None]}), Latency=LATENCY)
-    assert judged(result, use_metric_targets=True, max_failed=Allowance(100, percent=True)).verdict == "error"
+def test_target_without_values_is_error_for_any_allowance() -> None:
+    result = with_targets(run_result({"Latency": [None, None]}), Latency=LATENCY)
+    assert judge_result(result, use_metric_targets=True, max_failed=Allowance(100, percent=True)).verdict == "error"
 
 
-def test_those_to_blame_for_too_few_are_the_others() -> None:
-    result = run({"R": ["YES", "YES", "YES", "NO"]})
-    assert judged(result, "R: rate(YES) == 100%").failing_simulations == ("s3",)
+def test_failing_simulations_of_low_rate_have_other_values() -> None:
+    result = run_result({"R": ["YES", "YES", "YES", "NO"]})
+    assert judge_result(result, "R: rate(YES) == 100%").failing_simulations == ("s3",)
 
 
 @pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
-def test_what_looks_the_same_is_the_same(value: str) -> None:
-    judgement = judged(run({"R": [value, "YES"]}), forbidden=Forbidden(metric="r", value="NO"))
+def test_forbidden_value_is_normalized_before_comparison(value: str) -> None:
+    judgement = judge_result(run_result({"R": [value, "YES"]}), forbidden=Forbidden(metric="r", value="NO"))
     assert judgement.metric_failures == ("s0",)
 
 
-NUMBERS = st.floats(-LARGEST, LARGEST)
-VALUES = st.none() | NUMBERS | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"]) | st.frozensets(st.sampled_from("ab"))
+FINITE_NUMBERS = st.floats(-LARGEST, LARGEST)
+VALUES = (
+    st.none()
+    | FINITE_NUMBERS
+    | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"])
+    | st.frozensets(st.sampled_from("ab"))
+)
 THRESHOLDS = st.sampled_from(
     ["M: avg < 2", "M: med <= 2", "M: min >= 0", "M: max < 9", "M: p(95) < 3", "M: p(0) > -1", "M: rate(YES) >= 50%",
      "M: rate(a, NO) < 20%", "M: count(NO) == 0", "M: count(YES) >= 2", "M: missing <= 1", "pass_rate >= 90%",
@@ -212,7 +229,7 @@ TARGETS = st.sampled_from(
     st.integers(0, 20),
 )
 @settings(max_examples=300)
-def test_nothing_breaks_judging(
+def test_any_result_is_judged_consistently(
     values: list[Value | None],
     failed: int,
     thresholds: list[str],
@@ -221,9 +238,9 @@ def test_nothing_breaks_judging(
     mutations: list[str],
     expected: int,
 ) -> None:
-    result = run({"M": values}, failed=min(failed, len(values)), expected=expected)
-    result = mutated(aimed(result, M=target) if target else result, *mutations)
-    judgement = judged(
+    result = run_result({"M": values}, failed=min(failed, len(values)), expected=expected)
+    result = with_mutations(with_targets(result, M=target) if target else result, *mutations)
+    judgement = judge_result(
         result,
         "\n".join(thresholds),
         use_metric_targets=use_targets,
@@ -238,71 +255,74 @@ def test_nothing_breaks_judging(
         assert all(check.verdict is Verdict.PASSED for check in judgement.checks)
 
 
-GOOD = st.floats(0, 1.4)
-MIXED = st.floats(0, 3)
+LATENCIES = st.floats(0, 3)
 UPPER = st.sampled_from(["avg", "med", "min", "max", "p(95)", "p(50)"])
 
 
-@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.randoms())
-def test_the_order_of_values_does_not_matter(values: list[float], aggregate: str, chance: Any) -> None:
+@given(st.lists(LATENCIES, min_size=1, max_size=20), UPPER, st.randoms())
+def test_verdict_does_not_depend_on_order_of_values(values: list[float], aggregate: str, chance: Any) -> None:
     shuffled = list(values)
     chance.shuffle(shuffled)
-    one, other = (judged(run({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
+    one, other = (judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
     assert (one.verdict, reasons(one)) == (other.verdict, reasons(other))
 
 
-@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
-def test_a_bad_value_more_never_turns_green(values: list[float], aggregate: str, bad: float) -> None:
-    before, after = (judged(run({"M": each}), f"M: {aggregate} < 1.5") for each in (values, [*values, bad]))
+@given(st.lists(LATENCIES, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
+def test_extra_bad_value_never_makes_gate_pass(values: list[float], aggregate: str, bad: float) -> None:
+    before, after = (
+        judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, [*values, bad])
+    )
     assert before.lets_pass or not after.lets_pass
 
 
 @given(st.lists(st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20), st.integers(0, 100))
-def test_a_no_more_never_turns_green(values: list[str], share: int) -> None:
+def test_extra_no_never_makes_gate_pass(values: list[str], share: int) -> None:
     rules = f"M: rate(YES) >= {share}%\nM: count(NO) <= 3"
-    before, after = (judged(run({"M": each}), rules) for each in (values, [*values, "NO"]))
+    before, after = (judge_result(run_result({"M": each}), rules) for each in (values, [*values, "NO"]))
     assert before.lets_pass or not after.lets_pass
 
 
 @given(
-    st.lists(MIXED | st.sampled_from(["YES", "NO"]), min_size=1, max_size=12),
+    st.lists(LATENCIES | st.sampled_from(["YES", "NO"]), min_size=1, max_size=12),
     st.integers(0, 11),
     st.sampled_from(
         ["M: avg < 1.5", "M: max < 1.5", "M: rate(YES) >= 50%", "M: count(NO) == 0", "M: min > 1", "failed == 0"]
     ),
 )
-def test_a_value_less_never_turns_green(values: list[Value], gone: int, threshold: str) -> None:
-    """With what every gate has unless its user says otherwise: no simulation may fail or lack a value."""
-    fewer: list[Value | None] = [None if n == gone % len(values) else value for n, value in enumerate(values)]
-    before, after = (judged(run({"M": each}), threshold) for each in (values, fewer))
+def test_removed_value_never_makes_gate_pass(values: list[Value], removed: int, threshold: str) -> None:
+    """By default, no simulation may fail or lack a value."""
+    fewer: list[Value | None] = [None if n == removed % len(values) else value for n, value in enumerate(values)]
+    before, after = (judge_result(run_result({"M": each}), threshold) for each in (values, fewer))
     metric_is_gated = threshold.startswith("M")
     assert not (metric_is_gated and after.lets_pass)
     assert before.lets_pass or not after.lets_pass
 
 
-@given(st.lists(MIXED, min_size=1, max_size=20), UPPER, st.floats(0, 3), st.floats(0, 3))
-def test_a_stricter_bound_never_turns_green(values: list[float], aggregate: str, one: float, other: float) -> None:
+@given(st.lists(LATENCIES, min_size=1, max_size=20), UPPER, st.floats(0, 3), st.floats(0, 3))
+def test_stricter_bound_never_makes_gate_pass(values: list[float], aggregate: str, one: float, other: float) -> None:
     strict, lax = sorted((one, other))
-    strictly, laxly = (judged(run({"M": values}), f"M: {aggregate} <= {bound!r}") for bound in (strict, lax))
+    strictly, laxly = (
+        judge_result(run_result({"M": values}), f"M: {aggregate} <= {bound!r}") for bound in (strict, lax)
+    )
     assert laxly.lets_pass or not strictly.lets_pass
 
 
 @given(st.integers(1, 20), st.integers(0, 20), st.integers(0, 20))
-def test_a_failure_more_never_turns_green(total: int, failed: int, allowed: int) -> None:
-    result = run({"M": [1.0] * total}, failed=min(failed, total))
-    worse = run({"M": [1.0] * total}, failed=min(failed + 1, total))
-    before, after = (judged(each, "M: avg < 2", max_failed=Allowance(allowed)) for each in (result, worse))
+def test_extra_failed_simulation_never_makes_gate_pass(total: int, failed: int, allowed: int) -> None:
+    result = run_result({"M": [1.0] * total}, failed=min(failed, total))
+    worse = run_result({"M": [1.0] * total}, failed=min(failed + 1, total))
+    before, after = (judge_result(each, "M: avg < 2", max_failed=Allowance(allowed)) for each in (result, worse))
     assert before.lets_pass or not after.lets_pass
 
 
-def test_a_check_that_fails_is_shown_however_many_hold() -> None:
+def test_failed_criterion_is_shown_before_150_passed_ones() -> None:
     rules = "Latency: avg < 2\n" * 150 + "Latency: max < 1"
-    lines = list(check_lines(judged(VOICE, rules)))
+    lines = list(check_lines(judge_result(VOICE, rules)))
     assert lines[0].startswith("  ✗ Latency: max < 1")
     assert lines[-1].strip() == "… and 52 more"
 
 
-def test_a_target_that_is_missed_once_is_missed() -> None:
+def test_target_missed_by_one_of_10000_simulations_fails() -> None:
     values = [1.0] * 9_999 + [2.0]
-    judgement = judged(aimed(run({"Latency": values}), Latency=LATENCY), use_metric_targets=True)
+    judgement = judge_result(with_targets(run_result({"Latency": values}), Latency=LATENCY), use_metric_targets=True)
     assert reason(judgement) == "Latency missed its target (at most 1.5) on 1 simulation."

@@ -1,4 +1,4 @@
-"""Calls to GitHub over a real socket, with real faults."""
+"""Requests to GitHub go over a real socket, and meet real faults."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ READ_ONLY = "Workflows of pull requests from forks always get a read-only token"
 
 
 class Session:
-    """A fake GitHub with one pull request, and calls to it that have a minute."""
+    """A fake GitHub with one pull request, and a client whose calls may take one minute."""
 
     def __init__(
-        self, clock: VirtualClock, *faults: str, token: str = TOKEN, enterprise: bool = False, patience: float = 60
+        self, clock: VirtualClock, *faults: str, token: str = TOKEN, enterprise: bool = False, time_limit: float = 60
     ) -> None:
         self.clock = clock
-        self.patience = patience
+        self.time_limit = time_limit
         self.server = FakeGitHub(faults=faults, enterprise=enterprise, now=clock.time)
         self.server.add_pull_request(NUMBER, SHA)
         self._token = token
@@ -54,16 +54,16 @@ class Session:
 
     @property
     def until(self) -> float:
-        return self.clock.now() + self.patience
+        return self.clock.now() + self.time_limit
 
     @property
     def calls(self) -> list[str]:
-        """The requests so far, in short."""
+        """The method and path of each request so far."""
         return [f"{each.method} {each.path}" for each in self.server.requests_seen]
 
     @property
     def bodies(self) -> list[str]:
-        """What the comments say."""
+        """The bodies of the comments on the pull request."""
         return [each.body for each in self.server.comments.get(NUMBER, [])]
 
     def comment(self, body: str = BODY, *, create: bool = True) -> str:
@@ -110,7 +110,7 @@ def operation(request: pytest.FixtureRequest) -> str:
 # Comments
 
 
-def test_a_comment_is_created_once_and_then_kept_up_to_date(clock: VirtualClock) -> None:
+def test_comment_is_created_once_and_then_updated(clock: VirtualClock) -> None:
     with Session(clock) as session:
         url = session.comment()
         assert session.calls == ["POST /graphql", f"GET {COMMENTS}", f"POST {COMMENTS}"]
@@ -121,7 +121,7 @@ def test_a_comment_is_created_once_and_then_kept_up_to_date(clock: VirtualClock)
     assert clock.slept == []
 
 
-def test_a_comment_that_says_the_same_already_is_left_alone(clock: VirtualClock) -> None:
+def test_unchanged_comment_is_not_updated(clock: VirtualClock) -> None:
     with Session(clock) as session:
         url = session.comment()
         assert session.comment() == url
@@ -129,7 +129,7 @@ def test_a_comment_that_says_the_same_already_is_left_alone(clock: VirtualClock)
 
 
 @pytest.mark.parametrize("place", [0, 99, 100, 249])
-def test_our_comment_is_found_among_many(place: int, clock: VirtualClock) -> None:
+def test_comment_is_found_on_any_page(place: int, clock: VirtualClock) -> None:
     with Session(clock) as session:
         for number in range(250):
             ours = number == place
@@ -160,16 +160,14 @@ def test_all_pages_are_searched_before_a_comment_is_created(clock: VirtualClock)
         ("<!-- coval-gate other -->", BOT),
     ],
 )
-def test_a_comment_of_somebody_or_something_else_is_not_touched(
-    body: str, author: str | None, clock: VirtualClock
-) -> None:
+def test_comment_of_other_author_or_step_is_not_updated(body: str, author: str | None, clock: VirtualClock) -> None:
     with Session(clock) as session:
         session.server.add_comment(NUMBER, body, author)
         session.comment()
         assert session.bodies == [body, BODY]
 
 
-def test_of_two_comments_of_ours_the_oldest_is_updated(clock: VirtualClock) -> None:
+def test_oldest_of_two_own_comments_is_updated(clock: VirtualClock) -> None:
     with Session(clock) as session:
         for text in ("one", "two"):
             session.server.add_comment(NUMBER, f"{MARKER} {text}", BOT)
@@ -181,7 +179,7 @@ def test_of_two_comments_of_ours_the_oldest_is_updated(clock: VirtualClock) -> N
     ("viewer", "author"),
     [("github-actions", BOT), (BOT, BOT), ("Jane", "jane"), ("coval-bot[bot]", "coval-bot[bot]")],
 )
-def test_whose_comment_is_ours_is_who_the_token_belongs_to(viewer: str, author: str, clock: VirtualClock) -> None:
+def test_comment_of_token_owner_is_updated(viewer: str, author: str, clock: VirtualClock) -> None:
     with Session(clock) as session:
         session.server.viewer, session.server.author = viewer, author
         session.comment()
@@ -193,7 +191,7 @@ def test_whose_comment_is_ours_is_who_the_token_belongs_to(viewer: str, author: 
     "fault", ["400", "403", "404", "html", 'json {"errors": [{"type": "FORBIDDEN", "message": "no"}]}', "json []",
               'json {"data": {"viewer": null}}'],
 )  # fmt: skip
-def test_without_an_answer_about_the_token_it_is_taken_for_the_workflows(fault: str, clock: VirtualClock) -> None:
+def test_token_owner_defaults_to_github_actions(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /graphql -> {fault}") as session:
         session.server.add_comment(NUMBER, MARKER, BOT)
         session.comment()
@@ -201,7 +199,7 @@ def test_without_an_answer_about_the_token_it_is_taken_for_the_workflows(fault: 
     assert clock.slept == []
 
 
-def test_the_workflows_name_is_no_guess_that_outlives_the_trouble(clock: VirtualClock) -> None:
+def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> None:
     with Session(clock, "POST /graphql #1 -> 400") as session:
         session.server.viewer = session.server.author = "jane"
         session.comment()
@@ -214,7 +212,7 @@ def test_the_workflows_name_is_no_guess_that_outlives_the_trouble(clock: Virtual
     ["502", "drop", "secondary 5", "rate-limit 5", 'json {"errors": [{"message": "API rate limit exceeded"}]}'],
 )  # fmt: skip
 def test_what_passes_is_no_reason_to_guess_whose_the_token_is(fault: str, clock: VirtualClock) -> None:
-    with Session(clock, f"POST /graphql #1 -> {fault}", patience=600) as session:
+    with Session(clock, f"POST /graphql #1 -> {fault}", time_limit=600) as session:
         session.server.viewer = session.server.author = "jane"
         session.server.add_comment(NUMBER, MARKER, "jane")
         session.comment()
@@ -232,7 +230,7 @@ def test_without_leave_to_create_only_a_comment_that_is_there_is_updated(clock: 
 
 
 @pytest.mark.parametrize("count", ["#1", "#1-2"])
-def test_a_comment_whose_answer_was_lost_is_not_made_again(count: str, clock: VirtualClock) -> None:
+def test_comment_is_not_created_twice_after_lost_response(count: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST {COMMENTS} {count} -> drop-after") as session:
         assert session.comment() == session.server.comments[NUMBER][0].html_url
         assert session.bodies == [BODY]
@@ -241,13 +239,13 @@ def test_a_comment_whose_answer_was_lost_is_not_made_again(count: str, clock: Vi
 
 
 @pytest.mark.parametrize("fault", ["302", "307", "moved /elsewhere 307", "html", "json {}", "json []", "json nonsense"])
-def test_a_comment_whose_answer_makes_no_sense_is_not_made_again(fault: str, clock: VirtualClock) -> None:
+def test_comment_is_not_created_twice_after_malformed_response(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST {COMMENTS} -> {fault}") as session, pytest.raises(GitHubError):
         session.comment()
     assert session.calls.count(f"POST {COMMENTS}") == 1
 
 
-def test_a_comment_that_is_too_long_is_refused_in_githubs_words(clock: VirtualClock) -> None:
+def test_too_long_comment_is_error_with_message_from_github(clock: VirtualClock) -> None:
     with Session(clock) as session, pytest.raises(GitHubError) as caught:
         session.comment(MARKER + "x" * LONGEST_BODY)
     assert caught.value.what == (
@@ -257,7 +255,7 @@ def test_a_comment_that_is_too_long_is_refused_in_githubs_words(clock: VirtualCl
     assert clock.slept == []
 
 
-def test_a_list_without_end_is_not_followed_for_ever(clock: VirtualClock) -> None:
+def test_search_for_comment_stops_after_30_pages(clock: VirtualClock) -> None:
     with Session(clock) as session:
         for number in range(3100):
             session.server.add_comment(NUMBER, f"Talk {number}", "jane")
@@ -269,7 +267,7 @@ def test_a_list_without_end_is_not_followed_for_ever(clock: VirtualClock) -> Non
 # Statuses and pull requests
 
 
-def test_a_status_is_one_request(clock: VirtualClock) -> None:
+def test_status_is_set_with_one_request(clock: VirtualClock) -> None:
     with Session(clock) as session:
         session.set_status()
         (request,) = session.server.requests_seen
@@ -287,7 +285,7 @@ def test_a_status_is_one_request(clock: VirtualClock) -> None:
     assert request.headers["user-agent"].startswith("coval-gate/")
 
 
-def test_a_status_says_nothing_where_there_is_nothing_to_say(clock: VirtualClock) -> None:
+def test_status_without_description_and_url_omits_them(clock: VirtualClock) -> None:
     with Session(clock) as session:
         session.run(
             session.github.set_status(SHA, context="c", state="pending", description="", target_url="", until=60)
@@ -296,26 +294,26 @@ def test_a_status_says_nothing_where_there_is_nothing_to_say(clock: VirtualClock
 
 
 @pytest.mark.parametrize(
-    ("sha", "description", "said"),
+    ("sha", "description", "message"),
     [("b" * 40, "fine", "No commit found for SHA: bbb"), (SHA, "x" * 141, "description is too long")],
 )
-def test_a_status_that_github_finds_wrong_is_told_in_its_words(
-    sha: str, description: str, said: str, clock: VirtualClock
+def test_rejected_status_is_error_with_message_from_github(
+    sha: str, description: str, message: str, clock: VirtualClock
 ) -> None:
     with Session(clock) as session, pytest.raises(GitHubError) as caught:
         session.set_status(sha, description)
-    assert said in caught.value.what
+    assert message in caught.value.what
     assert "returned 422" in caught.value.what
     assert not caught.value.forbidden
 
 
-def test_the_head_of_a_pull_request_is_one_request(clock: VirtualClock) -> None:
+def test_pull_request_head_is_fetched_with_one_request(clock: VirtualClock) -> None:
     with Session(clock) as session:
         assert session.head() == SHA
         assert session.calls == [f"GET {REPOS}/pulls/{NUMBER}"]
 
 
-def test_the_pull_request_of_a_fork_is_found_by_its_head(clock: VirtualClock) -> None:
+def test_pull_request_of_fork_is_found_by_owner_branch_and_commit(clock: VirtualClock) -> None:
     with Session(clock) as session:
         session.server.add_pull_request(50, "b" * 40, "jane", "fix #1 & more")
         session.server.add_pull_request(51, "c" * 40, "jane", "fix #1 & more")
@@ -333,7 +331,7 @@ def test_the_pull_request_of_a_fork_is_found_by_its_head(clock: VirtualClock) ->
         assert find("jim", "fix #1 & more", "b" * 40) is None
 
 
-def test_enterprise_server_has_its_own_addresses(clock: VirtualClock) -> None:
+def test_enterprise_server_urls_are_used(clock: VirtualClock) -> None:
     with Session(clock, enterprise=True) as session:
         session.comment()
         session.set_status()
@@ -351,7 +349,7 @@ def test_enterprise_server_has_its_own_addresses(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "502", "503", "429", "drop", "drop-after"])
-def test_what_passes_is_outlived(fault: str, operation: str, clock: VirtualClock) -> None:
+def test_request_is_retried_after_transient_fault(fault: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* #1-3 -> {fault}") as session:
         OPERATIONS[operation](session)
         assert session.bodies == ([BODY] if operation == "comment" else [])
@@ -359,7 +357,7 @@ def test_what_passes_is_outlived(fault: str, operation: str, clock: VirtualClock
 
 
 @pytest.mark.parametrize("fault", ["502", "429", "drop"])
-def test_what_does_not_pass_is_given_up(fault: str, operation: str, clock: VirtualClock) -> None:
+def test_request_is_not_retried_more_than_three_times(fault: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "GitHub unavailable"
@@ -368,29 +366,29 @@ def test_what_does_not_pass_is_given_up(fault: str, operation: str, clock: Virtu
     assert len([call for call in session.calls if REPOS in call]) == 4
 
 
-def test_no_pause_begins_that_outlasts_the_time(clock: VirtualClock) -> None:
-    with Session(clock, "* * -> 502", patience=3) as session, pytest.raises(GitHubError):
+def test_no_retry_is_scheduled_after_deadline(clock: VirtualClock) -> None:
+    with Session(clock, "* * -> 502", time_limit=3) as session, pytest.raises(GitHubError):
         session.set_status()
     assert clock.slept == [1]
 
 
-def test_no_request_begins_after_the_time(clock: VirtualClock) -> None:
-    with Session(clock, patience=-1) as session, pytest.raises(GitHubError, match="the deadline has passed"):
+def test_no_request_is_sent_after_deadline(clock: VirtualClock) -> None:
+    with Session(clock, time_limit=-1) as session, pytest.raises(GitHubError, match="the deadline has passed"):
         session.comment()
     assert session.calls == []
 
 
-def test_an_answer_that_stays_out_is_waited_for_as_long_as_there_is_time(clock: VirtualClock) -> None:
-    """In real time."""
+def test_hanging_response_times_out_at_deadline(clock: VirtualClock) -> None:
+    """This test runs in real time."""
     with (
-        Session(clock, "* * -> hang 9", patience=1) as session,
+        Session(clock, "* * -> hang 9", time_limit=1) as session,
         pytest.raises(GitHubError, match=r"timed out|took longer"),
     ):
         session.set_status()
     assert len(session.calls) == 1
 
 
-def test_a_refused_connection_is_told(operation: str, clock: VirtualClock) -> None:
+def test_refused_connection_is_error_after_retries(operation: str, clock: VirtualClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     session = Session(clock)
@@ -401,14 +399,16 @@ def test_a_refused_connection_is_told(operation: str, clock: VirtualClock) -> No
 
 
 @pytest.mark.parametrize("kind", ["rate-limit", "secondary"])
-def test_a_rate_limit_that_ends_in_time_is_waited_for(kind: str, operation: str, clock: VirtualClock) -> None:
+def test_request_is_retried_when_rate_limit_ends_before_deadline(
+    kind: str, operation: str, clock: VirtualClock
+) -> None:
     with Session(clock, f"* {REPOS}/* #1 -> {kind} 30") as session:
         OPERATIONS[operation](session)
     assert clock.slept == [30]
 
 
 @pytest.mark.parametrize("kind", ["rate-limit", "secondary"])
-def test_a_rate_limit_that_ends_too_late_says_when(kind: str, operation: str, clock: VirtualClock) -> None:
+def test_rate_limit_beyond_deadline_is_error_with_its_end(kind: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {kind} 600") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert clock.slept == []
@@ -417,13 +417,13 @@ def test_a_rate_limit_that_ends_too_late_says_when(kind: str, operation: str, cl
     assert not caught.value.forbidden
 
 
-def test_a_rate_limit_that_is_over_already_costs_the_usual_pause(clock: VirtualClock) -> None:
+def test_expired_rate_limit_is_retried_after_usual_backoff(clock: VirtualClock) -> None:
     with Session(clock, "* * #1 -> rate-limit -100") as session:
         session.set_status()
     assert clock.slept == [BACKOFFS[0]]
 
 
-def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
+def test_read_only_token_is_error_with_advice(clock: VirtualClock) -> None:
     for operation in ("comment", "status"):
         with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(GitHubError) as caught:
             OPERATIONS[operation](session)
@@ -436,7 +436,7 @@ def test_a_read_only_token_is_refused_with_advice(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, clock: VirtualClock) -> None:
+def test_missing_permission_is_error_without_retry(status: int, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.forbidden
@@ -448,25 +448,25 @@ def test_what_the_token_may_not_is_refused_at_once(status: int, operation: str, 
     assert clock.slept == []
 
 
-def test_a_token_that_github_does_not_know_is_refused(operation: str, clock: VirtualClock) -> None:
+def test_unknown_token_is_error(operation: str, clock: VirtualClock) -> None:
     with Session(clock, token="wrong-token") as session, pytest.raises(GitHubError, match="Bad credentials") as caught:
         OPERATIONS[operation](session)
     assert caught.value.forbidden
 
 
-def test_a_pull_request_that_is_not_there_is_refused(clock: VirtualClock) -> None:
+def test_missing_pull_request_is_error(clock: VirtualClock) -> None:
     with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 returned 404") as caught:
         session.head(7)
     assert caught.value.forbidden
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     ["html", "json {}", "json null", "json 5", 'json {"url": 5, "head": [], "state": 1}', "json {cut", "json ",
      "json " + "[" * 100_000],
 )  # fmt: skip
-def test_nonsense_is_one_readable_error(answer: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {answer}") as session, pytest.raises(GitHubError) as caught:
+def test_malformed_response_is_error(response: str, operation: str, clock: VirtualClock) -> None:
+    with Session(clock, f"* {REPOS}/* -> {response}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "Unexpected response"
     assert not caught.value.forbidden
@@ -474,14 +474,14 @@ def test_nonsense_is_one_readable_error(answer: str, operation: str, clock: Virt
 
 
 @pytest.mark.parametrize("entry", ["5", "null", "{}", '{"user": 1, "body": 2}', '{"user": {"login": 1}, "body": null}'])
-def test_nonsense_among_the_comments_is_not_ours(entry: str, clock: VirtualClock) -> None:
+def test_malformed_comment_in_list_is_ignored(entry: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET {COMMENTS} -> json [{entry}]") as session:
         session.comment()
         assert session.bodies == [BODY]
 
 
 @pytest.mark.parametrize("entry", ["5", "null", "{}", '{"head": {"sha": 1}}', f'{{"head": {{"sha": "{SHA}"}}}}'])
-def test_nonsense_among_pull_requests_is_one_readable_error(entry: str, clock: VirtualClock) -> None:
+def test_malformed_pull_request_in_list_is_error(entry: str, clock: VirtualClock) -> None:
     with (
         Session(clock, f"* * -> json [{entry}]") as session,
         pytest.raises(GitHubError, match="returned a response without"),
@@ -491,7 +491,7 @@ def test_nonsense_among_pull_requests_is_one_readable_error(entry: str, clock: V
 
 @pytest.mark.parametrize("status", [301, 302, 307])
 @pytest.mark.parametrize("where", ["http://localhost:{port}/", "http://127.0.0.1:{port}/", "https://127.0.0.1:1/", "/"])
-def test_the_token_goes_nowhere_else(status: int, where: str, operation: str, clock: VirtualClock) -> None:
+def test_redirect_is_not_followed(status: int, where: str, operation: str, clock: VirtualClock) -> None:
     with FakeGitHub() as elsewhere:
         port = elsewhere.url.rpartition(":")[2]
         fault = f"* {REPOS}/* #1 -> moved {where.format(port=port)} {status}"
@@ -505,14 +505,14 @@ def test_the_token_goes_nowhere_else(status: int, where: str, operation: str, cl
 
 @pytest.mark.parametrize("value", ["9" * 30, "soon", "-1", "\xb2", "", "inf"])
 @pytest.mark.parametrize("header", ["x-ratelimit-reset", "x-ratelimit-remaining", "retry-after", "link"])
-def test_headers_may_be_nonsense_too(header: str, value: str, clock: VirtualClock) -> None:
+def test_malformed_headers_are_tolerated(header: str, value: str, clock: VirtualClock) -> None:
     session = Session(clock, f"* {REPOS}/* -> 403")
     session.server.headers |= {"x-ratelimit-remaining": "0"} | {header: value}
     with session, pytest.raises(GitHubError):
         session.comment()
 
 
-def test_foreign_words_stay_on_one_line_and_short(clock: VirtualClock) -> None:
+def test_message_from_github_is_one_short_line(clock: VirtualClock) -> None:
     with Session(clock, f"* * -> 422 a\n::error::b{'c' * 900}") as session, pytest.raises(GitHubError) as caught:
         session.set_status()
     assert '("a ::error::bcc' in caught.value.what
@@ -523,33 +523,33 @@ def test_foreign_words_stay_on_one_line_and_short(clock: VirtualClock) -> None:
 @pytest.mark.parametrize(
     "fault", ["drop", "html", "401", "403", "404", "422", "502", "rate-limit 900", "moved http://localhost:1/"]
 )
-def test_the_token_is_in_no_text(fault: str, operation: str, clock: VirtualClock) -> None:
+def test_token_is_not_in_error(fault: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
-    assert "ghs_" not in everything_told(caught.value, session.github)
+    assert "ghs_" not in all_error_text(caught.value, session.github)
 
 
 @pytest.mark.parametrize("token", ["ghs_with-ümläut…", "ghs_with\r\nline: break", " ghs_blank ", "ghs_nul\0"])
-def test_a_token_that_no_header_can_carry_is_in_no_text(token: str, operation: str, clock: VirtualClock) -> None:
+def test_token_with_invalid_characters_is_not_in_error(token: str, operation: str, clock: VirtualClock) -> None:
     with Session(clock, token=token) as session, pytest.raises(GitHubError) as caught:
         OPERATIONS[operation](session)
-    assert "ghs_" not in everything_told(caught.value, session.github)
+    assert "ghs_" not in all_error_text(caught.value, session.github)
 
 
-def everything_told(error: GitHubError, github: GitHub) -> str:
-    """Whatever a log could show of an error and of who raised it."""
+def all_error_text(error: GitHubError, github: GitHub) -> str:
+    """Return all text that a log could show of an error and of the client."""
     parts = [error.title, error.what, error.advice, error.link, repr(error), repr(github), str(vars(github))]
     return "\n".join([*traceback.format_exception(error), *parts])
 
 
 @pytest.mark.parametrize("url", ["ftp://github.invalid", "http://", "nonsense", "http://127.0.0.1:99999", ""])
-def test_an_address_that_is_none_is_one_readable_error(url: str, operation: str, clock: VirtualClock) -> None:
+def test_invalid_api_url_is_error(url: str, operation: str, clock: VirtualClock) -> None:
     session = Session(clock)
     session.github = GitHub(url, Secret(TOKEN), REPOSITORY, runtime(clock))
     with pytest.raises(GitHubError):
         OPERATIONS[operation](session)
 
 
-def test_no_token_is_one_readable_error(operation: str, clock: VirtualClock) -> None:
+def test_empty_token_is_error(operation: str, clock: VirtualClock) -> None:
     with Session(clock, token="") as session, pytest.raises(GitHubError):
         OPERATIONS[operation](session)

@@ -1,4 +1,4 @@
-"""What a host makes of what we write; GitHub's is read back by the runner's own rules."""
+"""Hosts write commands, outputs and summaries; GitHub's are read back by the rules of its runner."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ def host_with(tmp_path: Path, **env: str) -> tuple[GitHubHost, LocalRunner, io.S
 
 
 @given(FOREIGN)
-def test_no_line_of_foreign_text_is_a_command(text: str) -> None:
+def test_inert_text_has_no_commands(text: str) -> None:
     assert read_log(inert(text)) == []
 
 
 @pytest.mark.parametrize("line", HOSTILE[:5])
-def test_the_hostile_lines_are_commands_before_they_are_made_inert(line: str) -> None:
-    """Without this, the test above could pass because its examples are harmless."""
+def test_hostile_lines_are_commands(line: str) -> None:
+    """Prove that the test above does not pass just because its examples are harmless."""
     assert read_command(line) is not None
 
 
-def test_commands_of_other_ci_systems_are_text_as_well() -> None:
+def test_inert_text_has_no_commands_of_other_ci_systems() -> None:
     assert "##vso[" not in inert("##vso[task.complete result=Succeeded;]done")
     assert "##teamcity[" not in inert("all well ##teamcity[buildProblem]")
 
 
-def test_inert_text_still_reads_the_same() -> None:
+def test_inert_text_differs_only_in_zero_width_spaces() -> None:
     assert inert("::error::x").replace("\u200b", "") == "::error::x"
     assert inert("plain: a::b 💬") == "plain: a::b 💬"
 
 
 @given(title=FOREIGN, message=FOREIGN)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_annotation_is_one_command_whatever_it_says(tmp_path: Path, title: str, message: str) -> None:
+def test_annotation_with_any_text_is_one_command(tmp_path: Path, title: str, message: str) -> None:
     host, _, log = host_with(tmp_path)
     host.annotate("error", title, message)
     (command,) = read_log(log.getvalue())
@@ -81,20 +81,20 @@ def test_an_annotation_is_one_command_whatever_it_says(tmp_path: Path, title: st
     )
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_outputs_come_back_as_they_were_set(tmp_path: Path, values: dict[str, str]) -> None:
+def test_runner_reads_outputs_as_set(tmp_path: Path, values: dict[str, str]) -> None:
     host, local, _ = host_with(tmp_path)
     host.set_outputs(values)
     assert local.outputs == values
 
 
-def test_an_output_cannot_forge_another(tmp_path: Path) -> None:
+def test_output_cannot_forge_another(tmp_path: Path) -> None:
     host, local, _ = host_with(tmp_path)
     host.set_outputs({"reason": "x\npassed=true\nghadelimiter_x\npassed<<E\ntrue\nE", "passed": "false"})
     assert local.outputs["passed"] == "false"
     assert set(local.outputs) == {"reason", "passed"}
 
 
-def test_a_secret_leaves_by_no_door(tmp_path: Path) -> None:
+def test_secret_is_redacted_in_log_and_runner_files(tmp_path: Path) -> None:
     host, local, log = host_with(tmp_path)
     secret = "coval_sk_prod_1234567890"
     host.mask(secret)
@@ -112,20 +112,20 @@ def test_a_secret_leaves_by_no_door(tmp_path: Path) -> None:
     assert written.count("***") == 7
 
 
-def test_the_beginning_of_a_secret_that_was_cut_off_is_a_secret(tmp_path: Path) -> None:
+def test_truncated_secret_is_redacted(tmp_path: Path) -> None:
     host, _, _ = host_with(tmp_path)
     host.mask("coval_sk_prod_1234567890")
     assert host.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
     assert host.redact("coval…") == "coval…"
 
 
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+def test_closed_log_is_ignored(tmp_path: Path) -> None:
     local, log = LocalRunner(tmp_path), io.StringIO()
     log.close()
     GitHubHost(local.environ({}), log, random.Random()).log("text")
 
 
-def test_a_terminal_sees_no_command_and_above_all_no_mask() -> None:
+def test_log_on_terminal_has_no_commands() -> None:
     log = io.StringIO()
     host = PlainHost(log)
     host.mask("coval_sk_prod_1234567890")
@@ -135,26 +135,26 @@ def test_a_terminal_sees_no_command_and_above_all_no_mask() -> None:
     assert log.getvalue() == "Waiting\nfor the run\nError: Gate failed\n3 of 10 did not complete.\nLook there.\n"
 
 
-def test_a_short_secret_does_not_blot_out_the_job_log(tmp_path: Path) -> None:
+def test_too_short_secret_is_not_masked(tmp_path: Path) -> None:
     host, _, log = host_with(tmp_path)
     host.mask("1")
     assert log.getvalue() == ""
 
 
-def test_a_group_ends_even_when_what_is_inside_fails(tmp_path: Path) -> None:
+def test_group_ends_after_exception(tmp_path: Path) -> None:
     host, _, log = host_with(tmp_path)
     with pytest.raises(ValueError, match="inside"), host.group("Waiting"):
         raise ValueError("inside")
     assert [command.name for command in read_log(log.getvalue())] == ["group", "endgroup"]
 
 
-def test_a_summary_stays_within_the_limit_in_whole_characters(tmp_path: Path) -> None:
+def test_summary_is_cut_to_limit_in_complete_characters(tmp_path: Path) -> None:
     host, local, _ = host_with(tmp_path)
     host.add_summary("ü" * SUMMARY_LIMIT)
     assert local.summary == "ü" * (SUMMARY_LIMIT // 2)
 
 
-def test_without_files_nothing_is_written_and_the_log_shows_the_outputs() -> None:
+def test_outputs_are_logged_without_runner_files() -> None:
     log = io.StringIO()
     host = GitHubHost({}, log, random.Random(0))
     host.set_outputs({"a": "b"})
@@ -166,27 +166,27 @@ def test_without_files_nothing_is_written_and_the_log_shows_the_outputs() -> Non
     assert "\na=b\n" in log.getvalue()
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_runner_file_is_error_with_its_name(tmp_path: Path) -> None:
     host, _, _ = host_with(tmp_path, GITHUB_OUTPUT=str(tmp_path / "nowhere" / "output"))
     with pytest.raises(RunnerError, match="GITHUB_OUTPUT"):
         host.set_outputs({"a": "b"})
 
 
 @pytest.mark.parametrize("payload", ["", "[]", "{", '{"a":' * 100_000, "\udcff"])
-def test_an_event_that_cannot_be_read_is_none(payload: str, tmp_path: Path) -> None:
+def test_malformed_event_file_is_ignored(payload: str, tmp_path: Path) -> None:
     host, _, _ = host_with(tmp_path)
     (tmp_path / "event.json").write_bytes(payload.encode("utf-8", "surrogateescape"))
     assert host.context().pull_request is None
 
 
-def test_the_event_is_read(tmp_path: Path) -> None:
+def test_event_file_is_parsed(tmp_path: Path) -> None:
     host, _, _ = host_with(tmp_path)
     event = {"pull_request": {"number": 42}}
     (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
     assert host.context().pull_request == 42
 
 
-def test_a_key_of_odd_characters_stays_out_in_every_spelling(tmp_path: Path) -> None:
+def test_escaped_secret_is_redacted(tmp_path: Path) -> None:
     key = "coval\"sk&<test>'1"
     local = LocalRunner(tmp_path)
     host = GitHubHost(local.environ({}), io.StringIO(), random.Random())

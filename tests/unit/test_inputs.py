@@ -22,16 +22,16 @@ def environ(**inputs: str) -> dict[str, str]:
     return {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
 
 
-NOWHERE = Context()
+NO_CONTEXT = Context()
 
 
-def read(context: Context = NOWHERE, /, **inputs: str) -> Inputs:
+def inputs_with(context: Context = NO_CONTEXT, /, **inputs: str) -> Inputs:
     return read_inputs(environ(**inputs), context)
 
 
-def problems(**inputs: str) -> tuple[str, ...]:
+def problems_with(**inputs: str) -> tuple[str, ...]:
     with pytest.raises(InputError) as caught:
-        read(**inputs)
+        inputs_with(**inputs)
     return caught.value.problems
 
 
@@ -39,8 +39,8 @@ def problems(**inputs: str) -> tuple[str, ...]:
     "written",
     ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb2", '["a1", "b2", "a1"]'],
 )
-def test_lists_are_json_or_commas_or_lines(written: str) -> None:
-    assert read(metric_ids=written).metric_ids == ("a1", "b2")
+def test_list_is_parsed_from_json_commas_or_lines(written: str) -> None:
+    assert inputs_with(metric_ids=written).metric_ids == ("a1", "b2")
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_lists_are_json_or_commas_or_lines(written: str) -> None:
         ("display_name", "  Größe 🎧  ", "Größe 🎧"),
     ],
 )
-def test_values_as_users_write_them(name: str, written: str, value: Any) -> None:
-    assert getattr(read(**{name: written}), name) == value
+def test_value_is_parsed(name: str, written: str, value: Any) -> None:
+    assert getattr(inputs_with(**{name: written}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_values_as_users_write_them(name: str, written: str, value: Any) -> None
         ("api_base_url", "https://api.coval.dev/v1?x=1", "must not contain a user, password, query or fragment."),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_named_shown_and_explained(name: str, written: str, problem: str) -> None:
-    assert problems(**{name: written}) == (f"{name} {problem}",)
+def test_invalid_value_is_error_with_explanation(name: str, written: str, problem: str) -> None:
+    assert problems_with(**{name: written}) == (f"{name} {problem}",)
 
 
 @pytest.mark.parametrize(
@@ -121,28 +121,28 @@ def test_a_wrong_value_is_named_shown_and_explained(name: str, written: str, pro
         ({"sub_sample_size": "0", "sub_sample_seed": "3"}, ["sub_sample_seed"]),
     ],
 )
-def test_inputs_that_contradict_each_other(inputs: dict[str, str], names: list[str]) -> None:
-    assert [problem.split()[0] for problem in problems(**inputs)] == names
+def test_conflicting_inputs_are_errors(inputs: dict[str, str], names: list[str]) -> None:
+    assert [problem.split()[0] for problem in problems_with(**inputs)] == names
 
 
-def test_all_problems_are_told_at_once(golden: Callable[[str, str], None]) -> None:
+def test_all_invalid_inputs_are_reported_together(golden: Callable[[str, str], None]) -> None:
     with pytest.raises(InputError) as caught:
-        read(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')
+        inputs_with(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')
     golden("inputs/many.txt", f"{caught.value.title}\n{caught.value.what}\n{caught.value.advice}\n")
 
 
-def test_wait_needs_no_ids_but_a_run() -> None:
-    inputs = read(mode="wait", run_id="r1", agent_id="", persona_id="", test_set_id="")
+def test_mode_wait_requires_run_id_only() -> None:
+    inputs = inputs_with(mode="wait", run_id="r1", agent_id="", persona_id="", test_set_id="")
     assert (inputs.mode, inputs.run_id) == ("wait", ("r1",))
 
 
-def test_cancel_takes_several_runs_and_wait_one() -> None:
-    assert read(mode="cancel", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
-    assert "must name one run in mode wait" in problems(mode="wait", run_id="r1,r2")[0]
-    assert "is required in mode cancel" in problems(mode="cancel")[0]
+def test_mode_cancel_takes_several_runs_and_mode_wait_one() -> None:
+    assert inputs_with(mode="cancel", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
+    assert "must name one run in mode wait" in problems_with(mode="wait", run_id="r1,r2")[0]
+    assert "is required in mode cancel" in problems_with(mode="cancel")[0]
 
 
-def test_the_key_may_come_from_the_environment() -> None:
+def test_api_key_is_read_from_environment() -> None:
     inputs = read_inputs(environ(api_key="") | {"COVAL_API_KEY": f" {KEY}\n"}, Context())
     assert inputs.api_key is not None
     assert inputs.api_key.reveal() == KEY
@@ -156,30 +156,32 @@ def test_the_key_may_come_from_the_environment() -> None:
         (Context(actor="dependabot[bot]"), "no-key-dependabot"),
     ],
 )
-def test_a_missing_key_says_why(context: Context, name: str, golden: Callable[[str, str], None]) -> None:
+def test_error_of_missing_key_matches_golden_file(
+    context: Context, name: str, golden: Callable[[str, str], None]
+) -> None:
     with pytest.raises(InputError) as caught:
-        read(context, api_key="")
+        inputs_with(context, api_key="")
     error = caught.value
     golden(f"inputs/{name}.txt", f"{error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
 
 
-def test_a_missing_key_may_mean_to_skip() -> None:
-    assert read(api_key="", on_missing_api_key="skip").api_key is None
+def test_missing_key_is_valid_with_on_missing_api_key_skip() -> None:
+    assert inputs_with(api_key="", on_missing_api_key="skip").api_key is None
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
-def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: str) -> None:
-    (problem,) = problems(api_key=key)
+def test_invalid_key_is_error_that_does_not_show_it(key: str) -> None:
+    (problem,) = problems_with(api_key=key)
     assert key not in problem
     assert problem.startswith("api_key must contain visible ASCII characters only")
 
 
-def test_a_key_that_is_too_short_is_refused() -> None:
-    assert problems(api_key="true") == ("api_key must have at least 8 characters; copy it again.",)
+def test_too_short_key_is_error() -> None:
+    assert problems_with(api_key="true") == ("api_key must have at least 8 characters; copy it again.",)
 
 
-def test_the_key_hides_from_repr_and_str() -> None:
-    inputs = read()
+def test_key_is_not_in_repr_or_str() -> None:
+    inputs = inputs_with()
     assert KEY not in f"{inputs!r} {inputs} {inputs.api_key} {inputs.api_key!r}"
 
 
@@ -192,11 +194,11 @@ def test_the_key_hides_from_repr_and_str() -> None:
         ("https://proxy.example/coval/v1", "https://proxy.example/coval/v1"),
     ],
 )
-def test_a_bare_host_means_its_v1(written: str, root: str) -> None:
-    assert api_root(read(api_base_url=written)) == root
+def test_api_url_without_path_gets_v1(written: str, root: str) -> None:
+    assert api_root(inputs_with(api_base_url=written)) == root
 
 
-def test_what_looks_like_a_slip_is_a_warning() -> None:
+def test_suspicious_inputs_give_warnings() -> None:
     given_environ = environ(agent_id="short", iteration_count="60", concurrency="200") | {
         "INPUT_METRICS_IDS": "m1",
         "INPUT_SOMETHING_ELSE_ENTIRELY": "x",
@@ -209,24 +211,23 @@ def test_what_looks_like_a_slip_is_a_warning() -> None:
     ]
 
 
-def test_usual_inputs_give_no_warning() -> None:
-    assert warnings_about(read(), environ()) == []
+def test_valid_inputs_give_no_warning() -> None:
+    assert warnings_about(inputs_with(), environ()) == []
 
 
 @given(st.dictionaries(st.sampled_from([each.name for each in declared()]), st.text(max_size=40)))
-def test_no_text_breaks_the_reading(inputs: Mapping[str, str]) -> None:
-    """Whatever a workflow writes: either values, or an InputError."""
+def test_any_text_is_parsed_or_input_error(inputs: Mapping[str, str]) -> None:
     try:
-        read(**inputs)
+        inputs_with(**inputs)
     except InputError as error:
         assert all(problem.replace("\n", " ").isprintable() for problem in error.problems)
 
 
 @pytest.mark.parametrize(("percent", "total", "most"), [(7, 100, 7), (29, 100, 29), (5, 10, 0), (100, 3, 3)])
-def test_a_share_is_rounded_down(percent: float, total: int, most: int) -> None:
+def test_percentage_is_rounded_down(percent: float, total: int, most: int) -> None:
     assert Allowance(percent, percent=True).of(total) == most
 
 
-def test_an_allowance_reads_well() -> None:
+def test_allowance_as_text() -> None:
     assert [str(Allowance(most)) for most in (0, 2, 1234567)] == ["0", "2", "1,234,567"]
     assert str(Allowance(12.5, percent=True)) == "12.5%"

@@ -1,4 +1,4 @@
-"""Every face of a step, made of hostile texts and read back: it has the parts that it has with a harmless text."""
+"""Each format of a report with hostile texts is read back: its parts are those of a report with a harmless text."""
 
 from __future__ import annotations
 
@@ -57,31 +57,31 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Context
 
-# What GitHub takes, by its documentation and by what its runner does.
+# GitHub's limits, from its documentation and its runner.
 SUMMARY_LIMIT = 1024 * 1024  # bytes
-COMMENT_LIMIT = 65_536  # characters, as all that follow
-METRICS_LIMIT = 64 * 1024  # our own: all outputs of a job have a megabyte
+COMMENT_LIMIT = 65_536  # characters, like the limits below
+METRICS_LIMIT = 64 * 1024  # our own; the limit for all outputs of a job is 1 MiB
 ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
-MARK = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
+MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
 summary, comment, junit, document, outputs, commit_status = (
     next(each.render for each in FORMATS if each.name == name)
     for name in ("summary", "comment", "junit", "json", "outputs", "status")
 )
-ADDRESSES = re.compile(rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})")
-# What GitHub acts on in text that is rendered already: mentions, issues, addresses, emoji codes.
-ACTED_ON = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)
-ODD = re.compile(r"[^\n\t -~]")  # what may be unprintable
+EXPECTED_URLS = re.compile(rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})")
+# Text that GitHub acts on after rendering: mentions, issues, URLs, emoji codes.
+ACTIVE_MARKUP = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)
+NOT_PLAIN_ASCII = re.compile(r"[^\n\t -~]")  # only these may be unprintable
 ANY = st.text(st.characters())  # with lone surrogates
 ACTIVE = st.text("\\`*_[]()<>|~$#@:/!&%;='\"-+.1 \t\n\r\x00\u2028\u200bax")
 FOREIGN = ANY | ACTIVE | st.sampled_from([text for text in HOSTILE if len(text) < 10_000])
 
 
-class Page:
-    """A rendered page: its tags in order, what it links to, its comments, and the text outside of code and links.
+class RenderedPage:
+    """A rendered page: its tags in order, its URLs, its comments, and the text outside code and links.
 
-    cmark writes no bare < or > but those of tags, so that whatever else is one came from outside.
+    cmark writes < and > only for tags and escapes all others, so any other tag came from a hostile text.
     """
 
     def __init__(self, markdown: str) -> None:
@@ -105,13 +105,13 @@ class Page:
 
 @dataclass
 class Step:
-    """A step that published a report: what its runner is left with."""
+    """A step that publishes a report; its log and runner files remain."""
 
     directory: Path
     environ: dict[str, str] = field(default_factory=dict)
 
     def publish(self, report: Report, *warnings: str) -> Step:
-        """Log and publish as the road does, with a few warnings before."""
+        """Log and publish the report as the main step does, after the given warnings."""
         self.local, stream = LocalRunner(self.directory), io.StringIO()
         environ = self.local.environ({}) | self.environ
         given = runtime(VirtualClock(), environ=environ, stdout=stream)
@@ -145,18 +145,20 @@ def harmless() -> Report:
     return report_of(HARMLESS)
 
 
-def shape(value: Any, *, foreign: bool = False) -> Any:
-    """What JSON is made of, without its texts and numbers; with `foreign`, its keys are no part of it either."""
+def shape_of(value: Any, *, foreign: bool = False) -> Any:
+    """Return the structure of JSON, without texts and numbers; with `foreign`, without its own keys, too."""
     if isinstance(value, dict):
         keyed_by_others = {"variants", "values", "explanations"} if not foreign else set()
-        return [("?" if foreign else key, shape(each, foreign=key in keyed_by_others)) for key, each in value.items()]
+        return [
+            ("?" if foreign else key, shape_of(each, foreign=key in keyed_by_others)) for key, each in value.items()
+        ]
     if isinstance(value, list):
-        return [shape(each) for each in value]
+        return [shape_of(each) for each in value]
     return type(value).__name__
 
 
-def tags_of(xml: str) -> list[str]:
-    """Every tag and its attributes' names in order, comments and instructions as well."""
+def xml_tags(xml: str) -> list[str]:
+    """Return all tags with the names of their attributes in order, and all comments and instructions."""
     found: list[str] = []
 
     class Target:
@@ -177,11 +179,11 @@ def tags_of(xml: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Usual:
-    """What the faces of a harmless report are made of."""
+class ReferenceParts:
+    """The parts of each format of a harmless report."""
 
-    summary: Page
-    comment: Page
+    summary: RenderedPage
+    comment: RenderedPage
     junit: list[str]
     document: Any
     commands: list[tuple[str, list[str]]]
@@ -190,69 +192,69 @@ class Usual:
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
-    step = Step(tmp_path_factory.mktemp("usual")).publish(harmless(), HARMLESS)
-    return Usual(
-        summary=Page(summary(harmless())),
-        comment=Page(comment(harmless())),
-        junit=tags_of(step.file("junit.xml")),
-        document=shape(json.loads(step.file("coval.json"))),
+def reference(tmp_path_factory: pytest.TempPathFactory) -> ReferenceParts:
+    step = Step(tmp_path_factory.mktemp("reference")).publish(harmless(), HARMLESS)
+    return ReferenceParts(
+        summary=RenderedPage(summary(harmless())),
+        comment=RenderedPage(comment(harmless())),
+        junit=xml_tags(step.file("junit.xml")),
+        document=shape_of(json.loads(step.file("coval.json"))),
         commands=step.commands(),
         outputs=step.local.outputs,
         state=step.local.state,
     )
 
 
-def same_page(page: Page, usual: Page, text: str) -> None:
-    """The usual tags, but for what is left out where there is nothing to show; nothing leads elsewhere."""
+def assert_same_page(page: RenderedPage, reference: RenderedPage, text: str) -> None:
+    """Assert that a page has the reference's tags, or fewer if the text is empty, and only expected URLs."""
     if one_line(text):
-        assert page.tags == usual.tags
+        assert page.tags == reference.tags
     else:
-        assert set(page.tags) <= set(usual.tags)
-    assert len(page.comments) == len(usual.comments)
-    assert all(ADDRESSES.fullmatch(each) for each in page.addresses)
-    assert not ACTED_ON.search(page.text)
+        assert set(page.tags) <= set(reference.tags)
+    assert len(page.comments) == len(reference.comments)
+    assert all(EXPECTED_URLS.fullmatch(each) for each in page.addresses)
+    assert not ACTIVE_MARKUP.search(page.text)
 
 
-def same_files(xml: str, whole: str, usual: Usual, text: str) -> None:
-    """The usual elements of a JUnit report and of a document, but for what is left out where there is nothing."""
-    tags, found = tags_of(xml), shape(json.loads(whole))
+def assert_same_files(xml: str, whole: str, reference: ReferenceParts, text: str) -> None:
+    """Assert that the JUnit and JSON reports have the reference's elements, or fewer if the text is empty."""
+    tags, found = xml_tags(xml), shape_of(json.loads(whole))
     if one_line(text):
-        assert tags == usual.junit
-        assert found == usual.document
+        assert tags == reference.junit
+        assert found == reference.document
     else:
-        assert set(tags) <= {*usual.junit, "failure type", "error type"}
-        assert [*dict(found)] == [*dict(usual.document)]
+        assert set(tags) <= {*reference.junit, "failure type", "error type"}
+        assert [*dict(found)] == [*dict(reference.document)]
 
 
-def same_step(step: Step, usual: Usual, text: str) -> None:
-    """The usual commands, outputs and files."""
-    assert step.commands() == usual.commands
+def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
+    """Assert that a step has the reference's commands, outputs and files."""
+    assert step.commands() == reference.commands
     found, free = step.local.outputs, {"reason", "metrics"}
     assert list(found) == list(OUTPUTS)
     assert {each: found[each] for each in found if each not in free} == {
-        each: usual.outputs[each] for each in found if each not in free
+        each: reference.outputs[each] for each in found if each not in free
     }
-    assert len(json.loads(found["metrics"])) <= len(json.loads(usual.outputs["metrics"]))
-    assert step.local.state == usual.state
-    same_page(Page(step.local.summary), usual.summary, text)
-    assert odd_characters(step.local.summary) == set()
-    same_files(step.file("junit.xml"), step.file("coval.json"), usual, text)
+    assert len(json.loads(found["metrics"])) <= len(json.loads(reference.outputs["metrics"]))
+    assert step.local.state == reference.state
+    assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
+    assert unprintable_characters(step.local.summary) == set()
+    assert_same_files(step.file("junit.xml"), step.file("coval.json"), reference, text)
 
 
-def same_comment(body: str, usual: Usual, text: str) -> None:
-    """The usual tags, and no comment in HTML but the marker that it begins with."""
-    page = Page(body)
-    same_page(page, usual.comment, text)
-    (mark,) = page.comments
-    assert MARK.fullmatch(mark)
-    assert body.startswith(f"{mark}\n")
-    assert odd_characters(body) == set()
+def assert_same_comment(body: str, reference: ReferenceParts, text: str) -> None:
+    """Assert that a comment has the reference's tags, and one HTML comment: the marker at its start."""
+    page = RenderedPage(body)
+    assert_same_page(page, reference.comment, text)
+    (comment_marker,) = page.comments
+    assert MARKER.fullmatch(comment_marker)
+    assert body.startswith(f"{comment_marker}\n")
+    assert unprintable_characters(body) == set()
     assert len(body) <= COMMENT_LIMIT
 
 
-def safe_log(log: str) -> None:
-    """Nothing in it rests on stop-commands: other CI systems do not know it, and it does not cover everything."""
+def assert_safe_log(log: str) -> None:
+    """Assert that a log is safe without stop-commands, which other CI systems do not know and which has gaps."""
     tokens = [each.data for each in read_log(log) if each.name == "stop-commands"]
     ours = {f"::stop-commands::{token}" for token in tokens} | {f"::{token}::" for token in tokens}
     rest = "\n".join(line for line in log.split("\n") if line not in ours)
@@ -261,45 +263,45 @@ def safe_log(log: str) -> None:
     texts = [text for each in read_log(log) for text in (each.data, *each.properties.values())]
     notes = [each.data for each in read_log(log) if each.name in ("notice", "warning", "error")]
     assert all(len(text) <= ANNOTATION_LIMIT for text in notes)
-    assert odd_characters(log) == odd_characters("".join(texts)) == set()
-    log.encode()  # not every stream replaces what is no UTF-8
+    assert unprintable_characters(log) == unprintable_characters("".join(texts)) == set()
+    log.encode()  # some streams do not replace lone surrogates
 
 
-def odd_characters(text: str) -> set[str]:
-    return {char for char in set(ODD.findall(text)) if not char.isprintable()} - {"\u200b"}
+def unprintable_characters(text: str) -> set[str]:
+    return {char for char in set(NOT_PLAIN_ASCII.findall(text)) if not char.isprintable()} - {"\u200b"}
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_face_has_its_usual_parts(name: str, usual: Usual, tmp_path: Path) -> None:
+def test_hostile_text_does_not_change_parts_of_any_format(name: str, reference: ReferenceParts, tmp_path: Path) -> None:
     text = NAMED[name]
     report = report_of(text)
     step = Step(tmp_path).publish(report, text)
-    same_step(step, usual, text)
-    safe_log(step.log)
-    same_comment(comment(report), usual, text)
+    assert_same_step(step, reference, text)
+    assert_safe_log(step.log)
+    assert_same_comment(comment(report), reference, text)
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_a_run_is_judged_by_leaves_every_face_as_it_is(name: str) -> None:
-    """Without an error in the end; and without anything but an error."""
+def test_hostile_text_does_not_change_parts_without_error_or_legs(name: str) -> None:
+    """Check reports without a final error, and reports with nothing else."""
 
-    def judged(text: str) -> Report:
+    def without_error(text: str) -> Report:
         report = report_of(text)
         return replace(report, judgement=report.legs[0].judgement)
 
-    def alone(text: str) -> Report:
+    def error_only(text: str) -> Report:
         return replace(report_of(text), legs=())
 
-    for report in (judged, alone):
-        found, usual, text = report(NAMED[name]), report(HARMLESS), NAMED[name]
-        same_page(Page(summary(found)), Page(summary(usual)), text)
-        same_page(Page(comment(found)), Page(comment(usual)), text)
-        tags = tags_of(junit(found))
-        assert tags == tags_of(junit(usual)) or not one_line(text)
+    for report in (without_error, error_only):
+        found, reference, text = report(NAMED[name]), report(HARMLESS), NAMED[name]
+        assert_same_page(RenderedPage(summary(found)), RenderedPage(summary(reference)), text)
+        assert_same_page(RenderedPage(comment(found)), RenderedPage(comment(reference)), text)
+        tags = xml_tags(junit(found))
+        assert tags == xml_tags(junit(reference)) or not one_line(text)
 
 
-def test_every_format_is_a_module_and_a_row() -> None:
-    """And every input that asks for one exists."""
+def test_every_format_module_is_registered() -> None:
+    """The input that enables a format exists."""
     modules = {each.name for each in pkgutil.iter_modules(formats.__path__)}
     assert modules == {each.name for each in FORMATS}
     assert {each.surface for each in FORMATS} == set(formats.Surface)
@@ -308,8 +310,8 @@ def test_every_format_is_a_module_and_a_row() -> None:
         assert each.render(harmless())
 
 
-def test_several_legs_are_told_apart() -> None:
-    """Each keeps its own criteria, simulations and names; the step's judgement stands above them."""
+def test_legs_are_distinct_in_every_format() -> None:
+    """Each leg has its own criteria, simulations and names; the judgement of the step comes first."""
     report = harmless()
     legs = tuple(replace(report.legs[0], name=name) for name in ("one", "two"))
     twice = replace(report, legs=legs)
@@ -322,8 +324,8 @@ def test_several_legs_are_told_apart() -> None:
     assert simulation_rows(twice) == 2 * simulation_rows(report)
 
 
-def test_a_result_that_was_not_judged_is_shown_all_the_same() -> None:
-    """The step may be interrupted between collecting and judging."""
+def test_result_is_shown_without_judgement() -> None:
+    """The step may be interrupted after it collected the results, and before it judged them."""
     report = with_leg(harmless(), judgement=interrupted())
     assert "#### Metrics" in summary(report)
     assert outputs(report)["metrics"] == outputs(harmless())["metrics"]
@@ -331,25 +333,25 @@ def test_a_result_that_was_not_judged_is_shown_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_coval_sends_is_read_such_that_faces_have_their_usual_parts(name: str, usual: Usual) -> None:
+def test_hostile_response_does_not_change_parts_of_any_format(name: str, reference: ReferenceParts) -> None:
     report = report_of(NAMED[name], parsed=True)
-    same_page(Page(summary(report)), usual.summary, NAMED[name])
-    same_files(junit(report), document(report), usual, NAMED[name])
+    assert_same_page(RenderedPage(summary(report)), reference.summary, NAMED[name])
+    assert_same_files(junit(report), document(report), reference, NAMED[name])
 
 
 @pytest.mark.parametrize(
     "name", [each for each, text in NAMED.items() if "::" in text or "##" in text or set("\x1b\r\x85") & set(text)]
 )
-def test_elsewhere_a_log_has_no_command_at_all(name: str, tmp_path: Path) -> None:
+def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     report = replace(report_of(NAMED[name]), inputs=None)
     log = Step(tmp_path, {"GITHUB_ACTIONS": "", "GITHUB_OUTPUT": ""}).publish(report, NAMED[name]).log
     assert log.count("Error: Coval Gate:") == 1
     assert read_log(log) == []
     assert not re.search(r"^::|##[\[a-zA-Z]", log, re.MULTILINE)
-    assert odd_characters(log) == set()
+    assert unprintable_characters(log) == set()
 
 
-def test_foreign_lines_are_quoted_each_time_with_another_token(tmp_path: Path) -> None:
+def test_foreign_lines_are_quoted_with_unique_tokens(tmp_path: Path) -> None:
     step = Step(tmp_path).publish(harmless())
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 3
@@ -357,43 +359,43 @@ def test_foreign_lines_are_quoted_each_time_with_another_token(tmp_path: Path) -
     quoted = "\n".join(
         re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL)[place][1] for place in range(3)
     )
-    assert "First plain" in quoted  # a line of the API's
+    assert "First plain" in quoted  # a line of text from the API
     assert "✗ plain" in quoted  # a criterion
     assert "plain (1 of 3) (ill)" in quoted  # a simulation
 
 
-@pytest.mark.parametrize("name", ["table cells", "image in HTML", "emphasis", "mentions", "link", "list"])
-def test_without_mutations_it_is_the_same(name: str) -> None:
-    def alone(text: str) -> Report:
+@pytest.mark.parametrize("name", ["table cells", "HTML image", "emphasis", "mentions", "link", "list"])
+def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> None:
+    def agent_only(text: str) -> Report:
         report = report_of(text)
         result = report.legs[0].result
         assert result
         agents = tuple(each for each in result.simulations if not each.mutation)
         return with_leg(report, result=replace(result, simulations=agents))
 
-    page, usual = Page(summary(alone(NAMED[name]))), Page(summary(alone(HARMLESS)))
-    same_page(page, usual, NAMED[name])
+    page, reference = RenderedPage(summary(agent_only(NAMED[name]))), RenderedPage(summary(agent_only(HARMLESS)))
+    assert_same_page(page, reference, NAMED[name])
 
 
 @pytest.mark.parametrize(
     "address",
     ["https://a.example/x)<img src=x>", "javascript:alert(1)", "https://a.example/ '\"", "https://a.example/[x]|"],
 )
-def test_an_address_that_would_break_out_leads_nowhere(address: str) -> None:
+def test_unsafe_run_url_is_not_linked(address: str) -> None:
     report = with_leg(harmless(), run_url=address)
-    for page in (Page(summary(report)), Page(comment(report))):
-        assert all(ADDRESSES.fullmatch(each) for each in page.addresses)
+    for page in (RenderedPage(summary(report)), RenderedPage(comment(report))):
+        assert all(EXPECTED_URLS.fullmatch(each) for each in page.addresses)
         assert "img" not in page.tags
 
 
-def test_an_id_is_one_part_of_an_address() -> None:
+def test_id_is_percent_encoded_in_url() -> None:
     report = harmless()
     simulations = (Simulation(id="a)/../?b#<c>|%", status="FAILED"),)
-    page = Page(summary(with_leg(report, result=RunResult(run_id="r1", simulations=simulations))))
+    page = RenderedPage(summary(with_leg(report, result=RunResult(run_id="r1", simulations=simulations))))
     assert f"{RUN_URL}/results/a%29%2F..%2F%3Fb%23%3Cc%3E%7C%25" in page.addresses
 
 
-def test_a_status_is_one_short_line() -> None:
+def test_commit_status_description_is_one_short_line() -> None:
     for text in HOSTILE:
         for verdict in (*Verdict, None):
             judgement = replace(errored(GateError(text, text)), verdict=verdict)
@@ -406,12 +408,14 @@ def test_a_status_is_one_short_line() -> None:
 
 @given(FOREIGN, st.booleans())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
-def test_any_text_leaves_every_face_as_it_is(usual: Usual, tmp_path: Path, text: str, parsed: bool) -> None:
+def test_any_text_does_not_change_parts_of_any_format(
+    reference: ReferenceParts, tmp_path: Path, text: str, parsed: bool
+) -> None:
     report = report_of(text, parsed=parsed)
-    same_comment(comment(report), usual, text)
+    assert_same_comment(comment(report), reference, text)
     step = Step(tmp_path).publish(report, text)
-    same_step(step, usual, text)
-    safe_log(step.log)
+    assert_same_step(step, reference, text)
+    assert_safe_log(step.log)
 
 
 @given(FOREIGN)
@@ -423,71 +427,73 @@ def test_any_text_leaves_every_face_as_it_is(usual: Usual, tmp_path: Path, text:
 @example("2)")
 @example("- ---")
 @example("    code")
-def test_a_text_that_comes_first_on_its_line_is_text(text: str) -> None:
+def test_escaped_text_at_start_of_line_is_plain_text(text: str) -> None:
     shown = escape(text)
-    assert Page(shown).tags == ["p", "/p"] * bool(shown)
-    assert Page(f"Before.\n{shown or 'x'}\nBehind.").tags == ["p", "/p"]
-    assert Page(f"- {shown}").tags == ["ul", "li", "/li", "/ul"]
+    assert RenderedPage(shown).tags == ["p", "/p"] * bool(shown)
+    assert RenderedPage(f"Before.\n{shown or 'x'}\nBehind.").tags == ["p", "/p"]
+    assert RenderedPage(f"- {shown}").tags == ["ul", "li", "/li", "/ul"]
 
 
 @given(st.text("`", min_size=1, max_size=250), ACTIVE)
 @example("`" * 80, "<img src=x> **b**")
 @example("`" * 199, "*x*")
-def test_a_code_span_is_one_whatever_backticks_it_holds(backticks: str, text: str) -> None:
+def test_code_span_with_backticks_is_one_code_span(backticks: str, text: str) -> None:
     for each in (backticks + text, text + backticks, f"x{backticks}{text}{backticks}"):
-        assert Page(f"| | |\n|---|---|\n| a | {code(each)} |\n").tags.count("code") == 1
-        assert not {"img", "strong", "em", "a"} & set(Page(f"Commit {code(each)} of mine").tags)
+        assert RenderedPage(f"| | |\n|---|---|\n| a | {code(each)} |\n").tags.count("code") == 1
+        assert not {"img", "strong", "em", "a"} & set(RenderedPage(f"Commit {code(each)} of mine").tags)
 
 
-def test_the_hostile_texts_do_something_where_they_are_not_escaped() -> None:
-    """Without this, all of the above could hold because the texts are harmless."""
-    usual = Page(HARMLESS)
-    active = [name for name, text in NAMED.items() if Page(text).tags != usual.tags or ACTED_ON.search(text)]
+def test_unescaped_hostile_texts_are_active() -> None:
+    """Prove that the tests above do not pass just because the texts are harmless."""
+    reference = RenderedPage(HARMLESS)
+    active = [
+        name for name, text in NAMED.items() if RenderedPage(text).tags != reference.tags or ACTIVE_MARKUP.search(text)
+    ]
     assert len(active) >= 35
     assert len([name for name, text in NAMED.items() if read_log(text)]) >= 9
     broken = 0
     for text in HOSTILE:
         try:
-            assert tags_of(f"<x>{text.encode('utf-8', 'replace').decode()}</x>") == ["start x", "end x"]
+            assert xml_tags(f"<x>{text.encode('utf-8', 'replace').decode()}</x>") == ["start x", "end x"]
         except (ET.ParseError, AssertionError):
             broken += 1
     assert broken >= 12
 
 
-def mark_of(context: Context, **inputs: str) -> str:
+def marker_of(context: Context, **inputs: str) -> str:
     """The marker of a step's comment."""
     given, _ = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     return marker(Report(judgement=UNFINISHED, context=context, inputs=given))
 
 
-def test_a_marker_is_a_comment_of_fixed_form_whatever_the_names() -> None:
-    marks = {mark_of(report_of(text).context) for text in HOSTILE}
-    assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", each) for each in marks)
-    assert len(marks) == len(set(HOSTILE))
+def test_comment_marker_has_fixed_form() -> None:
+    markers = {marker_of(report_of(text).context) for text in HOSTILE}
+    assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", each) for each in markers)
+    assert len(markers) == len(set(HOSTILE))
 
 
-def test_a_marker_tells_steps_apart_and_attempts_not() -> None:
+def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
     context = harmless().context
-    here = mark_of(context, agent_id="a1")
-    assert mark_of(replace(context, run_attempt="2", sha="f" * 40, actor="other"), agent_id="a1") == here
+    here = marker_of(context, agent_id="a1")
+    assert marker_of(replace(context, run_attempt="2", sha="f" * 40, actor="other"), agent_id="a1") == here
     others = [
-        mark_of(replace(context, workflow="other"), agent_id="a1"),
-        mark_of(replace(context, job="other"), agent_id="a1"),
-        mark_of(replace(context, step="other"), agent_id="a1"),
-        mark_of(context, agent_id="a2"),
-        mark_of(context, agent_id="a1", mutation_id="m1"),
+        marker_of(replace(context, workflow="other"), agent_id="a1"),
+        marker_of(replace(context, job="other"), agent_id="a1"),
+        marker_of(replace(context, step="other"), agent_id="a1"),
+        marker_of(context, agent_id="a2"),
+        marker_of(context, agent_id="a1", mutation_id="m1"),
     ]
     assert len({here, *others}) == 6
 
 
-# How much there may be
+# Size limits
 
-MANY = 30_000
+LARGE_COUNT = 30_000
 PARROT = "🦜"  # four bytes
 
 
-def many(count: int = MANY) -> Report:
-    """A run of `count` simulations with long names in emoji; a third of them missed, each with an explanation."""
+def large_report(count: int = LARGE_COUNT) -> Report:
+    """Return a report on `count` simulations with long names; a third of them failed, with explanations."""
     ids = [f"simulation{number:016}" for number in range(count)]
     ill = tuple(ids[: count // 3])
     label = PARROT * 90
@@ -520,9 +526,9 @@ def many(count: int = MANY) -> Report:
     )
 
 
-def whole_tables(markdown: str) -> list[int]:
-    """The number of rows of each table; each row has as many cells as its table's head, and each fold is closed."""
-    page = Page(markdown)
+def table_row_counts(markdown: str) -> list[int]:
+    """Return the number of rows of each table; assert that all rows are complete, and all details closed."""
+    page = RenderedPage(markdown)
     assert page.tags.count("details") == page.tags.count("/details") == page.tags.count("summary")
     tables = re.findall(r"((?:^\|.*\n)+)", markdown, re.MULTILINE)
     assert page.tags.count("table") == len(tables)
@@ -536,34 +542,34 @@ def whole_tables(markdown: str) -> list[int]:
     return counts
 
 
-def shown_of(markdown: str) -> list[tuple[int, int]]:
+def shown_counts(markdown: str) -> list[tuple[int, int]]:
     found = re.findall(r"^Showing ([\d,]+) of ([\d,]+)\.$", markdown, re.MULTILINE)
     return [(int(shown.replace(",", "")), int(total.replace(",", ""))) for shown, total in found]
 
 
-def test_very_many_simulations_fit_in_whole_rows() -> None:
-    report = many()
+def test_markdown_with_30000_simulations_fits_in_complete_rows() -> None:
+    report = large_report()
     text = summary(report)
     assert SUMMARY_LIMIT - 3000 < len(text.encode()) <= SUMMARY_LIMIT
-    rows = whole_tables(text)
-    shown = shown_of(text)
-    assert [total for _, total in shown[:2]] == [MANY // 3, MANY - MANY // 3]
+    rows = table_row_counts(text)
+    shown = shown_counts(text)
+    assert [total for _, total in shown[:2]] == [LARGE_COUNT // 3, LARGE_COUNT - LARGE_COUNT // 3]
     assert rows[2:][: len(shown)] == [count for count, _ in shown]
     assert shown[0][0] > 500
     text = comment(report)
     assert COMMENT_LIMIT - 1000 < len(text) <= COMMENT_LIMIT
-    rows = whole_tables(text)
-    assert shown_of(text) == [(rows[-1], MANY // 3)]
+    rows = table_row_counts(text)
+    assert shown_counts(text) == [(rows[-1], LARGE_COUNT // 3)]
     assert rows[-1] > 50
 
 
-def test_a_summary_of_few_simulations_leaves_nothing_out() -> None:
-    assert shown_of(summary(harmless())) == []
-    assert shown_of(comment(harmless())) == []
+def test_markdown_with_few_simulations_is_complete() -> None:
+    assert shown_counts(summary(harmless())) == []
+    assert shown_counts(comment(harmless())) == []
 
 
-def test_very_many_simulations_make_nine_warnings_and_one_error(tmp_path: Path) -> None:
-    step = Step(tmp_path).publish(many(3000))
+def test_annotations_of_3000_simulations_are_nine_warnings_and_one_error(tmp_path: Path) -> None:
+    step = Step(tmp_path).publish(large_report(3000))
     warnings = [command for command in read_log(step.log) if command.name == "warning"]
     assert len(warnings) == 9
     assert len(step.commands("error")) == 1
@@ -572,13 +578,13 @@ def test_very_many_simulations_make_nine_warnings_and_one_error(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("before", [1, 8, 9, 12])
-def test_warnings_given_before_leave_less_room(before: int, tmp_path: Path) -> None:
-    step = Step(tmp_path).publish(many(60), *["careful"] * before)
+def test_earlier_warnings_count_towards_annotation_limit(before: int, tmp_path: Path) -> None:
+    step = Step(tmp_path).publish(large_report(60), *["careful"] * before)
     assert len(step.commands("warning")) == max(9, before)
     assert len(step.commands("error")) == 1
 
 
-def test_very_many_metrics_fit_into_an_output() -> None:
+def test_output_metrics_fits_limit_with_500_metrics() -> None:
     simulations = (Simulation(id="s1", status="COMPLETED"),)
     metrics = tuple(
         Metric(id=f"m{number}", name=f"{number} {PARROT * 90}", values={"s1": PARROT * 300}) for number in range(500)
@@ -592,14 +598,14 @@ def test_very_many_metrics_fit_into_an_output() -> None:
     ]
 
 
-def test_lists_of_ids_in_outputs_stay_short() -> None:
-    found = outputs(many(9000))
+def test_lists_of_ids_in_outputs_are_limited() -> None:
+    found = outputs(large_report(9000))
     assert len(json.loads(found["failed_simulations"])) == 2000
     assert sum(len(each) for each in found.values()) < 300_000
 
 
-def test_very_much_advice_fits_as_well() -> None:
-    """Somebody's thresholds may be wrong in every line."""
+def test_long_advice_fits_into_markdown() -> None:
+    """Every line of the thresholds may be invalid."""
     with pytest.raises(ThresholdSyntaxError) as caught:
         parse_thresholds("\n".join(f"nonsense {number} {PARROT * 100} ```" for number in range(2000)))
     error = InputError([Problem("thresholds", f"has wrong lines.\n{caught.value}"), Problem("tags", "are too many.")])
@@ -608,14 +614,14 @@ def test_very_much_advice_fits_as_well() -> None:
     assert len(body) <= COMMENT_LIMIT
     assert len(whole.encode()) <= SUMMARY_LIMIT
     for text in (body, whole):
-        assert Page(f"{text}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # nothing is left open
+        assert RenderedPage(f"{text}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 
-NOTHING = RunResult(run_id="r1", simulations=())
+EMPTY_RESULT = RunResult(run_id="r1", simulations=())
 
 
-def test_very_many_reasons_and_criteria_fit_as_well() -> None:
-    text = "&" * 600  # the most that one character becomes
+def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
+    text = "&" * 600  # a character whose escaped form is longest
     threshold = replace(parse_thresholds("Latency: max < 1")[0], text=text)
     criterion = ThresholdHolds(threshold=threshold)
     checks = tuple(
@@ -628,17 +634,17 @@ def test_very_many_reasons_and_criteria_fit_as_well() -> None:
         )
         for number in range(3000)
     )
-    judgement = Judgement(verdict=Verdict.FAILED, status="", cause=Completed(result=NOTHING), checks=checks)
+    judgement = Judgement(verdict=Verdict.FAILED, status="", cause=Completed(result=EMPTY_RESULT), checks=checks)
     report = Report(judgement=judgement, legs=(LegReport(judgement=judgement),))
     assert len(comment(report)) <= COMMENT_LIMIT
     assert len(summary(report).encode()) <= SUMMARY_LIMIT
-    assert [total for _, total in shown_of(comment(report))] == [2999, 3000]
+    assert [total for _, total in shown_counts(comment(report))] == [2999, 3000]
 
 
 @given(st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30))
 @example([0.0] * 5 + [5e-324] * 5 + [1e-323] * 3)
 @example([LARGEST, -LARGEST] * 8)
-def test_a_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
+def test_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
     chart = histogram(values)
     if chart:
         bars = re.search(r"^    bar \[(.*)\]$", chart, re.MULTILINE)
@@ -650,10 +656,10 @@ def test_a_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
         assert len(chart) < 2000
 
 
-# The same report, the same bytes
+# Reproducible output
 
 
-def faces(text: str) -> Iterator[str]:
+def render_all(text: str) -> Iterator[str]:
     report = report_of(text)
     yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
     checks = "\n".join(line for leg in report.legs for line in check_lines(leg.judgement))
@@ -661,19 +667,19 @@ def faces(text: str) -> Iterator[str]:
 
 
 def digest() -> str:
-    whole = "\n".join(face for text in (HARMLESS, "a | b", "agent", PARROT) for face in faces(text))
+    whole = "\n".join(each for text in (HARMLESS, "a | b", "agent", PARROT) for each in render_all(text))
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def test_the_same_report_has_the_same_bytes_in_every_process() -> None:
-    """Sets have another order in each."""
-    program = "import sys; sys.path[:0] = sys.argv[1:]; import test_faces; print(test_faces.digest())"
+def test_same_report_renders_same_bytes_in_every_process() -> None:
+    """The order of sets differs between processes."""
+    program = "import sys; sys.path[:0] = sys.argv[1:]; import test_formats; print(test_formats.digest())"
     here, seed = Path(__file__).parent, "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-    told = subprocess.run(
+    other = subprocess.run(
         [sys.executable, "-c", program, str(here), str(here.parent)],
         env=os.environ | {"PYTHONHASHSEED": seed},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == digest()
+    assert other.stdout.strip() == digest()

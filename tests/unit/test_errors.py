@@ -1,4 +1,4 @@
-"""What an answer of Coval's, or of whatever stands before it, becomes for a person."""
+"""Responses from Coval or a proxy, and connection errors, become errors with readable texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = "https://api.coval.dev/v1"
 
-ANSWERS: dict[str, dict[str, Any]] = {
+RESPONSES: dict[str, dict[str, Any]] = {
     "field errors": {
         "status_code": 400,
         "json": {
@@ -77,22 +77,22 @@ def client(clock: VirtualClock) -> Client:
     return new_client(ROOT, clock)
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_every_answer_becomes_an_error_that_reads_well(
+@pytest.mark.parametrize("name", RESPONSES)
+def test_error_text_of_response_matches_golden_file(
     name: str, client: Client, clock: VirtualClock, golden: Callable[[str, str], None]
 ) -> None:
-    told = []
+    texts = []
     with requests_mock.Mocker() as coval:
-        coval.post(f"{ROOT}/runs", **ANSWERS[name])
-        coval.get(f"{ROOT}/runs/r1", **ANSWERS[name])
+        coval.post(f"{ROOT}/runs", **RESPONSES[name])
+        coval.get(f"{ROOT}/runs/r1", **RESPONSES[name])
         calls = (partial(client.launch_run, {}, sent=lambda _: None), partial(client.get_run, "r1"))
         for call in calls:
             with pytest.raises(CovalError) as caught:
                 run(call(until=clock.now()), clock)
             error = caught.value
             assert KEY not in f"{error!r}{error.__dict__}"
-            told.append(f"{type(error).__name__}: {error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
-    golden(f"problems/{name.replace(' ', '-')}.txt", "\n".join(told))
+            texts.append(f"{type(error).__name__}: {error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
+    golden(f"problems/{name.replace(' ', '-')}.txt", "\n".join(texts))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_answer_becomes_an_error_that_reads_well(
         (requests.exceptions.ChunkedEncodingError("…"), Unavailable, True),
     ],
 )
-def test_what_may_have_arrived_is_not_what_surely_did_not(
+def test_connection_error_tells_whether_request_arrived(
     failure: Exception, kind: type[Unavailable], arrived: bool, client: Client, clock: VirtualClock
 ) -> None:
     with requests_mock.Mocker() as coval:
@@ -126,7 +126,9 @@ def test_what_may_have_arrived_is_not_what_surely_did_not(
         requests.exceptions.SSLError("[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
     ],
 )
-def test_what_waiting_cannot_mend_is_told_at_once(failure: Exception, client: Client, clock: VirtualClock) -> None:
+def test_permanent_connection_error_is_raised_without_retry(
+    failure: Exception, client: Client, clock: VirtualClock
+) -> None:
     with requests_mock.Mocker() as coval:
         coval.post(f"{ROOT}/runs", exc=failure)
         with pytest.raises(CovalError) as caught:
@@ -153,13 +155,13 @@ def test_what_waiting_cannot_mend_is_told_at_once(failure: Exception, client: Cl
         (None, None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_parsed_as_seconds_or_date(header: str | None, seconds: float | None) -> None:
     assert seconds_to_wait(header, EPOCH) == seconds
 
 
-def test_a_rejection_keeps_its_status(client: Client, clock: VirtualClock) -> None:
+def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -> None:
     with requests_mock.Mocker() as coval:
-        coval.get(f"{ROOT}/runs/r1", **ANSWERS["wrong id"])
+        coval.get(f"{ROOT}/runs/r1", **RESPONSES["wrong id"])
         with pytest.raises(NotFound) as caught:
             run(client.get_run("r1", until=clock.now() + 60), clock)
     assert isinstance(caught.value, Rejected)
