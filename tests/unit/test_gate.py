@@ -1,4 +1,4 @@
-"""The gate judges every result, and passes only if it is certain."""
+"""The gate judges every result, and is never wrong in favour of passing."""
 
 from __future__ import annotations
 

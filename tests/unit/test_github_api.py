@@ -211,7 +211,7 @@ def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> No
     "fault",
     ["502", "drop", "secondary 5", "rate-limit 5", 'json {"errors": [{"message": "API rate limit exceeded"}]}'],
 )  # fmt: skip
-def test_what_passes_is_no_reason_to_guess_whose_the_token_is(fault: str, clock: VirtualClock) -> None:
+def test_request_for_token_owner_is_retried(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /graphql #1 -> {fault}", time_limit=600) as session:
         session.server.viewer = session.server.author = "jane"
         session.server.add_comment(NUMBER, MARKER, "jane")
@@ -220,7 +220,7 @@ def test_what_passes_is_no_reason_to_guess_whose_the_token_is(fault: str, clock:
     assert len(clock.slept) == 1
 
 
-def test_without_leave_to_create_only_a_comment_that_is_there_is_updated(clock: VirtualClock) -> None:
+def test_comment_is_only_updated_without_create(clock: VirtualClock) -> None:
     with Session(clock) as session:
         assert session.comment(create=False) == ""
         assert session.bodies == []

@@ -1,4 +1,4 @@
-"""Foreign text in Markdown, rendered by GitHub's own dialect of CommonMark."""
+"""Foreign text in Markdown is inert when GitHub Flavored Markdown renders it."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def rendered(markdown: str) -> str:
     return str(cmarkgfm.github_flavored_markdown_to_html(markdown, cmarkgfm.cmark.Options.CMARK_OPT_UNSAFE))
 
 
-def shown(html_text: str) -> str:
-    """What a reader sees of HTML, without its tags and zero-width spaces."""
+def visible_text(html_text: str) -> str:
+    """Return the visible text of HTML, without tags and zero-width spaces."""
     return html.unescape(re.sub(r"<[^>]*>", "", html_text)).replace("\u200b", "").strip()
 
 
 @given(FOREIGN)
-def test_escaped_text_is_text_and_says_the_same(text: str) -> None:
+def test_escaped_text_is_rendered_as_same_text(text: str) -> None:
     page = rendered(f"Reason: x{escape(text)}x\n")
     assert re.findall(r"<[^>]*>", page) == ["<p>", "</p>"]
-    assert shown(page) == f"Reason: x{one_line(text)}x"
+    assert visible_text(page) == f"Reason: x{one_line(text)}x"
 
 
 @given(FOREIGN)
-def test_no_text_breaks_out_of_a_table_cell(text: str) -> None:
+def test_escaped_text_stays_in_table_cell(text: str) -> None:
     page = rendered(TABLE.format("x" + escape(text), "y"))
     assert page.count("<td>") == 2
     assert set(re.findall(r"<(\w+)", page)) <= {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 @given(FOREIGN)
-def test_no_text_breaks_out_of_a_code_span(text: str) -> None:
+def test_code_span_stays_in_table_cell(text: str) -> None:
     page = rendered(TABLE.format("x", code(text)))
     assert page.count("<td>") == 2
     assert page.count("<code>") == (1 if code(text) else 0)
@@ -59,21 +59,24 @@ def test_no_text_breaks_out_of_a_code_span(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE[:7])
-def test_the_hostile_texts_do_something_before_they_are_escaped(text: str) -> None:
-    """Without this, the tests above could pass because their examples are harmless. (Formulas are GitHub's own.)"""
+def test_unescaped_hostile_texts_are_active(text: str) -> None:
+    """Prove that the tests above do not pass just because their examples are harmless.
+
+    cmark does not render formulas; only GitHub does.
+    """
     paragraph, cell = rendered(f"{text}\n"), rendered(TABLE.format(text, "y"))
-    harmless = shown(paragraph) == text and re.findall(r"<[^>]*>", paragraph) == ["<p>", "</p>"]
+    harmless = visible_text(paragraph) == text and re.findall(r"<[^>]*>", paragraph) == ["<p>", "</p>"]
     assert "$" in text or not harmless or ">y<" not in cell
 
 
-def test_github_finds_nobody_to_notify_and_nothing_to_link() -> None:
+def test_mentions_and_issue_numbers_are_escaped() -> None:
     assert escape("@mona #12") == "@\u200bmona #\u200b12"
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://a b", "https://a)b", "https://a|b", ""])
-def test_a_link_leads_to_a_plain_address_or_nowhere(url: str) -> None:
+def test_unsafe_url_is_not_linked(url: str) -> None:
     assert link("label", url) == "label"
 
 
-def test_a_link() -> None:
+def test_plain_url_is_linked() -> None:
     assert link("the run", "https://app.coval.dev/runs/r1") == "[the run](https://app.coval.dev/runs/r1)"

@@ -1,4 +1,4 @@
-"""Margins: one number says on which side of its bound a measured value is, and how far from it."""
+"""A margin is the signed distance of a measured value from its bound."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = st.floats(-LARGEST, LARGEST)
 
 
 @pytest.mark.parametrize(
-    ("value", "operator", "bound", "found"),
+    ("value", "operator", "bound", "expected"),
     [
         (2.7, "<", 1.5, -1.2),
         (1.0, "<=", 1.5, 0.5),
@@ -32,14 +32,14 @@ NUMBERS = st.floats(-LARGEST, LARGEST)
         (1.5, "<", 1.5, 0.0),
     ],
 )
-def test_margins(value: float, operator: Operator, bound: float, found: float) -> None:
-    assert margin(value, Requirement(operator, bound)) == pytest.approx(found)
+def test_margin_is_distance_from_bound(value: float, operator: Operator, bound: float, expected: float) -> None:
+    assert margin(value, Requirement(operator, bound)) == pytest.approx(expected)
 
 
 @given(st.sampled_from(OPERATORS), NUMBERS, NUMBERS)
 @example("<", 0.1 + 0.2, 0.3)
 @example("!=", 0.1 + 0.2, 0.3)
-def test_a_margin_never_contradicts_the_verdict(operator: Operator, value: float, bound: float) -> None:
+def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound: float) -> None:
     check = threshold_check(f"M: avg {operator} {bound!r}", Measure(value=value, unit="metric", count=1))
     assert check.margin is not None
     assert math.isfinite(check.margin)
@@ -102,19 +102,19 @@ def threshold_check(line: str, measure: Measure) -> Check:
         ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999 percentage points too low"),
     ],
 )
-def test_a_miss_in_words(line: str, measure: Measure, reason: str | None, margin: str) -> None:
+def test_reason_and_margin_of_missed_threshold(line: str, measure: Measure, reason: str | None, margin: str) -> None:
     check = threshold_check(line, measure)
     assert margin_text(check) == margin
     assert reason in (None, check_reason(check))
 
 
-def test_an_allowance_in_percent_is_bound_to_the_total() -> None:
+def test_bound_of_percentage_allowance_depends_on_total() -> None:
     measure = Measure(value=3, unit="simulations", count=40)
     check = Check(criterion=FewFailed(allowance=Allowance(5, percent=True)), verdict=Verdict.FAILED, measure=measure)
     assert (check.requirement, check.margin) == (("<=", 2), -1)
 
 
-def test_where_the_pass_rate_decides_a_target_has_no_bound() -> None:
+def test_target_has_no_bound_when_pass_rate_decides() -> None:
     measure = Measure(value=3, unit="simulations", count=4)
     target = Target(operator="lt", upper=2.0)
     check = Check(
@@ -125,7 +125,7 @@ def test_where_the_pass_rate_decides_a_target_has_no_bound() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(0, 50))
-def test_a_share_says_of_how_many(hits: int, count: int, missing: int) -> None:
+def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -> None:
     total = count + missing
     hits = min(hits, total)
     measure = Measure(value=hits / total, unit="share", count=count, missing=missing)

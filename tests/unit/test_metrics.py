@@ -14,7 +14,7 @@ SIMULATIONS = (
 )
 
 
-def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None:
+def test_aggregates_have_statistics_per_variant() -> None:
     result = RunResult(
         run_id="r1",
         simulations=SIMULATIONS,
@@ -55,13 +55,13 @@ def test_every_metric_in_a_few_numbers_for_the_agent_and_each_mutation() -> None
     }  # fmt: skip
 
 
-def test_metrics_of_one_name_are_told_apart() -> None:
+def test_metrics_with_same_name_get_distinct_names() -> None:
     metrics = tuple(Metric(id=each, name="Latency", values={"s1": 1.0}) for each in ("m1", "m2"))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
     assert list(json.loads(aggregates(result.metrics, variants_of(result)))) == ["Latency", "Latency (m2)"]
 
 
-def test_what_does_not_fit_into_an_output_is_left_out_whole() -> None:
+def test_metrics_beyond_size_limit_are_omitted() -> None:
     metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
     text = aggregates(metrics, variants_of(result))

@@ -36,12 +36,12 @@ def run(**fields: Any) -> Run:
         ("PAUSED", "PAUSED"),
     ],
 )
-def test_one_spelling_for_all(spelling: str, status: str) -> None:
+def test_status_is_normalized(spelling: str, status: str) -> None:
     assert normalize_status(spelling) == status
 
 
 @pytest.mark.parametrize("status", [None, 7, "", "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41])
-def test_an_answer_without_a_status_is_no_answer(status: object) -> None:
+def test_response_without_valid_status_is_error(status: object) -> None:
     with pytest.raises(ValueError, match="status"):
         run(status=status)
 
@@ -56,12 +56,12 @@ def test_an_answer_without_a_status_is_no_answer(status: object) -> None:
         ("PAUSED", False, False),
     ],
 )
-def test_what_a_status_means(status: str, over: bool, known: bool) -> None:
+def test_status_is_over_or_known(status: str, over: bool, known: bool) -> None:
     assert (run(status=status).is_over, run(status=status).has_known_status) == (over, known)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"run": {"name": "runs/r1", "run_id": "r1", "status": "PENDING", "create_time": "2025-10-14T12:00:00Z"}},
         {"run": {"run_id": "r1"}},
@@ -71,19 +71,19 @@ def test_what_a_status_means(status: str, over: bool, known: bool) -> None:
         {"run_id": "r1"},
     ],
 )
-def test_a_launch_needs_no_more_than_an_id(answer: dict[str, Any]) -> None:
-    launched = parse_run(json.dumps(answer).encode(), launched=True)
+def test_launch_response_requires_run_id_only(response: dict[str, Any]) -> None:
+    launched = parse_run(json.dumps(response).encode(), launched=True)
     assert (launched.run_id, launched.status) == ("r1", "PENDING")
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a b", 7, None, "x" * 65, "r1\n::error::"])
-def test_an_id_that_is_none_is_refused(run_id: object) -> None:
+def test_invalid_run_id_is_error(run_id: object) -> None:
     with pytest.raises(ValueError, match="run_id"):
         parse_run(json.dumps({"run": {"run_id": run_id}}).encode(), launched=True)
 
 
 def counts(total: object, completed: object, failed: object, active: object = 0) -> dict[str, object]:
-    """Progress as the API names it."""
+    """Return progress with the field names of the API."""
     names = ("total", "completed", "failed", "in_progress")
     return {f"{name}_test_cases": each for name, each in zip(names, (total, completed, failed, active), strict=True)}
 
@@ -92,7 +92,7 @@ def counts(total: object, completed: object, failed: object, active: object = 0)
     ("progress", "done"),
     [(counts(10, 7, 3), 10), (counts(10, 7, None), 7), (counts(10, 7.0, 3), 10), (counts(10, 7, 3, None), 10)],
 )
-def test_progress_is_read_as_far_as_a_decision_rests_on_it(progress: object, done: int) -> None:
+def test_progress_counts_done_simulations(progress: object, done: int) -> None:
     assert (progress_of := run(progress=progress).progress) is not None
     assert progress_of.done == done
 
@@ -102,13 +102,13 @@ def test_progress_is_read_as_far_as_a_decision_rests_on_it(progress: object, don
     [None, 5, [], {}, counts("many", 1, 0), counts(-1, 0, 0), counts(10, 7, "three"), counts(10, 7.5, 0),
      counts(True, True, False), counts(10**4000, 1, 0), {"completed_test_cases": 7}],
 )  # fmt: skip
-def test_progress_that_makes_no_sense_is_left_out(progress: object) -> None:
-    """It only informs: what became of the simulations, their list tells."""
+def test_malformed_progress_is_ignored(progress: object) -> None:
+    """Progress is informative only: the outcome depends on the list of simulations."""
     assert run(progress=progress).progress is None
 
 
 @pytest.mark.parametrize(
-    ("error_status", "clean"),
+    ("error_status", "is_clean"),
     [
         (None, True),
         ("", True),
@@ -119,11 +119,11 @@ def test_progress_that_makes_no_sense_is_left_out(progress: object) -> None:
         ("\u200b", False),
     ],
 )
-def test_only_known_good_words_are_clean(error_status: object, clean: bool) -> None:
-    assert run(error_status=error_status).is_clean is clean
+def test_run_is_clean_without_error_status(error_status: object, is_clean: bool) -> None:
+    assert run(error_status=error_status).is_clean is is_clean
 
 
-def test_simulations_are_counted_by_whichever_source_knows_more() -> None:
+def test_simulation_count_is_maximum_of_progress_and_results() -> None:
     progress = {"total_test_cases": 10, "completed_test_cases": 9, "failed_test_cases": 1}
     assert (
         run(progress=progress, results={"output_ids": [f"s{n}" for n in range(30)] * 2, "metrics": {}}).simulations
@@ -134,7 +134,7 @@ def test_simulations_are_counted_by_whichever_source_knows_more() -> None:
 
 
 @pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
-def test_damage_where_nothing_rests_on_it_is_no_reason_to_refuse_the_rest(name: bytes) -> None:
+def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
     assert parse_run(body).status == "COMPLETED"
 
@@ -142,16 +142,16 @@ def test_damage_where_nothing_rests_on_it_is_no_reason_to_refuse_the_rest(name: 
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"run": {"run_id": "r1", "sta', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"]
 )
-def test_a_damaged_answer_is_one_error(body: bytes) -> None:
+def test_malformed_response_is_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_run(body)
 
 
 @given(JSON, st.booleans())
-def test_no_json_breaks_the_reading_or_is_quoted(answer: Any, launched: bool) -> None:
-    """Whatever comes: a Run, or a ValueError on one short line."""
+def test_any_json_is_run_or_short_error(response: Any, launched: bool) -> None:
+    """The result is a Run or a ValueError, whose message is one short line."""
     try:
-        parse_run(json.dumps({"run": answer}).encode(), launched=launched)
+        parse_run(json.dumps({"run": response}).encode(), launched=launched)
     except ValueError as error:
         assert str(error).isprintable()
         assert len(str(error)) <= 200

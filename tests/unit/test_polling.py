@@ -1,4 +1,4 @@
-"""When the next look comes. Every clock here starts at the launch, and every number is in seconds."""
+"""The time of the next poll. All clocks here start at the launch, and all numbers are in seconds."""
 
 from __future__ import annotations
 
@@ -27,133 +27,131 @@ any_history = st.lists(
 )
 
 
-def minute_by_minute(done: int, *, total: int = 20) -> list[Observation]:
-    """A run without a queue: conversations of a minute, one after the other, seen when each ends; `done` are over."""
+def one_minute_conversations(done: int, *, total: int = 20) -> list[Observation]:
+    """Return the observations of a run with sequential one-minute conversations, polled at each end; `done` are over."""
     return [LAUNCH, *(Observation(60.0 * n, True, n, total, min(1, total - n)) for n in range(done + 1))]
 
 
-def looks(show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
-    """The moments at which a run that shows `show(moment)` is looked at within `seconds`."""
+def poll_times(show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
+    """Return the times of the polls within `seconds`, where a poll at `t` observes `show(t)`."""
     history = [LAUNCH]
     while (moment := history[-1].at + next_pause(history, longest=longest)) < seconds:
         history.append(show(moment))
-    return [sighting.at for sighting in history[1:]]
+    return [observation.at for observation in history[1:]]
 
 
-# What a pause looks like.
+# Length of a pause
 
 
-def test_while_much_is_left_the_pause_is_the_longest() -> None:
-    assert next_pause(minute_by_minute(10)) == LONGEST_PAUSE
+def test_pause_is_longest_while_many_conversations_remain() -> None:
+    assert next_pause(one_minute_conversations(10)) == LONGEST_PAUSE
 
 
-def test_it_shrinks_while_the_last_conversation_goes_on_and_grows_again_when_it_is_overdue() -> None:
+def test_pause_shrinks_during_last_conversation_and_grows_when_overdue() -> None:
     ages = [0, 30, 60, 120, 600, HOUR]
-    pauses = [next_pause([*minute_by_minute(19), Observation(19 * 60 + age, True, 19, 20, 1)]) for age in ages]
+    pauses = [next_pause([*one_minute_conversations(19), Observation(19 * 60 + age, True, 19, 20, 1)]) for age in ages]
     assert pauses == pytest.approx([13.5, 3.7, 2.6, 2.9, 11.9, LONGEST_PAUSE], abs=0.1)
 
 
-def test_the_longer_the_conversations_of_this_run_the_longer_the_pause() -> None:
-    hasty = [LAUNCH, *(Observation(20.0 * n, True, n, 20, 1) for n in range(20))]
-    leisurely = [LAUNCH, *(Observation(300.0 * n, True, n, 20, 1) for n in range(20))]
-    assert next_pause(hasty) < next_pause(minute_by_minute(19)) < next_pause(leisurely)
+def test_pause_grows_with_length_of_conversations() -> None:
+    short_conversations = [LAUNCH, *(Observation(20.0 * n, True, n, 20, 1) for n in range(20))]
+    long_conversations = [LAUNCH, *(Observation(300.0 * n, True, n, 20, 1) for n in range(20))]
+    assert next_pause(short_conversations) < next_pause(one_minute_conversations(19)) < next_pause(long_conversations)
 
 
-def test_one_that_has_just_begun_postpones_the_end_that_the_others_are_near_to() -> None:
+def test_new_conversation_lengthens_pause() -> None:
     four_talk = Observation(0.0, True, 16, 20, 4)
     all_about_to_end = Observation(100.0, True, 16, 20, 4)
     one_begins = Observation(100.0, True, 17, 21, 4)
     assert next_pause([LAUNCH, four_talk, all_about_to_end]) < next_pause([LAUNCH, four_talk, one_begins])
 
 
-def test_the_age_of_the_queue_sets_the_pace_while_the_run_is_queued() -> None:
+def test_pause_grows_with_time_in_queue() -> None:
     pauses = [next_pause([LAUNCH, Observation(age, running=False)]) for age in (0, 60, 600)]
     assert pauses == pytest.approx([19.6, 22.2, LONGEST_PAUSE], abs=0.1)
 
 
-def test_without_progress_the_age_of_the_run_sets_the_pace() -> None:
+def test_pause_without_progress_grows_with_age_of_run() -> None:
     begun = Observation(100.0, running=True)
     pauses = [next_pause([LAUNCH, begun, Observation(100 + age, running=True)]) for age in (60, 600, HOUR)]
     assert pauses == pytest.approx([4.5, 10.9, LONGEST_PAUSE], abs=0.1)
 
 
-def test_when_all_are_done_and_the_run_goes_on_we_look_often_and_then_less() -> None:
-    all_done = minute_by_minute(20)
+def test_pause_after_last_conversation_grows_from_shortest() -> None:
+    all_done = one_minute_conversations(20)
     pauses = [next_pause([*all_done, replace(all_done[-1], at=20 * 60 + age)]) for age in (0, 60, 600)]
     assert pauses == pytest.approx([SHORTEST_PAUSE, 3.6, 12.7], abs=0.1)
 
 
-def test_a_look_without_progress_does_not_make_us_forget() -> None:
-    history = minute_by_minute(19)
+def test_pause_uses_last_known_progress() -> None:
+    history = one_minute_conversations(19)
     forgetful, seeing = (Observation(19 * 60 + 30.0, True, *seen) for seen in ((None, None, None), (19, 20, 1)))
     assert next_pause([*history, forgetful]) == next_pause([*history, seeing])
 
 
-def test_a_run_that_is_first_seen_half_way_is_not_taken_for_a_fast_one() -> None:
+def test_pause_is_longest_when_first_poll_finds_half_done() -> None:
     assert next_pause([Observation(0.0, True, 50, 100, 1)]) == LONGEST_PAUSE
 
 
-# How many looks, and how late.
+# Number of polls, and detection delay
 
 
 @pytest.mark.parametrize(
     "show",
     [
-        pytest.param(lambda at: Observation(at, running=False), id="in the queue"),
+        pytest.param(lambda at: Observation(at, running=False), id="in queue"),
         pytest.param(lambda at: Observation(at, running=True), id="without progress"),
-        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 19), 20, 1), id="in its last conversation"),
-        pytest.param(lambda at: Observation(at, True, 0, 1, 1), id="in its only conversation"),
-        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 20), 20, 0), id="after its last conversation"),
+        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 19), 20, 1), id="last conversation"),
+        pytest.param(lambda at: Observation(at, True, 0, 1, 1), id="only conversation"),
+        pytest.param(lambda at: Observation(at, True, min(int(at / 60), 20), 20, 0), id="after last conversation"),
     ],
 )
-def test_a_stuck_run_takes_few_requests(show: Callable[[float], Observation]) -> None:
+def test_stuck_run_needs_few_polls(show: Callable[[float], Observation]) -> None:
     at_a_fixed_interval = 6 * HOUR / LONGEST_PAUSE
-    moments = looks(show, 6 * HOUR)
+    moments = poll_times(show, 6 * HOUR)
     assert len(moments) < 1.6 * at_a_fixed_interval
     assert moments[-1] - moments[-2] == LONGEST_PAUSE
 
 
-def test_an_orderly_run_is_noticed_in_seconds_for_few_requests() -> None:
-    """Half an hour, four conversations at a time, each two minutes long."""
+def test_end_of_steady_run_is_detected_in_seconds_with_few_polls() -> None:
+    """The run lasts half an hour, with four concurrent conversations of two minutes."""
 
     def show(at: float) -> Observation:
         rounds = int(at / 120)
         return Observation(at, True, 4 * rounds, 60, 4)
 
-    moments = looks(show, 30 * 60)
+    moments = poll_times(show, 30 * 60)
     assert len(moments) < 2 * 30 * 60 / LONGEST_PAUSE
     assert 30 * 60 - moments[-1] < 4
 
 
-# Bounds, whatever the API says.
+# Bounds for any response of the API
 
 
 @given(any_history, st.floats(0.1, 1000))
-def test_a_pause_keeps_its_bounds(history: list[Observation], longest: float) -> None:
+def test_pause_is_within_bounds(history: list[Observation], longest: float) -> None:
     assert min(SHORTEST_PAUSE, longest) <= next_pause(history, longest=longest) <= longest
     assert SHORTEST_PAUSE <= next_pause(history) <= LONGEST_PAUSE
 
 
 @given(any_history)
-def test_a_check_interval_below_the_shortest_pause_wins(history: list[Observation]) -> None:
+def test_check_interval_below_shortest_pause_is_used(history: list[Observation]) -> None:
     assert next_pause(history, longest=1.0) == 1.0
 
 
 @given(any_history, st.floats(2, 300), st.floats(2, 300))
-def test_check_interval_only_cuts_off(history: list[Observation], one: float, other: float) -> None:
+def test_check_interval_only_limits_pause(history: list[Observation], one: float, other: float) -> None:
     tight, wide = sorted([one, other])
     assert next_pause(history, longest=tight) == pytest.approx(min(next_pause(history, longest=wide), tight), abs=0.11)
 
 
-def test_a_check_interval_above_the_usual_one_is_used() -> None:
-    assert next_pause(minute_by_minute(1), longest=120.0) == 120.0
+def test_check_interval_above_longest_pause_is_used() -> None:
+    assert next_pause(one_minute_conversations(1), longest=120.0) == 120.0
 
 
 @given(st.integers(2, 60), st.integers(1, 10), st.integers(1, 20), st.floats(1, 300))
-def test_with_more_conversations_done_the_pause_is_never_longer(
-    total: int, places: int, looked: int, each: float
-) -> None:
-    """The same run up to now, and then a last look that differs in what is done alone; something is always left."""
+def test_pause_never_grows_with_more_conversations_done(total: int, places: int, looked: int, each: float) -> None:
+    """The polls differ only in the last number of finished conversations; at least one conversation remains."""
     seen = [min(n, total - 1) for n in range(looked)]
     history = [LAUNCH, *(Observation(each * n, True, done, total, places) for n, done in enumerate(seen))]
     now = each * looked
@@ -162,19 +160,19 @@ def test_with_more_conversations_done_the_pause_is_never_longer(
 
 
 @given(any_history)
-def test_it_does_not_matter_where_the_clock_began(history: list[Observation]) -> None:
-    history = [replace(sighting, at=float(round(sighting.at) % 4096)) for sighting in history]
-    shifted = [replace(sighting, at=sighting.at + 2.0**20) for sighting in history]
+def test_pause_and_expected_end_do_not_depend_on_start_of_clock(history: list[Observation]) -> None:
+    history = [replace(observation, at=float(round(observation.at) % 4096)) for observation in history]
+    shifted = [replace(observation, at=observation.at + 2.0**20) for observation in history]
     assert next_pause(shifted) == next_pause(history)
     end, shifted_end = expected_end(history), expected_end(shifted)
     assert shifted_end == (None if end is None else pytest.approx(end + 2.0**20))
 
 
-# The expected end.
+# Expected end
 
 
 @given(any_history)
-def test_the_expected_end_is_never_past_and_always_a_moment(history: list[Observation]) -> None:
+def test_expected_end_is_finite_and_never_in_past(history: list[Observation]) -> None:
     end = expected_end(history)
     assert end is None or (math.isfinite(end) and end >= history[-1].at)
 
@@ -185,33 +183,33 @@ def test_the_expected_end_is_never_past_and_always_a_moment(history: list[Observ
         pytest.param([LAUNCH], id="launched"),
         pytest.param([LAUNCH, Observation(60.0, False, 0, 20, 0)], id="queued"),
         pytest.param([LAUNCH, Observation(60.0, running=True)], id="without progress"),
-        pytest.param(minute_by_minute(0), id="no conversation has ended"),
-        pytest.param(minute_by_minute(20), id="none is left"),
+        pytest.param(one_minute_conversations(0), id="none finished"),
+        pytest.param(one_minute_conversations(20), id="none remaining"),
     ],
 )
-def test_nothing_is_said_of_the_end_without_reason(history: list[Observation]) -> None:
+def test_expected_end_is_none_without_finished_and_remaining_conversations(history: list[Observation]) -> None:
     assert expected_end(history) is None
 
 
 @pytest.mark.parametrize("done", range(2, 20))
-def test_what_has_been_seen_is_expected_to_go_on(done: int) -> None:
-    end = expected_end(minute_by_minute(done))
+def test_expected_end_extrapolates_pace_so_far(done: int) -> None:
+    end = expected_end(one_minute_conversations(done))
     assert end is not None
     assert end - 60 * done == pytest.approx(60 * (20 - done), rel=0.22)
 
 
-def test_the_expected_end_does_not_jump() -> None:
-    """From one look to the next, it moves by less than a tenth of what is left, or by half a conversation."""
-    ends = [(60.0 * done, expected_end(minute_by_minute(done))) for done in range(1, 20)]
+def test_expected_end_changes_gradually() -> None:
+    """Between two polls, it moves by less than a tenth of the remaining time, or than half a conversation."""
+    ends = [(60.0 * done, expected_end(one_minute_conversations(done))) for done in range(1, 20)]
     for (_, before), (now, after) in pairwise(ends):
         assert before is not None
         assert after is not None
         assert abs(after - before) < max((before - now) / 10, 30)
 
 
-def test_an_overdue_end_recedes_by_less_than_the_time_overdue() -> None:
+def test_expected_end_of_overdue_run_recedes_by_less_than_delay() -> None:
     for overdue in (60, 600, HOUR):
         now = 20 * 60 + overdue
-        end = expected_end([*minute_by_minute(19), Observation(now, True, 19, 20, 1)])
+        end = expected_end([*one_minute_conversations(19), Observation(now, True, 19, 20, 1)])
         assert end is not None
         assert 0 < end - now < overdue

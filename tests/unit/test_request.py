@@ -24,11 +24,11 @@ def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
     ).body()
 
 
-def test_what_is_not_set_is_not_sent() -> None:
+def test_unset_inputs_are_not_sent() -> None:
     assert body(Context()) == IDS | {"metadata": {"created_by": "coval-gate"}}
 
 
-def test_every_field_of_the_api() -> None:
+def test_all_inputs_are_sent_as_api_fields() -> None:
     sent = body(
         metric_ids="m1,m2",
         persona_metrics="latency",
@@ -66,17 +66,17 @@ def test_every_field_of_the_api() -> None:
     }
 
 
-def test_one_mutation_and_chosen_test_cases() -> None:
+def test_mutation_id_and_test_case_ids_are_sent() -> None:
     sent = body(mutation_id="u1", test_case_ids="t1,t2")
     assert sent["mutation_id"] == "u1"
     assert sent["options"] == {"test_case_ids": ("t1", "t2")}
 
 
-def test_the_name_and_the_author_come_from_the_workflow() -> None:
+def test_display_name_and_author_default_to_workflow_context() -> None:
     metadata = body()["metadata"]
     assert metadata["display_name"] == "acme/voice-agent #42 · 5d1c1b0 · Voice gate"
     assert metadata["created_by"] == "mona"
 
 
-def test_a_long_name_is_cut_to_what_the_api_takes() -> None:
+def test_long_display_name_is_cut_to_limit_of_api() -> None:
     assert len(body(Context(repository="r" * 150, workflow="w" * 150))["metadata"]["display_name"]) == 200

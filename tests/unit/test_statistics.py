@@ -48,23 +48,23 @@ def exact_percentile(values: Sequence[float], n: float) -> Fraction:
 
 
 @pytest.mark.parametrize(
-    ("values", "n", "found"),
+    ("values", "n", "expected"),
     [
-        ([15, 20, 35, 40, 50], 40, 29),  # the example of many textbooks: 20 + 0.6 * (35 - 20)
+        ([15, 20, 35, 40, 50], 40, 29),  # a textbook example: 20 + 0.6 * (35 - 20)
         ([15, 20, 35, 40, 50], 0, 15),
         ([15, 20, 35, 40, 50], 100, 50),
         ([15, 20, 35, 40, 50], 50, 35),
         ([1, 2, 3, 4], 25, 1.75),  # as numpy.percentile([1, 2, 3, 4], 25)
-        ([10, 7, 4, 3, 2, 1], 50, 3.5),  # the example of NumPy's documentation
-        (range(101), 29, 29),  # 0.29 * 100 is 28.999999999999996; no rank may suffer from that
+        ([10, 7, 4, 3, 2, 1], 50, 3.5),  # an example from NumPy's documentation
+        (range(101), 29, 29),  # 0.29 * 100 is 28.999999999999996; the rank must be exact
         ([7], 99.9, 7),
     ],
 )
-def test_a_percentile_lies_between_the_closest_ranks(values: Sequence[float], n: float, found: float) -> None:
-    assert percentile(values, n) == found
+def test_percentile_is_interpolated_between_closest_ranks(values: Sequence[float], n: float, expected: float) -> None:
+    assert percentile(values, n) == expected
 
 
-def test_means_medians_and_deviations_of_a_few_values() -> None:
+def test_mean_median_and_stdev_of_examples() -> None:
     values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]
     assert (mean(values), median(values)) == (5, 4.5)
     assert stdev(values) == pytest.approx(math.sqrt(32 / 7), rel=1e-15)
@@ -73,28 +73,28 @@ def test_means_medians_and_deviations_of_a_few_values() -> None:
     assert stdev([3.5]) == 0
 
 
-def test_the_largest_values_do_not_overflow() -> None:
+def test_largest_values_do_not_overflow() -> None:
     assert mean(OPPOSITES) == median(OPPOSITES) == 0
     assert mean([LARGEST] * 100_000) == median([LARGEST] * 100_000) == LARGEST
     assert stdev(OPPOSITES * 50_000) == pytest.approx(LARGEST, rel=1e-4)
 
 
-def test_nothing_cancels_out_far_from_zero() -> None:
+def test_stdev_far_from_zero_is_exact() -> None:
     assert stdev([1e9, 1e9 + 1, 1e9 + 2]) == 1
 
 
 @given(VALUES)
 @example([5e-324, 5e-324, 0.0])
-def test_the_mean_is_that_of_the_standard_library(values: list[float]) -> None:
-    """The oracle works with fractions; a sum that is rounded once is at most one step away from it."""
-    wanted, found = oracle.mean(values), mean(values)
-    assert abs(found - wanted) <= 2 * math.ulp(wanted)
+def test_mean_matches_standard_library(values: list[float]) -> None:
+    """The oracle uses fractions; a sum that is rounded once differs by at most one step."""
+    expected, found = oracle.mean(values), mean(values)
+    assert abs(found - expected) <= 2 * math.ulp(expected)
     assert min(values) <= found <= max(values)
 
 
 @given(VALUES, PERCENT)
 @example(OPPOSITES, 99.9)
-def test_a_percentile_is_the_exact_one_but_for_rounding(values: list[float], n: float) -> None:
+def test_percentile_matches_exact_fraction_within_rounding(values: list[float], n: float) -> None:
     tolerated = Fraction(max(abs(value) for value in values)) / 10**13 + Fraction(5e-324)
     assert abs(Fraction(percentile(values, n)) - exact_percentile(values, n)) <= tolerated
 
@@ -102,32 +102,32 @@ def test_a_percentile_is_the_exact_one_but_for_rounding(values: list[float], n: 
 @given(VALUES, PERCENT, PERCENT)
 @example([-0.75, 1e-17], math.nextafter(100, 0), 100.0)
 @example([-LARGEST, LARGEST, LARGEST], 49.99999999999999, math.nextafter(100, 0))
-def test_percentiles_rise_from_the_smallest_to_the_largest_value(values: list[float], n: float, m: float) -> None:
+def test_percentiles_rise_from_minimum_to_maximum(values: list[float], n: float, m: float) -> None:
     low, high = sorted((n, m))
     assert min(values) <= percentile(values, low) <= percentile(values, high) <= max(values)
     assert (percentile(values, 0), percentile(values, 100)) == (min(values), max(values))
 
 
 @given(MEASURED)
-def test_the_median_is_that_of_the_standard_library(values: list[float]) -> None:
+def test_median_matches_standard_library(values: list[float]) -> None:
     assert median(values) == pytest.approx(oracle.median(values), rel=1e-12, abs=1e-9)
 
 
 @given(st.lists(st.floats(-1e50, 1e50, allow_subnormal=False), min_size=2, max_size=30))
 @example([1.0, math.nextafter(1.0, 2.0)])
 @example([1.0, 1.0, math.nextafter(1.0, 2.0)])
-def test_the_deviation_is_that_of_the_standard_library(values: list[float]) -> None:
+def test_stdev_matches_standard_library(values: list[float]) -> None:
     assert stdev(values) == pytest.approx(oracle.stdev(values), rel=1e-12, abs=1e-150)
 
 
 @given(VALUES)
-def test_a_deviation_is_never_negative_and_zero_for_equal_values(values: list[float]) -> None:
+def test_stdev_is_non_negative_and_zero_for_equal_values(values: list[float]) -> None:
     assert 0 <= stdev(values) <= 2 * LARGEST
     assert stdev([values[0]] * len(values)) == 0
 
 
 @given(VALUES, st.randoms(use_true_random=False))
-def test_the_order_of_values_never_matters(values: list[float], shuffled: random.Random) -> None:
+def test_statistics_do_not_depend_on_order_of_values(values: list[float], shuffled: random.Random) -> None:
     other = values.copy()
     shuffled.shuffle(other)
     functions: list[Callable[[Sequence[float]], float]] = [mean, median, stdev, lambda each: percentile(each, 95)]

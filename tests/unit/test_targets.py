@@ -24,12 +24,12 @@ def none_of(*values: str) -> Target:
     return target("nin", None, *values)
 
 
-def topics(*members: str) -> frozenset[str]:
+def value_set(*members: str) -> frozenset[str]:
     return frozenset(members)
 
 
 @pytest.mark.parametrize(
-    ("target", "meeting", "missing"),
+    ("target", "passing", "failing"),
     [
         (target("eq", 4), [4.0, "4", " 4.0 "], [4.0000001, 3.0]),
         (target("neq", 4), [4.0000001, 3.0, "3"], [4.0, "4.0"]),
@@ -47,26 +47,26 @@ def topics(*members: str) -> frozenset[str]:
         (none_of("NO"), ["YES", "UNKNOWN"], ["NO", "no"]),
         (one_of("0.9"), [0.9, "0.90"], [0.8]),
         (none_of("0.9"), [0.8, "YES"], [0.9, "9e-1"]),
-        (one_of("billing"), [topics("Billing", "refund")], [topics("refund"), topics()]),
-        (none_of("billing", "refund"), [topics("greeting"), topics()], [topics("greeting", " REFUND ")]),
+        (one_of("billing"), [value_set("Billing", "refund")], [value_set("refund"), value_set()]),
+        (none_of("billing", "refund"), [value_set("greeting"), value_set()], [value_set("greeting", " REFUND ")]),
         (target("eq", None, "YES", "MAYBE"), ["yes", "maybe"], ["NO"]),
         (target("neq", None, "NO"), ["YES"], ["NO"]),
     ],
     ids=lambda each: target_text(each) if isinstance(each, Target) else "",
 )
-def test_what_meets_a_target(target: Target, meeting: list[Value], missing: list[Value]) -> None:
-    assert [value for value in meeting if not meets(target, value)] == []
-    assert [value for value in missing if meets(target, value)] == []
+def test_value_meets_target(target: Target, passing: list[Value], failing: list[Value]) -> None:
+    assert [value for value in passing if not meets(target, value)] == []
+    assert [value for value in failing if meets(target, value)] == []
 
 
 @pytest.mark.parametrize("operator", ["eq", "neq", "gt", "gte", "lt", "lte", "bt", "nbt"])
-@pytest.mark.parametrize("value", ["UNKNOWN", "", "nan", "1_000", "٣", topics("1"), topics()], ids=repr)
-def test_what_is_no_number_never_meets_a_target_of_numbers(operator: str, value: Value) -> None:
+@pytest.mark.parametrize("value", ["UNKNOWN", "", "nan", "1_000", "٣", value_set("1"), value_set()], ids=repr)
+def test_non_numeric_value_never_meets_numeric_target(operator: str, value: Value) -> None:
     assert not meets(target(operator, 1, lower=0), value)
 
 
-def test_a_number_is_not_told_from_words() -> None:
-    """A judge that writes 0 for NO must not pass for not being "NO"."""
+def test_number_never_meets_nin_target_with_words() -> None:
+    """A judge that returns 0 instead of NO must not pass because 0 is not "NO"."""
     assert not meets(none_of("NO"), 0.0)
     assert not meets(none_of("NO", "1"), 0.0)
     assert meets(none_of("1", "2"), 0.0)
@@ -74,7 +74,7 @@ def test_a_number_is_not_told_from_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "text"),
     [
         (target("eq", 4), "exactly 4"),
         (target("neq", -0.0), "not 0"),
@@ -95,12 +95,12 @@ def test_a_number_is_not_told_from_words() -> None:
         (one_of("forged\n::error::\x1b[31m"), "forged ::error::[31m"),
     ],
 )
-def test_a_target_in_words(target: Target, said: str) -> None:
-    assert target_text(target) == said
+def test_target_as_text(target: Target, text: str) -> None:
+    assert target_text(target) == text
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "text"),
     [
         (target("gte", 4), ""),
         (target("foo", 4), 'has the operator "foo", which is not known'),
@@ -118,10 +118,10 @@ def test_a_target_in_words(target: Target, said: str) -> None:
         (target("neq", None, ""), "names no value for its operator neq"),
     ],
 )
-def test_a_target_without_sense_is_told_and_never_met(target: Target, said: str) -> None:
+def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) -> None:
     found = problem(target)
-    assert (target_problem_text(found) if found else "") == said
-    if said:
+    assert (target_problem_text(found) if found else "") == text
+    if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
 
@@ -137,8 +137,8 @@ ranges = st.builds(
 memberships = lists.flatmap(
     lambda each: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda o: target(o, None, *each))
 )
-sound = comparisons | ranges | memberships
-anything = st.builds(
+valid_targets = comparisons | ranges | memberships
+any_targets = st.builds(
     Target,
     operator=st.sampled_from(["eq", "nin", "bt", ""]) | st.text(max_size=5),
     upper=st.none() | st.floats(),
@@ -147,20 +147,20 @@ anything = st.builds(
 )
 
 
-@given(sound, values)
-def test_every_sound_target_decides_on_every_value(target: Target, value: Value) -> None:
+@given(valid_targets, values)
+def test_valid_target_decides_on_any_value(target: Target, value: Value) -> None:
     assert problem(target) is None
     assert meets(target, value) in (True, False)
     assert target_text(target).isprintable()
 
 
-@given(anything, values)
-def test_every_other_target_says_what_ails_it(target: Target, value: Value) -> None:
+@given(any_targets, values)
+def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
     found = problem(target)
     if found:
-        said = target_problem_text(found)
-        assert said.isprintable()
-        assert not said.endswith(".")
+        text = target_problem_text(found)
+        assert text.isprintable()
+        assert not text.endswith(".")
         with pytest.raises(ValueError, match="target"):
             meets(target, value)
     else:
@@ -170,7 +170,7 @@ def test_every_other_target_says_what_ails_it(target: Target, value: Value) -> N
 LARGEST = sys.float_info.max
 
 
-def reads_as_a_number(value: Value) -> bool:
+def is_numeric(value: Value) -> bool:
     return not isinstance(value, frozenset) and meets(target("bt", LARGEST, lower=-LARGEST), value)
 
 
@@ -178,7 +178,7 @@ OPPOSITES = [("in", "nin"), ("eq", "neq"), ("lt", "gte"), ("lte", "gt"), ("bt", 
 
 
 @given(st.sampled_from(OPPOSITES), numbers, numbers, lists, values)
-def test_opposites_never_agree_to_pass(
+def test_opposite_targets_never_both_pass(
     pair: tuple[str, str], upper: float, lower: float, texts: list[str], value: Value
 ) -> None:
     one, other = (Target(operator=each, upper=upper, lower=lower, values=tuple(texts)) for each in pair)
@@ -186,24 +186,24 @@ def test_opposites_never_agree_to_pass(
 
 
 @given(lists, st.frozensets(words, max_size=4) | words)
-def test_nin_is_what_in_is_not_for_texts_and_sets(texts: list[str], value: Value) -> None:
-    if not reads_as_a_number(value):
+def test_in_and_nin_are_complements_for_texts_and_sets(texts: list[str], value: Value) -> None:
+    if not is_numeric(value):
         assert meets(one_of(*texts), value) is not meets(none_of(*texts), value)
 
 
 @given(st.sampled_from(OPPOSITES[1:]), numbers, numbers, numbers)
-def test_opposites_share_the_numbers_between_them(
+def test_opposite_numeric_targets_are_complements(
     pair: tuple[str, str], upper: float, lower: float, value: float
 ) -> None:
     one, other = (target(each, upper, lower=lower) for each in pair)
     assert meets(one, value) is not meets(other, value)
 
 
-@given(sound, st.text(alphabet=" \tAbCé", max_size=5))
-def test_capitals_and_blanks_around_do_not_matter(target: Target, text: str) -> None:
+@given(valid_targets, st.text(alphabet=" \tAbCé", max_size=5))
+def test_case_and_surrounding_whitespace_are_ignored(target: Target, text: str) -> None:
     assert meets(target, text) is meets(target, f" {text.swapcase()}\n")
 
 
-@given(sound, numbers)
-def test_a_number_is_the_same_written_out(target: Target, number: float) -> None:
+@given(valid_targets, numbers)
+def test_number_as_text_is_compared_as_number(target: Target, number: float) -> None:
     assert meets(target, number) is meets(target, repr(number))

@@ -22,7 +22,7 @@ from coval_gate.config.thresholds import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DESIGN = """\
+README_EXAMPLE = """\
 pass_rate >= 95%
 Latency: p(95) < 1.5
 
@@ -35,22 +35,24 @@ Compliance: count(NO) == 0
 """
 
 NUMBERS = st.floats(-1e12, 1e12)
-PRINTED = re.compile(r"line \d+: expected .+\n    .*\n +\^")
+ERROR_MESSAGE = re.compile(r"line \d+: expected .+\n    .*\n +\^")
 
 
-def one(line: str) -> Threshold:
+def parse_one(line: str) -> Threshold:
     (threshold,) = parse_thresholds(line)
     return threshold
 
 
-def wrong(text: str) -> ThresholdSyntaxError:
+def syntax_error_of(text: str) -> ThresholdSyntaxError:
     with pytest.raises(ThresholdSyntaxError) as caught:
         parse_thresholds(text)
     return caught.value
 
 
-def test_thresholds_as_readme_shows_them() -> None:
-    assert [(each.line, str(each.aggregate), each.operator, each.bound) for each in parse_thresholds(DESIGN)] == [
+def test_readme_example_is_parsed() -> None:
+    assert [
+        (each.line, str(each.aggregate), each.operator, each.bound) for each in parse_thresholds(README_EXAMPLE)
+    ] == [
         (1, "pass_rate", ">=", Bound(0.95)),
         (2, "p(95)", "<", Bound(1.5)),
         (5, "avg", "<=", Bound(1.1, baseline=True, offset="factor")),
@@ -61,8 +63,8 @@ def test_thresholds_as_readme_shows_them() -> None:
     ]
 
 
-def test_a_threshold_keeps_its_line_for_people() -> None:
-    threshold = one('\t Latency:\tp( 95 )<1.5 # "slow"')
+def test_threshold_has_printable_text_of_its_line() -> None:
+    threshold = parse_one('\t Latency:\tp( 95 )<1.5 # "slow"')
     assert threshold == Threshold(
         metric="Latency",
         aggregate=Aggregate("p", percentile=95.0),
@@ -71,7 +73,7 @@ def test_a_threshold_keeps_its_line_for_people() -> None:
         line=1,
         text="Latency: p( 95 )<1.5",
     )
-    assert one('"a\x1b[31m\u202eb": avg > 1').text == '"a[31mb": avg > 1'
+    assert parse_one('"a\x1b[31m\u202eb": avg > 1').text == '"a[31mb": avg > 1'
 
 
 @pytest.mark.parametrize(
@@ -95,8 +97,8 @@ def test_a_threshold_keeps_its_line_for_people() -> None:
         (r'"back\slash \\"', "back\\slash \\"),
     ],
 )
-def test_a_metric_is_kept_as_written(written: str, metric: str) -> None:
-    assert one(f"{written}: avg > 1").metric == metric
+def test_metric_is_parsed(written: str, metric: str) -> None:
+    assert parse_one(f"{written}: avg > 1").metric == metric
 
 
 @pytest.mark.parametrize(
@@ -116,17 +118,17 @@ def test_a_metric_is_kept_as_written(written: str, metric: str) -> None:
         ("missing", Aggregate("missing")),
     ],
 )  # fmt: skip
-def test_aggregates_of_a_metric(written: str, aggregate: Aggregate) -> None:
-    assert one(f"M: {written} >= 1").aggregate == aggregate
+def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> None:
+    assert parse_one(f"M: {written} >= 1").aggregate == aggregate
 
 
 @pytest.mark.parametrize("name", ["pass_rate", "completed_rate", "failed", "total"])
-def test_aggregates_of_the_run_go_without_a_metric(name: str) -> None:
-    threshold = one(f"{name.upper()} >= 1")
+def test_aggregate_of_run_has_no_metric(name: str) -> None:
+    threshold = parse_one(f"{name.upper()} >= 1")
     assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
 
 
-def test_what_aggregates_are() -> None:
+def test_aggregates_are_numeric_rates_or_of_run() -> None:
     names = ["avg", "med", "min", "max", "p", "rate", "count", "missing", "pass_rate", "completed_rate", "failed"]
     every = [Aggregate(name) for name in (*names, "total")]
     assert [each.name for each in every if each.is_numeric] == names[:5]
@@ -152,8 +154,8 @@ def test_what_aggregates_are() -> None:
         ("baseline*0.9", Bound(0.9, baseline=True, offset="factor")),
     ],
 )
-def test_bounds_of_a_rate_are_shares(written: str, bound: Bound) -> None:
-    assert one(f"pass_rate >={written}").bound == bound
+def test_bound_of_rate_is_parsed_as_share(written: str, bound: Bound) -> None:
+    assert parse_one(f"pass_rate >={written}").bound == bound
 
 
 @pytest.mark.parametrize(
@@ -171,22 +173,22 @@ def test_bounds_of_a_rate_are_shares(written: str, bound: Bound) -> None:
         ("baseline * 1.10", Bound(1.1, baseline=True, offset="factor")),
     ],
 )
-def test_other_bounds_are_plain_numbers(written: str, bound: Bound) -> None:
-    assert one(f"Latency: avg <{written}").bound == bound
+def test_other_bound_is_parsed_as_plain_number(written: str, bound: Bound) -> None:
+    assert parse_one(f"Latency: avg <{written}").bound == bound
 
 
 @pytest.mark.parametrize("text", ["", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b"])
-def test_nothing_is_no_threshold(text: str) -> None:
+def test_blank_lines_and_comments_are_no_thresholds(text: str) -> None:
     assert parse_thresholds(text) == ()
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
-def test_line_breaks_of_every_system(line_break: str) -> None:
+def test_line_breaks_of_all_systems_are_accepted(line_break: str) -> None:
     assert [each.line for each in parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))] == [1, 3]
 
 
-WRONG = {
-    "the metric": """\
+INVALID = {
+    "metric": """\
 avg > 3
 Latency p(95) < 1.5
 User's mood: avg > 3
@@ -199,7 +201,7 @@ Metric #3: avg > 3
 - pass_rate >= 95%
 pass-rate >= 95%
 """,
-    "the aggregate": """\
+    "aggregate": """\
 Latency: pass_rate > 3
 Latency: average > 3
 Latency: p95 < 3
@@ -221,7 +223,7 @@ Resolved: rate("YES) >= 90%
 Resolved: rate("YES" NO) >= 90%
 Resolved: rate(n/a (other)) >= 90%
 """,
-    "the operator": """\
+    "operator": """\
 Latency: p(95) 1.5
 Latency: p(95)
 Latency: avg(3) < 1.5
@@ -231,7 +233,7 @@ pass_rate ≥ 95%
 Latency: avg <> 3
 Latency: avg <== 3
 """,
-    "the bound": """\
+    "bound": """\
 Latency: avg <
 Latency: avg < nan
 Latency: avg < -inf
@@ -251,7 +253,7 @@ pass_rate >= -5%
 pass_rate >= 5pp
 Latency: avg < 5pp
 """,
-    "the baseline": """\
+    "baseline": """\
 pass_rate >= baseline - 5
 pass_rate >= baseline - 101pp
 Latency: avg < baseline + 5pp
@@ -263,7 +265,7 @@ Latency: avg < baseline +
 Latency: avg < baseline 5%
 Latency: avg < baselines
 """,
-    "the end": """\
+    "end": """\
 pass_rate >= 95% and failed < 3
 pass_rate >= 95%, failed < 3
 Latency: avg < 800ms
@@ -286,22 +288,22 @@ pass_rate >= 95%
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_wrong_lines_are_shown_and_explained(what: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"thresholds/{what.removeprefix('the ').replace(' ', '-')}.txt", f"{wrong(WRONG[what])}\n")
+@pytest.mark.parametrize("part", INVALID)
+def test_errors_of_invalid_lines_match_golden_file(part: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"thresholds/{part.replace(' ', '-')}.txt", f"{syntax_error_of(INVALID[part])}\n")
 
 
-def test_every_wrong_line_is_told_at_once() -> None:
-    error = wrong("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
+def test_all_invalid_lines_are_reported_together() -> None:
+    error = syntax_error_of("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
     assert [(each.line, each.column) for each in error.errors] == [(1, 11), (3, 13)]
     assert str(error) == "\n".join(str(each) for each in error.errors)
     assert (error.line, error.column, error.text, error.expected) == (1, 11, "pass_rate = 95%", "==")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_operators(operator: str) -> None:
+def test_operator_compares_value_with_bound(operator: str) -> None:
     held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
-    threshold = one(f"Latency: avg {operator} 4")
+    threshold = parse_one(f"Latency: avg {operator} 4")
     assert [found for found in (0, 4, 9) if threshold.holds(found)] == held[operator]
 
 
@@ -315,22 +317,22 @@ def test_operators(operator: str) -> None:
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
-def test_what_binary_floats_get_wrong_does_not_count(line: str, found: float) -> None:
-    threshold = one(line)
+def test_rounding_errors_are_ignored(line: str, found: float) -> None:
+    threshold = parse_one(line)
     assert threshold.holds(found)
     strictly: Operator = ">" if threshold.operator == ">=" else "<" if threshold.operator == "<=" else "!="
     assert not replace(threshold, operator=strictly).holds(found)
 
 
-def test_what_anybody_means_counts() -> None:
-    assert not one("Latency: avg < 1").holds(1.00000001)
-    assert not one("Latency: avg >= 1").holds(0.99999999)
-    assert not one("Latency: avg <= 0").holds(5e-324), "relative to 0, nothing is small"
+def test_small_differences_are_not_ignored() -> None:
+    assert not parse_one("Latency: avg < 1").holds(1.00000001)
+    assert not parse_one("Latency: avg >= 1").holds(0.99999999)
+    assert not parse_one("Latency: avg <= 0").holds(5e-324), "the tolerance is relative, and 0 has none"
 
 
-def test_a_bound_without_its_baseline_cannot_be_compared() -> None:
+def test_baseline_bound_cannot_be_compared_without_baseline() -> None:
     with pytest.raises(ValueError, match="baseline"):
-        one("pass_rate >= baseline").holds(1.0)
+        parse_one("pass_rate >= baseline").holds(1.0)
 
 
 OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
@@ -343,7 +345,7 @@ def threshold(operator: Operator, bound: float) -> Threshold:
 @given(st.sampled_from(OPERATORS), NUMBERS, st.floats())
 @example("!=", 1.0, math.nan)
 @example("==", 1e300, math.inf)
-def test_a_threshold_holds_or_its_opposite_does(operator: Operator, bound: float, found: float) -> None:
+def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, found: float) -> None:
     held = threshold(operator, bound)
     opposite = threshold(OPPOSITE[operator], bound)
     if math.isnan(found):
@@ -355,9 +357,7 @@ def test_a_threshold_holds_or_its_opposite_does(operator: Operator, bound: float
 @given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from(OPERATORS[:4]))
 @example(1.0, 1.0 + 1e-9, 1.0, ">=")
 @example(1.0, math.nextafter(1.0, 2.0), 1.0 - 1e-9, ">=")
-def test_a_stricter_bound_never_holds_where_a_laxer_one_does_not(
-    a: float, b: float, found: float, op: Operator
-) -> None:
+def test_stricter_bound_implies_laxer_bound(a: float, b: float, found: float, op: Operator) -> None:
     severe, lenient = OPERATORS[2:4] if op[0] == ">" else OPERATORS[:2]
     strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
     for each in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
@@ -365,18 +365,18 @@ def test_a_stricter_bound_never_holds_where_a_laxer_one_does_not(
         assert threshold(lenient, lax).holds(each) or not threshold(severe, lax).holds(each)
 
 
-# Lines that are nearly right break more than noise does.
+# Nearly valid lines find more bugs than random text does.
 PIECES = st.sampled_from(
     ["Latency", ":", " ", "avg", "p", "(", "95", ")", "<", ">=", "=", "1.5", "%", "pp", "baseline", "-", "+", "*", "#",
      '"', "'", "\\", ",", "rate", "YES", "pass_rate", "\t", "\n", "\r", "e9", ".", "語", "\u2028", "\x1b", "\ud800"]
 )  # fmt: skip
-TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
+ANY_TEXT = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
 
 
-@given(TEXTS)
+@given(ANY_TEXT)
 @example("\ud800: avg")
 @example("\x00" * 300 + "x")
-def test_any_text_is_thresholds_or_an_error_with_a_caret_in_the_line(text: str) -> None:
+def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
     try:
         found = parse_thresholds(text)
     except ThresholdSyntaxError as error:
@@ -386,7 +386,7 @@ def test_any_text_is_thresholds_or_an_error_with_a_caret_in_the_line(text: str) 
             assert each.text == lines[each.line - 1]
             assert 1 <= each.column <= len(each.text) + 1
             message, shown, caret = str(each).split("\n")
-            assert PRINTED.fullmatch(str(each))
+            assert ERROR_MESSAGE.fullmatch(str(each))
             assert all(line.isprintable() for line in (message, shown, caret))
             assert len(shown) <= 4 + 100
             assert len(caret) <= 4 + 2 * 100 + 1
@@ -395,9 +395,9 @@ def test_any_text_is_thresholds_or_an_error_with_a_caret_in_the_line(text: str) 
 
 
 @given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
-def test_the_caret_stands_below_the_character_that_is_wrong(before: str, after: str) -> None:
+def test_caret_is_below_invalid_character(before: str, after: str) -> None:
     name = re.sub(r"[:#'\"]", "-", before).strip() + "m"
-    error = wrong(f"{name}: avg @{after}")
+    error = syntax_error_of(f"{name}: avg @{after}")
     _, shown, caret = str(error).split("\n")
     columns = "".join(char * 2 if char == "語" else char for char in shown)
     assert columns[len(caret) - 1] == "@"
@@ -407,7 +407,7 @@ def quote(text: str, mark: str) -> str:
     return mark + text.replace("\\", "\\\\").replace(mark, f"\\{mark}") + mark
 
 
-INSIDE = st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=20)
+QUOTABLE = st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=20)
 MARKS = st.sampled_from("\"'")
 ANY_AGGREGATE = st.one_of(
     st.sampled_from(["avg", "med", "min", "max", "missing"]).map(Aggregate),
@@ -415,17 +415,15 @@ ANY_AGGREGATE = st.one_of(
     st.builds(
         lambda name, values: Aggregate(name, values=tuple(values)),
         st.sampled_from(["rate", "count"]),
-        st.lists(st.one_of(INSIDE, st.just("")), min_size=1, max_size=4, unique=True),
+        st.lists(st.one_of(QUOTABLE, st.just("")), min_size=1, max_size=4, unique=True),
     ),
 )
 
 
-@given(INSIDE.filter(str.strip), MARKS, ANY_AGGREGATE, st.sampled_from(OPERATORS), st.floats(0, 1))
-def test_canonical_text_is_read_as_what_it_was_made_of(
-    metric: str, mark: str, aggregate: Aggregate, operator: str, number: float
-) -> None:
+@given(QUOTABLE.filter(str.strip), MARKS, ANY_AGGREGATE, st.sampled_from(OPERATORS), st.floats(0, 1))
+def test_canonical_text_round_trips(metric: str, mark: str, aggregate: Aggregate, operator: str, number: float) -> None:
     line = f"{quote(metric, mark)}: {aggregate} {operator} {number!r}"
-    threshold = one(line)
+    threshold = parse_one(line)
     assert (threshold.metric, threshold.aggregate) == (metric.strip(), aggregate)
     assert (threshold.operator, threshold.bound) == (operator, Bound(number))
     assert str(threshold.aggregate) == str(aggregate)
@@ -435,15 +433,15 @@ BOUNDS: list[tuple[str, Any]] = [("", "absolute"), ("%", "relative"), ("pp", "po
 
 
 @given(st.integers(0, 100), st.sampled_from("+-"), st.sampled_from(BOUNDS))
-def test_an_offset_has_the_sign_and_the_unit_that_it_is_written_with(n: int, sign: str, unit: tuple[str, Any]) -> None:
+def test_baseline_offset_has_sign_and_unit(n: int, sign: str, unit: tuple[str, Any]) -> None:
     number = n / 100
     written = f"{number}" if not unit[0] else f"{n}{unit[0]}"
-    bound = one(f"pass_rate >= baseline {sign} {written}").bound
+    bound = parse_one(f"pass_rate >= baseline {sign} {written}").bound
     assert bound == Bound(number if sign == "+" else -number, baseline=True, offset=unit[1])
 
 
-def test_the_time_to_read_a_line_grows_with_its_length_only() -> None:
-    """A hundred thousand of whatever could be looked at twice: it would take minutes if it were."""
+def test_parsing_time_is_linear() -> None:
+    """With 100,000 repetitions of a token, quadratic time would take minutes."""
     for start in ("", '"', "M: rate(", "M: avg < "):
         for piece in ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, "):
             with pytest.raises(ThresholdSyntaxError):

@@ -47,11 +47,11 @@ JSON = st.recursive(
         ({"a": 1}, None),
     ],
 )
-def test_a_value_is_a_number_a_text_or_a_set(raw: object, value: object) -> None:
+def test_value_is_number_text_or_set(raw: object, value: object) -> None:
     assert read_value(raw) == value
 
 
-def test_metrics_by_id_with_a_value_for_each_simulation() -> None:
+def test_metric_with_values_is_parsed() -> None:
     values = [
         {"simulation_output_id": "s1", "value": 0.9},
         {"simulation_output_id": "s2", "value": None},
@@ -64,13 +64,13 @@ def test_metrics_by_id_with_a_value_for_each_simulation() -> None:
     assert read_metrics({"m1": entry}) == (Metric(id="m1", name="Latency", values={"s1": 0.9, "s3": 1.1}),)
 
 
-def test_two_values_that_differ_are_none() -> None:
+def test_conflicting_values_of_simulation_are_dropped() -> None:
     values = [{"simulation_output_id": "s1", "value": "YES"}, {"simulation_output_id": "s1", "value": "NO"}]
     (metric,) = read_metrics({"m1": {"values": values}})
     assert metric.values == {}
 
 
-def test_metrics_by_name_with_nothing_but_a_summary() -> None:
+def test_metric_with_summary_only_is_parsed() -> None:
     assert read_metrics({"availability": {"mean": 0.95, "min": "0.85", "max": None}, "odd": 5, "none": {}}) == (
         Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85)),
         Metric(id="odd", name="odd"),
@@ -78,7 +78,7 @@ def test_metrics_by_name_with_nothing_but_a_summary() -> None:
     )
 
 
-def test_a_simulation_without_its_phone_numbers() -> None:
+def test_simulation_is_parsed_without_phone_number() -> None:
     fields = {
         "simulation_id": "s1",
         "status": "in_progress",
@@ -95,27 +95,29 @@ def test_a_simulation_without_its_phone_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         ("Could not dial +14155550123.", "Could not dial +…."),
         ("No answer at +49 (30) 123-456 today", "No answer at +… today"),
         ("At 2026-01-01 10:00 it took +5 s", "At 2026-01-01 10:00 it took +5 s"),
     ],
 )
-def test_phone_numbers_in_messages_are_not_told(text: str, told: str) -> None:
-    assert without_numbers(text) == told
+def test_phone_numbers_in_text_are_redacted(text: str, redacted: str) -> None:
+    assert without_numbers(text) == redacted
 
 
 @pytest.mark.parametrize("simulation_id", [None, "", 5, "../x", "a b"])
-def test_what_has_no_id_is_no_simulation(simulation_id: object) -> None:
+def test_simulation_without_valid_id_is_ignored(simulation_id: object) -> None:
     assert read_simulation({"simulation_id": simulation_id, "status": "COMPLETED"}) is None
 
 
 @given(JSON)
-def test_no_json_breaks_the_reading(answer: Any) -> None:
-    metrics = read_metrics({"m": answer, "n": {"values": answer}, "o": {"values": [answer]}})
+def test_any_json_is_parsed(response: Any) -> None:
+    metrics = read_metrics({"m": response, "n": {"values": response}, "o": {"values": [response]}})
     for metric in metrics:
         assert metric.name.isprintable()
         assert all(not isinstance(each, float) or math.isfinite(each) for each in metric.values.values())
-    read_simulation({"simulation_id": answer, "status": answer, "mutation_name": answer, "error_message": answer})
-    read_metrics(answer)
+    read_simulation(
+        {"simulation_id": response, "status": response, "mutation_name": response, "error_message": response}
+    )
+    read_metrics(response)

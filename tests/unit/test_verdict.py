@@ -1,4 +1,4 @@
-"""What is said of a run that did not come to be judged by its results."""
+"""Verdicts and reasons of steps without results to judge."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LATE = Completed(
     late=Limit("max_wait_time", 3600),
 )
 ERROR = GateError("Title", "What happened.", advice="What to do.", link="https://example.com")
-FATES = {
+CANCELLATIONS = {
     "cancelled": Cancellation(outcome="cancelled", run_id="r1"),
     "over": Cancellation(outcome="over", run_id="r1", status="COMPLETED"),
     "gone": Cancellation(outcome="gone", run_id="r1"),
@@ -75,22 +75,25 @@ CASES: dict[str, Judgement] = {
     "timed out without a step forward": timed_out("IN PROGRESS", "stall_timeout", 600, progress=SEVEN_OF_TEN),
     "timed out on what lags": judge_outcome(LATE, CRITERIA),
     **{
-        f"timed out, the run {name}": timed_out("IN QUEUE", "max_wait_time", 90, cancellation=fate)
-        for name, fate in FATES.items()
+        f"timed out, the run {name}": timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation)
+        for name, cancellation in CANCELLATIONS.items()
     },
     "launched": LAUNCH,
-    "runs cancelled": runs_cancelled([*FATES.values()][:3]),
+    "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
     **{f"skipped{f', {each}' if each else ''}": skipped(each) for each in ("", "fork", "dependabot")},
     "error": errored(ERROR),
-    **{f"error, the run {name}": replace(errored(ERROR), cancellation=fate) for name, fate in FATES.items()},
+    **{
+        f"error, the run {name}": replace(errored(ERROR), cancellation=cancellation)
+        for name, cancellation in CANCELLATIONS.items()
+    },
     "defect": errored(InternalError(KeyError("x"))),
     "interrupted": interrupted(),
-    **{f"interrupted, the run {name}": interrupted(fate) for name, fate in FATES.items()},
+    **{f"interrupted, the run {name}": interrupted(cancellation) for name, cancellation in CANCELLATIONS.items()},
     "unfinished": UNFINISHED,
 }
 
 
-def test_every_reason_reads_well(golden: Callable[[str, str], None]) -> None:
+def test_reasons_match_golden_file(golden: Callable[[str, str], None]) -> None:
     lines = [
         f"{name}:\n    {each.verdict or 'no verdict'}, status {each.status}\n    {title(each) or '(no title)'}"
         f"\n    {reason(each)}\n    {advice(each) or '(no advice)'}\n"
@@ -100,7 +103,7 @@ def test_every_reason_reads_well(golden: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_reason_is_one_sentence(name: str) -> None:
+def test_reason_is_one_sentence(name: str) -> None:
     for each in (reason(CASES[name]), *reasons(CASES[name])):
         assert each.isprintable()
         assert each[0].isupper()
@@ -108,30 +111,30 @@ def test_a_reason_is_one_sentence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_a_step_that_was_to_reach_no_verdict_passes_without_one(name: str) -> None:
+def test_only_steps_without_evaluation_pass_without_verdict(name: str) -> None:
     assert CASES[name].lets_pass is name.startswith(("launched", "runs cancelled", "skipped"))
     assert CASES[name].verdict is not Verdict.PASSED
 
 
-def test_time_is_not_to_blame_where_late_data_change_nothing() -> None:
-    """The data that came too late were missing anyway, but the verdict does not rest on them."""
+def test_late_results_do_not_matter_if_no_criterion_needs_them() -> None:
+    """Some results were missing at the deadline, but the verdict does not depend on them."""
     result = RunResult(run_id="r1", expected=1, simulations=(Simulation(id="s1", status="COMPLETED"),))
     judgement = judge_outcome(replace(LATE, result=result), CRITERIA)
     assert judgement.verdict is Verdict.PASSED
     assert reason(judgement) == "The one simulation completed."
 
 
-def test_texts_of_errors_are_redacted() -> None:
+def test_texts_of_judgements_are_redacted() -> None:
     def redact(text: str) -> str:
         return text.replace("secret", "***")
 
     error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
-    fate = Cancellation(outcome="failed", reason="secret")
+    cancellation = Cancellation(outcome="failed", reason="secret")
     for each in (
-        replace(errored(error), cancellation=fate),
-        interrupted(fate),
+        replace(errored(error), cancellation=cancellation),
+        interrupted(cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
-        timed_out("IN QUEUE", "max_wait_time", 90, cancellation=fate),
+        timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),
     ):
         shown = redacted(each, redact)
         assert "secret" not in f"{title(shown)}{reasons(shown)}{advice(shown)}"

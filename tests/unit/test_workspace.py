@@ -1,4 +1,4 @@
-"""Files in the job's workspace: where a path may lead, and where it must not."""
+"""Paths of files in the workspace must not lead outside."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hostile import NAMED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECRET = "a file of somebody else"
+OUTSIDE_TEXT = "a file outside the workspace"
 IS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A workspace beside a directory with a file that must stay as it is."""
+    """Create a workspace, and next to it a directory with a file that must not change."""
     (tmp_path / "work").mkdir()
     (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "file").write_text(SECRET, encoding="utf-8")
+    (tmp_path / "outside" / "file").write_text(OUTSIDE_TEXT, encoding="utf-8")
     yield tmp_path / "work"
-    assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == SECRET
+    assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == OUTSIDE_TEXT
     assert [each.name for each in (tmp_path / "outside").iterdir()] == ["file"]
     assert sorted(each.name for each in tmp_path.iterdir() if not each.is_symlink()) == ["outside", "work"]
 
@@ -41,7 +41,7 @@ def workspace(root: Path) -> Workspace:
 
 
 def files(root: Path) -> list[str]:
-    """Everything in the workspace that is no directory."""
+    """Return the paths in the workspace, except directories."""
     return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.is_dir() or each.is_symlink())
 
 
@@ -59,7 +59,7 @@ def files(root: Path) -> list[str]:
         ("-rf", "-rf"),
     ],
 )
-def test_a_path_within_is_placed_and_written(path: str, place: str, workspace: Workspace, root: Path) -> None:
+def test_path_in_workspace_is_written(path: str, place: str, workspace: Workspace, root: Path) -> None:
     assert workspace.prepare(path) == place
     assert files(root) == []
     assert (root / place).parent.is_dir()
@@ -70,7 +70,7 @@ def test_a_path_within_is_placed_and_written(path: str, place: str, workspace: W
     assert (root / place).read_bytes() == "text – ü".encode()
 
 
-def test_an_absolute_path_within_is_relative_to_the_workspace(workspace: Workspace, root: Path) -> None:
+def test_absolute_path_in_workspace_becomes_relative(workspace: Workspace, root: Path) -> None:
     assert workspace.prepare(str(root / "a" / "b.xml")) == "a/b.xml"
 
 
@@ -98,7 +98,7 @@ def test_an_absolute_path_within_is_relative_to_the_workspace(workspace: Workspa
         "./",
     ],
 )
-def test_a_path_that_leads_out_or_names_no_file_is_refused(path: str, workspace: Workspace, root: Path) -> None:
+def test_path_outside_workspace_or_of_no_file_is_error(path: str, workspace: Workspace, root: Path) -> None:
     with pytest.raises(ValueError, match="must be a file in the workspace") as caught:
         workspace.prepare(path.replace("{root}", str(root)))
     assert str(caught.value).startswith('is "')
@@ -108,7 +108,7 @@ def test_a_path_that_leads_out_or_names_no_file_is_refused(path: str, workspace:
 @pytest.mark.parametrize(
     "path", ["link", "dangling", "linked/file", "linked/new", "a/linked/new", "within", "up/work/new"]
 )
-def test_no_symbolic_link_is_followed(path: str, workspace: Workspace, root: Path) -> None:
+def test_symbolic_link_is_error(path: str, workspace: Workspace, root: Path) -> None:
     (root / "a").mkdir()
     (root / "a" / "file").write_text("mine", encoding="utf-8")
     (root / "link").symlink_to(root.parent / "outside" / "file")
@@ -127,8 +127,8 @@ def test_no_symbolic_link_is_followed(path: str, workspace: Workspace, root: Pat
 
 
 @pytest.mark.parametrize("target", ["../outside/file", "../outside/new"])
-def test_a_link_that_comes_between_is_not_followed(target: str, workspace: Workspace, root: Path) -> None:
-    """Other steps may run at the same time, or an agent under test may write into the workspace."""
+def test_file_replaced_by_link_after_prepare_is_error(target: str, workspace: Workspace, root: Path) -> None:
+    """Background processes of other steps, or an agent under test, may write into the workspace."""
     place = workspace.prepare("reports/junit.xml")
     (root / "reports" / "junit.xml").symlink_to(Path("..") / target)
     with pytest.raises(RunnerError) as caught:
@@ -137,7 +137,7 @@ def test_a_link_that_comes_between_is_not_followed(target: str, workspace: Works
     assert caught.value.advice
 
 
-def test_a_directory_that_becomes_a_link_is_not_followed(workspace: Workspace, root: Path) -> None:
+def test_directory_replaced_by_link_after_prepare_is_error(workspace: Workspace, root: Path) -> None:
     place = workspace.prepare("reports/file")
     (root / "reports").rmdir()
     (root / "reports").symlink_to("../outside")
@@ -145,7 +145,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(workspace: Workspace, r
         workspace.write(place, "text")
 
 
-def test_directories_that_vanish_are_made_again(workspace: Workspace, root: Path) -> None:
+def test_directories_removed_after_prepare_are_created_again(workspace: Workspace, root: Path) -> None:
     place = workspace.prepare("a/b/c.xml")
     (root / "a" / "b").rmdir()
     (root / "a").rmdir()
@@ -154,14 +154,14 @@ def test_directories_that_vanish_are_made_again(workspace: Workspace, root: Path
 
 
 @pytest.mark.parametrize("path", ["there", "there/"])
-def test_a_directory_is_no_file(path: str, workspace: Workspace, root: Path) -> None:
+def test_directory_instead_of_file_is_error(path: str, workspace: Workspace, root: Path) -> None:
     (root / "there").mkdir()
     with pytest.raises(ValueError, match=r'^is "there'):
         workspace.prepare(path)
     assert (root / "there").is_dir()
 
 
-def test_a_file_is_no_directory(workspace: Workspace, root: Path) -> None:
+def test_file_instead_of_directory_is_error(workspace: Workspace, root: Path) -> None:
     (root / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match="leads through"):
         workspace.prepare("file/a")
@@ -169,21 +169,21 @@ def test_a_file_is_no_directory(workspace: Workspace, root: Path) -> None:
 
 
 @pytest.fixture
-def impatient() -> Iterator[None]:
-    """Ends a test that hangs."""
+def time_limit() -> Iterator[None]:
+    """Fail a test that hangs for 5 seconds."""
 
-    def give_up(*_: object) -> None:
-        raise AssertionError("it hangs")
+    def time_out(*_: object) -> None:
+        raise AssertionError("timed out")
 
-    before = signal.signal(signal.SIGALRM, give_up)
+    before = signal.signal(signal.SIGALRM, time_out)
     signal.alarm(5)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_pipe_is_no_file_and_nobody_waits_for_it(workspace: Workspace, root: Path) -> None:
+@pytest.mark.usefixtures("time_limit")
+def test_pipe_without_reader_is_error_and_does_not_block(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
     with pytest.raises(ValueError, match=r'^is "pipe", which'):
         workspace.prepare("pipe")
@@ -192,7 +192,7 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_it(workspace: Workspace, root: P
     assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
 
 
-def test_a_pipe_with_a_reader_is_no_file_either(workspace: Workspace, root: Path) -> None:
+def test_pipe_with_reader_is_error(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
     reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -205,20 +205,20 @@ def test_a_pipe_with_a_reader_is_no_file_either(workspace: Workspace, root: Path
         os.close(reader)
 
 
-@pytest.mark.skipif(IS_ROOT, reason="root may write everywhere")
-def test_a_directory_that_nobody_may_write_to_is_named(workspace: Workspace, root: Path) -> None:
+@pytest.mark.skipif(IS_ROOT, reason="root can write everywhere")
+def test_read_only_directory_is_error(workspace: Workspace, root: Path) -> None:
     (root / "locked").mkdir(mode=0o500)
     with pytest.raises(ValueError, match=r'^is "locked/a", which cannot be written: Permission denied'):
         workspace.prepare("locked/a")
 
 
-def test_a_workspace_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_workspace_is_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be written: No such file or directory\.$"):
         Workspace({"GITHUB_WORKSPACE": str(tmp_path / "nowhere")}).prepare("a")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_stays_until_it_is_written(workspace: Workspace, root: Path) -> None:
+def test_existing_file_is_kept_until_write(workspace: Workspace, root: Path) -> None:
     (root / "old.xml").write_text("much older text", encoding="utf-8")
     (root / "old.xml").chmod(0o600)
     assert workspace.prepare("old.xml") == "old.xml"
@@ -228,14 +228,14 @@ def test_a_file_that_is_there_stays_until_it_is_written(workspace: Workspace, ro
     assert stat.S_IMODE((root / "old.xml").stat().st_mode) == 0o600
 
 
-def test_an_empty_file_that_is_there_stays_as_well(workspace: Workspace, root: Path) -> None:
+def test_existing_empty_file_is_kept_by_prepare(workspace: Workspace, root: Path) -> None:
     (root / "empty").touch()
     workspace.prepare("empty")
     assert files(root) == ["empty"]
 
 
-def test_later_steps_may_read_what_is_written(workspace: Workspace, root: Path) -> None:
-    """The container runs as root, other steps do not."""
+def test_later_steps_can_read_written_file(workspace: Workspace, root: Path) -> None:
+    """The container runs as root, but other steps do not."""
     mask = os.umask(0o022)
     try:
         workspace.write(workspace.prepare("a/b.xml"), "text")
@@ -246,26 +246,26 @@ def test_later_steps_may_read_what_is_written(workspace: Workspace, root: Path) 
 
 
 @pytest.mark.parametrize("path", ["x" * 256, "ü" * 128, f"{'x' * 256}/a"])
-def test_a_name_that_is_too_long_is_told_in_short(path: str, workspace: Workspace, root: Path) -> None:
+def test_too_long_name_is_error_with_short_text(path: str, workspace: Workspace, root: Path) -> None:
     with pytest.raises(ValueError, match="File name too long") as caught:
         workspace.prepare(path)
     assert len(str(caught.value)) < 200
     assert files(root) == []
 
 
-def test_directories_may_be_deep(workspace: Workspace, root: Path) -> None:
+def test_deeply_nested_path_is_written(workspace: Workspace, root: Path) -> None:
     path = "directory/" * 200 + "a"
     workspace.write(workspace.prepare(path), "text")
     assert files(root) == [path]
 
 
 @pytest.mark.parametrize("path", ["x" * 255, "ü" * 127])
-def test_a_name_may_be_as_long_as_the_system_has_it(path: str, workspace: Workspace, root: Path) -> None:
+def test_longest_possible_name_is_written(path: str, workspace: Workspace, root: Path) -> None:
     workspace.write(workspace.prepare(path), "text")
     assert files(root) == [path]
 
 
-def test_the_workspace_itself_may_be_behind_a_link(root: Path) -> None:
+def test_workspace_may_be_symbolic_link(root: Path) -> None:
     (root.parent / "link").symlink_to("work")
     workspace = Workspace({"GITHUB_WORKSPACE": str(root.parent / "link")})
     workspace.write(workspace.prepare("a.xml"), "text")
@@ -274,7 +274,7 @@ def test_the_workspace_itself_may_be_behind_a_link(root: Path) -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"GITHUB_WORKSPACE": ""}])
-def test_elsewhere_the_workspace_is_the_current_directory(
+def test_workspace_defaults_to_current_directory(
     environ: dict[str, str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
@@ -286,7 +286,7 @@ def test_elsewhere_the_workspace_is_the_current_directory(
         workspace.prepare("../outside/file")
 
 
-def test_a_relative_workspace_is_one_as_well(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_workspace_is_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     workspace = Workspace({"GITHUB_WORKSPACE": "work"})
     workspace.write(workspace.prepare(str(root / "a.xml")), "text")
@@ -301,8 +301,8 @@ def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> Non
 
 @given(st.sampled_from([*NAMED.values()]) | st.text("./\\~ab \x00\n", max_size=30) | st.text(st.characters()))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-def test_no_path_leads_out(workspace: Workspace, root: Path, path: str) -> None:
-    """The fixture sees that nothing around the workspace has changed."""
+def test_any_path_stays_in_workspace(workspace: Workspace, root: Path, path: str) -> None:
+    """The fixture asserts that nothing outside the workspace has changed."""
     try:
         place = workspace.prepare(path)
     except ValueError as problem:
@@ -312,7 +312,7 @@ def test_no_path_leads_out(workspace: Workspace, root: Path, path: str) -> None:
     assert (root / place).resolve().is_relative_to(root.resolve())
 
 
-def test_no_descriptor_stays_open(workspace: Workspace, root: Path) -> None:
+def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> None:
     (root / "link").symlink_to("a")
     (root / "file").touch()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
