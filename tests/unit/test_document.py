@@ -240,7 +240,7 @@ def test_criterion_without_measure_has_problem_and_no_numbers() -> None:
 
 
 @pytest.mark.parametrize("kind", example_reports())
-def test_sign_of_margin_matches_verdict(kind: str) -> None:
+def test_margins_in_document_match_verdicts(kind: str) -> None:
     for leg in parsed_document(reports()[kind])["legs"]:
         for each in leg["criteria"]:
             assert (each["actual"] is None) is (each["problem"] != "")

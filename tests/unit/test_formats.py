@@ -88,7 +88,7 @@ class RenderedPage:
         options = Options.CMARK_OPT_UNSAFE | Options.CMARK_OPT_FOOTNOTES
         text = cmarkgfm.github_flavored_markdown_to_html(markdown.encode("utf-8", "replace").decode(), options)
         self.tags: list[str] = []
-        self.addresses: list[str] = []
+        self.urls: list[str] = []
         self.comments: list[str] = []
         self.text = ""
         hidden = 0
@@ -97,7 +97,7 @@ class RenderedPage:
                 self.comments.append(part)
             elif tag := re.fullmatch(r"<(/?\w+)(.*)>", part, re.DOTALL):
                 self.tags.append(tag[1] + re.sub(r'"[^"]*"', "", tag[2]))
-                self.addresses += map(html.unescape, re.findall(r'(?:href|src)="?([^"]*)', tag[2]))
+                self.urls += map(html.unescape, re.findall(r'(?:href|src)="?([^"]*)', tag[2]))
                 hidden += {"code": 1, "a": 1, "/code": -1, "/a": -1}.get(tag[1], 0)
             elif not hidden:
                 self.text += html.unescape(part)
@@ -212,7 +212,7 @@ def assert_same_page(page: RenderedPage, reference: RenderedPage, text: str) -> 
     else:
         assert set(page.tags) <= set(reference.tags)
     assert len(page.comments) == len(reference.comments)
-    assert all(EXPECTED_URLS.fullmatch(each) for each in page.addresses)
+    assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
     assert not ACTIVE_MARKUP.search(page.text)
 
 
@@ -378,13 +378,13 @@ def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "address",
+    "url",
     ["https://a.example/x)<img src=x>", "javascript:alert(1)", "https://a.example/ '\"", "https://a.example/[x]|"],
 )
-def test_unsafe_run_url_is_not_linked(address: str) -> None:
-    report = with_leg(harmless(), run_url=address)
+def test_unsafe_run_url_is_not_linked(url: str) -> None:
+    report = with_leg(harmless(), run_url=url)
     for page in (RenderedPage(summary(report)), RenderedPage(comment(report))):
-        assert all(EXPECTED_URLS.fullmatch(each) for each in page.addresses)
+        assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
         assert "img" not in page.tags
 
 
@@ -392,7 +392,7 @@ def test_id_is_percent_encoded_in_url() -> None:
     report = harmless()
     simulations = (Simulation(id="a)/../?b#<c>|%", status="FAILED"),)
     page = RenderedPage(summary(with_leg(report, result=RunResult(run_id="r1", simulations=simulations))))
-    assert f"{RUN_URL}/results/a%29%2F..%2F%3Fb%23%3Cc%3E%7C%25" in page.addresses
+    assert f"{RUN_URL}/results/a%29%2F..%2F%3Fb%23%3Cc%3E%7C%25" in page.urls
 
 
 def test_commit_status_description_is_one_short_line() -> None:
@@ -461,7 +461,7 @@ def test_unescaped_hostile_texts_are_active() -> None:
 
 
 def marker_of(context: Context, **inputs: str) -> str:
-    """The marker of a step's comment."""
+    """Return the marker of a step's comment."""
     given, _ = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     return marker(Report(judgement=UNFINISHED, context=context, inputs=given))
 
@@ -495,21 +495,21 @@ PARROT = "🦜"  # four bytes
 def large_report(count: int = LARGE_COUNT) -> Report:
     """Return a report on `count` simulations with long names; a third of them failed, with explanations."""
     ids = [f"simulation{number:016}" for number in range(count)]
-    ill = tuple(ids[: count // 3])
+    failed = tuple(ids[: count // 3])
     label = PARROT * 90
     check = Check(
         criterion=ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]),
         verdict=Verdict.FAILED,
         measure=Measure(value=2.0, unit="metric", count=count),
         metric="m1",
-        simulations=ill,
+        simulations=failed,
     )
     result = RunResult(
         run_id="run1",
         simulations=tuple(Simulation(id=each, status="COMPLETED", test_case_id=f"c{each}") for each in ids),
         metrics=(Metric(id="m1", name=label, values=dict.fromkeys(ids, 2.0)),),
     )
-    judgement = conclude(Completed(result=result), (check,), Totals(total=count, completed=count, unpassed=ill))
+    judgement = conclude(Completed(result=result), (check,), Totals(total=count, completed=count, unpassed=failed))
     leg = LegReport(
         judgement=judgement,
         run_id="run1",
@@ -621,7 +621,7 @@ EMPTY_RESULT = RunResult(run_id="r1", simulations=())
 
 
 def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
-    text = "&" * 600  # a character whose escaped form is longest
+    text = "&" * 600  # the character with the longest escaped form
     threshold = replace(parse_thresholds("Latency: max < 1")[0], text=text)
     criterion = ThresholdHolds(threshold=threshold)
     checks = tuple(

@@ -1,4 +1,4 @@
-"""The gate judges every result, and is never wrong in favour of passing."""
+"""The gate judges any result, and passes only if every criterion is certain to hold."""
 
 from __future__ import annotations
 

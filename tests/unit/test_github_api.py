@@ -491,7 +491,7 @@ def test_malformed_pull_request_in_list_is_error(entry: str, clock: VirtualClock
 
 @pytest.mark.parametrize("status", [301, 302, 307])
 @pytest.mark.parametrize("where", ["http://localhost:{port}/", "http://127.0.0.1:{port}/", "https://127.0.0.1:1/", "/"])
-def test_redirect_is_not_followed(status: int, where: str, operation: str, clock: VirtualClock) -> None:
+def test_redirect_by_github_is_not_followed(status: int, where: str, operation: str, clock: VirtualClock) -> None:
     with FakeGitHub() as elsewhere:
         port = elsewhere.url.rpartition(":")[2]
         fault = f"* {REPOS}/* #1 -> moved {where.format(port=port)} {status}"

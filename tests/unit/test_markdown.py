@@ -59,7 +59,7 @@ def test_code_span_stays_in_table_cell(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE[:7])
-def test_unescaped_hostile_texts_are_active(text: str) -> None:
+def test_unescaped_examples_are_active(text: str) -> None:
     """Prove that the tests above do not pass just because their examples are harmless.
 
     cmark does not render formulas; only GitHub does.

@@ -142,7 +142,7 @@ def test_malformed_display_name_is_ignored(name: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"run": {"run_id": "r1", "sta', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"]
 )
-def test_malformed_response_is_error(body: bytes) -> None:
+def test_malformed_run_is_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_run(body)
 

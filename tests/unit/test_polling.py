@@ -28,15 +28,15 @@ any_history = st.lists(
 
 
 def one_minute_conversations(done: int, *, total: int = 20) -> list[Observation]:
-    """Return the observations of a run with sequential one-minute conversations, polled at each end; `done` are over."""
+    """Return polls of a run with sequential one-minute conversations, one at each end; `done` of them are over."""
     return [LAUNCH, *(Observation(60.0 * n, True, n, total, min(1, total - n)) for n in range(done + 1))]
 
 
 def poll_times(show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
     """Return the times of the polls within `seconds`, where a poll at `t` observes `show(t)`."""
     history = [LAUNCH]
-    while (moment := history[-1].at + next_pause(history, longest=longest)) < seconds:
-        history.append(show(moment))
+    while (time := history[-1].at + next_pause(history, longest=longest)) < seconds:
+        history.append(show(time))
     return [observation.at for observation in history[1:]]
 
 
@@ -108,9 +108,9 @@ def test_pause_is_longest_when_first_poll_finds_half_done() -> None:
 )
 def test_stuck_run_needs_few_polls(show: Callable[[float], Observation]) -> None:
     at_a_fixed_interval = 6 * HOUR / LONGEST_PAUSE
-    moments = poll_times(show, 6 * HOUR)
-    assert len(moments) < 1.6 * at_a_fixed_interval
-    assert moments[-1] - moments[-2] == LONGEST_PAUSE
+    times = poll_times(show, 6 * HOUR)
+    assert len(times) < 1.6 * at_a_fixed_interval
+    assert times[-1] - times[-2] == LONGEST_PAUSE
 
 
 def test_end_of_steady_run_is_detected_in_seconds_with_few_polls() -> None:
@@ -120,9 +120,9 @@ def test_end_of_steady_run_is_detected_in_seconds_with_few_polls() -> None:
         rounds = int(at / 120)
         return Observation(at, True, 4 * rounds, 60, 4)
 
-    moments = poll_times(show, 30 * 60)
-    assert len(moments) < 2 * 30 * 60 / LONGEST_PAUSE
-    assert 30 * 60 - moments[-1] < 4
+    times = poll_times(show, 30 * 60)
+    assert len(times) < 2 * 30 * 60 / LONGEST_PAUSE
+    assert 30 * 60 - times[-1] < 4
 
 
 # Bounds for any response of the API
@@ -187,7 +187,7 @@ def test_expected_end_is_finite_and_never_in_past(history: list[Observation]) ->
         pytest.param(one_minute_conversations(20), id="none remaining"),
     ],
 )
-def test_expected_end_is_none_without_finished_and_remaining_conversations(history: list[Observation]) -> None:
+def test_expected_end_is_unknown_without_progress(history: list[Observation]) -> None:
     assert expected_end(history) is None
 
 
