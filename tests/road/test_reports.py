@@ -390,3 +390,36 @@ def test_api_key_in_response_is_not_reported(
     for fault in (f"GET /test-cases -> json {label}", f"GET /runs/* #2- -> body {error}"):
         result = run_step_with_reports(fault, max_wait_time="100")
         assert KEY not in f"{result.json}{result.junit}{result.summary}{github.comments}"
+
+
+@pytest.mark.parametrize("given", [{"run_id": KEY}, {"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}], ids=str)
+def test_api_key_in_wrong_input_does_not_reach_github(
+    given: dict[str, str], run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+) -> None:
+    result = run_step_with_reports(**given)
+    assert result.outputs["verdict"] == "error"
+    assert github.requests_seen
+    assert all(KEY not in f"{request.path}{request.query}{request.json}" for request in github.requests_seen)
+
+
+@pytest.mark.parametrize("given", [{}, {"mode": "wait", "api_key": "", "on_missing_api_key": "skip"}], ids=str)
+def test_run_that_step_never_had_is_not_reported(
+    given: dict[str, str], run_step_with_reports: Callable[..., StepResult]
+) -> None:
+    result = run_step_with_reports(run_id="someOtherRun", **given)
+    assert (result.outputs["run_id"], result.outputs["run_url"]) == ("", "")
+    assert json.loads(result.json)["legs"] == []
+    assert "runs/someOtherRun" not in f"{result.log}{result.summary}"
+
+
+def test_interrupt_after_judging_is_reported_alike_everywhere(
+    run_step_with_reports: Callable[..., StepResult], clock: VirtualClock
+) -> None:
+    clock.at(61, clock.interrupt)  # the step fetches test cases, and Coval asks it to retry later
+    result = run_step_with_reports(
+        "GET /test-cases -> 429 retry-after=7", test_set_id="failing1", thresholds=THRESHOLDS
+    )
+    (leg,) = json.loads(result.json)["legs"]
+    assert result.outputs["verdict"] == json.loads(result.json)["verdict"] == leg["verdict"] == "cancelled"
+    assert (result.outputs["pass_rate"], result.outputs["failed_simulations"]) == ("", "")
+    assert "❌" not in result.summary

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.main import main
 from coval_gate.post import post
 from coval_gate.runtime import Runtime
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub
@@ -354,3 +357,34 @@ def test_log_has_outputs_without_runner_files(run_step: RunStep) -> None:
     result, _ = run_step(env=dict.fromkeys(("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"), ""), bare=True)
     assert result.exit_code == 0
     assert "verdict=passed" in result.log
+
+
+def test_launch_that_was_never_sent_is_not_searched_for(tmp_path: Path, clock: VirtualClock) -> None:
+    """The state becomes unwritable just before the launch."""
+    runner, state = LocalRunner(tmp_path), tmp_path / "state"
+
+    class Spoiling(World):
+        def list_runs(self, *args: object, **given: object) -> dict[str, object]:
+            if state.is_file():
+                state.unlink()
+                state.mkdir()
+            return super().list_runs(*args, **given)  # type: ignore[arg-type]
+
+    with Server(Spoiling(clock.time)) as server:
+        given = {"api_key": KEY, "api_base_url": server.url, "supersede": "true"}
+        exit_code = main(Runtime(environ=runner.environ(DEFAULTS | IDS | given), stdout=io.StringIO(), clock=clock))
+    assert (exit_code, runner.outputs["verdict"], runner.outputs["run_id"]) == (1, "error", "")
+    assert "GITHUB_STATE" in runner.outputs["reason"]
+    assert not server.world.runs
+    assert clock.now() == 0
+
+
+def test_mode_cancel_reports_each_run_at_once(run_step: RunStep, clock: VirtualClock) -> None:
+    _, server = run_step(mode="launch", test_set_id="stuck001")
+    run_step(mode="launch", test_set_id="stuck001", world=server.world)
+    ids = [record.run_id for record in server.world.runs]
+    clock.at(clock.now() + 3, clock.interrupt)
+    result, _ = run_step(f"GET /runs/{ids[1]} -> 503", mode="cancel", run_id=",".join(ids), world=server.world)
+    assert f"Run {ids[0]}: the run was cancelled." in result.log
+    assert "returned 503" in result.log
+    assert run_statuses(server.world) == ["CANCELLED", "IN QUEUE"]

@@ -220,3 +220,19 @@ def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:
         assert {record.status(server.world.clock()) for record in server.world.runs} == {"CANCELLED"}
     assert {getattr(each, "outcome", each) for each in ended} == {"cancelled"}
     assert clock.now() <= 2
+
+
+def test_at_most_some_procedures_run_at_once(clock: VirtualClock) -> None:
+    running, most = 0, 0
+
+    def counted(pause: float) -> Procedure[float]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        yield Wait(pause)
+        running -= 1
+        return clock.now()
+
+    ends = run(together([counted(2) for _ in range(10)], clock, at_once=3), clock)
+    assert most == 3
+    assert ends == [2, 2, 2, 4, 4, 4, 6, 6, 6, 8]
