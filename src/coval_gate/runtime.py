@@ -1,4 +1,4 @@
-"""Everything that a step takes from outside, passed in at one seam, so that a test runs the whole road as it is."""
+"""Everything that a step takes from outside, passed in at one seam, so that a test can run the whole step."""
 
 from __future__ import annotations
 

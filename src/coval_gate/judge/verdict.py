@@ -130,7 +130,7 @@ class RunsCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errored:
-    """The road ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
+    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
 
     title: str
     what: str
@@ -143,7 +143,7 @@ Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinishe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The end of the road for a run, or for a whole step.
+    """The result of judging a run, or a whole step.
 
     `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
     a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.

@@ -15,7 +15,8 @@ from coval_gate.errors import NotFound
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.results import RunResult
 from coval_gate.model.statuses import COMPLETED, TERMINAL
-from coval_gate.text import one_line, plural
+from coval_gate.runs.progress import MissingData, missing_text
+from coval_gate.text import one_line
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -72,14 +73,14 @@ def collect(
         )
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
-        lacking = what_lacks(result, criteria)
-        if run.status == COMPLETED and not lacking:
+        missing = missing_data(result, criteria)
+        if run.status == COMPLETED and not any(missing):
             return Completed(result=result)
         if clock.now() >= give_up:
             late = budgets.whole if clock.now() >= budgets.deadline else None
             return Completed(result=result, late=late) if run.is_over else TimedOut(run=run, limit=budgets.whole)
         if pause == FIRST_PAUSE:
-            log(f"The run completed; waiting for {lacking}.")
+            log(missing_text(missing))
         yield Wait(min(pause, give_up - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
@@ -87,23 +88,21 @@ def collect(
             record(run)
 
 
-def what_lacks(result: RunResult, criteria: Criteria) -> str:
-    """What the gate needs and Coval does not have yet, in words; empty if nothing. Pure."""
-    running = [each for each in result.simulations if each.status not in TERMINAL]
-    absent = max(0, max(result.expected, 1) - len(result.simulations)) + len(running)
-    if absent:
-        return plural(absent, "simulation")
+def missing_data(result: RunResult, criteria: Criteria) -> MissingData:
+    """Return what the criteria need and Coval does not have yet."""
+    running = sum(each.status not in TERMINAL for each in result.simulations)
+    absent = max(0, max(result.expected, 1) - len(result.simulations))
+    if absent or running:
+        return MissingData(simulations=absent + running)
+    metrics = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
+    for reference in criteria.references:
+        found = result.find_metrics(reference)
+        if not found:
+            return MissingData(metric=reference)
+        metrics += found
     completed = [each.id for each in result.simulations if each.completed]
-    named = criteria.references
-    wanted = [metric for reference in named for metric in result.find_metrics(reference)]
-    wanted += [metric for metric in result.metrics if criteria.needs_targets and metric.target]
-    missing = [reference for reference in named if not result.find_metrics(reference)]
-    if missing:
-        return f"the metric {one_line(missing[0], 80)}"
-    values = {
-        metric.id: sum(each not in metric.values for each in completed) for metric in wanted if not metric.summary
-    }
-    return f"{plural(sum(values.values()), 'value')} of metrics" if sum(values.values()) else ""
+    by_metric = {each.id: each.values for each in metrics if not each.summary}
+    return MissingData(values=sum(each not in values for values in by_metric.values() for each in completed))
 
 
 def _known(run: Run, simulations: tuple[Simulation, ...]) -> int:

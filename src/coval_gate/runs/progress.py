@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.text import duration, quoted, stopwatch
+from coval_gate.text import duration, one_line, plural, quoted, stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,27 @@ def progress_line(run: Run, left: float | None) -> str:
     if left is not None:
         parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
     return "  ".join(parts).rstrip()
+
+
+class MissingData(NamedTuple):
+    """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+
+
+def missing_text(missing: MissingData) -> str:
+    """Return a sentence about the data that the step waits for."""
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    else:
+        what = "its status to settle"
+    return f"The run completed; waiting for {what}."
 
 
 def waiting_title(max_wait_time: float) -> str:

@@ -28,11 +28,16 @@ class Surface(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One way to show a report. `input`: the input that asks for it; empty where it is always there."""
+    """One way to show a report.
+
+    `input` is the input that asks for it, empty where it is always there. `output`: of a file, the description of the
+    output that gives its path; the output has the name of the input.
+    """
 
     name: str
     input: str
     surface: Surface
+    output: str = ""
 
     def render(self, report: Report) -> Any:
         """Return the report in this format; what that takes is imported here, where it is needed."""
@@ -41,8 +46,18 @@ class Format:
 
 FORMATS: Final = (
     Format(name="outputs", input="", surface=Surface.OUTPUTS),
-    Format(name="junit", input="junit_path", surface=Surface.FILE),
-    Format(name="json", input="json_path", surface=Surface.FILE),
+    Format(
+        name="junit",
+        input="junit_path",
+        surface=Surface.FILE,
+        output="The path of the JUnit report in the workspace, if `junit_path` asked for it.",
+    ),
+    Format(
+        name="json",
+        input="json_path",
+        surface=Surface.FILE,
+        output="The path of the result as JSON in the workspace, if `json_path` asked for it.",
+    ),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
     Format(name="status", input="commit_status", surface=Surface.STATUS),

@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.report.formats import Surface, formats
 from coval_gate.report.wording.judgements import reason
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ OUTPUTS: Final = {
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
     "comment_url": "The comment on the pull request, where `comment` asked for one.",
-    "junit_path": "The JUnit report, where `junit_path` asked for one: its path within the workspace.",
-    "json_path": "The result as JSON, where `json_path` asked for it: its path within the workspace.",
+    **{each.input: each.output for each in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
 }
 LIST_LIMIT: Final = 2000  # ids in a list
@@ -55,8 +55,7 @@ def render(report: Report) -> dict[str, str]:
         "metric_failures": _ids(each for leg in legs for each in leg.judgement.metric_failures),
         "metrics": _metrics(legs),
         "comment_url": report.comment_url,
-        "junit_path": report.files.get("junit_path", ""),
-        "json_path": report.files.get("json_path", ""),
+        **{each.input: report.files.get(each.input, "") for each in formats(Surface.FILE)},
         "duration_seconds": str(round(report.seconds)),
     }
 
