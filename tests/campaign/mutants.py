@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate.ci.console import Console
-from coval_gate.coval.client import Client
+from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate
 from coval_gate.judge.verdict import Judgement
@@ -120,7 +120,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "retry a launch after any error",
-        SetValue(Client._backoff, "arrived", value=False),
+        SetValue(Calls.backoff, "arrived", value=False),
         caught_by="one_launch_per_step",
     ),
     mutant(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.clock import SystemClock
-from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE, LONGEST_BACKOFF
+from coval_gate.coval.calls import LONGEST_BACKOFF
+from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts

@@ -9,16 +9,15 @@ deadline.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.config.inputs import api_root
-from coval_gate.coval.definitions import IDENTITY
-from coval_gate.coval.errors import network_problem, response_problem, unavailable
+from coval_gate.coval.calls import Calls
+from coval_gate.coval.errors import network_problem, unavailable
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.network import NetworkError
-from coval_gate.text import duration
-from coval_gate.transport import Request, Server, Timeouts, Transport
+from coval_gate.transport import Request, Server, Timeouts
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
@@ -31,11 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.transport import Exchange, Response
     from coval_gate.waiting import Procedure
 
-T = TypeVar("T")
-
 LAUNCH_PATIENCE: Final = 300.0  # s during which a launch without effect is retried
-FIRST_BACKOFF: Final = 1.0  # s
-LONGEST_BACKOFF: Final = 30.0  # s
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a run with 10,000 simulations and 10 metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 SMALL_PAGE: Final = 100  # test cases; the API's maximum
@@ -45,7 +40,6 @@ SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
 )
-HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # for a process that is about to be killed
 
 
@@ -98,16 +92,13 @@ class Client:
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError."""
 
     def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None]) -> None:
-        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
+        self._calls = Calls(server, runtime, log)
         self._clock = runtime.clock
-        self._randomness = runtime.randomness
-        self._log = log
         self._simulation_path = CANONICAL
-        self._reached = False
 
     def close(self) -> None:
         """Close the connections; the next call opens a new one."""
-        self._transport.close()
+        self._calls.close()
 
     def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Launch a run with `POST /runs`. Retry attempts without effect until the deadline or LAUNCH_PATIENCE.
@@ -118,13 +109,13 @@ class Client:
         request = Request("POST", "/runs", json=body)
 
         def attempt() -> Procedure[Run]:
-            launch = Launch(self._transport.exchange(request, until=until), self._new_run)
+            launch = Launch(self._calls.exchange(request, until), self._new_run)
             sent(launch)
             return launch.response()
 
         give_up = min(until, self._clock.now() + LAUNCH_PATIENCE)
         try:
-            return (yield from repeat(attempt, Unavailable, self._backoff(give_up, launches=True)))
+            return (yield from repeat(attempt, Unavailable, self._calls.backoff(give_up, launches=True)))
         except Unavailable as error:
             if not error.arrived:
                 raise
@@ -145,12 +136,12 @@ class Client:
         def attempt() -> Procedure[Run]:
             from coval_gate.coval.models import parse_run
 
-            run = self._parsed(request, (yield from self._send(request, until)), parse_run)
+            run = self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_run)
             if run_id != run.run_id:
                 raise unavailable(request, f"returned another run ({run.run_id}).", arrived=True)
             return run
 
-        return attempt() if once else self._read(attempt, until)
+        return attempt() if once else self._calls.read(attempt, until)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
@@ -161,9 +152,9 @@ class Client:
         from coval_gate.coval.models import parse_object
 
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
-        response = yield from self._send(request, until)
+        response = yield from self._calls.send(request, until)
         # A proxy's page is not a success.
-        self._parsed(request, response._replace(body=response.body or b"{}"), parse_object)
+        self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def list_runs(self, wanted: str, *, until: float) -> Procedure[tuple[Run, ...]]:
         """Return the newest runs that match the filter `wanted`, without unreadable entries. Raises as `get_run`."""
@@ -171,7 +162,7 @@ class Client:
 
         query = {"filter": wanted, "page_size": str(SMALL_PAGE), "order_by": "-create_time"}
         request = Request("GET", "/runs", query=query)
-        content = yield from self._read(partial(self._page, request, ("runs",), until), until)
+        content = yield from self._calls.read(partial(self._calls.page, request, ("runs",), until), until)
         found = (read_run(each) for each in content.get("runs") or () if isinstance(each, dict))
         return tuple(run for run in found if run)
 
@@ -196,18 +187,18 @@ class Client:
 
     def get_metric(self, metric_id: str, *, until: float) -> Procedure[dict[str, Any]]:
         """Return the definition of a metric as raw JSON. Raises as `get_run`."""
-        return self._get("/metrics", metric_id, "metric", until)
+        return self._calls.get("/metrics", metric_id, "metric", until)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
         """Return a test case as raw JSON. Raises as `get_run`."""
-        return self._get("/test-cases", test_case_id, "test_case", until)
+        return self._calls.get("/test-cases", test_case_id, "test_case", until)
 
     def list_test_cases(
         self, test_set_id: str, *, until: float, take: Callable[[dict[str, Any]], bool]
     ) -> Procedure[None]:
         """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
         query = {"filter": f'test_set_id="{test_set_id}"', "page_size": str(SMALL_PAGE)}
-        return self._pages("/test-cases", query, ("test_cases",), until, take)
+        return self._calls.pages("/test-cases", query, ("test_cases",), until, take)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[dict[str, Any], ...]]:
         """Return a simulation's metric outputs with their explanations, without transcripts. Raises as `get_run`."""
@@ -219,8 +210,12 @@ class Client:
             outputs.append(entry)
             return True
 
-        yield from self._pages(path, query, ("metrics",), until, take)
+        yield from self._calls.pages(path, query, ("metrics",), until, take)
         return tuple(outputs)
+
+    def retry_reporter(self) -> Callable[[Unavailable, float], None]:
+        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
+        return self._calls.retry_reporter()
 
     def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
         from coval_gate.coval.values import read_simulation
@@ -240,131 +235,14 @@ class Client:
                 simulations[simulation.id] = simulation
             return True
 
-        yield from self._pages(self._simulation_path, query, ("simulated_conversations", "simulations"), until, take)
+        yield from self._calls.pages(
+            self._simulation_path, query, ("simulated_conversations", "simulations"), until, take
+        )
         return tuple(simulations.values())
-
-    def _pages(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        keys: tuple[str, ...],
-        until: float,
-        take: Callable[[dict[str, Any]], bool],
-    ) -> Procedure[None]:
-        """Fetch a list page by page, and pass its entries to `take` while it returns True.
-
-        `keys` are the possible names of the list in a response.
-        """
-        tokens: set[str] = set()
-        token = ""
-        while True:
-            request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
-            self._check_time(request, until)
-            content = yield from self._read(partial(self._page, request, keys, until), until)
-            entries = next((content[key] for key in keys if key in content), None) or []
-            if not all(take(each) for each in entries if isinstance(each, dict)):
-                return
-            following = content.get("next_page_token")
-            if not following:
-                return
-            token = str(following)
-            if token in tokens:
-                raise unavailable(request, "returned the same page token twice.", arrived=True)
-            tokens.add(token)
-
-    def _page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
-        content = yield from self._json(request, until)
-        entries = next((content[key] for key in keys if key in content), ...)
-        if not (entries is None or isinstance(entries, list)):
-            raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
-        if not isinstance(content.get("next_page_token"), str | int | None):
-            raise unavailable(request, "returned an invalid page token.", arrived=True)
-        return content
-
-    def _check_time(self, request: Request, until: float) -> None:
-        """Raise Unavailable if the deadline for a series of calls has passed."""
-        if self._clock.now() > until:
-            raise unavailable(request, "was not sent: the deadline has passed.", arrived=False)
-
-    def _get(self, path: str, wanted: str, key: str, until: float) -> Procedure[dict[str, Any]]:
-        request = Request("GET", f"{path}/{quote(wanted, safe='')}")
-        self._check_time(request, until)
-
-        def attempt() -> Procedure[dict[str, Any]]:
-            content = yield from self._json(request, until)
-            inner = content.get(key)
-            found = inner if isinstance(inner, dict) else content
-            if found.get("id") not in (None, wanted):
-                raise unavailable(request, f"returned another {key}.", arrived=True)
-            if not any(found.get(name) for name in IDENTITY):
-                raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return found
-
-        return (yield from self._read(attempt, until))
-
-    def _json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
-        from coval_gate.coval.models import parse_object
-
-        return self._parsed(request, (yield from self._send(request, until)), parse_object)
 
     def _new_run(self, request: Request, response: Response) -> Run:
         """Read the launched run; only its id matters."""
         # pydantic takes longer to import than the rest of the start, so import it after the launch was sent.
         from coval_gate.coval.models import parse_run
 
-        return self._parsed(request, self._succeeded(request, response), partial(parse_run, launched=True))
-
-    def _parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
-        try:
-            return parse(response.body)
-        except ValueError as error:
-            raise unavailable(request, f"returned an unreadable response ({error}).", arrived=True) from None
-
-    def _send(self, request: Request, until: float) -> Procedure[Response]:
-        """Send a request once, and return its response. Raises CovalError if that is not a success."""
-        try:
-            response = yield from self._transport.send(request, until=until)
-        except NetworkError as error:
-            raise network_problem(request, error) from None
-        return self._succeeded(request, response)
-
-    def _succeeded(self, request: Request, response: Response) -> Response:
-        if not response.ok:
-            raise response_problem(request, response, now=self._clock.time(), reached=self._reached)
-        self._reached = True
-        return response
-
-    def _read(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
-        return repeat(attempt, Unavailable, self._backoff(until))
-
-    def _backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
-        """Return a function for the pause after an error, in seconds; None: do not retry.
-
-        The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
-        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`.
-        """
-        report_retry = self.retry_reporter()
-
-        def pause_after(error: Unavailable, tries: int) -> float | None:
-            left = until - self._clock.now()
-            backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
-            pause = error.retry_after or backoff
-            if left <= 0 or (launches and (error.arrived or pause >= left)):
-                return None
-            pause = min(left, pause)
-            report_retry(error, pause)
-            return pause
-
-        return pause_after
-
-    def retry_reporter(self) -> Callable[[Unavailable, float], None]:
-        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
-        logged = float("-inf")
-
-        def report(error: Unavailable, pause: float) -> None:
-            nonlocal logged
-            if self._clock.now() - logged >= HEARTBEAT:
-                self._log(f"{error.what} Retrying in {duration(pause)}.")
-                logged = self._clock.now()
-
-        return report
+        return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))

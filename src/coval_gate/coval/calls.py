@@ -1,0 +1,172 @@
+"""How calls to Coval are made: sent, read, retried, and followed from page to page."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote
+
+from coval_gate.coval.definitions import IDENTITY
+from coval_gate.coval.errors import network_problem, response_problem, unavailable
+from coval_gate.errors import Unavailable
+from coval_gate.network import NetworkError
+from coval_gate.text import duration
+from coval_gate.transport import Request, Transport
+from coval_gate.waiting import repeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coval_gate.runtime import Runtime
+    from coval_gate.transport import Exchange, Response, Server
+    from coval_gate.waiting import Procedure
+
+T = TypeVar("T")
+
+FIRST_BACKOFF: Final = 1.0  # s
+LONGEST_BACKOFF: Final = 30.0  # s
+HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+
+
+class Calls:
+    """Calls to one server. `until`, a time on the clock's now(), is the deadline of a call."""
+
+    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None]) -> None:
+        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
+        self._clock = runtime.clock
+        self._randomness = runtime.randomness
+        self._log = log
+        self._reached = False
+
+    def close(self) -> None:
+        """Close the connections; the next call opens a new one."""
+        self._transport.close()
+
+    def exchange(self, request: Request, until: float) -> Exchange:
+        """Prepare to send a request once; it is sent when its response is waited for."""
+        return self._transport.exchange(request, until=until)
+
+    def pages(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        keys: tuple[str, ...],
+        until: float,
+        take: Callable[[dict[str, Any]], bool],
+    ) -> Procedure[None]:
+        """Fetch a list page by page, and pass its entries to `take` while it returns True.
+
+        `keys` are the possible names of the list in a response.
+        """
+        tokens: set[str] = set()
+        token = ""
+        while True:
+            request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
+            self.check_time(request, until)
+            content = yield from self.read(partial(self.page, request, keys, until), until)
+            entries = next((content[key] for key in keys if key in content), None) or []
+            if not all(take(each) for each in entries if isinstance(each, dict)):
+                return
+            following = content.get("next_page_token")
+            if not following:
+                return
+            token = str(following)
+            if token in tokens:
+                raise unavailable(request, "returned the same page token twice.", arrived=True)
+            tokens.add(token)
+
+    def page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
+        """Fetch one page of a list once, and check that it is one. Raises CovalError."""
+        content = yield from self.json(request, until)
+        entries = next((content[key] for key in keys if key in content), ...)
+        if not (entries is None or isinstance(entries, list)):
+            raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
+        if not isinstance(content.get("next_page_token"), str | int | None):
+            raise unavailable(request, "returned an invalid page token.", arrived=True)
+        return content
+
+    def check_time(self, request: Request, until: float) -> None:
+        """Raise Unavailable if the deadline for a series of calls has passed."""
+        if self._clock.now() > until:
+            raise unavailable(request, "was not sent: the deadline has passed.", arrived=False)
+
+    def get(self, path: str, wanted: str, key: str, until: float) -> Procedure[dict[str, Any]]:
+        """Return an object by its id, with retries. `key` is the name that it may have in a response."""
+        request = Request("GET", f"{path}/{quote(wanted, safe='')}")
+        self.check_time(request, until)
+
+        def attempt() -> Procedure[dict[str, Any]]:
+            content = yield from self.json(request, until)
+            inner = content.get(key)
+            found = inner if isinstance(inner, dict) else content
+            if found.get("id") not in (None, wanted):
+                raise unavailable(request, f"returned another {key}.", arrived=True)
+            if not any(found.get(name) for name in IDENTITY):
+                raise unavailable(request, f"returned a response without a {key}.", arrived=True)
+            return found
+
+        return (yield from self.read(attempt, until))
+
+    def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
+        """Send a request once, and return the JSON object of its response. Raises CovalError."""
+        from coval_gate.coval.models import parse_object
+
+        return self.parsed(request, (yield from self.send(request, until)), parse_object)
+
+    def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
+        """Return what `parse` makes of a response. Raises Unavailable where it raises ValueError."""
+        try:
+            return parse(response.body)
+        except ValueError as error:
+            raise unavailable(request, f"returned an unreadable response ({error}).", arrived=True) from None
+
+    def send(self, request: Request, until: float) -> Procedure[Response]:
+        """Send a request once, and return its response. Raises CovalError if that is not a success."""
+        try:
+            response = yield from self._transport.send(request, until=until)
+        except NetworkError as error:
+            raise network_problem(request, error) from None
+        return self.succeeded(request, response)
+
+    def succeeded(self, request: Request, response: Response) -> Response:
+        """Return a response that is a success. Raises CovalError for any other."""
+        if not response.ok:
+            raise response_problem(request, response, now=self._clock.time(), reached=self._reached)
+        self._reached = True
+        return response
+
+    def read(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
+        """Make an attempt that changes nothing, and retry it until the deadline."""
+        return repeat(attempt, Unavailable, self.backoff(until))
+
+    def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
+        """Return a function for the pause after an error, in seconds; None: do not retry.
+
+        The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
+        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`.
+        """
+        report_retry = self.retry_reporter()
+
+        def pause_after(error: Unavailable, tries: int) -> float | None:
+            left = until - self._clock.now()
+            backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
+            pause = error.retry_after or backoff
+            if left <= 0 or (launches and (error.arrived or pause >= left)):
+                return None
+            pause = min(left, pause)
+            report_retry(error, pause)
+            return pause
+
+        return pause_after
+
+    def retry_reporter(self) -> Callable[[Unavailable, float], None]:
+        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
+        logged = float("-inf")
+
+        def report(error: Unavailable, pause: float) -> None:
+            nonlocal logged
+            if self._clock.now() - logged >= HEARTBEAT:
+                self._log(f"{error.what} Retrying in {duration(pause)}.")
+                logged = self._clock.now()
+
+        return report
