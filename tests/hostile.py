@@ -13,6 +13,7 @@ from coval_gate.config.thresholds import Aggregate, Bound, Threshold, parse_thre
 from coval_gate.coval.models import parse_run
 from coval_gate.coval.values import read_metrics, read_simulation, read_value
 from coval_gate.errors import GateError
+from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     Criteria,
     Forbidden,
@@ -23,16 +24,10 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
 )
 from coval_gate.judge.gate import judge
-from coval_gate.judge.measure import Measure
-from coval_gate.judge.problems import ErrorReported, NoNumbers, NoSuchMetric, SeveralMetrics, UnusableTarget
-from coval_gate.judge.targets import TargetProblem
-from coval_gate.judge.verdict import (
+from coval_gate.judge.judgement import (
     LAUNCH,
     UNFINISHED,
-    Check,
     Judgement,
-    Totals,
-    Verdict,
     conclude,
     errored,
     interrupted,
@@ -40,8 +35,13 @@ from coval_gate.judge.verdict import (
     skipped,
     timed_out,
 )
+from coval_gate.judge.measure import Measure
+from coval_gate.judge.problems import ErrorReported, NoNumbers, NoSuchMetric, SeveralMetrics, UnusableTarget
+from coval_gate.judge.targets import TargetProblem
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.details import Details
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
-from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
+from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.report.model import LegReport, Report
 from coval_gate.text import one_line
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
-from coval_gate.judge.verdict import LAUNCH, errored, interrupted, runs_cancelled, skipped
+from coval_gate.judge.judgement import LAUNCH, errored, interrupted, runs_cancelled, skipped
 from coval_gate.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.coval.client import Client
-    from coval_gate.judge.verdict import Judgement
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.runtime import Runtime
 
 

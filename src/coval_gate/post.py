@@ -14,7 +14,7 @@ from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import GateError
-from coval_gate.judge.verdict import UNFINISHED
+from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.publisher import CONCLUDED
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher
 from coval_gate.report.model import Report

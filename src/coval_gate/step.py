@@ -18,7 +18,7 @@ from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, RunnerError
-from coval_gate.judge.verdict import LAUNCH, UNFINISHED, redacted
+from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.pull_request import BUG, NAME
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.judge.verdict import Judgement
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.run import Run
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure

@@ -41,8 +41,7 @@ class Session(requests.Session):
 SessionFactory = Callable[[], requests.Session]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Timeouts of a request in seconds: to connect, for the whole response, and for a request sent at the deadline."""
 
     connect: float = 10.0

@@ -24,7 +24,7 @@ from coval_gate.ci.console import Console
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate
-from coval_gate.judge.verdict import Judgement
+from coval_gate.judge.judgement import Judgement
 from coval_gate.post import post
 from coval_gate.runs import cancel, cleanup, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run

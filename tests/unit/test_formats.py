@@ -27,13 +27,16 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import GateError, InputError
+from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.judgement import UNFINISHED, Judgement, conclude, errored, interrupted
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoValues
 from coval_gate.judge.variants import variants_of
-from coval_gate.judge.verdict import UNFINISHED, Check, Judgement, Totals, Verdict, conclude, errored, interrupted
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.details import Details
 from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simulation
+from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.charts import histogram

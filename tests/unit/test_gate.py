@@ -13,7 +13,7 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
-from coval_gate.judge.verdict import Judgement, Verdict
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
@@ -21,6 +21,8 @@ from coval_gate.report.wording.judgements import reason, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from coval_gate.judge.judgement import Judgement
 
 NONE = Allowance(0)
 LATENCY = Target(operator="lte", upper=1.5)

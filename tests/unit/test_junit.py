@@ -15,11 +15,14 @@ import pytest
 import xmlschema
 
 from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.judgement import conclude
 from coval_gate.judge.measure import Measure
-from coval_gate.judge.verdict import Check, Totals, Verdict, conclude
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.details import Details
 from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import Details, RunResult
+from coval_gate.model.results import RunResult
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows

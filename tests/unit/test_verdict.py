@@ -11,17 +11,17 @@ from coval_gate.config.fields import Allowance
 from coval_gate.errors import GateError, InternalError
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.verdict import (
+from coval_gate.judge.judgement import (
     LAUNCH,
     UNFINISHED,
     Judgement,
-    Verdict,
     errored,
     interrupted,
     redacted,
     runs_cancelled,
     skipped,
 )
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import RunResult, Simulation
 from coval_gate.model.run import Progress, Run

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
-from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,6 +55,9 @@ class Problem(NamedTuple):
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
+    # The grammar is compiled only where it is used, because the start is measured.
+    from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+
     try:
         return parse_thresholds(written)
     except ThresholdSyntaxError as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoNumbers, NoValues, OnlySummary
-from coval_gate.judge.verdict import Check, Verdict
+from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

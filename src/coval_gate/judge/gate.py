@@ -11,6 +11,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
+from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
@@ -25,6 +26,7 @@ from coval_gate.judge.criteria import (
     VariantsPresent,
 )
 from coval_gate.judge.evaluate import evaluate
+from coval_gate.judge.judgement import conclude, not_completed, timed_out
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
     ErrorReported,
@@ -36,7 +38,7 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.variants import variants_of
-from coval_gate.judge.verdict import Check, Totals, Verdict, conclude, not_completed, timed_out
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import BASE
 from coval_gate.model.statuses import TERMINAL
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
 
     from coval_gate.config.fields import Allowance
     from coval_gate.judge.criteria import Criteria, Forbidden
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
-    from coval_gate.judge.verdict import Judgement
     from coval_gate.model.outcomes import Limit, Outcome
     from coval_gate.model.results import Metric, RunResult, Target
 

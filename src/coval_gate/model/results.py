@@ -89,14 +89,3 @@ class RunResult:
         """The simulations by variant: of the agent itself (BASE) and of each mutation."""
         names = dict.fromkeys(sorted({each.mutation for each in self.simulations}))
         return {name: tuple(each for each in self.simulations if each.mutation == name) for name in names}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
-    """Texts for the report that do not affect the verdict.
-
-    `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
-    """
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -16,7 +16,8 @@ from coval_gate.ci.workspace import Workspace
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
-from coval_gate.judge.verdict import Verdict, errored
+from coval_gate.judge.judgement import errored
+from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher, tolerant
 from coval_gate.report.formats import Surface, formats, rendered
 

@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import Context
-from coval_gate.model.results import Details
+from coval_gate.model.details import Details
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
-    from coval_gate.judge.verdict import Judgement
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
 

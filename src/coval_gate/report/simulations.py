@@ -12,7 +12,8 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from coval_gate.judge.verdict import Check, Judgement
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import RunResult, Simulation
     from coval_gate.report.model import LegReport, Report
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.coval.values import without_numbers
 from coval_gate.errors import CovalError
-from coval_gate.model.results import Details
+from coval_gate.model.details import Details
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from coval_gate.model.results import Details
+from coval_gate.model.details import Details
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Launch
-    from coval_gate.judge.verdict import Judgement
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
     from coval_gate.runs.request import LaunchRequest

@@ -6,10 +6,9 @@ a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -26,8 +25,7 @@ class Surface(Enum):
     COMMENT = auto()  # the comment on the pull request: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(NamedTuple):
     """One way to show a report.
 
     `input` is the input that asks for it, empty where it is always there. `output`: of a file, the description of the

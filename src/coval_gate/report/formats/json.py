@@ -23,7 +23,7 @@ from coval_gate.report.wording.checks import actual_text, check_reason, criterio
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.judge.verdict import Check
+    from coval_gate.judge.checks import Check
     from coval_gate.model.results import Metric, Simulation
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow

@@ -26,7 +26,7 @@ from coval_gate.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from coval_gate.judge.verdict import Check
+    from coval_gate.judge.checks import Check
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 

@@ -13,7 +13,8 @@ from coval_gate.text import one_line, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.judge.verdict import Check, Judgement
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.report.simulations import SimulationRow
 

@@ -21,9 +21,9 @@ from coval_gate.text import number, plural, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
-    from coval_gate.judge.verdict import Judgement
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 

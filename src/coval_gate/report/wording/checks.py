@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.measure import Measure, Unit
     from coval_gate.judge.problems import Problem
-    from coval_gate.judge.verdict import Check
     from coval_gate.model.results import Value
 
 VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate

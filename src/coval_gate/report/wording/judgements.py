@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.config.checks import missing_key_reason
-from coval_gate.judge.verdict import (
-    LAUNCHED,
-    Errored,
-    Interrupted,
-    Launched,
-    RunsCancelled,
-    Skipped,
-    Unfinished,
-    Verdict,
-)
+from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
+from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.text import duration, one_line, plural
 
 if TYPE_CHECKING:
-    from coval_gate.judge.verdict import Judgement
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.outcomes import Cancellation, Limit
     from coval_gate.model.run import Run
 

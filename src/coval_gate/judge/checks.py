@@ -1,0 +1,70 @@
+"""A criterion that was applied to a variant of a run, and the totals of the run's simulations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coval_gate.judge.measure import margin
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import BASE
+
+if TYPE_CHECKING:
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.measure import Measure, Requirement
+    from coval_gate.judge.problems import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One criterion, applied to the agent or to one of its mutations: there is either a measure or a problem.
+
+    `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
+    are the ids of those that are to blame where the verdict is not passed.
+    """
+
+    criterion: Criterion
+    verdict: Verdict
+    measure: Measure | None = None
+    problem: Problem | None = None
+    variant: str = BASE
+    several: bool = False
+    metric: str = ""
+    simulations: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is Verdict.PASSED
+
+    @property
+    def user_defined(self) -> bool:
+        """Whether the user asked for it; otherwise it is required of every run."""
+        return self.criterion.user_defined
+
+    @property
+    def requirement(self) -> Requirement | None:
+        """What the measured value must be; None where nothing was measured, or any value will do."""
+        return self.criterion.requirement(self.measure) if self.measure else None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the measured value is from the bound: 0 or more where the criterion is met, else 0 or less."""
+        if self.measure is None or (requirement := self.requirement) is None:
+            return None
+        found = margin(self.measure.value, requirement)
+        # What differs from the bound by a rounding error is as good as equal to it.
+        return max(0.0, found) if self.passed else min(0.0, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """How many simulations there are and how many completed; the ids of those that did not pass."""
+
+    total: int
+    completed: int
+    unpassed: tuple[str, ...] = ()
+
+    @property
+    def pass_rate(self) -> float:
+        """The share that completed and met every target known, of all."""
+        return max(0, self.total - len(self.unpassed)) / self.total if self.total else 0.0

@@ -1,0 +1,179 @@
+"""What we say of a run, as data: a verdict, what it rests on, and why there is this one. Pure and total."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
+from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coval_gate.errors import GateError
+    from coval_gate.judge.checks import Check, Totals
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.outcomes import Cancellation
+
+
+class Launched:
+    """The run was launched, and the step was to do no more."""
+
+
+class Interrupted:
+    """The step was told to end."""
+
+
+class Unfinished:
+    """The step ended before it could reach a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """There is no API key, and that means to skip. `withheld`: as `Context.secrets_withheld_from`."""
+
+    withheld: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsCancelled:
+    """The step was to do nothing but cancel runs (mode cancel): what became of each."""
+
+    cancellations: tuple[Cancellation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errored:
+    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
+
+    title: str
+    what: str
+    advice: str = ""
+    link: str = ""
+
+
+Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The result of judging a run, or a whole step.
+
+    `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
+    a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.
+    `cancellation`: what became of the run that the step stopped waiting for.
+    """
+
+    verdict: Verdict | None
+    status: str
+    cause: Cause
+    checks: tuple[Check, ...] = ()
+    totals: Totals | None = None
+    variants: tuple[Variant, ...] = ()
+    cancellation: Cancellation | None = None
+
+    @property
+    def lets_pass(self) -> bool:
+        """Whether the step succeeds."""
+        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)
+
+    @property
+    def failing_simulations(self) -> tuple[str, ...]:
+        """The ids of the simulations that are to blame for checks that did not pass, most often named first."""
+        named = [each for check in self.checks if not check.passed for each in check.simulations]
+        return tuple(each for each, _ in Counter(named).most_common())
+
+    @property
+    def metric_failures(self) -> tuple[str, ...]:
+        """The ids of the simulations that have the value which fail_on_metric_value forbids."""
+        forbidding = (check for check in self.checks if check.criterion.kind == "forbidden_value")
+        found = (each for check in forbidding for each in check.simulations)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def missed(self) -> tuple[Check, ...]:
+        """The checks that did not pass, the gravest first."""
+        wrong = (check for check in self.checks if not check.passed)
+        return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
+
+    def first_checks(self, most: int) -> tuple[Check, ...]:
+        """Return at most `most` checks: all in their order or, where there are more, the gravest of them."""
+        if len(self.checks) <= most:
+            return self.checks
+        return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
+
+
+UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
+LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
+
+
+def conclude(
+    outcome: Completed, checks: Sequence[Check], totals: Totals, variants: tuple[Variant, ...] = ()
+) -> Judgement:
+    """Judge a run that completed by its checks: the gravest decides.
+
+    Where they lack data that came too late, it is the time-out that left them without a verdict.
+    """
+    verdict = min((check.verdict for check in checks), key=GRAVITY.index, default=Verdict.PASSED)
+    if verdict is Verdict.ERROR and outcome.late:
+        verdict = Verdict.TIMED_OUT
+    statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
+    return Judgement(
+        verdict=verdict,
+        status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
+        cause=outcome,
+        checks=tuple(checks),
+        totals=totals,
+        variants=variants,
+    )
+
+
+def not_completed(outcome: NotCompleted) -> Judgement:
+    """Judge a run that is over, but did not complete."""
+    status = outcome.run.status
+    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
+    return Judgement(verdict=verdict, status=status, cause=outcome)
+
+
+def timed_out(outcome: TimedOut) -> Judgement:
+    """Judge a run that was not over when a limit passed."""
+    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
+
+
+def errored(error: GateError) -> Judgement:
+    """Return the judgement of a step that ended in an error."""
+    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
+
+
+def interrupted(cancellation: Cancellation | None = None) -> Judgement:
+    """Return the judgement of a step that was told to end; `cancellation`: what became of its run."""
+    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=Interrupted(), cancellation=cancellation)
+
+
+def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
+    """Return the judgement of a step that was to cancel runs and do no more."""
+    return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
+
+
+def skipped(withheld: str) -> Judgement:
+    """Return the judgement of a step without an API key, where that means to skip."""
+    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
+
+
+def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
+    """Return the judgement with `redact` applied to the texts of errors, which may repeat what they were given."""
+    cause, cancellation = judgement.cause, judgement.cancellation
+    if isinstance(cause, Errored):
+        cause = Errored(
+            title=redact(cause.title), what=redact(cause.what), advice=redact(cause.advice), link=redact(cause.link)
+        )
+    if isinstance(cause, NotCompleted):
+        run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))
+        cause = NotCompleted(run=run)
+    if cancellation:
+        cancellation = replace(cancellation, reason=redact(cancellation.reason))
+    return replace(judgement, cause=cause, cancellation=cancellation)
