@@ -129,7 +129,7 @@ def test_all_reports_are_valid_and_consistent(
     assert (result.outputs["junit_path"], result.outputs["json_path"]) == ("reports/junit.xml", "reports/coval.json")
 
     states = [each["state"] for each in github.statuses[HEAD]] if github.statuses else []
-    final = {"passed": "success", "skipped": "success", "failed": "failure", "": "pending"}.get(verdict, "error")
+    final = {"passed": "success", "failed": "failure", "skipped": "pending", "": "pending"}.get(verdict, "error")
     launched = result.outputs["run_id"] != "" and name != "wrong-run"
     assert states == (["pending"] if launched else []) + ([final] if verdict else [])
 
@@ -402,9 +402,12 @@ def test_api_key_in_wrong_input_does_not_reach_github(
     assert all(KEY not in f"{request.path}{request.query}{request.json}" for request in github.requests_seen)
 
 
-@pytest.mark.parametrize("given", [{}, {"mode": "wait", "api_key": "", "on_missing_api_key": "skip"}], ids=str)
+SKIPPED = {"api_key": "", "on_missing_api_key": "skip", "event": FORK_EVENT}
+
+
+@pytest.mark.parametrize("given", [{}, {"mode": "wait", **SKIPPED}], ids=str)
 def test_run_that_step_never_had_is_not_reported(
-    given: dict[str, str], run_step_with_reports: Callable[..., StepResult]
+    given: dict[str, Any], run_step_with_reports: Callable[..., StepResult]
 ) -> None:
     result = run_step_with_reports(run_id="someOtherRun", **given)
     assert (result.outputs["run_id"], result.outputs["run_url"]) == ("", "")
@@ -423,3 +426,21 @@ def test_interrupt_after_judging_is_reported_alike_everywhere(
     assert result.outputs["verdict"] == json.loads(result.json)["verdict"] == leg["verdict"] == "cancelled"
     assert (result.outputs["pass_rate"], result.outputs["failed_simulations"]) == ("", "")
     assert "❌" not in result.summary
+
+
+def test_skipped_step_satisfies_no_required_status(
+    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+) -> None:
+    result = run_step_with_reports(**SKIPPED)
+    assert (result.exit_code, result.outputs["verdict"]) == (0, "skipped")
+    (status,) = github.statuses[HEAD]
+    assert status["state"] == "pending"
+    assert "Nothing was evaluated" in status["description"]
+
+
+def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_key_says(
+    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+) -> None:
+    result = run_step_with_reports(api_key="", on_missing_api_key="skip")
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    assert [each["state"] for each in github.statuses[HEAD]] == ["error"]

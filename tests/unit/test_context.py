@@ -46,7 +46,18 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
 @pytest.mark.parametrize("repository", [{"full_name": "mallory/voice-agent"}, None])
 def test_head_in_other_or_deleted_repository_is_fork(repository: dict[str, str] | None) -> None:
     head = PULL_REQUEST["head"] | {"repo": repository}
-    assert read_context(ENVIRON, {"pull_request": PULL_REQUEST | {"head": head}}).from_fork
+    event = {"pull_request": PULL_REQUEST | {"head": head}}
+    assert read_context(ENVIRON, event).secrets_withheld_from == "fork"
+    # GitHub runs this event's workflow in the repository, with its secrets, wherever the pull request comes from.
+    in_repository = ENVIRON | {"GITHUB_EVENT_NAME": "pull_request_target"}
+    assert read_context(in_repository, event).secrets_withheld_from == ""
+
+
+def test_secrets_are_withheld_from_dependabot_also_when_a_person_runs_its_workflow_again() -> None:
+    environ = ENVIRON | {"GITHUB_ACTOR": "dependabot[bot]", "GITHUB_TRIGGERING_ACTOR": "mona"}
+    assert read_context(environ, {"pull_request": PULL_REQUEST}).secrets_withheld_from == "dependabot"
+    by_dependabot = ENVIRON | {"GITHUB_TRIGGERING_ACTOR": "dependabot[bot]"}
+    assert read_context(by_dependabot, {"pull_request": PULL_REQUEST}).secrets_withheld_from == ""
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,7 @@ def test_head_in_other_or_deleted_repository_is_fork(repository: dict[str, str] 
 )
 def test_commit_and_pull_request_of_other_events(event: dict[str, Any], sha: str, number: int | None) -> None:
     context = read_context(ENVIRON, event)
-    assert (context.sha, context.pull_request, context.from_fork) == (sha, number, False)
+    assert (context.sha, context.pull_request, context.secrets_withheld_from) == (sha, number, "")
 
 
 @pytest.mark.parametrize("malformed", [None, 5, "text", [], {"head": 5, "number": "42"}, {"head": {"repo": []}}])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.ci.context import Context
+from coval_gate.ci.context import Context, Withheld
 from coval_gate.config.checks import warnings_about
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import Inputs, api_root, declared
@@ -152,8 +152,8 @@ def test_api_key_is_read_from_environment() -> None:
     ("context", "name"),
     [
         (Context(), "no-key"),
-        (Context(from_fork=True), "no-key-fork"),
-        (Context(actor="dependabot[bot]"), "no-key-dependabot"),
+        (Context(secrets_withheld_from="fork"), "no-key-fork"),
+        (Context(secrets_withheld_from="dependabot"), "no-key-dependabot"),
     ],
 )
 def test_error_of_missing_key_matches_golden_file(
@@ -165,8 +165,17 @@ def test_error_of_missing_key_matches_golden_file(
     golden(f"inputs/{name}.txt", f"{error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
 
 
-def test_missing_key_is_valid_with_on_missing_api_key_skip() -> None:
-    assert inputs_with(api_key="", on_missing_api_key="skip").api_key is None
+@pytest.mark.parametrize("withheld", ["fork", "dependabot"])
+def test_missing_key_may_be_skipped_where_secrets_are_withheld(withheld: Withheld) -> None:
+    context = Context(secrets_withheld_from=withheld)
+    assert inputs_with(context, api_key="", on_missing_api_key="skip").api_key is None
+
+
+def test_missing_key_is_error_where_secrets_are_not_withheld(golden: Callable[[str, str], None]) -> None:
+    with pytest.raises(InputError) as caught:
+        inputs_with(api_key="", on_missing_api_key="skip")
+    error = caught.value
+    golden("inputs/no-key-skip.txt", f"{error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])

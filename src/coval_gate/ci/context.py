@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEPENDABOT = "dependabot[bot]"
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
+
+Withheld = Literal["", "fork", "dependabot"]  # the origin of a workflow from which GitHub withholds the secrets, if any
 
 
 class Head(NamedTuple):
@@ -37,14 +38,9 @@ class Context:
     run_url: str = ""
     run_attempt: str = ""
     pull_request: int | None = None
-    from_fork: bool = False
+    secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request whose number the event does not contain
     sha_is_known: bool = True  # False if the event contains only the pull request's number: `sha` is another commit
-
-    @property
-    def secrets_withheld_from(self) -> str:
-        """The origin of the workflow if GitHub withholds the repository's secrets from it: fork, dependabot or ""."""
-        return "fork" if self.from_fork else "dependabot" if self.actor == DEPENDABOT else ""
 
 
 def with_unknown_commit(context: Context) -> Context:

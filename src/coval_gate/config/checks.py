@@ -42,14 +42,17 @@ WITHHELD: Final = {  # by `Context.secrets_withheld_from`
 def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[str, str], withheld: str) -> None:
     """Raise InputError with every problem: the `problems` found so far, and inputs that contradict each other.
 
-    A missing API key is a problem too, unless `on_missing_api_key` is skip: then `api_key` is None. `withheld` is the
-    value of `Context.secrets_withheld_from`.
+    A missing API key is a problem too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
+    `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
     wrong = {name for name, _ in problems}
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
-    key_is_missing = inputs.api_key is None and "api_key" not in wrong and inputs.on_missing_api_key == "error"
+    skips = inputs.on_missing_api_key == "skip"
+    key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     if key_is_missing:
-        found.append(Problem("api_key", f"is empty{missing_key_reason(withheld)}."))
+        reason = missing_key_reason(withheld)
+        reason += "; on_missing_api_key: skip is for pull requests from forks and for Dependabot" if skips else ""
+        found.append(Problem("api_key", f"is empty{reason}."))
     if found:
         alone = key_is_missing and len(found) == 1
         raise InputError(found, advice=_key_advice(withheld) if alone else "", link=SECRETS_GUIDE if alone else "")

@@ -253,7 +253,8 @@ class Inputs:
     on_missing_api_key: str = declare(
         GATE,
         fields.choice("error", "skip"),
-        "What to do without an API key: `error`, or `skip` (the check passes, for pull requests from forks).",
+        "What to do without an API key where GitHub withholds secrets, which is in pull requests from forks and from "
+        "Dependabot: `error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
         "error",
     )
 

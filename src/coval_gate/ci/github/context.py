@@ -9,6 +9,10 @@ from coval_gate.ci.context import Context, Head
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from coval_gate.ci.context import Withheld
+
+DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
+
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
     """Read the runner's default variables and the event payload (parsed JSON; {} if there is none).
@@ -16,7 +20,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     Source: GitHub's documentation of default environment variables and of webhook events.
     """
     pull_request, issue = _mapping(event.get("pull_request")), _mapping(event.get("issue"))
-    head, base = _mapping(pull_request.get("head")), _mapping(pull_request.get("base"))
+    head = _mapping(pull_request.get("head"))
     merge_group, before = _mapping(event.get("merge_group")), _mapping(event.get("workflow_run"))
     shas = (head.get("sha"), merge_group.get("head_sha"), before.get("head_sha"))
     known = next((each for each in map(_text, shas) if each), "")
@@ -35,11 +39,24 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
         pull_request=_number(pull_request.get("number")) or commented or _number_of(before),
-        # After a fork is deleted, the head has no repository.
-        from_fork=bool(pull_request) and _repository(head) != _repository(base),
+        secrets_withheld_from=_withheld(environ, event),
         head=_head(before),
         sha_is_known=not commented,
     )
+
+
+def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
+    """Return from whom GitHub withholds the repository's secrets in this workflow.
+
+    Source: GitHub's documentation of events that trigger workflows, and of Dependabot on GitHub Actions.
+    """
+    pull_request = _mapping(event.get("pull_request"))
+    head, base = _mapping(pull_request.get("head")), _mapping(pull_request.get("base"))
+    # After a fork is deleted, the head has no repository. With pull_request_target, a fork's workflow has the secrets.
+    if pull_request and _repository(head) != _repository(base) and environ.get("GITHUB_EVENT_NAME") != TARGET:
+        return "fork"
+    # Whoever runs a workflow again does so with the rights of the one who started it first.
+    return "dependabot" if environ.get("GITHUB_ACTOR") == DEPENDABOT else ""
 
 
 def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
@@ -53,7 +70,7 @@ def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
 
 
 def _head(workflow_run: Mapping[str, Any]) -> Head | None:
-    if workflow_run.get("event") not in ("pull_request", "pull_request_target"):
+    if workflow_run.get("event") not in ("pull_request", TARGET):
         return None
     owner = _text(_mapping(_mapping(workflow_run.get("head_repository")).get("owner")).get("login"))
     branch = _text(workflow_run.get("head_branch"))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 140  # characters; GitHub refuses a longer description
 STATES: Final = {
     Verdict.PASSED: "success",
-    Verdict.SKIPPED: "success",
     Verdict.FAILED: "failure",
     Verdict.INCONCLUSIVE: "failure",
+    Verdict.SKIPPED: "pending",  # nothing was evaluated, so a status that a branch requires is not satisfied
     None: "pending",
 }  # every other verdict says nothing of the agent: "error"
 
