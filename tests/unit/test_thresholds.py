@@ -177,7 +177,9 @@ def test_other_bound_is_parsed_as_plain_number(written: str, bound: Bound) -> No
     assert parse_one(f"Latency: avg <{written}").bound == bound
 
 
-@pytest.mark.parametrize("text", ["", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b"])
+@pytest.mark.parametrize(
+    "text", ["", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b", "# A: avg < 1", " ## failed < 1"]
+)
 def test_blank_lines_and_comments_are_no_thresholds(text: str) -> None:
     assert parse_thresholds(text) == ()
 
@@ -274,6 +276,19 @@ Latency: avg < 1e9999
 Latency: avg < 1.5.2
 Latency: avg < baseline * 1.1 + 3
 """,
+    "yaml": """\
+- Latency: p(95) < 1.5
+- pass_rate >= 95%
+* Latency: p(95) < 1.5
+Latency: p(95) < 1.5 # seconds Resolved: rate(YES) >= 90%
+Latency: p(95) < 1.5 # "Tone: friendly": AVG ≥ 4
+Latency: p(95) < 1.5 # pass_rate >= baseline - 5pp
+# What callers notice: Latency: p(95) < 1.5
+# What callers notice # Latency: p(95) < 1.5
+# Latency: p(95) < 1.5 # Resolved: rate(YES) >= 90%
+pass_rate >= 95% Latency: p(95) < 1.5
+Latency: p(95) < 1.5 Resolved: rate(YES) >= 90%
+""",
     "how a line is shown": f"""\
 pass_rate >= 95%
 
@@ -291,6 +306,22 @@ pass_rate >= 95%
 @pytest.mark.parametrize("part", INVALID)
 def test_errors_of_invalid_lines_match_golden_file(part: str, golden: Callable[[str, str], None]) -> None:
     golden(f"thresholds/{part.replace(' ', '-')}.txt", f"{syntax_error_of(INVALID[part])}\n")
+
+
+def test_comment_after_threshold_may_be_any_prose() -> None:
+    for comment in ("seconds: less is better", "was 95%, and failed twice", "avg of 3", "rate(YES)"):
+        assert len(parse_thresholds(f"Latency: p(95) < 1.5 # {comment}")) == 1
+
+
+@given(st.lists(st.sampled_from(README_EXAMPLE.splitlines()), min_size=2, max_size=8))
+def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    whole = parse_thresholds(text)
+    joined = text.replace("\n", " ")
+    try:
+        assert len(parse_thresholds(joined)) == len(whole)
+    except ThresholdSyntaxError as error:
+        assert "thresholds: |" in str(error)
 
 
 def test_all_invalid_lines_are_reported_together() -> None:
@@ -396,7 +427,7 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
 
 @given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
 def test_caret_is_below_invalid_character(before: str, after: str) -> None:
-    name = re.sub(r"[:#'\"]", "-", before).strip() + "m"
+    name = re.sub(r"[:#'\"]", "_", before).strip() + "m"
     error = syntax_error_of(f"{name}: avg @{after}")
     _, shown, caret = str(error).split("\n")
     columns = "".join(char * 2 if char == "語" else char for char in shown)
@@ -443,6 +474,8 @@ def test_baseline_offset_has_sign_and_unit(n: int, sign: str, unit: tuple[str, A
 def test_parsing_time_is_linear() -> None:
     """With 100,000 repetitions of a token, quadratic time would take minutes."""
     for start in ("", '"', "M: rate(", "M: avg < "):
-        for piece in ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, "):
+        for piece in ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "failed ", "failed < "):
             with pytest.raises(ThresholdSyntaxError):
                 parse_thresholds(start + piece * 100_000 + "\x00")
+    with pytest.raises(ThresholdSyntaxError):
+        parse_thresholds("# : avg( failed " * 100_000 + "failed < 3")

@@ -12,6 +12,7 @@ Rates and their bounds are shares from 0 to 1. Counts are numbers of simulations
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 from unicodedata import east_asian_width
@@ -43,6 +44,13 @@ SIGNS: Final = re.compile(r"[<>=!≤≥≠]++")
 NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%|pp\b))?")
 BASELINE, OFFSET = re.compile(r"baseline\b", re.IGNORECASE), re.compile("[+*-]")
 COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
+MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
+# Where none belongs: an aggregate after a colon, or one of the run; an operator; the beginning of a bound.
+A_THRESHOLD: Final = re.compile(
+    rf"(?:(?::\s*+(?:{'|'.join({*AGGREGATES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
+    r"\s*+[<>=!≤≥≠]++\s*+(?:baseline\b|[+-]?\.?\d)",
+    re.IGNORECASE,
+)
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
 
@@ -155,6 +163,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
         try:
             if not (scanner := _Scanner(line, number)).take(END):
                 found.append(_threshold(scanner))
+            _comment(scanner)
         except ThresholdSyntaxError as error:
             errors.extend(error.errors)
     if errors:
@@ -204,6 +213,8 @@ class _Scanner:
 
 
 def _threshold(scanner: _Scanner) -> Threshold:
+    if scanner.take(MARKER):
+        scanner.fail("a threshold without a list marker; quote a metric that begins with one")
     metric = _metric(scanner)
     aggregate = _aggregate(scanner, metric)
     written = found[0] if (found := scanner.take(SIGNS)) else ""
@@ -211,9 +222,25 @@ def _threshold(scanner: _Scanner) -> Threshold:
     if operator is None:
         scanner.fail(MEANT.get(written, f"an operator ({', '.join(OPERATORS)})"))
     bound = _bound(scanner, aggregate)
-    scanner.need(END, "the end of the line: one threshold per line, and no units except % and pp")
+    scanner.need(END, "the end of the line: one threshold per line below `thresholds: |`, and no units except % and pp")
     text = one_line(scanner.text[: scanner.at])
     return Threshold(metric=metric, aggregate=aggregate, operator=operator, bound=bound, line=scanner.line, text=text)
+
+
+def _comment(scanner: _Scanner) -> None:
+    """Read the rest of a line. `thresholds: >` joins the lines, so that a comment swallows those that follow it.
+
+    A comment on a line of its own may be a threshold that is switched off.
+    """
+    scanner.take(END)
+    comment = scanner.text[scanner.at :]
+    if not A_THRESHOLD.search(comment):
+        return
+    is_whole_line = not scanner.text[: scanner.at].strip()
+    with suppress(ThresholdSyntaxError):
+        if is_whole_line and len(parse_thresholds(comment.lstrip("#"))) == 1:
+            return
+    scanner.fail("a comment without a threshold: write `thresholds: |`, since `>` joins the lines")
 
 
 def _metric(scanner: _Scanner) -> str:
@@ -222,6 +249,8 @@ def _metric(scanner: _Scanner) -> str:
         scanner.need(COLON, "a colon after the metric")
     elif found := scanner.take(NAME):
         name = found[1]
+        if A_THRESHOLD.search(name):
+            scanner.fail("one threshold per line below `thresholds: |`; quote a metric whose name reads as a threshold")
     else:
         return ""
     return name.strip() or scanner.fail("the name or the id of a metric")
