@@ -240,3 +240,34 @@ def test_percentage_is_rounded_down(percent: float, total: int, most: int) -> No
 def test_allowance_as_text() -> None:
     assert [str(Allowance(most)) for most in (0, 2, 1234567)] == ["0", "2", "1,234,567"]
     assert str(Allowance(12.5, percent=True)) == "12.5%"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "warning"),
+    [
+        ("pass_rate >= 0.9%", "nearly every run meets pass_rate >= 0.9%; did you mean 90%?"),
+        ("M: rate(YES) > 0.0095", "nearly every run meets M: rate(YES) > 0.0095; did you mean 95%?"),
+        ("M: rate(NO) <= 99.5%", "nearly every run meets M: rate(NO) <= 99.5%; did you mean >= 99.5%?"),
+        ("completed_rate >= 0%", "every run meets completed_rate >= 0%, so it decides nothing."),
+        ("M: rate(NO) <= 100%", "every run meets M: rate(NO) <= 100%, so it decides nothing."),
+        ("failed >= 0", "every run meets failed >= 0, so it decides nothing."),
+        ("M: count(YES) > -1", "every run meets M: count(YES) > -1, so it decides nothing."),
+        *(
+            (usual, None)
+            for usual in (
+                "pass_rate > 0",
+                "pass_rate >= 1%",
+                "pass_rate >= 100%",
+                "M: rate(NO) <= 0.5%",
+                "M: rate(NO) <= 99%",
+                "M: rate(NO) < 100%",
+                "failed <= 1",
+                "M: min >= 0",
+                "M: avg > 0.005",
+            )
+        ),
+    ],
+)
+def test_bound_that_nearly_every_run_meets_is_questioned(threshold: str, warning: str | None) -> None:
+    warnings = warnings_about(inputs_with(thresholds=f"total > 1\n{threshold}"), environ())
+    assert warnings == ([f"thresholds, line 2: {warning}"] if warning else [])

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.config.thresholds import Threshold
 
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
+TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share that was written as a percentage
 
 
 class NoKey(NamedTuple):
@@ -72,7 +74,23 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
+    found += [f"thresholds, line {each.line}: {doubt}" for each in inputs.thresholds if (doubt := _doubt(each))]
     return [*found, *_unknown(environ)]
+
+
+def _doubt(threshold: Threshold) -> str:
+    """Return why a bound looks like a mistake: every run meets it, or nearly every one; empty if it does not."""
+    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
+    if threshold.bound.baseline or aggregate.is_numeric:
+        return ""
+    least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
+    if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
+        return f"every run meets {threshold.text}, so it decides nothing."
+    if least and aggregate.is_rate and 0 < bound < TINY_SHARE:
+        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
+    if most and 1 - TINY_SHARE < bound < 1:
+        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
+    return ""
 
 
 def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
