@@ -27,6 +27,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "passed": {},
     "failed": {"test_set_id": "someFail"},
     "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
+    "all-failed": {"test_set_id": "allFail1", "thresholds": "THRESHOLDS"},
     "run-failed": {"test_set_id": "runFails"},
     "run-cancelled": {"test_set_id": "cancels1"},
     "run-deleted": {"test_set_id": "deletes1"},

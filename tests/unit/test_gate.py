@@ -100,6 +100,20 @@ CASES: dict[str, Judgement] = {
         run_result({"Latency": [1.0, None, 1.0]}), "Latency: missing <= 1"
     ),
     "no value at all": judge_result(run_result({"Latency": [None, None]}), "Latency: avg < 2", max_failed=Allowance(2)),
+    "none completed": judge_result(
+        run_result({"Latency": [None, None]}, failed=2),
+        "Latency: avg < 2\nResolved: rate(YES) >= 90%\npass_rate >= 90%",
+        use_metric_targets=True,
+    ),
+    "none completed, and all may fail": judge_result(
+        run_result({"Latency": [None, None]}, failed=2), "Latency: avg < 2", max_failed=Allowance(2)
+    ),
+    "none completed of a mutation": judge_result(
+        with_mutations(run_result({"Latency": [1.0, None]}, failed=1), "", "mute"), "Latency: avg < 2"
+    ),
+    "none completed of a mutation, and no such metric": judge_result(
+        with_mutations(run_result({"Latency": [1.0, None]}, failed=1), "", "mute"), "Latncy: avg < 2"
+    ),
     "no such metric": judge_result(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
     "no metrics at all": judge_result(run_result(), "Latency: avg < 2"),
     "two metrics of one name": judge_result(
@@ -162,7 +176,7 @@ VERDICTS = {
     "error": ["a value is missing", "no value at all", "no such metric", "no metrics at all", "two metrics of one name",
               "no numbers", "summaries only", "no targets", "a target without sense", "a forbidden value of no metric",
               "simulations are not listed", "a simulation never ended",
-              "nothing ran", "an error is graver than a failure"],
+              "nothing ran", "an error is graver than a failure", "none completed of a mutation, and no such metric"],
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ metric at all.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
@@ -67,15 +68,12 @@ def judge_outcome(outcome: Outcome, criteria: Criteria) -> Judgement:
 def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -> Judgement:
     """Judge a run that completed; `late`: the limit that passed before Coval had all of its data."""
     variants = variants_of(result)
-    checks = list(_presence(result, variants, criteria))
-    if not checks:
-        checks += _population(result, variants, criteria)
-    checks += _named_metrics(result, variants, criteria)
-    if criteria.needs_targets:
-        checks += _targets(result, variants, criteria)
-    checks += [check for threshold in criteria.thresholds for check in evaluate(threshold, result, variants)]
-    if criteria.forbidden:
-        checks += _forbidden(criteria.forbidden, result, variants)
+    unknown = tuple(_presence(result, variants, criteria))
+    known = () if unknown else tuple(_population(result, variants, criteria))
+    values = tuple(_values(result, variants, criteria))
+    if any(not check.passed for check in known):
+        values = tuple(_blame_silence(values, variants))
+    checks = (*unknown, *known, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -130,6 +128,26 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
         yield Check(
             criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=result.reported_error)
         )
+
+
+def _values(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+    """Check what was measured."""
+    yield from _named_metrics(result, variants, criteria)
+    if criteria.needs_targets:
+        yield from _targets(result, variants, criteria)
+    for threshold in criteria.thresholds:
+        yield from evaluate(threshold, result, variants)
+    if criteria.forbidden:
+        yield from _forbidden(criteria.forbidden, result, variants)
+
+
+def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:
+    """Where no simulation of a variant completed, its lack of values is the agent's failure, and no error."""
+    silent = {variant.name for variant in variants if not variant.completed}
+    for check in checks:
+        concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
+        is_lack = check.verdict is Verdict.ERROR and concerns_silent
+        yield replace(check, verdict=Verdict.FAILED) if is_lack else check
 
 
 def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
