@@ -289,7 +289,7 @@ def test_github_fault_does_not_change_verdict(fault: str, run_step: RunStep, clo
 
 
 def test_missing_token_is_one_notice(run_step_with_reports: Callable[..., StepResult]) -> None:
-    result = run_step_with_reports(token="${{ github.token }}")
+    result = run_step_with_reports(token="${{ github.token }}", thresholds=THRESHOLDS)
     (notice,) = result.annotations("notice")
     assert "github_token is empty" in notice.data
     assert result.exit_code == 0
@@ -444,3 +444,32 @@ def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_ke
     result = run_step_with_reports(api_key="", on_missing_api_key="skip")
     assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
     assert [each["state"] for each in github.statuses[HEAD]] == ["error"]
+
+
+UNJUDGED = "No threshold is set: the agent's quality was not judged."
+
+
+@pytest.mark.parametrize("annotations", ["true", "false"])
+def test_green_check_without_threshold_says_once_that_quality_was_not_judged(
+    annotations: str, run_step_with_reports: Callable[..., StepResult]
+) -> None:
+    result = run_step_with_reports(test_set_id="failing1", annotations=annotations)
+    assert result.outputs["verdict"] == "passed"
+    assert result.log.count(UNJUDGED) == result.summary.count(UNJUDGED) == 1
+    assert any(UNJUDGED in each.data for each in result.annotations("notice")) is (annotations == "true")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"thresholds": THRESHOLDS},
+        {"use_metric_targets": "true"},
+        {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "MAYBE"},
+        {"test_set_id": "someFail"},
+        {"mode": "launch"},
+    ],
+    ids=str,
+)
+def test_other_steps_do_not_say_so(given: dict[str, str], run_step_with_reports: Callable[..., StepResult]) -> None:
+    result = run_step_with_reports(**given)
+    assert UNJUDGED not in f"{result.log}{result.summary}"

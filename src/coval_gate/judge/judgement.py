@@ -81,6 +81,11 @@ class Judgement:
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)
 
     @property
+    def passed_unjudged(self) -> bool:
+        """Whether the run passed although the user set no criterion: its simulations completed, and no more."""
+        return self.verdict is Verdict.PASSED and not any(check.user_defined for check in self.checks)
+
+    @property
     def failing_simulations(self) -> tuple[str, ...]:
         """The ids of the simulations that are to blame for checks that did not pass, most often named first."""
         named = [each for check in self.checks if not check.passed for each in check.simulations]

@@ -116,7 +116,7 @@ class Publisher:
             self._host.add_summary(rendered(Surface.SUMMARY, report))
 
     def _log(self, report: Report) -> None:
-        """Log the verdict, as an annotation where the step fails, and the worst simulations."""
+        """Log the verdict, as an annotation where the step fails or judged nothing, and the worst simulations."""
         judgement = report.judgement
         closing = rendered(Surface.LOG, report)
         if report.inputs and not report.inputs.annotations:
@@ -125,7 +125,7 @@ class Publisher:
             for each in closing.first_simulations(self._host.room_for_warnings):
                 self._host.annotate("warning", *each)
             self._host.annotate("error", *closing.verdict)
-        elif judgement.verdict is Verdict.SKIPPED:
+        elif judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged:
             self._host.annotate("notice", *closing.verdict)
         else:
             self._host.log(closing.line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.checks import actual_text, check_text, margin_text
-from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
+from coval_gate.report.wording.judgements import UNJUDGED, advice, heading, link, reason, reasons, title
 from coval_gate.text import one_line, plural
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
     return Closing(
-        line=f"{heading(judgement)}. {reason(judgement)}",
+        line=f"{heading(judgement)}. {reason(judgement)}" + (f" {UNJUDGED}" if judgement.passed_unjudged else ""),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
         simulations=tuple(
             Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row))) for row in _ill(report)

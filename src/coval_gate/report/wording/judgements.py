@@ -35,6 +35,7 @@ MARKS: Final = {
     Verdict.SKIPPED: "⚪",
 }
 TITLES: Final = {
+    Verdict.PASSED: "Passed",
     Verdict.ERROR: "No verdict",
     Verdict.FAILED: "Gate failed",
     Verdict.INCONCLUSIVE: "Inconclusive",
@@ -45,6 +46,7 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.FAILED: "Run failed",
     Verdict.CANCELLED: "Run cancelled",
 }
+UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 NOTHING_DONE: Final = ("gone", "not_launched")
 
@@ -112,7 +114,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.ERROR:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), told)))
-    return ""
+    return UNJUDGED if judgement.passed_unjudged else ""
 
 
 def link(judgement: Judgement) -> str:
