@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from coval_gate.config.inputs import Input, declared
+from coval_gate.config.inputs import ALL_MODES, MODES, Input, declared
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def action_inputs() -> str:
     """Return the `inputs:` block of action.yml."""
     entries = [
-        f"  {each.name}:\n    description: {quote(each.description)}\n"
+        f"  {each.name}:\n    description: {quote(each.description + exception(each.modes, ALL_MODES))}\n"
         f"    required: false\n    default: {quote(each.default)}"
         for each in declared()
     ]
@@ -39,8 +39,15 @@ def readme_inputs() -> str:
     """Return a table for each group of inputs."""
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda each: each.group):
-        rows = [f"| `{each.name}` | {each.field.name} | {default(each)} | {each.description} |" for each in members]
-        tables.append("\n".join([f"**{group}**", "", "| input | type | default | |", "|---|---|---|---|", *rows]))
+        rows = [
+            f"| `{each.name}` | {each.field.name} | {default(each)} | {each.description}"
+            f"{exception(each.modes, MODES[group])} |"
+            for each in members
+        ]
+        where = "" if MODES[group] == ALL_MODES else f" (modes: {listed(MODES[group])})"
+        tables.append(
+            "\n".join([f"**{group}**{where}", "", "| input | type | default | |", "|---|---|---|---|", *rows])
+        )
     return "\n\n".join(tables)
 
 
@@ -57,6 +64,18 @@ def readme_example() -> str:
 def default(each: Input) -> str:
     """Return an input's default as README shows it."""
     return f"`{each.default}`" if each.default else ""
+
+
+def exception(modes: tuple[str, ...], usual: tuple[str, ...]) -> str:
+    """Return a sentence that says in which modes an input has an effect; empty where they are the usual ones."""
+    if modes == usual:
+        return ""
+    return " Modes: all." if modes == ALL_MODES else f" Modes: {listed(modes)}."
+
+
+def listed(modes: tuple[str, ...]) -> str:
+    """Return modes as a list in Markdown."""
+    return ", ".join(f"`{mode}`" for mode in modes)
 
 
 def quote(text: str) -> str:

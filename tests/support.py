@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coval_gate.clock import Interrupted
 from coval_gate.config.checks import check_inputs
-from coval_gate.config.inputs import Inputs, declared, parse_inputs
+from coval_gate.config.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.coval.client import Client, server_of
 from coval_gate.main import main
 from coval_gate.runtime import Runtime
@@ -35,6 +35,17 @@ IDS = {
     "test_set_id": "passing1",
 }
 DEFAULTS = {each.name: each.default for each in declared()}
+
+
+def other_value(given: Input) -> str:
+    """Return a valid value of an input that differs from its default."""
+    samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "7", "seconds": "77"}
+    samples |= {"true or false": "", "JSON object": '{"a": 1}', "thresholds": "total >= 1", "number or %": "7%"}
+    samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
+    words = [word.strip("`") for word in given.field.name.split(" or ") if word.startswith("`")]
+    other = next((word for word in words if word != given.default), "")
+    flag = {"true": "false", "false": "true"}.get(given.default, "")
+    return other or samples[given.field.name] or flag
 
 
 def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.network import Connection, Network, SentRequest
+from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
 from coval_gate.runtime import Runtime
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from campaign.schedule import Event, FileFault, Schedule, Signal, Step
     from coval_sandbox.state import RunRecord
 
+MODES_OF: Final = {each.name: each.modes for each in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
@@ -181,7 +183,7 @@ class Simulator:
         runner = LocalRunner(directory)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
-        inputs |= {name: value for name, value in step.given.items() if name in DEFAULTS}
+        inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ())}
         inputs |= {"mode": step.mode} | ({"run_id": run_id} if run_id else {})
         environ = runner.environ(inputs) | {
             "GITHUB_ACTION": step.action,

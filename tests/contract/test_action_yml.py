@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from coval_gate import __version__
 from coval_gate.ci.context import Context
-from coval_gate.config.inputs import declared
+from coval_gate.config.inputs import ALL_MODES, declared
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -33,9 +33,11 @@ def readme() -> str:
 
 def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
     assert {name: given["default"] for name, given in action["inputs"].items()} == DEFAULTS
-    assert {name: given["description"] for name, given in action["inputs"].items()} == {
-        each.name: each.description for each in declared()
-    }
+    for each in declared():
+        given = action["inputs"][each.name]["description"]
+        assert given.startswith(each.description)
+        last = given.removeprefix(each.description)
+        assert re.findall(r"`(\w+)`", last) == ([] if each.modes == ALL_MODES else list(each.modes))
 
 
 def test_action_yml_has_all_outputs_with_descriptions(action: dict[str, Any]) -> None:
@@ -49,7 +51,7 @@ def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> Non
 def test_readme_has_all_inputs_and_outputs(readme: str) -> None:
     for each in declared():
         default = f"`{each.default}`" if each.default else ""
-        assert f"| `{each.name}` | {each.field.name} | {default} | {each.description} |" in readme
+        assert f"| `{each.name}` | {each.field.name} | {default} | {each.description}" in readme
     for name, about in OUTPUTS.items():
         assert f"| `{name}` | {about} |" in readme
 

@@ -57,6 +57,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
     "wrong-thresholds": {"thresholds": "Latency: p(95) 1.5\nResolved: rate(YES) >= 90\n\nTone: friendly: avg >= 4"},
     "baseline": {"thresholds": "Latency: avg <= baseline * 1.10"},
+    "unused-criterion": {"mode": "launch", "thresholds": "THRESHOLDS"},
+    "unused-inputs": {"mode": "launch", "check_interval": "30", "max_queue_time": "600"},
     "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
     "wrong-key": {"api_key": "coval_sk_wrong_0000000000"},
     "missing-scope": {"api_key": "coval_sk_test_readonly"},

@@ -21,6 +21,7 @@ from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, report_of, simulation, with_leg
+from support import other_value
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -372,16 +373,7 @@ def test_document_has_inputs_without_secrets() -> None:
 
 def test_document_can_have_every_input_except_secrets() -> None:
     """Give each input a value that differs from its default."""
-    samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "7", "seconds": "77"}
-    samples |= {"true or false": "", "JSON object": '{"a": 1}', "thresholds": "total >= 1", "number or %": "7%"}
-    samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
-    given = {}
-    for each in declared():
-        words = [word.strip("`") for word in each.field.name.split(" or ") if word.startswith("`")]
-        other = next((word for word in words if word != each.default), "")
-        flag = {"true": "false", "false": "true"}.get(each.default, "")
-        given[f"INPUT_{each.name.upper()}"] = other or samples[each.field.name] or flag
-    inputs, problems = parse_inputs(given)
+    inputs, problems = parse_inputs({f"INPUT_{each.name.upper()}": other_value(each) for each in declared()})
     assert problems == []
     found = parsed_document(replace(reports()["passed"], inputs=inputs))["inputs"]
     assert set(found) == {each.name for each in declared() if each.field.name != "secret"}

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context, Withheld
-from coval_gate.config.checks import warnings_about
+from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import Allowance
-from coval_gate.config.inputs import Inputs, api_root, declared
+from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, parse_inputs
 from coval_gate.errors import InputError
-from support import DEFAULTS, IDS, KEY, read_inputs
+from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -271,3 +271,37 @@ def test_allowance_as_text() -> None:
 def test_bound_that_nearly_every_run_meets_is_questioned(threshold: str, warning: str | None) -> None:
     warnings = warnings_about(inputs_with(thresholds=f"total > 1\n{threshold}"), environ())
     assert warnings == ([f"thresholds, line 2: {warning}"] if warning else [])
+
+
+def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
+    return environ(run_id="run0000000000000000001" if mode in ("wait", "cancel") else "", mode=mode) | {
+        f"INPUT_{given.name.upper()}": other_value(given)
+    }
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("given", [each for each in declared() if each.name != "mode"], ids=lambda each: each.name)
+def test_input_without_effect_in_mode_gives_warning(mode: str, given: Input) -> None:
+    values = environ_in_mode(mode, given)
+    inputs, problems = parse_inputs(values)
+    assert problems == []
+    warning = f"{given.name} has no effect in mode {mode}."
+    assert (warning in warnings_about(inputs, values)) is (mode not in given.modes)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("given", [each for each in declared() if each.group == GATE], ids=lambda each: each.name)
+def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, given: Input) -> None:
+    inputs, _ = parse_inputs(values := environ_in_mode(mode, given))
+    try:
+        check_inputs(inputs, [], values, withheld="")
+        said = ""
+    except InputError as error:
+        said = f"{error.what}\n{error.advice}"
+    expected = f"{given.name} has no effect in mode {mode}, which judges nothing; use mode run or wait."
+    assert (expected in said) is (mode not in given.modes)
+
+
+def test_default_written_out_is_no_unused_input() -> None:
+    values = environ(mode="launch", min_simulations="1", use_metric_targets="FALSE", max_failed_simulations="0")
+    assert warnings_about(read_inputs(values, Context()), values) == []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, declared
+from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
 from coval_gate.errors import InputError
 from coval_gate.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.inputs import Input, Inputs
     from coval_gate.config.thresholds import Threshold
 
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
@@ -63,13 +63,14 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
 def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     """Return a sentence about each input that may work, but looks like a mistake."""
     found = []
-    for name, _, _, _, _, usual in declared():
-        value = getattr(inputs, name)
+    for declaration in declared():
+        name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
         found += [
             f"{name} {quoted(each)} has {plural(len(each), 'character')}; such an id usually has {usual}."
             for each in ([value] if isinstance(value, str) else value if usual else [])
             if usual and each and len(each) != usual
         ]
+    found += [f"{each.name} has no effect in mode {inputs.mode}." for each in _unused(inputs)]
     if inputs.iteration_count > MOST_ITERATIONS:
         found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
@@ -120,7 +121,18 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
         yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a new run.")
 
 
+def _unused(inputs: Inputs) -> Iterator[Input]:
+    """Yield the inputs that the user set although they have no effect in the step's mode."""
+    for each in declared():
+        if inputs.mode not in each.modes and getattr(inputs, each.name) != each.default_value:
+            yield each
+
+
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    judging = " or ".join(MODES[GATE])
+    for each in _unused(inputs):
+        if each.group == GATE:  # the user takes the check for a verdict
+            yield Problem(each.name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {judging}.")
     pair = ("fail_on_metric_id", "fail_on_metric_value")
     given = [name for name in pair if getattr(inputs, name)]
     if len(given) == 1:

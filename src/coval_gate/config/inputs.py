@@ -29,6 +29,18 @@ WAITING: Final = "Waiting"
 GATE: Final = "Gate"
 REPORT: Final = "Report"
 
+ALL_MODES: Final = ("run", "launch", "wait", "cancel")
+LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
+RUNNING_MODES: Final = ("run", "launch", "wait")
+MODES: Final = {  # in which the inputs of a group have an effect, unless an input declares its own
+    CONNECTION: ALL_MODES,
+    WHAT: LAUNCHING_MODES,
+    MODE: ALL_MODES,
+    WAITING: WAITING_MODES,
+    GATE: WAITING_MODES,
+    REPORT: ALL_MODES,
+}
+
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 MOST_TAGS: Final = 18  # for the user; Coval allows 20, and the gate adds two
@@ -37,7 +49,10 @@ CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit
 
 
 class Input(NamedTuple):
-    """The declaration of an input. `default` is text, as in a workflow file; `usual_length` is that of an id."""
+    """The declaration of an input, which has an effect in `modes`.
+
+    `default` is text, as in a workflow file; `usual_length` is that of an id.
+    """
 
     name: str
     group: str
@@ -45,6 +60,12 @@ class Input(NamedTuple):
     default: str
     description: str
     usual_length: int | None
+    modes: tuple[str, ...]
+
+    @property
+    def default_value(self) -> Any:
+        """The value of an input that the user did not set."""
+        return self.field.parse(self.default) if self.default else self.field.empty
 
 
 class Problem(NamedTuple):
@@ -65,9 +86,18 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         raise ValueError(f"has {'an invalid line' if count == 1 else f'{count} invalid lines'}.\n{error}") from None
 
 
-def declare(group: str, field: Field[T], description: str, default: str = "", usual_length: int | None = None) -> T:
+def declare(
+    group: str,
+    field: Field[T],
+    description: str,
+    default: str = "",
+    *,
+    usual_length: int | None = None,
+    modes: tuple[str, ...] = (),
+) -> T:
     """Declare an input. The return type is that of the input's value, for the type checker."""
-    return cast("T", dataclasses.field(metadata={"input": (group, field, default, description, usual_length)}))
+    declaration = (group, field, default, description, usual_length, modes or MODES[group])
+    return cast("T", dataclasses.field(metadata={"input": declaration}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +134,11 @@ class Inputs:
         "${{ github.token }}",
     )
 
-    agent_id: str = declare(WHAT, fields.identifier(), "The agent to test.", usual_length=22)
-    persona_id: str = declare(WHAT, fields.identifier(), "The persona that talks to the agent.", usual_length=22)
-    test_set_id: str = declare(WHAT, fields.identifier(), "The test set to run.", usual_length=8)
+    agent_id: str = declare(WHAT, fields.identifier(), "The agent to test.", usual_length=22, modes=RUNNING_MODES)
+    persona_id: str = declare(
+        WHAT, fields.identifier(), "The persona that talks to the agent.", usual_length=22, modes=RUNNING_MODES
+    )
+    test_set_id: str = declare(WHAT, fields.identifier(), "The test set to run.", usual_length=8, modes=RUNNING_MODES)
     metric_ids: tuple[str, ...] = declare(
         WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
@@ -158,7 +190,7 @@ class Inputs:
 
     mode: str = declare(
         MODE,
-        fields.choice("run", "launch", "wait", "cancel"),
+        fields.choice(*ALL_MODES),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
         "`run_id`. `cancel` cancels the runs in `run_id` that are not over.",
         "run",
@@ -168,12 +200,14 @@ class Inputs:
         fields.identifiers(100),
         "The run to wait for with `mode: wait`; one or more runs to cancel with `mode: cancel`.",
         usual_length=22,
+        modes=TAKING_MODES,
     )
     resume: bool = declare(
         MODE,
         fields.flag(),
         "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
         "true",
+        modes=LAUNCHING_MODES,
     )
     supersede: bool = declare(
         MODE,
@@ -181,6 +215,7 @@ class Inputs:
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
         "agent, persona and test set, including those of other workflow runs.",
         "false",
+        modes=LAUNCHING_MODES,
     )
 
     max_wait_time: float = declare(
@@ -188,6 +223,7 @@ class Inputs:
         fields.seconds(1, LONGEST_WAIT),
         "Stop waiting this many seconds after the step began: verdict `timed_out`.",
         "3600",
+        modes=RUNNING_MODES,
     )
     check_interval: float | None = declare(
         WAITING,
@@ -217,6 +253,7 @@ class Inputs:
         fields.flag(),
         "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
         "true",
+        modes=RUNNING_MODES,
     )
     metrics_grace_time: float = declare(
         WAITING,
@@ -256,6 +293,7 @@ class Inputs:
         "What to do without an API key where GitHub withholds secrets, which is in pull requests from forks and from "
         "Dependabot: `error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
         "error",
+        modes=ALL_MODES,
     )
 
     summary: bool = declare(REPORT, fields.flag(), "Write a summary to the workflow run's page.", "true")
@@ -306,13 +344,14 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, _, field, default, _, _ in declared():
-        text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip() or default
+    for each in declared():
+        name = each.name
+        text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
-            values[name] = field.parse(text) if text else field.empty
+            values[name] = each.field.parse(text) if text else each.default_value
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values[name] = field.parse(default) if default else field.empty
+            values[name] = each.default_value
     return Inputs(**values), problems
 
 

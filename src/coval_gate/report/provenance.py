@@ -24,8 +24,7 @@ def configuration(inputs: Inputs) -> dict[str, str]:
     found = {}
     for each in declared():
         value = getattr(inputs, each.name)
-        usual = each.field.parse(each.default) if each.default else each.field.empty
-        if value != usual and not isinstance(value, Secret):
+        if value != each.default_value and not isinstance(value, Secret):
             found[each.name] = _written(value)
     return found
 
