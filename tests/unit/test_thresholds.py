@@ -479,3 +479,4 @@ def test_parsing_time_is_linear() -> None:
                 parse_thresholds(start + piece * 100_000 + "\x00")
     with pytest.raises(ThresholdSyntaxError):
         parse_thresholds("# : avg( failed " * 100_000 + "failed < 3")
+    assert parse_thresholds("# " * 100_000 + "failed < 3") == ()

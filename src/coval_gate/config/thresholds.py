@@ -51,6 +51,7 @@ A_THRESHOLD: Final = re.compile(
     r"\s*+[<>=!≤≥≠]++\s*+(?:baseline\b|[+-]?\.?\d)",
     re.IGNORECASE,
 )
+SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
 
@@ -238,7 +239,7 @@ def _comment(scanner: _Scanner) -> None:
         return
     is_whole_line = not scanner.text[: scanner.at].strip()
     with suppress(ThresholdSyntaxError):
-        if is_whole_line and len(parse_thresholds(comment.lstrip("#"))) == 1:
+        if is_whole_line and len(parse_thresholds(SWITCHED_OFF.sub("", comment))) == 1:
             return
     scanner.fail("a comment without a threshold: write `thresholds: |`, since `>` joins the lines")
 
