@@ -55,7 +55,7 @@ def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
     # After a fork is deleted, the head has no repository. With pull_request_target, a fork's workflow has the secrets.
     if pull_request and _repository(head) != _repository(base) and environ.get("GITHUB_EVENT_NAME") != TARGET:
         return "fork"
-    # Whoever runs a workflow again does so with the rights of the one who started it first.
+    # A re-run has the permissions of the actor who started the workflow first, not of the user who started the re-run.
     return "dependabot" if environ.get("GITHUB_ACTOR") == DEPENDABOT else ""
 
 
