@@ -309,12 +309,14 @@ class Inputs:
         "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",
+        modes=RUNNING_MODES,
     )
     commit_status: str = declare(
         REPORT,
         fields.text(CONTEXT_LIMIT),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, including that of a "
         "later step with `mode: wait`. Requires `statuses: write`.",
+        modes=RUNNING_MODES,
     )
     junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
     json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
