@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import catalogue
 from . import catalogue_views as views
 from .filters import Filter, Query, listing, ordered, parse_filter
-from .problems import not_found
+from .problems import forbidden, not_found
 from .scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ class CatalogueApi:
             if template["id"] == run_template_id:
                 return {"run_template": views.run_template(template)}
         raise not_found("Run template", "run_template_id", run_template_id)
+
+    def get_agent(self, agent_id: str) -> Json:
+        """GET /agents/{agent_id}."""
+        refuse_missing("Agent", "agent_id", agent_id)
+        if self._quirks.agent_metrics == "forbidden":
+            raise forbidden("agents:read")
+        return {"agent": views.agent(agent_id, shows_metrics=self._quirks.agent_metrics == "shown")}
 
     def list_mutations(self, agent_id: str, query: Query) -> Json:
         """GET /agents/{agent_id}/mutations."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .catalogue import FOUNDED
+from .catalogue import DEFAULT_METRICS, FOUNDED
 from .ids import rng, ulid
 from .views import timestamp
 
@@ -75,6 +75,17 @@ def test_case(case: TestCase) -> Json:
         "expected_behaviors": [f"The agent {case.expected}."],
         "description": case.label,
         "input_type": "SCENARIO",
+    }
+
+
+def agent(agent_id: str, *, shows_metrics: bool) -> Json:
+    """Return the JSON of an agent, as in GET; a run without metrics of its own has those of its agent."""
+    return {
+        "id": agent_id,
+        "display_name": "Front desk",
+        "model_type": "MODEL_TYPE_VOICE",
+        "metric_ids": [metric.id for metric in DEFAULT_METRICS] if shows_metrics else [],
+        "test_set_ids": [],
     }
 
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from .fault_injection import FaultInjector
 from .faults import FaultScript
-from .problems import Problem, invalid
+from .problems import Problem, forbidden, invalid
 from .views import timestamp
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _catalogue(world: World) -> list[tuple[str, str, str, Operation]]:
         ("/test-cases/{id}", "test-cases:read", lambda r, _: shelf.get_test_case(r.path_params["id"])),
         ("/run-templates", "run-templates:read", lambda r, _: shelf.list_run_templates(r.query_params)),
         ("/run-templates/{id}", "run-templates:read", lambda r, _: shelf.get_run_template(r.path_params["id"])),
+        ("/agents/{id}", "agents:read", lambda r, _: shelf.get_agent(r.path_params["id"])),
         (mutations, "agents:read", lambda r, _: shelf.list_mutations(r.path_params["agent"], r.query_params)),
         (
             f"{mutations}/{{id}}",
@@ -101,7 +102,7 @@ def _canonical_gate(world: World) -> None:
         case "legacy-only":
             raise HTTPException(404)
         case "canonical-forbidden":
-            raise _forbidden("simulated-conversations:read")
+            raise forbidden("simulated-conversations:read")
 
 
 def _endpoint(world: World, scope: str, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -135,17 +136,13 @@ def why_refused(world: World, key: str | None, scope: str) -> Response | None:
         return JSONResponse({"error": "invalid API key", "timestamp": timestamp(world.clock())}, 401)
     resource, action = scope.split(":")
     if not {"*", scope, f"{resource}:*", f"*:{action}"}.intersection(world.api_keys[key]):
-        raise _forbidden(scope)
+        raise forbidden(scope)
     return None
 
 
 def check_workspace(workspace_id: str | None) -> None:
     if workspace_id is not None and (workspace_id.startswith("missing") or not 1 <= len(workspace_id) <= 26):
         raise Problem(412, "FAILED_PRECONDITION", "There is no such workspace")
-
-
-def _forbidden(scope: str) -> Problem:
-    return Problem(403, "PERMISSION_DENIED", f"API key does not have required permission: {scope}")
 
 
 async def _gateway_error(_request: Request, error: Exception) -> Response:

@@ -51,6 +51,11 @@ def invalid(*wrong: tuple[str, str]) -> Problem:
     return Problem(400, "INVALID_ARGUMENT", "The request is not valid", details)
 
 
+def forbidden(scope: str) -> Problem:
+    """Return a 403 error for a key without a scope."""
+    return Problem(403, "PERMISSION_DENIED", f"API key does not have required permission: {scope}")
+
+
 def not_found(what: str, field: str, identifier: str) -> Problem:
     """Return a 404 error for a resource, e.g. `not_found("Run", "run_id", "abc")`."""
     description = f"there is no {what.lower()} '{identifier}' in this organization"

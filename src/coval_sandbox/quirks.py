@@ -24,6 +24,8 @@ class Quirks:
     """id -> values, or name -> mean, min, max."""
     metrics_lag: float = 0.0
     """Seconds from the run's end until the last value is available."""
+    metrics_trickle: float = 0.0
+    """Seconds from the run's end until the last metric is listed; the first one is there at once."""
     missing_values: float = 0.0
     """Share of values that never arrive: omitted, null or with a FAILED output."""
     duplicate_values: bool = False
@@ -34,6 +36,10 @@ class Quirks:
     """Every metric also has an older output, which the legacy list includes."""
     null_progress: bool = False
     progress_counts: Literal["test-cases", "simulations"] = "test-cases"
+    output_ids: Literal["shown", "absent"] = "shown"
+    """Whether the results of a run name its simulations."""
+    reopens: float = 0.0
+    """Seconds for which a completed run is in progress again, from 5 s after its end."""
     launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
     """next_page_token of the last page."""
@@ -41,6 +47,10 @@ class Quirks:
     """Every page has the same next_page_token."""
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, returns 404 or returns 403."""
+    simulations_trickle: float = 0.0
+    """Seconds from the run's end until the last simulation is listed, one after another."""
+    agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"
+    """The agent names its metrics, does not name them, or cannot be read."""
     ignore_tag_filter: bool = False
     blind_tag_filter: bool = False
     """A filter by tag finds nothing."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .plan import Plan, PlannedSimulation
 
 PENDING_SECONDS = 1.0
+REOPENS_AFTER = 5.0  # s from a run's end until it is in progress again, where it is
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 
 
@@ -60,6 +61,19 @@ class RunRecord:
         if moment >= self.create_time + simulation.start:
             return "IN PROGRESS"
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
+
+    def is_reopened(self, now: float, seconds: float) -> bool:
+        """Tell whether a run that completed is in progress again, which lasts for `seconds`."""
+        since_end = now - self.end_time
+        return self.status(now) == "COMPLETED" and REOPENS_AFTER <= since_end < REOPENS_AFTER + seconds
+
+    def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float) -> bool:
+        """Tell whether a simulation is listed: with `trickle`, one after another during so many s after the run's end.
+
+        Until its end, a run lists all of them.
+        """
+        share = (simulation.number + 1) / len(self.plan.simulations)
+        return not trickle or not self.finished(now) or now >= self.end_time + trickle * share
 
     def update_time(self, now: float) -> float:
         """Return when the run or one of its simulations last changed."""

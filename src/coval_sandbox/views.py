@@ -39,7 +39,7 @@ def spelled(status: str, quirks: Quirks) -> str:
 
 def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     """Return the status of a run, as in the API."""
-    status = record.status(now)
+    status = _status(record, now, quirks)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
     strange = quirks.unknown_status or record.plan.scenario.unknown_status
@@ -47,6 +47,10 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     if strange and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
         return strange
     return spelled(status, quirks)
+
+
+def _status(record: RunRecord, now: float, quirks: Quirks) -> str:
+    return "IN PROGRESS" if record.is_reopened(now, quirks.reopens) else record.status(now)
 
 
 def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
@@ -70,7 +74,7 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
     """Return the JSON of a run, as in GET."""
     request, scenario = record.request, record.plan.scenario
-    status = record.status(now)
+    status = _status(record, now, quirks)
     finished = record.finished(now)
     return {
         "name": f"runs/{record.run_id}",
@@ -126,7 +130,9 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
     """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
-    metrics = [catalogue.metric_for(metric_id) for metric_id in record.plan.metric_ids]
+    ids = record.plan.metric_ids
+    pace = quirks.metrics_trickle / max(1, len(ids) - 1)
+    metrics = [catalogue.metric_for(each) for place, each in enumerate(ids) if now >= record.end_time + place * pace]
     entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
     if quirks.metric_shape == "summary":
         shown = {metric.name: summary(entries[metric.id]) for metric in metrics}
@@ -141,8 +147,9 @@ def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
             }
             for metric in metrics
         }
+    output_ids = {"output_ids": [simulation.simulation_id for simulation in simulations]}
     return {
-        "output_ids": [simulation.simulation_id for simulation in simulations],
+        **(output_ids if quirks.output_ids == "shown" else {}),
         "call_sids": {s.simulation_id: f"CA{s.simulation_id.lower()}" for s in simulations if not s.failed},
         "metrics": shown,
     }

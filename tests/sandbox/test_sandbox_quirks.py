@@ -148,6 +148,43 @@ def test_null_progress_quirk() -> None:
     assert Organization("noProgrs").after(20)["progress"] is None
 
 
+def test_metrics_trickle_quirk() -> None:
+    organization = Organization(metrics_trickle=8)
+    end = organization.world.runs[0].plan.end
+    assert len(organization.after(end)["results"]["metrics"]) == 1
+    assert [len(organization.after(2)["results"]["metrics"]) for _ in range(5)] == [2, 3, 4, 5, 5]
+
+
+def test_simulations_trickle_quirk() -> None:
+    organization = Organization(simulations_trickle=10)
+    organization.after(organization.world.runs[0].plan.end)
+    counts = []
+    for seconds in (0, 1, 4, 5):
+        organization.clock.advance(seconds)
+        counts.append(len(organization.world.list_simulations({})["simulated_conversations"]))
+    assert counts == [0, 1, 5, 10]
+
+
+def test_output_ids_quirk() -> None:
+    assert "output_ids" not in Organization(output_ids="absent").after(1000)["results"]
+
+
+def test_reopens_quirk() -> None:
+    organization = Organization(reopens=10)
+    end = organization.world.runs[0].plan.end
+    statuses = [organization.after(seconds)["status"] for seconds in (end, 5, 9, 1)]
+    assert statuses == ["COMPLETED", "IN PROGRESS", "IN PROGRESS", "COMPLETED"]
+
+
+def test_agent_metrics_quirk() -> None:
+    ids = [metric.id for metric in catalogue.DEFAULT_METRICS]
+    for quirk, expected in (("shown", ids), ("hidden", [])):
+        shelf = Organization(agent_metrics=quirk).world.catalogue
+        assert shelf.get_agent(catalogue.AGENT_ID)["agent"]["metric_ids"] == expected
+    with pytest.raises(Problem, match="403"):
+        Organization(agent_metrics="forbidden").world.catalogue.get_agent(catalogue.AGENT_ID)
+
+
 @pytest.mark.parametrize(
     ("quirk", "expected"),
     [
