@@ -8,6 +8,7 @@ GateError               the step cannot do its work: verdict `error`
 └── CovalError          a call to Coval failed
     ├── Rejected        Coval rejected the call, and would reject it again
     │   └── NotFound    … because the resource does not exist
+    ├── TooLarge        the response is larger than the step can take
     ├── Unavailable     no usable response; a retry may get one
     └── LaunchUncertain a launch was sent, but it is unknown whether it arrived
 """
@@ -77,6 +78,10 @@ class Rejected(CovalError):
 
 class NotFound(Rejected):
     """HTTP 404: the resource does not exist in Coval."""
+
+
+class TooLarge(CovalError):
+    """The response is larger than the step can take. A retry would get the same, but a smaller page may fit."""
 
 
 class Unavailable(CovalError):

@@ -70,12 +70,16 @@ class Server:
 
 
 class Request(NamedTuple):
-    """A request to send. `query` and `json` are omitted if they are None."""
+    """A request to send. `query` and `json` are omitted if they are None.
+
+    `body_limit`: the most bytes of the response; None stands for the server's limit.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] | None = None
     json: Mapping[str, Any] | None = None
+    body_limit: int | None = None
 
     def __str__(self) -> str:
         """Return the method and path, for messages; the query would not help the reader."""
@@ -189,7 +193,8 @@ class Exchange:
             allow_redirects=False,
             stream=True,
         ) as received:
-            return Response(received.status_code, received.headers, _read_body(received, server.body_limit))
+            limit = request.body_limit or server.body_limit
+            return Response(received.status_code, received.headers, _read_body(received, limit))
 
 
 class _Sessions:
@@ -234,5 +239,6 @@ def _read_body(response: requests.Response, limit: int) -> bytes:
     while chunk := response.raw.read1(64 * 1024, decode_content=True):
         received += chunk
         if len(received) > limit:
-            raise NetworkError(f"returned {response.status_code} with more than {limit >> 20} MiB.", arrived=True)
+            what = f"returned {response.status_code} with more than {limit >> 20} MiB."
+            raise NetworkError(what, arrived=True, cause="size" if response.ok else "transient")
     return bytes(received)

@@ -11,8 +11,8 @@ import pytest
 
 from coval_gate.clock import SystemClock
 from coval_gate.coval.calls import LONGEST_BACKOFF
-from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE
-from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
+from coval_gate.coval.client import BODY_LIMIT, LAUNCH_PATIENCE, RUN_LIMIT
+from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts
 from coval_sandbox.server import Server
@@ -159,11 +159,37 @@ def test_response_about_other_run_is_error(clock: VirtualClock) -> None:
             session.get_run(run_id, 0)
 
 
-def test_response_above_size_limit_is_error(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs/* -> huge {BODY_LIMIT + 1}") as session:
+def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* -> huge {RUN_LIMIT + 1}") as session:
         run_id = session.launch().run_id
-        with pytest.raises(Unavailable, match="more than 32 MiB"):
-            session.get_run(run_id, 0)
+        with pytest.raises(TooLarge, match="more than 256 MiB") as caught:
+            session.get_run(run_id)
+    assert "metric_ids" in caught.value.advice
+    assert len(session.server.requests_seen) == 2
+    assert clock.slept == []
+
+
+def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock) -> None:
+    with Session(clock, f"GET /conversations/simulated #1-2 -> huge {BODY_LIMIT + 1}") as session:
+        run_id = session.launch().run_id
+        clock.sleep(100)
+        simulations = run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
+    assert len(simulations) == 10
+    sizes = [each.query.get("page_size") for each in session.server.requests_seen[1:]]
+    assert sizes == ["1000", "100", "10"]
+
+
+def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:
+    with Session(clock, f"GET /conversations/simulated -> huge {BODY_LIMIT + 1}") as session:
+        run_id = session.launch().run_id
+        with pytest.raises(TooLarge, match="more than 32 MiB"):
+            run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
+    assert len(session.server.requests_seen) == 5
+
+
+def test_launch_response_above_size_limit_is_uncertain(clock: VirtualClock) -> None:
+    with Session(clock, f"POST /runs -> huge {BODY_LIMIT + 1}") as session, pytest.raises(LaunchUncertain):
+        session.launch()
 
 
 DRIPS = {

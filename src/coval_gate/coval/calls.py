@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from coval_gate.coval.definitions import IDENTITY
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.errors import Unavailable
+from coval_gate.errors import TooLarge, Unavailable
 from coval_gate.network import NetworkError
 from coval_gate.text import duration
 from coval_gate.transport import Request, Transport
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
+SMALLER: Final = 10  # times smaller is the next page where one was too large
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
 
@@ -53,19 +54,28 @@ class Calls:
         keys: tuple[str, ...],
         until: float,
         take: Callable[[dict[str, Any]], bool],
+        *,
+        page_size: int,
     ) -> Procedure[None]:
         """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
-        `keys` are the possible names of the list in a response.
+        `keys` are the possible names of the list in a response. Where a page is too large, the next ones are smaller.
         """
         tokens: set[str] = set()
         token = ""
         while True:
-            request = Request("GET", path, query={**query, **({"page_token": token} if token else {})})
+            more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
+            request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
-            content = yield from self.read(partial(self.page, request, keys, until), until)
+            try:
+                content = yield from self.read(partial(self.page, request, keys, until), until)
+            except TooLarge:
+                if page_size == 1:
+                    raise
+                page_size = max(1, page_size // SMALLER)
+                continue
             entries = next((content[key] for key in keys if key in content), None) or []
-            if not all(take(each) for each in entries if isinstance(each, dict)):
+            if not all(take(each) for each in entries):
                 return
             following = content.get("next_page_token")
             if not following:
@@ -81,6 +91,8 @@ class Calls:
         entries = next((content[key] for key in keys if key in content), ...)
         if not (entries is None or isinstance(entries, list)):
             raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
+        if not all(isinstance(each, dict) for each in entries or ()):
+            raise unavailable(request, f"returned {keys[0]} that cannot be read.", arrived=True)
         if not isinstance(content.get("next_page_token"), str | int | None):
             raise unavailable(request, "returned an invalid page token.", arrived=True)
         return content

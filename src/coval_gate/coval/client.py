@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 LAUNCH_PATIENCE: Final = 300.0  # s during which a launch without effect is retried
-BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a run with 10,000 simulations and 10 metrics has about a third
+BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
+RUN_LIMIT: Final = (
+    256 * 1024 * 1024
+)  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 SMALL_PAGE: Final = 100  # test cases; the API's maximum
 CANONICAL: Final = "/conversations/simulated"
@@ -131,7 +134,7 @@ class Client:
         `once`: do not retry. Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the
         deadline.
         """
-        request = Request("GET", f"/runs/{quote(run_id, safe='')}")
+        request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
 
         def attempt() -> Procedure[Run]:
             from coval_gate.coval.models import parse_run
@@ -172,14 +175,15 @@ class Client:
         The API moved the list from /simulations to /conversations/simulated, with a separate permission. The client
         uses the one that exists and that the key may read.
         """
+        attempt = partial(self._simulations, run_id, until)
         try:
-            return (yield from self._simulations(run_id, until))
+            return (yield from self._calls.read(attempt, until))
         except Rejected as error:
             if error.status not in (403, 404) or self._simulation_path != CANONICAL:
                 raise
             self._simulation_path = LEGACY
         try:
-            return (yield from self._simulations(run_id, until))
+            return (yield from self._calls.read(attempt, until))
         except Rejected as error:
             raise type(error)(
                 error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
@@ -189,6 +193,10 @@ class Client:
         """Return the definition of a metric as raw JSON. Raises as `get_run`."""
         return self._calls.get("/metrics", metric_id, "metric", until)
 
+    def get_agent(self, agent_id: str, *, until: float) -> Procedure[dict[str, Any]]:
+        """Return an agent as raw JSON. Raises as `get_run`."""
+        return self._calls.get("/agents", agent_id, "agent", until)
+
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
         """Return a test case as raw JSON. Raises as `get_run`."""
         return self._calls.get("/test-cases", test_case_id, "test_case", until)
@@ -197,20 +205,20 @@ class Client:
         self, test_set_id: str, *, until: float, take: Callable[[dict[str, Any]], bool]
     ) -> Procedure[None]:
         """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
-        query = {"filter": f'test_set_id="{test_set_id}"', "page_size": str(SMALL_PAGE)}
-        return self._calls.pages("/test-cases", query, ("test_cases",), until, take)
+        query = {"filter": f'test_set_id="{test_set_id}"'}
+        return self._calls.pages("/test-cases", query, ("test_cases",), until, take, page_size=SMALL_PAGE)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[dict[str, Any], ...]]:
         """Return a simulation's metric outputs with their explanations, without transcripts. Raises as `get_run`."""
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        query = {"view": "BASIC", "page_size": str(SMALL_PAGE)}
+        query = {"view": "BASIC"}
         outputs: list[dict[str, Any]] = []
 
         def take(entry: dict[str, Any]) -> bool:
             outputs.append(entry)
             return True
 
-        yield from self._calls.pages(path, query, ("metrics",), until, take)
+        yield from self._calls.pages(path, query, ("metrics",), until, take, page_size=SMALL_PAGE)
         return tuple(outputs)
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
@@ -220,7 +228,7 @@ class Client:
     def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
         from coval_gate.coval.values import read_simulation
 
-        query = {"filter": f'run_id="{run_id}"', "page_size": str(PAGE_SIZE), "order_by": "create_time"}
+        query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         simulations: dict[str, Simulation] = {}
 
         def take(entry: dict[str, Any]) -> bool:
@@ -235,9 +243,8 @@ class Client:
                 simulations[simulation.id] = simulation
             return True
 
-        yield from self._calls.pages(
-            self._simulation_path, query, ("simulated_conversations", "simulations"), until, take
-        )
+        keys = ("simulated_conversations", "simulations")
+        yield from self._calls.pages(self._simulation_path, query, keys, until, take, page_size=PAGE_SIZE)
         return tuple(simulations.values())
 
     def _new_run(self, request: Request, response: Response) -> Run:

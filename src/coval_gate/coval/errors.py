@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
+from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
-LONGEST_WAIT: Final = 10.0**7  # s; about 115 days, far longer than any job
+LONGEST_WAIT: Final = 60.0  # s; a step that pauses for as long as an API may ask would not notice the end of its run
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
@@ -58,6 +58,7 @@ LASTING: Final = {  # title and advice for each problem that a retry cannot solv
     ),
     "address": ("Invalid address", "Check api_base_url and any proxy variables."),
 }
+LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
 NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
 
 
@@ -142,7 +143,9 @@ def response_problem(request: Request, response: Response, *, now: float, reache
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:
     """Return the error for a request without a response."""
-    if error.cause == "transient":
+    if error.cause == "size" and request.method == "GET":
+        return TooLarge("Response too large", f"{request} {error.what}", advice=LARGE)
+    if error.cause in ("transient", "size"):
         return unavailable(request, error.what, arrived=error.arrived)
     title, advice = LASTING[error.cause]
     return CovalError(title, f"{request} {error.what}", advice=advice)
