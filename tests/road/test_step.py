@@ -224,7 +224,7 @@ def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
 
 
 def test_results_need_few_requests(run_step: RunStep) -> None:
-    """Besides polls of the run: one page of simulations, one of test cases, and the targets in use."""
+    """Besides polls of the run: one page of simulations, one of test cases, the targets in use, and their agent."""
 
     def others(server: Server) -> list[str]:
         paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
@@ -232,7 +232,7 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
 
     assert others(run_step(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated", "/test-cases"]
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 7
+    assert len(with_targets) == 8
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 

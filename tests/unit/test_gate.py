@@ -154,6 +154,8 @@ CASES: dict[str, Judgement] = {
     "a simulation never ended": judge_result(
         replace(VOICE, simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
     ),
+    "more to come": judge_result(replace(VOICE, settled=False)),
+    "announced metric": judge_result(replace(VOICE, absent_metrics=("Tone",)), use_metric_targets=True),
     "nothing ran": judge_result(RunResult(run_id="r1", simulations=())),
     "Coval complains": judge_result(replace(VOICE, reported_error="METRICS_FAILURE: no judge could be reached.")),
     "too few": judge_result(VOICE, min_simulations=20),
@@ -175,7 +177,7 @@ VERDICTS = {
                "targets are met", "enough simulations pass"],
     "error": ["a value is missing", "no value at all", "no such metric", "no metrics at all", "two metrics of one name",
               "no numbers", "summaries only", "no targets", "a target without sense", "a forbidden value of no metric",
-              "simulations are not listed", "a simulation never ended",
+              "simulations are not listed", "a simulation never ended", "more to come", "announced metric",
               "nothing ran", "an error is graver than a failure", "none completed of a mutation, and no such metric"],
 }  # fmt: skip
 

@@ -123,16 +123,6 @@ def test_run_is_clean_without_error_status(error_status: object, is_clean: bool)
     assert run(error_status=error_status).is_clean is is_clean
 
 
-def test_simulation_count_is_maximum_of_progress_and_results() -> None:
-    progress = {"total_test_cases": 10, "completed_test_cases": 9, "failed_test_cases": 1}
-    assert (
-        run(progress=progress, results={"output_ids": [f"s{n}" for n in range(30)] * 2, "metrics": {}}).simulations
-        == 30
-    )
-    assert run(progress=progress, results=None).simulations == 10
-    assert run(progress=None, results={"output_ids": None}).simulations == 0
-
-
 @pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
 def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name

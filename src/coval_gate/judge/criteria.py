@@ -81,6 +81,13 @@ class AllListed(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettled(_Kind):
+    """Coval has no further simulations and metrics of the run, or listed the same for a while."""
+
+    kind: ClassVar = "data_settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllEnded(_Kind):
     """Every simulation has ended."""
 
@@ -177,6 +184,7 @@ Criterion = (
     | FewFailed
     | EnoughCompleted
     | AllListed
+    | DataSettled
     | AllEnded
     | VariantsPresent
     | NoErrorReported
@@ -200,8 +208,9 @@ class Forbidden:
 class Criteria:
     """What a run that completed has to meet.
 
-    `metric_ids` and `mutations` (their number) are what the run was launched with: where targets count, each of these
-    metrics must be there. `simulations`: how many it has at least, by what it was launched with.
+    `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations` are what the run was launched with, as
+    far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
+    metrics must be there.
     """
 
     max_failed: Allowance
@@ -211,14 +220,13 @@ class Criteria:
     forbidden: Forbidden | None = None
     metric_ids: tuple[str, ...] = ()
     mutations: int = 0
-    simulations: int = 1
+    cases: int = 0
+    iterations: int | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> Criteria:
         """Read the criteria; the inputs say nothing about the content of a run that was launched elsewhere."""
         launched_here = inputs.mode == "run"
-        mutations = len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0
-        cases = len(inputs.test_case_ids) if launched_here else 0
         return cls(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,
@@ -228,8 +236,9 @@ class Criteria:
             if inputs.fail_on_metric_id
             else None,
             metric_ids=inputs.metric_ids if launched_here else (),
-            mutations=mutations,
-            simulations=max(1, cases * inputs.iteration_count * (1 + mutations)),
+            mutations=len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0,
+            cases=len(inputs.test_case_ids) if launched_here else 0,
+            iterations=inputs.iteration_count if launched_here else None,
         )
 
     @property

@@ -16,6 +16,7 @@ from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
+    DataSettled,
     EnoughCompleted,
     FewFailed,
     MetricHasValues,
@@ -33,6 +34,8 @@ from coval_gate.judge.problems import (
     ErrorReported,
     NoSuchMetric,
     NoTargets,
+    NotListed,
+    NotSettled,
     NoValues,
     SeveralMetrics,
     UnusableTarget,
@@ -87,17 +90,20 @@ def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that the population is known: every simulation is listed and has ended, and no variant lacks any."""
     listed, expected = len(result.simulations), max(1, result.expected)
-    if listed < expected:
-        measure = Measure(value=listed, unit="simulations", count=listed, missing=expected - listed)
-        yield Check(criterion=AllListed(), verdict=Verdict.ERROR, measure=measure)
-        return
-    if len(variants) < 1 + criteria.mutations:
+    if listed and len(variants) < 1 + criteria.mutations:
         names = {variant.name for variant in variants}
         yield Check(
             criterion=VariantsPresent(mutations=criteria.mutations),
             verdict=Verdict.ERROR,
             problem=VariantsMissing(mutations=len(names - {BASE}), agent=BASE in names),
         )
+        return
+    if listed < expected:
+        measure = Measure(value=listed, unit="simulations", count=listed, missing=expected - listed)
+        yield Check(criterion=AllListed(), verdict=Verdict.ERROR, measure=measure)
+        return
+    if not result.settled:
+        yield Check(criterion=DataSettled(), verdict=Verdict.ERROR, problem=NotSettled())
     running = tuple(each.id for each in result.simulations if each.status not in TERMINAL)
     if running:
         ended = listed - len(running)
@@ -133,6 +139,7 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
 def _values(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check what was measured."""
     yield from _named_metrics(result, variants, criteria)
+    yield from _absent_metrics(result)
     if criteria.needs_targets:
         yield from _targets(result, variants, criteria)
     for threshold in criteria.thresholds:
@@ -168,6 +175,12 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             yield from _gaps(metrics[0], variants, criteria.max_failed)
 
 
+def _absent_metrics(result: RunResult) -> Iterator[Check]:
+    """Check that each metric with a target that Coval announced is there."""
+    for name in result.absent_metrics:
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed())
+
+
 def _ranked(reference: str, result: RunResult) -> tuple[str, ...]:
     """Return the names of the run's metrics, the most similar to `reference` first."""
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
@@ -195,7 +208,7 @@ def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) ->
 def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that each metric that has a target in Coval meets it, on every simulation that completed."""
     aimed = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
-    if not aimed:
+    if not aimed and not result.absent_metrics:
         yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NoTargets())
     for metric, target in aimed:
         if problem := targets.problem(target):

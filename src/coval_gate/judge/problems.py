@@ -18,6 +18,20 @@ class NoSuchMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotListed:
+    """The agent or a simulation has the metric, which has a target, but the run does not list it."""
+
+    kind: ClassVar = "not_listed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSettled:
+    """Coval may have more simulations and metrics of the run than it lists."""
+
+    kind: ClassVar = "not_settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeveralMetrics:
     """Several metrics have the name; `ids` tell them apart."""
 
@@ -84,6 +98,8 @@ class ErrorReported:
 
 Problem = (
     NoSuchMetric
+    | NotListed
+    | NotSettled
     | SeveralMetrics
     | NoValues
     | NoNumbers

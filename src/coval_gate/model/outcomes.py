@@ -34,10 +34,14 @@ class NotCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """A limit was reached before the run ended. `run` is its state at the last poll."""
+    """A limit was reached before the run ended.
+
+    `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
+    """
 
     run: Run
     limit: Limit
+    reopened: bool = False
 
 
 Outcome = Completed | NotCompleted | TimedOut

@@ -68,8 +68,10 @@ class Metric:
 class RunResult:
     """A completed run: all of its simulations, including failed ones, and its metrics.
 
-    `expected`: the minimum number of simulations, according to Coval. `reported_error`: the error that Coval reports
-    for the run, apart from failed simulations; empty if there is none.
+    `expected`: the minimum number of simulations, according to Coval. `absent_metrics`: the names of metrics with a
+    target that Coval announces for the run, but does not list. `settled`: Coval confirmed that the run has no further
+    simulations and metrics, or listed the same for a while. `reported_error`: the error that Coval reports for the run,
+    apart from failed simulations; empty if there is none.
     """
 
     run_id: str
@@ -77,6 +79,8 @@ class RunResult:
     reported_error: str = ""
     simulations: tuple[Simulation, ...]
     metrics: tuple[Metric, ...] = ()
+    absent_metrics: tuple[str, ...] = ()
+    settled: bool = True
 
     def find_metrics(self, reference: str) -> tuple[Metric, ...]:
         """Return the metrics that `reference` can mean: the one with that id, or all with that name, in any case."""

@@ -65,8 +65,3 @@ class Run:
     def is_clean(self) -> bool:
         """Whether `error_status` reports no error; live runs have "SUCCESS" there, or omit it."""
         return self.error_status.upper() in CLEAN
-
-    @property
-    def simulations(self) -> int:
-        """The minimum number of simulations in the run."""
-        return max(len(self.output_ids), self.progress.total if self.progress else 0)

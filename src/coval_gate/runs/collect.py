@@ -1,20 +1,23 @@
 """Collects what the gate needs of a run that completed, in the fewest calls.
 
-The final poll has all values already; the list of simulations is what they are checked against. Either may
-lag behind the run's status, so both are fetched again while something that the gate needs is missing.
+The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
+the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
+something that the gate needs is missing, or may be. It judges the last look only, which it takes as a whole.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.coval.definitions import read_target
 from coval_gate.errors import NotFound
-from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.judge.population import population
+from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import RunResult
 from coval_gate.model.statuses import COMPLETED, TERMINAL
+from coval_gate.runs.announced import Announced, Targets, absent_metrics
 from coval_gate.runs.progress import MissingData, missing_text
 from coval_gate.text import one_line
 from coval_gate.waiting import Wait
@@ -25,15 +28,23 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.outcomes import Outcome
-    from coval_gate.model.results import Metric, Simulation, Target
+    from coval_gate.model.results import Simulation
     from coval_gate.model.run import Run
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
 
 CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended just before the deadline
-FIRST_PAUSE: Final = 2.0  # s between two polls for data that lag
+FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
+SETTLING: Final = 20.0  # s for which data must stay the same where Coval does not say whether more are to come
+
+
+class Look(NamedTuple):
+    """What one look showed. `certain`: Coval says how many simulations and metrics there are. `doubtful`: metrics."""
+
+    result: RunResult
+    certain: bool
+    doubtful: tuple[str, ...] = ()
 
 
 def collect(
@@ -46,50 +57,85 @@ def collect(
     grace: float,
     log: Callable[[str], None],
     record: Callable[[Run], None],
-) -> Procedure[Outcome]:
+) -> Procedure[Completed | NotCompleted | Run]:
     """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what lags.
 
-    `record` takes what each further poll showed. Raises CovalError where a call fails for good, or until
-    the deadline.
+    Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
+    CovalError if a call fails for good, or until the deadline.
     """
-    began = clock.now()
-    until = max(budgets.deadline, began + CALL_TIME)
+    began = looked_at = clock.now()
     give_up = min(budgets.deadline, began + grace)
-    targets: dict[str, Target | None] = {}
-    simulations: tuple[Simulation, ...] = ()
+    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + CALL_TIME))
     pause = FIRST_PAUSE
     while True:
-        if not _all_ended(simulations, run):
-            simulations = yield from client.list_simulations(run.run_id, until=until)
-        metrics = run.metrics
-        if criteria.needs_targets:
-            metrics = yield from _with_targets(client, metrics, targets, until)
-        result = RunResult(
-            run_id=run.run_id,
-            expected=max(criteria.simulations, _known(run, simulations)),
-            reported_error=_reported_error(run, simulations),
-            simulations=simulations,
-            metrics=metrics,
-        )
-        if run.is_over and run.status != COMPLETED:
+        look = yield from collector.look(run)
+        if not run.is_over:
+            return run
+        if run.status != COMPLETED:
             return NotCompleted(run=run)
-        missing = missing_data(result, criteria)
-        if run.status == COMPLETED and not any(missing):
-            return Completed(result=result)
-        if clock.now() >= give_up:
+        missing = missing_data(look, criteria, unchanged=collector.unchanged_for(look, looked_at))
+        if not any(missing):
+            return Completed(result=look.result)
+        if looked_at >= give_up:
             late = budgets.whole if clock.now() >= budgets.deadline else None
-            return Completed(result=result, late=late) if run.is_over else TimedOut(run=run, limit=budgets.whole)
+            return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             log(missing_text(missing))
-        yield Wait(min(pause, give_up - clock.now()))
+        yield Wait(max(0.0, min(pause, give_up - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 1.5)
+        looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
-            run = yield from client.get_run(run.run_id, until=until)
+            run = yield from client.get_run(run.run_id, until=collector.until)
             record(run)
 
 
-def missing_data(result: RunResult, criteria: Criteria) -> MissingData:
-    """Return what the criteria need and Coval does not have yet."""
+class _Collector:
+    """Looks at a run again and again, and remembers what need not be fetched again."""
+
+    def __init__(self, client: Client, criteria: Criteria, clock: Clock, *, until: float) -> None:
+        self.until = until
+        self._client = client
+        self._criteria = criteria
+        self._targets = Targets(client)
+        self._announced = Announced(client, criteria, clock)
+        self._simulations: tuple[Simulation, ...] | None = None
+        self._last: RunResult | None = None
+        self._since = -math.inf
+
+    def look(self, run: Run) -> Procedure[Look]:
+        """Fetch what the run has besides `run`, the poll that this look began with. Raises CovalError."""
+        criteria, until = self._criteria, self.until
+        simulations = self._simulations
+        if simulations is None:
+            simulations = yield from self._client.list_simulations(run.run_id, until=until)
+        people = population(run, simulations, criteria)
+        complete = people.certain and len(simulations) >= people.expected
+        self._simulations = simulations if complete and all(each.status in TERMINAL for each in simulations) else None
+        result = RunResult(
+            run_id=run.run_id,
+            expected=people.expected,
+            reported_error=_reported_error(run, simulations),
+            simulations=simulations,
+            metrics=run.metrics,
+        )
+        if not criteria.needs_targets:
+            return Look(result, people.certain)
+        result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
+        announced = yield from self._announced.fetch(run, simulations)
+        absent = yield from absent_metrics(announced, result, self._targets, until)
+        certain = people.certain and self._announced.certain
+        return Look(replace(result, absent_metrics=absent), certain, self._targets.doubtful)
+
+    def unchanged_for(self, look: Look, looked_at: float) -> float:
+        """Return for how many seconds the looks have shown the same; 0 for the first one."""
+        if look.result != self._last:
+            self._last, self._since = look.result, looked_at
+        return looked_at - self._since
+
+
+def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0) -> MissingData:
+    """Return what the criteria need and Coval does not have yet. `unchanged`: as `_Collector.unchanged_for`."""
+    result = look.result
     running = sum(each.status not in TERMINAL for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
@@ -100,25 +146,17 @@ def missing_data(result: RunResult, criteria: Criteria) -> MissingData:
         if not found:
             return MissingData(metric=reference)
         metrics += found
+    if result.absent_metrics:
+        return MissingData(metric=result.absent_metrics[0])
     completed = [each.id for each in result.simulations if each.completed]
     by_metric = {each.id: each.values for each in metrics if not each.summary}
-    return MissingData(values=sum(each not in values for values in by_metric.values() for each in completed))
-
-
-def _known(run: Run, simulations: tuple[Simulation, ...]) -> int:
-    """How many simulations the run has at the least, by all that Coval says of it.
-
-    Whether `output_ids` are simulation ids is not documented; where one of them is, all are.
-    """
-    listed = {each.id for each in simulations}
-    named = {each for metric in run.metrics for each in metric.values}
-    outputs = set(run.output_ids)
-    return max(run.simulations, len(listed | named | (outputs if outputs & (listed | named) else set())))
-
-
-def _all_ended(simulations: tuple[Simulation, ...], run: Run) -> bool:
-    enough = len(simulations) >= max(run.simulations, 1)
-    return enough and all(each.status in TERMINAL for each in simulations)
+    if values := sum(each not in values for values in by_metric.values() for each in completed):
+        return MissingData(values=values)
+    if criteria.needs_targets and not result.metrics:
+        return MissingData(is_open=True)
+    # A failure that Coval reports, or a target that makes no sense, may be a damaged response: poll once more.
+    doubted = bool(result.reported_error and not unchanged) or bool(look.doubtful)
+    return MissingData(is_open=not look.certain and unchanged < SETTLING, doubted=doubted)
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
@@ -129,13 +167,3 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(each.completed for each in simulations)
     told = ("" if run.is_clean or restated else run.error_status, run.error)
     return one_line(": ".join(each for each in told if each))
-
-
-def _with_targets(
-    client: Client, metrics: tuple[Metric, ...], known: dict[str, Target | None], until: float
-) -> Procedure[tuple[Metric, ...]]:
-    """Return the metrics with the targets that their definitions state; each definition is fetched once."""
-    for metric in metrics:
-        if metric.id not in known:
-            known[metric.id] = read_target((yield from client.get_metric(metric.id, until=until)))
-    return tuple(replace(metric, target=known[metric.id]) for metric in metrics)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from coval_gate.model.outcomes import NotCompleted, TimedOut
 from coval_gate.model.run import Run
 from coval_gate.runs.collect import collect
 from coval_gate.runs.watch import watch
@@ -37,19 +39,22 @@ def follow(
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
-    ended = yield from watch(
-        client,
-        run_id,
-        clock=clock,
-        budgets=budgets,
-        check_interval=inputs.check_interval,
-        progress=progress,
-        record=record,
-    )
-    if not isinstance(ended, Run):
-        return ended
-    return (
-        yield from collect(
+    reopened = False
+    while True:
+        ended = yield from watch(
+            client,
+            run_id,
+            clock=clock,
+            budgets=budgets,
+            check_interval=inputs.check_interval,
+            progress=progress,
+            record=record,
+        )
+        if isinstance(ended, TimedOut):
+            return replace(ended, reopened=reopened)
+        if isinstance(ended, NotCompleted):
+            return ended
+        collected = yield from collect(
             client,
             ended,
             criteria,
@@ -59,4 +64,8 @@ def follow(
             log=log,
             record=record,
         )
-    )
+        if not isinstance(collected, Run):
+            return collected
+        if not reopened:
+            log(f"The run had completed, but Coval reports it as {collected.status} again; the step waits on.")
+        reopened = True

@@ -54,11 +54,16 @@ def progress_line(run: Run, left: float | None) -> str:
 
 
 class MissingData(NamedTuple):
-    """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values."""
+    """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
+
+    `is_open`: it may have more simulations or metrics than it lists. `doubted`: a response may be damaged.
+    """
 
     simulations: int = 0
     metric: str = ""
     values: int = 0
+    is_open: bool = False
+    doubted: bool = False
 
 
 def missing_text(missing: MissingData) -> str:
@@ -69,8 +74,10 @@ def missing_text(missing: MissingData) -> str:
         what = f"the metric {one_line(missing.metric, 80)}"
     elif missing.values:
         what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.is_open:
+        what = "further simulations and metrics, since Coval does not say how many there are"
     else:
-        what = "its status to settle"
+        what = "a second response, in case this one was damaged"
     return f"The run completed; waiting for {what}."
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
+    DataSettled,
     EnoughCompleted,
     FewFailed,
     MetricHasValues,
@@ -23,6 +24,8 @@ from coval_gate.judge.problems import (
     NoNumbers,
     NoSuchMetric,
     NoTargets,
+    NotListed,
+    NotSettled,
     NoValues,
     OnlySummary,
     SeveralMetrics,
@@ -59,6 +62,8 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
             return f"at least {least:,} completed"
         case AllListed():
             return "every simulation is listed"
+        case DataSettled():
+            return "every simulation and metric is known"
         case AllEnded():
             return "every simulation has ended"
         case VariantsPresent(mutations=mutations):
@@ -161,6 +166,8 @@ def _problem_text(found: Problem) -> str:
     match found:
         case NoSuchMetric():
             return "no such metric"
+        case NotListed():
+            return "not listed"
         case SeveralMetrics(ids=ids):
             return plural(len(ids), "metric")
         case NoTargets():
@@ -212,6 +219,14 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
     match found:
         case NoSuchMetric(known=known):
             return _no_such_metric(criterion, known)
+        case NotListed():
+            metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
+            return f"The agent has the metric {metric}, but the run does not list it; set metric_ids to leave it out"
+        case NotSettled():
+            return (
+                "Coval does not say how many simulations and metrics the run has, and did not list the same ones long "
+                "enough; raise metrics_grace_time"
+            )
         case SeveralMetrics(ids=ids):
             named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
             return f"The run has {len(ids)} metrics named {named}; use the id of one of them: {' or '.join(ids)}"

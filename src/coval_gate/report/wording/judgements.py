@@ -89,8 +89,8 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
             return _completed_reasons(judgement, late)
         case NotCompleted(run=run):
             return (_not_completed_reason(run),)
-        case TimedOut(run=run, limit=limit):
-            return (_timed_out_reason(run, limit),)
+        case TimedOut(run=run, limit=limit, reopened=reopened):
+            return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
             return ("The run was launched; nothing waits for it in this step.",)
         case Interrupted():
@@ -172,7 +172,9 @@ def _not_completed_reason(run: Run) -> str:
     return f"The run {said}{f': {why}' if why else ''}."
 
 
-def _timed_out_reason(run: Run, limit: Limit) -> str:
+def _timed_out_reason(run: Run, limit: Limit, *, reopened: bool) -> str:
+    if reopened:
+        return f"The run had completed, but Coval reported it as {run.status} again, even after {_limit_text(limit)}."
     progress = run.progress
     done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
     match limit.name:

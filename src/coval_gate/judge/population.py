@@ -1,0 +1,82 @@
+"""How many simulations a run must have, by all that Coval and the launch say of it. Pure and total.
+
+A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
+`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
+as well: each variant must have every test case as often as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.model.results import Simulation
+    from coval_gate.model.run import Run
+
+
+class Population(NamedTuple):
+    """How many simulations a run has at least. `certain`: it cannot have more."""
+
+    expected: int
+    certain: bool
+
+
+class _Shape(NamedTuple):
+    """The simulations of each variant, if all are listed that the listed ones imply."""
+
+    variants: int
+    per_case: int
+    per_variant: int
+
+    @property
+    def total(self) -> int:
+        return self.variants * self.per_variant
+
+
+def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
+    """Return how many simulations a run must have that lists these `simulations`."""
+    shape = _shape(simulations, criteria)
+    known = _known(run, simulations)
+    counted = run.progress.total if run.progress else 0
+    per_case = shape.per_case * shape.variants
+    # More simulations than that are listed, or it cannot be their number: then it counts test cases.
+    counts_cases = counted < len(simulations) or counted % per_case != 0
+    expected = max(known, shape.total, counted * per_case if counts_cases else counted)
+    return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
+
+
+def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bool) -> bool:
+    if run.output_ids:
+        return len(run.output_ids) == expected
+    if criteria.iterations is None:  # the run was launched elsewhere
+        return False
+    return bool(criteria.cases) or (counted_once and run.progress is not None and run.progress.total > 0)
+
+
+def _shape(simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
+    variants = max(1 + criteria.mutations, len({each.mutation for each in simulations}))
+    cases = {each.test_case_id for each in simulations}
+    if "" in cases:  # the list does not name them
+        most = max(Counter(each.mutation for each in simulations).values())
+        per_case = criteria.iterations or 1
+        return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
+    times = Counter((each.mutation, each.test_case_id) for each in simulations)
+    per_case = max(criteria.iterations or 1, *times.values(), 1)
+    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case)
+
+
+def _known(run: Run, simulations: Sequence[Simulation]) -> int:
+    """Return how many simulations Coval names.
+
+    Whether `output_ids` are simulation ids is not documented; if one of them is, all are.
+    """
+    listed = {each.id for each in simulations}
+    named = {each for metric in run.metrics for each in metric.values}
+    outputs = set(run.output_ids)
+    told = listed | named
+    return max(len(outputs), len(told | outputs if outputs & told else told))

@@ -1,0 +1,137 @@
+"""Finds out which metrics a run has to have, where its launch does not name them.
+
+A run that completed may list its metrics one after another. If each of them counts, the step must know that the list is
+complete. The agent names the metrics of a run that was launched without any of its own; otherwise, a simulation lists
+the metrics that are computed for it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.coval.definitions import read_target
+from coval_gate.errors import CovalError, NotFound
+from coval_gate.judge import targets
+from coval_gate.model.statuses import CANCELLED, normalize_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.model.results import Metric, RunResult, Simulation, Target
+    from coval_gate.model.run import Run
+    from coval_gate.waiting import Procedure
+
+OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+UNUSED: Final = (CANCELLED, "SKIPPED")  # the status of a metric that is not computed for a simulation
+
+
+class Targets:
+    """The targets of metrics, from their definitions. Each definition is fetched once, unless it is unusable.
+
+    An unusable target may be a damaged response, so it is fetched again, until two responses agree.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[str, Target | None] = {}
+        self._doubtful: dict[str, Target] = {}
+        self._names: dict[str, str] = {}
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The ids of metrics whose target has to be fetched again."""
+        return tuple(each for each in self._doubtful if each not in self._known)
+
+    def fetch(self, metric_id: str, until: float) -> Procedure[Target | None]:
+        """Return a metric's target; None if it has none. Raises CovalError."""
+        if metric_id not in self._known:
+            definition = yield from self._client.get_metric(metric_id, until=until)
+            name = definition.get("metric_name")
+            self._names[metric_id] = name if isinstance(name, str) else ""
+            target = read_target(definition)
+            if target and targets.problem(target) and self._doubtful.get(metric_id) != target:
+                self._doubtful[metric_id] = target
+                return target
+            self._known[metric_id] = target
+        return self._known[metric_id]
+
+    def name(self, metric_id: str) -> str:
+        """Return the name in the definition that was fetched last; the id if there is none."""
+        return self._names.get(metric_id) or metric_id
+
+    def add_to(self, metrics: Sequence[Metric], until: float) -> Procedure[tuple[Metric, ...]]:
+        """Return the metrics with their targets. Raises CovalError."""
+        found = []
+        for metric in metrics:
+            target = yield from self.fetch(metric.id, until)
+            found.append(replace(metric, target=target))
+        return tuple(found)
+
+
+class Announced:
+    """The ids of the metrics that Coval announces for a run."""
+
+    def __init__(self, client: Client, criteria: Criteria, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._launched_here = criteria.iterations is not None
+        self._ids: frozenset[str] = frozenset(criteria.metric_ids)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the launch or the agent names all metrics of the run."""
+        return bool(self._ids)
+
+    def fetch(self, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
+        """Return the ids that are announced by now. A call that fails announces nothing."""
+        if not self._ids and self._launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from self._client.get_agent(run.agent_id, until=self._soon())
+                self._ids = _texts(agent.get("metric_ids"))
+        completed = [each for each in simulations if each.completed]
+        if self._ids or not completed:
+            return self._ids
+        outputs: tuple[dict[str, Any], ...] = ()
+        with suppress(CovalError):
+            outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon())
+        return frozenset(metric_id for each in outputs if (metric_id := _computed(each)))
+
+    def _soon(self) -> float:
+        return self._clock.now() + OPTIONAL_TIME
+
+
+def absent_metrics(
+    announced: frozenset[str], result: RunResult, known: Targets, until: float
+) -> Procedure[tuple[str, ...]]:
+    """Return the names of the metrics that have a target and are announced, but not listed. Raises CovalError."""
+    absent = []
+    for metric_id in sorted(announced):
+        if result.find_metrics(metric_id):
+            continue
+        with suppress(NotFound):  # a metric that was deleted gets no values
+            target = yield from known.fetch(metric_id, until)
+            name = known.name(metric_id)
+            if target is not None and not result.find_metrics(name):
+                absent.append(name)
+    return tuple(absent)
+
+
+def _computed(output: Mapping[str, Any]) -> str:
+    """Return the id of the metric of an output; empty if the metric is not computed for this simulation."""
+    try:
+        status = normalize_status(output.get("status"))
+    except ValueError:
+        status = ""
+    metric_id = output.get("metric_id")
+    return metric_id if isinstance(metric_id, str) and status not in UNUSED else ""
+
+
+def _texts(value: object) -> frozenset[str]:
+    return (
+        frozenset(each for each in value if isinstance(each, str) and each) if isinstance(value, list) else frozenset()
+    )

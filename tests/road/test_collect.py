@@ -1,0 +1,196 @@
+"""The step judges a run only when Coval has all of its simulations and metrics, in whatever order they arrive."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+MUTATION = "fasterModel000000000000001"
+TARGETS = [{"use_metric_targets": "true"}, {"thresholds": "pass_rate >= 95%"}]
+SOURCES = ["shown", "hidden", "forbidden"]
+
+
+def judged_metrics(result: StepResult) -> set[str]:
+    """Return the metrics whose targets were judged, from the JSON report."""
+    criteria = json.loads(result.json)["legs"][0]["criteria"]
+    return {each["metric_id"] for each in criteria if each["kind"] == "target_met"}
+
+
+@pytest.mark.parametrize("gate", TARGETS)
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("trickle", [3.0, 12.0, 60.0])
+def test_targets_of_late_metrics_are_judged(
+    gate: dict[str, str], source: Any, trickle: float, run_step: RunStep
+) -> None:
+    quirks = Quirks(metrics_trickle=trickle, agent_metrics=source)
+    result, _ = run_step(quirks=quirks, json_path="reports/coval.json", **gate)
+    assert result.outputs["verdict"] == "passed", result.log
+    assert len(judged_metrics(result)) == 4
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
+    result, _ = run_step(quirks=quirks, use_metric_targets="true")
+    assert result.outputs["verdict"] == "error"
+    assert "but the run does not list it" in result.outputs["reason"]
+
+
+def test_metrics_may_be_empty_for_a_while(run_step: RunStep) -> None:
+    world = run_step(mode="launch")[1].world
+    result, _ = run_step(f"GET /runs/* #1-3 -> json {completed_run(world, [])}", use_metric_targets="true")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def completed_run(world: World, output_ids: list[str], **changes: Any) -> str:
+    """Return the world's only run as a completed one without metrics."""
+    run = {"run_id": world.runs[0].run_id, "status": "COMPLETED", "results": {"output_ids": output_ids, "metrics": {}}}
+    return json.dumps({"run": run | changes})
+
+
+@pytest.mark.parametrize("counts", ["test-cases", "simulations"])
+@pytest.mark.parametrize("null_progress", [False, True])
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {"iteration_count": "3"}, {"mutation_ids": MUTATION}, {"iteration_count": "2", "mutation_ids": MUTATION}],
+)
+def test_late_simulations_are_judged(
+    counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep
+) -> None:
+    quirks = Quirks(output_ids="absent", progress_counts=counts, null_progress=null_progress, simulations_trickle=40.0)
+    result, _ = run_step(quirks=quirks, concurrency="20", **inputs)
+    runs = 10 * int(inputs.get("iteration_count", "1")) * (2 if "mutation_ids" in inputs else 1)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", str(runs)), result.log
+
+
+@pytest.mark.parametrize("mode", ["run", "wait"])
+@pytest.mark.parametrize(("inputs", "listed"), [({"iteration_count": "3"}, 10), ({"mutation_ids": MUTATION}, 11)])
+def test_part_of_simulations_is_error(
+    mode: str, inputs: dict[str, str], listed: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The list never shows more than each test case once, or one simulation of the other variant."""
+    world = World(clock.time, quirks=Quirks(output_ids="absent"))
+    run_step(mode="launch", world=world, concurrency="20", **inputs)
+    clock.sleep(600)
+    simulations = world.list_simulations({})["simulated_conversations"]
+    run = world.get_run(world.runs[0].run_id)
+    if mode == "run":
+        run["run"]["results"] = {"metrics": {}}  # in mode wait, only values tell that there are more
+    result, _ = run_step(
+        f"GET /runs/* -> json {json.dumps(run)}",
+        f"GET /conversations/simulated -> json {json.dumps({'simulated_conversations': simulations[:listed]})}",
+        world=world if mode == "wait" else World(clock.time),  # in mode run, it launches a run with the same ids
+        metrics_grace_time="60",
+        mode=mode,
+        **({"run_id": world.runs[0].run_id} if mode == "wait" else inputs),
+    )
+    assert result.outputs["verdict"] == "error", result.log
+    assert result.outputs["reason"].startswith(f"Coval lists {listed} of "), result.outputs["reason"]
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"simulated_conversations": [1, "x", null]}', '{"simulated_conversations": [{}]}']
+)
+def test_unreadable_list_entry_is_transient(damaged: str, run_step: RunStep) -> None:
+    result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {damaged}")
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
+
+
+def test_entries_that_are_no_objects_are_not_ignored(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch")
+    world = server.world
+    ids = [each["simulation_id"] for each in world.list_simulations({})["simulated_conversations"]]
+    rows = [{"simulation_id": each, "status": "COMPLETED"} for each in ids[:4]]
+    run = completed_run(world, ids[:4])
+    page = json.dumps({"simulated_conversations": [*rows, 7, None]})
+    result, _ = run_step(
+        f"GET /runs/* -> json {run}", f"GET /conversations/simulated -> json {page}", max_wait_time="300"
+    )
+    assert result.outputs["verdict"] == "error", result.log
+
+
+def test_repeated_page_token_is_transient(run_step: RunStep) -> None:
+    row = {"simulation_id": "s1", "status": "COMPLETED"}
+    page = json.dumps({"simulated_conversations": [row], "next_page_token": "again"})
+    result, _ = run_step(f"GET /conversations/simulated #1-2 -> json {page}")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"target_condition": "lte"}',
+        '{"target_condition": {"comparison_operator": 7}}',
+        '{"target_condition": {"comparison_operator": "lte", "target_float": "soon"}}',
+        '{"organization_threshold": []}',
+    ],
+)
+def test_damaged_definition_is_transient(damaged: str, run_step: RunStep) -> None:
+    definition = json.dumps(
+        {"metric": {"id": "metricLatency000000001", "metric_name": "Latency", **json.loads(damaged)}}
+    )
+    result, _ = run_step(f"GET /metrics/metricLatency000000001 #1 -> json {definition}", use_metric_targets="true")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize("changes", [{"error": {"x": 1}}, {"error": [0]}, {"error_status": 5}, {"error": "?"}])
+def test_damaged_error_is_transient(changes: dict[str, Any], run_step: RunStep) -> None:
+    world = run_step(mode="launch")[1].world
+    result, _ = run_step(f"GET /runs/* #1 -> json {completed_run(world, [], **changes)}")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+@pytest.mark.parametrize("fault", ["429 retry-after=3600", "503", "html 502"])
+@pytest.mark.parametrize("path", ["/runs/*", "/conversations/simulated"])
+def test_judges_look_from_after_outage(fault: str, path: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """The values come while Coval is unavailable, for longer than the step waits for them."""
+    world = World(clock.time, quirks=Quirks(metrics_lag=60))
+    first = 2 if path == "/runs/*" else 1
+    polls = count_polls_until_end(run_step, clock) if path == "/runs/*" else 0
+    result, _ = run_step(
+        f"GET {path} #{polls + first}-{polls + first + 9} -> {fault}",
+        world=world,
+        thresholds="Latency: avg < 1.5",
+        metrics_grace_time="30",
+    )
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def count_polls_until_end(run_step: RunStep, clock: VirtualClock) -> int:
+    """Return how many polls it takes until the run has ended; the polls of another step are the same."""
+    _, server = run_step(world=World(clock.time))
+    return sum(each.method == "GET" and each.path.startswith("/v1/runs/") for each in server.requests_seen) - 1
+
+
+def test_long_retry_after_does_not_hide_end_of_run(run_step: RunStep) -> None:
+    result, _ = run_step("GET /runs/* #2 -> 429 retry-after=86400", max_wait_time="3600")
+    assert result.outputs["verdict"] == "passed"
+    assert int(result.outputs["duration_seconds"]) < 200
+
+
+@pytest.mark.parametrize("seconds", [30.0, 400.0])
+def test_completed_run_in_progress_again_is_watched_on(seconds: float, run_step: RunStep) -> None:
+    quirks = Quirks(reopens=seconds, metrics_lag=20)
+    result, _ = run_step(quirks=quirks, thresholds="Latency: avg < 1.5", max_wait_time="3600")
+    assert result.outputs["verdict"] == "passed", result.log
+    assert "The run had completed, but Coval reports it as IN PROGRESS again" in result.log
+
+
+def test_time_out_says_that_run_had_completed(run_step: RunStep) -> None:
+    quirks = Quirks(reopens=100_000.0, metrics_lag=20)
+    result, _ = run_step(quirks=quirks, thresholds="Latency: avg < 1.5", max_wait_time="900")
+    assert (result.outputs["verdict"], result.outputs["duration_seconds"]) == ("timed_out", "900")
+    assert result.outputs["reason"].startswith("The run had completed, but Coval reported it as IN PROGRESS again")

@@ -1,0 +1,102 @@
+"""A list that lacks simulations never looks complete, whatever else Coval says of the run."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.config.fields import Allowance
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.population import Population, population
+from coval_gate.model.results import Metric, Simulation
+from coval_gate.model.run import Progress, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def simulations(cases: int, iterations: int, variants: int, *, named: bool = True) -> list[Simulation]:
+    return [
+        Simulation(
+            id=f"s{variant}-{case}-{iteration}",
+            status="COMPLETED",
+            test_case_id=f"c{case}" if named else "",
+            mutation=f"m{variant}" if variant else "",
+        )
+        for variant, case, iteration in product(range(variants), range(cases), range(iterations))
+    ]
+
+
+def criteria(*, iterations: int | None = 1, mutations: int = 0, cases: int = 0) -> Criteria:
+    return Criteria(max_failed=Allowance(0), iterations=iterations, mutations=mutations, cases=cases)
+
+
+def run(progress: int | None = None, **changes: Any) -> Run:
+    counted = None if progress is None else Progress(total=progress, completed=progress)
+    return Run(run_id="r1", status="COMPLETED", progress=counted, **changes)
+
+
+def looks_complete(found: Population, listed: Sequence[Simulation]) -> bool:
+    return found.certain and len(listed) >= found.expected
+
+
+UNLISTED = (Metric(id="m", name="m", values={"x": 1.0}),)
+
+
+@pytest.mark.parametrize(
+    ("shown", "listed", "launched", "expected"),
+    [
+        (run(10), simulations(10, 1, 1), criteria(), Population(10, certain=True)),
+        (run(None), simulations(10, 1, 1), criteria(), Population(10, certain=False)),
+        (run(4), simulations(4, 1, 1), criteria(iterations=3), Population(12, certain=True)),
+        (run(4), simulations(4, 3, 1), criteria(iterations=3), Population(12, certain=True)),
+        (run(4), simulations(2, 3, 1), criteria(iterations=3), Population(12, certain=True)),
+        (run(12), simulations(4, 3, 1), criteria(iterations=3), Population(12, certain=False)),
+        (run(None), simulations(4, 1, 1), criteria(iterations=3), Population(12, certain=False)),
+        (run(None), simulations(4, 1, 1), criteria(cases=5), Population(5, certain=True)),
+        (run(4), simulations(4, 1, 1), criteria(mutations=1), Population(8, certain=False)),
+        (run(4), simulations(4, 1, 2)[:5], criteria(mutations=1), Population(8, certain=True)),
+        (run(None), simulations(4, 1, 2)[:5], criteria(iterations=None), Population(8, certain=False)),
+        (run(None), simulations(4, 1, 2, named=False)[:5], criteria(iterations=None), Population(8, certain=False)),
+        (run(None), simulations(4, 2, 1, named=False)[:5], criteria(iterations=2), Population(6, certain=False)),
+        (run(None), [], criteria(), Population(1, certain=False)),
+        (run(None, output_ids=("a", "b")), [], criteria(), Population(2, certain=True)),
+        (run(3, metrics=UNLISTED), simulations(3, 1, 1), criteria(), Population(4, certain=True)),
+    ],
+)  # fmt: skip
+def test_population(shown: Run, listed: list[Simulation], launched: Criteria, expected: Population) -> None:
+    found = population(shown, listed, launched)
+    assert (max(1, found.expected), found.certain) == expected
+
+
+@given(data=st.data(), cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3))
+def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
+    everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
+    listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda each: each.id))
+    total = data.draw(st.sampled_from([None, cases, len(everything)]))
+    output_ids = data.draw(st.sampled_from([(), tuple(each.id for each in everything)]))
+    chosen = data.draw(st.sampled_from([0, cases]))
+    launched = data.draw(
+        st.sampled_from(
+            [
+                criteria(iterations=iterations, mutations=variants - 1, cases=chosen),
+                criteria(iterations=None),
+            ]
+        )
+    )
+    found = population(run(total, output_ids=output_ids), listed, launched)
+    assert looks_complete(found, listed) <= (len(listed) == len(everything))
+
+
+@given(cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3), data=st.data())
+def test_whole_list_is_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
+    everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
+    total = data.draw(st.sampled_from([None, cases, len(everything)]))
+    launched = data.draw(
+        st.sampled_from([criteria(iterations=iterations, mutations=variants - 1), criteria(iterations=None)])
+    )
+    assert population(run(total), everything, launched).expected == len(everything)
