@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from .damage import damaged
 from .problems import Problem, code_for
 
 if TYPE_CHECKING:
@@ -150,6 +151,10 @@ async def _text(exchange: Exchange) -> None:
     await exchange.respond(Response(exchange.action.text, media_type="application/json"))
 
 
+async def _damage(exchange: Exchange) -> None:
+    await exchange.respond(Response(damaged(exchange.answer.body, int(exchange.action.amount)), exchange.answer.status))
+
+
 async def _huge(exchange: Exchange) -> None:
     head, tail = b'{"padding": "', b'"}'
     rest = max(0, int(exchange.action.amount) - len(head) - len(tail))
@@ -172,6 +177,7 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
     "cut": _cut,
     "body": _text,
     "json": _text,
+    "damage": _damage,
     "huge": _huge,
 }
 

@@ -26,6 +26,8 @@ class Quirks:
     """Seconds from the run's end until the last value is available."""
     metrics_trickle: float = 0.0
     """Seconds from the run's end until the last metric is listed; the first one is there at once."""
+    outputs_trickle: bool = False
+    """The metric outputs of a simulation trickle in with the metrics of the run."""
     missing_values: float = 0.0
     """Share of values that never arrive: omitted, null or with a FAILED output."""
     duplicate_values: bool = False
@@ -48,7 +50,7 @@ class Quirks:
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, returns 404 or returns 403."""
     simulations_trickle: float = 0.0
-    """Seconds from the run's end until the last simulation is listed, one after another."""
+    """Seconds from the run's end until the last simulation is listed with its values, one after another."""
     agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"
     """The agent names its metrics, does not name them, or cannot be read."""
     ignore_tag_filter: bool = False

@@ -70,10 +70,18 @@ class RunRecord:
     def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float) -> bool:
         """Tell whether a simulation is listed: with `trickle`, one after another during so many s after the run's end.
 
-        Until its end, a run lists all of them.
+        They come test case by test case. Until its end, a run lists all of them.
         """
-        share = (simulation.number + 1) / len(self.plan.simulations)
-        return not trickle or not self.finished(now) or now >= self.end_time + trickle * share
+        if not trickle or not self.finished(now):
+            return True
+        total, cases = len(self.plan.simulations), len({each.test_case_id for each in self.plan.simulations})
+        place = simulation.number % cases * (total // cases) + simulation.number // cases
+        return now >= self.end_time + trickle * (place + 1) / total
+
+    def is_metric_listed(self, metric_id: str, now: float, trickle: float) -> bool:
+        """Tell whether a metric is listed: with `trickle`, one after another during so many s after the run's end."""
+        ids = self.plan.metric_ids
+        return now >= self.end_time + trickle * ids.index(metric_id) / max(1, len(ids) - 1)
 
     def update_time(self, now: float) -> float:
         """Return when the run or one of its simulations last changed."""

@@ -130,9 +130,8 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
     """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
-    ids = record.plan.metric_ids
-    pace = quirks.metrics_trickle / max(1, len(ids) - 1)
-    metrics = [catalogue.metric_for(each) for place, each in enumerate(ids) if now >= record.end_time + place * pace]
+    ids = (each for each in record.plan.metric_ids if record.is_metric_listed(each, now, quirks.metrics_trickle))
+    metrics = [catalogue.metric_for(metric_id) for metric_id in ids]
     entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
     if quirks.metric_shape == "summary":
         shown = {metric.name: summary(entries[metric.id]) for metric in metrics}

@@ -155,6 +155,17 @@ def test_metrics_trickle_quirk() -> None:
     assert [len(organization.after(2)["results"]["metrics"]) for _ in range(5)] == [2, 3, 4, 5, 5]
 
 
+def test_outputs_trickle_quirk() -> None:
+    for trickles, expected in ((True, [1, 2]), (False, [5, 5])):
+        organization = Organization(metrics_trickle=8, outputs_trickle=trickles)
+        organization.after(organization.world.runs[0].plan.end)
+        counts = []
+        for seconds in (0, 2):
+            organization.clock.advance(seconds)
+            counts.append(len(organization.outputs()))
+        assert counts == expected
+
+
 def test_simulations_trickle_quirk() -> None:
     organization = Organization(simulations_trickle=10)
     organization.after(organization.world.runs[0].plan.end)
@@ -162,6 +173,7 @@ def test_simulations_trickle_quirk() -> None:
     for seconds in (0, 1, 4, 5):
         organization.clock.advance(seconds)
         counts.append(len(organization.world.list_simulations({})["simulated_conversations"]))
+        assert len(organization.values(LATENCY)) == counts[-1]
     assert counts == [0, 1, 5, 10]
 
 

@@ -1,0 +1,54 @@
+"""Damages a JSON response: one part of it is lost, empty, or of another type. Other values are not made up."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .ids import rng
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAMAGES: Final[tuple[Any, ...]] = (None, {}, [], [None], [[]], [{}], {"?": None})  # what stands in a part's place
+
+
+class _Part(NamedTuple):
+    """A part of a response: the keys that lead to it, with * for every index, and where it is."""
+
+    path: str
+    parent: Any
+    key: Any
+
+
+def damaged(body: bytes, seed: int) -> bytes:
+    """Return a response with one damaged part. The same seed damages the same part of similar responses."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return b""
+    parts = list(_parts(content, ""))
+    if not parts:
+        return b"[]"
+    path = min({part.path for part in parts}, key=lambda each: rng("damage", seed, each).random())
+    alike = [part for part in parts if part.path == path]
+    random = rng("damage", seed)
+    part = alike[int(random.random() * len(alike))]
+    place = random.randrange(-1, len(DAMAGES))
+    if place < 0:
+        del part.parent[part.key]
+    else:
+        part.parent[part.key] = DAMAGES[place]
+    return json.dumps(content).encode()
+
+
+def _parts(node: Any, path: str) -> Iterator[_Part]:
+    if isinstance(node, dict):
+        entries = [(key, f"{path}/{'*' if path.endswith('/metrics') else key}") for key in node]
+    elif isinstance(node, list):
+        entries = [(index, f"{path}/*") for index in range(len(node))]
+    else:
+        return
+    for key, place in entries:
+        yield _Part(place, node, key)
+        yield from _parts(node[key], place)
