@@ -31,21 +31,21 @@ UNUSED: Final = (CANCELLED, "SKIPPED")  # the status of a metric that is not com
 
 
 class Targets:
-    """The targets of metrics, from their definitions. Each definition is fetched once, unless it is unusable.
+    """The targets of metrics, from their definitions.
 
-    An unusable target may be a damaged response, so it is fetched again, until two responses agree.
+    Each definition is fetched once, except for unusable ones: those may be damaged responses.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._known: dict[str, Target | None] = {}
-        self._doubtful: dict[str, Target] = {}
+        self._unusable: set[str] = set()
         self._names: dict[str, str] = {}
 
     @property
-    def doubtful(self) -> tuple[str, ...]:
-        """The ids of metrics whose target has to be fetched again."""
-        return tuple(each for each in self._doubtful if each not in self._known)
+    def are_usable(self) -> bool:
+        """Whether all of the targets that were fetched make sense."""
+        return not self._unusable
 
     def fetch(self, metric_id: str, until: float) -> Procedure[Target | None]:
         """Return a metric's target; None if it has none. Raises CovalError."""
@@ -54,9 +54,10 @@ class Targets:
             name = definition.get("metric_name")
             self._names[metric_id] = name if isinstance(name, str) else ""
             target = read_target(definition)
-            if target and targets.problem(target) and self._doubtful.get(metric_id) != target:
-                self._doubtful[metric_id] = target
+            if target and targets.problem(target):
+                self._unusable.add(metric_id)
                 return target
+            self._unusable.discard(metric_id)
             self._known[metric_id] = target
         return self._known[metric_id]
 

@@ -36,15 +36,18 @@ if TYPE_CHECKING:
 CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended just before the deadline
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
-SETTLING: Final = 20.0  # s for which data must stay the same where Coval does not say whether more are to come
+SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
 
 
 class Look(NamedTuple):
-    """What one look showed. `certain`: Coval says how many simulations and metrics there are. `doubtful`: metrics."""
+    """What one look showed.
+
+    `certain`: Coval says how many simulations and metrics there are. `sound`: all of it makes sense.
+    """
 
     result: RunResult
     certain: bool
-    doubtful: tuple[str, ...] = ()
+    sound: bool
 
 
 def collect(
@@ -60,6 +63,7 @@ def collect(
 ) -> Procedure[Completed | NotCompleted | Run]:
     """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what lags.
 
+    Where only time can tell whether more is to come, the step waits as long as that takes, but not past the deadline.
     Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
     CovalError if a call fails for good, or until the deadline.
     """
@@ -73,15 +77,18 @@ def collect(
             return run
         if run.status != COMPLETED:
             return NotCompleted(run=run)
-        missing = missing_data(look, criteria, unchanged=collector.unchanged_for(look, looked_at))
+        settles_at = collector.settles_at(look, looked_at)
+        missing = missing_data(look, criteria, settled=looked_at >= settles_at)
         if not any(missing):
             return Completed(result=look.result)
-        if looked_at >= give_up:
+        settles = missing.is_open or missing.is_doubtful
+        last = min(budgets.deadline, max(give_up, settles_at) if settles else give_up)
+        if looked_at >= last:
             late = budgets.whole if clock.now() >= budgets.deadline else None
             return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             log(missing_text(missing))
-        yield Wait(max(0.0, min(pause, give_up - clock.now())))
+        yield Wait(max(0.0, min(pause, last - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
@@ -119,22 +126,23 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain)
+            return Look(result, people.certain, sound=not result.reported_error)
         result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
         announced = yield from self._announced.fetch(run, simulations)
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
-        return Look(replace(result, absent_metrics=absent), certain, self._targets.doubtful)
+        sound = not result.reported_error and self._targets.are_usable
+        return Look(replace(result, absent_metrics=absent), certain, sound)
 
-    def unchanged_for(self, look: Look, looked_at: float) -> float:
-        """Return for how many seconds the looks have shown the same; 0 for the first one."""
+    def settles_at(self, look: Look, looked_at: float) -> float:
+        """Return the time at which the looks will have shown the same for long enough."""
         if look.result != self._last:
             self._last, self._since = look.result, looked_at
-        return looked_at - self._since
+        return self._since + SETTLING
 
 
-def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0) -> MissingData:
-    """Return what the criteria need and Coval does not have yet. `unchanged`: as `_Collector.unchanged_for`."""
+def missing_data(look: Look, criteria: Criteria, *, settled: bool = False) -> MissingData:
+    """Return what the criteria need and Coval does not have yet. `settled`: the looks have shown the same for long."""
     result = look.result
     running = sum(each.status not in TERMINAL for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
@@ -153,10 +161,10 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0) -> M
     if values := sum(each not in values for values in by_metric.values() for each in completed):
         return MissingData(values=values)
     if criteria.needs_targets and not result.metrics:
-        return MissingData(is_open=True)
-    # A failure that Coval reports, or a target that makes no sense, may be a damaged response: poll once more.
-    doubted = bool(result.reported_error and not unchanged) or bool(look.doubtful)
-    return MissingData(is_open=not look.certain and unchanged < SETTLING, doubted=doubted)
+        return MissingData(metric="with a target")
+    if settled:
+        return MissingData()
+    return MissingData(is_open=not look.certain, is_doubtful=not look.sound)
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:

@@ -56,14 +56,14 @@ def progress_line(run: Run, left: float | None) -> str:
 class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
-    `is_open`: it may have more simulations or metrics than it lists. `doubted`: a response may be damaged.
+    `is_open`: it may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
     """
 
     simulations: int = 0
     metric: str = ""
     values: int = 0
     is_open: bool = False
-    doubted: bool = False
+    is_doubtful: bool = False
 
 
 def missing_text(missing: MissingData) -> str:
@@ -77,7 +77,7 @@ def missing_text(missing: MissingData) -> str:
     elif missing.is_open:
         what = "further simulations and metrics, since Coval does not say how many there are"
     else:
-        what = "a second response, in case this one was damaged"
+        what = "the same response again, in case this one was damaged"
     return f"The run completed; waiting for {what}."
 
 

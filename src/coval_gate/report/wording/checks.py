@@ -224,8 +224,8 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
             return f"The agent has the metric {metric}, but the run does not list it; set metric_ids to leave it out"
         case NotSettled():
             return (
-                "Coval does not say how many simulations and metrics the run has, and did not list the same ones long "
-                "enough; raise metrics_grace_time"
+                "Coval does not say how many simulations and metrics the run has, and did not list the same ones for "
+                "long enough"
             )
         case SeveralMetrics(ids=ids):
             named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
