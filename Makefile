@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
-.PHONY: help setup hooks demo test coverage check format render picture lock bench campaign mutants e2e clean
+.PHONY: help setup hooks demo test coverage check format render picture lock bench campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -48,6 +48,9 @@ picture: setup  ## draw README's pictures of the summary (needs Chromium and npm
 
 campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make test
 	@$(BIN)/python tests/campaign --schedules 10000
+
+fuzz: setup  ## damage responses: none may turn a bad run green for good, or a good run red in passing
+	@$(BIN)/python tests/campaign/fuzz.py
 
 mutants: setup  ## show that the campaign catches deliberate mistakes in the code
 	@$(BIN)/python tests/campaign/mutants.py

@@ -27,15 +27,20 @@ ENDPOINTS: Final = (
     ("GET", "/runs"),
     ("GET", "/runs/*"),
     ("GET", "/conversations/simulated"),
+    ("GET", "/metrics/*"),
+    ("GET", "/agents/*"),
     ("DELETE", "/runs/*"),
     ("GET", "*"),
     ("*", "*"),
 )
+DAMAGE: Final = "damage"  # of a part of the response, followed by one of so many seeds:
+DAMAGES: Final = 1000
 # The request certainly had no effect, so even a launch may be retried.
 SAFE_TO_RETRY: Final = (
     "429",
     "429 retry-after=1",
     "429 retry-after=7",
+    "429 retry-after=86400",
     "503",
     "503 retry-after=3",
     *CONNECTION_FAULTS,
@@ -64,6 +69,7 @@ AMBIGUOUS: Final = (
     "drip 300",
     "body <html>",
     "body {}",
+    *[DAMAGE] * 4,
     "json []",
     "json null",
     'json {"run": {}}',
@@ -117,7 +123,7 @@ def generate(seed: int) -> Schedule:
 
 
 def _benign_schedule(seed: int, rng: Random) -> Schedule:
-    schedule = _undisturbed_schedule(seed, rng)
+    schedule = undisturbed_schedule(seed, rng)
     return replace(schedule, severity="benign")
 
 
@@ -129,19 +135,28 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
         begin = rng.uniform(0, 90)
         outages.append(_outage(begin, rng.uniform(5, 60), _choose(rng, OUTAGES)))
     events = (_jump(rng),) if rng.random() < 0.2 else ()
-    schedule = _undisturbed_schedule(seed, rng)
+    definitions = rng.random() < 0.1
+    if definitions:
+        faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage(rng)))
+    schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
 
 
-def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
+def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:
     """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
-    workflow = rng.choices(("run", "launch-wait", "twice", "launch-cancel", "launch"), (66, 16, 8, 6, 4))[0]
-    gate = _choose(rng, tuple(GATES))
+    workflow = workflow or rng.choices(("run", "launch-wait", "twice", "launch-cancel", "launch"), (66, 16, 8, 6, 4))[0]
+    gate = gate or _choose(rng, tuple(GATES))
     inputs = {**_switches(rng), **GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
     if rng.random() < 0.25:
         inputs |= {"max_queue_time": "600", "stall_timeout": "600"}
     if rng.random() < 0.2:
         inputs["check_interval"] = _choose(rng, ("1", "5", "60"))
+    quirks = _quirks(rng, max_lag=60.0)
+    if rng.random() < 0.15:
+        quirks, inputs = _late_data(rng, quirks, inputs)
+    # The sandbox deletes a completed run even while it is in progress again: no step must have a reason to cancel it.
+    if workflow in ("run", "launch-wait", "twice") and rng.random() < 0.1:
+        quirks = replace(quirks, reopens=_choose(rng, (10.0, 100.0)))
     return Schedule(
         seed=seed,
         severity="",
@@ -149,11 +164,21 @@ def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
         test_set=_choose(rng, (*PASSING_SETS, *OTHER_SETS) if rng.random() < 0.4 else PASSING_SETS),
         gate=gate,
         steps=_steps(workflow, inputs, rng),
-        quirks=_quirks(rng, max_lag=60.0),
+        quirks=quirks,
         latency=_choose(rng, (0.02, 0.1, 0.4)),
         skew=_choose(rng, (0.0, 0.0, 0.0, 20.0, -20.0)),
         foreign_run=_choose(rng, ("", "", "", "tagged", "bare")),
     )
+
+
+def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Quirks, dict[str, str]]:
+    """Let simulations or metrics be listed late, so that only the step's own inputs or time tell that some lack."""
+    if rng.random() < 0.5:
+        late = replace(quirks, metrics_trickle=_choose(rng, (6.0, 15.0, 40.0)), outputs_trickle=True)
+        return replace(late, agent_metrics=_choose(rng, ("hidden", "forbidden"))), inputs
+    late = replace(quirks, simulations_trickle=_choose(rng, (8.0, 40.0)), output_ids="absent")
+    late = replace(late, progress_counts="test-cases", null_progress=rng.random() < 0.4)
+    return late, inputs | {"iteration_count": "3", "concurrency": "3"}
 
 
 def _rough_schedule(seed: int, rng: Random) -> Schedule:
@@ -197,7 +222,7 @@ def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...]
     """Lose the response to a launch that took effect, and disturb the search for its run."""
     lost = Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, LOST_RESPONSES))
     first = rng.randint(1, 3)
-    action = _choose(rng, (*SAFE_TO_RETRY, *AMBIGUOUS, "403"))
+    action = _choose_action(rng, (*SAFE_TO_RETRY, *AMBIGUOUS, "403"))
     lookup = Fault(method="GET", path="/runs", first=first, last=first + rng.randint(0, 4), action=action)
     signal = Signal(kill=rng.random() < 0.3, method="GET", path="/runs", request=rng.randint(1, 5))
     if rng.random() < 0.5:
@@ -233,6 +258,8 @@ def _switches(rng: Random) -> dict[str, str]:
         switches["annotations"] = "false"
     if rng.random() < 0.15:
         switches["tags"] = "nightly,smoke"
+    if rng.random() < 0.3:
+        switches |= {"iteration_count": "3", "concurrency": "3"}
     return switches
 
 
@@ -318,6 +345,11 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.1, "superseded_outputs", True)
     sometimes(0.2, "null_progress", True)
     sometimes(0.2, "progress_counts", "simulations")
+    sometimes(0.4, "output_ids", "absent")
+    sometimes(0.25, "metrics_trickle", 3.0, max_lag / 4)
+    sometimes(0.5, "outputs_trickle", True)
+    sometimes(0.25, "simulations_trickle", 8.0, 40.0)
+    sometimes(0.4, "agent_metrics", "hidden", "forbidden")
     sometimes(0.6, "launch_response", "full", "name-only", "id-field", "top-level")
     sometimes(0.4, "page_token_end", "absent", "empty")
     sometimes(0.3, "simulations_api", "legacy-only", "canonical-forbidden")
@@ -353,8 +385,17 @@ def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
         path=path,
         first=first,
         last=first + rng.randint(0, max_length - 1),
-        action=_choose(rng, actions),
+        action=_choose_action(rng, actions),
     )
+
+
+def _choose_action(rng: Random, actions: Sequence[str]) -> str:
+    action: str = _choose(rng, actions)
+    return _damage(rng) if action == DAMAGE else action
+
+
+def _damage(rng: Random) -> str:
+    return f"{DAMAGE} {rng.randrange(DAMAGES)}"
 
 
 def _rough_fault(rng: Random) -> Fault:

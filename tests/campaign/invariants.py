@@ -12,7 +12,7 @@ from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from campaign.oracle import has_data, is_good
+from campaign.oracle import GATE_METRICS, has_data, is_good
 from coval_gate.report.formats.outputs import OUTPUTS
 from support import KEY
 
@@ -170,6 +170,20 @@ def no_pass_without_data(history: History) -> Iterator[str]:
             yield f"{_name(result)} passed, but its run did not meet the criteria"
 
 
+def pass_rests_on_everything(history: History) -> Iterator[str]:
+    """A step that passes has counted every simulation of its run, and seen every metric that matters."""
+    for result in _main_results(history):
+        record = history.runs.get(result.run_id)
+        if result.verdict != "passed" or record is None:
+            continue
+        counted, total = int(result.outputs["total_simulations"]), len(record.plan.simulations)
+        if counted != total:
+            yield f"{_name(result)} passed on {counted} of {total} simulations"
+        seen = {each["id"] for each in json.loads(result.outputs["metrics"]).values()}
+        if unseen := {each.id for each in GATE_METRICS.get(history.schedule.gate, ())} - seen:
+            yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
+
+
 def verdict_matches_run(history: History) -> Iterator[str]:
     """If all faults are transient, the verdict is that of the run."""
     schedule = history.schedule
@@ -281,7 +295,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
             yield f"{_name(result)} failed"
         concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
         launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0
-        if result.requests and (concluded or launched):
+        if result.requests and (concluded or launched) and not _has_file_fault(main, "state"):
             yield f"{_name(result)} called Coval, but the main step had left nothing to cancel"
 
 
@@ -295,6 +309,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     finished_runs_are_kept,
     no_cancel_without_reason,
     no_pass_without_data,
+    pass_rests_on_everything,
     verdict_matches_run,
     last_poll_at_deadline,
     reason_matches_verdict,

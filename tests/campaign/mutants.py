@@ -21,15 +21,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate.ci.console import Console
+from coval_gate.coval import errors
 from coval_gate.coval.calls import Calls
+from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
-from coval_gate.judge import gate
+from coval_gate.judge import gate, population
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import post
-from coval_gate.runs import cancel, cleanup, guard, launch, schedule, watch
+from coval_gate.runs import announced, cancel, cleanup, collect, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
-from coval_gate.runs.collect import collect
 from coval_gate.runs.find import has_tag, runs_with
 from coval_gate.runs.launch import Launcher
 from coval_gate.step import Step
@@ -253,8 +254,53 @@ MUTANTS: Final = (
     ),
     mutant(
         "do not wait for late values",
-        ReplaceFunction(collect, lambda original, *args, grace, **rest: original(*args, grace=0 * grace, **rest)),
+        ReplaceFunction(
+            collect.collect, lambda original, *args, grace, **rest: original(*args, grace=0 * grace, **rest)
+        ),
         caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take the listed simulations for all",
+        ReplaceFunction(
+            population.population,
+            lambda original, run, simulations, criteria: population.Population(len(simulations), certain=True),  # noqa: ARG005
+        ),
+        caught_by="pass_rests_on_everything verdict_matches_run",
+    ),
+    mutant(
+        "take progress for the number of simulations",
+        SetValue(population.population, "counts_cases", value=False, which=1),
+        caught_by="pass_rests_on_everything",
+    ),
+    mutant(
+        "take the listed metrics for all",
+        ReplaceFunction(announced.Announced.certain, lambda _, self: True),  # noqa: ARG005
+        caught_by="pass_rests_on_everything",
+    ),
+    mutant(
+        "judge the first look without a second one",
+        SetConstant(collect, "SETTLING", 0.0),
+        caught_by="pass_rests_on_everything",
+    ),
+    mutant(
+        "give up on a completed run that is in progress again",
+        SetCondition(collect.collect, mentions="is_over", value=False),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "believe the first unreadable list",
+        ReplaceFunction(Client.list_simulations, lambda _, self, run_id, *, until: self._simulations(run_id, until)),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "believe the first definition of a metric",
+        ReplaceFunction(announced.Targets.are_usable, returns(value=True)),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "pause for as long as Coval asks",
+        SetConstant(errors, "LONGEST_WAIT", 1e7),
+        caught_by="verdict_matches_run time_limits_are_kept",
     ),
     mutant(
         "ignore errors that Coval reports",

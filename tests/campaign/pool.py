@@ -8,15 +8,17 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from campaign.generate import generate
 from campaign.invariants import violations
 from campaign.simulate import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from campaign.schedule import Schedule
     from campaign.simulate import History, ProcessResult
 
 CHUNK_SIZE: Final = 25  # schedules per task
@@ -68,10 +70,21 @@ class Tally:
         )
 
 
-def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False) -> Tally:
+class Rules(NamedTuple):
+    """What to check: how the schedule of a seed is generated, what must hold after it, and how to replay it."""
+
+    generate: Callable[[int], Schedule] = generate
+    violations: Callable[[History], Sequence[object]] = violations
+    replay: str = REPLAY_COMMAND
+
+
+CAMPAIGN: Final = Rules()
+
+
+def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False, rules: Rules = CAMPAIGN) -> Tally:
     """Check the schedules of `seeds` on `jobs` cores (0: all); with `stop`, only until the first violation."""
     tally, began = Tally(), time.monotonic()
-    for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1):
+    for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1, rules):
         tally.add(outcome)
         if stop and outcome.violations:
             break
@@ -80,28 +93,28 @@ def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False) -> 
     return tally
 
 
-def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
+def _outcomes(seeds: Sequence[int], jobs: int, rules: Rules) -> Iterator[Outcome]:
     if jobs == 1:
-        yield from map(check_seed, seeds)
+        yield from _check_seeds(seeds, rules)
         return
     chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for outcomes in pool.map(_check_seeds, chunks):
+        for outcomes in pool.map(_check_seeds, chunks, repeat(rules)):
             yield from outcomes
 
 
-def _check_seeds(seeds: Iterable[int]) -> list[Outcome]:
-    return [check_seed(seed) for seed in seeds]
+def _check_seeds(seeds: Iterable[int], rules: Rules) -> list[Outcome]:
+    return [check_seed(seed, rules) for seed in seeds]
 
 
-def check_seed(seed: int) -> Outcome:
-    """Simulate the schedule of a seed and check the invariants."""
-    history = simulate(generate(seed))
-    found = violations(history)
+def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
+    """Simulate the schedule of a seed and check what must hold."""
+    history = simulate(rules.generate(seed))
+    found = rules.violations(history)
     return Outcome(
         seed=seed,
         violations=tuple(map(str, found)),
-        description=describe(history) if found else "",
+        description=describe(history, rules) if found else "",
         faults=history.fault_count,
         signals=sum(each.interrupted is not None or each.killed is not None for each in history.results),
         workflow=history.schedule.workflow,
@@ -109,15 +122,15 @@ def check_seed(seed: int) -> Outcome:
     )
 
 
-def describe(history: History) -> str:
+def describe(history: History, rules: Rules = CAMPAIGN) -> str:
     """Describe everything that happened in a schedule."""
-    found = "\n".join(f"  VIOLATION {each}" for each in violations(history))
+    found = "\n".join(f"  VIOLATION {each}" for each in rules.violations(history))
     return "\n".join(
         [
             str(history.schedule),
             found or "  no violation",
             *(line for result in history.results for line in _describe_process(result)),
-            f"  replay: {REPLAY_COMMAND.format(history.schedule.seed)}",
+            f"  replay: {rules.replay.format(history.schedule.seed)}",
         ]
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaign.fuzz import KINDS
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
 from campaign.mutants import MUTANTS, Mutant
@@ -34,6 +35,13 @@ def test_all_invariants_hold_in_a_thousand_schedules(print_tally: Callable[[obje
     assert min(tally.workflows.values()) >= LEAST, tally.workflows
     for verdict in ("passed", "failed", "error", "timed_out", "cancelled", "killed"):
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts
+
+
+@pytest.mark.parametrize(("kind", "schedules"), [("lasting", 200), ("passing", 100)])
+def test_damaged_responses_do_not_turn_a_check(kind: str, schedules: int) -> None:
+    tally = run_campaign(range(schedules), jobs=JOBS, rules=KINDS[kind])
+    assert not tally.failures, "\n\n".join(each.description for each in tally.failures[:5])
+    assert tally.faults > schedules / 2
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 3))

@@ -1,0 +1,105 @@
+"""A fuzz of damaged responses: part of a response is lost, empty or of another type (see `coval_sandbox.damage`).
+
+Lasting damage on a bad run never makes a step pass. Passing damage on a good run never makes a step fail.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from campaign.generate import undisturbed_schedule
+from campaign.oracle import is_good
+from campaign.pool import Rules, describe, run_campaign
+from campaign.schedule import Fault, Schedule
+from campaign.simulate import simulate
+
+if TYPE_CHECKING:
+    from campaign.simulate import History
+
+LASTING: Final = 2000  # schedules with lasting damage on a bad run
+PASSING: Final = 500  # schedules with passing damage on a good run
+ENDPOINTS: Final = ("/runs/*", "/runs/*", "/conversations/simulated", "/simulations", "/metrics/*", "/agents/*", "*")
+BAD_RUNS: Final = (  # test set and gate
+    ("failing1", "thresholds"),
+    ("failing1", "targets"),
+    ("failing1", "pass_rate"),
+    ("someFail", "default"),
+    ("allFail1", "half"),
+)
+EVER: Final = 10_000  # requests
+REPLAY: Final = ".venv/bin/python tests/campaign/fuzz.py --seed {}"
+
+
+def lasting(seed: int) -> Schedule:
+    """Return a schedule of one step and a bad run, in which every response of an endpoint is damaged in one way."""
+    random = Random(f"lasting/{seed}")
+    test_set, gate = random.choice(BAD_RUNS)
+    schedule = _one_step(seed, random, test_set, gate)
+    damage = Fault(method="GET", path=random.choice(ENDPOINTS), first=1, last=EVER, action=f"damage {seed}")
+    return replace(schedule, severity="rough", faults=(damage,))
+
+
+def passing(seed: int) -> Schedule:
+    """Return a schedule of one step and a good run, in which a few responses are damaged."""
+    random = Random(f"passing/{seed}")
+    faults = []
+    for number in range(random.randint(1, 3)):
+        first = random.randint(1, 12)
+        path, last = random.choice(ENDPOINTS), first + random.randint(0, 2)
+        faults.append(Fault(method="GET", path=path, first=first, last=last, action=f"damage {seed + number}"))
+    return replace(_one_step(seed, random, "passing1"), severity="mild", faults=tuple(faults))
+
+
+def _one_step(seed: int, random: Random, test_set: str, gate: str = "") -> Schedule:
+    return replace(undisturbed_schedule(seed, random, workflow="run", gate=gate), test_set=test_set)
+
+
+def bad_runs_do_not_pass(history: History) -> list[str]:
+    """Return that a step passed on a bad run, if it did."""
+    step, schedule = history.results[0], history.schedule
+    for record in history.runs.values():
+        assert not is_good(record, schedule.gate, schedule.quirks, history.coval_time(history.ended))
+    return [f"passed on a bad run: {step.outputs['reason']}"] if step.exit_code == 0 else []
+
+
+def good_runs_pass(history: History) -> list[str]:
+    """Return that a step did not pass on a good run, if it did not."""
+    step = history.results[0]
+    return [] if step.exit_code == 0 else [f"{step.verdict} on a good run: {step.outputs['reason']}"]
+
+
+KINDS: Final = {
+    "lasting": Rules(lasting, bad_runs_do_not_pass, REPLAY),
+    "passing": Rules(passing, good_runs_pass, REPLAY),
+}
+
+
+def run(arguments: list[str]) -> int:
+    """Run the fuzz; return 1 if a step passed or failed that must not."""
+    parser = ArgumentParser(prog="python tests/campaign/fuzz.py", description=__doc__)
+    parser.add_argument("--lasting", type=int, default=LASTING, help=f"schedules with lasting damage ({LASTING:,})")
+    parser.add_argument("--passing", type=int, default=PASSING, help=f"schedules with passing damage ({PASSING:,})")
+    parser.add_argument("--seed", type=int, help="simulate this schedule of each kind only, and describe it in full")
+    given = parser.parse_args(arguments)
+    failures = 0
+    for kind, rules in KINDS.items():
+        if given.seed is not None:
+            sys.stdout.write(describe(simulate(rules.generate(given.seed)), rules) + "\n")
+            continue
+        tally = run_campaign(range(getattr(given, kind)), rules=rules)
+        for outcome in tally.failures:
+            sys.stdout.write(f"{kind} damage, seed {outcome.seed}: {'; '.join(outcome.violations)}\n")
+        sys.stdout.write(f"{kind} damage: {tally}\n")
+        failures += len(tally.failures)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
