@@ -26,6 +26,7 @@ TRANSPORT = "coval_sandbox.transport"
 """Key of the ASGI scope for the connection's asyncio transport."""
 
 CHUNK = 65536
+LATE = "late"
 HTML = "<!doctype html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>Try again later.</p></body></html>"
 
 
@@ -123,8 +124,12 @@ async def _hang(exchange: Exchange) -> None:
 
 async def _slow(exchange: Exchange) -> None:
     if not await exchange.gone_within(exchange.action.amount):
-        await exchange.start(len(exchange.answer.body))
-        await exchange.write(exchange.answer.body, more=False)
+        await _whole(exchange)
+
+
+async def _whole(exchange: Exchange) -> None:
+    await exchange.start(len(exchange.answer.body))
+    await exchange.write(exchange.answer.body, more=False)
 
 
 async def _drip(exchange: Exchange) -> None:
@@ -173,6 +178,7 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
     "reset": _reset,
     "hang": _hang,
     "slow": _slow,
+    LATE: _whole,
     "drip": _drip,
     "cut": _cut,
     "body": _text,
@@ -200,6 +206,8 @@ class FaultInjector:
             await self._app(scope, receive, send)
             return
         answer = Answer(action.status)
+        if action.kind == LATE:
+            await asyncio.sleep(action.amount)  # even if the client disconnects meanwhile
         if action.takes_effect:
             await self._app(scope, receive, answer.catch)
         else:

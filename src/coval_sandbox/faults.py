@@ -25,6 +25,7 @@ ACTIONS = {
     "reset-after": "connection reset, the request took effect",
     "hang SECONDS": "no response for this long, then the connection closes; no effect",
     "slow SECONDS": "took effect, the response is late",
+    "late SECONDS": "takes effect after this long, and is answered then",
     "drip BYTES": "took effect, the body arrives at this many bytes per second",
     "[STATUS] cut [BYTES]": "took effect, the body ends early (after half of it)",
     "body TEXT": "took effect, this text instead of the body",
@@ -107,7 +108,7 @@ def _worded(words: list[str]) -> Action:
             return Action("cut", takes_effect=True, amount=_amount(*size))
         case [code, "cut", *size] if len(size) < 2:
             return Action("cut", takes_effect=True, status=_status(code), amount=_amount(*size))
-        case ["slow" | "drip" | "huge" | "damage" as kind, amount]:
+        case ["slow" | "late" | "drip" | "huge" | "damage" as kind, amount]:
             return Action(kind, takes_effect=True, amount=_amount(amount))
         case ["hang", seconds]:
             return Action("hang", takes_effect=False, amount=_amount(seconds))

@@ -1,13 +1,15 @@
 """The simulated clock: time advances while a step sleeps or waits for a response, and runs the events that are due.
 
-Two threads may advance it: the step's own, and the one that a request waits in. A thread holds the lock while it
-advances the clock, so the order of events is deterministic.
+The step's own thread and those that requests wait in may advance it. A thread holds the lock while it advances the
+clock, and a request's thread advances it only while the step waits, and no further than the step waits. So the order of
+events is deterministic.
 """
 
 from __future__ import annotations
 
 import heapq
 import threading
+import time
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREAD_TIMEOUT: Final = 10.0  # s of real time until a thread that should have continued counts as stuck
+STEP_TIMEOUT: Final = (
+    5.0  # s of real time after which a request's thread no longer expects the step to wait on the clock
+)
 MAX_WAITS: Final = 50_000  # sleeps and requests of one schedule; more of them mean an endless loop
 REAL_SLICE: Final = 0.001  # s
 CHECK_TIME: Final = 0.05  # s that pass between two checks of a step whose request was abandoned
@@ -43,6 +48,7 @@ class SimulatedClock:
         self.signalled_at: list[float] = []  # when the process got an interrupt
         self.ignored_signal = False  # whether the process missed a signal while it waited for a response
         self._now = 0.0
+        self._limit = 0.0  # how far the threads of requests may advance the time
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = count()
         self._wait_count = 0
@@ -67,7 +73,9 @@ class SimulatedClock:
             self._advance_to(self._now + seconds)
             self._deliver_signal()
 
-    def wait(self, event: threading.Event, until: float) -> None:  # noqa: ARG002 - requests move this clock
+    def wait(self, event: threading.Event, until: float) -> None:
+        with self.lock:
+            self._limit = self._now if event.is_set() else max(self._now, until)
         event.wait(REAL_SLICE)  # real time passes only so that other threads get their turn
         self.check()
 
@@ -88,9 +96,14 @@ class SimulatedClock:
         with self.lock:
             heapq.heappush(self._events, (max(when, self._now), next(self._sequence), action))
 
+    def freeze(self) -> None:
+        """Stop the time until the step waits again. Must be called from a scheduled action."""
+        self._limit = self._now
+
     def begin_process(self) -> None:
         """Start a new process, without signals."""
         with self.lock:
+            self._limit = self._now
             self._pending_signal, self._killed, self.ignored_signal = None, False, False
             self.signalled_at, self.check_count = [], 0
             self._signal_delivered = threading.Event()
@@ -107,7 +120,7 @@ class SimulatedClock:
 
     def join_threads(self) -> None:
         """Wait for the threads of a process that has ended."""
-        for thread in self._abandoned:
+        for thread in self._waiting:
             thread.join(THREAD_TIMEOUT)
         self._abandoned.clear()
         self._waiting.clear()
@@ -127,21 +140,23 @@ class SimulatedClock:
 
     def _advance_until_done(self, done: threading.Event) -> bool:
         """Advance the time until `done` is set; return whether a signal made the step abandon the request first."""
+        step_waited = time.monotonic()
         while True:
             with self.lock:
-                if not done.is_set() and not self._pending_signal:
-                    self._advance_to(self._events[0][0])
-                if done.is_set():
-                    return False
-                if not self._pending_signal:
+                if done.is_set() or threading.current_thread() in self._abandoned:
+                    return not done.is_set()
+                delivered = self._signal_delivered if self._pending_signal else None
+                if delivered is None and self._limit > self._now:
+                    step_waited = time.monotonic()
+                    self._advance_to(min(self._events[0][0], self._limit))
                     continue
-                delivered = self._signal_delivered
-                self._abandoned.add(threading.current_thread())
-            if delivered.wait(THREAD_TIMEOUT):
-                return True
-            with self.lock:
-                self.ignored_signal, self._pending_signal = True, None
-                self._abandoned.discard(threading.current_thread())
+                if delivered is None and time.monotonic() - step_waited > STEP_TIMEOUT:
+                    self._limit = self._events[0][0]
+            if delivered is None:
+                done.wait(REAL_SLICE)
+            elif not delivered.wait(THREAD_TIMEOUT):
+                with self.lock:
+                    self.ignored_signal, self._pending_signal = True, None
 
     def _active_threads(self) -> set[threading.Thread]:
         """Return the threads of outstanding requests, after those of finished ones have ended."""
@@ -165,6 +180,7 @@ class SimulatedClock:
             raise Killed
         if self._pending_signal:
             pending, self._pending_signal = self._pending_signal, None
+            self._abandoned |= {thread for thread, done in self._waiting.items() if not done.is_set()}
             if pending is Killed:
                 self._killed = True
                 self.on_kill()

@@ -11,6 +11,7 @@ import math
 import socket
 import threading
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -18,11 +19,11 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from campaign.schedule import CONNECTION_FAULTS, ECHO, REFUSED, UNRESOLVED
+from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, REFUSED, UNRESOLVED
 from coval_gate.transport import Session
 from coval_sandbox.damage import damaged
 from coval_sandbox.direct import Direct, Reply
-from coval_sandbox.fault_injection import HTML
+from coval_sandbox.fault_injection import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
 from coval_sandbox.http import BASE
 from coval_sandbox.problems import Problem, code_for
@@ -218,7 +219,7 @@ class Network:
             return
         extra = _delay(action)
         response_time = begin + self._latency + extra
-        effect_time = begin + EFFECT * self._latency
+        effect_time = begin + EFFECT * self._latency + (extra if action and action.kind == LATE else 0.0)
         if action is None or action.takes_effect:
             clock.at(effect_time, lambda: self._apply(pending, headers))
         if action is not None and action.kind == "hang" and extra < limit:
@@ -242,24 +243,24 @@ class Network:
             request.launched_run = self._world.runs[-1].run_id
 
     def _respond(self, pending: _PendingRequest, action: Action | None) -> None:
+        if pending.done.is_set():
+            return  # the process has ended
         if action is None:
             pending.request.answered = True
             self._finish(pending)
             return
         reply = pending.response
         match action.kind:
-            case "status":
-                problem = Problem(action.status, code_for(action.status), "A scripted fault")
+            case "status" | "echo":
+                message = "A scripted fault" if action.kind == "status" else f"The key {KEY} will not do"
+                problem = Problem(action.status, code_for(action.status), message)
                 pending.response = _json(action.status, problem.body)
                 if action.retry_after is not None:
                     pending.headers["retry-after"] = action.retry_after
-            case "echo":
-                problem = Problem(action.status, code_for(action.status), f"The key {KEY} will not do")
-                pending.response = _json(action.status, problem.body)
             case "html":
                 pending.headers["content-type"] = "text/html"
                 pending.response = Reply(action.status, HTML.format(f"{action.status} Bad").encode())
-            case "redirect":
+            case "redirect" | "interim":
                 pending.headers["location"] = action.text
                 pending.response = Reply(action.status, b"")
             case "reset":
@@ -270,7 +271,7 @@ class Network:
                 pending.response = Reply(action.status if action.status != 200 else reply.status, reply.body[:kept])
             case "body" | "json" | "damage":
                 pending.response = _other_body(action, reply)
-            case _:  # slow, drip: late, but complete
+            case _:  # slow, late, drip: late, but complete
                 pending.request.answered = True
         self._finish(pending)
 
@@ -280,6 +281,7 @@ class Network:
             pending.request.ended_at = self._clock.now()
             pending.request.status = 0 if pending.error else pending.response.status
             pending.done.set()
+            self._clock.freeze()
 
     def _fire_triggers(self, connection: Connection, pending: _PendingRequest) -> None:
         """Schedule the signals that are aimed at this request of the process."""
@@ -301,6 +303,8 @@ def _parse_action(action: str) -> Action:
     if action in CONNECTION_FAULTS:
         return Action(action, takes_effect=False)
     kind, _, rest = action.partition(" ")
+    if kind == INTERIM:
+        return Action(kind, takes_effect=True, status=HTTPStatus.EARLY_HINTS)
     if kind == ECHO:
         return Action(kind, takes_effect=False, status=int(rest))
     return parse_fault(f"* * -> {action}").action
@@ -311,7 +315,7 @@ def _delay(action: Action | None) -> float:
         return 0.0
     if action.kind == "drip":
         return 800 / action.amount  # s; about the length of a run's JSON
-    return action.amount if action.kind in ("slow", "hang") else 0.0
+    return action.amount if action.kind in ("slow", "hang", LATE) else 0.0
 
 
 def _other_body(action: Action, reply: Reply) -> Reply:

@@ -17,6 +17,7 @@ REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
 ECHO: Final = "echo"  # an error with this status whose message repeats the key
+INTERIM: Final = "interim"  # took effect, an interim response instead of the actual one
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 
 GATES: Final[dict[str, dict[str, str]]] = {
