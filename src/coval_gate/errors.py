@@ -69,11 +69,18 @@ class CovalError(GateError):
 
 
 class Rejected(CovalError):
-    """Coval rejected the call. `status` is the HTTP status code."""
+    """The call was rejected. `status` is the HTTP status code.
 
-    def __init__(self, status: int, title: str, what: str, *, advice: str = "", link: str = "") -> None:
+    `by_coval` is False if the response does not have Coval's form: a proxy may have written it after Coval took the
+    call.
+    """
+
+    def __init__(
+        self, status: int, title: str, what: str, *, by_coval: bool = True, advice: str = "", link: str = ""
+    ) -> None:
         super().__init__(title, what, advice=advice, link=link)
         self.status = status
+        self.by_coval = by_coval
 
 
 class NotFound(Rejected):
@@ -107,7 +114,16 @@ class Unavailable(CovalError):
 
 
 class LaunchUncertain(CovalError):
-    """The launch was sent, but its response was lost: a run may or may not exist."""
+    """The launch was sent, but its response was lost or is not Coval's: a run may or may not exist.
+
+    `rejection` is what to raise once it is known that no run exists; None if the launch is then worth another try.
+    """
+
+    def __init__(
+        self, title: str, what: str, *, rejection: Rejected | None = None, advice: str = "", link: str = ""
+    ) -> None:
+        super().__init__(title, what, advice=advice, link=link)
+        self.rejection = rejection
 
 
 class InternalError(GateError):

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from coval_gate.ci.context import Context
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.model.outcomes import Cancellation
     from coval_gate.runs.guard import LegState
     from coval_gate.runtime import Runtime
+    from coval_gate.waiting import Procedure
 
 PATIENCE: Final = 90.0  # s; the runner gives all post steps of a cancelled job five minutes
 
@@ -38,7 +41,7 @@ PATIENCE: Final = 90.0  # s; the runner gives all post steps of a cancelled job 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
     host = detect_host(runtime)
-    states = [state for state in read_state(host.read_state(LEGS)) if state.cancel]
+    states = [state for state in read_state(host.read_state(LEGS)) if state.needs_post_step]
     if not states:
         return 0
     try:
@@ -76,16 +79,24 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
     until = clock.now() + PATIENCE
     guards = []
     for state in states:
-        leg = Leg(name=state.name, request=request, tags=Tags(state.key))
+        leg = Leg(name=state.name, request=request, tags=Tags(state.key), launched_again=state.launched_again)
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
-    results = run(together((guard.cancel(client, until=until) for guard in guards), clock), clock)
+    ends = (_end(guard, client, until, cancel=state.cancel) for guard, state in zip(guards, states, strict=True))
+    results = run(together(ends, clock), clock)
     for guard, result in zip(guards, results, strict=True):
         if isinstance(result, GateError):
             told = (f"The run could not be cancelled: {result.what}", result.advice)
             host.annotate("warning", NAME, "\n".join(each for each in told if each))
         elif isinstance(result, Exception):
             raise result
-        else:
+        elif result:
             which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""
             host.log(f"The main step left a run behind: {cancellation_text(result)}{which}.")
+
+
+def _end(guard: RunGuard, client: Client, until: float, *, cancel: bool) -> Procedure[Cancellation | None]:
+    """Cancel the run if the main step left that to the post step, and any second run. Raises CovalError."""
+    cancellation = (yield from guard.cancel(client, until=until)) if cancel else None
+    yield from guard.end_other_launches(client, until=until)
+    return cancellation

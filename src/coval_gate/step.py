@@ -167,6 +167,19 @@ class Step:
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
+        from coval_gate.runs.cleanup import time_to_clean_up
+
+        until = self.clock.now() + time_to_clean_up(hurried=hurried)
+        judgement = self._cancel_unwatched(judgement, hurried=hurried)
+        if launched_again := [guard for guard in self.guards if guard.leg.launched_again]:
+            client = self.connect(hurried=hurried)
+            finishes = (guard.finish(client, until=until) for guard in launched_again)
+            for problem in filter(None, run(together(finishes, self.clock), self.clock)):
+                self.host.quote(f"Could not check for a second run, so the post step does: {problem}")
+        return judgement
+
+    def _cancel_unwatched(self, judgement: Judgement, *, hurried: bool) -> Judgement:
+        """Cancel or leave every run that is not over, as the inputs say."""
         from coval_gate.runs.cleanup import Cleanup
 
         for guard in self.guards:

@@ -132,16 +132,22 @@ class Transport:
         """
         return self.exchange(request, until=until).response()
 
-    def exchange(self, request: Request, *, until: float) -> Exchange:
-        """Prepare to send a request once. `Exchange.response` sends it."""
-        return Exchange(self._server, self._sessions, self._clock, request, until)
+    def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
+        """Prepare to send a request once. `Exchange.response` sends it.
+
+        `open_for`: seconds for which the connection stays open for the response, even if waiting for it ends earlier.
+        """
+        return Exchange(self._server, self._sessions, self._clock, request, until, open_for)
 
 
 class Exchange:
     """One request and its response. After a timeout, `late_response` can wait for the response again."""
 
-    def __init__(self, server: Server, sessions: _Sessions, clock: Clock, request: Request, until: float) -> None:
+    def __init__(
+        self, server: Server, sessions: _Sessions, clock: Clock, request: Request, until: float, open_for: float
+    ) -> None:
         self.request = request
+        self._open_for = open_for
         self._server = server
         self._sessions = sessions
         self._clock = clock
@@ -157,11 +163,18 @@ class Exchange:
         timeouts = self._server.timeouts
         within = max(timeouts.final, min(timeouts.response, self._until - self._clock.now()))
         session = self._sessions.take(self.request)
-        self._call = call = BackgroundCall(partial(self._send, session, within))
+        times = (min(timeouts.connect, within), max(within, self._open_for))
+        self._call = call = BackgroundCall(partial(self._send, session, times))
         yield Wait(within, (call,))
         if call.ended:
             self._sessions.give_back(session)
         return self._read(call, within)
+
+    @property
+    def open_call(self) -> BackgroundCall[Response] | None:
+        """The call that waits for the response; None before it is sent, and once it has ended."""
+        call = self._call
+        return call if call and call.started and not call.ended else None
 
     def late_response(self, within: float) -> Procedure[Response]:
         """Wait again for the response to a sent request, for up to `within` seconds. Raises as `response`."""
@@ -181,20 +194,26 @@ class Exchange:
             raise network_error(error) from None
         return response._replace(body=self._server.without_credential(response.body))
 
-    def _send(self, session: requests.Session, within: float) -> Response:
-        """Send the request, and read the response. Runs in a separate thread."""
+    def _send(self, session: requests.Session, times: tuple[float, float]) -> Response:
+        """Send the request, and read the response. Runs in a separate thread.
+
+        `times`: timeouts in seconds, to connect and to wait for data.
+        """
         server, request = self._server, self.request
         with session.request(
             request.method,
             server.root + request.path,
             params=request.query,
             json=request.json,
-            timeout=(min(server.timeouts.connect, within), within),
+            timeout=times,
             allow_redirects=False,
             stream=True,
         ) as received:
             limit = request.body_limit or server.body_limit
-            return Response(received.status_code, received.headers, _read_body(received, limit))
+            response = Response(received.status_code, received.headers, _read_body(received, limit))
+        if response.status < 200:
+            session.close()  # the actual response follows, and must not be taken for that of the next request
+        return response
 
 
 class _Sessions:

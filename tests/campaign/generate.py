@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaign.schedule import (
     CONNECTION_FAULTS,
     GATES,
+    INTERIM,
     Event,
     Fault,
     FileFault,
@@ -75,6 +76,17 @@ AMBIGUOUS: Final = (
     'json {"run": {}}',
     'body {"run": ',
 )
+# The response to a launch comes late, or from a proxy that Coval's own response did not get past.
+ODD_LAUNCHES: Final = (
+    "late 20",
+    *["late 97"] * 3,
+    "late 250",
+    *["late 400"] * 4,
+    *[INTERIM] * 2,
+    "html 403 after",
+    "html 404 after",
+    "redirect https://example.com/v1 after",
+)
 LOST_RESPONSES: Final = (
     "500 after",
     "504 after",
@@ -134,11 +146,22 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     if rng.random() < 0.5:
         begin = rng.uniform(0, 90)
         outages.append(_outage(begin, rng.uniform(5, 60), _choose(rng, OUTAGES)))
+    if rng.random() < 0.2:
+        faults = [Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, ODD_LAUNCHES))]
+        outages = []
+    long_outage = rng.random() < 0.03
+    if long_outage:
+        faults, outages = [], [_outage(0.0, rng.uniform(330, 600), "503")]
     events = (_jump(rng),) if rng.random() < 0.2 else ()
     definitions = rng.random() < 0.1
     if definitions:
         faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage(rng)))
     schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
+    if any(each.action in ODD_LAUNCHES for each in faults):  # a second run may have to be cancelled
+        schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
+    if long_outage:
+        steps = tuple(replace(each, inputs=with_inputs(each.inputs, max_wait_time="3600")) for each in schedule.steps)
+        schedule = replace(schedule, steps=steps)
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
 
 
@@ -220,7 +243,7 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
 
 def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
     """Lose the response to a launch that took effect, and disturb the search for its run."""
-    lost = Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, LOST_RESPONSES))
+    lost = Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, (*LOST_RESPONSES, *ODD_LAUNCHES)))
     first = rng.randint(1, 3)
     action = _choose_action(rng, (*SAFE_TO_RETRY, *AMBIGUOUS, "403"))
     lookup = Fault(method="GET", path="/runs", first=first, last=first + rng.randint(0, 4), action=action)

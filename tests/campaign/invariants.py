@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.oracle import GATE_METRICS, has_data, is_good
+from campaign.schedule import CONNECTION_FAULTS
 from coval_gate.report.formats.outputs import OUTPUTS
 from support import KEY
 
@@ -29,8 +30,11 @@ DEADLINE_SLACK: Final = 40.0  # s after the deadline, for outstanding requests a
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
 CANCEL_TIME: Final = 25.0  # s for which mode cancel must retry
+POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
 POST_TIME: Final = 120.0  # s for the post step
+END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
+MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
@@ -52,9 +56,9 @@ def violations(history: History) -> list[Violation]:
 
 
 def one_launch_per_step(history: History) -> Iterator[str]:
-    """A step launches one run, or none if its verdict says why."""
+    """A step launches one run, or none if its verdict says why; launches that took effect too late do not count."""
     for result in history.results:
-        launched = sum(each not in history.deleted for each in result.launched_runs)
+        launched = sum(_was_prompt(history, each) for each in result.requests if each.launched_run)
         may_launch = not result.is_post and result.step.mode in ("run", "launch")
         if launched > (1 if may_launch else 0):
             yield f"{_name(result)} launched {launched} runs"
@@ -63,6 +67,21 @@ def one_launch_per_step(history: History) -> Iterator[str]:
             informed = not _has_file_fault(result, "output")
             if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
                 yield f"{_name(result)} launched no run, but its verdict is {result.verdict!r}"
+
+
+def second_runs_are_ended(history: History) -> Iterator[str]:
+    """A run that a launch began after it was given up for lost is cancelled."""
+    for result in _main_results(history):
+        if len(result.launched_runs) < 2 or not result.run_id:
+            continue
+        for run_id in result.launched_runs:
+            record = history.runs[run_id]
+            began_in_time = record.create_time < history.coval_time(result.ended - END_TIME)
+            is_ended = record.finished(history.coval_time(history.ended)) or run_id in history.deleted
+            if run_id == result.run_id or is_ended or not began_in_time or _met_fault(result.requests[-LAST_REQUESTS:]):
+                continue
+            if not _cancel_was_impossible(history, result, record):
+                yield f"{_name(result)} left its second run {run_id} unfinished"
 
 
 def run_belongs_to_step(history: History) -> Iterator[str]:
@@ -301,6 +320,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
 
 INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     one_launch_per_step,
+    second_runs_are_ended,
     run_belongs_to_step,
     rerun_resumes,
     superseded_runs_are_cancelled,
@@ -318,6 +338,13 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     time_limits_are_kept,
     post_step_is_quiet,
 )
+
+
+def _was_prompt(history: History, request: SentRequest) -> bool:
+    """Return whether the request launched a run so soon that the step must not have launched it again."""
+    record = history.runs[request.launched_run]
+    in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
+    return in_time and request.launched_run not in history.deleted
 
 
 def _name(result: ProcessResult) -> str:
@@ -366,9 +393,10 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
     timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
     timed_out = timed_out and step.flag("cancel_on_timeout")
+    second = len(main.launched_runs) > 1
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
-    return interrupted or timed_out or failed or state_lost or step.mode == "cancel" or step.flag("supersede")
+    return interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
 
 
 def _cancel_failed(result: ProcessResult) -> bool:
@@ -396,11 +424,16 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
     quirks = history.schedule.quirks
     known = any(each.launched_run == record.run_id and each.answered for each in main.requests)
     hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)
-    post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME
+    post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
     denied = any(each.fault == "404" and record.run_id in each.path for each in main.requests + tried)
     return denied or _met_fault(tried[-3:])
+
+
+def _is_safe(request: SentRequest) -> bool:
+    """Return whether a request surely had no effect: it never arrived, or Coval said so."""
+    return request.fault.partition(" ")[0] in ("429", "503", *CONNECTION_FAULTS)
 
 
 def _met_fault(requests: tuple[SentRequest, ...]) -> bool:
@@ -421,7 +454,7 @@ def _ended_before_delete(history: History, result: ProcessResult, record: RunRec
 def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ...] | None:
     """Return the verdicts that are right without permanent faults; None if any is."""
     schedule, record = history.schedule, history.runs.get(result.run_id)
-    unanswered = sum(each.method == "POST" and not each.answered for each in result.requests)
+    unanswered = sum(each.method == "POST" and not each.answered and not _is_safe(each) for each in result.requests)
     # The step gives up at once if a run without metadata could be its own.
     lost = unanswered >= (1 if schedule.foreign_run == "bare" else MAX_LOST_LAUNCHES)
     if result.step.mode == "cancel" or (result.step.mode == "wait" and not result.given_run) or lost:

@@ -6,6 +6,7 @@ campaign runs until an invariant is violated.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -21,17 +22,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate.ci.console import Console
-from coval_gate.coval import errors
+from coval_gate.coval import client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate, population
 from coval_gate.judge.judgement import Judgement
-from coval_gate.post import post
-from coval_gate.runs import announced, cancel, cleanup, collect, guard, launch, schedule, watch
+from coval_gate.post import _cancel, post
+from coval_gate.runs import announced, cancel, cleanup, collect, find, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.find import has_tag, runs_with
+from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
 from coval_gate.step import Step
 from coval_gate.transport import Server
@@ -130,6 +132,53 @@ MUTANTS: Final = (
         caught_by="one_launch_per_step",
     ),
     mutant(
+        "take any rejection of a launch for one of Coval",
+        SetValue(Client.launch_run, "by_coval", value=True),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take an interim response to a launch for a rejection",
+        ReplaceFunction(
+            response_problem,
+            lambda original, request, response, **rest: original(
+                request,
+                response._replace(status=400, body=b'{"error": {"code": "X"}}') if response.status < 200 else response,
+                **rest,
+            ),
+        ),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "close the connection of a launch as soon as its response is late",
+        SetConstant(client, "LAUNCH_OPEN", 0.0),
+        caught_by="one_launch_per_step",
+    ),
+    mutant(
+        "launch again while the connection of a launch is open",
+        ReplaceFunction(
+            find.find_launched,
+            lambda original, *args, clock, settling=math.inf, **rest: original(
+                *args, clock=clock, settling=settling, **rest | {"until": min(rest["until"], clock.now() + settling)}
+            ),
+        ),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "leave the run of a launch that was given up for lost",
+        ReplaceFunction(RunGuard.end_other_launches, lambda *_, **__: iter(())),
+        caught_by="second_runs_are_ended",
+    ),
+    mutant(
+        "give up a launch after five minutes",
+        ReplaceFunction(
+            Client.launch_run,
+            lambda original, self, body, *, until, sent: original(
+                self, body, until=min(until, self._clock.now() + 300), sent=sent
+            ),
+        ),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
         "search for a lost launch only once",
         SetConstant(launch, "SETTLING", 0.0),
         caught_by="one_launch_per_step",
@@ -197,7 +246,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "cancel in every post step",
-        SetValue(post, "cancel", value=True),
+        SetValue(post, "needs_post_step", value=True),
+        SetValue(_cancel, "cancel", value=True),
         caught_by="post_step_is_quiet no_cancel_without_reason",
     ),
     mutant(

@@ -63,6 +63,28 @@ def test_launch_is_retried_when_it_did_not_arrive(fault: str, run_step: RunStep)
     assert "It did not, so the step launches it again." in result.log
 
 
+@pytest.mark.parametrize("fault", ["html 403 after", "html 404 after", "redirect /v2 after"])
+def test_run_is_found_after_response_that_is_not_from_coval(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"POST /runs #1 -> {fault}")
+    assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("passed", 1, 1), result.log
+    assert "its response is not in Coval's form" in result.log
+
+
+def test_launch_that_proxy_rejects_is_not_retried(run_step: RunStep) -> None:
+    result, server = run_step("POST /runs -> html 403")
+    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
+    assert result.outputs["reason"].startswith("POST /runs returned 403 (text/html instead of JSON; ")
+    assert not result.post_step_cancels
+
+
+def test_wrong_address_shows_within_seconds(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step("* * -> html 404")
+    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
+    assert "The response is not from Coval: check api_base_url and any proxies." in result.log
+    assert not result.post_step_cancels
+    assert clock.now() < 20
+
+
 def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
     result, server = run_step("POST /runs -> reset-after", "GET /runs -> 500", max_wait_time="300")
     assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)

@@ -72,6 +72,10 @@ RESPONSES: dict[str, dict[str, Any]] = {
 }
 
 
+def described(error: CovalError) -> str:
+    return f"{type(error).__name__}: {error.title}\n{error.what}\n{error.advice}\n{error.link}\n"
+
+
 @pytest.fixture
 def client(clock: VirtualClock) -> Client:
     return new_client(ROOT, clock)
@@ -91,7 +95,9 @@ def test_error_text_of_response_matches_golden_file(
                 run(call(until=clock.now()), clock)
             error = caught.value
             assert KEY not in f"{error!r}{error.__dict__}"
-            texts.append(f"{type(error).__name__}: {error.title}\n{error.what}\n{error.advice}\n{error.link}\n")
+            texts.append(described(error))
+            if isinstance(error, LaunchUncertain) and error.rejection:
+                texts.append(f"and if no run is found:\n{described(error.rejection)}")
     golden(f"problems/{name.replace(' ', '-')}.txt", "\n".join(texts))
 
 

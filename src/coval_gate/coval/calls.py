@@ -43,9 +43,9 @@ class Calls:
         """Close the connections; the next call opens a new one."""
         self._transport.close()
 
-    def exchange(self, request: Request, until: float) -> Exchange:
-        """Prepare to send a request once; it is sent when its response is waited for."""
-        return self._transport.exchange(request, until=until)
+    def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
+        """Prepare to send a request once; it is sent when its response is waited for. `open_for`: as in `Transport`."""
+        return self._transport.exchange(request, until=until, open_for=open_for)
 
     def pages(
         self,

@@ -2,8 +2,8 @@
 
 The client retries a read after any transient failure. A launch starts phone calls that cost money, so the client
 retries it only if it certainly had no effect: the connection was refused, the name did not resolve, or Coval itself
-asks to retry later (429, 503). Every call is a procedure (see `waiting`). `until`, a time on the clock's now(), is its
-deadline.
+asks to retry later (429, 503). A rejection of a launch counts only in Coval's own form. Every call is a procedure (see
+`waiting`). `until`, a time on the clock's now(), is its deadline.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.runtime import Runtime
     from coval_gate.transport import Exchange, Response
-    from coval_gate.waiting import Procedure
+    from coval_gate.waiting import BackgroundCall, Procedure
 
-LAUNCH_PATIENCE: Final = 300.0  # s during which a launch without effect is retried
+LAUNCH_OPEN: Final = 300.0  # s for which the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
 RUN_LIMIT: Final = (
     256 * 1024 * 1024
@@ -43,6 +43,7 @@ SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
 )
+LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # for a process that is about to be killed
 
 
@@ -75,6 +76,11 @@ class Launch:
         self._exchange = exchange
         self._read = read
 
+    @property
+    def open_call(self) -> BackgroundCall[Response] | None:
+        """What to wait for while the response may still come; None once the connection is closed."""
+        return self._exchange.open_call
+
     def response(self) -> Procedure[Run]:
         """Send the request, and wait for the run. Raises CovalError."""
         return self._run(self._exchange.response())
@@ -104,29 +110,29 @@ class Client:
         self._calls.close()
 
     def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
-        """Launch a run with `POST /runs`. Retry attempts without effect until the deadline or LAUNCH_PATIENCE.
+        """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.
 
-        `sent` is called with each attempt just before it is sent. Raises Rejected, Unavailable (no run exists) or
-        LaunchUncertain (a run may exist).
+        `sent` is called with each attempt just before it is sent. Its response may still come after this raises
+        LaunchUncertain. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist).
         """
         request = Request("POST", "/runs", json=body)
 
         def attempt() -> Procedure[Run]:
-            launch = Launch(self._calls.exchange(request, until), self._new_run)
+            launch = Launch(self._calls.exchange(request, until, open_for=LAUNCH_OPEN), self._new_run)
             sent(launch)
             return launch.response()
 
-        give_up = min(until, self._clock.now() + LAUNCH_PATIENCE)
         try:
-            return (yield from repeat(attempt, Unavailable, self._calls.backoff(give_up, launches=True)))
+            return (yield from repeat(attempt, Unavailable, self._calls.backoff(until, launches=True)))
         except Unavailable as error:
             if not error.arrived:
                 raise
-            raise LaunchUncertain(
-                "Launch uncertain",
-                f"The launch was sent, but its response was lost: {error.what}",
-                advice="A run may have started. Look for it in Coval before you launch another.",
-            ) from None
+            what, rejection = f"The launch was sent, but its response was lost: {error.what}", None
+        except Rejected as error:
+            if error.by_coval:
+                raise
+            what, rejection = f"The launch was sent, but its response is not in Coval's form: {error.what}", error
+        raise LaunchUncertain("Launch uncertain", what, rejection=rejection, advice=LOOK_IT_UP)
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
         """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and a last time at it.

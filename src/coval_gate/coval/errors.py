@@ -99,7 +99,11 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
             one_line(request_id, 80),
             is_coval=bool(error.get("code")),
         )
-    return ErrorBody(one_line(_text(error) or _text(content.get("message"))), request_id=one_line(request_id, 80))
+    return ErrorBody(
+        one_line(_text(error) or _text(content.get("message"))),
+        request_id=one_line(request_id, 80),
+        is_coval=bool(_text(error) and content.get("timestamp")),
+    )
 
 
 def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
@@ -116,29 +120,31 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             "Coval unavailable",
             what,
             # Only Coval itself can state that a launch had no effect. A proxy may return 503 after passing it on.
-            arrived=not (status == 429 or (status == 503 and said.is_coval)),
+            arrived=not ((status == 429 and said.is_json) or (status == 503 and said.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             advice="Check whether Coval has an incident, and re-run the job later.",
             link=STATUS_PAGE,
         )
     launches = request.method == "POST"
-    if reached and not launches and (not said.is_json or status in ODD_STATUSES or status < 200):
+    interim = status < 200  # the actual response would follow on a connection that is closed by now
+    if interim or (reached and not launches and (not said.is_json or status in ODD_STATUSES)):
         return Unavailable("Coval unavailable", what, arrived=True, advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
             "Redirect rejected",
             f"{what[:-1]}, a redirect to {one_line(response.headers.get('Location', 'nowhere'), 120)}.",
+            by_coval=False,
             advice="Set api_base_url to the API's actual address. The step never sends the API key to another one.",
         )
     if not said.is_json:
-        return Rejected(status, "Unexpected response", what, advice=NOT_COVAL)
+        return Rejected(status, "Unexpected response", what, by_coval=False, advice=NOT_COVAL)
     if status == 404:
         advice = LAUNCH_NOT_FOUND if launches else RUN_NOT_FOUND
-        return NotFound(status, "Not found", what, advice=advice, link=API_GUIDE)
+        return NotFound(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
     title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected too."))
     advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
-    return Rejected(status, title, what, advice=advice, link=API_GUIDE)
+    return Rejected(status, title, what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
 
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 HURRIED_TIME: Final = 4.0  # s after a signal, and a little more for calls under way; the runner kills 10 s after it
 
 
+def time_to_clean_up(*, hurried: bool) -> float:
+    """Return the time for cancelling runs, in seconds. `hurried`: the step was interrupted."""
+    return HURRIED_TIME if hurried else CANCEL_TIME
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
     """What decides about a run that is guarded.
@@ -44,7 +49,7 @@ class Cleanup:
         if self._is_left(verdict):
             guard.release()
             return Cancellation(outcome="left" if leg.run_id else "maybe_left", run_id=leg.run_id)
-        until = self.clock.now() + (HURRIED_TIME if self.hurried else CANCEL_TIME)
+        until = self.clock.now() + time_to_clean_up(hurried=self.hurried)
         try:
             ended = yield from guard.cancel(self.client, until=until)
         except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here

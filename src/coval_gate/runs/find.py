@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
+FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
 
 Unknown = Literal["unknown"]
@@ -64,41 +65,46 @@ def runs_with(
 
 
 def find_launched(
-    client: Client, leg: Leg, *, clock: Clock, until: float, settled: float = float("inf"), since: float = float("inf")
+    client: Client,
+    leg: Leg,
+    *,
+    clock: Clock,
+    until: float,
+    settling: float = float("inf"),
+    since: float = float("inf"),
 ) -> Procedure[Run | None]:
     """Find the run of a launch whose response was lost; return None if it surely had no effect.
 
-    A launch that Coval does not list by `settled` had none, unless a bare run created `since` then may be its run.
-    Raises LaunchUncertain if the question cannot be settled `until` then.
+    A launch had none if Coval does not list its run for `settling` seconds after the connection was closed, unless a
+    bare run created `since` then may be its run. Raises LaunchUncertain if the question cannot be settled `until` then.
     """
-    within = min(LATE, max(0.0, until - clock.now()))
+    began = last_open = clock.now()
+    within = min(LATE, max(0.0, until - began))
     pause = FIRST_PAUSE
     while True:
         late = yield from _late_response(leg, within)
         if not isinstance(late, str):
             return late
-        try:
-            found = yield from runs_with(client, _key(leg), leg.body, until=until, since=since)
-        except CovalError as error:
-            what = f"Could not check whether the launch began a run: {error.what}"
-            raise LaunchUncertain("Launch uncertain", what, advice=error.advice, link=error.link) from None
+        within, open_calls = 0.0, leg.open_calls
+        patient = clock.now() < min(until, began + FOREIGN)
+        found = yield from _search(client, leg, until=until, since=since, patient=patient)
         now = clock.now()
+        last_open = now if open_calls else last_open
+        settled = last_open + settling
         if found.runs:
             return found.runs[0]
         if now >= min(settled, until):  # the response may have come during the search
             late = yield from _late_response(leg, 0.0)
             if not isinstance(late, str):
                 return late
-        if now >= settled and not found.bare:
-            return None
-        if now >= settled:
+            if now < settled:
+                raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
+            if not found.bare:
+                return None
             ids = " or ".join(run.run_id for run in found.bare)
             raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
-        if now >= until:
-            raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
-        yield Wait(min(pause, max(settled, now) - now, max(0.0, until - now)))
+        yield Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_PAUSE, pause * 2)
-        within = 0.0
 
 
 def has_tag(run: Run, tag: str) -> bool:
@@ -117,10 +123,28 @@ def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
             return (yield from launch.late_response(within))
         except Unavailable as error:
             unknown = unknown or error.arrived
+        except Rejected as error:
+            unknown = unknown or not error.by_coval
         except CovalError:
-            pass  # Coval refused this one
+            pass  # it was not sent
         within = 0.0
     return UNKNOWN if unknown else None
+
+
+def _search(client: Client, leg: Leg, *, until: float, since: float, patient: bool) -> Procedure[Found]:
+    """Return the runs with the leg's key, and bare ones. Raises LaunchUncertain if Coval does not say.
+
+    `patient`: a response that is not in Coval's form shows no run, but is no reason to give up.
+    """
+    try:
+        return (yield from runs_with(client, _key(leg), leg.body, until=until, since=since))
+    except CovalError as error:
+        rejection = error if isinstance(error, Rejected) else None
+        if patient and rejection and not rejection.by_coval:
+            return Found(())
+        what = f"Could not check whether the launch began a run: {error.what}"
+        uncertain = LaunchUncertain("Launch uncertain", what, advice=error.advice, link=error.link, rejection=rejection)
+        raise uncertain from None
 
 
 def _key(leg: Leg) -> str:

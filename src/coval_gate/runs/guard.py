@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.errors import RunnerError
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.find import find_launched
+from coval_gate.runs.find import find_launched, runs_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,12 +28,20 @@ FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just l
 
 
 class LegState(NamedTuple):
-    """What the post step knows of a leg; `cancel` says whether it has to cancel the run."""
+    """What the post step knows of a leg.
+
+    `cancel`: it has to cancel the run. `launched_again`: it has to end other runs with the leg's key.
+    """
 
     name: str
     key: str
     run_id: str
     cancel: bool
+    launched_again: bool = False
+
+    @property
+    def needs_post_step(self) -> bool:
+        return self.cancel or self.launched_again
 
 
 class RunGuard:
@@ -50,8 +58,9 @@ class RunGuard:
     @property
     def state(self) -> LegState:
         """What the post step has to know."""
-        key = self.leg.tags.key if self.leg.tags else ""
-        return LegState(self.leg.name, key, self.leg.run_id, self._post_cancels)
+        leg = self.leg
+        key = leg.tags.key if leg.tags else ""
+        return LegState(leg.name, key, leg.run_id, self._post_cancels, leg.launched_again)
 
     def arm(self, *, cancel: bool) -> None:
         """Begin to guard the run; `cancel` says whether the post step has to cancel it. Raises RunnerError."""
@@ -63,6 +72,28 @@ class RunGuard:
         self.is_active = self._post_cancels = False
         with suppress(RunnerError):
             self._save()
+
+    def end_other_launches(self, client: Client, *, until: float) -> Procedure[None]:
+        """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError."""
+        leg = self.leg
+        if not (leg.launched_again and leg.tags):
+            return
+        for run in (yield from runs_with(client, leg.tags.key, leg.body, until=until)).runs:
+            if run.run_id != leg.run_id and not run.is_over:
+                # It is listed, so a 404 means that Coval does not know it yet.
+                yield from cancel_run(client, run.run_id, clock=self._clock, until=until, fresh_until=until)
+
+    def finish(self, client: Client, *, until: float) -> Procedure[None]:
+        """End other launches for the last time, and tell the post step that it need not. Raises CovalError."""
+        yield from self.end_other_launches(client, until=until)
+        self.leg.launched_again = False
+        with suppress(RunnerError):
+            self._save()
+
+    def expect_another(self) -> None:
+        """Note that the leg is launched again, so that a second run may turn up. Raises RunnerError."""
+        self.leg.launched_again = True
+        self._save()
 
     def cancel(self, client: Client, *, until: float) -> Procedure[Cancellation]:
         """Find the run if its id is not known, and cancel it unless it is over.

@@ -1,7 +1,7 @@
 """Launches a leg exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
-Coval itself said so, or if Coval has not listed the run for a while after its response was lost.
+Coval itself said so, or if Coval has not listed the run for a while after the connection was closed without a response.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.tags import Tags
     from coval_gate.waiting import Procedure
 
-SETTLING: Final = 60.0  # s after which a run that Coval does not list was surely not launched
+SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 ASKING: Final = 30.0  # s for questions before the launch, which can do without the response
 MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 
@@ -62,17 +62,18 @@ class Launcher:
         if earlier:
             return True
         try:
-            run = yield from self.launch()
+            run = yield from self.launch(guard)
         except LaunchUncertain:
             raise
         except CovalError:
             guard.release()  # nothing was launched
             raise
         self.leg.identify(run.run_id, at=self.clock.now())
+        yield from self._end_other_launches(guard)
         return False
 
-    def launch(self) -> Procedure[Run]:
-        """Launch the run. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (one may exist)."""
+    def launch(self, guard: RunGuard) -> Procedure[Run]:
+        """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
         since = self.clock.time()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
@@ -80,14 +81,23 @@ class Launcher:
                     yield from self.client.launch_run(self.leg.body, until=self.until, sent=self.leg.launches.append)
                 )
             except LaunchUncertain as lost:
-                self.log(f"{lost.what} Checking for {duration(SETTLING)} at most whether the run began.")
+                self.log(f"{lost.what} {self._what_to_check()}")
                 if run := (yield from self._find_lost(lost, since)):
                     self.log("It did, so the step takes it over.")
                     return run
+                if lost.rejection:
+                    raise lost.rejection from None
                 if not left:
                     raise
                 self.log("It did not, so the step launches it again.")
+                guard.expect_another()
         raise AssertionError  # the last round returns or raises
+
+    def _end_other_launches(self, guard: RunGuard) -> Procedure[None]:
+        try:
+            yield from guard.end_other_launches(self.client, until=self._soon())
+        except CovalError as error:
+            self.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
     def find_earlier(self) -> Procedure[Run | None]:
         """Return the unfinished run that an earlier attempt at this step launched; None if there is none."""
@@ -119,16 +129,26 @@ class Launcher:
             self.warn(f"{trouble}: {error.what}")
             return ()
 
+    def _what_to_check(self) -> str:
+        if self.leg.open_calls:
+            return "The connection stays open. Checking meanwhile whether the run began."
+        return f"Checking for {duration(SETTLING)} at most whether the run began."
+
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
-        """The run of a launch whose response was lost; None if it surely had no effect. Raises LaunchUncertain."""
-        settled = self.clock.now() + SETTLING
+        """Return the run of a launch whose response was lost; None if it surely had no effect.
+
+        Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
+        """
         try:
             return (
                 yield from find_launched(
-                    self.client, self.leg, clock=self.clock, until=self.until, settled=settled, since=since
+                    self.client, self.leg, clock=self.clock, until=self.until, settling=SETTLING, since=since
                 )
             )
         except LaunchUncertain as error:
+            launch, search = lost.rejection, error.rejection
+            if launch and search and launch.status == search.status:
+                raise launch from None
             what = f"{lost.what} {error.what}"
             raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
 

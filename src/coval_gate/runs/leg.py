@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
+    from coval_gate.waiting import BackgroundCall
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,20 +22,27 @@ class Leg:
     """What is known of one run so far.
 
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
-    that was launched elsewhere; `launches` are the attempts at it, whose responses may still come.
-    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed.
+    that was launched elsewhere; `launches` are the attempts at it, whose responses may still come. `launched_again`:
+    one of them was given up for lost, so a second run may turn up. `known_since`, on the clock, is when `run_id` became
+    known; `run` is what the last poll of the run showed.
     """
 
     name: str = ""
     request: LaunchRequest | None = None
     tags: Tags | None = None
     launches: list[Launch] = field(default_factory=list)
+    launched_again: bool = False
     run_id: str = ""
     known_since: float = 0.0
     run: Run | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
     details: Details = field(default_factory=Details)
+
+    @property
+    def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
+        """What to wait for while responses to launches may still come."""
+        return tuple(call for launch in self.launches if (call := launch.open_call))
 
     @property
     def body(self) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""A launch whose response comes late, on a connection that stays open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaign.schedule import Fault, Schedule, Signal, Step
+from campaign.simulate import simulate
+
+if TYPE_CHECKING:
+    from campaign.simulate import History, ProcessResult
+
+INPUTS = (("max_wait_time", "1800"), ("cancel_on_interrupt", "true"), ("cancel_on_timeout", "false"))
+
+
+def history_of(action: str, *, signal: Signal | None = None) -> History:
+    """Simulate a step whose first launch meets a fault."""
+    fault = Fault(method="POST", path="/runs", first=1, last=1, action=action)
+    step = Step(mode="run", inputs=INPUTS, signal=signal)
+    return simulate(
+        Schedule(
+            seed=0,
+            severity="rough",
+            workflow="run",
+            test_set="passing1",
+            gate="default",
+            steps=(step,),
+            faults=(fault,),
+            latency=0.1,
+        )
+    )
+
+
+def launches(result: ProcessResult) -> list[float]:
+    """Return when the process sent each launch, in seconds."""
+    return [each.sent_at for each in result.requests if each.method == "POST"]
+
+
+def statuses(history: History) -> list[str]:
+    return [record.status(history.coval_time(history.ended)) for record in history.world.runs]
+
+
+def test_late_response_to_launch_is_taken_at_once() -> None:
+    history = history_of("late 97")
+    step = history.results[0]
+    assert (step.verdict, statuses(history)) == ("passed", ["COMPLETED"])
+    assert len(launches(step)) == 1
+    polls = [each.sent_at for each in step.requests if each.path == f"/runs/{step.run_id}"]
+    assert 97 <= polls[0] < 98
+    assert "The connection stays open. Checking meanwhile whether the run began." in step.log
+
+
+def test_launch_is_not_repeated_while_its_connection_is_open() -> None:
+    first, second = launches(history_of("late 400").results[0])
+    assert (first, second > 300) == (0, True)
+
+
+def test_run_of_launch_given_up_for_lost_is_cancelled() -> None:
+    history = history_of("late 400")
+    step = history.results[0]
+    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
+    assert later.create_time == pytest.approx(history.coval_time(400), abs=1)
+    assert (step.verdict, step.run_id) == ("passed", earlier.run_id)
+    assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
+
+
+def test_post_step_cancels_run_of_launch_given_up_for_lost() -> None:
+    history = history_of("late 400", signal=Signal(kill=True, at=405))
+    assert statuses(history) == ["CANCELLED", "CANCELLED"]
