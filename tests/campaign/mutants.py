@@ -128,7 +128,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take any 503 for a response of Coval",
-        SetValue(response_problem, "is_coval", value=True),
+        SetValue(response_problem, "is_coval", value=True, which=1),
         caught_by="one_launch_per_step",
     ),
     mutant(
