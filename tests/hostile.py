@@ -36,7 +36,14 @@ from coval_gate.judge.judgement import (
     timed_out,
 )
 from coval_gate.judge.measure import Measure
-from coval_gate.judge.problems import ErrorReported, NoNumbers, NoSuchMetric, SeveralMetrics, UnusableTarget
+from coval_gate.judge.problems import (
+    CannotOccur,
+    ErrorReported,
+    NoNumbers,
+    NoSuchMetric,
+    SeveralMetrics,
+    UnusableTarget,
+)
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.details import Details
@@ -313,6 +320,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         MetricPresent(reference=f"2 {text}"): SeveralMetrics(ids=(text, f"2 {text}")),
         missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
         target: UnusableTarget(target=unknown),
+        ValueAbsent(metric=text, value="0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
     }
     checks = (
         missed,
@@ -370,7 +378,7 @@ def _inputs(text: str) -> Inputs:
             "INPUT_TAGS": json.dumps([line, "tag"]),
             "INPUT_METADATA": json.dumps({line: text[:5000]}),
             "INPUT_FAIL_ON_METRIC_ID": line,
-            "INPUT_FAIL_ON_METRIC_VALUE": line,
+            "INPUT_FAIL_ON_METRIC_VALUE": json.dumps(line, ensure_ascii=False),
             "INPUT_THRESHOLDS": f"{json.dumps(line, ensure_ascii=False)}: count({json.dumps(line)}) == 0",
             "INPUT_JUNIT_PATH": "reports/junit.xml",
             "INPUT_JSON_PATH": "reports/coval.json",

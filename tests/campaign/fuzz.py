@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from campaign.generate import undisturbed_schedule
 from campaign.oracle import is_good
 from campaign.pool import Rules, describe, run_campaign
-from campaign.schedule import Fault, Schedule
+from campaign.schedule import GATES, Fault, Schedule
 from campaign.simulate import simulate
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def passing(seed: int) -> Schedule:
         first = random.randint(1, 12)
         path, last = random.choice(ENDPOINTS), first + random.randint(0, 2)
         faults.append(Fault(method="GET", path=path, first=first, last=last, action=f"damage {seed + number}"))
-    return replace(_one_step(seed, random, "passing1"), severity="mild", faults=tuple(faults))
+    schedule = _one_step(seed, random, "passing1", random.choice(tuple(GATES)))
+    return replace(schedule, severity="mild", faults=tuple(faults))
 
 
 def _one_step(seed: int, random: Random, test_set: str, gate: str = "") -> Schedule:

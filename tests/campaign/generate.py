@@ -7,9 +7,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from campaign.schedule import (
+    ALL_GATES,
     CONNECTION_FAULTS,
     GATES,
+    IMPOSSIBLE_GATES,
     INTERIM,
+    UNREADABLE_GATES,
     Event,
     Fault,
     FileFault,
@@ -168,8 +171,8 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
 def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:
     """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
     workflow = workflow or rng.choices(("run", "launch-wait", "twice", "launch-cancel", "launch"), (66, 16, 8, 6, 4))[0]
-    gate = gate or _choose(rng, tuple(GATES))
-    inputs = {**_switches(rng), **GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
+    gate = gate or _gate(rng, workflow)
+    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
     if rng.random() < 0.25:
         inputs |= {"max_queue_time": "600", "stall_timeout": "600"}
     if rng.random() < 0.2:
@@ -208,8 +211,8 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     """Return a schedule with any faults, outages, events and signals."""
     workflows = ("run", "launch-wait", "twice", "launch-cancel", "launch", "rerun", "supersede", "finish-cancel")
     workflow = rng.choices(workflows, (45, 9, 6, 6, 2, 16, 13, 3))[0]
-    gate = _choose(rng, tuple(GATES))
-    inputs = {**_switches(rng), **GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
+    gate = _gate(rng, workflow)
+    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
     inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
     inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
     if rng.random() < 0.3:
@@ -261,6 +264,15 @@ def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tu
     kill = Signal(kill=True, at=at)
     killed_step = replace(steps[0], mode="run", signal=kill, file_fault=None, post=True, inputs=inputs)
     return (killed_step, *steps[1:]), (_outage(at + 0.5, 2, "slow 20"),)
+
+
+def _gate(rng: Random, workflow: str) -> str:
+    kind = rng.random()
+    if kind < 0.06:
+        return str(_choose(rng, tuple(IMPOSSIBLE_GATES)))
+    if kind < 0.08 and workflow == "run":
+        return str(_choose(rng, tuple(UNREADABLE_GATES)))
+    return str(_choose(rng, tuple(GATES)))
 
 
 def _switches(rng: Random) -> dict[str, str]:

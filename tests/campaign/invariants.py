@@ -12,8 +12,8 @@ from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from campaign.oracle import GATE_METRICS, has_data, is_good
-from campaign.schedule import CONNECTION_FAULTS
+from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
+from campaign.schedule import CONNECTION_FAULTS, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from support import KEY
 
@@ -176,6 +176,13 @@ def no_cancel_without_reason(history: History) -> Iterator[str]:
             yield f"{_name(result)} cancelled a run without a reason"
 
 
+def unreadable_gate_costs_nothing(history: History) -> Iterator[str]:
+    """A step whose criteria are syntax errors sends no request."""
+    for result in _main_results(history):
+        if history.schedule.gate in UNREADABLE_GATES and result.step.mode == "run" and result.requests:
+            yield f"{_name(result)} sent {len(result.requests)} requests with an unreadable gate"
+
+
 def no_pass_without_data(history: History) -> Iterator[str]:
     """A step passes only if its run completed, all required data exist, and all criteria are met."""
     schedule = history.schedule
@@ -328,6 +335,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     no_orphaned_run,
     finished_runs_are_kept,
     no_cancel_without_reason,
+    unreadable_gate_costs_nothing,
     no_pass_without_data,
     pass_rests_on_everything,
     verdict_matches_run,
@@ -461,6 +469,8 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
+    if schedule.gate in UNREADABLE_GATES:
+        return ("error",)
     if record is None:
         return ("passed", "failed")
     now = history.coval_time(result.ended)
@@ -470,7 +480,9 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
     if is_good(record, schedule.gate, schedule.quirks, now):
         return ("passed",)
-    return ("failed",) if has_data(record, schedule.gate, schedule.quirks, now) else ("error", "failed")
+    if not has_data(record, schedule.gate, schedule.quirks, now):
+        return ("error", "failed")
+    return ("failed",) if can_decide(schedule.gate) else ("error",)
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:

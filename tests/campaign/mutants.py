@@ -22,11 +22,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate.ci.console import Console
+from coval_gate.config import thresholds, values
 from coval_gate.coval import client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate, population
+from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import _cancel, post
 from coval_gate.runs import announced, cancel, cleanup, collect, find, guard, launch, schedule, watch
@@ -296,6 +298,17 @@ MUTANTS: Final = (
         "fail on the first 404 of a new run",
         SetConstant(watch, "NOT_FOUND_PATIENCE", 0.0),
         caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take an impossible comparison for one that did not occur",
+        ReplaceFunction(Kinds.impossible, returns(())),
+        caught_by="no_pass_without_data",
+    ),
+    mutant(
+        "take a list of values for one value",
+        SetConstant(thresholds, "VALUE", re.compile("""[^,)#"']++""")),
+        SetCondition(values.parse_value, mentions="LISTED", value=False),
+        caught_by="unreadable_gate_costs_nothing",
     ),
     mutant(
         "ignore missing values",

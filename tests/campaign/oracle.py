@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
+from campaign.schedule import GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
@@ -18,6 +19,11 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "forbidden": (catalogue.COMPLIANCE,),
+    "word among numbers": (catalogue.LATENCY,),
+    "words among numbers": (catalogue.LATENCY,),
+    "number among words": (catalogue.RESOLVED,),
+    "forbidden word": (catalogue.LATENCY,),
+    "forbidden number": (catalogue.COMPLIANCE,),
 }
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
@@ -32,7 +38,14 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
         return False
     if _reports_error(record, quirks, failed):
         return False
+    if not can_decide(gate):
+        return False
     return _has_all_values(record, gate, quirks, now) and _meets_thresholds(record.plan.simulations, gate)
+
+
+def can_decide(gate: str) -> bool:
+    """Return whether any run can meet or miss the gate."""
+    return gate in GATES
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:

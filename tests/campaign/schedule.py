@@ -28,6 +28,23 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "forbidden": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
     "half": {"max_failed_simulations": "50%"},
 }
+# No run can decide these: the values of the metric are of another kind.
+IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
+    "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
+    "words among numbers": {"thresholds": "Latency: rate(NO, UNKNOWN) <= 100%"},
+    "number among words": {"thresholds": "Resolved: count(0) == 0"},
+    "forbidden word": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "NO"},
+    "forbidden number": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "0"},
+}
+# These are syntax errors.
+UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
+    "bar": {"thresholds": "Compliance: count(NO|UNKNOWN) == 0"},
+    "blank": {"thresholds": 'Compliance: count("") == 0'},
+    "thousand": {"thresholds": "Latency: count(1,000) == 0"},
+    "forbidden list": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO, UNKNOWN"},
+    "forbidden thousand": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "1,000"},
+}
+ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,6 +145,13 @@ CASES: dict[str, Judgement] = {
     ),
     "a forbidden value": judge_result(VOICE, forbidden=Forbidden(metric="resolved", value="no")),
     "a forbidden number": judge_result(VOICE, forbidden=Forbidden(metric="Latency", value="1.90")),
+    "a word among numbers": judge_result(VOICE, "Latency: count(NO) == 0"),
+    "a number among words": judge_result(
+        with_mutations(VOICE, "", "b"), forbidden=Forbidden(metric="Resolved", value="0")
+    ),
+    "a target on a number among words": judge_result(
+        with_targets(VOICE, Resolved=Target(operator="nin", values=("0",))), "pass_rate >= 90%"
+    ),
     "a forbidden value of no metric": judge_result(VOICE, forbidden=Forbidden(metric="Nothing", value="NO")),
     "mutations are judged apart": judge_result(with_mutations(VOICE, "", "fast model"), "Latency: max < 1.5"),
     "a mutation fails more than it may": judge_result(
@@ -177,6 +184,7 @@ VERDICTS = {
                "targets are met", "enough simulations pass"],
     "error": ["a value is missing", "no value at all", "no such metric", "no metrics at all", "two metrics of one name",
               "no numbers", "summaries only", "no targets", "a target without sense", "a forbidden value of no metric",
+              "a word among numbers", "a number among words", "a target on a number among words",
               "simulations are not listed", "a simulation never ended", "more to come", "announced metric",
               "nothing ran", "an error is graver than a failure", "none completed of a mutation, and no such metric"],
 }  # fmt: skip

@@ -91,6 +91,12 @@ def test_value_is_parsed(name: str, written: str, value: Any) -> None:
         ("metric_ids", "a b", 'must have 1 to 64 letters, digits, hyphens or underscores; got "a b".'),
         ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
         ("tags", "x" * 201, "must have at most 200 characters; got 201."),
+        ("fail_on_metric_value", "NO|X", 'must be one value, and a number without commas; got "NO|X". A text that '
+         "contains , ; or | needs quotes of its own, such as '\"a, b\"'."),
+        ("fail_on_metric_value", "1,000", 'must be one value, and a number without commas; got "1,000". A text that '
+         "contains , ; or | needs quotes of its own, such as '\"a, b\"'."),
+        ("fail_on_metric_value", '""', "must not be blank: an empty value counts as missing."),
+        ("fail_on_metric_value", "x" * 201, "must have at most 200 characters; got 201."),
         ("agent_id", "../runs", 'must have 1 to 64 letters, digits, hyphens or underscores; got "../runs".'),
         ("max_failed_simulations", "1.5", 'must be a whole number such as 2 or a percentage such as 5%; got "1.5".'),
         ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),

@@ -18,6 +18,7 @@ from coval_gate.config.thresholds import (
     ThresholdSyntaxError,
     parse_thresholds,
 )
+from coval_gate.config.values import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,8 +114,9 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
         ("rate(YES)", Aggregate("rate", values=("YES",))),
         ("rate( YES,NO , maybe so )", Aggregate("rate", values=("YES", "NO", "maybe so"))),
         ("rate(n/a: none, YES, n/a: none)", Aggregate("rate", values=("n/a: none", "YES"))),
-        ("""rate("a, b", 'c) d', "#1", "it's", " x ", "")""",
-         Aggregate("rate", values=("a, b", "c) d", "#1", "it's", " x ", ""))),
+        ("""rate("a, b", 'c) d', "#1", "it's", " x ", "a|b", "a;b", "1,000")""",
+         Aggregate("rate", values=("a, b", "c) d", "#1", "it's", " x ", "a|b", "a;b", "1,000"))),
+        ("rate(1, 000, 4,5, 1000,2)", Aggregate("rate", values=("1", "000", "4", "5", "1000", "2"))),
         ("missing", Aggregate("missing")),
     ],
 )  # fmt: skip
@@ -224,6 +226,15 @@ Resolved: rate(don't know) >= 90%
 Resolved: rate("YES) >= 90%
 Resolved: rate("YES" NO) >= 90%
 Resolved: rate(n/a (other)) >= 90%
+Resolved: count(NO|UNKNOWN) == 0
+Resolved: count(NO; UNKNOWN) == 0
+Resolved: count(NO,, UNKNOWN) == 0
+Resolved: count(|) == 0
+Resolved: count("") == 0
+Resolved: count(NO, ' ') == 0
+Resolved: count(\u200b) == 0
+Turns: count(1,000) == 0
+Turns: count(NO, -12,000,000.5) == 0
 """,
     "operator": """\
 Latency: p(95) 1.5
@@ -446,7 +457,7 @@ ANY_AGGREGATE = st.one_of(
     st.builds(
         lambda name, values: Aggregate(name, values=tuple(values)),
         st.sampled_from(["rate", "count"]),
-        st.lists(st.one_of(QUOTABLE, st.just("")), min_size=1, max_size=4, unique=True),
+        st.lists(QUOTABLE.filter(lambda each: not is_blank(each)), min_size=1, max_size=4, unique=True),
     ),
 )
 

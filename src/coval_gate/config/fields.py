@@ -65,6 +65,17 @@ def text(longest: int) -> Field[str]:
     return Field("text", "", parse)
 
 
+def metric_value(longest: int) -> Field[str]:
+    """Return a field for one value of a metric, of at most `longest` characters."""
+
+    def parse(given: str) -> str:
+        from coval_gate.config.values import parse_value  # not needed by most steps, and the start is measured
+
+        return text(longest).parse(parse_value(given))
+
+    return Field("text", "", parse)
+
+
 def secret() -> Field[Secret | None]:
     """Return a field for a credential that fits in an HTTP header."""
 

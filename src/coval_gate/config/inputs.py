@@ -279,7 +279,12 @@ class Inputs:
         fields.text(200),
         "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
     )
-    fail_on_metric_value: str = declare(GATE, fields.text(200), "The value that fails the check: a number or a text.")
+    fail_on_metric_value: str = declare(
+        GATE,
+        fields.metric_value(200),
+        "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
+        "as `'\"a, b\"'`.",
+    )
     max_failed_simulations: Allowance = declare(
         GATE,
         fields.allowance(),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 from unicodedata import east_asian_width
 
+from coval_gate.config.values import QUOTED, is_blank, unquoted
 from coval_gate.text import one_line
 
 TOLERANCE: Final = 1e-9  # share of the bound: above the error of binary floats, below any real difference
@@ -35,10 +36,10 @@ OFFSETS: Final[dict[str, Offset]] = {"": "absolute", "%": "relative", "pp": "poi
 
 # Each pattern matches a text in one way only, so that it takes linear time.
 NAME: Final = re.compile(r"""([^:#"']*+):""")
-QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
 WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
-VALUE: Final = re.compile(r"""[^,)#"']++""")
-BARE: Final = re.compile(r"""(?!\s)[^,)#"']+(?<!\s)""")
+VALUE: Final = re.compile(r"""[^,;|)#"']++""")
+BARE: Final = re.compile(r"""(?!\s)[^,;|)#"']+(?<!\s)""")
+GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
 ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
 SIGNS: Final = re.compile(r"[<>=!≤≥≠]++")
 NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%|pp\b))?")
@@ -201,8 +202,7 @@ class _Scanner:
         quote = self.text[self.at : self.at + 1]
         if quote not in ("'", '"'):
             return None
-        inside = self.need(QUOTED, f"a closing {quote} for this one")[0][1:-1]
-        return re.sub(rf"\\([\\\"'])|{quote}({quote})", lambda escape: escape[1] or escape[2], inside)
+        return unquoted(self.need(QUOTED, f"a closing {quote} for this one")[0])
 
     def amount(self, expected: str) -> tuple[float, str]:
         """Take a number and its unit: "", "%" or "pp". With a unit, the number is a share."""
@@ -281,12 +281,19 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
 def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
     """Take values in parentheses, without duplicates."""
     scanner.need(OPEN, f"values in parentheses, such as {name}(YES)")
-    values, more = [], True
+    values, more, special = [], True, ", ; | ) # or a quote"
     while more:
         if (value := scanner.quoted()) is None:
-            value = scanner.need(VALUE, "a value; quote one that contains , ) # or a quote")[0].strip()
+            if number := scanner.take(GROUPED):
+                plain = number[0].replace(",", "")
+                scanner.fail(
+                    f'{plain}, or "{number[0]}" in quotes for a text; put a space after the comma between two values'
+                )
+            value = scanner.need(VALUE, f"a value; quote one that contains {special}")[0].strip()
+        if is_blank(value):
+            scanner.fail("a value with text: an empty one counts as missing")
         values.append(value)
-        more = scanner.need(AFTER_VALUE, '"," or ")"; quote a value that contains , ) # or a quote')[0] == ","
+        more = scanner.need(AFTER_VALUE, f'"," or ")"; quote a value that contains {special}')[0] == ","
     return tuple(dict.fromkeys(values))
 
 

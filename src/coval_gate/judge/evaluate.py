@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Measure
-from coval_gate.judge.problems import NoNumbers, NoValues, OnlySummary
+from coval_gate.judge.problems import NoValues, OnlySummary
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import RunResult, Summary
-
-SAMPLES: Final = 8  # of the values that are no numbers
 
 
 def evaluate(threshold: Threshold, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
@@ -76,6 +74,8 @@ def _of_summary(threshold: Threshold, sample: Sample, summary: Summary, variant:
 
 def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
     aggregate = threshold.aggregate
+    if problem := sample.obstacle(aggregate.values):
+        return _unknown(threshold, variant, problem)
     hits = sample.having(aggregate.values)
     # What has no value counts against a rate: as none that is wanted, and as one that is not.
     against = sample.missing if aggregate.is_rate and threshold.operator in ("<", "<=") else 0
@@ -95,9 +95,7 @@ def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
 
 
 def _of_numbers(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
-    if sample.others:
-        samples = sorted(sample.others, key=lambda value: sorted(value) if isinstance(value, frozenset) else [value])
-        problem = NoNumbers(metric=sample.metric.name, samples=tuple(samples[:SAMPLES]))
+    if problem := sample.not_numbers():
         return _unknown(threshold, variant, problem)
     found = _AGGREGATES[threshold.aggregate.name](sample, threshold.aggregate.percentile or 0.0)
     measure = Measure(value=found, unit="metric", count=sample.count, missing=sample.missing)

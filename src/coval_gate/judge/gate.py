@@ -228,16 +228,17 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     sample = variant.sample(metric)
     bad = {each for each, value in sample.values.items() if not targets.meets(target, value)}
     unmet = tuple(each.id for each in variant.completed if each.id in bad)
+    problem = sample.obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     return Check(
         criterion=TargetMet(metric=metric.name, target=target, decides=decides),
-        verdict=Verdict.ERROR if not sample.count else Verdict.FAILED if unmet and decides else Verdict.PASSED,
-        measure=measure if sample.count else None,
-        problem=None if sample.count else NoValues(metric=metric.name),
+        verdict=Verdict.ERROR if problem else Verdict.FAILED if unmet and decides else Verdict.PASSED,
+        measure=None if problem else measure,
+        problem=problem,
         variant=variant.name,
         several=not variant.alone,
         metric=metric.id,
-        simulations=unmet,
+        simulations=() if problem else unmet,
     )
 
 
@@ -251,12 +252,13 @@ def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Varia
         sample = variant.sample(metric)
         having = sample.having((forbidden.value,))
         hits = tuple(each.id for each in variant.completed if each.id in having)
+        problem = sample.obstacle((forbidden.value,)) if sample.count else NoValues(metric=metric.name)
         measure = Measure(value=len(hits), unit="simulations", count=sample.count, missing=sample.missing)
         yield Check(
             criterion=ValueAbsent(metric=metric.name, value=forbidden.value),
-            verdict=Verdict.ERROR if not sample.count else Verdict.FAILED if hits else Verdict.PASSED,
-            measure=measure if sample.count else None,
-            problem=None if sample.count else NoValues(metric=metric.name),
+            verdict=Verdict.ERROR if problem else Verdict.FAILED if hits else Verdict.PASSED,
+            measure=None if problem else measure,
+            problem=problem,
             variant=variant.name,
             several=not variant.alone,
             metric=metric.id,

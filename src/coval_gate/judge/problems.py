@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from coval_gate.judge.targets import TargetProblem
+    from coval_gate.model.results import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,20 @@ class NoNumbers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CannotOccur:
+    """No value of the metric of this name can be one of `wanted`: its values are of another kind.
+
+    `samples` are some of its `different` values.
+    """
+
+    kind: ClassVar = "cannot_occur"
+    metric: str
+    wanted: tuple[str, ...]
+    samples: tuple[Value, ...]
+    different: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnlySummary:
     """Coval reports no single values of the metric of this name, only a summary, which does not say enough."""
 
@@ -103,6 +118,7 @@ Problem = (
     | SeveralMetrics
     | NoValues
     | NoNumbers
+    | CannotOccur
     | OnlySummary
     | NoTargets
     | UnusableTarget

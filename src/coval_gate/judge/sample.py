@@ -8,13 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import statistics
-from coval_gate.text import folded, one_line
+from coval_gate.judge.comparison import Kinds, equals
+from coval_gate.judge.problems import CannotOccur, NoNumbers
+from coval_gate.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from coval_gate.model.results import Metric, Value
 
+SAMPLES: Final = 8  # of the values, where a problem shows them
 TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
@@ -60,6 +63,10 @@ class Sample:
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
+    def kinds(self) -> Kinds:
+        return Kinds.of(self.values.values())
+
+    @cached_property
     def mean(self) -> float:
         return statistics.mean(self.numbers)
 
@@ -89,14 +96,21 @@ class Sample:
         hits = {value for value in set(self.values.values()) if any(equals(value, each) for each in wanted)}
         return frozenset(each for each, value in self.values.items() if value in hits)
 
+    def obstacle(self, wanted: Iterable[str]) -> CannotOccur | None:
+        """Return the problem if no value of the metric can be one of `wanted`; None if one can."""
+        if not (impossible := self.kinds.impossible(wanted)):
+            return None
+        different = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
+        samples = tuple(different[:SAMPLES])
+        return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(different))
 
-def equals(value: Value, wanted: str) -> bool:
-    """Return whether a value is `wanted`: as numbers if both are, otherwise in any capitals; a set if it holds it."""
-    if isinstance(value, frozenset):
-        return any(equals(member, wanted) for member in value)
-    if isinstance(value, float):
-        try:
-            return value == float(wanted)
-        except ValueError:
-            return False
-    return folded(value) == folded(wanted)
+    def not_numbers(self) -> NoNumbers | None:
+        """Return the problem if some values are no numbers; None if all are."""
+        if not self.others:
+            return None
+        samples = tuple(sorted(self.others, key=_alphabetical)[:SAMPLES])
+        return NoNumbers(metric=self.metric.name, samples=samples)
+
+
+def _alphabetical(value: str | frozenset[str]) -> list[str]:
+    return sorted(value) if isinstance(value, frozenset) else [value]

@@ -9,6 +9,7 @@ cannot be compared never passes:
 - eq and neq with values instead of a number are in and nin.
 - A value that the operator cannot compare (a text with gt or neq, a set with nbt) does not meet the target. Nor does a
   number meet nin unless all the values are numbers: some judges write 0 for NO, and 0 would pass as not being NO.
+- Where none of the values of in and nin can occur at all, no verdict is given: see `comparison`.
 
 Numbers compare exactly: values are compared as they are, not as sums or shares that rounding has touched.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from coval_gate.text import folded
+from coval_gate.judge.comparison import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,11 @@ def effective_operator(target: Target) -> str:
     return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
 
 
+def named_values(target: Target) -> tuple[str, ...]:
+    """Return the values that a target compares with one by one: those of in and nin, none for other operators."""
+    return target.values if effective_operator(target) in MEMBERSHIPS else ()
+
+
 def bounds(target: Target) -> tuple[float, float]:
     """Return the lower and the upper bound of a sound target with bt or nbt."""
     low, high = sorted((target.lower or 0.0, target.upper or 0.0))
@@ -99,20 +105,20 @@ def _condition(target: Target) -> Callable[[Value], bool]:
 
 def _comparison(holds: Callable[[float], bool]) -> Callable[[Value], bool]:
     def met(value: Value) -> bool:
-        found = None if isinstance(value, frozenset) else _comparable(value)
+        found = None if isinstance(value, frozenset) else comparable(value)
         return isinstance(found, float) and holds(found)
 
     return met
 
 
 def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], bool]:
-    wanted = frozenset(_comparable(value) for value in values)
+    wanted = frozenset(comparable(value) for value in values)
     only_numbers = all(isinstance(each, float) for each in wanted)
 
     def met(value: Value) -> bool:
         if isinstance(value, frozenset):
-            return any(_comparable(member) in wanted for member in value) is inside
-        found = _comparable(value)
+            return any(comparable(member) in wanted for member in value) is inside
+        found = comparable(value)
         if inside:
             return found in wanted
         return found not in wanted and (only_numbers or not isinstance(found, float))
@@ -126,17 +132,3 @@ def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | No
         return TargetProblem(kind="no_number", operator=operator)
     finite = all(number is not None and math.isfinite(number) for number in numbers)
     return None if finite else TargetProblem(kind="not_a_number", operator=operator)
-
-
-def _comparable(value: float | str) -> float | str:
-    """Return the number that a value is or reads as, otherwise its text as it is compared."""
-    return _read(value) if isinstance(value, str) else float(value)
-
-
-@lru_cache(maxsize=1024)  # thousands of values are the same few words
-def _read(text: str) -> float | str:
-    try:
-        number = float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        number = math.nan
-    return number if math.isfinite(number) else folded(text)

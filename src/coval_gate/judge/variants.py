@@ -73,8 +73,8 @@ def _sample(metric: Metric, ids: dict[str, None], total: int) -> Sample:
 
 
 def _meeting(sample: Sample) -> set[str]:
-    """Return the simulations on which a metric meets its target; none where the target makes no sense."""
+    """Return the simulations on which a metric meets its target; none where nothing can."""
     target = sample.metric.target
-    if target is None or targets.problem(target):
+    if target is None or targets.problem(target) or sample.obstacle(targets.named_values(target)):
         return set()
     return {each for each, value in sample.values.items() if targets.meets(target, value)}

@@ -20,6 +20,7 @@ from coval_gate.judge.criteria import (
     VariantsPresent,
 )
 from coval_gate.judge.problems import (
+    CannotOccur,
     ErrorReported,
     NoNumbers,
     NoSuchMetric,
@@ -170,6 +171,8 @@ def _problem_text(found: Problem) -> str:
             return "not listed"
         case SeveralMetrics(ids=ids):
             return plural(len(ids), "metric")
+        case CannotOccur():
+            return f"its values are {_samples_text(found)}"
         case NoTargets():
             return "none has one"
         case UnusableTarget():
@@ -237,6 +240,11 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
         case NoNumbers(metric=metric, samples=samples):
             shown = ", ".join(sorted({value_text(each) for each in samples}))
             return f"{metric} has values that are not numbers ({shown}), so {_aggregate(criterion)} is not known{whom}"
+        case CannotOccur(metric=metric, wanted=wanted, samples=samples):
+            named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
+            kind = "numbers" if isinstance(samples[0], float) else "texts"
+            why = f"they are {kind} ({_samples_text(found)})"
+            return f"No value of {metric}{whom} can be {named}: {why}, so {_left_open(criterion)}"
         case OnlySummary(metric=metric):
             return f"Coval reports no single values of {metric}, so {_aggregate(criterion)} is not known{whom}"
         case NoTargets():
@@ -274,6 +282,22 @@ def _subject(threshold: Threshold) -> str:
     if threshold.aggregate.name == "missing":
         return f"The number of missing values of {threshold.metric}"
     return f"{aggregate} of {threshold.metric}" if threshold.metric else aggregate
+
+
+def _samples_text(found: CannotOccur) -> str:
+    """Return the values that there are; a number as users write it, since one with a comma would be a text."""
+    shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
+    more = found.different - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def _left_open(criterion: Criterion) -> str:
+    match criterion:
+        case ValueAbsent():
+            return "fail_on_metric_value cannot be judged"
+        case TargetMet(target=target):
+            return f"its target ({target_text(target)}) cannot be judged"
+    return f"{_aggregate(criterion)} is not known"
 
 
 def _aggregate(criterion: Criterion) -> str:

@@ -1,0 +1,39 @@
+"""Single values of metrics as users write them: in quotes, where they would otherwise read as several. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from coval_gate.text import folded, quoted
+
+QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
+LISTED: Final = re.compile("[,;|]")  # between values, or in a number such as 1,000
+
+
+def parse_value(text: str) -> str:
+    """Return the value that `text` stands for. Raises ValueError with the end of a sentence."""
+    value = text
+    if text[:1] in ("'", '"'):
+        if not QUOTED.fullmatch(text):
+            raise ValueError(f"must end with the quote that it begins with; got {quoted(text)}.")
+        value = unquoted(text)
+    elif LISTED.search(text):
+        raise ValueError(
+            f"must be one value, and a number without commas; got {quoted(text)}. A text that contains , ; or | needs "
+            "quotes of its own, such as '\"a, b\"'."
+        )
+    if is_blank(value):
+        raise ValueError("must not be blank: an empty value counts as missing.")
+    return value
+
+
+def unquoted(text: str) -> str:
+    """Return a text that QUOTED matches without its quotes."""
+    quote = text[0]
+    return re.sub(rf"\\([\\\"'])|{quote}({quote})", lambda escape: escape[1] or escape[2], text[1:-1])
+
+
+def is_blank(value: str) -> bool:
+    """Return whether a value has no visible character, so that no metric can have it."""
+    return not folded(value)

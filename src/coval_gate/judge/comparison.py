@@ -1,0 +1,77 @@
+"""How a value of a metric compares with a value that a user wrote, and whether the two can be equal at all. Pure.
+
+Some judges write 0 for NO. Then "no value is NO" holds for every run, and a gate on it could never fail. So a value
+that cannot occur among the values of a metric is not taken for one that did not occur.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.text import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coval_gate.model.results import Value
+
+UNKNOWN: Final = "unknown"  # what a judge of any kind says where it cannot tell; folded
+
+
+def comparable(value: float | str) -> float | str:
+    """Return the number that a value is or reads as, otherwise its text: trimmed, and in any capitals."""
+    return _read(value) if isinstance(value, str) else float(value)
+
+
+def equals(value: Value, wanted: str) -> bool:
+    """Return whether a value is `wanted`: as numbers if both are, otherwise as texts; a set if it holds it."""
+    if isinstance(value, frozenset):
+        return any(comparable(member) == comparable(wanted) for member in value)
+    return comparable(value) == comparable(wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which tells nothing of the kind."""
+
+    numbers: bool
+    texts: bool
+    sets: bool
+
+    @classmethod
+    def of(cls, values: Iterable[Value]) -> Kinds:
+        """Return the kinds of these values."""
+        different = set(values)
+        single = {comparable(each) for each in different if not isinstance(each, frozenset)}
+        return cls(
+            numbers=any(isinstance(each, float) for each in single),
+            texts=any(isinstance(each, str) and each != UNKNOWN for each in single),
+            sets=any(isinstance(each, frozenset) for each in different),
+        )
+
+    def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the `wanted` values if none of them can occur beside values of these kinds; empty if one can.
+
+        UNKNOWN can always occur, so it does not count beside others: count(NO, UNKNOWN) is about NO. An empty text
+        never occurs, since it is no value.
+        """
+        named = tuple(each for each in wanted if comparable(each) not in ("", UNKNOWN))
+        return () if any(self._allow(comparable(each)) for each in named) else named
+
+    def _allow(self, wanted: float | str) -> bool:
+        if isinstance(wanted, float):
+            return self.numbers or self.sets
+        # Where a judge has only said UNKNOWN so far, it may well say YES or NO.
+        return self.texts or self.sets or not self.numbers
+
+
+@lru_cache(maxsize=1024)  # thousands of values are the same few words
+def _read(text: str) -> float | str:
+    try:
+        number = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        number = math.nan
+    return number if math.isfinite(number) else folded(text)

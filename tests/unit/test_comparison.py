@@ -1,0 +1,180 @@
+"""A comparison that can never be true does not pass as one that was not true."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.config.values import parse_value
+from coval_gate.judge.comparison import Kinds, equals
+from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.gate import judge
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
+from coval_gate.report.wording.judgements import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.judge.judgement import Judgement
+
+
+def judge_values(
+    values: Sequence[Value], threshold: str = "", *, target: Target | None = None, **criteria: Any
+) -> Judgement:
+    simulations = tuple(Simulation(id=f"s{n}", status="COMPLETED", test_case_id=f"t{n}") for n, _ in enumerate(values))
+    metric = Metric(id="m", name="M", values={f"s{n}": value for n, value in enumerate(values)}, target=target)
+    result = RunResult(run_id="r1", expected=len(values), simulations=simulations, metrics=(metric,))
+    return judge(result, Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(threshold), **criteria))
+
+
+BITS = (0.0, 1.0, 1.0)
+WORDS = ("YES", "NO", "YES")
+TOPICS = (frozenset({"billing", "1"}), frozenset[str]())
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "expected"),
+    [
+        (BITS, "M: count(NO) == 0",
+         'No value of M can be "NO": they are numbers (0, 1), so count(NO) is not known.'),
+        (BITS, "M: rate(NO, FALSE) <= 10%",
+         'No value of M can be "NO" or "FALSE": they are numbers (0, 1), so rate(NO, FALSE) is not known.'),
+        (BITS, "M: rate(YES) >= 90%",
+         'No value of M can be "YES": they are numbers (0, 1), so rate(YES) is not known.'),
+        ((*BITS, "unknown "), "M: count(NO, UNKNOWN) <= 1",
+         'No value of M can be "NO": they are numbers (0, 1, unknown), so count(NO, UNKNOWN) is not known.'),
+        ((1000.0, 1250.5), 'M: count("1,000") == 0',
+         'No value of M can be "1,000": they are numbers (1000, 1250.5), so count("1,000") is not known.'),
+        ([n / 4 for n in range(20)], "M: count(HIGH) == 0",
+         'No value of M can be "HIGH": they are numbers (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75 and 12 more), so '
+         "count(HIGH) is not known."),
+        (WORDS, "M: count(0) == 0",
+         'No value of M can be "0": they are texts (NO, YES), so count(0) is not known.'),
+        (("UNKNOWN", "UNKNOWN"), "M: count(0) == 0",
+         'No value of M can be "0": they are texts (UNKNOWN), so count(0) is not known.'),
+    ],
+)  # fmt: skip
+def test_impossible_threshold_is_error_that_shows_values(
+    values: Sequence[Value], threshold: str, expected: str
+) -> None:
+    judgement = judge_values(values, threshold)
+    assert (judgement.verdict, reason(judgement)) == (Verdict.ERROR, expected)
+    assert judgement.missed[0].problem is not None
+    assert judgement.missed[0].problem.kind == "cannot_occur"
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold"),
+    [
+        (("YES", "YES"), "M: count(NO) == 0"),
+        (("YES", "UNKNOWN"), "M: count(NO, MAYBE) == 0"),
+        (("UNKNOWN", "UNKNOWN"), "M: count(NO) == 0"),
+        ((1.0, 2.0), "M: count(UNKNOWN) == 0"),
+        ((1.0, 2.0), "M: count(0) == 0"),
+        ((1.0, 2.0), "M: count(NO, 0) == 0"),
+        ((1.0, 2.0), "M: count(1e3) == 0"),
+        ((1.0, "N/A"), "M: count(NO) == 0"),
+        (TOPICS, "M: count(refund) == 0"),
+        (TOPICS, "M: count(2) == 0"),
+        (TOPICS, "M: count(1.0) == 1"),
+    ],
+)
+def test_value_that_can_occur_but_does_not_passes(values: Sequence[Value], threshold: str) -> None:
+    assert judge_values(values, threshold).verdict is Verdict.PASSED
+
+
+def test_impossible_forbidden_value_is_error_that_shows_values() -> None:
+    judgement = judge_values(BITS, forbidden=Forbidden(metric="M", value="NO"))
+    assert judgement.verdict is Verdict.ERROR
+    assert reason(judgement) == (
+        'No value of M can be "NO": they are numbers (0, 1), so fail_on_metric_value cannot be judged.'
+    )
+    assert judgement.metric_failures == ()
+    assert judge_values(WORDS, forbidden=Forbidden(metric="M", value="MAYBE")).verdict is Verdict.PASSED
+    assert judge_values(BITS, forbidden=Forbidden(metric="M", value="2")).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("threshold", ["", "pass_rate >= 0.1%"])
+@pytest.mark.parametrize(
+    ("values", "target", "expected"),
+    [
+        (WORDS, Target(operator="nin", values=("0",)), 'can be "0": they are texts (NO, YES)'),
+        (WORDS, Target(operator="nin", values=("0", " ")), 'can be "0": they are texts (NO, YES)'),
+        (WORDS, Target(operator="neq", values=("0",)), 'can be "0": they are texts (NO, YES)'),
+        (WORDS, Target(operator="in", values=("1",)), 'can be "1": they are texts (NO, YES)'),
+        (BITS, Target(operator="in", values=("YES", "MAYBE")), 'can be "YES" or "MAYBE": they are numbers (0, 1)'),
+        (BITS, Target(operator="nin", values=("NO",)), 'can be "NO": they are numbers (0, 1)'),
+    ],
+)
+def test_impossible_target_is_error_that_shows_values(
+    values: Sequence[Value], target: Target, expected: str, threshold: str
+) -> None:
+    judgement = judge_values(values, threshold, target=target, use_metric_targets=True)
+    assert judgement.verdict is Verdict.ERROR
+    assert expected in reason(judgement)
+    assert judgement.totals is not None
+    assert judgement.totals.pass_rate == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        (("YES", "UNKNOWN"), Target(operator="nin", values=("NO",))),
+        ((1.0, 2.0), Target(operator="nin", values=("0",))),
+        (TOPICS, Target(operator="nin", values=("refund",))),
+    ],
+)
+def test_target_that_forbids_what_does_not_occur_is_met(values: Sequence[Value], target: Target) -> None:
+    assert judge_values(values, target=target, use_metric_targets=True).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("NO", "NO"), ("0.5", "0.5"), ('"NO"', "NO"), ("'a, b'", "a, b"), ('"a|b; c"', "a|b; c"), ('"1,000"', "1,000"),
+     ('"say ""no"""', 'say "no"'), ("n/a (other) #1", "n/a (other) #1"), ("don't know", "don't know")],
+)  # fmt: skip
+def test_single_value_is_read(written: str, value: str) -> None:
+    assert parse_value(written) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("NO|UNKNOWN", "must be one value"),
+        ("NO, UNKNOWN", "must be one value"),
+        ("NO;", "must be one value"),
+        ("1,000", "must be one value, and a number without commas"),
+        ('""', "must not be blank"),
+        ("' '", "must not be blank"),
+        ("\u200b", "must not be blank"),
+        ('"NO', "must end with the quote"),
+        ('"NO" or "MAYBE"', "must end with the quote"),
+    ],
+)
+def test_several_values_or_none_are_an_error(written: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_value(written)
+
+
+NUMBERS = st.floats(-1e9, 1e9)
+TEXTS = st.sampled_from(["YES", "NO", "UNKNOWN", "n/a", "refund"])
+VALUES: st.SearchStrategy[Value] = NUMBERS | TEXTS | st.frozensets(TEXTS | NUMBERS.map("{:g}".format), max_size=3)
+WANTED = TEXTS | NUMBERS.map(repr)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=8), st.lists(WANTED, min_size=1, max_size=3))
+def test_value_that_occurs_can_occur(values: list[Value], wanted: list[str]) -> None:
+    if any(equals(value, each) for value in values for each in wanted if each != "UNKNOWN"):
+        assert Kinds.of(values).impossible(wanted) == ()
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["NO", "n/a", "1,000", "nan"]), st.sampled_from("<="))
+def test_no_bound_on_a_word_holds_among_numbers(values: list[float], word: str, sign: str) -> None:
+    judgement = judge_values(values, f'M: rate("{word}") {sign}= 100%\nM: count("{word}") {sign}= 0')
+    assert judgement.verdict is Verdict.ERROR
