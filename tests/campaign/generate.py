@@ -399,7 +399,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
 def _rough_quirks(rng: Random) -> Quirks:
     quirks = _quirks(rng, max_lag=400.0)
     changes: dict[str, Any] = {}
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         changes["missing_values"] = _choose(rng, (0.02, 0.5, 1.0))
     if rng.random() < 0.05:
         changes["error_status"] = "SIMULATION_TIMEOUT"

@@ -112,16 +112,14 @@ def rerun_resumes(history: History) -> Iterator[str]:
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
             listings = tuple(each for each in result.requests if (each.method, each.path) == ("GET", "/runs"))
-            # Without the event file, the step cannot know that both attempts test the same pull request.
-            events_known = not any(_has_file_fault(each, "event") for each in _main_results(history))
-            if not record.finished(launched_at) and listed and events_known and not _met_fault(listings):
+            if not record.finished(launched_at) and listed and _knows_events(history) and not _met_fault(listings):
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
 
 
 def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     """With `supersede`, earlier runs of the same concurrency group are cancelled."""
     for result in _main_results(history):
-        if history.schedule.workflow != "supersede" or result.number == 0:
+        if history.schedule.workflow != "supersede" or result.number == 0 or not _knows_events(history):
             continue
         for earlier in (each for each in history.results if each.number == 0 and not each.is_post):
             for run_id in earlier.launched_runs:
@@ -379,6 +377,11 @@ def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
 def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
     """Return the runs that the step of this process launched."""
     return _main_result(history, result).launched_runs
+
+
+def _knows_events(history: History) -> bool:
+    """Return whether the steps can know that they test the same pull request, which the event file says."""
+    return not any(_has_file_fault(each, "event") for each in _main_results(history))
 
 
 def _has_file_fault(result: ProcessResult, file: str) -> bool:

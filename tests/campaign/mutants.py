@@ -27,7 +27,7 @@ from coval_gate.coval import client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
-from coval_gate.judge import gate, population
+from coval_gate.judge import evaluate, gate, population
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import _cancel, post
@@ -309,6 +309,21 @@ MUTANTS: Final = (
         SetConstant(thresholds, "VALUE", re.compile("""[^,)#"']++""")),
         SetCondition(values.parse_value, mentions="LISTED", value=False),
         caught_by="unreadable_gate_costs_nothing",
+    ),
+    mutant(
+        "count missing values against < and <= only",
+        ReplaceFunction(
+            evaluate._assumed,
+            lambda original, threshold, *numbers: (
+                original(threshold, *numbers) if threshold.operator in ("<", "<=") else 0
+            ),
+        ),
+        caught_by="no_pass_without_data",
+    ),
+    mutant(
+        "try only the ends of what missing values may be",
+        SetValue(evaluate._assumed, "closest", value=0),
+        caught_by="no_pass_without_data",
     ),
     mutant(
         "ignore missing values",

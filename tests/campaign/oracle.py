@@ -19,12 +19,15 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "forbidden": (catalogue.COMPLIANCE,),
+    "exact rate": (catalogue.COMPLIANCE,),
+    "other rate": (catalogue.COMPLIANCE,),
     "word among numbers": (catalogue.LATENCY,),
     "words among numbers": (catalogue.LATENCY,),
     "number among words": (catalogue.RESOLVED,),
     "forbidden word": (catalogue.LATENCY,),
     "forbidden number": (catalogue.COMPLIANCE,),
 }
+HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
 
@@ -34,13 +37,17 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
         return False
     simulations = record.plan.simulations
     failed = sum(each.failed for each in simulations)
-    if not simulations or failed > (len(simulations) // 2 if gate == "half" else 0):
+    if not simulations or failed > _allowed(record, gate):
         return False
     if _reports_error(record, quirks, failed):
         return False
     if not can_decide(gate):
         return False
-    return _has_all_values(record, gate, quirks, now) and _meets_thresholds(record.plan.simulations, gate)
+    if not _has_all_values(record, gate, quirks, now):
+        return False
+    if gate in ("exact rate", "other rate"):
+        return _rate_holds(record, gate, quirks, now)
+    return _meets_thresholds(record.plan.simulations, gate)
 
 
 def can_decide(gate: str) -> bool:
@@ -62,13 +69,34 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
 
 
 def _has_all_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Return whether all completed simulations have values of all metrics in the gate."""
-    return all(
-        value_fate(record, simulation, metric.id, now, quirks) == "there"
-        for simulation in record.plan.simulations
-        if not simulation.failed
+    """Return whether enough completed simulations have values: failed ones use the allowance up first."""
+    simulations = record.plan.simulations
+    completed = [each for each in simulations if not each.failed]
+    lacking = [
+        sum(value_fate(record, each, metric.id, now, quirks) != "there" for each in completed)
         for metric in GATE_METRICS.get(gate, ())
-    )
+    ]
+    return max(lacking, default=0) <= max(0, _allowed(record, gate) - (len(simulations) - len(completed)))
+
+
+def _allowed(record: RunRecord, gate: str) -> int:
+    """Return how many simulations may fail or lack a value."""
+    return len(record.plan.simulations) // 2 if gate in HALF_MAY_FAIL else 0
+
+
+def _rate_holds(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether the rate of NO holds, whatever the missing values were."""
+    simulations, metric = record.plan.simulations, catalogue.COMPLIANCE.id
+    there = [
+        each.values[metric]
+        for each in simulations
+        if not each.failed and value_fate(record, each, metric, now, quirks) == "there"
+    ]
+    least = there.count("NO")
+    possible = range(least, least + len(simulations) - len(there) + 1)
+    if gate == "exact rate":
+        return list(possible) == [0]
+    return all(5 * number != len(simulations) for number in possible)
 
 
 def _meets_thresholds(simulations: tuple[PlannedSimulation, ...], gate: str) -> bool:

@@ -27,6 +27,8 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "pass_rate": {"thresholds": "pass_rate >= 95%"},
     "forbidden": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
     "half": {"max_failed_simulations": "50%"},
+    "exact rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) == 0%"},
+    "other rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) != 20%"},
 }
 # No run can decide these: the values of the metric are of another kind.
 IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.config.thresholds import OPERATORS, parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
@@ -209,6 +209,66 @@ def test_missing_values_are_misses_for_upper_bound_of_rate() -> None:
     judgement = judge_result(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))
     assert judgement.verdict == "failed"
     assert "60% (12 of 20), 10 of them without a value" in reason(judgement)
+
+
+@pytest.mark.parametrize(
+    ("operator", "bound", "holds"),
+    [
+        ("<", 40, False), ("<", 50, True), ("<=", 20, False), ("<=", 30, False), ("<=", 40, True),
+        (">", 20, False), (">", 10, True), (">=", 20, True), (">=", 30, False),
+        ("==", 10, False), ("==", 20, False), ("==", 30, False), ("==", 40, False),
+        ("!=", 10, True), ("!=", 20, False), ("!=", 30, False), ("!=", 40, False), ("!=", 50, True), ("!=", 35, True),
+    ],
+)  # fmt: skip
+def test_rate_holds_only_if_it_holds_whatever_missing_values_were(operator: str, bound: int, holds: bool) -> None:
+    """Of 10 simulations, 2 have the value, and 2 have none: the rate is between 20% and 40%."""
+    result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
+    judgement = judge_result(result, f"R: rate(NO) {operator} {bound}%", max_failed=Allowance(2))
+    assert judgement.verdict == ("passed" if holds else "failed")
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_count_is_as_counted(operator: str) -> None:
+    result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
+    judgement = judge_result(result, f"R: count(NO) {operator} 2", max_failed=Allowance(2))
+    assert judgement.lets_pass is (operator in ("<=", ">=", "=="))
+
+
+@given(
+    st.lists(st.sampled_from(["YES", "NO", None]), min_size=1, max_size=12).filter(any),
+    st.sampled_from(OPERATORS),
+    st.integers(0, 12),
+    st.integers(1, 12),
+)
+@example(["YES", None], "==", 0, 1)
+@example(["YES", None, None], "!=", 1, 3)
+def test_rate_holds_if_it_holds_for_every_number_of_missing_hits(
+    values: list[str | None], operator: str, part: int, whole: int
+) -> None:
+    line = f"R: rate(NO) {operator} {min(part, whole) / whole!r}"
+    missing = [n for n, value in enumerate(values) if value is None]
+
+    def filled(hits: int) -> list[str | None]:
+        return [value or ("NO" if n in missing[:hits] else "YES") for n, value in enumerate(values)]
+
+    possible = [judge_result(run_result({"R": filled(hits)}), line).lets_pass for hits in range(len(missing) + 1)]
+    judgement = judge_result(run_result({"R": values}), line, max_failed=Allowance(len(values)))
+    assert judgement.lets_pass is all(possible)
+
+
+def test_miss_that_missing_values_cause_names_them() -> None:
+    result = run_result({"R": ["NO", "YES", "YES", "YES", None]}, failed=1)
+    for line, text, blamed in (
+        ("R: rate(MAYBE) == 0%", "20% (1 of 5), 1 of them without a value, must be == 0%", ("s4",)),
+        ("R: rate(NO) == 20%", "40% (2 of 5), 1 of them without a value, must be == 20%", ("s4",)),
+        ("R: rate(NO) != 40%", "40% (2 of 5), 1 of them without a value, must be != 40%", ("s4",)),
+        ("R: rate(NO) <= 10%", "40% (2 of 5), 1 of them without a value, must be <= 10%", ("s0", "s4")),
+        ("R: rate(NO) != 20%", "20% (1 of 5), must be != 20%", ("s0",)),
+        ("R: rate(YES) == 100%", "60% (3 of 5), must be == 100%", ("s0", "s4")),
+    ):
+        judgement = judge_result(result, line, max_failed=Allowance(1))
+        assert text in reason(judgement)
+        assert judgement.failing_simulations == blamed
 
 
 def test_target_without_values_is_error_for_any_allowance() -> None:

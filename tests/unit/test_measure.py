@@ -72,7 +72,7 @@ def threshold_check(line: str, measure: Measure) -> Check:
         ),
         (
             "Resolved: rate(NO) < 7%",
-            Measure(value=0.3, unit="share", count=8, missing=2),
+            Measure(value=0.3, unit="share", count=8, missing=2, assumed=2),
             "rate(NO) of Resolved is 30% (3 of 10), 2 of them without a value, must be < 7%.",
             "23 percentage points too high",
         ),

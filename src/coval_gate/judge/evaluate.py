@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.measure import Measure
+from coval_gate.judge.measure import Measure, Requirement, margin
 from coval_gate.judge.problems import NoValues, OnlySummary
 from coval_gate.judge.verdict import Verdict
 
@@ -77,21 +77,40 @@ def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
     if problem := sample.obstacle(aggregate.values):
         return _unknown(threshold, variant, problem)
     hits = sample.having(aggregate.values)
-    # What has no value counts against a rate: as none that is wanted, and as one that is not.
-    against = sample.missing if aggregate.is_rate and threshold.operator in ("<", "<=") else 0
-    count = len(hits) + against
-    found = count / variant.total if aggregate.is_rate else float(count)
+    assumed = _assumed(threshold, len(hits), sample.missing, variant.total) if aggregate.is_rate else 0
     measure = Measure(
-        value=found,
+        value=(len(hits) + assumed) / variant.total if aggregate.is_rate else float(len(hits)),
         unit="share" if aggregate.is_rate else "simulations",
         count=sample.count,
         missing=sample.missing,
+        assumed=assumed,
     )
-    # Too few hits are the fault of the others, too many their own.
-    too_few = threshold.operator in (">", ">=") or (threshold.operator == "==" and found < threshold.bound.number)
-    failing = (each.id for each in variant.simulations if (each.id in hits) is not too_few)
-    failing = (each for each in failing if too_few or each in sample.values)
-    return _measured(threshold, variant, measure, failing)
+    return _measured(threshold, variant, measure, _to_blame(threshold, measure, hits, sample, variant))
+
+
+def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
+    """Return how many of the missing values count as hits: the number with which a rate is furthest from holding.
+
+    So a rate holds only if it holds whatever the missing values were.
+    """
+    requirement = Requirement(threshold.operator, threshold.bound.number)
+    closest = round(threshold.bound.number * total) - hits  # the bound of != is met in between, if at all
+    numbers = (0, missing, min(max(closest, 0), missing))
+    return min(numbers, key=lambda number: margin((hits + number) / total, requirement))
+
+
+def _to_blame(
+    threshold: Threshold, measure: Measure, hits: frozenset[str], sample: Sample, variant: Variant
+) -> Iterator[str]:
+    """Yield the simulations without a hit where there are too few hits, otherwise those that have one, or may."""
+    operator, bound = threshold.operator, threshold.bound.number
+    if operator in (">", ">=") or (operator == "==" and measure.value < bound):
+        yield from (each.id for each in variant.simulations if each.id not in hits)
+        return
+    hits_alone = not measure.assumed or not threshold.holds(len(hits) / variant.total)
+    for each in variant.simulations:
+        if (hits_alone and each.id in hits) or (measure.assumed and each.id not in sample.values):
+            yield each.id
 
 
 def _of_numbers(threshold: Threshold, sample: Sample, variant: Variant) -> Check:

@@ -1,8 +1,8 @@
 """The user's criteria, and what they make of a run's outcome. Pure and total.
 
-Missing values are never ignored. The population is the list of simulations, not the values: a simulation that failed,
-or has no value, counts against a rate, and where more of them lack a value than may fail, there is no verdict on that
-metric at all.
+Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold whatever
+a simulation that failed, or has no value, could have had. Where more of them lack a value than may fail, there is no
+verdict on that metric at all.
 """
 
 from __future__ import annotations

@@ -23,13 +23,15 @@ class Measure:
     """One measured value. An interval around it and a baseline to compare it with go here, once there are any.
 
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
-    simulations were looked at and say something; `missing` ones should, and do not.
+    simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
+    a share, which must hold whatever the missing values were.
     """
 
     value: float
     unit: Unit
     count: int
     missing: int = 0
+    assumed: int = 0
 
     @property
     def total(self) -> int:

@@ -152,8 +152,8 @@ def _threshold_text(threshold: Threshold, measure: Measure) -> str:
     if threshold.aggregate.name == "total":
         return f"{measure.value:,.0f}"
     text = measure_text(measure)
-    if measure.unit == "share" and measure.missing and threshold.operator in ("<", "<="):
-        return f"{text}, {measure.missing:,} of them without a value"
+    if measure.assumed:
+        return f"{text}, {measure.assumed:,} of them without a value"
     # A miss by less than the usual digits show must not read like a hit.
     bound = threshold.bound.number
     if measure.unit == "metric" and text == number(bound) and measure.value != bound:
