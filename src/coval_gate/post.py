@@ -1,22 +1,23 @@
-"""The action's post step: cancels runs that the main step left unfinished, because it was killed or could not.
+"""The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
+It cancels the runs that the main step left unfinished, and gives the commit its final status. It never fails the job:
+whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
 """
 
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.ci.context import with_unknown_commit
+from coval_gate.ci.context import with_run_metadata, with_unknown_commit
 from coval_gate.ci.detect import detect_host
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
-from coval_gate.errors import GateError
+from coval_gate.errors import CovalError, GateError
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.publish.publisher import CONCLUDED
-from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher
+from coval_gate.publish.pull_request import BUG, NAME, OWED, PullRequestPublisher
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import cancellation_text
 from coval_gate.runs.guard import LEGS, RunGuard, read_state
@@ -26,6 +27,8 @@ from coval_gate.runs.schedule import run, together
 from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coval_gate.ci.context import Context
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
@@ -36,43 +39,68 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 PATIENCE: Final = 90.0  # s; the runner gives all post steps of a cancelled job five minutes
+COMMIT_TIME: Final = 10.0  # s to find out which commit a run tests
 
 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
     host = detect_host(runtime)
-    states = [state for state in read_state(host.read_state(LEGS)) if state.needs_post_step]
-    if not states:
+    saved = host.read_state(LEGS)
+    inputs, _ = parse_inputs(runtime.environ)
+    publisher = PullRequestPublisher(host, runtime)
+    left = [state for state in read_state(saved) if state.needs_post_step]
+    # Without any state, the main step never began, or the runner hands none to post steps, as act does.
+    is_open = bool(saved) and publisher.is_open(inputs)
+    if not (left or is_open):
         return 0
+    for secret in (key_in(runtime.environ), token_in(runtime.environ)):
+        host.mask(secret)
+    context = with_unknown_commit(host.context()) if inputs.mode == "wait" else host.context()
+    if left:
+        _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
+    if is_open:
+        _attempt(host, partial(_close, runtime, host, inputs, context, publisher))
+    return 0
+
+
+def _attempt(host: Host, work: Callable[[], None]) -> None:
+    """Do a part of the work. A post step that fails would fail the job."""
     try:
-        _clean_up(runtime, host, states)
+        work()
     except Interrupted:
         host.log("The post step was interrupted.")
     except Exception:  # noqa: BLE001 - a post step that fails would fail the job
         host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, "The run could not be cancelled; the log has details for a bug report.")
-    return 0
+        host.annotate("warning", NAME, "The post step could not finish; the log has details for a bug report.")
 
 
-def _clean_up(runtime: Runtime, host: Host, states: list[LegState]) -> None:
-    for secret in (key_in(runtime.environ), token_in(runtime.environ)):
-        host.mask(secret)
-    inputs, _ = parse_inputs(runtime.environ)
-    context = host.context()
-    context = with_unknown_commit(context) if inputs.mode == "wait" else context
+def _close(runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher) -> None:
+    """Give the commit its final status."""
+    if not host.read_state(OWED):  # the main step ended before it knew more than the post step can find out
+        if inputs.mode == "wait":
+            context = _with_commit_of_run(runtime, host, inputs, context)
+        context = publisher.locate(context, inputs)
+    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs))
+
+
+def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Context:
+    """Return `context` with the commit that the run tests, if Coval tells it."""
+    if inputs.api_key is None or not inputs.run_id:
+        return context
+    client = connect(inputs, runtime, host.quote)
+    try:
+        found = run(client.get_run(inputs.run_id[0], until=runtime.clock.now() + COMMIT_TIME), runtime.clock)
+    except CovalError:
+        return context
+    return with_run_metadata(context, found.metadata)
+
+
+def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:
+    """Cancel the runs that the main step left unfinished."""
     if inputs.api_key is None:
         runs = " and ".join(f"run {state.run_id}" if state.run_id else "a run" for state in states)
         host.annotate("warning", NAME, f"The main step may have left {runs} unfinished; cancelling needs the API key.")
         return
-    try:
-        _cancel(runtime, host, inputs, context, states)
-    finally:
-        if host.read_state(CONCLUDED) != "true":
-            report = Report(judgement=UNFINISHED, context=context, inputs=inputs)
-            PullRequestPublisher(host, runtime).close(report)
-
-
-def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:
     clock = runtime.clock
     client = connect(inputs, runtime, host.quote)
     request = launch_request(inputs, context)

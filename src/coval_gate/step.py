@@ -289,6 +289,7 @@ class Step:
         leg.run = run
         if self.inputs.mode == "wait":
             self.context = with_run_metadata(self.context, run.metadata)
+            self.publisher.pull_request.owe(self.report(UNFINISHED))
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
         """Log every check, fetch details about the simulations, and log those that did not do well."""

@@ -16,7 +16,6 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import TOKEN, FakeGitHub
 from road.test_reports import HEAD
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
@@ -271,17 +270,6 @@ def test_post_step_does_not_fail_job(fault: str, run_step: RunStep) -> None:
         as_if_killed(result), server.world, fault
     ) or "no longer exists" in run_post_step(as_if_killed(result), server.world, fault)
     assert "::warning" in run_post_step(as_if_killed(result), server.world, INPUT_API_KEY="")
-
-
-def test_post_step_resolves_pending_commit_status(run_step: RunStep) -> None:
-    result, server = run_step(mode="launch", test_set_id="stuck001")
-    with FakeGitHub() as github:
-        github.commits.add(HEAD)
-        env = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
-        run_post_step(as_if_killed(result, concluded="true"), server.world, **env)
-        assert not github.statuses, "the status of the main step stays"
-        run_post_step(as_if_killed(result), server.world, **env)
-        assert [each["state"] for each in github.statuses[HEAD]] == ["error"]
 
 
 def test_timeout_cancels_run_only_with_cancel_on_timeout(run_step: RunStep) -> None:

@@ -10,7 +10,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.ci.workspace import Workspace
 from coval_gate.clock import Interrupted
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from coval_gate.report.formats import Format
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
-
-
-CONCLUDED: Final = "concluded"  # the name of the state that says that the step has a verdict
 
 
 class Publisher:
@@ -65,8 +62,7 @@ class Publisher:
     def publish(self, report: Report, *, hurried: bool = False) -> Report:
         """Publish the report everywhere, and return it with what came of that."""
         report = self._write(report)
-        with suppress(RunnerError):
-            self._host.save_state({CONCLUDED: "true"})
+        self.pull_request.owe(report)
         self._summarize(report)
         self._log(report)
         # An interrupt takes nothing away from a step that has come this far.

@@ -5,12 +5,14 @@ All of it only informs: nothing that goes wrong here changes the verdict.
 
 from __future__ import annotations
 
+import json
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from coval_gate.errors import GateError, GitHubError
+from coval_gate.errors import GateError, GitHubError, RunnerError
+from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from coval_gate.ci.github.api import GitHub
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
-    from coval_gate.report.formats.status import Status
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
@@ -30,9 +31,21 @@ T = TypeVar("T")
 
 NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
-PATIENCE: Final = 30.0  # s for all that GitHub is told at the end
-ANNOUNCING: Final = 10.0  # s for what it is told at the launch
+PATIENCE: Final = 30.0  # s for the final status, and for the comment if that leaves time
+COMMENTING: Final = 10.0  # s for the comment at least
+ANNOUNCING: Final = 10.0  # s for what GitHub is told at the launch
 HURRIED: Final = 2.0  # s, where the runner is about to kill the step
+CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
+OWED: Final = "status"  # the name of the state that holds the final status, for the post step
+
+
+class OwedStatus(NamedTuple):
+    """The final status of a commit. The post step sets it if the main step could not."""
+
+    sha: str
+    state: str
+    description: str
+    target_url: str
 
 
 class PullRequestPublisher:
@@ -42,7 +55,8 @@ class PullRequestPublisher:
         self._host = host
         self._runtime = runtime
         self._clock = runtime.clock
-        self._status: Status | None = None
+        self._status: OwedStatus | None = None  # that GitHub has
+        self._owed: OwedStatus | None = None
         self._github: GitHub | None = None
         self._skips = False
 
@@ -57,42 +71,71 @@ class PullRequestPublisher:
                 return replace(context, sha=sha, sha_is_known=True)
         return context
 
+    def owe(self, report: Report) -> None:
+        """Hand the commit's final status to the post step, for the case that this step cannot set it itself."""
+        owed = self._owed_status(report) if report.judgement.verdict and report.context.sha_is_known else None
+        if owed and owed != self._owed:
+            self._owed = owed
+            with suppress(RunnerError):
+                self._host.save_state({OWED: json.dumps(owed._asdict())})
+
     def announce(self, report: Report, *, until: float) -> None:
         """Set the commit's status to pending."""
+        self.owe(replace(report, judgement=UNFINISHED))
         self._set_status(report, until=min(until, self._clock.now() + ANNOUNCING))
 
     def conclude(self, report: Report, *, hurried: bool) -> str:
         """Give the commit its final status, and comment. Returns the comment's address, empty if there is none."""
         until = self._clock.now() + (HURRIED if hurried else PATIENCE)
-        self._set_status(report, until=until)
-        return self._comment(report, until=until)
+        # A later step concludes what this one only launched, perhaps before the post step runs.
+        if self._set_status(report, until=until) or report.judgement.verdict is None:
+            with suppress(RunnerError):
+                self._host.save_state({CONCLUDED: "true"})
+        return self._comment(report, until=until if hurried else max(until, self._clock.now() + COMMENTING))
+
+    def is_open(self, inputs: Inputs) -> bool:
+        """Tell, in the post step, whether the main step could not give the commit its final status."""
+        return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
 
     def close(self, report: Report) -> None:
-        """Give the commit its final status on behalf of a main step that could not."""
-        self._set_status(report, until=self._clock.now() + PATIENCE)
+        """Give the commit the status that the main step owes it, or that of `report` where it saved none."""
+        until = self._clock.now() + PATIENCE
+        self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
 
-    def _set_status(self, report: Report, *, until: float) -> None:
-        name = report.inputs.commit_status if report.inputs else ""
-        if not (report.inputs and name) or report.inputs.mode == "cancel":
-            return
-        status: Status = rendered(Surface.STATUS, report)
-        if not report.context.sha_is_known:
+    def _owed_status(self, report: Report) -> OwedStatus | None:
+        """Return the commit's status; None if the user wants none."""
+        if not (report.inputs and report.inputs.commit_status) or report.inputs.mode == "cancel":
+            return None
+        return OwedStatus(report.context.sha, *rendered(Surface.STATUS, report))
+
+    def _set_status(self, report: Report, *, until: float, owed: OwedStatus | None = None) -> bool:
+        """Set the commit's status. Returns False if a later attempt may succeed."""
+        status = owed or self._owed_status(report)
+        if status is None or report.inputs is None:
+            return True
+        if not (owed or report.context.sha_is_known):
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
-            return
+            return True
         if status == self._status or not (github := self._reach(report.context, report.inputs)):
-            return
+            return True
+        forbidden = False
         with tolerant(self._host):
-            self._run(
-                github.set_status(
-                    report.context.sha,
-                    context=self._host.redact(name),
-                    state=status.state,
-                    description=self._host.redact(status.description),
-                    target_url=self._host.redact(status.target_url),
-                    until=until,
+            try:
+                self._run(
+                    github.set_status(
+                        status.sha,
+                        context=self._host.redact(report.inputs.commit_status),
+                        state=status.state,
+                        description=self._host.redact(status.description),
+                        target_url=self._host.redact(status.target_url),
+                        until=until,
+                    )
                 )
-            )
+            except GitHubError as error:
+                forbidden = error.forbidden
+                raise
             self._status = status
+        return forbidden or self._status == status
 
     def _comment(self, report: Report, *, until: float) -> str:
         """Return the address of the comment; empty where there is none, or it was left alone."""
@@ -140,6 +183,14 @@ class PullRequestPublisher:
 
     def _run(self, procedure: Procedure[T]) -> T:
         return run(procedure, self._clock)
+
+
+def read_owed(text: str) -> OwedStatus | None:
+    """Read the status that the main step saved; None if it saved none, or it cannot be read."""
+    try:
+        return OwedStatus(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 @contextmanager

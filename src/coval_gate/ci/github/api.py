@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation, except the last
+BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one is repeated
 API_VERSION: Final = "2022-11-28"
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
@@ -196,10 +196,10 @@ class _Operation:
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Repeat `attempt` until it succeeds, fails permanently, or has no attempts or time left."""
+        """Repeat `attempt` until it succeeds, fails permanently, or has no time left."""
 
         def pause_after(failure: _Transient, tries: int) -> float | None:
-            pause = max(failure.wait, BACKOFFS[tries]) if tries < len(BACKOFFS) else float("inf")
+            pause = max(failure.wait, BACKOFFS[min(tries, len(BACKOFFS) - 1)])
             return pause if pause < self.until - self.clock.now() else None
 
         try:
