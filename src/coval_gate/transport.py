@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from coval_gate import __version__
+from coval_gate.address import is_loopback, parse_address
 from coval_gate.network import NetworkError, network_error
 from coval_gate.text import duration
 from coval_gate.waiting import BackgroundCall, Wait
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs
 ERROR_LIMIT: Final = 1024 * 1024  # bytes of an error response
-LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -245,7 +243,7 @@ class _Sessions:
         session.auth = CredentialAuth(self._server)
         session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
         session.headers.update(self._server.headers)
-        if LOOPBACK.fullmatch(urlsplit(self._server.root).hostname or ""):
+        if (address := parse_address(self._server.root)) and is_loopback(address):
             # A proxy from the environment would send the credential to another machine, unencrypted.
             session.trust_env = False
         return session

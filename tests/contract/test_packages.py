@@ -15,6 +15,7 @@ SOURCE = ROOT / "src"
 PACKAGES = ["main", "post", "step", "publish", "runs", "report", "judge", "coval", "ci", "config", "model"]
 GROUND = {
     "",
+    "address",
     "clock",
     "errors",
     "network",

@@ -11,8 +11,8 @@ import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
+from coval_gate.address import is_loopback, parse_address
 from coval_gate.secret import SHORTEST_SECRET, Secret
 from coval_gate.text import quoted
 
@@ -26,7 +26,6 @@ LONGEST_PATH: Final = 1024  # characters
 MOST_DIGITS: Final = 100  # of a whole number in JSON
 DEEPEST_JSON: Final = 100  # levels; Coval returns this JSON in its responses, which must stay parsable
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +113,13 @@ def url(*, encrypted: bool) -> Field[str]:
     """
 
     def parse(given: str) -> str:
-        parts = _split(given)
-        host = (parts and parts.hostname) or ""
-        if not parts or not host or parts.scheme not in ("http", "https") or re.search(r"\s", given):
+        parts = parse_address(given)
+        if parts is None:
             raise ValueError(f"must be a URL such as https://api.coval.dev/v1; got {quoted(given)}.")
-        if parts.username or parts.password or parts.query or parts.fragment:
+        if not (parts.auth is parts.query is parts.fragment is None):
             raise ValueError("must not contain a user, password, query or fragment.")
-        if encrypted and parts.scheme == "http" and not LOOPBACK.fullmatch(host):
-            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write https://{host}…")
+        if encrypted and parts.scheme == "http" and not is_loopback(parts):
+            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write https://{parts.host}…")
         return given.rstrip("/")
 
     return Field("URL", "", parse)
@@ -231,15 +229,6 @@ def json_object(example: str) -> Field[dict[str, Any] | None]:
         return value
 
     return Field("JSON object", None, parse)
-
-
-def _split(given: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(given)
-        parts.port  # noqa: B018 - the property raises where the port is not a number
-    except ValueError:
-        return None
-    return parts
 
 
 def _identifier(given: str) -> str:
