@@ -1,10 +1,34 @@
-"""A credential that stays out of logs."""
+"""Credentials that stay out of logs and files, in whatever form a server repeats them."""
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64encode
+from functools import cached_property, lru_cache
+from html import escape, unescape
 from typing import Final
 
 SHORTEST_SECRET: Final = 8  # characters
+MASK: Final = "***"
+LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes of a response in which disguised secrets are looked for
+VISIBLE: Final = re.compile(r"[!-~]+")
+# An escape, or characters that are not seen. Whatever uses a text may turn it back, or drop it.
+DISGUISE: Final = (
+    r"[^ -~\t\n\r…]+"
+    r"|\\+(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([!-/:-@\[-`{-~]))"
+    r"|%(?:25)*([0-9A-Fa-f]{2})"
+    r"|(&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,6};)"
+)
+# The same without an escape of a visible character; it may stand between two characters of a secret.
+UNSEEN: Final = (
+    r"(?:[^ -~\t\n\r…]"
+    r"|\\+u(?!00[2-7]|2026)[0-9A-Fa-f]{4}"
+    r"|%(?:25)*(?:[0189A-Fa-f][0-9A-Fa-f]|7[fF])"
+    r"|&(?:amp;)*(?:#(?!0*(?:3[2-9]|[4-9]\d|1[01]\d|12[0-6]);)\d{1,7}"
+    r"|#[xX](?!0*[2-7][0-9A-Fa-f];)[0-9A-Fa-f]{1,6}|zwn?j|shy|[lr][rl]m);)*+"
+)
+CUT: Final = r"(?:[\\%&][\\%&#;a-zA-Z0-9]{0,11})?(…|\\+u2026)"  # the end of a text that was cut, even in an escape
 
 
 class Secret:
@@ -20,3 +44,100 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret('***')"
+
+
+class Redactor:
+    r"""Masks a secret, also where it is disguised.
+
+    It may be escaped (`\u`, `%`, `&`), hold characters that are not seen, or be a part of base64. Its beginning is
+    masked, too, where an ellipsis says that the rest was cut off.
+    """
+
+    def __init__(self, secret: str) -> None:
+        codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
+        safe = [code.replace("+", "-").replace("/", "_") for code in codes]
+        written = (secret, json.dumps(secret)[1:-1], escape(secret), escape(secret, quote=False))
+        self._plain = [each for each in dict.fromkeys((*written, *codes, *safe)) if each]
+        self._disguised = [_Disguised(each) for each in dict.fromkeys((secret, *codes, *safe)) if codes]
+
+    def redact(self, text: str) -> str:
+        """Return `text` with the secret masked."""
+        for plain in self._plain:
+            text = text.replace(plain, MASK)
+        undisguised = re.sub(DISGUISE, _undisguised, text)
+        for each in self._disguised:
+            if each.beginning in undisguised:
+                text = each.redact(text)
+        return text
+
+    def redact_body(self, body: bytes) -> bytes:
+        """Return the body of a response with the secret masked; in a very large one, only where it is not disguised."""
+        if len(body) <= LARGEST_DISGUISE:
+            return self.redact(body.decode("latin-1")).encode("latin-1")  # the bytes of other characters are not seen
+        for plain in self._plain:
+            body = body.replace(plain.encode(), MASK.encode())
+        return body
+
+
+class _Disguised:
+    """Masks a text wherever its characters are disguised. This is slow, so `beginning` tells whether to look at all."""
+
+    def __init__(self, plain: str) -> None:
+        self.beginning = plain[: SHORTEST_SECRET - 1]
+        self._plain = plain
+
+    @cached_property
+    def _first(self) -> re.Pattern[str]:
+        return re.compile(UNSEEN.join(_in_any_form(char) for char in self.beginning))
+
+    @cached_property
+    def _others(self) -> list[re.Pattern[str]]:
+        return [re.compile(UNSEEN + _in_any_form(char)) for char in self._plain[len(self.beginning) :]]
+
+    def redact(self, text: str) -> str:
+        parts, done, start = [], 0, 0
+        while found := self._first.search(text, start):
+            end, left = found.end(), len(self._others)
+            for character in self._others:
+                if not (match := character.match(text, end)):
+                    break
+                end, left = match.end(), left - 1
+            cut = re.compile(UNSEEN + CUT).match(text, end) if 0 < left < len(self._others) else None
+            if left and not cut:
+                start = found.start() + 1
+                continue
+            parts += [text[done : found.start()], MASK, cut[1] if cut else ""]
+            done = start = cut.end() if cut else end
+        return "".join([*parts, text[done:]])
+
+
+@lru_cache(maxsize=8)
+def redactor(secret: str) -> Redactor:
+    """Return the redactor of a secret."""
+    return Redactor(secret)
+
+
+def _base64(secret: str, offset: int) -> str:
+    """Return what base64 makes of the secret, `offset` bytes after a boundary, whatever comes before and after it."""
+    code = b64encode(b"\0" * offset + secret.encode()).decode()
+    shared = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)
+    return code[(0, 2, 3)[offset] : shared]
+
+
+def _in_any_form(char: str) -> str:
+    """Return a pattern for a visible ASCII character as it is, or escaped."""
+    code = f"{ord(char):02x}"
+    digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in code)
+    plain, named = re.escape(char), re.escape(escape(char).removeprefix("&"))
+    after_backslash = f"u00{digits}|x{digits}" + ("" if char.isalnum() else f"|{plain}")
+    entities = f"#0*{ord(char)};|#[xX]0*{digits};" + ("" if named == plain else f"|{named}")
+    return rf"(?:{plain}|(?<!\\)\\+(?:{after_backslash})|%(?:25)*{digits}|&(?:amp;)*(?:{entities}))"
+
+
+def _undisguised(match: re.Match[str]) -> str:
+    """Return the visible ASCII character that an escape stands for; nothing for any other."""
+    unicode, byte, char, percent, ampersand, entity = match.groups()
+    if char:
+        return char
+    text = unescape(ampersand + entity) if ampersand else chr(int(unicode or byte or percent or "0", 16))
+    return text if VISIBLE.fullmatch(text) or text == "…" else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ import urllib3
 from coval_gate import __version__
 from coval_gate.address import is_loopback, parse_address
 from coval_gate.network import NetworkError, network_error
+from coval_gate.secret import redactor
 from coval_gate.text import duration
 from coval_gate.waiting import BackgroundCall, Wait
 
@@ -61,10 +61,7 @@ class Server:
 
     def without_credential(self, body: bytes) -> bytes:
         """Mask the credential in a response that repeats it, so that nothing derived from it can leak it."""
-        credential = self.credential.reveal()
-        for form in (credential, json.dumps(credential)[1:-1]):
-            body = body.replace(form.encode(), b"***")
-        return body
+        return redactor(self.credential.reveal()).redact_body(body)
 
 
 class Request(NamedTuple):

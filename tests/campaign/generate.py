@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
+    ECHO,
     GATES,
     IMPOSSIBLE_GATES,
     INTERIM,
@@ -22,6 +23,7 @@ from campaign.schedule import (
     Step,
 )
 from coval_sandbox.quirks import DEFAULT, Quirks
+from leaks import DISGUISES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +103,8 @@ LOST_RESPONSES: Final = (
     "json {}",
 )
 PERMANENT: Final = (
-    "echo 400",
-    "echo 500",
+    f"{ECHO} 400",
+    f"{ECHO} 500",
     "401",
     "403",
     "404",
@@ -426,6 +428,8 @@ def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
 
 def _choose_action(rng: Random, actions: Sequence[str]) -> str:
     action: str = _choose(rng, actions)
+    if action.startswith(ECHO):
+        return f"{action} {_choose(rng, tuple(DISGUISES))}"
     return _damage(rng) if action == DAMAGE else action
 
 

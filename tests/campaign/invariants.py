@@ -13,8 +13,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
-from campaign.schedule import CONNECTION_FAULTS, UNREADABLE_GATES
+from campaign.schedule import CONNECTION_FAULTS, ECHO, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
+from leaks import holds
 from support import KEY
 
 if TYPE_CHECKING:
@@ -279,7 +280,8 @@ def outputs_are_complete(history: History) -> Iterator[str]:
 
 
 def api_key_does_not_leak(history: History) -> Iterator[str]:
-    """The API key is in nothing that a process wrote or sent, except its request header."""
+    """The API key is in nothing that a process wrote or sent, except its request header; neither in a disguise."""
+    echoes = any(each.action.startswith(ECHO) for each in history.schedule.faults)  # decoding takes long
     for result in history.results:
         log = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
         written = {"the log": log.encode(), **result.files}
@@ -287,7 +289,7 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
             f"{each.method} {each.path}": f"{each.path}{each.query}".encode() + each.body for each in result.requests
         }
         for place, content in (written | sent).items():
-            if KEY.encode() in content:
+            if KEY.encode() in content or (echoes and holds(content.decode("utf-8", "replace"), KEY)):
                 yield f"{_name(result)} put the API key into {place}"
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
+from coval_gate import secret
 from coval_gate.ci.console import Console
 from coval_gate.config import thresholds, values
 from coval_gate.coval import client, errors
@@ -399,6 +400,16 @@ MUTANTS: Final = (
         "repeat an API key in a response",
         ReplaceFunction(Console.redact, lambda _, self, text: text),  # noqa: ARG005
         ReplaceFunction(Server.without_credential, lambda _, self, body: body),  # noqa: ARG005
+        caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "mask an API key only as it is written",
+        SetConstant(secret, "_in_any_form", re.escape),
+        caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "mask an API key in no base64",
+        SetConstant(secret, "_base64", lambda secret, offset: f"{secret}{offset}"),
         caught_by="api_key_does_not_leak",
     ),
 )

@@ -27,6 +27,7 @@ from coval_sandbox.fault_injection import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
 from coval_sandbox.http import BASE
 from coval_sandbox.problems import Problem, code_for
+from leaks import DISGUISES
 from support import KEY
 
 if TYPE_CHECKING:
@@ -252,7 +253,8 @@ class Network:
         reply = pending.response
         match action.kind:
             case "status" | "echo":
-                message = "A scripted fault" if action.kind == "status" else f"The key {KEY} will not do"
+                key = DISGUISES[action.text](KEY) if action.kind == "echo" else ""
+                message = f"The key {key} will not do" if key else "A scripted fault"
                 problem = Problem(action.status, code_for(action.status), message)
                 pending.response = _json(action.status, problem.body)
                 if action.retry_after is not None:
@@ -306,7 +308,8 @@ def _parse_action(action: str) -> Action:
     if kind == INTERIM:
         return Action(kind, takes_effect=True, status=HTTPStatus.EARLY_HINTS)
     if kind == ECHO:
-        return Action(kind, takes_effect=False, status=int(rest))
+        status, disguise = rest.split()
+        return Action(kind, takes_effect=False, status=int(status), text=disguise)
     return parse_fault(f"* * -> {action}").action
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
-ECHO: Final = "echo"  # an error with this status whose message repeats the key
+ECHO: Final = "echo"  # an error with this status whose message repeats the key in this disguise
 INTERIM: Final = "interim"  # took effect, an interim response instead of the actual one
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 

@@ -21,7 +21,8 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub
+from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault
+from leaks import DISGUISES, holds, in_json
 from road.steps import FORK_EVENT, STEPS, THRESHOLDS, inputs_of
 from support import DEFAULTS, IDS, KEY, StepResult
 
@@ -390,6 +391,49 @@ def test_api_key_in_response_is_not_reported(
     for fault in (f"GET /test-cases -> json {label}", f"GET /runs/* #2- -> body {error}"):
         result = run_step_with_reports(fault, max_wait_time="100")
         assert KEY not in f"{result.json}{result.junit}{result.summary}{github.comments}"
+
+
+def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
+    """Return everything that a step wrote or told GitHub, without the commands that mask secrets."""
+    return {
+        "log": "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::")),
+        "annotations": "\n".join(
+            f"{each.properties}{each.data}" for each in result.commands if each.name != "add-mask"
+        ),
+        "outputs": json.dumps(result.outputs, ensure_ascii=False),
+        "state": json.dumps(result.state, ensure_ascii=False),
+        "summary": result.summary,
+        "JSON": result.json,
+        "JUnit": result.junit,
+        "GitHub": "\n".join(
+            f"{each.path} {each.query} {json.dumps(each.json, ensure_ascii=False)}" for each in github.requests_seen
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("disguise", "escaped"),
+    [*((each, True) for each in DISGUISES), *((each, False) for each in DISGUISES if "\\" in DISGUISES[each]("_"))],
+)
+def test_disguised_secrets_in_responses_are_in_no_report(
+    disguise: str, escaped: bool, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+) -> None:
+    """A server repeats the key in its texts. If it is not `escaped`, the JSON itself is written that way."""
+    key, token = DISGUISES[disguise](KEY), DISGUISES[disguise](TOKEN)
+    inside = json.dumps(key)[1:-1] if escaped else in_json(key)
+    cases = f'{{"test_cases": [{{"id": "echo", "description": "{inside}"}}]}}'
+    error = f'{{"error": {{"message": "no such key {inside}", "details": [{{"description": "{inside}"}}]}}}}'
+    run = f'{{"run": {{"status": "FAILED", "error": "{"x" * 300} {inside}", "error_status": "{inside}"}}}}'
+    github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
+    for fault, given in (
+        (f"GET /test-cases -> json {cases}", {"test_set_id": "failing1", "thresholds": THRESHOLDS}),
+        (f"GET /runs/* #2- -> body {error}", {"max_wait_time": "60"}),
+        (f"GET /runs/* #2- -> body {run}", {}),
+    ):
+        result = run_step_with_reports(fault, **given)
+        for place, text in written_by(result, github).items():
+            assert not holds(text, KEY), (fault, place)
+            assert not holds(text, TOKEN), (fault, place)
 
 
 @pytest.mark.parametrize("given", [{"run_id": KEY}, {"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}], ids=str)

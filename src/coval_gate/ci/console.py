@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from coval_gate.secret import SHORTEST_SECRET
+from coval_gate.secret import SHORTEST_SECRET, redactor
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from coval_gate.secret import Redactor
 
 
 class Console:
@@ -19,23 +19,17 @@ class Console:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._secrets: list[str] = []
+        self._secrets: list[Redactor] = []
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
-        if len(secret) < SHORTEST_SECRET:
-            return  # not valid as a key, and masking it would mask ordinary words
-        # As given, and as escaped in JSON, HTML and XML.
-        forms = (secret, json.dumps(secret)[1:-1], html.escape(secret), html.escape(secret, quote=False))
-        self._secrets += dict.fromkeys(forms)
+        if len(secret) >= SHORTEST_SECRET:  # a shorter one is not valid as a key, and may be an ordinary word
+            self._secrets.append(redactor(secret))
 
     def redact(self, text: str) -> str:
         """Return `text` with every secret masked, including the beginning of a truncated one."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-            if "…" in text:
-                for length in range(len(secret) - 1, SHORTEST_SECRET - 1, -1):
-                    text = text.replace(f"{secret[:length]}…", "***…")
+            text = secret.redact(text)
         return text
 
     def log(self, text: str = "") -> None:
