@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TOKEN = "ghs_the-token-of-the-workflow"
 READ_ONLY_TOKEN = "read-only"
+PERSONAL_TOKEN = "ghp_the-token-of-a-person"
 BOT = "github-actions[bot]"
 REPOSITORY = "acme/voice-agent"
 LONGEST_BODY = 65_536  # characters of a comment
@@ -194,7 +195,7 @@ class FakeGitHub:
 
     def _perform(self, request: SeenRequest, path: str) -> Response:
         token = request.headers.get("authorization", "").partition(" ")[2]
-        if token not in (TOKEN, READ_ONLY_TOKEN):
+        if token not in (TOKEN, READ_ONLY_TOKEN, PERSONAL_TOKEN):
             return _message(401, "Bad credentials")
         if request.path == self.graphql and request.method == "POST":
             return Response(200, {"data": {"viewer": {"login": self.viewer}}})

@@ -12,7 +12,7 @@ from coval_gate.ci.github.api import BACKOFFS, GitHub
 from coval_gate.errors import GitHubError
 from coval_gate.runs.schedule import run
 from coval_gate.secret import Secret
-from fake_github import BOT, LONGEST_BODY, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
+from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
 from support import runtime
 
 if TYPE_CHECKING:
@@ -176,15 +176,49 @@ def test_oldest_of_two_own_comments_is_updated(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("viewer", "author"),
-    [("github-actions", BOT), (BOT, BOT), ("Jane", "jane"), ("coval-bot[bot]", "coval-bot[bot]")],
+    ("viewer", "author", "token"),
+    [
+        ("github-actions", BOT, TOKEN),
+        (BOT, BOT, TOKEN),
+        ("github-actions", BOT, READ_ONLY_TOKEN),
+        ("Jane", "jane", PERSONAL_TOKEN),
+        ("coval-bot", "Coval-bot[bot]", TOKEN),
+        ("coval-bot[bot]", "coval-bot[bot]", PERSONAL_TOKEN),
+    ],
 )
-def test_comment_of_token_owner_is_updated(viewer: str, author: str, clock: VirtualClock) -> None:
-    with Session(clock) as session:
-        session.server.viewer, session.server.author = viewer, author
+def test_comment_of_token_owner_is_updated(viewer: str, author: str, token: str, clock: VirtualClock) -> None:
+    with Session(clock, token=token) as session:
+        session.server.viewer = viewer
+        session.server.add_comment(NUMBER, MARKER, author)
+        if token == READ_ONLY_TOKEN:
+            with pytest.raises(GitHubError, match=f"PATCH {REPOS}/issues/comments/1"):
+                session.comment()
+            return
         session.comment()
         session.comment(BODY + " Still.")
         assert session.bodies == [BODY + " Still."]
+
+
+@pytest.mark.parametrize("fault", ["", "POST /graphql -> 403"])
+@pytest.mark.parametrize(
+    ("viewer", "other", "token"),
+    [
+        (BOT, "github-actions", TOKEN),
+        ("github-actions", "GitHub-Actions", TOKEN),
+        ("coval-bot[bot]", "coval-bot", TOKEN),
+        ("coval-bot", "coval-bot", TOKEN),
+        ("jane", "jane[bot]", PERSONAL_TOKEN),
+    ],
+)
+def test_comment_of_namesake_is_not_updated(
+    viewer: str, other: str, token: str, fault: str, clock: VirtualClock
+) -> None:
+    """A person may have an App's name as login, and the other way round."""
+    with Session(clock, *filter(None, [fault]), token=token) as session:
+        session.server.viewer = viewer
+        session.server.add_comment(NUMBER, BODY, other)
+        session.comment(BODY + " Still.")
+        assert session.bodies == [BODY, BODY + " Still."]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +234,7 @@ def test_token_owner_defaults_to_github_actions(fault: str, clock: VirtualClock)
 
 
 def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> None:
-    with Session(clock, "POST /graphql #1 -> 400") as session:
+    with Session(clock, "POST /graphql #1 -> 400", token=PERSONAL_TOKEN) as session:
         session.server.viewer = session.server.author = "jane"
         session.comment()
         session.comment(BODY + " Still.")
@@ -212,7 +246,7 @@ def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> No
     ["502", "drop", "secondary 5", "rate-limit 5", 'json {"errors": [{"message": "API rate limit exceeded"}]}'],
 )  # fmt: skip
 def test_request_for_token_owner_is_retried(fault: str, clock: VirtualClock) -> None:
-    with Session(clock, f"POST /graphql #1 -> {fault}", time_limit=600) as session:
+    with Session(clock, f"POST /graphql #1 -> {fault}", token=PERSONAL_TOKEN, time_limit=600) as session:
         session.server.viewer = session.server.author = "jane"
         session.server.add_comment(NUMBER, MARKER, "jane")
         session.comment()

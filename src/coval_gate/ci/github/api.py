@@ -38,6 +38,8 @@ LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within th
 PAGE_SIZE: Final = 100  # GitHub's maximum
 MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
 AUTHOR: Final = "github-actions"  # the login of the workflow's own token
+BOT: Final = "[bot]"  # the end of an App's login, which no person's login can have; GraphQL may omit it
+INSTALLATION: Final = "ghs_"  # the beginning of an App's token
 ADVICE: Final = {
     401: "GitHub does not accept the token: remove github_token, or set a current one. ",
     403: "",
@@ -74,7 +76,8 @@ class GitHub:
         self._path = f"{parts.path}/repos/{quote(repository)}"
         # Enterprise Server has REST under /api/v3 and GraphQL under /api/graphql.
         self._graphql = f"{parts.path.removesuffix('/v3')}/graphql"
-        self._author = ""
+        self._is_app = token.reveal().startswith(INSTALLATION)
+        self._author: _Author | None = None
 
     def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
         """Return the commit at the head of a pull request."""
@@ -113,7 +116,7 @@ class GitHub:
 
         def attempt() -> Procedure[str]:
             author = yield from self._find_author(operation)
-            found = yield from operation.find(comments, lambda each: _is_own_comment(each, author, marker))
+            found = yield from operation.find(comments, lambda each: _begins_with(each, marker) and author.wrote(each))
             if found is None:
                 if not create:
                     return ""
@@ -142,14 +145,16 @@ class GitHub:
     def _operation(self, permission: str, until: float) -> _Operation:
         return _Operation(self._transport, self._clock, permission, until)
 
-    def _find_author(self, operation: _Operation) -> Procedure[str]:
-        """Return the login of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
+    def _find_author(self, operation: _Operation) -> Procedure[_Author]:
+        """Return the owner of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
                 payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
-                self._author = _plain(payload.text("data", "viewer", "login"))
+                login = payload.text("data", "viewer", "login").casefold()
             except GitHubError:
-                return AUTHOR
+                return _Author(AUTHOR, is_app=True)
+            is_app = self._is_app or login.endswith(BOT) or login == AUTHOR
+            self._author = _Author(login.removesuffix(BOT), is_app=is_app)
         return self._author
 
 
@@ -184,6 +189,20 @@ class _Payload(NamedTuple):
 
     def lacks(self, what: str) -> NoReturn:
         raise _unexpected(f"{self.call} returned a response without {what}.")
+
+
+class _Author(NamedTuple):
+    """The owner of a token: a person or an App. A person may have the name of an App as login."""
+
+    login: str  # in lower case, and without an App's suffix
+    is_app: bool
+
+    def wrote(self, comment: _Payload) -> bool:
+        """Tell whether the owner wrote a comment. The user of a deleted account is null."""
+        login, kind = comment.get("user", "login"), comment.get("user", "type")
+        if self.is_app and kind != "Bot":
+            return False
+        return isinstance(login, str) and login.casefold() == self.login + (BOT if self.is_app else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,15 +303,8 @@ def _messages(payload: _Payload) -> str:
     return "; ".join(each for each in messages if isinstance(each, str) and each)
 
 
-def _is_own_comment(comment: _Payload, author: str, marker: str) -> bool:
-    """Tell whether `author` wrote a comment that begins with `marker`. The user of a deleted account is null."""
-    login, body = comment.get("user", "login"), comment.get("body")
-    return isinstance(login, str) and _plain(login) == author and isinstance(body, str) and body.startswith(marker)
-
-
-def _plain(login: str) -> str:
-    """Return a login for comparison: REST and GraphQL may disagree on the suffix of a bot's name."""
-    return login.casefold().removesuffix("[bot]")
+def _begins_with(comment: _Payload, marker: str) -> bool:
+    return isinstance(body := comment.get("body"), str) and body.startswith(marker)
 
 
 def _unexpected(what: str) -> GitHubError:
