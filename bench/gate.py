@@ -1,8 +1,9 @@
 """Measures the cost of collecting and judging a large run: calls, CPU time and memory of a whole step.
 
 The step waits for a run that is over. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a threshold
-each and against their targets in Coval; everything passes. Coval is a separate process that responds from memory, so
-its cost is not counted.
+each and against their targets in Coval; everything passes. Another step is the opposite: every simulation misses every
+threshold, and all reports are written. Coval is a separate process that responds from memory, so its cost is not
+counted.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; the second and the last measure the growth
 RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5, TENFOLD: 5}  # more of the short ones, because noise affects them more
+FAILING, MISSED = 2_000, 500  # simulations, and thresholds that each of them misses
 ITERATIONS = 10  # of each test case
 MOST_CALLS = 11.0  # one poll, and 10 pages of 1,000 simulations
 MOST_CPU = 2.0  # s
 MOST_MB = 200.0
+MOST_FILE_MB = 20.0
 MOST_GROWTH = 11.0  # times the CPU time for 10 times the simulations
 MOST_PER_PAGE = 1_000
 TOPICS = ("greeting", "billing", "refund", "booking", "address")
@@ -60,6 +63,7 @@ class Step(NamedTuple):
 
     cpu: float  # s, of its process
     mb: float  # peak memory
+    files: dict[str, float]  # MB, by name
     calls: Counter[str]  # by kind
 
 
@@ -108,6 +112,7 @@ def measure() -> list[Figure]:
     taken: dict[int, list[Step]] = {size: [] for size in RUNS}
     with Coval() as coval:
         take_step(coval, SMALLEST)  # warm-up
+        worst = take_step(coval, FAILING, missed=MISSED)
         for turn in range(max(RUNS.values())):
             for size, runs in RUNS.items():
                 if turn < runs:
@@ -119,11 +124,24 @@ def measure() -> list[Figure]:
     grown, grown_beyond = (growth(cpu, beyond_start=each) for each in (False, True))
     what, smallest = f"gate, {LARGE:,} simulations", f"{SMALLEST} simulations"
     return [
+        *_failing(worst),
         Figure(f"{what}: calls", calls, "", "", None, MOST_CALLS, calls <= MOST_CALLS),
         Figure(f"{what}: CPU", large_cpu, "s", smallest, smallest_cpu, MOST_CPU, large_cpu <= MOST_CPU),
         Figure(f"{what}: peak memory", mb[LARGE], "MB", smallest, mb[SMALLEST], MOST_MB, mb[LARGE] <= MOST_MB),
         Figure("gate, CPU for 10 times as many", grown, "x", "", None, MOST_GROWTH, grown <= MOST_GROWTH),
         Figure("gate, the same beyond the start", grown_beyond, "x", "", None, None, ok=True),
+    ]
+
+
+def _failing(step: Step) -> list[Figure]:
+    """Return the figures of a step whose simulations miss all thresholds."""
+    what = f"gate, {FAILING:,} simulations miss {MISSED} thresholds"
+    return [
+        Figure(f"{what}: peak memory", step.mb, "MB", "", None, MOST_MB, step.mb <= MOST_MB),
+        *(
+            Figure(f"{what}: {name}", mb, "MB", "", None, MOST_FILE_MB, mb <= MOST_FILE_MB)
+            for name, mb in step.files.items()
+        ),
     ]
 
 
@@ -138,8 +156,12 @@ def growth(cpu: Mapping[int, Sequence[float]], *, beyond_start: bool) -> float:
     return (tenfold - start) / (tenth - start) if tenth > start else math.inf
 
 
-def take_step(coval: Coval, size: int) -> Step:
-    """Run the whole step on a run of `size` simulations. Raises RuntimeError if it does not pass."""
+def take_step(coval: Coval, size: int, *, missed: int = 0) -> Step:
+    """Run the whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
+
+    With thresholds that are `missed`, it writes files, too. Then it raises RuntimeError unless it fails.
+    """
+    files = {"JSON": "report.json", "JUnit": "junit.xml"} if missed else {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         runner = LocalRunner(directory)
@@ -148,8 +170,10 @@ def take_step(coval: Coval, size: int) -> Step:
             "api_base_url": coval.url,
             "mode": "wait",
             "run_id": run_id(size),
-            "thresholds": THRESHOLDS,
+            "thresholds": _missed_thresholds(missed) if missed else THRESHOLDS,
             "use_metric_targets": "true",
+            "json_path": files.get("JSON", ""),
+            "junit_path": files.get("JUnit", ""),
         }
         coval.calls()  # discard those of an earlier step
         with (directory / "log").open("wb") as log:
@@ -163,9 +187,24 @@ def take_step(coval: Coval, size: int) -> Step:
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         outputs = runner.outputs
-        if process.returncode or (outputs["verdict"], outputs["total_simulations"]) != ("passed", str(size)):
-            raise RuntimeError(f"the step did not pass:\n{(directory / 'log').read_text(encoding='utf-8')[-5000:]}")
-        return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, coval.calls())
+        verdict = "failed" if missed else "passed"
+        if (outputs["verdict"], outputs["total_simulations"]) != (verdict, str(size)):
+            raise RuntimeError(
+                f"the step has not {verdict}:\n{(directory / 'log').read_text(encoding='utf-8')[-5000:]}"
+            )
+        sizes = {name: (runner.workspace / path).stat().st_size / 1e6 for name, path in files.items()}
+        return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, sizes, coval.calls())
+
+
+def _missed_thresholds(count: int) -> str:
+    """Return thresholds on all metrics that every simulation misses."""
+    lines = []
+    for number in range(count):
+        metric = METRICS[number % len(METRICS)]
+        share = 1 + number / count
+        bound = f"max < -{share:g}" if metric.output_type == "float" else f"rate(NEVER) >= {share:g}%"
+        lines.append(f'"{metric.name}": {bound}')
+    return "\n".join(lines)
 
 
 class Coval:
@@ -198,7 +237,7 @@ def run_id(size: int) -> str:
 
 def serve(pipe: Connection) -> None:
     """Serve until "end" is received. Send the URL first, then the calls since the last message after each message."""
-    runs = {run_id(size): CannedRun(size) for size in RUNS}
+    runs = {run_id(size): CannedRun(size) for size in (*RUNS, FAILING)}
     server = CannedServer(runs)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(f"http://127.0.0.1:{server.server_address[1]}/v1")

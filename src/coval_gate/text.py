@@ -20,6 +20,11 @@ def one_line(text: object, limit: int = 500) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return `text` as it is, but at most `limit` long."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def visible(line: str) -> str:
     """Return a foreign line with each unprintable character replaced by a space, so that columns stay aligned."""
     return "".join(char if char.isprintable() else " " for char in line)

@@ -226,6 +226,7 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "variant": "agent",
         "metric_id": "m1",
         "simulation_ids": ["s4"],
+        "simulation_ids_left_out": 0,
     }
     assert found[2]["verdict"] == "passed"
     assert (found[2]["reason"], found[2]["simulation_ids"], found[2]["margin_text"]) == ("", [], "")
@@ -262,10 +263,13 @@ def test_simulations_have_values_and_worst_is_first() -> None:
         "iteration": 1,
         "verdict": "failed",
         "missed_criteria": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
+        "missed_criteria_left_out": 0,
         "error": "",
         "url": f"{RUN_URL}/results/s4",
         "values": {"m1": 2.5, "m2": "NO", "m3": ["time", "way"]},
+        "values_left_out": 0,
         "explanations": {"m1": "The agent was slow."},
+        "explanations_left_out": 0,
     }
     assert found[2]["test_case"] == ""
     assert found[2]["verdict"] == "passed"

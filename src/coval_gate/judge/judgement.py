@@ -88,8 +88,10 @@ class Judgement:
     @property
     def failing_simulations(self) -> tuple[str, ...]:
         """The ids of the simulations that are to blame for checks that did not pass, most often named first."""
-        named = [each for check in self.checks if not check.passed for each in check.simulations]
-        return tuple(each for each, _ in Counter(named).most_common())
+        named: Counter[str] = Counter()
+        for check in self.checks:  # one by one: together they may name millions
+            named.update(() if check.passed else check.simulations)
+        return tuple(each for each, _ in named.most_common())
 
     @property
     def metric_failures(self) -> tuple[str, ...]:

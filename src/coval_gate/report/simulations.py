@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.limits import MOST_MISSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,14 +25,16 @@ class SimulationRow:
 
     `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a missed
     criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
-    `misses` are those criteria, `texts` what the metrics' judges say, by metric id. `iteration` counts the simulations
-    of one test case from 1; `of` is how many there are.
+    `misses` are the first of those criteria, and `more_misses` is the number of the others. `texts` is what the
+    metrics' judges say, by metric id. `iteration` counts the simulations of one test case from 1; `of` is how many
+    there are.
     """
 
     simulation: Simulation
     name: str
     verdict: Verdict
     misses: tuple[Check, ...] = ()
+    more_misses: int = 0
     texts: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     iteration: int = 1
@@ -76,12 +79,13 @@ def _rows(leg: LegReport, result: RunResult, pages: str) -> Iterator[SimulationR
     for each in result.simulations:
         key = (each.mutation, each.test_case_id)
         seen[key] += 1
-        misses = tuple(blame.get(each.id, ()))
+        blamed = blame.get(each.id) or _Blame()
         yield SimulationRow(
             simulation=each,
             name=_name(each, details.labels.get(each.test_case_id, ""), shared),
-            verdict=_verdict(each, misses, blamed=each.id in failing, unpassed=each.id in unpassed),
-            misses=misses,
+            verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
+            misses=tuple(blamed.checks),
+            more_misses=blamed.count - len(blamed.checks),
             texts=details.texts.get(each.id, {}),
             url=f"{pages}{quote(each.id, safe='')}" if pages else "",
             iteration=seen[key] if each.test_case_id else 1,
@@ -110,19 +114,34 @@ def _name(simulation: Simulation, label: str, shared: set[str]) -> str:
     return label or simulation.test_case_id or simulation.id
 
 
-def _blame(judgement: Judgement) -> dict[str, list[Check]]:
+@dataclass(slots=True)
+class _Blame:
+    """The missed criteria that a simulation is to blame for: the first of them, and how many there are."""
+
+    checks: list[Check] = field(default_factory=list)
+    count: int = 0
+    failed: bool = False
+
+    def add(self, check: Check) -> None:
+        self.count += 1
+        self.failed = self.failed or check.verdict is Verdict.FAILED
+        if len(self.checks) < MOST_MISSES:
+            self.checks.append(check)
+
+
+def _blame(judgement: Judgement) -> dict[str, _Blame]:
     """Return the missed criteria of the user's, by the simulations that are to blame."""
-    blame: dict[str, list[Check]] = defaultdict(list)
+    blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in judgement.checks:
         if check.user_defined and not check.passed:
             for each in check.simulations:
-                blame[each].append(check)
+                blame[each].add(check)
     return blame
 
 
-def _verdict(simulation: Simulation, misses: tuple[Check, ...], *, blamed: bool, unpassed: bool) -> Verdict:
+def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
     if not simulation.completed:
-        return Verdict.ERROR if blamed else Verdict.SKIPPED
-    if misses:
-        return Verdict.FAILED if any(check.verdict is Verdict.FAILED for check in misses) else Verdict.ERROR
+        return Verdict.ERROR if counts else Verdict.SKIPPED
+    if blame.count:
+        return Verdict.FAILED if blame.failed else Verdict.ERROR
     return Verdict.SKIPPED if unpassed else Verdict.PASSED

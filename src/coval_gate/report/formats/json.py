@@ -6,7 +6,7 @@ is added. Readers should not mind fields that they do not know.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -14,21 +14,25 @@ from coval_gate import __version__
 from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text
+from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text, mention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.judge.checks import Check
-    from coval_gate.model.results import Metric, Simulation
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
-SCHEMA_VERSION: Final = "2.0"
+T = TypeVar("T")
+
+SCHEMA_VERSION: Final = "2.1"
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 
@@ -108,7 +112,9 @@ class Criterion(_Model):
     variant: Text
     metric_id: Text
     simulation_ids: list[Text]
-    """The simulations that are to blame, where the verdict is not passed."""
+    """The simulations that are to blame, where the verdict is not passed: the first of them."""
+    simulation_ids_left_out: int
+    """How many more are to blame."""
 
 
 class SimulationFacts(_Model):
@@ -125,13 +131,19 @@ class SimulationFacts(_Model):
     """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
     but that is tolerated."""
     missed_criteria: list[Text]
-    """The criteria that it is to blame for."""
+    """The criteria that it is to blame for: the first of them, each cut where it is long."""
+    missed_criteria_left_out: int
+    """How many more it is to blame for."""
     error: Text
     url: Text
     values: dict[Text, float | Text | list[Text]]
-    """By metric id."""
+    """By metric id; where there are too many, first those of the missed criteria."""
+    values_left_out: int
+    """How many more it has."""
     explanations: dict[Text, Text]
     """By metric id, for the first simulations to look at."""
+    explanations_left_out: int
+    """How many more there are."""
 
 
 class MetricFacts(_Model):
@@ -151,12 +163,20 @@ class Leg(_Model):
     verdict: Outcome | None
     status: Text
     reasons: list[Text]
+    reasons_left_out: int
+    """How many more there are."""
     run: RunFacts
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
     criteria: list[Criterion]
+    """All in their order; where there are too many, the gravest."""
+    criteria_left_out: int
+    """How many more there are."""
     metrics: list[MetricFacts]
+    """The first, where there are too many."""
+    metrics_left_out: int
+    """How many more there are."""
     simulations: list[SimulationFacts]
     """Those to look at first."""
 
@@ -172,7 +192,9 @@ class Document(_Model):
     """As the output of that name."""
     reason: Text
     reasons: list[Text]
-    """Every reason, the gravest first."""
+    """Every reason, the gravest first; where there are too many, only these."""
+    reasons_left_out: int
+    """How many more there are."""
     advice: Text
     link: Text
     step: StepFacts
@@ -200,7 +222,7 @@ def _document(report: Report) -> Document:
         passed=judgement.verdict is Verdict.PASSED,
         status=judgement.status,
         reason=judgements.reason(judgement),
-        reasons=list(judgements.reasons(judgement)),
+        **_reasons(judgement),
         advice=judgements.advice(judgement),
         link=judgements.link(judgement),
         step=_step(report),
@@ -212,21 +234,29 @@ def _document(report: Report) -> Document:
 def _leg(report: Report, leg: LegReport) -> Leg:
     judgement, totals = leg.judgement, leg.judgement.totals
     metrics = leg.result.metrics if leg.result else ()
+    shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.variants)))]
     return Leg(
         name=leg.name,
         verdict=_outcome(judgement.verdict),
         status=judgement.status,
-        reasons=list(judgements.reasons(judgement)),
+        **_reasons(judgement),
         run=_run(report, leg),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
-        criteria=[_criterion(check) for check in judgement.checks],
+        criteria=[_criterion(check) for check in judgement.first_checks(MOST_CRITERIA)],
+        criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         metrics=[
-            MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in metrics
+            MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in shown
         ],
+        metrics_left_out=len(metrics) - len(shown),
         simulations=[_simulation(row, metrics, leg.details.labels) for row in leg_rows(report, leg)],
     )
+
+
+def _reasons(judgement: Judgement) -> dict[str, Any]:
+    found = judgements.reasons(judgement)
+    return {"reasons": list(found[:MOST_CRITERIA]), "reasons_left_out": max(0, len(found) - MOST_CRITERIA)}
 
 
 def _run(report: Report, leg: LegReport) -> RunFacts:
@@ -252,6 +282,7 @@ def _step(report: Report) -> StepFacts:
 
 def _criterion(check: Check) -> Criterion:
     measure, requirement = check.measure, check.requirement
+    blamed = () if check.passed else check.simulations
     return Criterion(
         kind=check.criterion.kind,
         criterion=criterion_text(check.criterion),
@@ -269,12 +300,15 @@ def _criterion(check: Check) -> Criterion:
         reason="" if check.passed else check_reason(check),
         variant=variant_key(check.variant),
         metric_id=check.metric,
-        simulation_ids=[] if check.passed else list(check.simulations),
+        simulation_ids=list(blamed[:MOST_IDS]),
+        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
     )
 
 
 def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping[str, str]) -> SimulationFacts:
     simulation = row.simulation
+    known = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
+    values, explanations = _first(known, row), _first(row.texts, row)
     return SimulationFacts(
         id=simulation.id,
         status=simulation.status,
@@ -283,21 +317,23 @@ def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping
         test_case=labels.get(simulation.test_case_id, ""),
         iteration=row.iteration,
         verdict=_outcome(row.verdict) or "error",
-        missed_criteria=[criterion_text(check.criterion) for check in row.misses],
+        missed_criteria=[mention(check.criterion) for check in row.misses],
+        missed_criteria_left_out=row.more_misses,
         error=simulation.error,
         url=row.url,
-        values=_values(simulation, metrics),
-        explanations=dict(row.texts),
+        values={each: sorted(value) if isinstance(value, frozenset) else value for each, value in values.items()},
+        values_left_out=len(known) - len(values),
+        explanations=explanations,
+        explanations_left_out=len(row.texts) - len(explanations),
     )
 
 
-def _values(simulation: Simulation, metrics: tuple[Metric, ...]) -> dict[str, float | str | list[str]]:
-    found = ((metric.id, metric.values.get(simulation.id)) for metric in metrics)
-    return {
-        metric_id: sorted(value) if isinstance(value, frozenset) else value
-        for metric_id, value in found
-        if value is not None
-    }
+def _first(found: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
+    """Return at most MOST_VALUES of what is known by metric id; those of missed criteria take precedence."""
+    if len(found) <= MOST_VALUES:
+        return dict(found)
+    missed = {check.metric for check in row.misses}
+    return {each: found[each] for each in sorted(found, key=lambda each: each not in missed)[:MOST_VALUES]}
 
 
 def _outcome(verdict: Verdict | None) -> Outcome | None:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, check_text, criterion_text
+from coval_gate.report.wording.checks import actual_text, check_reason, check_text, mention
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -82,26 +83,29 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
     member = TestCase(_xml(row.title), classname=_xml(group), time=0)
     member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     if row.verdict is not Verdict.PASSED:
-        misses = [criterion_text(check.criterion) for check in row.misses]
-        what = row.trouble or (f"missed: {misses[0]}" if misses else "missed a target of its metrics")
-        lines = [row.trouble, *(line for check in row.misses for line in _miss(check, row))]
+        misses = [f"missed: {mention(check.criterion)}" for check in row.misses]
+        what = row.trouble or (misses[0] if misses else "missed a target of its metrics")
+        lines = [row.trouble, *_misses(row)]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
         member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
     return member
 
 
-def _miss(check: Check, row: SimulationRow) -> Iterator[str]:
-    yield f"missed: {criterion_text(check.criterion)}"
-    if text := row.texts.get(check.metric):
-        yield f"    {text}"
+def _misses(row: SimulationRow) -> Iterator[str]:
+    for check in row.misses:
+        yield f"missed: {mention(check.criterion)}"
+        if text := row.texts.get(check.metric):
+            yield f"    {text}"
+    if row.more_misses:
+        yield f"… and {row.more_misses:,} more"
 
 
 def _checks(report: Report) -> list[tuple[str, Check]]:
-    """Return every check with the name of its case."""
+    """Return the checks that have a case, the gravest of too many, with the name of the case."""
     return [
         (f"{leg.name}: {check_text(check)}" if leg.name else check_text(check), check)
         for leg in report.legs
-        for check in leg.judgement.checks
+        for check in leg.judgement.first_checks(MOST_CRITERIA)
     ]
 
 
@@ -114,11 +118,20 @@ def _gate(report: Report) -> Iterator[TestCase]:
             reason = check_reason(check)
             member.result = [_result(check.verdict, reason, f"{reason}\nActual: {actual_text(check)}")]
         yield member
+    if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
+        member = TestCase(f"… and {more:,} more", classname="coval.gate", time=0)
+        left_out = f"{more:,} more of the criteria are not in this report, which has the gravest."
+        member.result = [_result(Verdict.SKIPPED, left_out, "")]
+        yield member
     if any(check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
     member = TestCase("evaluation", classname="coval.gate", time=0)
     if judgement.verdict is not Verdict.PASSED:
-        told = (*judgements.reasons(judgement), judgements.advice(judgement), judgements.link(judgement))
+        told = (
+            *judgements.reasons(judgement)[:MOST_CRITERIA],
+            judgements.advice(judgement),
+            judgements.link(judgement),
+        )
         result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, told)))
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]

@@ -23,7 +23,6 @@ WIDEST: Final = 60  # characters of a column
 MOST_REASONS: Final = 10  # in an annotation
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
-MOST_MISSES: Final = 10  # criteria of a simulation
 
 
 class Annotation(NamedTuple):
@@ -85,10 +84,12 @@ def simulation_lines(report: Report) -> Iterator[str]:
         yield f"{row.title} ({row.simulation.id})"
         if not row.simulation.completed:
             yield f"    failed: {row.trouble}"
-        for check in row.misses[:MOST_MISSES]:
+        for check in row.misses:
             yield f"    {MARKS[check.verdict]} {_check_text(check)}"
             if text := row.texts.get(check.metric):
                 yield f"      {text}"
+        if row.more_misses:
+            yield f"    … and {row.more_misses:,} more"
     if len(ill) > MOST_ROWS:
         yield f"… and {len(ill) - MOST_ROWS:,} more, in the summary"
 
@@ -116,9 +117,11 @@ def _told(row: SimulationRow) -> Iterator[str]:
     """Yield what an annotation says of a simulation: what went wrong, and what judges say of it."""
     if not row.simulation.completed:
         yield f"Did not complete: {row.simulation.error or row.simulation.status}"
-    for check in row.misses[:MOST_MISSES]:
+    for check in row.misses:
         text = row.texts.get(check.metric)
         yield f"Missed: {check_text(check)}{f' – {text}' if text else ''}"
+    if row.more_misses:
+        yield f"… and {row.more_misses:,} more."
     yield row.url or f"Simulation {row.simulation.id}"
 
 

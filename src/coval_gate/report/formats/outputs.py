@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from coval_gate.report.model import LegReport, Report
 
+LIST_LIMIT: Final = 2000  # ids in a list
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
@@ -25,15 +26,16 @@ OUTPUTS: Final = {
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the run had.",
     "completed_simulations": "How many of them completed.",
-    "failed_simulations": "Ids of the simulations that did not complete or missed a metric's target, as a JSON list.",
+    "failed_simulations": "Ids of the simulations that did not complete or missed a metric's target, as a JSON list of "
+    f"at most {LIST_LIMIT:,}.",
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1.",
-    "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list.",
+    "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
+    f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
     "comment_url": "The comment on the pull request, where `comment` asked for one.",
     **{each.input: each.output for each in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
 }
-LIST_LIMIT: Final = 2000  # ids in a list
 
 
 def render(report: Report) -> dict[str, str]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary whole
 MOST_REASONS: Final = 20
 MOST_CHECKS: Final = 100
-MOST_MISSES: Final = 20  # criteria in a row
 MOST_CHARTS: Final = 2
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
@@ -173,7 +172,9 @@ def _charts(leg: LegReport) -> Iterator[str]:
 
 def _simulation(found: SimulationRow) -> str:
     label = link(escape(found.title), found.url)
-    misses = [code(criterion_text(check.criterion)) for check in found.misses[:MOST_MISSES]]
+    misses = [code(criterion_text(check.criterion)) for check in found.misses]
+    if found.more_misses:
+        misses.append(f"… {found.more_misses:,} more")
     if not found.simulation.completed:
         misses.append("did not complete")
     texts = [found.simulation.error, *(found.texts.get(check.metric, "") for check in found.misses)]

@@ -35,8 +35,9 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.targets import problem
 from coval_gate.model.results import BASE
+from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.wording.targets import exact_text, target_problem_text, target_text
-from coval_gate.text import number, one_line, percent, plural, quoted
+from coval_gate.text import number, one_line, percent, plural, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,11 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
         case ValueAbsent(metric=metric, value=value):
             return f"{metric} is never {value}"
     assert_never(criterion)
+
+
+def mention(criterion: Criterion) -> str:
+    """Return the criterion as a simulation names it that misses it: a long one is cut."""
+    return shortened(criterion_text(criterion), LONGEST_MENTION)
 
 
 def check_text(check: Check) -> str:

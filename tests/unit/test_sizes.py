@@ -1,0 +1,178 @@
+"""The reports for machines stay small where every simulation misses every criterion, and count what they leave out."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.gate import judge
+from coval_gate.model.details import Details
+from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.report.formats.json import render as document
+from coval_gate.report.formats.junit import render as junit
+from coval_gate.report.formats.log import render as closing
+from coval_gate.report.formats.log import simulation_lines
+from coval_gate.report.formats.summary import render as summary
+from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_MISSES, MOST_VALUES
+from coval_gate.report.model import LegReport, Report
+from hostile import example_reports
+
+if TYPE_CHECKING:
+    from coval_gate.config.thresholds import Threshold
+
+SIMULATIONS, THRESHOLDS = 2_000, 500
+MOST_BYTES = 20_000_000  # of a file
+ID = "{}{:0>18}".format  # as long as Coval's
+
+
+def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS) -> Report:
+    """Return the report on simulations that are to blame for every threshold; these are spread over the metrics."""
+    members = tuple(
+        Simulation(
+            id=ID("siml", number),
+            status="COMPLETED",
+            test_case_id=ID("case", number),
+            mutation=f"Mutation {number % variants}" if number % variants else "",
+        )
+        for number in range(simulations)
+    )
+    measured = tuple(
+        Metric(
+            id=ID("metr", number),
+            name=f"Seconds until the answer, {number}",
+            values={each.id: 2.0 + place / 7 for place, each in enumerate(members)},
+        )
+        for number in range(metrics)
+    )
+    result = RunResult(run_id=ID("runs", 1), simulations=members, metrics=measured)
+    judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics)))
+    explained = {each.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for each in members[:20]}
+    labels = {each.test_case_id: f"A caller who wants to know the way, number {each.id}" for each in members}
+    leg = LegReport(judgement=judgement, result=result, details=Details(labels=labels, texts=explained))
+    return Report(judgement=judgement, legs=(leg,))
+
+
+def thresholds(metrics: int) -> tuple[Threshold, ...]:
+    """Return thresholds that every simulation misses."""
+    return parse_thresholds(
+        "\n".join(
+            f'"Seconds until the answer, {number % metrics}": max < 1.{number:03}' for number in range(THRESHOLDS)
+        )
+    )
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "one metric": {"metrics": 1},
+    "a metric for each threshold": {"metrics": THRESHOLDS},
+    "101 variants": {"metrics": 1, "variants": 101},
+    "101 variants, a metric for each threshold": {"metrics": THRESHOLDS, "variants": 101},
+}
+
+
+@cache
+def report(shape: str) -> Report:
+    return report_of(**SHAPES[shape])
+
+
+@cache
+def parsed(shape: str) -> dict[str, Any]:
+    (leg,) = json.loads(document(report(shape)))["legs"]
+    return dict(leg)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_files_are_small(shape: str) -> None:
+    assert len(document(report(shape)).encode()) < MOST_BYTES
+    assert len(junit(report(shape)).encode()) < MOST_BYTES
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_left_out_without_being_counted(shape: str) -> None:
+    judgement, found = report(shape).legs[0].judgement, parsed(shape)
+    metrics, variants = SHAPES[shape]["metrics"], SHAPES[shape].get("variants", 1)
+    assert len(found["simulations"]) == SIMULATIONS
+    assert len(found["criteria"]) + found["criteria_left_out"] == len(judgement.checks) > THRESHOLDS
+    assert len(found["reasons"]) + found["reasons_left_out"] == THRESHOLDS * variants
+    assert len(found["metrics"]) + found["metrics_left_out"] == metrics
+    for each, check in zip(found["criteria"], judgement.first_checks(MOST_CRITERIA), strict=True):
+        blamed = 0 if check.passed else len(check.simulations)
+        assert len(each["simulation_ids"]) == min(MOST_IDS, blamed)
+        assert each["simulation_ids_left_out"] == blamed - len(each["simulation_ids"])
+    for each in found["simulations"]:
+        assert len(each["missed_criteria"]) == MOST_MISSES
+        assert each["missed_criteria_left_out"] == THRESHOLDS - MOST_MISSES
+        assert len(each["values"]) == min(MOST_VALUES, metrics)
+        assert each["values_left_out"] == metrics - len(each["values"])
+    explained = found["simulations"][0]
+    assert len(explained["explanations"]) + explained["explanations_left_out"] == metrics
+
+
+def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
+    found = parsed("101 variants")
+    assert len(found["criteria"]) == MOST_CRITERIA
+    assert {each["verdict"] for each in found["criteria"]} == {"failed"}
+    gate = [*ET.fromstring(junit(report("101 variants")))][-1]
+    assert len(gate.findall("testcase")) == MOST_CRITERIA + 1
+    last = gate.findall("testcase")[-1]
+    left_out = found["criteria_left_out"]
+    assert last.attrib["name"] == f"… and {left_out:,} more"
+    assert [node.tag for node in last] == ["skipped"]
+    assert f"{left_out:,} more of the criteria" in last[0].attrib["message"]
+
+
+def test_figures_beyond_limit_are_counted() -> None:
+    found = parsed("101 variants, a metric for each threshold")
+    assert len(found["metrics"]) == MOST_FIGURES // 101
+    assert parsed("a metric for each threshold")["metrics_left_out"] == 0
+
+
+def test_values_and_explanations_of_missed_criteria_come_first() -> None:
+    large = report_of(metrics=THRESHOLDS, simulations=1)
+    (leg,) = large.legs
+    last = leg.judgement.checks[-1]
+    judgement = replace(leg.judgement, checks=(last,))
+    (found,) = json.loads(document(replace(large, legs=(replace(leg, judgement=judgement),))))["legs"]
+    (each,) = found["simulations"]
+    assert next(iter(each["values"])) == next(iter(each["explanations"])) == last.metric
+    assert len(each["values"]) == len(each["explanations"]) == MOST_VALUES
+
+
+def test_long_criteria_are_cut_where_simulations_name_them() -> None:
+    """Twenty criteria of 5,000 characters on each simulation would be 200 MB."""
+    large = report_of(metrics=1, simulations=200)
+    (leg,) = large.legs
+    text = "x" * 5_000
+    long = replace(parse_thresholds("Latency: max < 1")[0], text=text)
+    checks = tuple(replace(each, criterion=ThresholdHolds(threshold=long)) for each in leg.judgement.checks[-20:])
+    report = replace(large, legs=(replace(leg, judgement=replace(leg.judgement, checks=checks)),))
+    (found,) = json.loads(document(report))["legs"]
+    assert {len(text) for each in found["simulations"] for text in each["missed_criteria"]} == {LONGEST_MENTION}
+    assert {each["criterion"] for each in found["criteria"]} == {text}
+    cases = next(iter(ET.fromstring(junit(report))))
+    assert len(ET.tostring(cases)) < 200 * (MOST_MISSES + 2) * (LONGEST_MENTION + 100)
+
+
+def test_texts_for_people_count_what_they_leave_out() -> None:
+    large = report("one metric")
+    more = f"{THRESHOLDS - MOST_MISSES:,} more"
+    assert f"… {more} |" in summary(large)
+    assert f"    … and {more}" in list(simulation_lines(large))
+    assert all(f"\n… and {more}.\n" in each.message for each in closing(large).simulations)
+    case = next(ET.fromstring(junit(large)).iter("testcase"))
+    failure = case.find("failure")
+    assert failure is not None
+    assert (failure.text or "").splitlines()[-1] == f"… and {more}"
+
+
+def test_small_report_leaves_nothing_out() -> None:
+    found = json.dumps(json.loads(document(example_reports()["failed, two criteria"])))
+    assert set(re.findall(r'_left_out": (\d+)', found)) == {"0"}
