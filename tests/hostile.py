@@ -47,6 +47,7 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.details import Details
+from coval_gate.model.matrix import matrix_of
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.report.model import LegReport, Report
@@ -204,6 +205,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
             actor=text,
             workflow=text,
             job=text,
+            matrix=matrix_of({"key": text}),
             step=text,
             run_url=WORKFLOW_RUN,
             run_attempt=text,

@@ -7,6 +7,7 @@ whatever goes wrong is a warning. Where the main step finished its work, it does
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -55,7 +56,8 @@ def post(runtime: Runtime) -> int:
         return 0
     for secret in (key_in(runtime.environ), token_in(runtime.environ)):
         host.mask(secret)
-    context = with_unknown_commit(host.context()) if inputs.mode == "wait" else host.context()
+    context = replace(host.context(), matrix=inputs.matrix)
+    context = with_unknown_commit(context) if inputs.mode == "wait" else context
     if left:
         _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
     if is_open:

@@ -68,6 +68,7 @@ class Step:
         self.host.log(f"Coval Gate {__version__}")
         self.context = self.host.context()
         self.inputs, problems = parse_inputs(environ)
+        self.context = replace(self.context, matrix=self.inputs.matrix)
         problems += self.publisher.prepare(self.inputs)
         if self.inputs.mode == "wait":
             self.context = with_unknown_commit(self.context)

@@ -211,8 +211,18 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
 
 def _rough_schedule(seed: int, rng: Random) -> Schedule:
     """Return a schedule with any faults, outages, events and signals."""
-    workflows = ("run", "launch-wait", "twice", "launch-cancel", "launch", "rerun", "supersede", "finish-cancel")
-    workflow = rng.choices(workflows, (45, 9, 6, 6, 2, 16, 13, 3))[0]
+    workflows = (
+        "run",
+        "launch-wait",
+        "twice",
+        "launch-cancel",
+        "launch",
+        "rerun",
+        "supersede",
+        "finish-cancel",
+        "matrix",
+    )
+    workflow = rng.choices(workflows, (45, 9, 6, 6, 2, 16, 13, 3, 6))[0]
     gate = _gate(rng, workflow)
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
     inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
@@ -324,8 +334,28 @@ def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ..
             first = replace(_choose(rng, (run, launch)), workflow_run="1111111111", post=rng.random() < 0.4)
             newer = with_inputs(given, supersede=supersede)
             return (first, replace(run, inputs=newer, workflow_run="2222222222", pause=pause))
+        case "matrix":
+            return _matrix_steps(run, pause, rng)
         case _:
             return (run,)
+
+
+def _matrix_steps(run: Step, pause: float, rng: Random) -> tuple[Step, ...]:
+    """Return two jobs that only their matrix tells apart, and then both again, in any order.
+
+    Where the first two only launch, their runs go on at a time. The second two are another attempt or a newer workflow
+    run, which supersedes the runs of the first.
+    """
+    first = replace(_choose(rng, (run, replace(run, mode="launch"))), post=rng.random() < 0.6)
+    again = replace(run, attempt=2)
+    if rng.random() < 0.4:
+        newer = with_inputs(run.inputs, supersede="true")
+        first, again = replace(first, workflow_run="1111111111"), replace(run, inputs=newer, workflow_run="2222222222")
+    jobs = ["eu", "us"]
+    steps = [replace(first, matrix=each) for each in jobs]
+    rng.shuffle(jobs)
+    steps += [replace(again, matrix=each, pause=pause) for each in jobs]
+    return tuple(steps)
 
 
 def with_inputs(given: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[str, str], ...]:
@@ -335,7 +365,7 @@ def with_inputs(given: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[
 
 def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> Step:
     """Add, with some probability, signals and a fault of a runner file to a step, or drop its post step."""
-    first_of_two = workflow in ("rerun", "supersede") and number == 0
+    first_of_two = (workflow in ("rerun", "supersede") and number == 0) or (workflow == "matrix" and number < 2)
     if rng.random() < (0.85 if first_of_two else 0.4):
         step = replace(step, signal=_signal(rng, kill=rng.random() < (0.6 if first_of_two else 0.35)))
     if rng.random() < 0.1:

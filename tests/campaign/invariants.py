@@ -372,8 +372,9 @@ def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
 
 
 def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
-    """Return the runs that earlier steps launched."""
-    return [run_id for each in _main_results(history) if each.number < result.number for run_id in each.launched_runs]
+    """Return the runs that earlier steps launched, in the same job of a matrix."""
+    earlier = (each for each in _main_results(history) if each.number < result.number)
+    return [run_id for each in earlier if each.step.matrix == result.step.matrix for run_id in each.launched_runs]
 
 
 def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:

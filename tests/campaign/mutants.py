@@ -31,6 +31,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.judge import evaluate, gate, population
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import Judgement
+from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import _cancel, post
 from coval_gate.runs import announced, cancel, cleanup, collect, find, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run
@@ -195,6 +196,11 @@ MUTANTS: Final = (
         "never resume",
         ReplaceFunction(Launcher.find_earlier, returns(None)),
         caught_by="rerun_resumes",
+    ),
+    mutant(
+        "take the jobs of a matrix for one",
+        ReplaceFunction(matrix_of, returns(NO_MATRIX)),
+        caught_by="run_belongs_to_step rerun_resumes only_own_runs_are_cancelled",
     ),
     mutant(
         "never supersede",

@@ -140,6 +140,7 @@ class Step:
     workflow_run: str = "1234567890"
     attempt: int = 1
     action: str = "__acme_coval-gate"
+    matrix: str = ""  # the value that tells the job from those of its matrix
     signal: Signal | None = None
     file_fault: FileFault | None = None
     post: bool = True
@@ -151,13 +152,19 @@ class Step:
         """Return the inputs by name."""
         return dict(self.inputs)
 
+    @property
+    def job(self) -> tuple[str, int, str]:
+        """Return what identifies the job that the step belongs to."""
+        return self.workflow_run, self.attempt, self.matrix
+
     def flag(self, name: str) -> bool:
         """Return a boolean input, which the schedule must set."""
         return self.given[name] == "true"
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
-        lines = [f"step {self.mode} (workflow run {self.workflow_run}, attempt {self.attempt}, {self.action}): {given}"]
+        job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
+        lines = [f"step {self.mode} ({job}, {self.action}): {given}"]
         lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []

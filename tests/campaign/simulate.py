@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import signal
 import tempfile
@@ -146,7 +147,7 @@ class Simulator:
         with _time_limit():
             job: list[ProcessResult] = []
             for number, step in enumerate(self.schedule.steps):
-                if job and (step.workflow_run, step.attempt) != _job(job[0]):
+                if job and step.job != job[0].step.job:
                     self._run_post_steps(job)
                 self.clock.advance(step.pause if number else 0.0)
                 result = self._run_process(step, number, self._previous_run(step))
@@ -185,6 +186,7 @@ class Simulator:
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
         inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ())}
         inputs |= {"mode": step.mode} | ({"run_id": run_id} if run_id else {})
+        inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
         environ = runner.environ(inputs) | {
             "GITHUB_ACTION": step.action,
             "GITHUB_RUN_ID": step.workflow_run,
@@ -277,8 +279,6 @@ class Simulator:
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""
-        import json
-
         body: Any = json.loads(request.body)
         tagged = {
             **body["metadata"],
@@ -352,10 +352,6 @@ def _saved_state(result: ProcessResult) -> dict[str, str]:
         return read_entries(result.files["state"].decode())
     except ValueError:
         return {}
-
-
-def _job(result: ProcessResult) -> tuple[str, int]:
-    return result.step.workflow_run, result.step.attempt
 
 
 def _or_empty(read: Callable[[], str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -38,6 +39,7 @@ def test_passing_run(workflow: Workflow, sandbox: Sandbox) -> None:
     assert summary["content"].startswith("### ✅ Passed: Coval evaluation\n")
     assert sandbox.run["metadata"]["github_repository"] == REPOSITORY
     assert sandbox.run["metadata"]["github_commit"] == result.commit
+    assert "github_matrix" not in sandbox.run["metadata"]
     assert_key_is_masked(result)
 
 
@@ -128,6 +130,34 @@ def test_reports_on_pull_request(workflow: Workflow) -> None:
         assert each.leaks == []
     assert "### ✅ Passed" in comment.body
     assert states == ["pending", "failure", "pending", "success"]
+
+
+def test_jobs_of_matrix_that_are_alike_are_told_apart(workflow: Workflow, sandbox: Sandbox) -> None:
+    """Each job has its own run, comment, status and names in JUnit."""
+    with FakeGitHub() as github:
+        github.add_pull_request(42, HEAD)
+        payload = {**PULL_REQUEST, "number": 42}
+        environment = Environment(event="pull_request", payload=payload, api_url=github.url, token=TOKEN)
+        result = workflow("matrix.yml", environment)
+        comments = [each.body for each in github.comments[42]]
+        statuses = Counter((each["context"], each["state"]) for each in github.statuses[HEAD])
+    jobs = {region: result.of_job(region=region) for region in ("eu", "us")}
+    assert {each.steps["gate"]["outputs"]["verdict"] for each in jobs.values()} == {"passed"}
+    runs = {each["metadata"]["github_matrix"]: each for each in sandbox.runs}
+    assert sorted(runs) == ["eu, 1", "us, 1"]
+    groups = {tag for each in runs.values() for tag in each["tags"] if "/line/" in tag}
+    assert len(groups) == 2
+    for region, job in jobs.items():
+        label = f"{region}, 1"
+        assert job.steps["gate"]["outputs"]["run_id"] == runs[label]["run_id"]
+        (summary,) = job.commands("gate", "summary")
+        assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})\n")
+        assert len([each for each in comments if f"evaluate ({label})" in each]) == 1
+        assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
+        suites = ET.fromstring(job.log("junit"))
+        assert [suite.attrib["name"] for suite in suites] == [f"agent ({label})", f"gate ({label})"]
+    assert (len(comments), statuses.total()) == (2, 4)
+    assert result.leaks == []
 
 
 def assert_passed(outputs: dict[str, str], sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,11 @@ class WorkflowResult:
         """Return the result of the job."""
         (result,) = [each["jobResult"] for each in self.entries if "jobResult" in each]
         return str(result)
+
+    def of_job(self, **matrix: object) -> WorkflowResult:
+        """Return the part of the result that belongs to the job with these values of its matrix."""
+        own = [each for each in self.entries if matrix.items() <= each.get("matrix", {}).items()]
+        return replace(self, entries=own)
 
     @property
     def leaks(self) -> list[str]:

@@ -114,6 +114,34 @@ def test_resumed_run_is_not_superseded(run_step: RunStep) -> None:
     assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
 
 
+MATRIX = {name: json.dumps({"region": name}) for name in ("eu", "us")}
+
+
+def test_jobs_of_matrix_that_are_alike_resume_their_own_runs(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", matrix=MATRIX["eu"])
+    world = server.world
+    second, _ = run_step(mode="launch", matrix=MATRIX["us"], world=world)
+    for name, result in (("us", second), ("eu", first)):
+        again, _ = run_step(mode="launch", matrix=MATRIX[name], world=world, env={"GITHUB_RUN_ATTEMPT": "2"})
+        assert again.outputs["run_id"] == result.outputs["run_id"]
+    assert len(world.runs) == 2
+    assert [each.request.metadata.customer["github_matrix"] for each in world.runs] == ["eu", "us"]
+
+
+def test_jobs_of_matrix_that_are_alike_supersede_their_own_runs(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", matrix=MATRIX["eu"], test_set_id="stuck001")
+    world = server.world
+    run_step(mode="launch", matrix=MATRIX["us"], world=world, test_set_id="stuck001")
+    newer = {"GITHUB_RUN_ID": "2000000000"}
+    run_step(mode="launch", matrix=MATRIX["us"], world=world, test_set_id="stuck001", supersede="true", env=newer)
+    assert run_statuses(world) == ["PENDING", "CANCELLED", "PENDING"]
+
+
+def test_job_without_matrix_has_none_in_metadata(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch")
+    assert "github_matrix" not in server.world.runs[0].request.metadata.customer
+
+
 def test_matrix_jobs_resume_their_own_runs(run_step: RunStep) -> None:
     staging, server = run_step(mode="launch", tags="staging")
     production, _ = run_step(mode="launch", tags="production", world=server.world)

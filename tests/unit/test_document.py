@@ -197,6 +197,7 @@ def test_document_has_run_and_step() -> None:
         "pull_request": None,
         "workflow": "Voice gate",
         "job": "evaluate",
+        "matrix": "",
         "url": WORKFLOW_RUN,
         "attempt": "",
         "actor": "",

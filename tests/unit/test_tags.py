@@ -97,7 +97,7 @@ def test_forks_with_same_branch_have_different_concurrency_groups() -> None:
     assert len(groups) == 2
 
 
-def test_own_tags_distinguish_jobs_of_matrix() -> None:
+def test_own_tags_distinguish_jobs_without_matrix_input() -> None:
     staging, production = (tags_for(CONTEXT, BODY, "1", own=[[name]]) for name in ("staging", "production"))
     earlier = tags_for(replace(CONTEXT, run_attempt="1"), BODY, "2", own=[["staging"]])
     assert staging.continues(earlier)

@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_from
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
+MATRIX = "github_matrix"
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin of a workflow from which GitHub withholds the secrets, if any
 
@@ -31,6 +34,7 @@ class Context:
     workflow: str = ""
     workflow_file: str = ""  # its path in the repository; several workflows may share a name
     job: str = ""
+    matrix: Matrix = NO_MATRIX  # tells the job from others of that name; the runner has no variable for it
     step: str = ""
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
@@ -51,8 +55,11 @@ def with_unknown_commit(context: Context) -> Context:
 def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
     """Return `context` with the commit and the pull request from a run's metadata, if those name them.
 
-    A later workflow can then report on the commit that was tested. Metadata from another repository are ignored.
+    A later workflow can then report on the commit that was tested, in place of the job that launched the run: if the
+    step's own job has no matrix, that job's counts. Metadata from another repository are ignored.
     """
+    if not context.matrix and metadata.get(REPOSITORY) == context.repository:
+        context = replace(context, matrix=matrix_from(metadata.get(MATRIX)))
     sha, number = metadata.get(COMMIT), metadata.get(PULL_REQUEST)
     if metadata.get(REPOSITORY) != context.repository or not (
         isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)

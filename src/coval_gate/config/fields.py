@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from coval_gate.address import is_loopback, parse_address
+from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.secret import SHORTEST_SECRET, Secret
 from coval_gate.text import quoted
 
@@ -229,6 +230,21 @@ def json_object(example: str) -> Field[dict[str, Any] | None]:
         return value
 
     return Field("JSON object", None, parse)
+
+
+def matrix() -> Field[Matrix]:
+    """Return a field for the values of a job's matrix, as GitHub's toJSON writes them."""
+    example = '{"region": "eu"}'
+
+    def parse(given: str) -> Matrix:
+        if given == "null" or given.startswith(UNFILLED):  # no matrix, or no runner that could tell
+            return NO_MATRIX
+        value = _json(given, example)
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a JSON object such as {example}, or empty.")
+        return matrix_of(value)
+
+    return Field("JSON object", NO_MATRIX, parse)
 
 
 def _identifier(given: str) -> str:

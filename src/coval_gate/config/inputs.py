@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.model.matrix import Matrix
     from coval_gate.secret import Secret
 
 T = TypeVar("T")
@@ -213,9 +214,17 @@ class Inputs:
         MODE,
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
-        "agent, persona and test set, including those of other workflow runs.",
+        "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` is a job of its "
+        "own.",
         "false",
         modes=LAUNCHING_MODES,
+    )
+    matrix: Matrix = declare(
+        MODE,
+        fields.matrix(),
+        "The job's values of its matrix, which GitHub fills in. They tell jobs apart that are alike otherwise: their "
+        "runs, comments, statuses and reports. Empty: no matrix.",
+        "${{ toJSON(matrix) }}",
     )
 
     max_wait_time: float = declare(

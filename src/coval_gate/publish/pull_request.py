@@ -113,6 +113,8 @@ class PullRequestPublisher:
         status = owed or self._owed_status(report)
         if status is None or report.inputs is None:
             return True
+        from coval_gate.report.formats.status import context_name
+
         if not (owed or report.context.sha_is_known):
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
             return True
@@ -124,7 +126,7 @@ class PullRequestPublisher:
                 self._run(
                     github.set_status(
                         status.sha,
-                        context=self._host.redact(report.inputs.commit_status),
+                        context=self._host.redact(context_name(report)),
                         state=status.state,
                         description=self._host.redact(status.description),
                         target_url=self._host.redact(status.target_url),

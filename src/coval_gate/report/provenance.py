@@ -47,6 +47,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "pull request": f"#{context.pull_request}" if context.pull_request else "",
         "workflow": context.workflow,
         "job": context.job,
+        "matrix": context.matrix.label,
         "attempt": context.run_attempt,
         "started by": context.actor,
         "began": report.began,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
+from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,8 @@ def _display_name(context: Context) -> str:
     pull_request = f"#{context.pull_request}" if context.pull_request else ""
     where = " ".join(part for part in (context.repository, pull_request) if part)
     sha = context.sha[:7] if context.sha_is_known else ""
-    return " · ".join(part for part in (where, sha, context.workflow) if part)[:DISPLAY_NAME_LIMIT]
+    workflow = context.matrix.after(context.workflow)
+    return " · ".join(part for part in (where, sha, workflow) if part)[:DISPLAY_NAME_LIMIT]
 
 
 def _provenance(context: Context) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def _provenance(context: Context) -> dict[str, Any]:
             REPOSITORY: context.repository,
             COMMIT: context.sha if context.sha_is_known else "",
             PULL_REQUEST: context.pull_request,
+            MATRIX: context.matrix.label,
             "github_run_url": context.run_url,
             "github_run_attempt": context.run_attempt,
             "github_actor": context.actor,

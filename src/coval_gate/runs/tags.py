@@ -1,7 +1,8 @@
 """The tags that identify a run: the step and workflow run that launched it, and what it evaluates.
 
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
-of one pull request (or branch), workflow, job and step that evaluate the same share it.
+of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
+of its own.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class Tags:
     def supersedes(self, tags: Iterable[str]) -> bool:
         """Tell whether this step supersedes the run with these tags.
 
-        Within a workflow run, a step supersedes only its own earlier attempts, because other jobs of a matrix share the
-        group. It never supersedes a run of a later workflow run.
+        Within a workflow run, a step supersedes only its own earlier attempts, because others may share the group:
+        calls of one reusable workflow, or jobs of a matrix where the input `matrix` is empty. It never supersedes a run
+        of a later workflow run.
         """
         tags = tuple(tags)
         if self.origin is None or self.group not in tags:
@@ -75,6 +77,7 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     if not (context.repository and context.run_id.isdecimal() and context.run_attempt.isdecimal()):
         return Tags(f"{PREFIX}/{nonce}")
     place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
+    place += [context.matrix.digest] if context.matrix else []
     launched = {name: value for name, value in body.items() if name != "metadata"}
     origin = Origin(int(context.run_id), int(context.run_attempt), _digest([place, launched, own])[:12])
     branch = ":".join(context.head) if context.head else context.ref

@@ -21,7 +21,7 @@ def render(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
     context = report.context
     what = f"Commit {code(context.sha[:7])}" if context.sha else ""
-    where = escape(" / ".join(each for each in (context.workflow, context.job) if each))
+    where = escape(" / ".join(each for each in (context.workflow, context.matrix.after(context.job)) if each))
     attempt = f"attempt {context.run_attempt}" if context.run_attempt not in ("", "1") else ""
     footer = " · ".join(each for each in (what, where, escape(attempt), links(report)) if each)
     parts = [
@@ -36,12 +36,12 @@ def render(report: Report) -> str:
 def marker(report: Report) -> str:
     """Return what tells the step's comment from every other: an HTML comment, which GitHub does not show.
 
-    It stays the same from one run of the workflow to the next, and differs between workflows, jobs, steps and what
-    they evaluate, so that the jobs of a matrix do not overwrite each other's. Names may hold anything, even the end of
-    an HTML comment, hence the digest.
+    It stays the same from one run of the workflow to the next, and differs between workflows, jobs (also those of one
+    matrix), steps and what they evaluate. Names may hold anything, even the end of an HTML comment, hence the digest.
     """
     context, inputs = report.context, report.inputs
     mutations = [inputs.mutation_id, *inputs.mutation_ids] if inputs else [""]
     evaluated = [*what_ran(report, report.legs[0] if report.legs else None).values(), *mutations]
-    key = json.dumps([context.workflow, context.job, context.step, evaluated])
+    matrix = [context.matrix.digest] if context.matrix else []
+    key = json.dumps([context.workflow, context.job, context.step, evaluated, *matrix])
     return f"<!-- coval-gate {hashlib.sha256(key.encode()).hexdigest()[:24]} -->"

@@ -68,6 +68,8 @@ class StepFacts(_Model):
     pull_request: int | None
     workflow: Text
     job: Text
+    matrix: Text
+    """What tells the job from others of that name; empty without a matrix."""
     url: Text
     attempt: Text
     actor: Text
@@ -271,6 +273,7 @@ def _step(report: Report) -> StepFacts:
         pull_request=context.pull_request,
         workflow=context.workflow,
         job=context.job,
+        matrix=context.matrix.label,
         url=context.run_url,
         attempt=context.run_attempt,
         actor=context.actor,

@@ -47,11 +47,13 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 
 def render(report: Report) -> str:
     """Return the report as an XML document."""
-    document = JUnitXml(NAME)  # its add_testsuite would merge suites of one name, and a mutation may have any
+    document = JUnitXml(
+        _xml(report.context.matrix.after(NAME))
+    )  # its add_testsuite would merge suites of one name, and a mutation may have any
     for leg in report.legs:
         found = leg_rows(report, leg)
         for variant in leg.result.variants if leg.result else ():
-            members = (_simulation(row, leg) for row in found if row.simulation.mutation == variant)
+            members = (_simulation(report, row, leg) for row in found if row.simulation.mutation == variant)
             document.append(_suite(report, leg, variant_key(variant), members))  # type: ignore[no-untyped-call]
     gate = _suite(report, report.legs[0] if report.legs else None, "gate", _gate(report))
     for name, value in _numbers(report):
@@ -66,7 +68,8 @@ def render(report: Report) -> str:
 
 
 def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[TestCase]) -> TestSuite:
-    suite = TestSuite(_xml(f"{leg.name}: {name}" if leg and leg.name else name))
+    name = f"{leg.name}: {name}" if leg and leg.name else name
+    suite = TestSuite(_xml(report.context.matrix.after(name)))
     if report.began:
         suite.timestamp = report.began
     for key, value in provenance(report, leg).items():
@@ -77,10 +80,15 @@ def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[T
     return suite
 
 
-def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
+def _group(report: Report, *names: str) -> str:
+    """Return the name of a class: the files of all jobs of a matrix may come together in one place."""
+    return _xml(".".join(filter(None, (report.context.matrix.after("coval"), *names))))
+
+
+def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
     """Return the case of a simulation: its test case's name, and its id, which tells two of one name apart."""
-    group = ".".join(filter(None, ("coval", leg.name, variant_key(row.simulation.mutation))))
-    member = TestCase(_xml(row.title), classname=_xml(group), time=0)
+    group = _group(report, leg.name, variant_key(row.simulation.mutation))
+    member = TestCase(_xml(row.title), classname=group, time=0)
     member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     if row.verdict is not Verdict.PASSED:
         misses = [f"missed: {mention(check.criterion)}" for check in row.misses]
@@ -111,21 +119,21 @@ def _checks(report: Report) -> list[tuple[str, Check]]:
 
 def _gate(report: Report) -> Iterator[TestCase]:
     """Yield a case for each criterion, and one for the step as a whole unless a criterion has its verdict."""
-    judgement, checks = report.judgement, _checks(report)
+    judgement, checks, group = report.judgement, _checks(report), _group(report, "gate")
     for name, check in checks:
-        member = TestCase(_xml(name), classname="coval.gate", time=0)
+        member = TestCase(_xml(name), classname=group, time=0)
         if not check.passed:
             reason = check_reason(check)
             member.result = [_result(check.verdict, reason, f"{reason}\nActual: {actual_text(check)}")]
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
-        member = TestCase(f"… and {more:,} more", classname="coval.gate", time=0)
+        member = TestCase(f"… and {more:,} more", classname=group, time=0)
         left_out = f"{more:,} more of the criteria are not in this report, which has the gravest."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
     if any(check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
-    member = TestCase("evaluation", classname="coval.gate", time=0)
+    member = TestCase("evaluation", classname=group, time=0)
     if judgement.verdict is not Verdict.PASSED:
         told = (
             *judgements.reasons(judgement)[:MOST_CRITERIA],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.config.inputs import CONTEXT_LIMIT
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.judgements import heading, reason
 from coval_gate.text import one_line
@@ -27,6 +28,13 @@ class Status(NamedTuple):
     state: str
     description: str
     target_url: str
+
+
+def context_name(report: Report) -> str:
+    """Return the name of the status, which tells the jobs of a matrix apart; empty where none was asked for."""
+    name = report.inputs.commit_status if report.inputs else ""
+    which = report.context.matrix.after(name).removeprefix(name)
+    return f"{name[: CONTEXT_LIMIT - len(which)]}{which}" if name else ""
 
 
 def render(report: Report) -> Status:

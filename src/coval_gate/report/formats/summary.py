@@ -52,7 +52,7 @@ def render(report: Report) -> str:
 def opening(report: Report) -> Iterator[str | Listing]:
     """Yield verdict, reason, advice, and the criteria with what was measured."""
     judgement = report.judgement
-    yield f"### {judgements.heading(judgement)}: Coval evaluation"
+    yield f"### {judgements.heading(judgement)}: {escape(report.context.matrix.after('Coval evaluation'))}"
     yield escape(judgements.reason(judgement))
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
@@ -206,6 +206,6 @@ def _background(report: Report) -> Iterator[Table]:
     rows += [
         row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
         for name, value in given.items()
-        if name not in LAUNCH_IDS  # they are told above
+        if name not in (*LAUNCH_IDS, "matrix")  # they are told above
     ]
     yield Table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")

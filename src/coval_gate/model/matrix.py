@@ -1,0 +1,71 @@
+"""What tells a job of a GitHub matrix from the others, which have the same name. Pure.
+
+The values of a matrix may come from a pull request: they are text from outside like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LABEL_LIMIT: Final = 80  # characters
+DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that does not tell everything
+# Where one value ends; a text that holds any of it is written as JSON.
+SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A job's place in its matrix: `label` is for people, on one line; `digest` is its identity. Falsy: no matrix."""
+
+    label: str = ""
+    digest: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.digest)
+
+    def __str__(self) -> str:
+        return self.label
+
+    def after(self, text: str) -> str:
+        """Return `text` with the label behind it in brackets, as GitHub names the jobs of a matrix."""
+        return f"{text} ({self.label})".lstrip() if self else text
+
+
+NO_MATRIX: Final = Matrix()
+
+
+def matrix_of(values: Mapping[str, Any]) -> Matrix:
+    """Return the place of a job whose matrix has these JSON-ready values, in any order; NO_MATRIX for none."""
+    if not values:
+        return NO_MATRIX
+    whole = json.dumps(values, sort_keys=True)
+    return _labelled(", ".join(map(_word, values.values())), hashlib.sha256(whole.encode()).hexdigest())
+
+
+def matrix_from(label: object) -> Matrix:
+    """Return the place of a job that an earlier step recorded by its label; NO_MATRIX unless it is a text."""
+    if not isinstance(label, str) or not one_line(label):
+        return NO_MATRIX
+    return _labelled(label, hashlib.sha256(label.encode("utf-8", "replace")).hexdigest())
+
+
+def _labelled(text: str, digest: str) -> Matrix:
+    label = one_line(text, LABEL_LIMIT)
+    if label != text:  # it was cut, or lost characters that nobody sees: others may look the same
+        short = digest[:DIGEST_SHOWN]
+        label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
+    return Matrix(label, digest)
+
+
+def _word(value: object) -> str:
+    plain = isinstance(value, str) and not SEPARATING.search(value)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,188 @@
+"""The jobs of a matrix are alike but for its values, which tell them apart wherever two of them could meet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coval_gate.ci.context import Context, with_run_metadata
+from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
+from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
+from coval_gate.report.formats.comment import marker
+from coval_gate.report.formats.comment import render as comment
+from coval_gate.report.formats.json import render as document
+from coval_gate.report.formats.junit import render as junit
+from coval_gate.report.formats.status import context_name
+from coval_gate.report.formats.summary import render as summary
+from coval_gate.runs.request import launch_request
+from coval_gate.runs.tags import tags_for
+from coval_gate.text import one_line
+from hostile import HOSTILE, example_reports
+
+if TYPE_CHECKING:
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.report.model import Report
+
+CONTEXT = Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_id="1", run_attempt="2")
+EU, US = ({"region": "eu", "tries": 2}, {"region": "us", "tries": 2})
+SHA = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def parsed(text: str) -> Inputs:
+    inputs, problems = parse_inputs({"INPUT_MATRIX": text})
+    assert not problems
+    return inputs
+
+
+def report_in(values: dict[str, Any], kind: str = "failed", **inputs: str) -> Report:
+    """Return a report of a job whose matrix has these values."""
+    report = example_reports()[kind]
+    given, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
+    assert not problems
+    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=given)
+
+
+DEFAULT = next(each.default for each in declared() if each.name == "matrix")
+
+
+@pytest.mark.parametrize("text", ["", "null", " null\n", "{}", "{ }", DEFAULT, "${{ matrix }}"])
+def test_job_without_matrix_has_none(text: str) -> None:
+    assert parsed(text).matrix is NO_MATRIX
+    assert not NO_MATRIX
+    assert NO_MATRIX.after("evaluate") == "evaluate"
+
+
+@pytest.mark.parametrize("text", ["eu", "[]", "1", '"eu"', '{"region": ', '{"a": NaN}'])
+def test_anything_but_a_json_object_is_an_error(text: str) -> None:
+    inputs, (problem,) = parse_inputs({"INPUT_MATRIX": text})
+    assert (problem.name, inputs.matrix) == ("matrix", NO_MATRIX)
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        (EU, "eu, 2"),
+        ({"python": "3.12", "os": "ubuntu-latest"}, "3.12, ubuntu-latest"),
+        ({"agent": {"id": "a1", "name": "Ann"}, "fast": True, "none": None}, '{"id": "a1", "name": "Ann"}, true, null'),
+        ({"city": "Paris, Texas"}, '"Paris, Texas"'),
+        ({"a": "", "b": " x"}, '"", " x"'),
+    ],
+)
+def test_label_names_values_as_github_does(values: dict[str, Any], label: str) -> None:
+    assert matrix_of(values).label == parsed(json.dumps(values, indent=2)).matrix.label == label
+
+
+def test_order_of_values_does_not_matter() -> None:
+    assert matrix_of({"a": 1, "b": 2}).digest == matrix_of({"b": 2, "a": 1}).digest
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+@example({"a": "x" * 100 + "y"}, {"a": "x" * 100 + "z"})
+@example({"a": "x\u200b"}, {"a": "x"})
+@example({"a": "1, 2"}, {"a": "1", "b": "2"})
+def test_label_is_short_and_plain_and_digest_is_unique(first: dict[str, Any], second: dict[str, Any]) -> None:
+    one, other = matrix_of(first), matrix_of(second)
+    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (one.digest == other.digest) is same
+    for each in (one, other):
+        assert len(each.label) <= LABEL_LIMIT
+        assert one_line(each.label) == each.label
+        assert bool(each.label) is bool(each)
+        assert matrix_from(each.label).label == each.label
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"a": "x" * 100 + "y"}, {"a": "x" * 100 + "z"}),
+        ({"a": "x\u200b"}, {"a": "x"}),
+        ({"a": "x  y"}, {"a": "x y"}),
+        ({"a": "1, 2"}, {"a": "1", "b": "2"}),
+    ],
+)
+def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert matrix_of(first).label != matrix_of(second).label
+
+
+def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
+    body = {"agent_id": "a1"}
+    eu, us = (replace(CONTEXT, matrix=matrix_of(each)) for each in (EU, US))
+    ours = tags_for(eu, body, "1")
+    assert len({tags_for(each, body, "1").group for each in (CONTEXT, eu, us)}) == 3
+    assert ours.continues(tags_for(replace(eu, run_attempt="1"), body, "2"))
+    assert not ours.continues(tags_for(replace(us, run_attempt="1"), body, "2"))
+    earlier = {"run_id": "0", "run_attempt": "1"}
+    assert ours.supersedes(tuple(tags_for(replace(eu, **earlier), body, "2")))  # type: ignore[arg-type]
+    assert not ours.supersedes(tuple(tags_for(replace(us, **earlier), body, "2")))  # type: ignore[arg-type]
+
+
+def test_reports_of_jobs_differ() -> None:
+    eu, us, alone = (report_in(each, commit_status="Voice gate") for each in (EU, US, {}))
+    assert len({marker(each) for each in (eu, us, alone)}) == 3
+    assert [context_name(each) for each in (eu, us, alone)] == [
+        "Voice gate (eu, 2)",
+        "Voice gate (us, 2)",
+        "Voice gate",
+    ]
+    assert [json.loads(document(each))["step"]["matrix"] for each in (eu, us, alone)] == ["eu, 2", "us, 2", ""]
+    for each, which in ((eu, " (eu, 2)"), (alone, "")):
+        assert summary(each).startswith(f"### ❌ Failed: Coval evaluation{which}\n")
+        assert f"/ evaluate{which}" in comment(each)
+        root = ET.fromstring(junit(each))
+        assert root.attrib["name"] == f"Coval Gate{which}"
+        assert [suite.attrib["name"] for suite in root] == [f"agent{which}", f"gate{which}"]
+        groups = {case.attrib["classname"] for case in root.iter("testcase")}
+        assert groups == {f"coval{which}.agent", f"coval{which}.gate"}
+        found = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
+        assert found.get("matrix", "") == str(each.context.matrix)
+
+
+def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
+    values = ({"a": "x" * 100 + end} for end in "yz")
+    first, second = (context_name(report_in(each, commit_status="n" * CONTEXT_LIMIT)) for each in values)
+    assert len(first) == len(second) == CONTEXT_LIMIT
+    assert first != second
+    assert context_name(report_in({})) == context_name(report_in(EU)) == ""
+
+
+def test_run_has_matrix_in_metadata_and_display_name() -> None:
+    inputs, _ = parse_inputs({})
+    metadata = launch_request(inputs, replace(CONTEXT, matrix=matrix_of(EU))).body()["metadata"]
+    assert metadata["customer"]["github_matrix"] == "eu, 2"
+    assert metadata["display_name"] == "acme/voice-agent · Voice gate (eu, 2)"
+    assert "github_matrix" not in launch_request(inputs, CONTEXT).body()["metadata"]["customer"]
+
+
+METADATA = {"github_repository": "acme/voice-agent", "github_commit": SHA, "github_matrix": "eu, 2"}
+
+
+def test_step_that_waits_stands_for_the_job_that_launched_the_run() -> None:
+    """Its commit status must have the name under which that job set it to pending."""
+    waiting = with_run_metadata(CONTEXT, METADATA)
+    assert waiting.matrix.label == "eu, 2"
+    assert waiting.matrix.digest != with_run_metadata(CONTEXT, METADATA | {"github_matrix": "us, 2"}).matrix.digest
+    own = replace(CONTEXT, matrix=matrix_of(US))
+    assert with_run_metadata(own, METADATA).matrix == own.matrix
+    assert with_run_metadata(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
+
+
+@pytest.mark.parametrize("given", [None, 7, ["eu"], "", " \u200b"])
+def test_unusable_matrix_in_metadata_is_none(given: object) -> None:
+    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": given}).matrix is NO_MATRIX
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if one_line(text)])
+def test_hostile_matrix_in_metadata_is_a_short_line(text: str) -> None:
+    label = with_run_metadata(CONTEXT, METADATA | {"github_matrix": text}).matrix.label
+    assert label == one_line(label, LABEL_LIMIT) != ""
