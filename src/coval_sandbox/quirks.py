@@ -49,6 +49,10 @@ class Quirks:
     """Every page has the same next_page_token."""
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, returns 404 or returns 403."""
+    mutation_fields: Literal["both", "id-only", "name-only"] = "both"
+    """What simulations show of their mutation."""
+    same_mutation_names: bool = False
+    """All mutations have the same name."""
     simulations_trickle: float = 0.0
     """Seconds from the run's end until the last simulation is listed with its values, one after another."""
     agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"

@@ -21,6 +21,7 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
     """Return the JSON of a simulation, as in lists."""
     status = record.simulation_status(planned, now)
     mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
+    name = catalogue.MUTATIONS[0].name if quirks.same_mutation_names or not mutation else mutation.name
     return {
         "name": f"conversations/simulated/{planned.simulation_id}",
         "simulation_id": planned.simulation_id,
@@ -35,8 +36,8 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
         "source": {"type": "phone", "value": "+15550100123"},
         "destination": {"type": "phone", "value": "+15550100456"},
         "error_message": planned.error_message if status == "FAILED" else None,
-        "mutation_id": mutation.id if mutation else None,
-        "mutation_name": mutation.name if mutation else None,
+        "mutation_id": mutation.id if mutation and quirks.mutation_fields != "name-only" else None,
+        "mutation_name": name if mutation and quirks.mutation_fields != "id-only" else None,
         "notes": None,
         "is_public": False,
     }

@@ -22,6 +22,7 @@ from campaign.schedule import (
     Signal,
     Step,
 )
+from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import DEFAULT, Quirks
 from leaks import DISGUISES
 
@@ -307,6 +308,8 @@ def _switches(rng: Random) -> dict[str, str]:
         switches["tags"] = "nightly,smoke"
     if rng.random() < 0.3:
         switches |= {"iteration_count": "3", "concurrency": "3"}
+    if rng.random() < 0.12:
+        switches["mutation_ids"] = ",".join(each.id for each in MUTATIONS[: rng.randint(1, 3)])
     return switches
 
 
@@ -417,6 +420,9 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.5, "outputs_trickle", True)
     sometimes(0.25, "simulations_trickle", 8.0, 40.0)
     sometimes(0.4, "agent_metrics", "hidden", "forbidden")
+    sometimes(0.3, "mutation_fields", "id-only", "name-only")
+    if changes.get("mutation_fields") != "name-only":  # nothing would tell mutations of one name apart
+        sometimes(0.4, "same_mutation_names", True)
     sometimes(0.6, "launch_response", "full", "name-only", "id-field", "top-level")
     sometimes(0.4, "page_token_end", "absent", "empty")
     sometimes(0.3, "simulations_api", "legacy-only", "canonical-forbidden")

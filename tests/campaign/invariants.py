@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -209,6 +210,19 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
             yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
 
 
+def mutations_are_told_apart(history: History) -> Iterator[str]:
+    """A step that judged its run has told the agent and each mutation apart, with all of their simulations."""
+    for result in _main_results(history):
+        record = history.runs.get(result.run_id)
+        if result.verdict not in ("passed", "failed") or record is None or not result.outputs["metrics"]:
+            continue
+        dealt = Counter(each.mutation_id for each in record.plan.simulations)
+        for name, metric in json.loads(result.outputs["metrics"]).items():
+            counted = [each["count"] + each["missing"] for each in metric["variants"].values()]
+            if sorted(counted) != sorted(dealt.values()):
+                yield f"{_name(result)} counted {counted} simulations of {name} instead of {[*dealt.values()]}"
+
+
 def verdict_matches_run(history: History) -> Iterator[str]:
     """If all faults are transient, the verdict is that of the run."""
     schedule = history.schedule
@@ -338,6 +352,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     unreadable_gate_costs_nothing,
     no_pass_without_data,
     pass_rests_on_everything,
+    mutations_are_told_apart,
     verdict_matches_run,
     last_poll_at_deadline,
     reason_matches_verdict,

@@ -24,10 +24,11 @@ from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetCons
 from coval_gate import secret
 from coval_gate.ci.console import Console
 from coval_gate.config import thresholds, values
-from coval_gate.coval import client, errors
+from coval_gate.coval import client, errors, mutations
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
+from coval_gate.coval.values import read_simulation
 from coval_gate.judge import evaluate, gate, population
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import Judgement
@@ -331,6 +332,16 @@ MUTANTS: Final = (
         "try only the ends of what missing values may be",
         SetValue(evaluate._assumed, "closest", value=0),
         caught_by="no_pass_without_data",
+    ),
+    mutant(
+        "tell mutations apart by name",
+        ReplaceFunction(mutations.told_apart, lambda _, simulations: tuple(simulations)),
+        caught_by="mutations_are_told_apart verdict_matches_run",
+    ),
+    mutant(
+        "take a mutation without a name for the agent",
+        SetValue(read_simulation, "mutation_id", value="", which=1),
+        caught_by="mutations_are_told_apart verdict_matches_run",
     ),
     mutant(
         "ignore missing values",

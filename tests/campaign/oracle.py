@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from coval_sandbox.quirks import Quirks
     from coval_sandbox.state import RunRecord
 
+    Simulations = tuple[PlannedSimulation, ...]
+
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
@@ -36,18 +38,11 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     if record.status(now) != "COMPLETED" or record.cancel_time is not None:
         return False
     simulations = record.plan.simulations
-    failed = sum(each.failed for each in simulations)
-    if not simulations or failed > _allowed(record, gate):
+    if not simulations or not can_decide(gate):
         return False
-    if _reports_error(record, quirks, failed):
+    if _reports_error(record, quirks, sum(each.failed for each in simulations)):
         return False
-    if not can_decide(gate):
-        return False
-    if not _has_all_values(record, gate, quirks, now):
-        return False
-    if gate in ("exact rate", "other rate"):
-        return _rate_holds(record, gate, quirks, now)
-    return _meets_thresholds(record.plan.simulations, gate)
+    return all(_is_good(each, gate, record, quirks, now) for each in _variants(record))
 
 
 def can_decide(gate: str) -> bool:
@@ -57,7 +52,27 @@ def can_decide(gate: str) -> bool:
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether there is enough data for a verdict."""
-    return not all(each.failed for each in record.plan.simulations) and _has_all_values(record, gate, quirks, now)
+    return all(
+        not all(each.failed for each in simulations) and _has_all_values(simulations, gate, record, quirks, now)
+        for simulations in _variants(record)
+    )
+
+
+def _variants(record: RunRecord) -> tuple[Simulations, ...]:
+    """Return the simulations of the agent itself and of each mutation, which are all judged apart."""
+    every = record.plan.simulations
+    ids = dict.fromkeys(each.mutation_id for each in every)
+    return tuple(tuple(each for each in every if each.mutation_id == mutation_id) for mutation_id in ids) or ((),)
+
+
+def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
+    if sum(each.failed for each in simulations) > _allowed(simulations, gate):
+        return False
+    if not _has_all_values(simulations, gate, record, quirks, now):
+        return False
+    if gate in ("exact rate", "other rate"):
+        return _rate_holds(simulations, gate, record, quirks, now)
+    return _meets_thresholds(simulations, gate)
 
 
 def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
@@ -68,25 +83,24 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
     return status not in SIMULATION_ERRORS or (status == "EXECUTION_FAILURE" and not failed)
 
 
-def _has_all_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
-    simulations = record.plan.simulations
     completed = [each for each in simulations if not each.failed]
     lacking = [
         sum(value_fate(record, each, metric.id, now, quirks) != "there" for each in completed)
         for metric in GATE_METRICS.get(gate, ())
     ]
-    return max(lacking, default=0) <= max(0, _allowed(record, gate) - (len(simulations) - len(completed)))
+    return max(lacking, default=0) <= max(0, _allowed(simulations, gate) - (len(simulations) - len(completed)))
 
 
-def _allowed(record: RunRecord, gate: str) -> int:
+def _allowed(simulations: Simulations, gate: str) -> int:
     """Return how many simulations may fail or lack a value."""
-    return len(record.plan.simulations) // 2 if gate in HALF_MAY_FAIL else 0
+    return len(simulations) // 2 if gate in HALF_MAY_FAIL else 0
 
 
-def _rate_holds(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+def _rate_holds(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
     """Return whether the rate of NO holds, whatever the missing values were."""
-    simulations, metric = record.plan.simulations, catalogue.COMPLIANCE.id
+    metric = catalogue.COMPLIANCE.id
     there = [
         each.values[metric]
         for each in simulations
@@ -99,7 +113,7 @@ def _rate_holds(record: RunRecord, gate: str, quirks: Quirks, now: float) -> boo
     return all(5 * number != len(simulations) for number in possible)
 
 
-def _meets_thresholds(simulations: tuple[PlannedSimulation, ...], gate: str) -> bool:
+def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
     """Return whether the simulations meet the gate's thresholds or targets."""
 
     def of(metric: catalogue.Metric) -> list[Any]:

@@ -16,6 +16,7 @@ import pytest
 import xmlschema
 
 from coval_gate.report.formats.json import schema
+from coval_sandbox import catalogue
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -141,6 +142,80 @@ def test_all_reports_are_valid_and_consistent(
         assert comment.body.startswith("<!-- coval-gate ")
         assert result.outputs["run_url"] in comment.body
     assert KEY not in f"{result.json}{result.junit}{[each.body for each in comments]}{github.statuses}"
+
+
+def test_mutations_of_one_name_are_told_apart_in_all_reports(
+    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+) -> None:
+    one, other = ids = [each.id for each in catalogue.MUTATIONS[:2]]
+    result = run_step_with_reports(
+        quirks=Quirks(same_mutation_names=True),
+        test_set_id="failing1",
+        mutation_ids=",".join(ids),
+        thresholds="Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%",
+    )
+    labels = [f"{catalogue.MUTATIONS[0].name} [{each}]" for each in sorted(ids)]
+    assert result.outputs["verdict"] == "failed"
+    latency = json.loads(result.outputs["metrics"])["Latency"]["variants"]
+    assert {name: entry["count"] for name, entry in latency.items()} == dict.fromkeys(["agent", *labels], 10)
+    assert len({entry["mean"] for entry in latency.values()}) == 3
+
+    (leg,) = json.loads(result.json)["legs"]
+    assert [(each["variant"], each["mutation_id"]) for each in leg["variants"]] == [
+        ("agent", ""), *zip(labels, sorted(ids), strict=True)
+    ]  # fmt: skip
+    judged = [(each["variant"], each["criterion"]) for each in leg["criteria"]]
+    assert len(set(judged)) == len(judged) == 9
+    assert {each["variant"] for each in leg["simulations"]} == {"agent", *labels}
+
+    suites = ET.fromstring(result.junit)
+    assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in suites] == [
+        ("agent", "10"), *((label, "10") for label in labels), ("gate", "9")
+    ]  # fmt: skip
+    names = [case.attrib["name"] for case in suites[-1].iter("testcase")]
+    assert len(set(names)) == len(names)
+
+    (comment,) = github.comments[42]
+    for text in (result.log, result.summary, comment.body, result.junit, " ".join(leg["reasons"])):
+        assert one in text
+        assert other in text
+    for text in (result.summary, comment.body):
+        rows = [line for line in text.splitlines() if "`Latency: p(95) < 1.5` (" in line]
+        assert len(set(rows)) == len(rows) == 2
+    lines = [line for line in result.log.splitlines() if line.startswith("  ✗ Latency: p(95) < 1.5 [")]
+    assert [each for line in lines for each in sorted(ids) if each in line] == sorted(ids)
+
+
+@pytest.mark.parametrize("fields", ["both", "id-only", "name-only"])
+def test_mutations_are_judged_apart_by_any_field(fields: Any, run_step: RunStep) -> None:
+    ids = ",".join(each.id for each in catalogue.MUTATIONS)
+    result, _ = run_step(quirks=Quirks(mutation_fields=fields), mutation_ids=ids, thresholds="Latency: max < 2")
+    assert result.outputs["verdict"] == "passed"
+    assert len(json.loads(result.outputs["metrics"])["Latency"]["variants"]) == 4
+
+
+def test_waiting_step_tells_mutations_of_one_name_apart(run_step: RunStep) -> None:
+    """It does not know with how many mutations the run was launched."""
+
+    def launch_elsewhere(world: World) -> dict[str, str]:
+        body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
+        launched = world.launch(body | {"mutation_ids": [each.id for each in catalogue.MUTATIONS]})
+        return {"mode": "wait", "run_id": launched["run"]["run_id"], "agent_id": ""}
+
+    result, _ = run_step(quirks=Quirks(same_mutation_names=True), prepare=launch_elsewhere)
+    assert result.outputs["verdict"] == "passed"
+    variants = json.loads(result.outputs["metrics"])["Latency"]["variants"]
+    assert [entry["count"] for entry in variants.values()] == [10, 10, 10, 10]
+
+
+def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
+    ids = ",".join(each.id for each in catalogue.MUTATIONS)
+    quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
+    result, _ = run_step(quirks=quirks, mutation_ids=ids, metrics_grace_time="5")
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(
+        "The run was launched with 3 mutations, but Coval lists simulations of 1"
+    )
 
 
 def test_second_run_updates_comment_of_same_step_only(

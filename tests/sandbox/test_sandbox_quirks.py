@@ -129,6 +129,25 @@ def test_failed_values_quirk_gives_nulls() -> None:
     assert [entry["value"] is None for entry in organization.values(LATENCY)].count(True) == 3
 
 
+@pytest.mark.parametrize(
+    ("quirks", "expected"),
+    [
+        ({}, [(each.id, each.name) for each in catalogue.MUTATIONS]),
+        ({"mutation_fields": "id-only"}, [(each.id, None) for each in catalogue.MUTATIONS]),
+        ({"mutation_fields": "name-only"}, [(None, each.name) for each in catalogue.MUTATIONS]),
+        ({"same_mutation_names": True}, [(each.id, catalogue.MUTATIONS[0].name) for each in catalogue.MUTATIONS]),
+    ],
+)
+def test_quirks_of_mutation_fields(quirks: dict[str, Any], expected: list[tuple[str | None, str | None]]) -> None:
+    organization = Organization(**quirks)
+    ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
+    organization.world.launch(ids | {"mutation_ids": [each.id for each in catalogue.MUTATIONS]})
+    query = {"filter": f'run_id="{organization.world.runs[-1].run_id}"', "page_size": "100"}
+    rows = organization.world.list_simulations(query)["simulated_conversations"]
+    shown = dict.fromkeys((each["mutation_id"], each["mutation_name"]) for each in rows)
+    assert sorted(shown, key=str) == sorted([(None, None), *expected], key=str)
+
+
 def test_superseded_outputs_quirk() -> None:
     organization = Organization(superseded_outputs=True)
     organization.after(100)

@@ -89,7 +89,7 @@ def test_simulation_is_parsed_without_phone_number() -> None:
         "error_message": "No\nanswer",
     }
     assert read_simulation(fields) == Simulation(
-        id="s1", status="IN PROGRESS", test_case_id="t1", mutation="Faster model", error="No answer"
+        id="s1", status="IN PROGRESS", test_case_id="t1", mutation="Faster model", mutation_id="u1", error="No answer"
     )
     assert read_simulation({"simulation_id": "s1"}) == Simulation(id="s1", status="UNKNOWN", mutation=BASE)
 

@@ -232,6 +232,7 @@ class Client:
         return self._calls.retry_reporter()
 
     def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
+        from coval_gate.coval.mutations import told_apart
         from coval_gate.coval.values import read_simulation
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
@@ -251,7 +252,7 @@ class Client:
 
         keys = ("simulated_conversations", "simulations")
         yield from self._calls.pages(self._simulation_path, query, keys, until, take, page_size=PAGE_SIZE)
-        return tuple(simulations.values())
+        return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
         """Read the launched run; only its id matters."""

@@ -62,7 +62,10 @@ def read_metrics(metrics: object) -> tuple[Metric, ...]:
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
-    """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read."""
+    """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read.
+
+    Its `mutation` is not told apart from others of that name yet.
+    """
     simulation_id = fields.get("simulation_id") or fields.get("id")
     if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
         return None
@@ -70,11 +73,13 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
         status = normalize_status(fields.get("status"))
     except ValueError:
         status = "UNKNOWN"
+    mutation_id = one_line(fields.get("mutation_id") or "", NAME_LIMIT)
     return Simulation(
         id=simulation_id,
         status=status,
         test_case_id=_name(fields.get("test_case_id")),
-        mutation=_name(fields.get("mutation_name")) or one_line(fields.get("mutation_id") or "", NAME_LIMIT) or BASE,
+        mutation=_name(fields.get("mutation_name")) or mutation_id or BASE,
+        mutation_id=mutation_id,
         error=without_numbers(fields.get("error_message") or ""),
     )
 

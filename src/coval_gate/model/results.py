@@ -18,12 +18,16 @@ BASE: Final = ""  # the variant name of the agent itself
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE."""
+    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; no two of a run have the same.
+
+    `mutation_id` is empty for the agent itself, and where it is not known.
+    """
 
     id: str
     status: str
     test_case_id: str = ""
     mutation: str = BASE
+    mutation_id: str = ""
     error: str = ""
 
     @property

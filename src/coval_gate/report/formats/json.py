@@ -119,6 +119,15 @@ class Criterion(_Model):
     """How many more are to blame."""
 
 
+class VariantFacts(_Model):
+    """The agent itself or one of its mutations, as it is called in `variant` and `variants` everywhere else."""
+
+    variant: Text
+    """The mutation's name; where several have the same, with the id behind it. `agent` is the agent itself."""
+    mutation_id: Text
+    """Empty for the agent itself, and where Coval does not tell it."""
+
+
 class SimulationFacts(_Model):
     """One conversation."""
 
@@ -171,6 +180,8 @@ class Leg(_Model):
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
+    variants: list[VariantFacts]
+    """Those that have simulations."""
     criteria: list[Criterion]
     """All in their order; where there are too many, the gravest."""
     criteria_left_out: int
@@ -246,6 +257,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
+        variants=_variants(leg),
         criteria=[_criterion(check) for check in judgement.first_checks(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         metrics=[
@@ -259,6 +271,13 @@ def _leg(report: Report, leg: LegReport) -> Leg:
 def _reasons(judgement: Judgement) -> dict[str, Any]:
     found = judgements.reasons(judgement)
     return {"reasons": list(found[:MOST_CRITERIA]), "reasons_left_out": max(0, len(found) - MOST_CRITERIA)}
+
+
+def _variants(leg: LegReport) -> list[VariantFacts]:
+    dealt = leg.result.variants if leg.result else {}
+    return [
+        VariantFacts(variant=variant_key(name), mutation_id=members[0].mutation_id) for name, members in dealt.items()
+    ]
 
 
 def _run(report: Report, leg: LegReport) -> RunFacts:

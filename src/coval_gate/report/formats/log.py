@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MARKS: Final = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.INCONCLUSIVE: "?", Verdict.ERROR: "!"}
 WIDEST: Final = 60  # characters of a column
+END_SHOWN: Final = 30  # characters of a criterion with a mutation: as many as its id takes
 MOST_REASONS: Final = 10  # in an annotation
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
@@ -126,4 +127,8 @@ def _told(row: SimulationRow) -> Iterator[str]:
 
 
 def _check_text(check: Check) -> str:
-    return one_line(check_text(check), WIDEST)
+    """Return the check as it fits in a column. The end of a mutation's name may be all that tells it from another."""
+    text = one_line(check_text(check))
+    if not check.variant or len(text) <= WIDEST:
+        return one_line(text, WIDEST)
+    return f"{text[: WIDEST - END_SHOWN - 1]}…{text[-END_SHOWN:]}"
