@@ -30,10 +30,21 @@ NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError
 
 
 class Session(requests.Session):
-    """A session that follows no redirect. It does not read a redirect's body either, as requests does by default."""
+    """A session that follows no redirect, and uses no proxy on the loopback interface.
+
+    It does not read a redirect's body either, as requests does by default.
+    """
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
+
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        address = parse_address(request.url or "")
+        if address and is_loopback(address):
+            # A proxy would send the credential to another machine, unencrypted. Certificates that the environment
+            # names (REQUESTS_CA_BUNDLE) are used here, too, so `trust_env` is not turned off.
+            settings["proxies"] = {}
+        return super().send(request, **settings)
 
 
 SessionFactory = Callable[[], requests.Session]
@@ -240,9 +251,6 @@ class _Sessions:
         session.auth = CredentialAuth(self._server)
         session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
         session.headers.update(self._server.headers)
-        if (address := parse_address(self._server.root)) and is_loopback(address):
-            # A proxy from the environment would send the credential to another machine, unencrypted.
-            session.trust_env = False
         return session
 
 
