@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from campaign.github import HANG
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
@@ -24,6 +25,7 @@ from campaign.schedule import (
 )
 from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import DEFAULT, Quirks
+from fake_github import TOKEN
 from leaks import DISGUISES
 
 if TYPE_CHECKING:
@@ -137,7 +139,27 @@ def generate(seed: int) -> Schedule:
     """Return the schedule of a seed."""
     rng = Random(f"campaign/{seed}")
     severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
-    return {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
+    schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
+    return _with_commit_status(schedule, Random(f"github/{seed}"))
+
+
+def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the steps of some schedules set a commit status, and GitHub be down for some time."""
+    if rng.random() > 0.2:
+        return schedule
+    shared = schedule.workflow == "launch-wait"  # the second step concludes the status of the first
+    steps = [
+        replace(
+            step,
+            inputs=with_inputs(
+                step.inputs, commit_status="Coval" if shared else f"Coval {number}", comment="never", github_token=TOKEN
+            ),
+        )
+        for number, step in enumerate(schedule.steps)
+    ]
+    begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
+    outages = (_outage(begin, rng.choice((5, 20, 60, 300)), _choose(rng, ("502", "503", HANG))),)
+    return replace(schedule, steps=tuple(steps), github_outages=outages if rng.random() < 0.7 else ())
 
 
 def _benign_schedule(seed: int, rng: Random) -> Schedule:

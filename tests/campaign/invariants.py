@@ -39,6 +39,8 @@ RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may en
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
+STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
+STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -305,6 +307,27 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
         for place, content in (written | sent).items():
             if KEY.encode() in content or (echoes and holds(content.decode("utf-8", "replace"), KEY)):
                 yield f"{_name(result)} put the API key into {place}"
+    if holds(json.dumps(history.statuses), KEY):
+        yield "the API key is in a commit status"
+
+
+def status_is_final(history: History) -> Iterator[str]:
+    """A commit status ends with the step's verdict, and is a success for no other step than one that passed."""
+    for result in _main_results(history):
+        name = result.step.given.get("commit_status", "")
+        if not name or result.step.mode == "cancel":
+            continue
+        states = [each["state"] for each in history.statuses if each["context"] == name]
+        state = states[-1] if states else ""
+        users = [each for each in _main_results(history) if each.step.given.get("commit_status") == name]
+        if state == "success" and not any(_told_verdict(each) == "passed" for each in users):
+            yield f"{_name(result)} did not pass, but its commit status is {state}"
+        if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
+            continue
+        expected = STATES.get(_told_verdict(result), "error") if result.killed is None else ""
+        # A killed step may have reached a verdict that it could save only in part.
+        if state != expected if expected else state not in ("error", "failure", "success"):
+            yield f"{_name(result)} has the verdict {result.verdict!r}, but the commit status {state!r}"
 
 
 def time_limits_are_kept(history: History) -> Iterator[str]:
@@ -319,10 +342,10 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
             if end - result.interrupted > INTERRUPT_TIME:
                 yield f"{_name(result)} took {end - result.interrupted:.1f} s to end after the interrupt"
         elif result.is_post:
-            if result.ended - result.began > POST_TIME:
+            if result.ended - result.began > POST_TIME + _status_time(result):
                 yield f"{_name(result)} took {result.ended - result.began:.0f} s"
         elif result.killed is None:
-            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK
+            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK + _status_time(result)
             if result.ended - result.began > limit:
                 yield f"{_name(result)} took {result.ended - result.began:.0f} s"
 
@@ -358,6 +381,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     reason_matches_verdict,
     outputs_are_complete,
     api_key_does_not_leak,
+    status_is_final,
     time_limits_are_kept,
     post_step_is_quiet,
 )
@@ -400,6 +424,30 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
 def _knows_events(history: History) -> bool:
     """Return whether the steps can know that they test the same pull request, which the event file says."""
     return not any(_has_file_fault(each, "event") for each in _main_results(history))
+
+
+def _status_time(result: ProcessResult) -> float:
+    return STATUS_TIME if result.step.given.get("commit_status") else 0.0
+
+
+def _told_verdict(result: ProcessResult) -> str:
+    """Return the verdict in the outputs, also of a killed step."""
+    try:
+        return result.outputs.get("verdict", "")
+    except (ValueError, KeyError):
+        return ""
+
+
+def _could_set_status(history: History, main: ProcessResult) -> bool:
+    """Return whether nothing kept the step's last process from setting the commit status."""
+    last = _post_result(history, main) or main
+    down = any(each.begin < last.ended and last.began < each.end for each in history.schedule.github_outages)
+    began = "legs" in main.files["state"].decode(errors="replace")
+    ended_early = last.killed is not None or last.interrupted is not None
+    # In mode wait, the run tells the commit.
+    known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
+    files = any(_has_file_fault(main, each) for each in ("state", "event", "output"))
+    return began and known and not (down or ended_early or files)
 
 
 def _has_file_fault(result: ProcessResult, file: str) -> bool:

@@ -31,9 +31,12 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.judge import evaluate, gate, population
 from coval_gate.judge.comparison import Kinds
-from coval_gate.judge.judgement import Judgement
+from coval_gate.judge.judgement import UNFINISHED, Judgement
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import _cancel, post
+from coval_gate.publish import pull_request
+from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.runs import announced, cancel, cleanup, collect, find, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
@@ -418,6 +421,23 @@ MUTANTS: Final = (
         ReplaceFunction(Console.redact, lambda _, self, text: text),  # noqa: ARG005
         ReplaceFunction(Server.without_credential, lambda _, self, body: body),  # noqa: ARG005
         caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "leave the commit status to the main step",
+        ReplaceFunction(PullRequestPublisher.is_open, returns(value=False)),
+        caught_by="status_is_final",
+    ),
+    mutant(
+        "conclude without the final commit status",
+        ReplaceFunction(
+            PullRequestPublisher._set_status, lambda original, *args, **rest: original(*args, **rest) or True
+        ),
+        caught_by="status_is_final",
+    ),
+    mutant(
+        "owe the commit a success before there is a verdict",
+        SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
+        caught_by="status_is_final",
     ),
     mutant(
         "mask an API key only as it is written",

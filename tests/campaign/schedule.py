@@ -189,6 +189,7 @@ class Schedule:
     skew: float = 0.0  # s by which Coval's clock is ahead of the runner's
     # Another repository launches the same just before the first step, with metadata ("tagged") or without ("bare").
     foreign_run: str = ""
+    github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status
 
     @property
     def recoverable(self) -> bool:
@@ -215,4 +216,5 @@ class Schedule:
     def _incidents(self) -> Iterator[object]:
         yield from self.faults
         yield from self.outages
+        yield from (f"GitHub: {each}" for each in self.github_outages)
         yield from self.events

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from campaign.clock import Killed, SimulatedClock, Stuck
+from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
@@ -27,6 +28,8 @@ from support import DEFAULTS, EPOCH, IDS, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from requests import Session
 
     from campaign.schedule import Event, FileFault, Schedule, Signal, Step
     from coval_sandbox.state import RunRecord
@@ -92,6 +95,7 @@ class History:
     world: World
     foreign_runs: tuple[str, ...]
     deleted: tuple[str, ...]  # by an outside event
+    statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     ended: float
     fault_count: int
 
@@ -137,6 +141,7 @@ class Simulator:
             outages=self.schedule.outages,
             latency=self.schedule.latency,
         )
+        self.github = GitHub(self.clock, self.schedule.github_outages)
 
     def run(self) -> History:
         """Run all steps, and the post steps at the end of each job."""
@@ -161,6 +166,7 @@ class Simulator:
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
             deleted=tuple(self.deleted),
+            statuses=tuple(self.github.statuses),
             ended=self.clock.now(),
             fault_count=self.network.fault_count,
         )
@@ -191,6 +197,7 @@ class Simulator:
             "GITHUB_ACTION": step.action,
             "GITHUB_RUN_ID": step.workflow_run,
             "GITHUB_RUN_ATTEMPT": str(step.attempt),
+            "GITHUB_API_URL": self.github.connect(),
         }
         if main_result:
             environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
@@ -204,11 +211,12 @@ class Simulator:
             environ=environ,
             stdout=process.log,
             clock=self.clock,
-            new_session=self.network.new_session,
+            new_session=self._new_session,
             randomness=self.rng,
         )
         process.run(runtime, post if main_result else main)
         self.network.disconnect(process.connection)
+        self.github.disconnect()
         self.clock.join_threads()
         given_run = main_result.given_run if main_result else run_id
         return process.result(step, number, is_post=main_result is not None, given_run=given_run)
@@ -216,6 +224,12 @@ class Simulator:
     def _kill(self, process: _Process) -> None:
         process.kill()
         self.network.disconnect(process.connection)
+        self.github.disconnect()
+
+    def _new_session(self) -> Session:
+        session = self.network.new_session()
+        session.mount(f"http://{HOST}", self.github)
+        return session
 
     def _aim_signal(self, process: _Process, planned: Signal | None) -> None:
         """Schedule the signal of this process."""
