@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.limits import MOST_CRITERIA
+from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, mention
-from coval_gate.text import one_line
+from coval_gate.text import one_line, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -148,7 +148,9 @@ def _gate(report: Report) -> Iterator[TestCase]:
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the numbers of each criterion that was measured. The schema has no properties of cases, only of suites."""
-    for name, check in _checks(report):
+    for place, (whole, check) in enumerate(_checks(report), start=1):
+        # Six properties repeat it.
+        name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
         if measure := check.measure:
             yield f"{name}: actual", _shown(measure.value)
             if requirement := check.requirement:
