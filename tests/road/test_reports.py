@@ -315,6 +315,20 @@ def test_wait_in_other_workflow_reports_on_launched_commit(run_step: RunStep, gi
     assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
+def test_wait_in_other_workflow_concludes_status_of_matrix_job(run_step: RunStep, github: FakeGitHub) -> None:
+    """The waiting workflow has no matrix; that of the job that launched the run is in the run's metadata."""
+    inputs = {"commit_status": STATUS, "github_token": TOKEN}
+    env = {"GITHUB_API_URL": github.url}
+    launch, server = run_step(mode="launch", env=env, matrix='{"region": "eu"}', **inputs)
+    run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
+    run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
+    name = f"{STATUS} (eu)"
+    assert [(each["context"], each["state"]) for each in github.statuses[HEAD]] == [
+        (name, "pending"),
+        (name, "success"),
+    ]
+
+
 @pytest.mark.parametrize("fault", ["GET /runs/* -> 401", "GET /runs/* -> 503"])
 def test_wait_without_run_sets_no_status(fault: str, run_step: RunStep, github: FakeGitHub) -> None:
     github.commits.add("f" * 40)  # the head of the default branch, on which scheduled workflows run
