@@ -163,8 +163,10 @@ def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _benign_schedule(seed: int, rng: Random) -> Schedule:
+    """Return a schedule without faults; values may be missing, which decides the verdict."""
     schedule = undisturbed_schedule(seed, rng)
-    return replace(schedule, severity="benign")
+    missing = _choose(rng, (0.02, 0.1, 0.5)) if rng.random() < 0.4 else 0.0
+    return replace(schedule, severity="benign", quirks=replace(schedule.quirks, missing_values=missing))
 
 
 def _mild_schedule(seed: int, rng: Random) -> Schedule:
