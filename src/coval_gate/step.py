@@ -275,7 +275,9 @@ class Step:
         """Record what a poll showed."""
         leg.run = run
         if self.inputs.mode == "wait":
-            self.context = with_run_metadata(self.context, run.metadata)
+            from coval_gate.runs.tags import provenance_of
+
+            self.context = with_run_metadata(self.context, provenance_of(run, self.context.repository))
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
         """Log every check, fetch details about the simulations, and log those that did not do well."""

@@ -71,8 +71,8 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
             return {"run": {"name": name, "run_id": record.run_id, "status": status, "create_time": create_time}}
 
 
-def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return the JSON of a run, as in GET."""
+def run(record: RunRecord, now: float, quirks: Quirks, *, listed: bool = False) -> Json:
+    """Return the JSON of a run, as in GET: alone, or `listed`."""
     request, scenario = record.request, record.plan.scenario
     status = _status(record, now, quirks)
     finished = record.finished(now)
@@ -87,13 +87,17 @@ def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
         "agent_id": request.agent_id,
         "persona_id": request.persona_id,
         "test_set_id": request.test_set_id,
-        "tags": list(record.tags),
         "progress": None if quirks.null_progress or scenario.null_progress else progress(record, now, quirks),
         "results": results(record, now, quirks) if status == "COMPLETED" else None,
-        "metadata": request.metadata.customer,
         "error": scenario.error if status == "FAILED" else None,
         "error_status": _error_status(record, quirks) if finished else None,
+        **_identity(record, quirks.list_identity if listed else quirks.run_identity),
     }
+
+
+def _identity(record: RunRecord, shown: str) -> Json:
+    whole = {"tags": list(record.tags), "metadata": record.request.metadata.customer}
+    return {name: value for name, value in whole.items() if shown in ("both", name)}
 
 
 def display_name(record: RunRecord) -> str:

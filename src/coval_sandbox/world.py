@@ -130,7 +130,7 @@ class World:
         rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
 
         def show(pair: tuple[RunRecord, Json]) -> Json:
-            shown = views.run(pair[0], now, self.quirks)
+            shown = views.run(pair[0], now, self.quirks, listed=True)
             included = query.get("include") == "metric_averages"
             return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
 

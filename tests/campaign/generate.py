@@ -101,6 +101,9 @@ PERMANENT: Final = (
 RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
+# What Coval shows of a run's tags and metadata: one of the two, or neither in one of the two places.
+IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata", "neither"))
+
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
 ROUGH_SETS: Final = (
@@ -358,6 +361,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "not_found_after_launch", 2.0, 10.0, 30.0)
     sometimes(0.2, "list_lag", 1.0, 4.0)
     sometimes(0.4, "delete_running", "deleted", "gone")
+    sometimes(0.4, *_choose(rng, IDENTITIES))
     return replace(DEFAULT, **changes)
 
 
@@ -374,6 +378,8 @@ def _rough_quirks(rng: Random) -> Quirks:
         changes["not_found_after_launch"] = 90.0
     if rng.random() < 0.1:
         changes["list_lag"] = _choose(rng, (15.0, 45.0))
+    if rng.random() < 0.05:
+        changes |= {"list_identity": "neither", "run_identity": "neither"}
     return replace(quirks, **changes)
 
 

@@ -33,6 +33,7 @@ POST_TIME: Final = 120.0  # s for the post step
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
+HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -109,7 +110,8 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
                 record, now = history.runs[run_id], history.coval_time(history.ended)
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                if expected and listed and not record.finished(now) and not _met_fault(result.requests):
+                told = _hides_identity(history) and HIDDEN in result.log
+                if expected and listed and not record.finished(now) and not (told or _met_fault(result.requests)):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
 
@@ -346,6 +348,11 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
     return _main_result(history, result).launched_runs
 
 
+def _hides_identity(history: History) -> bool:
+    """Return whether Coval shows nowhere what a run was launched with."""
+    return history.schedule.quirks.list_identity == history.schedule.quirks.run_identity == "neither"
+
+
 def _has_file_fault(result: ProcessResult, file: str) -> bool:
     """Return whether a runner file has a fault at any time."""
     return result.step.file_fault is not None and result.step.file_fault.file == file
@@ -395,6 +402,8 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
             return True  # the post step does not know of the run
     quirks = history.schedule.quirks
     known = any(each.launched_run == record.run_id and each.answered for each in main.requests)
+    if _hides_identity(history) and not known:
+        return True
     hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:

@@ -28,11 +28,13 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.judge import gate, population
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import post
-from coval_gate.runs import announced, cancel, cleanup, collect, guard, launch, schedule, watch
+from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
+from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import has_tag, runs_with
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.tags import tags_of
 from coval_gate.step import Step
 from coval_gate.transport import Server
 
@@ -120,6 +122,21 @@ MUTANTS: Final = (
         caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run",
     ),
     mutant(
+        "read the identity of a run from its tags only",
+        ReplaceFunction(tags_of, lambda _, run: run.tags),
+        caught_by="one_launch_per_step no_orphaned_run rerun_resumes superseded_runs_are_cancelled verdict_matches_run",
+    ),
+    mutant(
+        "do not fetch the runs whose identity a list does not show",
+        SetConstant(find, "MOST_FETCHED", 0),
+        caught_by="rerun_resumes superseded_runs_are_cancelled no_orphaned_run verdict_matches_run",
+    ),
+    mutant(
+        "take a run without identity for another's",
+        ReplaceFunction(earlier._unknown, returns("")),
+        caught_by="rerun_resumes superseded_runs_are_cancelled",
+    ),
+    mutant(
         "retry a launch after any error",
         SetValue(Calls.backoff, "arrived", value=False),
         caught_by="one_launch_per_step",
@@ -136,17 +153,17 @@ MUTANTS: Final = (
     ),
     mutant(
         "resume a finished run",
-        SetValue(Launcher.find_earlier, "is_over", value=False),
+        SetValue(EarlierRuns.to_resume, "is_over", value=False),
         caught_by="run_belongs_to_step",
     ),
     mutant(
         "never resume",
-        ReplaceFunction(Launcher.find_earlier, returns(None)),
+        ReplaceFunction(EarlierRuns.to_resume, returns(None)),
         caught_by="rerun_resumes",
     ),
     mutant(
         "never supersede",
-        ReplaceFunction(Launcher.supersede, returns(None)),
+        ReplaceFunction(EarlierRuns.supersede, returns(None)),
         caught_by="superseded_runs_are_cancelled",
     ),
     mutant(

@@ -230,6 +230,21 @@ def test_blind_tag_filter_quirk() -> None:
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
+@pytest.mark.parametrize(
+    ("quirk", "shown"),
+    [("both", {"tags", "metadata"}), ("tags", {"tags"}), ("metadata", {"metadata"}), ("neither", set())],
+)
+def test_identity_quirks(quirk: str, shown: set[str]) -> None:
+    organization = Organization(list_identity=quirk)
+    (listed,) = organization.world.list_runs({})["runs"]
+    assert {"tags", "metadata"} & listed.keys() == shown
+    assert {"tags", "metadata"} <= organization.after(0).keys()
+    organization = Organization(run_identity=quirk)
+    (listed,) = organization.world.list_runs({})["runs"]
+    assert {"tags", "metadata"} & organization.after(0).keys() == shown
+    assert {"tags", "metadata"} <= listed.keys()
+
+
 def test_not_found_after_launch_and_list_lag_quirks() -> None:
     organization = Organization(not_found_after_launch=3, list_lag=5)
     with pytest.raises(Problem, match="404"):

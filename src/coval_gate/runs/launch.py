@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, LaunchUncertain, RunnerError
-from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.find import find_launched, runs_with
+from coval_gate.runs.earlier import EarlierRuns
+from coval_gate.runs.find import find_launched
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 SETTLING: Final = 60.0  # s after which a run that Coval does not list was surely not launched
-ASKING: Final = 30.0  # s for questions before the launch, which can do without the response
 MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 
 
@@ -48,9 +47,10 @@ class Launcher:
         `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
         step may cancel this one. Raises as `launch`, and RunnerError.
         """
-        earlier = (yield from self.find_earlier()) if resume else None
+        runs = self._earlier_runs()
+        earlier = (yield from runs.to_resume()) if resume else None
         if supersede:
-            yield from self.supersede(keep=earlier.run_id if earlier else "")
+            yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             self.leg.identify(earlier.run_id, at=self.clock.now())
         try:
@@ -89,35 +89,16 @@ class Launcher:
                 self.log("It did not, so the step launches it again.")
         raise AssertionError  # the last round returns or raises
 
-    def find_earlier(self) -> Procedure[Run | None]:
-        """Return the unfinished run that an earlier attempt at this step launched; None if there is none."""
-        origin = self.tags.origin
-        if origin is None or origin.attempt == 1:
-            return None
-        runs = yield from self._runs_of_group("Could not check for a run from an earlier attempt")
-        return next((run for run in runs if self.tags.continues(run.tags) and not run.is_over), None)
-
-    def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`."""
-        for run in (yield from self._runs_of_group("Could not look for older runs, so they go on")):
-            if run.is_over or run.run_id == keep or not self.tags.supersedes(run.tags):
-                continue
-            try:
-                until = self._soon()
-                ended = yield from cancel_run(self.client, run.run_id, clock=self.clock, until=until, fresh_until=until)
-                if ended.outcome == "cancelled":
-                    self.log(f"Cancelled run {run.run_id}: superseded by this run.")
-            except CovalError as error:
-                self.warn(f"Could not cancel run {run.run_id}, which this run supersedes: {error.what}")
-
-    def _runs_of_group(self, trouble: str) -> Procedure[tuple[Run, ...]]:
-        if not self.tags.group:
-            return ()
-        try:
-            return (yield from runs_with(self.client, self.tags.group, self.leg.body, until=self._soon())).runs
-        except CovalError as error:
-            self.warn(f"{trouble}: {error.what}")
-            return ()
+    def _earlier_runs(self) -> EarlierRuns:
+        return EarlierRuns(
+            client=self.client,
+            tags=self.tags,
+            body=self.leg.body,
+            clock=self.clock,
+            until=self.until,
+            log=self.log,
+            warn=self.warn,
+        )
 
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
         """The run of a launch whose response was lost; None if it surely had no effect. Raises LaunchUncertain."""
@@ -131,6 +112,3 @@ class Launcher:
         except LaunchUncertain as error:
             what = f"{lost.what} {error.what}"
             raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
-
-    def _soon(self) -> float:
-        return min(self.until, self.clock.now() + ASKING)
