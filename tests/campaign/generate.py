@@ -200,15 +200,19 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     steps = tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps))
     faults = tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))))
     outages = _rough_outages(rng)
+    test_set = _choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001"))
     if rng.random() < 0.12:
         steps, faults = _lost_launch(steps, rng)
     elif rng.random() < 0.05:
         steps, outages = _run_ends_during_post_step(steps, rng)
+    elif workflow in ("rerun", "supersede") and rng.random() < 0.3:
+        steps, faults = _look_up_fails(steps, rng)
+        test_set = "slow0001"
     return Schedule(
         seed=seed,
         severity="rough",
         workflow=workflow,
-        test_set=_choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001")),
+        test_set=test_set,
         gate=gate,
         steps=steps,
         quirks=_rough_quirks(rng),
@@ -232,6 +236,14 @@ def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...]
         signal = Signal(kill=signal.kill, at=round(rng.uniform(0, 12), 3))
     inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true")
     return (replace(steps[0], signal=signal, inputs=inputs), *steps[1:]), (lost, lookup)
+
+
+def _look_up_fails(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
+    """Let the list of runs be down for some time, while a step looks for the run that an earlier one has left."""
+    first = replace(steps[0], mode="launch", signal=None, file_fault=None)
+    action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
+    fault = Fault(method="GET", path="/runs", first=1, last=_choose(rng, (3, 8, 100)), action=action)
+    return (first, *steps[1:]), (fault,)
 
 
 def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Outage, ...]]:

@@ -33,6 +33,8 @@ POST_TIME: Final = 120.0  # s for the post step
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
+LOOK_UP_TIME: Final = 299.0  # s for which a step must look for earlier runs
+TRANSIENT: Final = (408, 429, *range(500, 600))
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
@@ -93,11 +95,25 @@ def rerun_resumes(history: History) -> Iterator[str]:
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            listings = tuple(each for each in result.requests if (each.method, each.path) == ("GET", "/runs"))
+            misled = any(each.fault.startswith("damage") for each in result.requests if each.path.startswith("/runs"))
             # Without the event file, the step cannot know that both attempts test the same pull request.
             events_known = not any(_has_file_fault(each, "event") for each in _main_results(history))
-            if not record.finished(launched_at) and listed and events_known and not _met_fault(listings):
+            if not record.finished(launched_at) and listed and events_known and not misled:
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
+
+
+def look_ups_are_patient(history: History) -> Iterator[str]:
+    """A step that has to look for earlier runs gives up only after five minutes, or if Coval rejects the question."""
+    for result in _main_results(history):
+        last = result.requests[-1] if result.requests else None
+        if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
+            continue
+        if any(each.method == "POST" for each in result.requests) or last.fault.startswith("damage"):
+            continue
+        is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
+        patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
+        if is_transient and result.ended - result.began < patience:
+            yield f"{_name(result)} gave up on its look-up after {result.ended - result.began:.0f} s"
 
 
 def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
@@ -305,6 +321,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     one_launch_per_step,
     run_belongs_to_step,
     rerun_resumes,
+    look_ups_are_patient,
     superseded_runs_are_cancelled,
     only_own_runs_are_cancelled,
     no_orphaned_run,
@@ -401,7 +418,8 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
         if _has_file_fault(main, "state"):
             return True  # the post step does not know of the run
     quirks = history.schedule.quirks
-    known = any(each.launched_run == record.run_id and each.answered for each in main.requests)
+    launch = next((each for each in main.requests if each.launched_run == record.run_id), None)
+    known = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
     if _hides_identity(history) and not known:
         return True
     hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)

@@ -25,6 +25,7 @@ from coval_gate.coval import errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
+from coval_gate.errors import CovalError
 from coval_gate.judge import gate, population
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import post
@@ -32,7 +33,7 @@ from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, 
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
-from coval_gate.runs.find import has_tag, runs_with
+from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.tags import tags_of
 from coval_gate.step import Step
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from campaign.sabotage import Break
     from coval_gate.clock import Clock
-    from coval_gate.waiting import Wait
+    from coval_gate.waiting import Procedure, Wait
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -105,6 +106,16 @@ def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wa
         pass
 
 
+def launch_all_the_same(
+    original: Callable[..., Procedure[Found]], self: EarlierRuns, trouble: str, *, way_out: str
+) -> Procedure[Found]:
+    """Take a failed look-up for one that found nothing."""
+    try:
+        return (yield from original(self, trouble, way_out=way_out))
+    except CovalError:
+        return Found(())
+
+
 MUTANTS: Final = (
     mutant(
         "retry a launch without a search for its run",
@@ -120,6 +131,16 @@ MUTANTS: Final = (
         "trust the tag filter alone",
         SetCondition(runs_with, mentions="same", value=False),
         caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run",
+    ),
+    mutant(
+        "launch although the look-up failed",
+        ReplaceFunction(EarlierRuns._unfinished, launch_all_the_same),
+        caught_by="rerun_resumes",
+    ),
+    mutant(
+        "give up on a look-up after half a minute",
+        SetConstant(earlier, "LOOKUP_PATIENCE", 30.0),
+        caught_by="look_ups_are_patient",
     ),
     mutant(
         "read the identity of a run from its tags only",

@@ -1,7 +1,7 @@
 """Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
 
-A step that cannot tell whose a run is neither takes it over nor cancels it. It does not launch beside it either, where
-it could be the run of its own earlier attempt.
+A step that cannot look for them does not launch. A step that cannot tell whose a run is neither takes it over nor
+cancels it, and does not launch beside it either, where it could be the run of its own earlier attempt.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError
-from coval_gate.runs.cancel import cancel_run
+from coval_gate.runs.cancel import CANCEL_TIME, MOST_AT_ONCE, cancel_run
 from coval_gate.runs.find import Found, runs_with
+from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.tags import Tags
     from coval_gate.waiting import Procedure
 
-ASKING: Final = 30.0  # s for questions before the launch, which can do without the response
+LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,10 @@ class EarlierRuns:
         origin = self.tags.origin
         if origin is None or origin.attempt == 1:
             return None
-        found = yield from self._unfinished("Could not check for a run from an earlier attempt")
+        found = yield from self._unfinished(
+            "Could not check for a run from an earlier attempt",
+            way_out="To launch without this check, set resume to false.",
+        )
         for run in found.runs:
             if self.tags.continues(tags_of(run)) and not run.is_over:
                 return run
@@ -64,25 +68,41 @@ class EarlierRuns:
         return None
 
     def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`."""
-        found = yield from self._unfinished("Could not look for older runs, so they go on")
-        for run in found.runs:
-            if run.is_over or run.run_id == keep or not self.tags.supersedes(tags_of(run)):
-                continue
-            try:
-                until = self._soon()
-                ended = yield from cancel_run(self.client, run.run_id, clock=self.clock, until=until, fresh_until=until)
-                if ended.outcome == "cancelled":
-                    self.log(f"Cancelled run {run.run_id}: superseded by this run.")
-            except CovalError as error:
-                self.warn(f"Could not cancel run {run.run_id}, which this run supersedes: {error.what}")
+        """Cancel the unfinished runs that this one supersedes, except `keep`.
+
+        Raises CovalError if Coval does not list them.
+        """
+        found = yield from self._unfinished(
+            "Could not look for older runs",
+            way_out="To leave older runs alone, set supersede to false.",
+        )
+        superseded = [
+            self._cancel(run.run_id)
+            for run in found.runs
+            if not run.is_over and run.run_id != keep and self.tags.supersedes(tags_of(run))
+        ]
+        for result in (yield from together(superseded, self.clock, at_once=MOST_AT_ONCE)):
+            if result:
+                raise result
         if unknown := _unknown(found):
             self.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
-    def _unfinished(self, trouble: str) -> Procedure[Found]:
-        """Return the runs of the concurrency group, and those that may be of it and are not over."""
+    def _cancel(self, run_id: str) -> Procedure[None]:
+        until = min(self.until, self.clock.now() + CANCEL_TIME)
+        try:
+            ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
+            if ended.outcome == "cancelled":
+                self.log(f"Cancelled run {run_id}: superseded by this run.")
+        except CovalError as error:
+            self.warn(f"Could not cancel run {run_id}, which this run supersedes: {error.what}")
+
+    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
+        """Return the runs of the concurrency group, and those that may be of it and are not over.
+
+        Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
+        """
         if not self.tags.group:
             return Found(())
         try:
@@ -92,16 +112,13 @@ class EarlierRuns:
                     self.tags.group,
                     self.body,
                     clock=self.clock,
-                    until=self._soon(),
+                    until=min(self.until, self.clock.now() + LOOKUP_PATIENCE),
                     may_be=lambda run: not run.is_over,
                 )
             )
         except CovalError as error:
-            self.warn(f"{trouble}: {error.what}")
-            return Found(())
-
-    def _soon(self) -> float:
-        return min(self.until, self.clock.now() + ASKING)
+            advice = "\n".join(each for each in (error.advice, way_out) if each)
+            raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
 
 
 def _unknown(found: Found) -> str:
