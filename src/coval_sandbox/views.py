@@ -42,6 +42,8 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     status = _status(record, now, quirks)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
+    if record.cancel_time is not None and quirks.cancelling_status and not record.finished(now):
+        return quirks.cancelling_status
     strange = quirks.unknown_status or record.plan.scenario.unknown_status
     in_progress_for = now - record.create_time - record.plan.queue
     if strange and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:

@@ -149,8 +149,10 @@ class World:
     def delete_run(self, run_id: str) -> Json:
         """DELETE /runs/{run_id}: cancels an unfinished run, removes a finished one."""
         record, now = self._find(run_id), self.clock()
-        finished = record.finished(now)
-        self._records[run_id] = replace(record, delete_time=now) if finished else replace(record, cancel_time=now)
+        if record.finished(now):
+            self._records[run_id] = replace(record, delete_time=now)
+        elif record.cancel_time is None:
+            self._records[run_id] = replace(record, cancel_time=now + self.quirks.cancel_lag)
         return {}
 
     # Simulations and metric outputs; `legacy` selects the form
@@ -209,7 +211,8 @@ class World:
         return filter(self._is_visible, self.runs)
 
     def _is_visible(self, record: RunRecord) -> bool:
-        gone = record.cancel_time is not None and self.quirks.delete_running == "gone"
+        cancelled = record.cancel_time is not None and self.clock() >= record.cancel_time
+        gone = cancelled and self.quirks.delete_running == "gone"
         return record.delete_time is None and not gone
 
     def _find(self, run_id: str) -> RunRecord:

@@ -208,6 +208,10 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     elif workflow in ("rerun", "supersede") and rng.random() < 0.3:
         steps, faults = _look_up_fails(steps, rng)
         test_set = "slow0001"
+    quirks = _rough_quirks(rng)
+    if workflow == "rerun" and rng.random() < 0.2:
+        steps, faults, outages = _rerun_while_run_is_cancelled(steps, rng), (), ()
+        quirks = replace(quirks, cancel_lag=_choose(rng, (10.0, 60.0)))
     return Schedule(
         seed=seed,
         severity="rough",
@@ -215,7 +219,7 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         test_set=test_set,
         gate=gate,
         steps=steps,
-        quirks=_rough_quirks(rng),
+        quirks=quirks,
         faults=faults,
         outages=outages,
         events=_rough_events(rng),
@@ -244,6 +248,14 @@ def _look_up_fails(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ..
     action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
     fault = Fault(method="GET", path="/runs", first=1, last=_choose(rng, (3, 8, 100)), action=action)
     return (first, *steps[1:]), (fault,)
+
+
+def _rerun_while_run_is_cancelled(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
+    """Interrupt the first attempt, which cancels its run, and re-run the job at once."""
+    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true", max_wait_time="600", resume="true")
+    interrupt = Signal(kill=False, at=round(rng.uniform(3, 35), 3))
+    first = replace(steps[0], mode="run", signal=interrupt, file_fault=None, inputs=inputs)
+    return (first, replace(steps[1], signal=None, inputs=inputs, pause=_choose(rng, (1.0, 5.0))))
 
 
 def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Outage, ...]]:
@@ -374,6 +386,8 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "list_lag", 1.0, 4.0)
     sometimes(0.4, "delete_running", "deleted", "gone")
     sometimes(0.4, *_choose(rng, IDENTITIES))
+    sometimes(0.3, "cancel_lag", 3.0, 20.0, 60.0)
+    sometimes(0.2, "cancelling_status", "CANCELLING")
     return replace(DEFAULT, **changes)
 
 

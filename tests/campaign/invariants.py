@@ -33,7 +33,7 @@ POST_TIME: Final = 120.0  # s for the post step
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 LAST_REQUESTS: Final = 5  # requests that include the last poll
-LOOK_UP_TIME: Final = 299.0  # s for which a step must look for earlier runs
+LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 TRANSIENT: Final = (408, 429, *range(500, 600))
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
@@ -84,6 +84,8 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             yield f"{_name(result)} resumed an earlier run, which is not allowed"
         elif record.finished(history.coval_time(result.began)):
             yield f"{_name(result)} resumed a run that had ended"
+        elif result.verdict == "cancelled" and result.interrupted is None and _was_cancelled_before(history, result):
+            yield f"{_name(result)} stayed with a run that an earlier step had cancelled"
 
 
 def rerun_resumes(history: History) -> Iterator[str]:
@@ -98,7 +100,7 @@ def rerun_resumes(history: History) -> Iterator[str]:
             misled = any(each.fault.startswith("damage") for each in result.requests if each.path.startswith("/runs"))
             # Without the event file, the step cannot know that both attempts test the same pull request.
             events_known = not any(_has_file_fault(each, "event") for each in _main_results(history))
-            if not record.finished(launched_at) and listed and events_known and not misled:
+            if not _is_ended(history, record, launched_at) and listed and events_known and not misled:
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
 
 
@@ -112,7 +114,7 @@ def look_ups_are_patient(history: History) -> Iterator[str]:
             continue
         is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
         patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
-        if is_transient and result.ended - result.began < patience:
+        if is_transient and result.ended - result.began < patience - 1:
             yield f"{_name(result)} gave up on its look-up after {result.ended - result.began:.0f} s"
 
 
@@ -127,7 +129,12 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
                 told = _hides_identity(history) and HIDDEN in result.log
-                if expected and listed and not record.finished(now) and not (told or _met_fault(result.requests)):
+                if (
+                    expected
+                    and listed
+                    and not _is_ended(history, record, now)
+                    and not (told or _met_fault(result.requests))
+                ):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
 
@@ -150,7 +157,7 @@ def no_orphaned_run(history: History) -> Iterator[str]:
             continue
         for run_id in {*result.launched_runs, *([result.run_id] if result.run_id in history.runs else [])}:
             record = history.runs[run_id]
-            unfinished = not record.finished(now) and run_id not in history.deleted
+            unfinished = not _is_ended(history, record, now) and run_id not in history.deleted
             if unfinished and not _cancel_was_impossible(history, result, record):
                 yield f"{_name(result)} left its run {run_id} unfinished"
 
@@ -210,7 +217,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     for result in _main_results(history):
         record = history.runs.get(result.given_run)
         may_cancel = record is not None and result.step.mode == "cancel" and not _cancel_failed(result)
-        ended = record is None or record.finished(history.coval_time(result.ended))
+        ended = record is None or _is_ended(history, record, history.coval_time(result.ended))
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{_name(result)} did not cancel the given run"
         expected = _expected_verdicts(history, result)
@@ -363,6 +370,18 @@ def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
 def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
     """Return the runs that the step of this process launched."""
     return _main_result(history, result).launched_runs
+
+
+def _is_ended(history: History, record: RunRecord, now: float) -> bool:
+    """Return whether a run has ended, or has been cancelled and will end."""
+    cancelled = record.cancel_time is not None and record.cancel_time - history.schedule.quirks.cancel_lag <= now
+    return cancelled or record.finished(now)
+
+
+def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
+    """Return whether the run of a step was cancelled before the step began."""
+    requests = (each for process in history.results if process.began < result.began for each in process.requests)
+    return any(each.method == "DELETE" and each.path.endswith(result.run_id) and each.took_effect for each in requests)
 
 
 def _hides_identity(history: History) -> bool:

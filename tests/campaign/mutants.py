@@ -29,7 +29,7 @@ from coval_gate.errors import CovalError
 from coval_gate.judge import gate, population
 from coval_gate.judge.judgement import Judgement
 from coval_gate.post import post
-from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, watch
+from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, takeover, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
@@ -141,6 +141,11 @@ MUTANTS: Final = (
         "give up on a look-up after half a minute",
         SetConstant(earlier, "LOOKUP_PATIENCE", 30.0),
         caught_by="look_ups_are_patient",
+    ),
+    mutant(
+        "stay with a run that an earlier attempt cancelled",
+        SetConstant(takeover, "DOUBT", -1.0),
+        caught_by="run_belongs_to_step",
     ),
     mutant(
         "read the identity of a run from its tags only",

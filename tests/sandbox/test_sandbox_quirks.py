@@ -230,6 +230,16 @@ def test_blind_tag_filter_quirk() -> None:
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
+@pytest.mark.parametrize(("quirk", "shown"), [("", "IN QUEUE"), ("CANCELLING", "CANCELLING")])
+def test_cancel_lag_quirks(quirk: str, shown: str) -> None:
+    organization = Organization("queued01", cancel_lag=30, cancelling_status=quirk)
+    organization.clock.advance(60)
+    organization.world.delete_run(organization.run_id)
+    assert organization.after(20)["status"] == shown
+    organization.world.delete_run(organization.run_id)
+    assert organization.after(10)["status"] == "CANCELLED"
+
+
 @pytest.mark.parametrize(
     ("quirk", "shown"),
     [("both", {"tags", "metadata"}), ("tags", {"tags"}), ("metadata", {"metadata"}), ("neither", set())],

@@ -56,8 +56,11 @@ class EarlierRuns:
             way_out="To launch without this check, set resume to false.",
         )
         for run in found.runs:
-            if self.tags.continues(tags_of(run)) and not run.is_over:
+            if run.is_over or not self.tags.continues(tags_of(run)):
+                continue
+            if not run.is_ending:
                 return run
+            self.log(f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over.")
         if unknown := _unknown(found):
             raise CovalError(
                 "Not launched",

@@ -53,6 +53,7 @@ class Launcher:
             yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             self.leg.identify(earlier.run_id, at=self.clock.now())
+            self.leg.resumed = True
         try:
             guard.arm(cancel=cancel)
         except RunnerError:
@@ -70,6 +71,20 @@ class Launcher:
             raise
         self.leg.identify(run.run_id, at=self.clock.now())
         return False
+
+    def launch_instead(self, guard: RunGuard, *, gone: bool, cancel: bool) -> Procedure[bool]:
+        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
+
+        `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
+        """
+        if gone:
+            listed = yield from self._earlier_runs().to_resume()
+            if listed and listed.run_id == self.leg.run_id:
+                return False
+        self.log(f"An earlier attempt had cancelled run {self.leg.run_id}, so the step launches another.")
+        self.leg.forget()
+        yield from self.launch_guarded(guard, resume=False, supersede=False, cancel=cancel)
+        return True
 
     def launch(self) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (one may exist)."""

@@ -21,8 +21,9 @@ class Leg:
     """What is known of one run so far.
 
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
-    that was launched elsewhere; `launches` are the attempts at it, whose responses may still come.
-    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed.
+    that was launched elsewhere; `launches` are the attempts at it, whose responses may still come. `resumed`: an
+    earlier attempt launched the run. `known_since`, on the clock, is when `run_id` became known; `run` is what the last
+    poll of the run showed.
     """
 
     name: str = ""
@@ -31,6 +32,7 @@ class Leg:
     launches: list[Launch] = field(default_factory=list)
     run_id: str = ""
     known_since: float = 0.0
+    resumed: bool = False
     run: Run | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
@@ -45,6 +47,10 @@ class Leg:
         """Record the run's id, which became known `at` that time on the clock."""
         self.run_id = run_id
         self.known_since = at
+
+    def forget(self) -> None:
+        """Forget a run that another one replaces."""
+        self.run_id, self.resumed, self.run = "", False, None
 
     @property
     def is_over(self) -> bool:
