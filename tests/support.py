@@ -79,6 +79,10 @@ class VirtualClock:
         """Interrupt the process, as a signal does."""
         self._interrupted = True
 
+    def rearm(self) -> None:
+        """Begin another process, which can be interrupted again."""
+        self._interrupted = self._interrupt_raised = False
+
     def wait(self, event: threading.Event, until: float) -> None:
         """Wait for an outstanding request in real time; when `until` has passed, it is the virtual time, too."""
         began = self._wait_began = self._wait_began or time.monotonic()

@@ -53,8 +53,10 @@ def launch_and_wait(step: Step, client: Client) -> Judgement:
 
 def launch_only(step: Step, client: Client) -> Judgement:
     """Mode launch."""
-    step.launch(client)
+    guard = step.launch(client)
     step.announce()
+    if guard.leg.resumed:
+        step.confirm(client, guard.leg)
     return LAUNCH
 
 

@@ -9,6 +9,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from coval_gate import __version__
@@ -17,7 +18,7 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
-from coval_gate.errors import CovalError, RunnerError
+from coval_gate.errors import CovalError, NotFound, RunnerError, Unavailable
 from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.publisher import Publisher
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
+    from coval_gate.runs.launch import Launcher
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
@@ -53,6 +56,7 @@ class Step:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.guards: list[RunGuard] = []
+        self.launcher: Launcher | None = None
         self.unguarded: list[Leg] = []  # runs that mode cancel names
 
     @property
@@ -109,6 +113,7 @@ class Step:
             log=self.host.quote,
             warn=self.warn,
         )
+        self.launcher = launcher
         guard = self._guard(leg)
         how = launcher.launch_guarded(
             guard, resume=inputs.resume, supersede=inputs.supersede, cancel=inputs.cancel_on_interrupt
@@ -144,27 +149,48 @@ class Step:
         from coval_gate.runs.watch import Budgets
 
         criteria = Criteria.from_inputs(self.inputs)
-        with self.host.group(waiting_title(self.inputs.max_wait_time)):
-            outcome = run(
-                follow(
-                    client,
-                    leg.run_id,
-                    inputs=self.inputs,
-                    criteria=criteria,
-                    clock=self.clock,
-                    budgets=Budgets.from_inputs(self.inputs, began=self.began),
-                    progress=ProgressLog(self.clock, self.host.log, self.warn),
-                    log=self.host.quote,
-                    record=lambda seen: self._see(leg, seen),
-                ),
-                self.clock,
+
+        def follow_run() -> Procedure[Outcome]:
+            return follow(
+                client,
+                leg.run_id,
+                inputs=self.inputs,
+                criteria=criteria,
+                clock=self.clock,
+                budgets=Budgets.from_inputs(self.inputs, began=self.began),
+                progress=ProgressLog(self.clock, self.host.log, self.warn),
+                log=self.host.quote,
+                record=lambda seen: self._see(leg, seen),
             )
+
+        with self.host.group(waiting_title(self.inputs.max_wait_time)):
+            outcome = self._unless_cancelled(leg, follow_run()) or run(follow_run(), self.clock)
         leg.judgement = judge_outcome(outcome, criteria)
         if isinstance(outcome, Completed):
             leg.result = outcome.result
             self.publisher.write_outputs(self.report(leg.judgement))
             self._explain(client, leg, leg.judgement)
         return leg.judgement
+
+    def confirm(self, client: Client, leg: Leg) -> None:
+        """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
+        from coval_gate.runs.progress import ProgressLog
+        from coval_gate.runs.takeover import confirm
+
+        progress = ProgressLog(self.clock, self.host.log, self.warn)
+        watching = confirm(
+            client,
+            leg.run_id,
+            clock=self.clock,
+            until=self.deadline,
+            progress=progress,
+            record=lambda seen: self._see(leg, seen),
+        )
+        try:
+            self._unless_cancelled(leg, watching)
+        except (NotFound, Unavailable):
+            if not leg.run_id:
+                raise  # the launch that was to replace it failed
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
@@ -277,6 +303,20 @@ class Step:
         """Return the page of a run in Coval's dashboard; empty for no run."""
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
 
+    def _unless_cancelled(self, leg: Leg, watching: Procedure[T]) -> T | None:
+        """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
+        if self.launcher is None or not leg.resumed:
+            return run(watching, self.clock)
+        from coval_gate.runs.takeover import unless_cancelled
+
+        replace_run = partial(self.launcher.launch_instead, self.guards[0], cancel=self.inputs.cancel_on_interrupt)
+        ended = run(unless_cancelled(watching, leg, replace_run, clock=self.clock), self.clock)
+        if ended is None:
+            self.record_id(leg.run_id)
+            self.host.log(f"Launched run {leg.run_id}: {self.run_url(leg.run_id)}")
+            self.announce()
+        return ended
+
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)
         self.guards.append(guard)
@@ -289,7 +329,9 @@ class Step:
         """Record what a poll showed."""
         leg.run = run
         if self.inputs.mode == "wait":
-            self.context = with_run_metadata(self.context, run.metadata)
+            from coval_gate.runs.tags import provenance_of
+
+            self.context = with_run_metadata(self.context, provenance_of(run, self.context.repository))
             self.publisher.pull_request.owe(self.report(UNFINISHED))
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:

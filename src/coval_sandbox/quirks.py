@@ -70,6 +70,15 @@ class Quirks:
     delete_running: Literal["cancelled", "deleted", "gone"] = "cancelled"
     """The status of an unfinished run after its DELETE; gone is a 404."""
 
+    cancel_lag: float = 0.0
+    """Seconds from the DELETE of an unfinished run until it ends."""
+    cancelling_status: str = ""
+    """The status during that time; empty: that of a run which nobody cancels."""
+    run_identity: Literal["both", "tags", "metadata", "neither"] = "both"
+    """What a run shows of its tags and metadata when it is read alone."""
+    list_identity: Literal["both", "tags", "metadata", "neither"] = "both"
+    """What a run shows of them in a list."""
+
 
 DEFAULT = Quirks()
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

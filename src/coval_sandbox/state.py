@@ -19,8 +19,8 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 class RunRecord:
     """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
-    `body` is the original request. `cancel_time` is the time of a DELETE of the unfinished run, `delete_time` that of a
-    DELETE of the finished run, which removed it.
+    `body` is the original request. `cancel_time` is when a DELETE of the unfinished run ends it,
+    `delete_time` when a DELETE of the finished run removed it.
     """
 
     run_id: str
@@ -35,8 +35,7 @@ class RunRecord:
     @property
     def end_time(self) -> float:
         """The time when the run ends or ended; infinite if never."""
-        natural = self.create_time + self.plan.end
-        return natural if self.cancel_time is None else min(natural, self.cancel_time)
+        return self.create_time + self.plan.end if self.cancel_time is None else self.cancel_time
 
     def status(self, now: float) -> str:
         """Return the run's status in the documented spelling; CANCELLED after a DELETE of the unfinished run."""

@@ -42,6 +42,8 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     status = _status(record, now, quirks)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
+    if record.cancel_time is not None and quirks.cancelling_status and not record.finished(now):
+        return quirks.cancelling_status
     strange = quirks.unknown_status or record.plan.scenario.unknown_status
     in_progress_for = now - record.create_time - record.plan.queue
     if strange and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
@@ -71,8 +73,8 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
             return {"run": {"name": name, "run_id": record.run_id, "status": status, "create_time": create_time}}
 
 
-def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return the JSON of a run, as in GET."""
+def run(record: RunRecord, now: float, quirks: Quirks, *, listed: bool = False) -> Json:
+    """Return the JSON of a run, as in GET: alone, or `listed`."""
     request, scenario = record.request, record.plan.scenario
     status = _status(record, now, quirks)
     finished = record.finished(now)
@@ -87,13 +89,17 @@ def run(record: RunRecord, now: float, quirks: Quirks) -> Json:
         "agent_id": request.agent_id,
         "persona_id": request.persona_id,
         "test_set_id": request.test_set_id,
-        "tags": list(record.tags),
         "progress": None if quirks.null_progress or scenario.null_progress else progress(record, now, quirks),
         "results": results(record, now, quirks) if status == "COMPLETED" else None,
-        "metadata": request.metadata.customer,
         "error": scenario.error if status == "FAILED" else None,
         "error_status": _error_status(record, quirks) if finished else None,
+        **_identity(record, quirks.list_identity if listed else quirks.run_identity),
     }
+
+
+def _identity(record: RunRecord, shown: str) -> Json:
+    whole = {"tags": list(record.tags), "metadata": record.request.metadata.customer}
+    return {name: value for name, value in whole.items() if shown in ("both", name)}
 
 
 def display_name(record: RunRecord) -> str:

@@ -130,7 +130,7 @@ class World:
         rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
 
         def show(pair: tuple[RunRecord, Json]) -> Json:
-            shown = views.run(pair[0], now, self.quirks)
+            shown = views.run(pair[0], now, self.quirks, listed=True)
             included = query.get("include") == "metric_averages"
             return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
 
@@ -149,8 +149,10 @@ class World:
     def delete_run(self, run_id: str) -> Json:
         """DELETE /runs/{run_id}: cancels an unfinished run, removes a finished one."""
         record, now = self._find(run_id), self.clock()
-        finished = record.finished(now)
-        self._records[run_id] = replace(record, delete_time=now) if finished else replace(record, cancel_time=now)
+        if record.finished(now):
+            self._records[run_id] = replace(record, delete_time=now)
+        elif record.cancel_time is None:
+            self._records[run_id] = replace(record, cancel_time=now + self.quirks.cancel_lag)
         return {}
 
     # Simulations and metric outputs; `legacy` selects the form
@@ -209,7 +211,8 @@ class World:
         return filter(self._is_visible, self.runs)
 
     def _is_visible(self, record: RunRecord) -> bool:
-        gone = record.cancel_time is not None and self.quirks.delete_running == "gone"
+        cancelled = record.cancel_time is not None and self.clock() >= record.cancel_time
+        gone = cancelled and self.quirks.delete_running == "gone"
         return record.delete_time is None and not gone
 
     def _find(self, run_id: str) -> RunRecord:

@@ -121,6 +121,9 @@ PERMANENT: Final = (
 RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
+# What Coval shows of a run's tags and metadata: one of the two, or neither in one of the two places.
+IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata", "neither"))
+
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
 ROUGH_SETS: Final = (
@@ -179,9 +182,9 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     if rng.random() < 0.2:
         faults = [Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, ODD_LAUNCHES))]
         outages = []
-    long_outage = rng.random() < 0.03
-    if long_outage:
-        faults, outages = [], [_outage(0.0, rng.uniform(330, 600), "503")]
+    if refuses_long := rng.random() < 0.03:  # for longer than five minutes
+        last, outages = rng.randint(22, 30), []
+        faults = [Fault(method="POST", path="/runs", first=1, last=last, action="503")]
     events = (_jump(rng),) if rng.random() < 0.2 else ()
     definitions = rng.random() < 0.1
     if definitions:
@@ -189,7 +192,7 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
     if any(each.action in ODD_LAUNCHES for each in faults):  # a second run may have to be cancelled
         schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
-    if long_outage:
+    if refuses_long:
         steps = tuple(replace(each, inputs=with_inputs(each.inputs, max_wait_time="3600")) for each in schedule.steps)
         schedule = replace(schedule, steps=steps)
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
@@ -260,18 +263,26 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     steps = tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps))
     faults = tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))))
     outages = _rough_outages(rng)
+    test_set = _choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001"))
     if rng.random() < 0.12:
         steps, faults = _lost_launch(steps, rng)
     elif rng.random() < 0.05:
         steps, outages = _run_ends_during_post_step(steps, rng)
+    elif workflow in ("rerun", "supersede") and rng.random() < 0.3:
+        steps, faults = _look_up_fails(steps, rng)
+        test_set = "slow0001"
+    quirks = _rough_quirks(rng)
+    if workflow == "rerun" and rng.random() < 0.2:
+        steps, faults, outages = _rerun_while_run_is_cancelled(steps, rng), (), ()
+        quirks = replace(quirks, cancel_lag=_choose(rng, (10.0, 60.0)))
     return Schedule(
         seed=seed,
         severity="rough",
         workflow=workflow,
-        test_set=_choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001")),
+        test_set=test_set,
         gate=gate,
         steps=steps,
-        quirks=_rough_quirks(rng),
+        quirks=quirks,
         faults=faults,
         outages=outages,
         events=_rough_events(rng),
@@ -292,6 +303,22 @@ def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...]
         signal = Signal(kill=signal.kill, at=round(rng.uniform(0, 12), 3))
     inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true")
     return (replace(steps[0], signal=signal, inputs=inputs), *steps[1:]), (lost, lookup)
+
+
+def _look_up_fails(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
+    """Let the list of runs be down for some time, while a step looks for the run that an earlier one has left."""
+    first = replace(steps[0], mode="launch", signal=None, file_fault=None)
+    action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
+    fault = Fault(method="GET", path="/runs", first=1, last=_choose(rng, (3, 8, 100)), action=action)
+    return (first, *steps[1:]), (fault,)
+
+
+def _rerun_while_run_is_cancelled(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
+    """Interrupt the first attempt, which cancels its run, and re-run the job at once."""
+    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true", max_wait_time="600", resume="true")
+    interrupt = Signal(kill=False, at=round(rng.uniform(3, 35), 3))
+    first = replace(steps[0], mode="run", signal=interrupt, file_fault=None, inputs=inputs)
+    return (first, replace(steps[1], signal=None, inputs=inputs, pause=_choose(rng, (1.0, 5.0))))
 
 
 def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Outage, ...]]:
@@ -455,6 +482,9 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "not_found_after_launch", 2.0, 10.0, 30.0)
     sometimes(0.2, "list_lag", 1.0, 4.0)
     sometimes(0.4, "delete_running", "deleted", "gone")
+    sometimes(0.4, *_choose(rng, IDENTITIES))
+    sometimes(0.3, "cancel_lag", 3.0, 20.0, 60.0)
+    sometimes(0.2, "cancelling_status", "CANCELLING")
     return replace(DEFAULT, **changes)
 
 
@@ -471,6 +501,8 @@ def _rough_quirks(rng: Random) -> Quirks:
         changes["not_found_after_launch"] = 90.0
     if rng.random() < 0.1:
         changes["list_lag"] = _choose(rng, (15.0, 45.0))
+    if rng.random() < 0.05:
+        changes |= {"list_identity": "neither", "run_identity": "neither"}
     return replace(quirks, **changes)
 
 

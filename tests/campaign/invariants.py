@@ -41,6 +41,9 @@ MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step g
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
+LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
+TRANSIENT: Final = (408, 429, *range(500, 600))
+HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -81,7 +84,7 @@ def second_runs_are_ended(history: History) -> Iterator[str]:
         for run_id in result.launched_runs:
             record = history.runs[run_id]
             began_in_time = record.create_time < history.coval_time(result.ended - END_TIME)
-            is_ended = record.finished(history.coval_time(history.ended)) or run_id in history.deleted
+            is_ended = _is_ended(history, record, history.coval_time(history.ended)) or run_id in history.deleted
             if run_id == result.run_id or is_ended or not began_in_time or _met_fault(result.requests[-LAST_REQUESTS:]):
                 continue
             if not _cancel_was_impossible(history, result, record):
@@ -104,6 +107,8 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             yield f"{_name(result)} resumed an earlier run, which is not allowed"
         elif record.finished(history.coval_time(result.began)):
             yield f"{_name(result)} resumed a run that had ended"
+        elif result.verdict == "cancelled" and result.interrupted is None and _was_cancelled_before(history, result):
+            yield f"{_name(result)} stayed with a run that an earlier step had cancelled"
 
 
 def rerun_resumes(history: History) -> Iterator[str]:
@@ -115,9 +120,23 @@ def rerun_resumes(history: History) -> Iterator[str]:
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            listings = tuple(each for each in result.requests if (each.method, each.path) == ("GET", "/runs"))
-            if not record.finished(launched_at) and listed and _knows_events(history) and not _met_fault(listings):
+            misled = any(each.fault.startswith("damage") for each in result.requests if each.path.startswith("/runs"))
+            if not _is_ended(history, record, launched_at) and listed and _knows_events(history) and not misled:
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
+
+
+def look_ups_are_patient(history: History) -> Iterator[str]:
+    """A step that has to look for earlier runs gives up only after five minutes, or if Coval rejects the question."""
+    for result in _main_results(history):
+        last = result.requests[-1] if result.requests else None
+        if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
+            continue
+        if any(each.method == "POST" for each in result.requests) or last.fault.startswith("damage"):
+            continue
+        is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
+        patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
+        if is_transient and result.ended - result.began < patience - 1:
+            yield f"{_name(result)} gave up on its look-up after {result.ended - result.began:.0f} s"
 
 
 def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
@@ -130,7 +149,13 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
                 record, now = history.runs[run_id], history.coval_time(history.ended)
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                if expected and listed and not record.finished(now) and not _met_fault(result.requests):
+                told = _hides_identity(history) and HIDDEN in result.log
+                if (
+                    expected
+                    and listed
+                    and not _is_ended(history, record, now)
+                    and not (told or _met_fault(result.requests))
+                ):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
 
@@ -153,7 +178,7 @@ def no_orphaned_run(history: History) -> Iterator[str]:
             continue
         for run_id in {*result.launched_runs, *([result.run_id] if result.run_id in history.runs else [])}:
             record = history.runs[run_id]
-            unfinished = not record.finished(now) and run_id not in history.deleted
+            unfinished = not _is_ended(history, record, now) and run_id not in history.deleted
             if unfinished and not _cancel_was_impossible(history, result, record):
                 yield f"{_name(result)} left its run {run_id} unfinished"
 
@@ -233,7 +258,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     for result in _main_results(history):
         record = history.runs.get(result.given_run)
         may_cancel = record is not None and result.step.mode == "cancel" and not _cancel_failed(result)
-        ended = record is None or record.finished(history.coval_time(result.ended))
+        ended = record is None or _is_ended(history, record, history.coval_time(result.ended))
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{_name(result)} did not cancel the given run"
         expected = _expected_verdicts(history, result)
@@ -314,12 +339,12 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
 def status_is_final(history: History) -> Iterator[str]:
     """A commit status ends with the step's verdict, and is a success for no other step than one that passed."""
     for result in _main_results(history):
-        name = result.step.given.get("commit_status", "")
+        name = _status_name(result)
         if not name or result.step.mode == "cancel":
             continue
         states = [each["state"] for each in history.statuses if each["context"] == name]
         state = states[-1] if states else ""
-        users = [each for each in _main_results(history) if each.step.given.get("commit_status") == name]
+        users = [each for each in _main_results(history) if _status_name(each) == name]
         if state == "success" and not any(_told_verdict(each) == "passed" for each in users):
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
@@ -367,6 +392,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     second_runs_are_ended,
     run_belongs_to_step,
     rerun_resumes,
+    look_ups_are_patient,
     superseded_runs_are_cancelled,
     only_own_runs_are_cancelled,
     no_orphaned_run,
@@ -426,6 +452,12 @@ def _knows_events(history: History) -> bool:
     return not any(_has_file_fault(each, "event") for each in _main_results(history))
 
 
+def _status_name(result: ProcessResult) -> str:
+    """Return the name of the step's commit status, which tells the jobs of a matrix apart."""
+    name, matrix = result.step.given.get("commit_status", ""), result.step.matrix
+    return f"{name} ({matrix})" if name and matrix else name
+
+
 def _status_time(result: ProcessResult) -> float:
     return STATUS_TIME if result.step.given.get("commit_status") else 0.0
 
@@ -448,6 +480,23 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
     files = any(_has_file_fault(main, each) for each in ("state", "event", "output"))
     return began and known and not (down or ended_early or files)
+
+
+def _is_ended(history: History, record: RunRecord, now: float) -> bool:
+    """Return whether a run has ended, or has been cancelled and will end."""
+    cancelled = record.cancel_time is not None and record.cancel_time - history.schedule.quirks.cancel_lag <= now
+    return cancelled or record.finished(now)
+
+
+def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
+    """Return whether the run of a step was cancelled before the step began."""
+    requests = (each for process in history.results if process.began < result.began for each in process.requests)
+    return any(each.method == "DELETE" and each.path.endswith(result.run_id) and each.took_effect for each in requests)
+
+
+def _hides_identity(history: History) -> bool:
+    """Return whether Coval shows nowhere what a run was launched with."""
+    return history.schedule.quirks.list_identity == history.schedule.quirks.run_identity == "neither"
 
 
 def _has_file_fault(result: ProcessResult, file: str) -> bool:
@@ -499,7 +548,10 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
         if _has_file_fault(main, "state"):
             return True  # the post step does not know of the run
     quirks = history.schedule.quirks
-    known = any(each.launched_run == record.run_id and each.answered for each in main.requests)
+    launch = next((each for each in main.requests if each.launched_run == record.run_id), None)
+    known = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
+    if _hides_identity(history) and not known:
+        return True
     hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:

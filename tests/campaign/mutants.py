@@ -29,6 +29,7 @@ from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
+from coval_gate.errors import CovalError
 from coval_gate.judge import evaluate, gate, population
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -37,12 +38,14 @@ from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
-from coval_gate.runs import announced, cancel, cleanup, collect, find, guard, launch, schedule, watch
+from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, takeover, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
-from coval_gate.runs.find import has_tag, runs_with
+from coval_gate.runs.earlier import EarlierRuns
+from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.tags import tags_of
 from coval_gate.step import Step
 from coval_gate.transport import Server
 
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 
     from campaign.sabotage import Break
     from coval_gate.clock import Clock
-    from coval_gate.waiting import Wait
+    from coval_gate.waiting import Procedure, Wait
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -113,6 +116,16 @@ def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wa
         pass
 
 
+def launch_all_the_same(
+    original: Callable[..., Procedure[Found]], self: EarlierRuns, trouble: str, *, way_out: str
+) -> Procedure[Found]:
+    """Take a failed look-up for one that found nothing."""
+    try:
+        return (yield from original(self, trouble, way_out=way_out))
+    except CovalError:
+        return Found(())
+
+
 MUTANTS: Final = (
     mutant(
         "retry a launch without a search for its run",
@@ -128,6 +141,36 @@ MUTANTS: Final = (
         "trust the tag filter alone",
         SetCondition(runs_with, mentions="same", value=False),
         caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run",
+    ),
+    mutant(
+        "launch although the look-up failed",
+        ReplaceFunction(EarlierRuns._unfinished, launch_all_the_same),
+        caught_by="rerun_resumes",
+    ),
+    mutant(
+        "give up on a look-up after half a minute",
+        SetConstant(earlier, "LOOKUP_PATIENCE", 30.0),
+        caught_by="look_ups_are_patient",
+    ),
+    mutant(
+        "stay with a run that an earlier attempt cancelled",
+        SetConstant(takeover, "DOUBT", -1.0),
+        caught_by="run_belongs_to_step",
+    ),
+    mutant(
+        "read the identity of a run from its tags only",
+        ReplaceFunction(tags_of, lambda _, run: run.tags),
+        caught_by="one_launch_per_step no_orphaned_run rerun_resumes superseded_runs_are_cancelled verdict_matches_run",
+    ),
+    mutant(
+        "do not fetch the runs whose identity a list does not show",
+        SetConstant(find, "MOST_FETCHED", 0),
+        caught_by="rerun_resumes superseded_runs_are_cancelled no_orphaned_run verdict_matches_run",
+    ),
+    mutant(
+        "take a run without identity for another's",
+        ReplaceFunction(earlier._unknown, returns("")),
+        caught_by="rerun_resumes superseded_runs_are_cancelled",
     ),
     mutant(
         "retry a launch after any error",
@@ -193,12 +236,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "resume a finished run",
-        SetValue(Launcher.find_earlier, "is_over", value=False),
+        SetValue(EarlierRuns.to_resume, "is_over", value=False),
         caught_by="run_belongs_to_step",
     ),
     mutant(
         "never resume",
-        ReplaceFunction(Launcher.find_earlier, returns(None)),
+        ReplaceFunction(EarlierRuns.to_resume, returns(None)),
         caught_by="rerun_resumes",
     ),
     mutant(
@@ -208,7 +251,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "never supersede",
-        ReplaceFunction(Launcher.supersede, returns(None)),
+        ReplaceFunction(EarlierRuns.supersede, returns(None)),
         caught_by="superseded_runs_are_cancelled",
     ),
     mutant(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -301,11 +301,14 @@ def test_event_without_pull_request_gets_status_only(
     assert [each["state"] for each in github.statuses[sha]] == ["pending", "success"]
 
 
-def test_wait_in_other_workflow_reports_on_launched_commit(run_step: RunStep, github: FakeGitHub) -> None:
-    """The waiting workflow has neither pull request nor commit; they are in the run's metadata."""
+@pytest.mark.parametrize("shown", ["both", "tags", "metadata"])
+def test_wait_in_other_workflow_reports_on_launched_commit(
+    shown: Literal["both", "tags", "metadata"], run_step: RunStep, github: FakeGitHub
+) -> None:
+    """The waiting workflow has neither pull request nor commit; they are in the run's metadata and tags."""
     inputs = {"commit_status": STATUS, "comment": "always", "github_token": TOKEN}
     env = {"GITHUB_API_URL": github.url}
-    launch, server = run_step(mode="launch", env=env, **inputs)
+    launch, server = run_step(mode="launch", env=env, quirks=Quirks(run_identity=shown), **inputs)
     assert [each["state"] for each in github.statuses[HEAD]] == ["pending"]
     run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
     result, _ = run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)

@@ -390,7 +390,8 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
             "coval_gate_1": tags[1],
         },
     }
-    assert re.fullmatch(r"coval-gate/1234567890\.1/[0-9a-f]{12}/[0-9a-f]{8}", tags[0])
+    commit = r"[0-9a-f]{12}\.42\.5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
+    assert re.fullmatch(rf"coval-gate/1234567890\.1/[0-9a-f]{{12}}/[0-9a-f]{{8}}/{commit}", tags[0])
     assert re.fullmatch(r"coval-gate/line/[0-9a-f]{24}", tags[1])
 
 

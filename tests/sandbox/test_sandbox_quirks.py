@@ -249,6 +249,31 @@ def test_blind_tag_filter_quirk() -> None:
         assert len(organization.world.list_runs({"filter": text})["runs"]) == count
 
 
+@pytest.mark.parametrize(("quirk", "shown"), [("", "IN QUEUE"), ("CANCELLING", "CANCELLING")])
+def test_cancel_lag_quirks(quirk: str, shown: str) -> None:
+    organization = Organization("queued01", cancel_lag=30, cancelling_status=quirk)
+    organization.clock.advance(60)
+    organization.world.delete_run(organization.run_id)
+    assert organization.after(20)["status"] == shown
+    organization.world.delete_run(organization.run_id)
+    assert organization.after(10)["status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    ("quirk", "shown"),
+    [("both", {"tags", "metadata"}), ("tags", {"tags"}), ("metadata", {"metadata"}), ("neither", set())],
+)
+def test_identity_quirks(quirk: str, shown: set[str]) -> None:
+    organization = Organization(list_identity=quirk)
+    (listed,) = organization.world.list_runs({})["runs"]
+    assert {"tags", "metadata"} & listed.keys() == shown
+    assert {"tags", "metadata"} <= organization.after(0).keys()
+    organization = Organization(run_identity=quirk)
+    (listed,) = organization.world.list_runs({})["runs"]
+    assert {"tags", "metadata"} & organization.after(0).keys() == shown
+    assert {"tags", "metadata"} <= listed.keys()
+
+
 def test_not_found_after_launch_and_list_lag_quirks() -> None:
     organization = Organization(not_found_after_launch=3, list_lag=5)
     with pytest.raises(Problem, match="404"):

@@ -11,7 +11,7 @@ import pytest
 
 from coval_gate.clock import SystemClock
 from coval_gate.coval.calls import LONGEST_BACKOFF
-from coval_gate.coval.client import BODY_LIMIT, RUN_LIMIT
+from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
 from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts
@@ -204,6 +204,17 @@ def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> 
     assert "metric_ids" in caught.value.advice
     assert len(session.server.requests_seen) == 2
     assert clock.slept == []
+
+
+def test_lists_of_runs_above_size_limit_are_fetched_in_smaller_pages(clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs #1 -> huge {BODY_LIMIT + 1}") as session:
+        for _ in range(MOST_RUNS + 5):
+            session.server.world.launch(IDS)
+            clock.sleep(1)
+        runs = run_through(session.client.list_runs("", until=clock.now() + 60), clock)
+        sizes = [request.query["page_size"] for request in session.server.requests_seen]
+    assert [run.run_id for run in runs] == [run.run_id for run in session.server.world.runs[: -MOST_RUNS - 1 : -1]]
+    assert sizes == ["100", *["10"] * 10]
 
 
 def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.context import Context, Head
-from coval_gate.runs.tags import KEY, tags_for
+from coval_gate.model.run import Run
+from coval_gate.runs.tags import KEY, as_metadata, provenance_of, tags_for
 
 CONTEXT = Context(
     repository="acme/voice-agent",
@@ -102,3 +103,23 @@ def test_own_tags_distinguish_jobs_without_matrix_input() -> None:
     earlier = tags_for(replace(CONTEXT, run_attempt="1"), BODY, "2", own=[["staging"]])
     assert staging.continues(earlier)
     assert not production.continues(earlier)
+
+
+def test_commit_is_read_from_tags_of_same_repository() -> None:
+    tested = replace(CONTEXT, sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    tags = tuple(tags_for(tested, BODY, "00c0ffee"))
+    run = Run(run_id="r1", status="COMPLETED", tags=tags)
+    named = {"github_repository": "acme/voice-agent", "github_commit": tested.sha, "github_pull_request": 42}
+    assert provenance_of(run, "acme/voice-agent") == named
+    assert provenance_of(run, "acme/other") == {}
+    assert provenance_of(replace(run, tags=(), metadata=as_metadata(tags)), "acme/voice-agent") == named
+    assert (
+        provenance_of(replace(run, metadata={"github_commit": "other"}), "acme/voice-agent")["github_commit"] == "other"
+    )
+    assert OURS.continues(tags_for(replace(tested, run_attempt="1"), BODY, "1"))
+    assert all(len(tag) <= 200 for tag in tags)
+
+
+@pytest.mark.parametrize("context", [{"sha": "main"}, {"sha": "5d1c1b0" * 6, "sha_is_known": False}])
+def test_key_without_commit_is_readable(context: dict[str, Any]) -> None:
+    assert OURS.continues(other_tags(run_attempt="1", **context))

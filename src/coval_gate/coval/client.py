@@ -37,6 +37,7 @@ RUN_LIMIT: Final = (
 )  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 SMALL_PAGE: Final = 100  # test cases; the API's maximum
+MOST_RUNS: Final = 100  # that a search considers; the first page of a list has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATIONS_ADVICE: Final = (
@@ -166,14 +167,23 @@ class Client:
         self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def list_runs(self, wanted: str, *, until: float) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter `wanted`, without unreadable entries. Raises as `get_run`."""
+        """Return the newest runs that match the filter `wanted`, at most MOST_RUNS, without unreadable entries.
+
+        Raises as `get_run`.
+        """
         from coval_gate.coval.models import read_run
 
-        query = {"filter": wanted, "page_size": str(SMALL_PAGE), "order_by": "-create_time"}
-        request = Request("GET", "/runs", query=query)
-        content = yield from self._calls.read(partial(self._calls.page, request, ("runs",), until), until)
-        found = (read_run(each) for each in content.get("runs") or () if isinstance(each, dict))
-        return tuple(run for run in found if run)
+        query = {"filter": wanted, "order_by": "-create_time"}
+        until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
+        entries: list[dict[str, Any]] = []
+
+        def take(entry: dict[str, Any]) -> bool:
+            entries.append(entry)
+            return len(entries) < MOST_RUNS
+
+        yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
+        # A page shifts while runs are launched, so a run may be listed twice.
+        return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.

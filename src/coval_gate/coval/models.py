@@ -88,7 +88,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
         progress=_progress(fields.get("progress")),
         **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
         create_time=_text_or_empty(fields.get("create_time")),
-        tags=_texts(fields.get("tags")),
+        tags=_tags(fields),
         metadata=_metadata(fields.get("metadata")),
         output_ids=_texts(results.get("output_ids")),
         metrics=read_metrics(results.get("metrics")),
@@ -144,6 +144,13 @@ def _id_or_none(value: object) -> str:
 
 def _text_or_empty(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _tags(fields: dict[str, Any]) -> tuple[str, ...]:
+    """Return the tags of a run; some responses contain them in the metadata of the launch."""
+    metadata = fields.get("metadata")
+    inner = metadata.get("tags") if isinstance(metadata, dict) else None
+    return _texts(fields.get("tags")) or _texts(inner)
 
 
 def _metadata(value: object) -> dict[str, Any]:

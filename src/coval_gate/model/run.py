@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.model.statuses import QUEUED, RUNNING, TERMINAL
+from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,11 @@ class Run:
     def is_over(self) -> bool:
         """Whether the run has reached a final status."""
         return self.status in TERMINAL
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether Coval says that the run is being cancelled. It may say so only once the run is over."""
+        return self.status in ENDING
 
     @property
     def is_queued(self) -> bool:

@@ -88,22 +88,22 @@ class Announced:
         """Whether the launch or the agent names all metrics of the run."""
         return bool(self._ids)
 
-    def fetch(self, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
+    def fetch(self, run: Run, simulations: Sequence[Simulation], until: float) -> Procedure[frozenset[str]]:
         """Return the ids that are announced by now. A call that fails announces nothing."""
         if not self._ids and self._launched_here and run.agent_id:
             with suppress(CovalError):
-                agent = yield from self._client.get_agent(run.agent_id, until=self._soon())
+                agent = yield from self._client.get_agent(run.agent_id, until=self._soon(until))
                 self._ids = _texts(agent.get("metric_ids"))
         completed = [each for each in simulations if each.completed]
         if self._ids or not completed:
             return self._ids
         outputs: tuple[dict[str, Any], ...] = ()
         with suppress(CovalError):
-            outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon())
+            outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon(until))
         return frozenset(metric_id for each in outputs if (metric_id := _computed(each)))
 
-    def _soon(self) -> float:
-        return self._clock.now() + OPTIONAL_TIME
+    def _soon(self, until: float) -> float:
+        return min(until, self._clock.now() + OPTIONAL_TIME)
 
 
 def absent_metrics(

@@ -128,7 +128,7 @@ class _Collector:
         if not criteria.needs_targets:
             return Look(result, people.certain, sound=not result.reported_error)
         result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
-        announced = yield from self._announced.fetch(run, simulations)
+        announced = yield from self._announced.fetch(run, simulations, until)
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
         sound = not result.reported_error and self._targets.are_usable

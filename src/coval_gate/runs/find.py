@@ -1,7 +1,8 @@
 """Finds a run by what it was launched with, also where Coval's filter for tags does not work.
 
 Sources disagree on whether it does, so the newest runs of the same agent, persona and test set are searched as well,
-and every listed run is checked here.
+and every listed run is checked here. A list may show neither the tags of a run nor its metadata; such runs are fetched
+one by one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
+from coval_gate.model.run import Run
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import tags_of
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
-    from coval_gate.model.run import Run
     from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
 
@@ -26,42 +29,59 @@ SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
+MOST_FETCHED: Final = 20  # runs of a list that are fetched one by one; the newest
 
 Unknown = Literal["unknown"]
 UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
 class Found(NamedTuple):
-    """The runs with a tag, newest first; `bare` ones show neither tags nor metadata, so they could be such a run."""
+    """The runs with a tag, newest first; `bare` ones show neither tags nor metadata, so they could be such a run.
+
+    `named`: another run shows tags or metadata, so Coval does show them.
+    """
 
     runs: tuple[Run, ...]
     bare: tuple[Run, ...] = ()
+    named: bool = False
 
 
 def runs_with(
-    client: Client, tag: str, body: Mapping[str, Any], *, until: float, since: float = float("inf")
+    client: Client,
+    tag: str,
+    body: Mapping[str, Any],
+    *,
+    clock: Clock,
+    until: float,
+    may_be: Callable[[Run], bool] = lambda _: True,
 ) -> Procedure[Found]:
-    """Return the runs with a tag, which were launched with the ids in `body`, and bare ones created since that time.
+    """Return the runs with a tag, which were launched with the ids in `body`, and bare ones.
 
-    `since`: seconds since the epoch. Raises Rejected if Coval refuses both ways to ask, Unavailable if there is no
-    response by `until`.
+    `may_be`: whether a run whose tags are unknown matters. Raises Rejected if Coval refuses both ways to ask,
+    Unavailable if there is no response by `until`.
     """
+
+    def is_bare(run: Run) -> bool:
+        return not _is_named(run) and _is_of(run, body) and may_be(run)
+
     same = " AND ".join(f'{name}="{body[name]}"' for name in LAUNCHED_WITH if body.get(name))
     filters = [f'tag="{tag}"', *([same] if same else [])]
     refused: list[Rejected] = []
-    bare: tuple[Run, ...] = ()
+    listed: dict[str, Run] = {}
     for each in filters:
         try:
             runs = yield from client.list_runs(each, until=until)
         except Rejected as error:
             refused.append(error)
             continue
-        if found := tuple(run for run in runs if has_tag(run, tag)):
+        listed = {run.run_id: run for run in runs} | {run_id: run for run_id, run in listed.items() if _is_named(run)}
+        bare = [run for run in listed.values() if is_bare(run)][:MOST_FETCHED]
+        listed |= {run.run_id: run for run in (yield from _fetched(client, bare, clock=clock, until=until))}
+        if found := tuple(run for run in listed.values() if has_tag(run, tag)):
             return Found(found)
-        bare = tuple(run for run in runs if _is_bare(run, body, since))
     if len(refused) == len(filters):
         raise refused[0]
-    return Found((), bare)
+    return Found((), tuple(filter(is_bare, listed.values())), named=any(map(_is_named, listed.values())))
 
 
 def find_launched(
@@ -71,7 +91,7 @@ def find_launched(
     clock: Clock,
     until: float,
     settling: float = float("inf"),
-    since: float = float("inf"),
+    since: float = 0.0,
 ) -> Procedure[Run | None]:
     """Find the run of a launch whose response was lost; return None if it surely had no effect.
 
@@ -87,7 +107,7 @@ def find_launched(
             return late
         within, open_calls = 0.0, leg.open_calls
         patient = clock.now() < min(until, began + FOREIGN)
-        found = yield from _search(client, leg, until=until, since=since, patient=patient)
+        found = yield from _search(client, leg, clock=clock, until=until, since=since, patient=patient)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
@@ -108,8 +128,8 @@ def find_launched(
 
 
 def has_tag(run: Run, tag: str) -> bool:
-    """Tell whether a run has a tag; some responses show tags only in the metadata that the launch gave."""
-    return tag in run.tags or tag in run.metadata.values()
+    """Tell whether a run has a tag."""
+    return tag in tags_of(run)
 
 
 def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
@@ -131,13 +151,17 @@ def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
     return UNKNOWN if unknown else None
 
 
-def _search(client: Client, leg: Leg, *, until: float, since: float, patient: bool) -> Procedure[Found]:
+def _search(client: Client, leg: Leg, *, clock: Clock, until: float, since: float, patient: bool) -> Procedure[Found]:
     """Return the runs with the leg's key, and bare ones. Raises LaunchUncertain if Coval does not say.
 
     `patient`: a response that is not in Coval's form shows no run, but is no reason to give up.
     """
     try:
-        return (yield from runs_with(client, _key(leg), leg.body, until=until, since=since))
+        return (
+            yield from runs_with(
+                client, _key(leg), leg.body, clock=clock, until=until, may_be=lambda run: _is_created(run, since)
+            )
+        )
     except CovalError as error:
         rejection = error if isinstance(error, Rejected) else None
         if patient and rejection and not rejection.by_coval:
@@ -151,11 +175,28 @@ def _key(leg: Leg) -> str:
     return leg.tags.key if leg.tags else ""
 
 
-def _is_bare(run: Run, body: Mapping[str, Any], since: float) -> bool:
-    """Tell whether a run that shows neither tags nor metadata may be the one launched with `body` since then."""
-    if run.tags or run.metadata or any(getattr(run, name) != body.get(name) for name in LAUNCHED_WITH):
-        return False
+def _fetched(client: Client, runs: Iterable[Run], *, clock: Clock, until: float) -> Procedure[list[Run]]:
+    """Fetch each of the runs, except those that cannot be read. Raises Unavailable as `Client.get_run`."""
+    fetched = yield from together((client.get_run(run.run_id, until=until) for run in runs), clock)
+    for result in fetched:
+        if isinstance(result, Unavailable) or not isinstance(result, Run | CovalError):
+            raise result
+    return [result for result in fetched if isinstance(result, Run)]
+
+
+def _is_named(run: Run) -> bool:
+    """Tell whether a run shows what it was launched with."""
+    return bool(run.tags or run.metadata)
+
+
+def _is_of(run: Run, body: Mapping[str, Any]) -> bool:
+    """Tell whether a run may have been launched with `body`, as far as it shows its ids."""
+    return all(getattr(run, name) in ("", body.get(name)) for name in LAUNCHED_WITH)
+
+
+def _is_created(run: Run, since: float) -> bool:
+    """Tell whether a run may have been created since that time, in seconds since the epoch."""
     try:
         return datetime.fromisoformat(run.create_time).timestamp() >= since - SKEW
     except (ValueError, OverflowError):
-        return False
+        return True

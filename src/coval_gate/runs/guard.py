@@ -78,7 +78,7 @@ class RunGuard:
         leg = self.leg
         if not (leg.launched_again and leg.tags):
             return
-        for run in (yield from runs_with(client, leg.tags.key, leg.body, until=until)).runs:
+        for run in (yield from runs_with(client, leg.tags.key, leg.body, clock=self._clock, until=until)).runs:
             if run.run_id != leg.run_id and not run.is_over:
                 # It is listed, so a 404 means that Coval does not know it yet.
                 yield from cancel_run(client, run.run_id, clock=self._clock, until=until, fresh_until=until)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, LaunchUncertain, RunnerError
-from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.find import find_launched, runs_with
+from coval_gate.runs.earlier import EarlierRuns
+from coval_gate.runs.find import find_launched
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
-ASKING: Final = 30.0  # s for questions before the launch, which can do without the response
+CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 
 
@@ -48,11 +48,13 @@ class Launcher:
         `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
         step may cancel this one. Raises as `launch`, and RunnerError.
         """
-        earlier = (yield from self.find_earlier()) if resume else None
+        runs = self._earlier_runs()
+        earlier = (yield from runs.to_resume()) if resume else None
         if supersede:
-            yield from self.supersede(keep=earlier.run_id if earlier else "")
+            yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             self.leg.identify(earlier.run_id, at=self.clock.now())
+            self.leg.resumed = True
         try:
             guard.arm(cancel=cancel)
         except RunnerError:
@@ -71,6 +73,20 @@ class Launcher:
         self.leg.identify(run.run_id, at=self.clock.now())
         yield from self._end_other_launches(guard)
         return False
+
+    def launch_instead(self, guard: RunGuard, *, gone: bool, cancel: bool) -> Procedure[bool]:
+        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
+
+        `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
+        """
+        if gone:
+            listed = yield from self._earlier_runs().to_resume()
+            if listed and listed.run_id == self.leg.run_id:
+                return False
+        self.log(f"An earlier attempt had cancelled run {self.leg.run_id}, so the step launches another.")
+        self.leg.forget()
+        yield from self.launch_guarded(guard, resume=False, supersede=False, cancel=cancel)
+        return True
 
     def launch(self, guard: RunGuard) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
@@ -95,39 +111,20 @@ class Launcher:
 
     def _end_other_launches(self, guard: RunGuard) -> Procedure[None]:
         try:
-            yield from guard.end_other_launches(self.client, until=self._soon())
+            yield from guard.end_other_launches(self.client, until=min(self.until, self.clock.now() + CHECKING))
         except CovalError as error:
             self.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
-    def find_earlier(self) -> Procedure[Run | None]:
-        """Return the unfinished run that an earlier attempt at this step launched; None if there is none."""
-        origin = self.tags.origin
-        if origin is None or origin.attempt == 1:
-            return None
-        runs = yield from self._runs_of_group("Could not check for a run from an earlier attempt")
-        return next((run for run in runs if self.tags.continues(run.tags) and not run.is_over), None)
-
-    def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`."""
-        for run in (yield from self._runs_of_group("Could not look for older runs, so they go on")):
-            if run.is_over or run.run_id == keep or not self.tags.supersedes(run.tags):
-                continue
-            try:
-                until = self._soon()
-                ended = yield from cancel_run(self.client, run.run_id, clock=self.clock, until=until, fresh_until=until)
-                if ended.outcome == "cancelled":
-                    self.log(f"Cancelled run {run.run_id}: superseded by this run.")
-            except CovalError as error:
-                self.warn(f"Could not cancel run {run.run_id}, which this run supersedes: {error.what}")
-
-    def _runs_of_group(self, trouble: str) -> Procedure[tuple[Run, ...]]:
-        if not self.tags.group:
-            return ()
-        try:
-            return (yield from runs_with(self.client, self.tags.group, self.leg.body, until=self._soon())).runs
-        except CovalError as error:
-            self.warn(f"{trouble}: {error.what}")
-            return ()
+    def _earlier_runs(self) -> EarlierRuns:
+        return EarlierRuns(
+            client=self.client,
+            tags=self.tags,
+            body=self.leg.body,
+            clock=self.clock,
+            until=self.until,
+            log=self.log,
+            warn=self.warn,
+        )
 
     def _what_to_check(self) -> str:
         if self.leg.open_calls:
@@ -151,6 +148,3 @@ class Launcher:
                 raise launch from None
             what = f"{lost.what} {error.what}"
             raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
-
-    def _soon(self) -> float:
-        return min(self.until, self.clock.now() + ASKING)

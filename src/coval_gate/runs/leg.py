@@ -23,8 +23,8 @@ class Leg:
 
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
     that was launched elsewhere; `launches` are the attempts at it, whose responses may still come. `launched_again`:
-    one of them was given up for lost, so a second run may turn up. `known_since`, on the clock, is when `run_id` became
-    known; `run` is what the last poll of the run showed.
+    one of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
+    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed.
     """
 
     name: str = ""
@@ -34,6 +34,7 @@ class Leg:
     launched_again: bool = False
     run_id: str = ""
     known_since: float = 0.0
+    resumed: bool = False
     run: Run | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
@@ -53,6 +54,10 @@ class Leg:
         """Record the run's id, which became known `at` that time on the clock."""
         self.run_id = run_id
         self.known_since = at
+
+    def forget(self) -> None:
+        """Forget a run that another one replaces."""
+        self.run_id, self.resumed, self.run = "", False, None
 
     @property
     def is_over(self) -> bool:

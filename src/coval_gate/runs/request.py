@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
+from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's defaults are not sent
 DISPLAY_NAME_LIMIT: Final = 200  # characters
-TAGS: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 FALLBACK_CREATOR: Final = "coval-gate"
 
 
@@ -38,11 +38,8 @@ class LaunchRequest:
         """Return the body as JSON-ready values, without unset fields. `tags` are added to the user's own."""
         metadata = dict(self.metadata)
         metadata["tags"] = (*metadata.get("tags", ()), *tags)
-        if tags:  # some responses contain this metadata instead of the tags
-            metadata["customer"] = {
-                **metadata.get("customer", {}),
-                **{f"{TAGS}_{n}": tag for n, tag in enumerate(tags)},
-            }
+        if tags:
+            metadata["customer"] = {**metadata.get("customer", {}), **as_metadata(tags)}
         return _set_only({**asdict(self), "metadata": _set_only(metadata)})
 
 

@@ -3,6 +3,9 @@
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
 of its own.
+
+Some responses show the tags, others the metadata of the launch. So both contain the key and the group, and both name
+the commit.
 """
 
 from __future__ import annotations
@@ -13,13 +16,22 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.context import Context
+    from coval_gate.model.run import Run
 
 PREFIX: Final = "coval-gate"
-KEY: Final = re.compile(rf"{PREFIX}/(\d{{1,18}})\.(\d{{1,9}})/([0-9a-f]{{12}})/[0-9a-f]+")
+IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
+KEY: Final = re.compile(
+    rf"{PREFIX}/(\d{{1,18}})\.(\d{{1,9}})/([0-9a-f]{{12}})/[0-9a-f]+"
+    # The pull request and the commit, after a digest of their repository.
+    r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
+)
+SHA: Final = re.compile("[0-9a-f]{40,64}")
 EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # part of the group
 
 
@@ -84,7 +96,33 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     about = f"#{context.pull_request}" if context.pull_request else branch
     group = _digest([place, about, {name: body.get(name) for name in EVALUATED}])[:24]
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
+    if context.sha_is_known and SHA.fullmatch(context.sha):
+        key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
     return Tags(key, f"{PREFIX}/line/{group}", origin)
+
+
+def as_metadata(tags: Iterable[str]) -> dict[str, str]:
+    """Return the tags as metadata, which some responses contain instead of them."""
+    return {f"{IN_METADATA}_{number}": tag for number, tag in enumerate(tags)}
+
+
+def tags_of(run: Run) -> tuple[str, ...]:
+    """Return the tags that a run was launched with, as far as it shows them: as tags or as metadata."""
+    named = (tag for name, tag in run.metadata.items() if name.startswith(f"{IN_METADATA}_") and isinstance(tag, str))
+    return tuple(dict.fromkeys((*run.tags, *named)))
+
+
+def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
+    """Return the metadata that name the commit that a run tests; from its tags, where it shows no such metadata.
+
+    Tags name the commit of this `repository` only.
+    """
+    if COMMIT in run.metadata:
+        return run.metadata
+    for match in filter(None, map(KEY.fullmatch, tags_of(run))):
+        if match[4] == _digest(repository)[:12]:
+            return {REPOSITORY: repository, COMMIT: match[6], PULL_REQUEST: int(match[5])}
+    return run.metadata
 
 
 def _origins(tags: Iterable[str]) -> Iterator[Origin]:

@@ -1,0 +1,129 @@
+"""Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
+
+A step that cannot look for them does not launch. A step that cannot tell whose a run is neither takes it over nor
+cancels it, and does not launch beside it either, where it could be the run of its own earlier attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.errors import CovalError
+from coval_gate.runs.cancel import CANCEL_TIME, MOST_AT_ONCE, cancel_run
+from coval_gate.runs.find import Found, runs_with
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.model.run import Run
+    from coval_gate.runs.tags import Tags
+    from coval_gate.waiting import Procedure
+
+LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRuns:
+    """What the search for earlier runs needs: the `tags` and the `body` of the launch that follows.
+
+    `log` and `warn` take a sentence for people; `until` bounds all of it.
+    """
+
+    client: Client
+    tags: Tags
+    body: Mapping[str, Any]
+    clock: Clock
+    until: float
+    log: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    def to_resume(self) -> Procedure[Run | None]:
+        """Return the unfinished run that an earlier attempt at this step launched; None if there is none.
+
+        Raises CovalError if that cannot be told.
+        """
+        origin = self.tags.origin
+        if origin is None or origin.attempt == 1:
+            return None
+        found = yield from self._unfinished(
+            "Could not check for a run from an earlier attempt",
+            way_out="To launch without this check, set resume to false.",
+        )
+        for run in found.runs:
+            if run.is_over or not self.tags.continues(tags_of(run)):
+                continue
+            if not run.is_ending:
+                return run
+            self.log(f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over.")
+        if unknown := _unknown(found):
+            raise CovalError(
+                "Not launched",
+                f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
+                "is from an earlier attempt.",
+                advice="Wait until it is over, or set resume to false to launch another run.",
+            )
+        return None
+
+    def supersede(self, *, keep: str = "") -> Procedure[None]:
+        """Cancel the unfinished runs that this one supersedes, except `keep`.
+
+        Raises CovalError if Coval does not list them.
+        """
+        found = yield from self._unfinished(
+            "Could not look for older runs",
+            way_out="To leave older runs alone, set supersede to false.",
+        )
+        superseded = [
+            self._cancel(run.run_id)
+            for run in found.runs
+            if not run.is_over and run.run_id != keep and self.tags.supersedes(tags_of(run))
+        ]
+        for result in (yield from together(superseded, self.clock, at_once=MOST_AT_ONCE)):
+            if result:
+                raise result
+        if unknown := _unknown(found):
+            self.warn(
+                f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
+            )
+
+    def _cancel(self, run_id: str) -> Procedure[None]:
+        until = min(self.until, self.clock.now() + CANCEL_TIME)
+        try:
+            ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
+            if ended.outcome == "cancelled":
+                self.log(f"Cancelled run {run_id}: superseded by this run.")
+        except CovalError as error:
+            self.warn(f"Could not cancel run {run_id}, which this run supersedes: {error.what}")
+
+    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
+        """Return the runs of the concurrency group, and those that may be of it and are not over.
+
+        Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
+        """
+        if not self.tags.group:
+            return Found(())
+        try:
+            return (
+                yield from runs_with(
+                    self.client,
+                    self.tags.group,
+                    self.body,
+                    clock=self.clock,
+                    until=min(self.until, self.clock.now() + LOOKUP_PATIENCE),
+                    may_be=lambda run: not run.is_over,
+                )
+            )
+        except CovalError as error:
+            advice = "\n".join(each for each in (error.advice, way_out) if each)
+            raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
+
+
+def _unknown(found: Found) -> str:
+    """Name the runs that could be of the group; empty where Coval shows tags, which those of the group would have."""
+    return "" if found.named else " or ".join(f"run {run.run_id}" for run in found.bare)

@@ -1,0 +1,94 @@
+"""A run is recognized by its tags or by its metadata, wherever Coval shows one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_sandbox.quirks import Quirks
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+RERUN = {"GITHUB_RUN_ATTEMPT": "2"}
+NEWER = {"GITHUB_RUN_ID": "2000000000"}
+HIDDEN = Quirks(list_identity="neither", run_identity="neither")
+SHOWN = [
+    Quirks(list_identity="tags", run_identity="neither"),
+    Quirks(list_identity="metadata", run_identity="neither"),
+    Quirks(list_identity="neither", run_identity="tags"),
+    Quirks(list_identity="neither", run_identity="metadata"),
+]
+
+
+def describe(quirks: Quirks) -> str:
+    return f"list-{quirks.list_identity}-run-{quirks.run_identity}"
+
+
+@pytest.mark.parametrize("tag_filter", ["works", "ignored", "blind"])
+@pytest.mark.parametrize("quirks", SHOWN, ids=describe)
+def test_second_attempt_resumes_run_of_first(quirks: Quirks, tag_filter: str, run_step: RunStep) -> None:
+    quirks = replace(quirks, ignore_tag_filter=tag_filter == "ignored", blind_tag_filter=tag_filter == "blind")
+    first, server = run_step(mode="launch", quirks=quirks)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert second.outputs["run_id"] == first.outputs["run_id"]
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
+
+
+@pytest.mark.parametrize("quirks", SHOWN, ids=describe)
+def test_older_run_is_superseded(quirks: Quirks, run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = run_step(mode="launch", test_set_id="stuck001", quirks=quirks)
+    result, _ = run_step(mode="launch", world=server.world, env=NEWER, test_set_id="stuck001", supersede="true")
+    assert [run.status(clock.time()) for run in server.world.runs] == ["CANCELLED", "PENDING"]
+    assert f"Cancelled run {first.outputs['run_id']}: superseded by this run." in result.log
+
+
+@pytest.mark.parametrize("quirks", SHOWN, ids=describe)
+def test_lost_launch_is_found(quirks: Quirks, run_step: RunStep) -> None:
+    result, server = run_step("POST /runs #1 -> reset-after", quirks=quirks)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
+
+
+def test_run_is_not_launched_beside_one_without_identity(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", quirks=HIDDEN)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("error", 1)
+    assert f"whether run {first.outputs['run_id']}, which is not over" in second.outputs["reason"]
+    assert "set resume to false" in second.annotations("error")[0].data
+    third, _ = run_step(world=server.world, env=RERUN, resume="false")
+    assert (third.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+
+
+def test_finished_run_without_identity_does_not_hinder(run_step: RunStep) -> None:
+    _, server = run_step(quirks=HIDDEN)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+
+
+def test_run_without_identity_beside_others_is_another_launch(run_step: RunStep) -> None:
+    """Coval shows the tags of other runs, so a run without any was launched by someone else."""
+    _, server = run_step()
+    server.world.launch(IDS)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 3)
+
+
+def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = run_step(mode="launch", test_set_id="stuck001", quirks=HIDDEN)
+    result, _ = run_step(mode="launch", world=server.world, env=NEWER, test_set_id="stuck001", supersede="true")
+    assert [run.status(clock.time()) for run in server.world.runs] == ["PENDING", "PENDING"]
+    assert f"whether this run supersedes run {first.outputs['run_id']}" in result.annotations("warning")[0].data
+
+
+def test_lost_launch_without_identity_is_not_repeated(run_step: RunStep) -> None:
+    result, server = run_step("POST /runs #1 -> reset-after", quirks=HIDDEN)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("error", 1)
+    assert f"may have begun the run {server.world.runs[0].run_id}" in result.outputs["reason"]
