@@ -50,10 +50,12 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
 def holds(text: str, secret: str) -> bool:
     """Return whether a text holds a secret, in any form that decoding brings back."""
     for _ in range(ROUNDS):
-        text = _decoded(text)
+        before, text = text, _decoded(text)
         visible = re.sub(r"[^!-~]+", "", text)
         if secret in visible or any(secret.encode() in each for each in _from_base64(visible)):
             return True
+        if text == before:
+            break
     return False
 
 

@@ -97,7 +97,7 @@ def test_similar_text_stays(text: str) -> None:
 )
 def test_long_text_is_redacted_quickly(piece: str) -> None:
     began = time.process_time()
-    Redactor(KEY).redact(piece * 30_000)
+    Redactor(KEY).redact(piece * 100_000)
     assert time.process_time() - began < 5
 
 
