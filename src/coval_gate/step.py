@@ -243,22 +243,16 @@ class Step:
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
         from coval_gate.report.wording.judgements import run_cancellation_text
-        from coval_gate.runs.cancel import CANCEL_TIME, MOST_AT_ONCE, cancel_run
+        from coval_gate.runs.cancel import cancel_runs
 
-        def cancel_one(run_id: str) -> Procedure[Cancellation]:
-            until = self.clock.now() + CANCEL_TIME
-            try:
-                cancellation = yield from cancel_run(client, run_id, clock=self.clock, until=until)
-            except CovalError as error:
-                self.host.quote(f"Run {run_id}: {error.what}")
-                raise
-            self.host.quote(run_cancellation_text(cancellation))
-            return cancellation
+        def report(run_id: str, ended: Cancellation | CovalError) -> None:
+            text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
+            self.host.quote(text)
 
         self.unguarded = [Leg(run_id=run_ids[0])]
         self.record_id(run_ids[0])
-        procedures = [cancel_one(each) for each in run_ids]
-        return _all_or_first_error(run(together(procedures, self.clock, at_once=MOST_AT_ONCE), self.clock))
+        procedure = cancel_runs(client, run_ids, clock=self.clock, until=self.deadline, report=report)
+        return _all_or_first_error(run(procedure, self.clock))
 
     def warn(self, message: str) -> None:
         """Show a warning."""

@@ -14,6 +14,7 @@ from campaign.schedule import (
     GATES,
     IMPOSSIBLE_GATES,
     INTERIM,
+    REFUSED,
     UNREADABLE_GATES,
     Event,
     Fault,
@@ -143,6 +144,8 @@ def generate(seed: int) -> Schedule:
     rng = Random(f"campaign/{seed}")
     severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
     schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
+    if schedule.workflow == "many-cancel":
+        return _quick(schedule)
     return _with_commit_status(schedule, Random(f"github/{seed}"))
 
 
@@ -163,6 +166,14 @@ def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     outages = (_outage(begin, rng.choice((5, 20, 60, 300)), _choose(rng, ("502", "503", HANG))),)
     return replace(schedule, steps=tuple(steps), github_outages=outages if rng.random() < 0.7 else ())
+
+
+def _quick(schedule: Schedule) -> Schedule:
+    """Return a schedule in which many runs can be cancelled side by side.
+
+    The simulated network sends one request after another. So responses are quick, and no run ends by itself meanwhile.
+    """
+    return replace(schedule, test_set="stuck001", quirks=replace(schedule.quirks, cancel_lag=0.0), latency=0.02)
 
 
 def _benign_schedule(seed: int, rng: Random) -> Schedule:
@@ -195,12 +206,19 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     if refuses_long:
         steps = tuple(replace(each, inputs=with_inputs(each.inputs, max_wait_time="3600")) for each in schedule.steps)
         schedule = replace(schedule, steps=steps)
+    if schedule.workflow.endswith("cancel"):
+        method, count = _choose(rng, ("GET", "DELETE")), len(schedule.steps) - 1
+        action = _choose_action(rng, (*SAFE_TO_RETRY, *AMBIGUOUS))
+        faults.append(
+            Fault(method=method, path="/runs/*", first=1, last=_choose(rng, (1, 6, 8)) * count, action=action)
+        )
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
 
 
 def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:
     """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
-    workflow = workflow or rng.choices(("run", "launch-wait", "twice", "launch-cancel", "launch"), (66, 16, 8, 6, 4))[0]
+    workflows = ("run", "launch-wait", "twice", "launch-cancel", "launch", "many-cancel")
+    workflow = workflow or rng.choices(workflows, (66, 16, 8, 6, 4, 4))[0]
     gate = gate or _gate(rng, workflow)
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
     if rng.random() < 0.25:
@@ -239,20 +257,23 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
 
 def _rough_schedule(seed: int, rng: Random) -> Schedule:
     """Return a schedule with any faults, outages, events and signals."""
-    workflows = (
-        "run",
-        "launch-wait",
-        "twice",
-        "launch-cancel",
-        "launch",
-        "rerun",
-        "supersede",
-        "finish-cancel",
-        "matrix",
-    )
-    workflow = rng.choices(workflows, (45, 9, 6, 6, 2, 16, 13, 3, 6))[0]
+    workflows = {
+        "run": 45,
+        "launch-wait": 9,
+        "twice": 6,
+        "launch-cancel": 6,
+        "launch": 2,
+        "rerun": 16,
+        "supersede": 13,
+        "finish-cancel": 3,
+        "matrix": 6,
+        "many-cancel": 3,
+    }
+    workflow = rng.choices(tuple(workflows), tuple(workflows.values()))[0]
     gate = _gate(rng, workflow)
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
+    if workflow == "many-cancel":
+        inputs["max_wait_time"] = _choose(rng, ("20", "60"))
     inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
     inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
     if rng.random() < 0.3:
@@ -272,6 +293,8 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         steps, faults = _look_up_fails(steps, rng)
         test_set = "slow0001"
     quirks = _rough_quirks(rng)
+    if workflow == "many-cancel":
+        faults, outages = _cancel_fails(rng), ()
     if workflow == "rerun" and rng.random() < 0.2:
         steps, faults, outages = _rerun_while_run_is_cancelled(steps, rng), (), ()
         quirks = replace(quirks, cancel_lag=_choose(rng, (10.0, 60.0)))
@@ -311,6 +334,13 @@ def _look_up_fails(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ..
     action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
     fault = Fault(method="GET", path="/runs", first=1, last=_choose(rng, (3, 8, 100)), action=action)
     return (first, *steps[1:]), (fault,)
+
+
+def _cancel_fails(rng: Random) -> tuple[Fault, ...]:
+    """Let the runs be unreadable or not to be cancelled, often for good."""
+    action = _choose(rng, ("429", "500", "503", "reset-before", "cut", REFUSED))
+    method, last = _choose(rng, ("GET", "DELETE")), _choose(rng, (1, 10, 10_000, 10_000))
+    return (Fault(method=method, path="/runs/*", first=1, last=last, action=action),)
 
 
 def _rerun_while_run_is_cancelled(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
@@ -378,6 +408,9 @@ def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ..
             return (launch, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
         case "finish-cancel":
             return (run, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
+        case "many-cancel":
+            launches = [replace(launch, action=f"launch_{number}") for number in range(_choose(rng, (2, 3, 24)))]
+            return (*launches, replace(run, mode="cancel", pause=pause))
         case "twice":
             return (launch, replace(run, action="__acme_coval-gate_2"))
         case "rerun":

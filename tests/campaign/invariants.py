@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from http import HTTPStatus
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
@@ -31,7 +32,7 @@ PASSING_VERDICTS: Final = ("passed", "skipped", "")
 DEADLINE_SLACK: Final = 40.0  # s after the deadline, for outstanding requests and for fetching results
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
-CANCEL_TIME: Final = 25.0  # s for which mode cancel must retry
+MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
 POST_TIME: Final = 120.0  # s for the post step
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
@@ -162,7 +163,7 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
 def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
     """A step cancels no runs except those that it launched, was given, resumes or supersedes."""
     for result in history.results:
-        allowed = {*_runs_of_step(history, result), result.given_run}
+        allowed = {*_runs_of_step(history, result), *result.given_runs}
         if result.step.flag("supersede") or result.step.attempt > 1:
             allowed |= set(_earlier_runs(history, result))
         for request in result.requests:
@@ -256,9 +257,9 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     if not schedule.recoverable:
         return
     for result in _main_results(history):
-        record = history.runs.get(result.given_run)
-        may_cancel = record is not None and result.step.mode == "cancel" and not _cancel_failed(result)
-        ended = record is None or _is_ended(history, record, history.coval_time(result.ended))
+        given = [history.runs[each] for each in result.given_runs if each in history.runs]
+        may_cancel = given and result.step.mode == "cancel" and not _cancel_failed(result)
+        ended = all(_is_ended(history, each, history.coval_time(result.ended)) for each in given)
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{_name(result)} did not cancel the given run"
         expected = _expected_verdicts(history, result)
@@ -529,7 +530,8 @@ def _cancel_failed(result: ProcessResult) -> bool:
     """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
     if any(each.status == HTTPStatus.NOT_FOUND for each in result.requests):
         return True
-    return result.ended - result.began >= CANCEL_TIME and _met_fault(result.requests[-1:])
+    share = float(result.step.given["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
+    return result.ended - result.began >= share - 1 and _met_fault(result.requests[-1:])
 
 
 def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRecord) -> bool:

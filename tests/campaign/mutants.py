@@ -260,6 +260,21 @@ MUTANTS: Final = (
         caught_by="finished_runs_are_kept",
     ),
     mutant(
+        "cancel for half a minute, whatever max_wait_time says",
+        ReplaceFunction(
+            cancel.cancel_runs,
+            lambda original, *args, clock, until, report: original(
+                *args, clock=clock, until=min(until, clock.now() + 30), report=report
+            ),
+        ),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "give each run that is cancelled all of the time",
+        SetValue(cancel.cancel_runs, "rounds", value=1),
+        caught_by="time_limits_are_kept",
+    ),
+    mutant(
         "trust an outdated poll",
         SetConstant(cancel, "MAX_POLL_AGE", 1e9),
         caught_by="finished_runs_are_kept",

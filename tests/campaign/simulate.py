@@ -53,7 +53,7 @@ class ProcessResult:
     step: Step
     number: int
     is_post: bool
-    given_run: str  # in the modes wait and cancel
+    given_runs: tuple[str, ...]  # in the modes wait and cancel
     began: float
     ended: float
     exit_code: int | None  # None if the process was killed
@@ -64,6 +64,11 @@ class ProcessResult:
     log: str
     files: dict[str, bytes]
     requests: tuple[SentRequest, ...]
+
+    @property
+    def given_run(self) -> str:
+        """Return the run that it was given, or the first of them."""
+        return next(iter(self.given_runs), "")
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -155,7 +160,7 @@ class Simulator:
                 if job and step.job != job[0].step.job:
                     self._run_post_steps(job)
                 self.clock.advance(step.pause if number else 0.0)
-                result = self._run_process(step, number, self._previous_run(step))
+                result = self._run_process(step, number, self._previous_runs(step))
                 self.results.append(result)
                 job.append(result)
             self._run_post_steps(job)
@@ -175,14 +180,15 @@ class Simulator:
         for result in reversed(job):
             if result.step.post:
                 self.clock.advance(POST_DELAY)
-                self.results.append(self._run_process(result.step, result.number, "", main_result=result))
+                self.results.append(self._run_process(result.step, result.number, (), main_result=result))
         job.clear()
 
-    def _previous_run(self, step: Step) -> str:
-        return self.results[-1].run_id if self.results and step.mode in ("wait", "cancel") else ""
+    def _previous_runs(self, step: Step) -> tuple[str, ...]:
+        results = self.results[-1:] if step.mode == "wait" else self.results if step.mode == "cancel" else []
+        return tuple(each.run_id for each in results if each.run_id)
 
     def _run_process(
-        self, step: Step, number: int, run_id: str, main_result: ProcessResult | None = None
+        self, step: Step, number: int, run_ids: tuple[str, ...], main_result: ProcessResult | None = None
     ) -> ProcessResult:
         """Run one process until it ends or is killed: the post step if there is a `main_result`."""
         directory = self.directory / f"{number}{'-post' if main_result else ''}"
@@ -191,7 +197,7 @@ class Simulator:
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
         inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ())}
-        inputs |= {"mode": step.mode} | ({"run_id": run_id} if run_id else {})
+        inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
         environ = runner.environ(inputs) | {
             "GITHUB_ACTION": step.action,
@@ -218,8 +224,8 @@ class Simulator:
         self.network.disconnect(process.connection)
         self.github.disconnect()
         self.clock.join_threads()
-        given_run = main_result.given_run if main_result else run_id
-        return process.result(step, number, is_post=main_result is not None, given_run=given_run)
+        given_runs = main_result.given_runs if main_result else run_ids
+        return process.result(step, number, is_post=main_result is not None, given_runs=given_runs)
 
     def _kill(self, process: _Process) -> None:
         process.kill()
@@ -339,14 +345,14 @@ class _Process:
             self._killed = self._clock.now()
             self.ended = True
 
-    def result(self, step: Step, number: int, *, is_post: bool, given_run: str) -> ProcessResult:
+    def result(self, step: Step, number: int, *, is_post: bool, given_runs: tuple[str, ...]) -> ProcessResult:
         """Return the result of the process, which must have ended."""
         log, files = self._final_state or (self.log.getvalue(), _read_files(self._directory))
         return ProcessResult(
             step=step,
             number=number,
             is_post=is_post,
-            given_run=given_run,
+            given_runs=given_runs,
             began=self._began,
             ended=self._clock.now(),
             exit_code=self._exit_code if self._killed is None else None,

@@ -426,3 +426,33 @@ def test_mode_cancel_reports_each_run_at_once(run_step: RunStep, clock: VirtualC
     assert f"Run {ids[0]}: the run was cancelled." in result.log
     assert "returned 503" in result.log
     assert run_statuses(server.world) == ["CANCELLED", "IN QUEUE"]
+
+
+def launch_many(world: World, count: int) -> list[str]:
+    """Launch runs that never end, and return their ids."""
+    for _ in range(count):
+        world.launch(IDS | {"test_set_id": "stuck001"})
+    return [record.run_id for record in world.runs]
+
+
+def test_mode_cancel_ends_many_runs_in_time_of_one(run_step: RunStep, clock: VirtualClock) -> None:
+    """Every run takes seven tries, which is 31 s."""
+    ids = launch_many(world := World(clock.time), 20)
+    faults = [f"DELETE /runs/{run_id} #1-6 -> 503" for run_id in ids]
+    result, _ = run_step(*faults, mode="cancel", run_id=",".join(ids), world=world, max_wait_time="60")
+    assert (result.exit_code, result.outputs["status"]) == (0, "CANCELLED")
+    assert run_statuses(world) == ["CANCELLED"] * 20
+    assert clock.now() == 31
+
+
+@pytest.mark.parametrize("count", [1, 20, 50])
+def test_mode_cancel_shares_max_wait_time(count: int, run_step: RunStep, clock: VirtualClock) -> None:
+    ids = launch_many(world := World(clock.time), count)
+    faults = [f"GET /runs/{run_id} -> 503" for run_id in ids[:-1]]
+    inputs = {"mode": "cancel", "run_id": ",".join(ids), "max_wait_time": "60"}
+    result, server = run_step(*faults or ["GET /runs/* -> 503"], world=world, **inputs)
+    assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
+    assert clock.now() == 60
+    tried = {request.path.rpartition("/")[2] for request in server.requests_seen}
+    assert tried == set(ids), "each run gets a share of the time"
+    assert (run_statuses(world)[-1] == "CANCELLED") is (count > 1)

@@ -230,9 +230,9 @@ class Inputs:
     max_wait_time: float = declare(
         WAITING,
         fields.seconds(1, LONGEST_WAIT),
-        "Stop waiting this many seconds after the step began: verdict `timed_out`.",
+        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`.",
         "3600",
-        modes=RUNNING_MODES,
+        modes=ALL_MODES,
     )
     check_interval: float | None = declare(
         WAITING,

@@ -6,15 +6,19 @@ is polled before each try, a repeated one included.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.coval.errors import unavailable
-from coval_gate.errors import NotFound, Unavailable
+from coval_gate.errors import CovalError, NotFound, Unavailable
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.runs.schedule import together
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
-CANCEL_TIME: Final = 30.0  # s for cancelling a run
+CANCEL_TIME: Final = 30.0  # s for cancelling a run, where that is not all that the step does
 MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
@@ -63,6 +67,35 @@ def cancel_run(
             report_retry(error, min(pause, until - clock.now()))
         yield Wait(max(0.0, min(pause, until - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def cancel_runs(
+    client: Client,
+    run_ids: Sequence[str],
+    *,
+    clock: Clock,
+    until: float,
+    report: Callable[[str, Cancellation | CovalError], None],
+) -> Procedure[list[Cancellation | Exception]]:
+    """Cancel runs side by side until then, as `cancel_run`, and pass what became of each to `report` at once.
+
+    Where there are more than MOST_AT_ONCE, those that come first leave the others their share of the time.
+    """
+    left = len(run_ids)
+
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+        nonlocal left
+        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
+        now = clock.now()
+        try:
+            ended = yield from cancel_run(client, run_id, clock=clock, until=now + max(0.0, until - now) / rounds)
+        except CovalError as error:
+            report(run_id, error)
+            raise
+        report(run_id, ended)
+        return ended
+
+    return (yield from together([cancel_one(each) for each in run_ids], clock, at_once=MOST_AT_ONCE))
 
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:
