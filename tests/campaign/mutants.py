@@ -270,11 +270,6 @@ MUTANTS: Final = (
         caught_by="verdict_matches_run",
     ),
     mutant(
-        "give each run that is cancelled all of the time",
-        SetValue(cancel.cancel_runs, "rounds", value=1),
-        caught_by="time_limits_are_kept",
-    ),
-    mutant(
         "trust an outdated poll",
         SetConstant(cancel, "MAX_POLL_AGE", 1e9),
         caught_by="finished_runs_are_kept",
