@@ -288,7 +288,8 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
-        if result.interrupted is not None and written and result.verdict != "cancelled":
+        late = _status_name(result) and not _is_asking_coval(result)  # the verdict stood; GitHub was told
+        if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
             record = history.runs.get(result.run_id)
@@ -451,6 +452,11 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
 def _knows_events(history: History) -> bool:
     """Return whether the steps can know that they test the same pull request, which the event file says."""
     return not any(_has_file_fault(each, "event") for each in _main_results(history))
+
+
+def _is_asking_coval(result: ProcessResult) -> bool:
+    """Return whether the step called Coval when it was interrupted, or afterwards."""
+    return any(each.ended_at > (result.interrupted or 0.0) for each in result.requests)
 
 
 def _status_name(result: ProcessResult) -> str:

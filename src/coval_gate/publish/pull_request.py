@@ -34,7 +34,7 @@ BUG: Final = "Details for a bug report"
 PATIENCE: Final = 30.0  # s for the final status, and for the comment if that leaves time
 COMMENTING: Final = 10.0  # s for the comment at least
 ANNOUNCING: Final = 10.0  # s for what GitHub is told at the launch
-HURRIED: Final = 1.5  # s, where the runner is about to kill the step
+HURRIED: Final = 1.0  # s, where the runner is about to kill the step
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
 OWED: Final = "status"  # the name of the state that holds the final status, for the post step
 
