@@ -8,6 +8,7 @@ import pytest
 
 from campaign.schedule import Fault, Schedule, Signal, Step
 from campaign.simulate import simulate
+from coval_gate.runs.find import SEARCH_TIME
 
 if TYPE_CHECKING:
     from campaign.simulate import History, ProcessResult
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 INPUTS = (("max_wait_time", "1800"), ("cancel_on_interrupt", "true"), ("cancel_on_timeout", "false"))
 
 
-def history_of(action: str, *, signal: Signal | None = None) -> History:
-    """Simulate a step whose first launch meets a fault."""
+def history_of(action: str, *others: Fault, signal: Signal | None = None, mode: str = "run", **inputs: str) -> History:
+    """Simulate a step whose first launch meets a fault, and other requests `others`."""
     fault = Fault(method="POST", path="/runs", first=1, last=1, action=action)
-    step = Step(mode="run", inputs=INPUTS, signal=signal)
+    step = Step(mode=mode, inputs=tuple((dict(INPUTS) | inputs).items()), signal=signal)
     return simulate(
         Schedule(
             seed=0,
@@ -27,7 +28,7 @@ def history_of(action: str, *, signal: Signal | None = None) -> History:
             test_set="passing1",
             gate="default",
             steps=(step,),
-            faults=(fault,),
+            faults=(fault, *others),
             latency=0.1,
         )
     )
@@ -50,6 +51,23 @@ def test_late_response_to_launch_is_taken_at_once() -> None:
     polls = [each.sent_at for each in step.requests if each.path == f"/runs/{step.run_id}"]
     assert 97 <= polls[0] < 98
     assert "The connection stays open. Checking meanwhile whether the run began." in step.log
+
+
+@pytest.mark.parametrize("failure", ["403", "500", "html 403", "hang 60"])
+def test_late_response_to_launch_is_taken_although_search_fails(failure: str) -> None:
+    history = history_of("late 97", Fault(method="GET", path="/runs", first=1, last=999, action=failure))
+    step = history.results[0]
+    assert (step.verdict, statuses(history)) == ("passed", ["COMPLETED"])
+    polls = [each.sent_at for each in step.requests if each.path == f"/runs/{step.run_id}"]
+    assert 97 <= polls[0] < 98 + SEARCH_TIME
+
+
+def test_failed_search_ends_launch_once_its_connection_is_closed() -> None:
+    history = history_of("hang 60", Fault(method="GET", path="/runs", first=1, last=999, action="403"))
+    step = history.results[0]
+    assert (step.verdict, len(launches(step))) == ("error", 1)
+    assert 60 < step.ended < 60 + SEARCH_TIME + 5
+    assert "Could not check whether the launch began a run: GET /runs returned 403" in step.log
 
 
 def test_launch_is_not_repeated_while_its_connection_is_open() -> None:

@@ -28,6 +28,9 @@ LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
+SEARCH_TIME: Final = (
+    10.0  # s for a search while the connection of a launch is open, whose response settles the question
+)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
 MOST_FETCHED: Final = 20  # runs of a list that are fetched one by one; the newest
 
@@ -96,7 +99,8 @@ def find_launched(
     """Find the run of a launch whose response was lost; return None if it surely had no effect.
 
     A launch had none if Coval does not list its run for `settling` seconds after the connection was closed, unless a
-    bare run created `since` then may be its run. Raises LaunchUncertain if the question cannot be settled `until` then.
+    bare run created `since` then may be its run. While the connection is open, a search may fail: the response can
+    still come. Raises LaunchUncertain if the question cannot be settled `until` then.
     """
     began = last_open = clock.now()
     within = min(LATE, max(0.0, until - began))
@@ -105,18 +109,21 @@ def find_launched(
         late = yield from _late_response(leg, within)
         if not isinstance(late, str):
             return late
-        within, open_calls = 0.0, leg.open_calls
-        patient = clock.now() < min(until, began + FOREIGN)
-        found = yield from _search(client, leg, clock=clock, until=until, since=since, patient=patient)
+        within, open_calls, asked = 0.0, leg.open_calls, clock.now()
+        patience = min(until, asked + SEARCH_TIME) if open_calls else until
+        found = yield from _search(client, leg, clock=clock, until=patience, since=since)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
-        if found.runs:
+        if isinstance(found, Found) and found.runs:
             return found.runs[0]
-        if now >= min(settled, until):  # the response may have come during the search
+        failed = isinstance(found, LaunchUncertain) and not open_calls and not _may_pass(found, asked - last_open)
+        if failed or now >= min(settled, until):  # the response may have come during the search
             late = yield from _late_response(leg, 0.0)
             if not isinstance(late, str):
                 return late
+            if isinstance(found, LaunchUncertain):
+                raise found
             if now < settled:
                 raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
             if not found.bare:
@@ -151,11 +158,10 @@ def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
     return UNKNOWN if unknown else None
 
 
-def _search(client: Client, leg: Leg, *, clock: Clock, until: float, since: float, patient: bool) -> Procedure[Found]:
-    """Return the runs with the leg's key, and bare ones. Raises LaunchUncertain if Coval does not say.
-
-    `patient`: a response that is not in Coval's form shows no run, but is no reason to give up.
-    """
+def _search(
+    client: Client, leg: Leg, *, clock: Clock, until: float, since: float
+) -> Procedure[Found | LaunchUncertain]:
+    """Return the runs with the leg's key, and bare ones; an error if Coval does not say."""
     try:
         return (
             yield from runs_with(
@@ -163,12 +169,18 @@ def _search(client: Client, leg: Leg, *, clock: Clock, until: float, since: floa
             )
         )
     except CovalError as error:
-        rejection = error if isinstance(error, Rejected) else None
-        if patient and rejection and not rejection.by_coval:
-            return Found(())
-        what = f"Could not check whether the launch began a run: {error.what}"
-        uncertain = LaunchUncertain("Launch uncertain", what, advice=error.advice, link=error.link, rejection=rejection)
-        raise uncertain from None
+        return LaunchUncertain(
+            "Launch uncertain",
+            f"Could not check whether the launch began a run: {error.what}",
+            advice=error.advice,
+            link=error.link,
+            rejection=error if isinstance(error, Rejected) else None,
+        )
+
+
+def _may_pass(error: LaunchUncertain, waited: float) -> bool:
+    """Tell whether a search that failed after that many seconds is worth another try: the response was not Coval's."""
+    return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
 
 
 def _key(leg: Leg) -> str:
