@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -225,6 +226,16 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
     assert len(simulations) == 10
     sizes = [each.query.get("page_size") for each in session.server.requests_seen[1:]]
     assert sizes == ["1000", "100", "10"]
+
+
+@pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " ", 0, 5, True, {}, ["r2"]])
+def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
+    page = {
+        "simulations": [{"id": f"s{n}", "status": "FAILED", "run_id": each} for n, each in enumerate([owner, "r2"])]
+    }
+    with Session(clock, f"GET /conversations/simulated -> json {json.dumps(page)}") as session:
+        listed = run_through(session.client.list_simulations("r1", until=clock.now() + 60), clock)
+    assert [each.id for each in listed] == ["s0"]
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:

@@ -249,8 +249,9 @@ class Client:
         simulations: dict[str, Simulation] = {}
 
         def take(entry: dict[str, Any]) -> bool:
-            # If the API ignores the filter, the list includes simulations of other runs.
-            if entry.get("run_id") not in (None, run_id, f"runs/{run_id}"):
+            # If the API ignores the filter, other runs are listed, too. A simulation that names no run is of this one.
+            owner = entry.get("run_id")
+            if isinstance(owner, str) and owner.strip() not in ("", run_id, f"runs/{run_id}"):
                 return True
             simulation = read_simulation(entry)
             if simulation is None:
