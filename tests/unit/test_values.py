@@ -43,6 +43,7 @@ JSON = st.recursive(
         (True, "true"),
         (["a", " b "], frozenset({"a", "b"})),
         (["a", None], None),
+        ([7, "1234567", 0.12345678], frozenset({"7", "1234567", "0.12345678"})),
         ([], frozenset()),
         ({"a": 1}, None),
     ],
