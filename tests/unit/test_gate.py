@@ -204,6 +204,23 @@ def test_judgement_has_ids_of_failing_simulations() -> None:
     assert CASES["too few simulations pass"].totals.pass_rate == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize(
+    ("names", "mutations", "verdict"),
+    [
+        (["", "fast"], 1, "passed"),
+        (["fast", "calm"], 1, "error"),
+        (["fast", "calm"], 2, "error"),
+        (["", "fast", "calm"], 1, "passed"),
+    ],
+)
+def test_agent_and_its_mutations_must_have_simulations(names: list[str], mutations: int, verdict: str) -> None:
+    result = with_mutations(run_result({"M": [1.0] * len(names)}), *names)
+    judgement = judge_result(result, "M: max <= 1", mutations=mutations)
+    assert judgement.verdict == verdict
+    if "" not in names:
+        assert "and none of the agent itself" in reason(judgement)
+
+
 def test_missing_values_are_misses_for_upper_bound_of_rate() -> None:
     result = run_result({"R": ["NO"] * 2 + ["YES"] * 8 + [None] * 10}, failed=10)
     judgement = judge_result(result, "R: rate(NO) <= 10%", max_failed=Allowance(10))

@@ -90,8 +90,8 @@ def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that the population is known: every simulation is listed and has ended, and no variant lacks any."""
     listed, expected = len(result.simulations), max(1, result.expected)
-    if listed and len(variants) < 1 + criteria.mutations:
-        names = {variant.name for variant in variants}
+    names = {variant.name for variant in variants}
+    if listed and criteria.mutations and (len(names) < 1 + criteria.mutations or BASE not in names):
         yield Check(
             criterion=VariantsPresent(mutations=criteria.mutations),
             verdict=Verdict.ERROR,
