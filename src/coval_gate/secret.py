@@ -31,7 +31,7 @@ UNSEEN: Final = (
     r"|&(?:amp;)*(?:#(?!0*(?:3[2-9]|[4-9]\d|1[01]\d|12[0-6]);)\d{1,7}"
     r"|#[xX](?!0*[2-7][0-9A-Fa-f];)[0-9A-Fa-f]{1,6}|zwn?j|shy|[lr][rl]m);)*+"
 )
-CUT: Final = r"(?:[\\%&][\\%&#;a-zA-Z0-9]{0,11})?(…|\\+u2026)"  # the end of a text that was cut, even in an escape
+CUT: Final = r"(?:[\\%&][\\%&#;a-zA-Z0-9]{0,11})?(…|\.\.\.|\\+u2026)"  # the end of a cut text, even in an escape
 
 
 class Secret:

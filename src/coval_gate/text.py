@@ -14,10 +14,13 @@ def one_line(text: object, limit: int = 500) -> str:
     `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
     so neither a line break, a terminal escape nor a text-direction override survives.
     """
-    beginning = str(text)[: 10 * limit].translate(SEPARATORS)  # a response may contain megabytes of text
+    whole = str(text).strip()
+    beginning = whole[: 10 * limit].translate(SEPARATORS)  # a response may contain megabytes of text
     plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
     words = " ".join(plain.split())
-    return words if len(words) <= limit else words[: limit - 1] + "…"
+    # The ellipsis also tells that a secret may be cut, which is masked then.
+    is_whole = len(whole) <= 10 * limit and len(words) <= limit
+    return words if is_whole else words[: limit - 1] + "…"
 
 
 def shortened(text: str, limit: int) -> str:

@@ -73,10 +73,17 @@ def test_redacted_json_is_json(secret: str, before: str, after: str, disguise: s
 def test_beginning_of_disguised_secret_is_redacted(disguise: str) -> None:
     whole = DISGUISES[disguise](KEY)
     for length in range(len(whole) * 2 // 3, len(whole)):
-        for text in (f"“{whole[:length]}…”", json.dumps(f"{whole[:length]}…")):
+        for text in (f"“{whole[:length]}…”", f"({whole[:length]}...)", json.dumps(f"{whole[:length]}…")):
             redacted = Redactor(KEY).redact(text)
             assert not holds(redacted, KEY[:12]), text
             assert redacted.count("***") == 1
+
+
+@pytest.mark.parametrize("filler", [" ", "\u200b"])
+def test_secret_that_one_line_cuts_is_redacted(filler: str) -> None:
+    for shown in range(1, len(KEY)):
+        line = one_line(f"x{filler * (500 - 1 - shown)}{KEY}", 50)
+        assert KEY[:8] not in Redactor(KEY).redact(line), line
 
 
 @given(st.text())

@@ -32,3 +32,9 @@ def test_one_line_is_short_printable_and_idempotent(text: str) -> None:
 
 def test_one_line_removes_escapes_overrides_and_surrogates() -> None:
     assert one_line("a\x1b[31mb\u202ec\ud800d\u2028e") == "a[31mbcd e"
+
+
+@pytest.mark.parametrize("filler", [" ", "\n", "\u200b", "\x00"])
+def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str) -> None:
+    assert one_line(f"x{filler * 490}a long secret", 50).replace(" ", "") == "xalongse…"
+    assert one_line(f"a secret{filler * 492}", 50) == "a secret"
