@@ -14,16 +14,16 @@ MASK: Final = "***"
 LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes of a response in which disguised secrets are looked for
 VISIBLE: Final = re.compile(r"[!-~]+")
 HIDDEN: Final = r"u(?!00[2-7]|2026)[0-9A-Fa-f]{4}"  # after a backslash: a character that is not visible ASCII
-# An escape, or characters that are not seen. Whatever uses a text may turn it back, or drop it. The pattern begins with
-# one class of characters, because `re` searches fast for that.
-DISGUISE: Final = (
-    r"[^ -$'-\[\]-~\t\n\r…](?:"
+# An escape, which whatever uses a text may turn back. The pattern begins with one class of characters, because `re`
+# searches fast for that.
+ESCAPE: Final = re.compile(
+    r"[\\%&](?:"
     rf"(?<=\\)(?<!\\\\)\\*(?:{HIDDEN}(?:\\+{HIDDEN})*+|u([0-9A-Fa-f]{{4}})|x([0-9A-Fa-f]{{2}})|([!-/:-@\[-`{{-~]))"
     r"|(?<=%)(?:25)*([0-9A-Fa-f]{2})"
-    r"|(?<=&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,6};)"
-    r"|(?<![\\%&])[^ -~\t\n\r…]*+)"
+    r"|(?<=&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,6};))"
 )
-# The same without an escape of a visible character; it may stand between two characters of a secret.
+CONTROLS: Final = bytes({*range(0x20), 0x7F} - {*b"\t\n\r"})
+# Characters that are not seen, also escaped ones, which may stand between two characters of a secret.
 UNSEEN: Final = (
     r"(?:[^ -~\t\n\r…]"
     rf"|\\+{HIDDEN}"
@@ -50,31 +50,34 @@ class Secret:
 
 
 class Redactor:
-    r"""Masks a secret, also where it is disguised.
+    r"""Masks secrets, also where they are disguised.
 
-    It may be escaped (`\u`, `%`, `&`), hold characters that are not seen, or be a part of base64. Its beginning is
-    masked, too, where an ellipsis says that the rest was cut off.
+    They may be escaped (`\u`, `%`, `&`), hold characters that are not seen, or be a part of base64. The beginning of
+    one is masked, too, where an ellipsis says that the rest was cut off.
     """
 
-    def __init__(self, secret: str) -> None:
-        codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
-        safe = [code.replace("+", "-").replace("/", "_") for code in codes]
-        written = (secret, json.dumps(secret)[1:-1], escape(secret), escape(secret, quote=False))
-        self._plain = [each for each in dict.fromkeys((*written, *codes, *safe)) if each]
-        self._disguised = [_Disguised(each) for each in dict.fromkeys((secret, *codes, *safe)) if codes]
+    def __init__(self, *secrets: str) -> None:
+        self._plain: list[str] = []
+        self._disguised: list[_Disguised] = []
+        for secret in secrets:
+            codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
+            safe = [code.replace("+", "-").replace("/", "_") for code in codes]
+            written = (secret, json.dumps(secret)[1:-1], escape(secret), escape(secret, quote=False))
+            self._plain += [each for each in dict.fromkeys((*written, *codes, *safe)) if each]
+            self._disguised += [_Disguised(each) for each in dict.fromkeys((secret, *codes, *safe)) if codes]
 
     def redact(self, text: str) -> str:
-        """Return `text` with the secret masked."""
+        """Return `text` with the secrets masked."""
         for plain in self._plain:
             text = text.replace(plain, MASK)
-        undisguised = re.sub(DISGUISE, _undisguised, text)
+        undisguised = _undisguised(text) if self._disguised else ""
         for each in self._disguised:
             if each.beginning in undisguised:
                 text = each.redact(text)
         return text
 
     def redact_body(self, body: bytes) -> bytes:
-        """Return the body of a response with the secret masked; in a very large one, only where it is not disguised."""
+        """Return the body of a response with the secrets masked; in a very large one, only as far as undisguised."""
         if len(body) <= LARGEST_DISGUISE:
             return self.redact(body.decode("latin-1")).encode("latin-1")  # the bytes of other characters are not seen
         for plain in self._plain:
@@ -115,9 +118,9 @@ class _Disguised:
 
 
 @lru_cache(maxsize=8)
-def redactor(secret: str) -> Redactor:
-    """Return the redactor of a secret."""
-    return Redactor(secret)
+def redactor(*secrets: str) -> Redactor:
+    """Return the redactor of these secrets."""
+    return Redactor(*secrets)
 
 
 def _base64(secret: str, offset: int) -> str:
@@ -137,10 +140,18 @@ def _in_any_form(char: str) -> str:
     return rf"(?:{plain}|(?<!\\)\\+(?:{after_backslash})|%(?:25)*{digits}|&(?:amp;)*(?:{entities}))"
 
 
-def _undisguised(match: re.Match[str]) -> str:
+def _undisguised(text: str) -> str:
+    """Return `text` with escaped characters as they are, and without those that are not seen."""
+    visible = ESCAPE.sub(lambda match: _unescaped(match[0]), text)
+    return visible.encode("ascii", "ignore").translate(None, CONTROLS).decode()
+
+
+@lru_cache(maxsize=1024)  # thousands of escapes are a few different ones
+def _unescaped(found: str) -> str:
     """Return the visible ASCII character that an escape stands for; nothing for any other."""
-    unicode, byte, char, percent, entity = match.groups()
+    match = ESCAPE.fullmatch(found)
+    unicode, byte, char, percent, entity = match.groups() if match else [None] * 5
     if char:
-        return char
+        return str(char)
     text = unescape(f"&{entity}") if entity else chr(int(unicode or byte or percent or "0", 16))
-    return text if VISIBLE.fullmatch(text) or text == "…" else ""
+    return text if VISIBLE.fullmatch(text) else ""

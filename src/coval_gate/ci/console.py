@@ -11,26 +11,22 @@ from coval_gate.secret import SHORTEST_SECRET, redactor
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from coval_gate.secret import Redactor
-
 
 class Console:
     """A stream of log lines in which secrets are masked."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._secrets: list[Redactor] = []
+        self._secrets: list[str] = []
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
         if len(secret) >= SHORTEST_SECRET:  # a shorter one is not valid as a key, and may be an ordinary word
-            self._secrets.append(redactor(secret))
+            self._secrets.append(secret)
 
     def redact(self, text: str) -> str:
         """Return `text` with every secret masked, including the beginning of a truncated one."""
-        for secret in self._secrets:
-            text = secret.redact(text)
-        return text
+        return redactor(*self._secrets).redact(text)
 
     def log(self, text: str = "") -> None:
         """Write one line."""
