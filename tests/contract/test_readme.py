@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.report.limits import MOST_CRITERIA
+from coval_gate.runs import collect, earlier, launch
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "tests" / "golden" / "reports" / "gate-flaky"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,3 +42,18 @@ def test_sample_comment_has_only_lines_of_golden_file() -> None:
     excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", comment, re.MULTILINE)))
     assert len(excerpt) > 15
     assert [line for line in excerpt if line not in golden] == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "limit", "stated"),
+    [
+        ("until the data have stayed the same for 20 s", collect.SETTLING, 20),
+        ("keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
+        ("retries for five minutes, then ends in an error and launches nothing", earlier.LOOKUP_PATIENCE, 5 * 60),
+        ("launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
+        ("If there are more than 2,000 criteria", MOST_CRITERIA, 2_000),
+    ],
+)
+def test_limit_is_as_stated(claim: str, limit: float, stated: float) -> None:
+    assert claim in " ".join(README.split())
+    assert limit == stated
