@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.model.outcomes import Cancellation
     from coval_gate.runs.guard import LegState
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
@@ -112,21 +111,25 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
         leg = Leg(name=state.name, request=request, tags=Tags(state.key), launched_again=state.launched_again)
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
-    ends = (_end(guard, client, until, cancel=state.cancel) for guard, state in zip(guards, states, strict=True))
+    ends = (
+        _end(guard, client, until, host.quote, cancel=state.cancel) for guard, state in zip(guards, states, strict=True)
+    )
     results = run(together(ends, clock), clock)
-    for guard, result in zip(guards, results, strict=True):
-        if isinstance(result, GateError):
-            told = (f"The run could not be cancelled: {result.what}", result.advice)
-            host.annotate("warning", NAME, "\n".join(each for each in told if each))
-        elif isinstance(result, Exception):
-            raise result
-        elif result:
+    for guard, state, result in zip(guards, states, results, strict=True):
+        if guard.ended:
             which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""
-            host.log(f"The main step left a run behind: {cancellation_text(result)}{which}.")
+            host.log(f"The main step left a run behind: {cancellation_text(guard.ended)}{which}.")
+        if isinstance(result, GateError):
+            missed = state.cancel and not guard.ended
+            undone = "The run could not be cancelled" if missed else "Could not check for a second run"
+            told = (f"{undone}: {result.what}", result.advice)
+            host.annotate("warning", NAME, "\n".join(each for each in told if each))
+        elif result:
+            raise result
 
 
-def _end(guard: RunGuard, client: Client, until: float, *, cancel: bool) -> Procedure[Cancellation | None]:
+def _end(guard: RunGuard, client: Client, until: float, log: Callable[[str], None], *, cancel: bool) -> Procedure[None]:
     """Cancel the run if the main step left that to the post step, and any second run. Raises CovalError."""
-    cancellation = (yield from guard.cancel(client, until=until)) if cancel else None
-    yield from guard.end_other_launches(client, until=until)
-    return cancellation
+    if cancel:
+        guard.ended = yield from guard.cancel(client, until=until)
+    yield from guard.end_other_launches(client, until=until, log=log)

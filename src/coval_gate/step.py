@@ -110,6 +110,7 @@ class Step:
             tags=tags,
             clock=self.clock,
             until=self.deadline,
+            record=self.record_id,
             log=self.host.quote,
             warn=self.warn,
         )
@@ -119,7 +120,6 @@ class Step:
             guard, resume=inputs.resume, supersede=inputs.supersede, cancel=inputs.cancel_on_interrupt
         )
         resumed = run(how, self.clock)
-        self.record_id(leg.run_id)
         how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
         self.host.log(f"{how_it_began} {leg.run_id}: {self.run_url(leg.run_id)}")
         return guard
@@ -194,47 +194,37 @@ class Step:
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
-        from coval_gate.runs.cleanup import time_to_clean_up
-
-        until = self.clock.now() + time_to_clean_up(hurried=hurried)
-        judgement = self._cancel_unwatched(judgement, hurried=hurried)
-        if launched_again := [guard for guard in self.guards if guard.leg.launched_again]:
-            client = self.connect(hurried=hurried)
-            finishes = (guard.finish(client, until=until) for guard in launched_again)
-            for problem in filter(None, run(together(finishes, self.clock), self.clock)):
-                self.host.quote(f"Could not check for a second run, so the post step does: {problem}")
-        return judgement
-
-    def _cancel_unwatched(self, judgement: Judgement, *, hurried: bool) -> Judgement:
-        """Cancel or leave every run that is not over, as the inputs say."""
         from coval_gate.runs.cleanup import Cleanup
 
         for guard in self.guards:
             if guard.leg.is_over:
                 guard.release()
-        active = [guard for guard in self.guards if guard.is_active]
-        if not active:
-            untouched = hurried and self.inputs.mode != "cancel" and not any(each.leg.is_over for each in self.guards)
-            return replace(judgement, cancellation=Cancellation(outcome="not_launched")) if untouched else judgement
-        if hurried:  # the step may be killed while it cancels the runs
+        concerned = [guard for guard in self.guards if guard.is_active or guard.leg.launched_again]
+        if concerned and hurried:  # the step may be killed while it cancels the runs
             with suppress(RunnerError):
                 self.publisher.write_outputs(self.report(judgement))
-        client = self.connect(hurried=hurried)
-        cleanups = (
-            Cleanup(
-                guard=guard,
-                inputs=self.inputs,
-                client=client,
-                clock=self.clock,
-                hurried=hurried,
-                late=self.clock.now() >= self.deadline,
-            ).clean_up(judgement.verdict)
-            for guard in active
-        )
-        ended = _all_or_first_error(run(together(cleanups, self.clock), self.clock))
-        for guard, cancellation in zip(active, ended, strict=True):
-            guard.leg.judgement = replace(judgement, cancellation=cancellation)
-        return replace(judgement, cancellation=ended[0])
+        if concerned:
+            client = self.connect(hurried=hurried)
+            late = self.clock.now() >= self.deadline
+            cleanups = (
+                Cleanup(
+                    guard=guard,
+                    inputs=self.inputs,
+                    client=client,
+                    clock=self.clock,
+                    hurried=hurried,
+                    late=late,
+                    log=self.host.quote,
+                ).clean_up(judgement.verdict)
+                for guard in concerned
+            )
+            _all_or_first_error(run(together(cleanups, self.clock), self.clock))
+        for guard in self.guards:
+            if guard.ended:
+                judgement = guard.leg.judgement = replace(judgement, cancellation=guard.ended)
+        if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
+            judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
+        return judgement
 
     def publish(self, judgement: Judgement, *, hurried: bool) -> int:
         """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
@@ -306,7 +296,6 @@ class Step:
         replace_run = partial(self.launcher.launch_instead, self.guards[0], cancel=self.inputs.cancel_on_interrupt)
         ended = run(unless_cancelled(watching, leg, replace_run, clock=self.clock), self.clock)
         if ended is None:
-            self.record_id(leg.run_id)
             self.host.log(f"Launched run {leg.run_id}: {self.run_url(leg.run_id)}")
             self.announce()
         return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,45 @@ def test_run_of_launch_given_up_for_lost_is_cancelled() -> None:
     assert later.create_time == pytest.approx(history.coval_time(400), abs=1)
     assert (step.verdict, step.run_id) == ("passed", earlier.run_id)
     assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
+
+
+def test_second_run_that_appears_after_launch_step_is_cancelled() -> None:
+    """The step that launches ends at once; its post step runs at the end of the job."""
+    steps = tuple(Step(mode=mode, inputs=INPUTS) for mode in ("launch", "wait"))
+    fault = Fault(method="POST", path="/runs", first=1, last=1, action="late 400")
+    history = simulate(replace(history_of("late 400").schedule, steps=steps, faults=(fault,)))
+    assert [each.verdict for each in history.results if not each.is_post] == ["", "passed"]
+    assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
+    assert "the step launched another in its place." in "".join(each.log for each in history.results)
+
+
+@pytest.mark.parametrize(
+    ("cancel", "outcome"), [("true", "the run was cancelled"), ("false", "the run goes on in Coval")]
+)
+def test_signal_during_check_for_second_run_ends_launch_step(cancel: str, outcome: str) -> None:
+    signal = Signal(kill=False, method="GET", path="/runs", request=74)  # the last one of the step
+    history = history_of("late 9999", signal=signal, mode="launch", cancel_on_interrupt=cancel)
+    step = history.results[0]
+    assert step.interrupted
+    assert f"The step was interrupted; {outcome}" in step.log
+    assert (statuses(history) == ["CANCELLED"]) == (cancel == "true")
+
+
+def test_kill_during_check_for_second_run_leaves_run_where_user_wants_that() -> None:
+    lists_are_down = Fault(method="GET", path="/runs", first=75, last=90, action="500")
+    signal = Signal(kill=True, at=380)
+    history = history_of("late 370", lists_are_down, signal=signal, cancel_on_interrupt="false")
+    is_cancelled = {record.run_id: record.cancel_time is not None for record in history.world.runs}
+    run_id = history.results[0].run_id
+    assert (len(is_cancelled), is_cancelled.pop(run_id), *is_cancelled.values()) == (2, False, True)
+
+
+def test_signal_during_second_launch_leaves_newest_run_where_user_wants_that() -> None:
+    signal = Signal(kill=False, method="POST", path="/runs", request=2, phase="after")
+    history = history_of("late 352.45", signal=signal, cancel_on_interrupt="false")
+    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
+    assert history.results[0].run_id == later.run_id
+    assert (earlier.cancel_time is None, later.cancel_time is None) == (False, True)
 
 
 def test_post_step_cancels_run_of_launch_given_up_for_lost() -> None:

@@ -1,4 +1,4 @@
-"""Cleans up after a leg: decides whether a run that is not over is cancelled or left, and does so."""
+"""Cleans up after a leg: cancels a run that is not over or leaves it, and ends any second run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import CANCEL_TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
@@ -21,16 +23,12 @@ if TYPE_CHECKING:
 HURRIED_TIME: Final = 4.0  # s after a signal, and a little more for calls under way; the runner kills 10 s after it
 
 
-def time_to_clean_up(*, hurried: bool) -> float:
-    """Return the time for cancelling runs, in seconds. `hurried`: the step was interrupted."""
-    return HURRIED_TIME if hurried else CANCEL_TIME
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
     """What decides about a run that is guarded.
 
-    `hurried`: the step was interrupted, and `client` is as hurried. `late`: max_wait_time has passed.
+    `hurried`: the step was interrupted, and `client` is as hurried. `late`: max_wait_time has passed. `log` takes a
+    sentence for people.
     """
 
     guard: RunGuard
@@ -39,26 +37,44 @@ class Cleanup:
     clock: Clock
     hurried: bool
     late: bool
+    log: Callable[[str], None]
 
-    def clean_up(self, verdict: Verdict | None) -> Procedure[Cancellation]:
-        """Cancel the run where the verdict and the inputs say so, and return what became of it.
+    def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
+        """Cancel the run or leave it, as the verdict and the inputs say, and end any second run.
 
-        The post step tries again where the run could not be cancelled.
+        The post step tries again where this fails.
         """
         guard, leg = self.guard, self.guard.leg
-        if self._is_left(verdict):
+        until = self.clock.now() + (HURRIED_TIME if self.hurried else CANCEL_TIME)
+        is_left = guard.is_active and self._is_left(verdict)
+        if guard.is_active and not is_left:
+            guard.ended = yield from self._cancel(until)
+        if leg.launched_again:
+            yield from self._end_other_launches(until, keep_newest=is_left)
+        if is_left:  # not before: a signal until now may ask to cancel the run
+            guard.ended = Cancellation(outcome="left" if leg.run_id else "maybe_left", run_id=leg.run_id)
             guard.release()
-            return Cancellation(outcome="left" if leg.run_id else "maybe_left", run_id=leg.run_id)
-        until = self.clock.now() + time_to_clean_up(hurried=self.hurried)
+
+    def _cancel(self, until: float) -> Procedure[Cancellation]:
+        guard = self.guard
         try:
             ended = yield from guard.cancel(self.client, until=until)
         except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
             with suppress(RunnerError):
                 guard.arm(cancel=True)
             what = (error if isinstance(error, GateError) else InternalError(error)).what
-            return Cancellation(outcome="failed", run_id=leg.run_id, reason=what.rstrip("."))
+            return Cancellation(outcome="failed", run_id=guard.leg.run_id, reason=what.rstrip("."))
         guard.release()
         return ended
+
+    def _end_other_launches(self, until: float, *, keep_newest: bool) -> Procedure[None]:
+        try:
+            yield from self.guard.end_other_launches(self.client, until=until, log=self.log, keep_newest=keep_newest)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.log(f"Could not check for a second run, so the post step does: {error}")
+            return
+        if self.inputs.mode != "launch":  # that step ends too soon, so its post step checks again at the end of the job
+            self.guard.expect_no_other()
 
     def _is_left(self, verdict: Verdict | None) -> bool:
         if self.guard.is_cancelling:

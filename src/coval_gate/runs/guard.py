@@ -51,6 +51,7 @@ class RunGuard:
         self.leg = leg
         self.is_active = False  # from just before the launch until the run needs no cancelling
         self.is_cancelling = False
+        self.ended: Cancellation | None = None  # what became of a run that the step stopped waiting for
         self._clock = clock
         self._save = save
         self._post_cancels = False
@@ -73,27 +74,35 @@ class RunGuard:
         with suppress(RunnerError):
             self._save()
 
-    def end_other_launches(self, client: Client, *, until: float) -> Procedure[None]:
-        """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError."""
-        leg = self.leg
+    def end_other_launches(
+        self, client: Client, *, until: float, log: Callable[[str], None], keep_newest: bool = False
+    ) -> Procedure[None]:
+        """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
+
+        `keep_newest`: where the id of the run is not known, the newest one is that run.
+        """
+        leg, clock = self.leg, self._clock
         if not (leg.launched_again and leg.tags):
             return
-        for run in (yield from runs_with(client, leg.tags.key, leg.body, clock=self._clock, until=until)).runs:
+        runs = (yield from runs_with(client, leg.tags.key, leg.body, clock=clock, until=until)).runs
+        if runs and keep_newest and not leg.run_id:
+            leg.identify(runs[0].run_id, at=clock.now())
+        for run in runs:
             if run.run_id != leg.run_id and not run.is_over:
                 # It is listed, so a 404 means that Coval does not know it yet.
-                yield from cancel_run(client, run.run_id, clock=self._clock, until=until, fresh_until=until)
-
-    def finish(self, client: Client, *, until: float) -> Procedure[None]:
-        """End other launches for the last time, and tell the post step that it need not. Raises CovalError."""
-        yield from self.end_other_launches(client, until=until)
-        self.leg.launched_again = False
-        with suppress(RunnerError):
-            self._save()
+                yield from cancel_run(client, run.run_id, clock=clock, until=until, fresh_until=until)
+                log(f"Cancelled run {run.run_id}: the step launched another in its place.")
 
     def expect_another(self) -> None:
         """Note that the leg is launched again, so that a second run may turn up. Raises RunnerError."""
         self.leg.launched_again = True
         self._save()
+
+    def expect_no_other(self) -> None:
+        """Note that no second run will turn up. If the runner misses it, the post step checks."""
+        self.leg.launched_again = False
+        with suppress(RunnerError):
+            self._save()
 
     def cancel(self, client: Client, *, until: float) -> Procedure[Cancellation]:
         """Find the run if its id is not known, and cancel it unless it is over.

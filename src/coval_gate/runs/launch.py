@@ -32,13 +32,17 @@ MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """What the launch of a leg needs. `log` and `warn` take a sentence for people; `until` bounds all of it."""
+    """What the launch of a leg needs; `until` bounds all of it.
+
+    `record` writes the id of the run down, and may raise RunnerError. `log` and `warn` take a sentence for people.
+    """
 
     client: Client
     leg: Leg
     tags: Tags
     clock: Clock
     until: float
+    record: Callable[[str], None]
     log: Callable[[str], None]
     warn: Callable[[str], None]
 
@@ -62,6 +66,7 @@ class Launcher:
                 guard.release()  # nothing was launched
             raise
         if earlier:
+            self.record(earlier.run_id)
             return True
         try:
             run = yield from self.launch(guard)
@@ -71,6 +76,7 @@ class Launcher:
             guard.release()  # nothing was launched
             raise
         self.leg.identify(run.run_id, at=self.clock.now())
+        self.record(run.run_id)
         yield from self._end_other_launches(guard)
         return False
 
@@ -111,7 +117,8 @@ class Launcher:
 
     def _end_other_launches(self, guard: RunGuard) -> Procedure[None]:
         try:
-            yield from guard.end_other_launches(self.client, until=min(self.until, self.clock.now() + CHECKING))
+            until = min(self.until, self.clock.now() + CHECKING)
+            yield from guard.end_other_launches(self.client, until=until, log=self.log)
         except CovalError as error:
             self.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
