@@ -1,4 +1,4 @@
-"""The address of a server, as the parser reads it that also sends the requests."""
+"""Parses the address of a server with the parser that also sends the requests."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def post(runtime: Runtime) -> int:
     inputs, _ = parse_inputs(runtime.environ)
     publisher = PullRequestPublisher(host, runtime)
     left = [state for state in read_state(saved) if state.needs_post_step]
-    # Without any state, the main step never began, or the runner hands none to post steps, as act does.
+    # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
     is_open = bool(saved) and publisher.is_open(inputs)
     if not (left or is_open):
         return 0
@@ -65,7 +65,7 @@ def post(runtime: Runtime) -> int:
 
 
 def _attempt(host: Host, work: Callable[[], None]) -> None:
-    """Do a part of the work. A post step that fails would fail the job."""
+    """Do a part of the work, and turn any failure into a warning."""
     try:
         work()
     except Interrupted:
@@ -77,7 +77,7 @@ def _attempt(host: Host, work: Callable[[], None]) -> None:
 
 def _close(runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher) -> None:
     """Give the commit its final status."""
-    if not host.read_state(OWED):  # the main step ended before it knew more than the post step can find out
+    if not host.read_state(OWED):  # the main step saved no status, so find the commit here
         if inputs.mode == "wait":
             context = _with_commit_of_run(runtime, host, inputs, context)
         context = publisher.locate(context, inputs)

@@ -127,7 +127,7 @@ def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
     left_out = found["criteria_left_out"]
     assert last.attrib["name"] == f"… and {left_out:,} more"
     assert [node.tag for node in last] == ["skipped"]
-    assert f"{left_out:,} more of the criteria" in last[0].attrib["message"]
+    assert f"{left_out:,} more are left out" in last[0].attrib["message"]
 
 
 def test_figures_beyond_limit_are_counted() -> None:

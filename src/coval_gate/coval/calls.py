@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
-SMALLER: Final = 10  # times smaller is the next page where one was too large
+SMALLER: Final = 10  # factor by which pages shrink after one that was too large
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
 

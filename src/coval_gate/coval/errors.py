@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
-LONGEST_WAIT: Final = 60.0  # s; a step that pauses for as long as an API may ask would not notice the end of its run
+LONGEST_WAIT: Final = 60.0  # s, whatever Retry-After asks for; a longer pause could hide the end of the run
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above

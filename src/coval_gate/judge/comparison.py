@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import Value
 
-UNKNOWN: Final = "unknown"  # what a judge of any kind says where it cannot tell; folded
+UNKNOWN: Final = "unknown"  # what a judge of any kind says if it cannot tell; folded
 
 
 def comparable(value: float | str) -> float | str:
-    """Return the number that a value is or reads as, otherwise its text: trimmed, and in any capitals."""
+    """Return a value as a number if it reads as one, otherwise as text, trimmed and without regard to case."""
     return _read(value) if isinstance(value, str) else float(value)
 
 
 def equals(value: Value, wanted: str) -> bool:
-    """Return whether a value is `wanted`: as numbers if both are, otherwise as texts; a set if it holds it."""
+    """Return whether a value, or a member of a set, equals `wanted`: as numbers if both are, otherwise as texts."""
     if isinstance(value, frozenset):
         return any(comparable(member) == comparable(wanted) for member in value)
     return comparable(value) == comparable(wanted)
@@ -35,7 +35,7 @@ def equals(value: Value, wanted: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
-    """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which tells nothing of the kind."""
+    """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which says nothing about the kind."""
 
     numbers: bool
     texts: bool

@@ -1,4 +1,4 @@
-"""How many simulations a run must have, by all that Coval and the launch say of it. Pure and total.
+"""How many simulations a run must have, according to Coval and the launch. Pure and total.
 
 A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
 `output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
@@ -27,7 +27,7 @@ class Population(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """The simulations of each variant, if all are listed that the listed ones imply."""
+    """The numbers of simulations that the listed ones imply, per variant and test case."""
 
     variants: int
     per_case: int
@@ -44,7 +44,7 @@ def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) 
     known = _known(run, simulations)
     counted = run.progress.total if run.progress else 0
     per_case = shape.per_case * shape.variants
-    # More simulations than that are listed, or it cannot be their number: then it counts test cases.
+    # A count that is below the number listed, or does not divide evenly, is a count of test cases.
     counts_cases = counted < len(simulations) or counted % per_case != 0
     expected = max(known, shape.total, counted * per_case if counts_cases else counted)
     return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))

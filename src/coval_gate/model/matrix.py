@@ -1,4 +1,4 @@
-"""What tells a job of a GitHub matrix from the others, which have the same name. Pure.
+"""Tells apart the jobs of a GitHub matrix, which share a name. Pure.
 
 The values of a matrix may come from a pull request: they are text from outside like any other.
 """
@@ -24,7 +24,7 @@ SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A job's place in its matrix: `label` is for people, on one line; `digest` is its identity. Falsy: no matrix."""
+    """A job's place in its matrix: `label` is for users, on one line; `digest` is its identity. Falsy: no matrix."""
 
     label: str = ""
     digest: str = ""
@@ -60,7 +60,7 @@ def matrix_from(label: object) -> Matrix:
 
 def _labelled(text: str, digest: str) -> Matrix:
     label = one_line(text, LABEL_LIMIT)
-    if label != text:  # it was cut, or lost characters that nobody sees: others may look the same
+    if label != text:  # it was cut, or lost invisible characters: others may look the same
         short = digest[:DIGEST_SHOWN]
         label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
     return Matrix(label, digest)

@@ -18,7 +18,7 @@ BASE: Final = ""  # the variant name of the agent itself
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; no two of a run have the same.
+    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; names are unique in a run.
 
     `mutation_id` is empty for the agent itself, and where it is not known.
     """

@@ -33,7 +33,7 @@ NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
 PATIENCE: Final = 30.0  # s for the final status, and for the comment if that leaves time
 COMMENTING: Final = 10.0  # s for the comment at least
-ANNOUNCING: Final = 10.0  # s for what GitHub is told at the launch
+ANNOUNCING: Final = 10.0  # s for the pending status at the launch
 HURRIED: Final = 1.0  # s, where the runner is about to kill the step
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
 OWED: Final = "status"  # the name of the state that holds the final status, for the post step
@@ -55,7 +55,7 @@ class PullRequestPublisher:
         self._host = host
         self._runtime = runtime
         self._clock = runtime.clock
-        self._status: OwedStatus | None = None  # that GitHub has
+        self._status: OwedStatus | None = None  # what GitHub shows
         self._owed: OwedStatus | None = None
         self._github: GitHub | None = None
         self._skips = False
@@ -72,7 +72,7 @@ class PullRequestPublisher:
         return context
 
     def owe(self, report: Report) -> None:
-        """Hand the commit's final status to the post step, for the case that this step cannot set it itself."""
+        """Hand the commit's final status to the post step, in case this step cannot set it."""
         owed = self._owed_status(report) if report.judgement.verdict and report.context.sha_is_known else None
         if owed and owed != self._owed:
             self._owed = owed
@@ -94,11 +94,11 @@ class PullRequestPublisher:
         return self._comment(report, until=until if hurried else max(until, self._clock.now() + COMMENTING))
 
     def is_open(self, inputs: Inputs) -> bool:
-        """Tell, in the post step, whether the main step could not give the commit its final status."""
+        """Tell the post step whether the commit still needs its final status."""
         return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
 
     def close(self, report: Report) -> None:
-        """Give the commit the status that the main step owes it, or that of `report` where it saved none."""
+        """Give the commit the status that the main step saved; if it saved none, that of `report`."""
         until = self._clock.now() + PATIENCE
         self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
 

@@ -1,6 +1,6 @@
-"""How much a report names. Of what is beyond a limit it tells the number, so that nothing is left out silently.
+"""The most that a report lists. It counts what is beyond a limit, so that nothing is left out silently.
 
-Without them, a report would grow with the number of criteria times that of simulations, which may be millions.
+Without limits, a report would grow with the number of criteria times that of simulations, which may be millions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Finds out which metrics a run has to have, where its launch does not name them.
+"""Finds out which metrics a run must have if its launch does not name them.
 
 A run that completed may list its metrics one after another. If each of them counts, the step must know that the list is
-complete. The agent names the metrics of a run that was launched without any of its own; otherwise, a simulation lists
-the metrics that are computed for it.
+complete. A run that was launched without metrics has those of its agent. If the agent names none, or the run was
+launched elsewhere, a simulation lists the metrics that are computed for it.
 """
 
 from __future__ import annotations

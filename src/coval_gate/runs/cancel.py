@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
-CANCEL_TIME: Final = 30.0  # s for cancelling a run, where that is not all that the step does
+CANCEL_TIME: Final = 30.0  # s for cancelling a run, except in mode cancel, which has max_wait_time
 MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
@@ -77,9 +77,9 @@ def cancel_runs(
     until: float,
     report: Callable[[str, Cancellation | CovalError], None],
 ) -> Procedure[list[Cancellation | Exception]]:
-    """Cancel runs side by side until then, as `cancel_run`, and pass what became of each to `report` at once.
+    """Cancel runs side by side, as `cancel_run`, and pass the outcome of each to `report` at once.
 
-    Where there are more than MOST_AT_ONCE, those that come first leave the others their share of the time.
+    If there are more than MOST_AT_ONCE, the first ones leave the others their share of the time.
     """
     left = len(run_ids)
 

@@ -2,7 +2,7 @@
 
 The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
 the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be. It judges the last look only, which it takes as a whole.
+something that the gate needs is missing, or may be. It judges only what the last look showed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def collect(
 ) -> Procedure[Completed | NotCompleted | Run]:
     """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what lags.
 
-    Where only time can tell whether more is to come, the step waits as long as that takes, but not past the deadline.
+    If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond `grace`.
     Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
     CovalError if a call fails for good, or until the deadline.
     """
@@ -135,14 +135,14 @@ class _Collector:
         return Look(replace(result, absent_metrics=absent), certain, sound)
 
     def settles_at(self, look: Look, looked_at: float) -> float:
-        """Return the time at which the looks will have shown the same for long enough."""
+        """Return when the data will have stayed the same for SETTLING."""
         if look.result != self._last:
             self._last, self._since = look.result, looked_at
         return self._since + SETTLING
 
 
 def missing_data(look: Look, criteria: Criteria, *, settled: bool = False) -> MissingData:
-    """Return what the criteria need and Coval does not have yet. `settled`: the looks have shown the same for long."""
+    """Return what the criteria need and Coval does not have yet. `settled`: the data stayed the same for SETTLING."""
     result = look.result
     running = sum(each.status not in TERMINAL for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))

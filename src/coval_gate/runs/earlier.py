@@ -1,7 +1,7 @@
 """Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
 
-A step that cannot look for them does not launch. A step that cannot tell whose a run is neither takes it over nor
-cancels it, and does not launch beside it either, where it could be the run of its own earlier attempt.
+A step that cannot look for them does not launch. A step that cannot tell who launched a run leaves it alone. If that
+run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 class EarlierRuns:
     """What the search for earlier runs needs: the `tags` and the `body` of the launch that follows.
 
-    `log` and `warn` take a sentence for people; `until` bounds all of it.
+    `log` and `warn` take sentences for users; `until` is the deadline of the whole search.
     """
 
     client: Client
@@ -46,7 +46,7 @@ class EarlierRuns:
     def to_resume(self) -> Procedure[Run | None]:
         """Return the unfinished run that an earlier attempt at this step launched; None if there is none.
 
-        Raises CovalError if that cannot be told.
+        Raises CovalError if the step cannot find out.
         """
         origin = self.tags.origin
         if origin is None or origin.attempt == 1:
@@ -102,7 +102,7 @@ class EarlierRuns:
             self.warn(f"Could not cancel run {run_id}, which this run supersedes: {error.what}")
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
-        """Return the runs of the concurrency group, and those that may be of it and are not over.
+        """Return the runs of the concurrency group, and unfinished runs that may belong to it.
 
         Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
         """
@@ -125,5 +125,5 @@ class EarlierRuns:
 
 
 def _unknown(found: Found) -> str:
-    """Name the runs that could be of the group; empty where Coval shows tags, which those of the group would have."""
+    """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
     return "" if found.named else " or ".join(f"run {run.run_id}" for run in found.bare)

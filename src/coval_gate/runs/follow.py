@@ -67,5 +67,5 @@ def follow(
         if not isinstance(collected, Run):
             return collected
         if not reopened:
-            log(f"The run had completed, but Coval reports it as {collected.status} again; the step waits on.")
+            log(f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting.")
         reopened = True

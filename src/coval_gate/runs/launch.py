@@ -136,7 +136,7 @@ class Launcher:
     def _what_to_check(self) -> str:
         if self.leg.open_calls:
             return "The connection stays open. Checking meanwhile whether the run began."
-        return f"Checking for {duration(SETTLING)} at most whether the run began."
+        return f"Checking for up to {duration(SETTLING)} whether the run began."
 
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
         """Return the run of a launch whose response was lost; None if it surely had no effect.

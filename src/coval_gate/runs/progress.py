@@ -33,7 +33,9 @@ class ProgressLog:
         now = self._clock.now()
         if not run.has_known_status and run.status not in self._unknown_statuses:
             self._unknown_statuses.add(run.status)
-            self._warn(f"Coval reports the status {quoted(run.status)}, which is not documented; the step waits on.")
+            self._warn(
+                f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
+            )
         seen = progress_line(run, None)
         if seen != self._last or now - self._written >= HEARTBEAT:
             left = None if expected_end is None or run.is_over else expected_end - now
@@ -75,9 +77,9 @@ def missing_text(missing: MissingData) -> str:
     elif missing.values:
         what = f"{plural(missing.values, 'value')} of metrics"
     elif missing.is_open:
-        what = "further simulations and metrics, since Coval does not say how many there are"
+        what = "further simulations and metrics, because Coval does not say how many there are"
     else:
-        what = "the same response again, in case this one was damaged"
+        what = "further responses, in case this one was damaged"
     return f"The run completed; waiting for {what}."
 
 

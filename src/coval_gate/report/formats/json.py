@@ -69,7 +69,7 @@ class StepFacts(_Model):
     workflow: Text
     job: Text
     matrix: Text
-    """What tells the job from others of that name; empty without a matrix."""
+    """What distinguishes the job from others of its name; empty without a matrix."""
     url: Text
     attempt: Text
     actor: Text
@@ -114,7 +114,7 @@ class Criterion(_Model):
     variant: Text
     metric_id: Text
     simulation_ids: list[Text]
-    """The simulations that are to blame, where the verdict is not passed: the first of them."""
+    """The first simulations that are to blame, if the verdict is not passed."""
     simulation_ids_left_out: int
     """How many more are to blame."""
 
@@ -123,9 +123,9 @@ class VariantFacts(_Model):
     """The agent itself or one of its mutations, as it is called in `variant` and `variants` everywhere else."""
 
     variant: Text
-    """The mutation's name; where several have the same, with the id behind it. `agent` is the agent itself."""
+    """The mutation's name, with its id if several have that name. `agent` is the agent itself."""
     mutation_id: Text
-    """Empty for the agent itself, and where Coval does not tell it."""
+    """Empty for the agent itself, and if Coval does not give it."""
 
 
 class SimulationFacts(_Model):
@@ -142,13 +142,13 @@ class SimulationFacts(_Model):
     """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
     but that is tolerated."""
     missed_criteria: list[Text]
-    """The criteria that it is to blame for: the first of them, each cut where it is long."""
+    """The first criteria that it is to blame for; long ones are cut."""
     missed_criteria_left_out: int
     """How many more it is to blame for."""
     error: Text
     url: Text
     values: dict[Text, float | Text | list[Text]]
-    """By metric id; where there are too many, first those of the missed criteria."""
+    """By metric id; if there are too many, those of the missed criteria take precedence."""
     values_left_out: int
     """How many more it has."""
     explanations: dict[Text, Text]
@@ -183,11 +183,11 @@ class Leg(_Model):
     variants: list[VariantFacts]
     """Those that have simulations."""
     criteria: list[Criterion]
-    """All in their order; where there are too many, the gravest."""
+    """All, in their order; if there are too many, only the gravest."""
     criteria_left_out: int
     """How many more there are."""
     metrics: list[MetricFacts]
-    """The first, where there are too many."""
+    """All; if there are too many, only the first."""
     metrics_left_out: int
     """How many more there are."""
     simulations: list[SimulationFacts]
@@ -205,7 +205,7 @@ class Document(_Model):
     """As the output of that name."""
     reason: Text
     reasons: list[Text]
-    """Every reason, the gravest first; where there are too many, only these."""
+    """The reasons, the gravest first; if there are too many, only the first."""
     reasons_left_out: int
     """How many more there are."""
     advice: Text

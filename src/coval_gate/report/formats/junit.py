@@ -47,9 +47,8 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 
 def render(report: Report) -> str:
     """Return the report as an XML document."""
-    document = JUnitXml(
-        _xml(report.context.matrix.after(NAME))
-    )  # its add_testsuite would merge suites of one name, and a mutation may have any
+    # Its add_testsuite would merge suites of one name, and a mutation may have any name.
+    document = JUnitXml(_xml(report.context.matrix.after(NAME)))
     for leg in report.legs:
         found = leg_rows(report, leg)
         for variant in leg.result.variants if leg.result else ():
@@ -81,7 +80,7 @@ def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[T
 
 
 def _group(report: Report, *names: str) -> str:
-    """Return the name of a class: the files of all jobs of a matrix may come together in one place."""
+    """Return the class name of a case. It differs between the jobs of a matrix, whose files may be merged."""
     return _xml(".".join(filter(None, (report.context.matrix.after("coval"), *names))))
 
 
@@ -128,7 +127,7 @@ def _gate(report: Report) -> Iterator[TestCase]:
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
         member = TestCase(f"… and {more:,} more", classname=group, time=0)
-        left_out = f"{more:,} more of the criteria are not in this report, which has the gravest."
+        left_out = f"This report has the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
     if any(check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):

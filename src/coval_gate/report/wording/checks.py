@@ -86,7 +86,7 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
 
 
 def mention(criterion: Criterion) -> str:
-    """Return the criterion as a simulation names it that misses it: a long one is cut."""
+    """Return the criterion as listed for a simulation that misses it: a long one is cut."""
     return shortened(criterion_text(criterion), LONGEST_MENTION)
 
 
@@ -230,11 +230,14 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
             return _no_such_metric(criterion, known)
         case NotListed():
             metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
-            return f"The agent has the metric {metric}, but the run does not list it; set metric_ids to leave it out"
+            return (
+                f"The run should have the metric {metric}, but does not list it; to leave it out, launch with the "
+                "others as metric_ids"
+            )
         case NotSettled():
             return (
-                "Coval does not say how many simulations and metrics the run has, and did not list the same ones for "
-                "long enough"
+                "Coval does not say how many simulations and metrics the run has, and its lists had not settled by the "
+                "deadline"
             )
         case SeveralMetrics(ids=ids):
             named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
@@ -291,7 +294,7 @@ def _subject(threshold: Threshold) -> str:
 
 
 def _samples_text(found: CannotOccur) -> str:
-    """Return the values that there are; a number as users write it, since one with a comma would be a text."""
+    """Return samples of the values. Numbers have no commas, because users must write them so."""
     shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
     more = found.different - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")

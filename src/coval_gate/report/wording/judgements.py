@@ -174,7 +174,9 @@ def _not_completed_reason(run: Run) -> str:
 
 def _timed_out_reason(run: Run, limit: Limit, *, reopened: bool) -> str:
     if reopened:
-        return f"The run had completed, but Coval reported it as {run.status} again, even after {_limit_text(limit)}."
+        return (
+            f"The run completed, but Coval then reopened it, and it was still {run.status} after {_limit_text(limit)}."
+        )
     progress = run.progress
     done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
     match limit.name:
