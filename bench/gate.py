@@ -1,9 +1,9 @@
 """Measures the cost of collecting and judging a large run: calls, CPU time and memory of a whole step.
 
-The step waits for a run that is over. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a threshold
-each and against their targets in Coval; everything passes. Another step is the opposite: every simulation misses every
-threshold, and all reports are written. Coval is a separate process that responds from memory, so its cost is not
-counted.
+The step launches a run that is over at once. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a
+threshold each and against their targets in Coval; everything passes. Another step has 50 metrics with texts. Yet
+another is the opposite: every simulation misses every threshold, and all reports are written. Coval is a separate
+process that responds from memory, so its cost is not counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from coval_gate.config.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from multiprocessing.connection import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,7 @@ FAILING, MISSED = 2_000, 500  # simulations, and thresholds that each of them mi
 ITERATIONS = 10  # of each test case
 MOST_CALLS = 11.0  # one poll, and 10 pages of 1,000 simulations
 MOST_CPU = 2.0  # s
+MOST_WIDE_CPU, MOST_WIDE_MB = 6.0, 400.0  # s and MB, with 50 metrics
 MOST_MB = 200.0
 MOST_FILE_MB = 20.0
 MOST_GROWTH = 11.0  # times the CPU time for 10 times the simulations
@@ -102,7 +103,12 @@ METRICS = (
     ),
 )
 METRIC_IDS = {f"benchMetric{number:011}": metric for number, metric in enumerate(METRICS)}
-THRESHOLDS = "\n".join(f'"{metric.name}": {metric.threshold}' for metric in METRICS)
+WIDE_IDS = {f"benchTexts{number:012}": _yes_no(f"Text {number}", "rate(NO) <= 10%") for number in range(50)}
+
+
+def thresholds(metrics: Iterable[Made]) -> str:
+    """Return the threshold of each metric on a line of its own."""
+    return "\n".join(f'"{metric.name}": {metric.threshold}' for metric in metrics)
 
 
 def measure() -> list[Figure]:
@@ -113,6 +119,7 @@ def measure() -> list[Figure]:
     with Coval() as coval:
         take_step(coval, SMALLEST)  # warm-up
         worst = take_step(coval, FAILING, missed=MISSED)
+        wide = take_step(coval, LARGE, wide=True)
         for turn in range(max(RUNS.values())):
             for size, runs in RUNS.items():
                 if turn < runs:
@@ -125,6 +132,7 @@ def measure() -> list[Figure]:
     what, smallest = f"gate, {LARGE:,} simulations", f"{SMALLEST} simulations"
     return [
         *_failing(worst),
+        *_wide(wide),
         Figure(f"{what}: calls", calls, "", "", None, MOST_CALLS, calls <= MOST_CALLS),
         Figure(f"{what}: CPU", large_cpu, "s", smallest, smallest_cpu, MOST_CPU, large_cpu <= MOST_CPU),
         Figure(f"{what}: peak memory", mb[LARGE], "MB", smallest, mb[SMALLEST], MOST_MB, mb[LARGE] <= MOST_MB),
@@ -145,6 +153,15 @@ def _failing(step: Step) -> list[Figure]:
     ]
 
 
+def _wide(step: Step) -> list[Figure]:
+    """Return the figures of a step with many metrics."""
+    what = f"gate, {LARGE:,} simulations with {len(WIDE_IDS)} metrics"
+    return [
+        Figure(f"{what}: CPU", step.cpu, "s", "", None, MOST_WIDE_CPU, step.cpu <= MOST_WIDE_CPU),
+        Figure(f"{what}: peak memory", step.mb, "MB", "", None, MOST_WIDE_MB, step.mb <= MOST_WIDE_MB),
+    ]
+
+
 def growth(cpu: Mapping[int, Sequence[float]], *, beyond_start: bool) -> float:
     """Return the ratio of the CPU times for 10 times the simulations. `cpu`: seconds of every step, by size.
 
@@ -156,10 +173,11 @@ def growth(cpu: Mapping[int, Sequence[float]], *, beyond_start: bool) -> float:
     return (tenfold - start) / (tenth - start) if tenth > start else math.inf
 
 
-def take_step(coval: Coval, size: int, *, missed: int = 0) -> Step:
+def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -> Step:
     """Run the whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
 
-    With thresholds that are `missed`, it writes files, too. Then it raises RuntimeError unless it fails.
+    With thresholds that are `missed`, it writes files, too. Then it raises RuntimeError unless it fails. `wide`: with
+    many metrics.
     """
     files = {"JSON": "report.json", "JUnit": "junit.xml"} if missed else {}
     with tempfile.TemporaryDirectory() as name:
@@ -168,9 +186,12 @@ def take_step(coval: Coval, size: int, *, missed: int = 0) -> Step:
         inputs = {each.name: each.default for each in declared()} | {
             "api_key": "coval_sk_test_sandbox",
             "api_base_url": coval.url,
-            "mode": "wait",
-            "run_id": run_id(size),
-            "thresholds": _missed_thresholds(missed) if missed else THRESHOLDS,
+            "agent_id": "a" * 22,
+            "persona_id": "p" * 22,
+            "test_set_id": run_id(size, wide=wide),
+            "iteration_count": str(ITERATIONS),
+            "metric_ids": ",".join(WIDE_IDS if wide else METRIC_IDS),
+            "thresholds": _missed_thresholds(missed) if missed else thresholds(WIDE_IDS.values() if wide else METRICS),
             "use_metric_targets": "true",
             "json_path": files.get("JSON", ""),
             "junit_path": files.get("JUnit", ""),
@@ -231,13 +252,15 @@ class Coval:
         return Counter(self._pipe.recv())
 
 
-def run_id(size: int) -> str:
-    return f"benchRun{size:014}"
+def run_id(size: int, *, wide: bool = False) -> str:
+    return f"bench{'Wide' if wide else 'Run'}{size:014}"
 
 
 def serve(pipe: Connection) -> None:
     """Serve until "end" is received. Send the URL first, then the calls since the last message after each message."""
-    runs = {run_id(size): CannedRun(size) for size in (*RUNS, FAILING)}
+    runs = {run_id(size): CannedRun(run_id(size), size, METRIC_IDS) for size in (*RUNS, FAILING)}
+    widest = run_id(LARGE, wide=True)
+    runs[widest] = CannedRun(widest, LARGE, WIDE_IDS)
     server = CannedServer(runs)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(f"http://127.0.0.1:{server.server_address[1]}/v1")
@@ -251,12 +274,11 @@ def serve(pipe: Connection) -> None:
 class CannedRun:
     """The responses for one completed run, as bytes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, identity: str, size: int, metric_ids: Iterable[str]) -> None:
         rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
-        identity = run_id(size)
         ids = [f"benchSim{number:014}" for number in range(size)]
         self.simulations = [_bytes(_simulation(each, identity, number)) for number, each in enumerate(ids)]
-        metrics = {metric_id: _results(metric_id, ids, rng) for metric_id in METRIC_IDS}
+        metrics = {metric_id: _results(metric_id, ids, rng) for metric_id in metric_ids}
         cases = -(-size // ITERATIONS)
         run: dict[str, Any] = {
             "name": f"runs/{identity}",
@@ -307,10 +329,11 @@ class CannedServer(ThreadingHTTPServer):
         kind, _, name = path.removeprefix("/v1/").partition("/")
         if kind == "runs" and name in self.runs:
             return "run", self.runs[name].run
-        if kind == "metrics" and name in METRIC_IDS:
+        if kind == "metrics" and name in METRIC_IDS | WIDE_IDS:
             return "metric", _bytes({"metric": _definition(name)})
         if kind == "test-cases":
-            return "label", _bytes({"test_case": {"id": name, "input_str": "Hello?", "description": "Says hello"}})
+            case = {"id": name or "benchCase", "input_str": "Hello?", "description": "Says hello"}
+            return "label", _bytes({"test_case": case} if name else {"test_cases": [case]})
         return "other", None
 
     def _page(self, query: dict[str, str]) -> bytes | None:
@@ -333,9 +356,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200 if body else 404, body or b'{"error":{"code":"NOT_FOUND","message":"Not found"}}')
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", "0")))
+        launch = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
         self.server.calls["launch"] += 1
-        self._send(200, _bytes({"run": {"run_id": run_id(SMALLEST)}}))
+        wanted = launch["test_set_id"]
+        self._send(200, _bytes({"run": {"run_id": wanted if wanted in self.server.runs else run_id(SMALLEST)}}))
 
     def _send(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -368,7 +392,7 @@ def _simulation(simulation_id: str, identity: str, number: int) -> dict[str, Any
 
 
 def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, Any]:
-    made = METRIC_IDS[metric_id]
+    made = (METRIC_IDS | WIDE_IDS)[metric_id]
     return {
         "metric_id": metric_id,
         "metric_name": made.name,
@@ -378,7 +402,7 @@ def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, An
 
 
 def _definition(metric_id: str) -> dict[str, Any]:
-    made = METRIC_IDS[metric_id]
+    made = (METRIC_IDS | WIDE_IDS)[metric_id]
     return {
         "name": f"metrics/{metric_id}",
         "id": metric_id,

@@ -71,7 +71,7 @@ class Cleanup:
         try:
             yield from self.guard.end_other_launches(self.client, until=until, log=self.log, keep_newest=keep_newest)
         except Exception as error:  # noqa: BLE001 - as above
-            self.log(f"Could not check for a second run, so the post step does: {error}")
+            self.log(f"Could not check for a second run, so the post step checks again: {error}")
             return
         if self.inputs.mode != "launch":  # that step ends too soon, so its post step checks again at the end of the job
             self.guard.expect_no_other()
