@@ -16,7 +16,7 @@ VISIBLE: Final = re.compile(r"[!-~]+")
 HIDDEN: Final = r"u(?!00[2-7]|2026)[0-9A-Fa-f]{4}"  # after a backslash: a character that is not visible ASCII
 # An escape, which whatever uses a text may turn back. The pattern begins with one class of characters, because `re`
 # searches fast for that.
-ESCAPE: Final = re.compile(
+ESCAPE: Final = (
     r"[\\%&](?:"
     rf"(?<=\\)(?<!\\\\)\\*(?:{HIDDEN}(?:\\+{HIDDEN})*+|u([0-9A-Fa-f]{{4}})|x([0-9A-Fa-f]{{2}})|([!-/:-@\[-`{{-~]))"
     r"|(?<=%)(?:25)*([0-9A-Fa-f]{2})"
@@ -142,14 +142,21 @@ def _in_any_form(char: str) -> str:
 
 def _undisguised(text: str) -> str:
     """Return `text` with escaped characters as they are, and without those that are not seen."""
-    visible = ESCAPE.sub(lambda match: _unescaped(match[0]), text)
-    return visible.encode("ascii", "ignore").translate(None, CONTROLS).decode()
+    if any(char in text for char in "\\%&"):
+        text = _escape().sub(lambda match: _unescaped(match[0]), text)
+    return text.encode("ascii", "ignore").translate(None, CONTROLS).decode()
+
+
+@lru_cache(maxsize=1)
+def _escape() -> re.Pattern[str]:
+    """Compile ESCAPE when a text needs it, because that takes as long as the import of a package."""
+    return re.compile(ESCAPE)
 
 
 @lru_cache(maxsize=1024)  # thousands of escapes are a few different ones
 def _unescaped(found: str) -> str:
     """Return the visible ASCII character that an escape stands for; nothing for any other."""
-    match = ESCAPE.fullmatch(found)
+    match = _escape().fullmatch(found)
     unicode, byte, char, percent, entity = match.groups() if match else [None] * 5
     if char:
         return str(char)
