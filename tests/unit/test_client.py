@@ -228,6 +228,18 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
     assert sizes == ["1000", "100", "10"]
 
 
+@pytest.mark.parametrize("token", ["?", 1, True])
+@pytest.mark.parametrize(("path", "key"), [("/conversations/simulated", "simulated_conversations"), ("/runs", "runs")])
+def test_list_is_fetched_anew_after_damaged_page_token(token: object, path: str, key: str, clock: VirtualClock) -> None:
+    page = json.dumps({key: [], "next_page_token": token})
+    with Session(clock, f"GET {path} #1 -> json {page}") as session:
+        run_id = session.launch().run_id
+        clock.sleep(100)
+        listing = session.client.list_runs if key == "runs" else session.client.list_simulations
+        listed = run_through(listing("" if key == "runs" else run_id, until=clock.now() + 60), clock)
+    assert len(listed) == (1 if key == "runs" else 10)
+
+
 @pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " ", 0, 5, True, {}, ["r2"]])
 def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
     page = {

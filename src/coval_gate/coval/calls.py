@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.coval.definitions import IDENTITY
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.errors import TooLarge, Unavailable
+from coval_gate.errors import Rejected, TooLarge, Unavailable
 from coval_gate.network import NetworkError
 from coval_gate.text import duration
 from coval_gate.transport import Request, Transport
@@ -74,6 +75,10 @@ class Calls:
                     raise
                 page_size = max(1, page_size // SMALLER)
                 continue
+            except Rejected as error:
+                if token and error.status == HTTPStatus.BAD_REQUEST:
+                    raise unavailable(request, "rejected the page token that it had returned.", arrived=True) from None
+                raise
             entries = next((content[key] for key in keys if key in content), None) or []
             if not all(take(each) for each in entries):
                 return
@@ -93,7 +98,8 @@ class Calls:
             raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
         if not all(isinstance(each, dict) for each in entries or ()):
             raise unavailable(request, f"returned {keys[0]} that cannot be read.", arrived=True)
-        if not isinstance(content.get("next_page_token"), str | int | None):
+        token = content.get("next_page_token")
+        if isinstance(token, bool) or not isinstance(token, str | int | None):
             raise unavailable(request, "returned an invalid page token.", arrived=True)
         return content
 

@@ -175,13 +175,18 @@ class Client:
 
         query = {"filter": wanted, "order_by": "-create_time"}
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
-        entries: list[dict[str, Any]] = []
 
-        def take(entry: dict[str, Any]) -> bool:
-            entries.append(entry)
-            return len(entries) < MOST_RUNS
+        def attempt() -> Procedure[list[dict[str, Any]]]:
+            entries: list[dict[str, Any]] = []
 
-        yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
+            def take(entry: dict[str, Any]) -> bool:
+                entries.append(entry)
+                return len(entries) < MOST_RUNS
+
+            yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
+            return entries
+
+        entries = yield from self._calls.read(attempt, until)
         # A page shifts while runs are launched, so a run may be listed twice.
         return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
 

@@ -97,7 +97,7 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
             one_line(_text(error.get("code")), 60),
             _fields(error.get("details")),
             one_line(request_id, 80),
-            is_coval=bool(error.get("code")),
+            is_coval=bool(_text(error.get("code"))),
         )
     return ErrorBody(
         one_line(_text(error) or _text(content.get("message"))),

@@ -54,20 +54,20 @@ class Launcher:
         """
         runs = self._earlier_runs()
         earlier = (yield from runs.to_resume()) if resume else None
-        if supersede:
-            yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             self.leg.identify(earlier.run_id, at=self.clock.now())
             self.leg.resumed = True
+            guard.arm(cancel=cancel)
+            self.record(earlier.run_id)
+        if supersede:
+            yield from runs.supersede(keep=earlier.run_id if earlier else "")
+        if earlier:
+            return True
         try:
             guard.arm(cancel=cancel)
         except RunnerError:
-            if earlier is None:
-                guard.release()  # nothing was launched
+            guard.release()  # nothing was launched
             raise
-        if earlier:
-            self.record(earlier.run_id)
-            return True
         try:
             run = yield from self.launch(guard)
         except LaunchUncertain:
