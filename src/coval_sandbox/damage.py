@@ -1,4 +1,4 @@
-"""Damages a JSON response: one part of it is lost, empty, or of another type. Other values are not made up."""
+"""Damages a JSON response: one part of it is lost, empty, or of another type. No number is made up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from .ids import rng
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DAMAGES: Final[tuple[Any, ...]] = (None, {}, [], [None], [[]], [{}], {"?": None})  # what stands in a part's place
+# What stands in a part's place.
+DAMAGES: Final[tuple[Any, ...]] = (None, {}, [], [None], [[]], [{}], {"?": None}, "", "?", True)
 
 
 class _Part(NamedTuple):

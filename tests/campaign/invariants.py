@@ -276,7 +276,8 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
             continue
         if _met_fault(result.requests[-LAST_REQUESTS:]):
             continue
-        last_poll = history.coval_time(result.ended - LAST_REQUESTS * history.schedule.latency - 1)
+        after = LAST_REQUESTS * history.schedule.latency + 1 + _status_time(result)
+        last_poll = history.coval_time(result.ended - after)
         if record.create_time + record.plan.end < last_poll:
             yield f"{_name(result)} timed out, but the run had ended before"
 
@@ -351,6 +352,8 @@ def status_is_final(history: History) -> Iterator[str]:
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
+        if any(each.killed is not None for each in users[:-1]):
+            continue  # the post step of the killed one comes last, and tells of it
         expected = STATES.get(_told_verdict(result), "error") if result.killed is None else ""
         # A killed step may have reached a verdict that it could save only in part.
         if state != expected if expected else state not in ("error", "failure", "success"):
@@ -490,8 +493,8 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the run tells the commit.
     known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
-    files = any(_has_file_fault(main, each) for each in ("state", "event", "output"))
-    return began and known and not (down or ended_early or files)
+    files = any(_has_file_fault(main, each) for each in ("state", "output"))
+    return began and known and _knows_events(history) and not (down or ended_early or files)
 
 
 def _is_ended(history: History, record: RunRecord, now: float) -> bool:
