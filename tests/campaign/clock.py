@@ -47,6 +47,7 @@ class SimulatedClock:
         self.on_kill: Callable[[], None] = lambda: None
         self.signalled_at: list[float] = []  # when the process got an interrupt
         self.ignored_signal = False  # whether the process missed a signal while it waited for a response
+        self._foreign = set(threading.enumerate())  # that run no requests
         self._now = 0.0
         self._limit = 0.0  # how far the threads of requests may advance the time
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -74,8 +75,12 @@ class SimulatedClock:
             self._deliver_signal()
 
     def wait(self, event: threading.Event, until: float) -> None:
+        active = self._active_threads()
         with self.lock:
-            self._limit = self._now if event.is_set() else max(self._now, until)
+            if event.is_set():
+                self._limit = self._now
+            elif active <= self._waiting.keys():  # every request has been sent, and every response read
+                self._limit = max(self._now, until)
         event.wait(REAL_SLICE)  # real time passes only so that other threads get their turn
         self.check()
 
@@ -160,7 +165,7 @@ class SimulatedClock:
 
     def _active_threads(self) -> set[threading.Thread]:
         """Return the threads of outstanding requests, after those of finished ones have ended."""
-        others = {each for each in threading.enumerate() if each is not threading.main_thread()}
+        others = set(threading.enumerate()) - self._foreign
         for each in others:
             done = self._waiting.get(each)
             if done is not None and done.is_set():

@@ -281,7 +281,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "save the state only after the launch",
-        RemoveCall(Launcher.launch_guarded, call="arm"),
+        RemoveCall(Launcher.launch_guarded, call="arm", which=2),
         caught_by="no_orphaned_run",
     ),
     mutant(
@@ -313,7 +313,7 @@ MUTANTS: Final = (
     mutant(
         "cancel in every post step",
         SetValue(post, "needs_post_step", value=True),
-        SetValue(_cancel, "cancel", value=True),
+        SetValue(_cancel, "cancel", value=True, which=1),
         caught_by="post_step_is_quiet no_cancel_without_reason",
     ),
     mutant(
