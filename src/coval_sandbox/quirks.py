@@ -73,7 +73,7 @@ class Quirks:
     cancel_lag: float = 0.0
     """Seconds from the DELETE of an unfinished run until it ends."""
     cancelling_status: str = ""
-    """The status during that time; empty: that of a run which nobody cancels."""
+    """The status during that time; empty: as if the run were not being cancelled."""
     run_identity: Literal["both", "tags", "metadata", "neither"] = "both"
     """What a run shows of its tags and metadata when it is read alone."""
     list_identity: Literal["both", "tags", "metadata", "neither"] = "both"

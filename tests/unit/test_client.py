@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.clock import SystemClock
-from coval_gate.coval.calls import LONGEST_BACKOFF
+from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
 from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
 from coval_gate.runs.schedule import run as run_through
@@ -144,13 +144,19 @@ def test_launch_is_not_retried_after_lost_response(fault: str, clock: VirtualClo
     assert clock.slept == []
 
 
-def test_refused_launch_connection_is_retried_until_deadline(clock: VirtualClock) -> None:
+def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = new_client(f"http://127.0.0.1:{port}/v1", clock)
     with pytest.raises(Unavailable, match="refused") as caught:
         launch(client, clock, 3600)
     assert not caught.value.arrived
+    assert UNREACHED_TIME - LONGEST_BACKOFF <= clock.now() <= UNREACHED_TIME
+
+
+def test_launch_that_coval_puts_off_is_retried_until_deadline(clock: VirtualClock) -> None:
+    with Session(clock, "POST /runs -> 503") as session, pytest.raises(Unavailable):
+        session.launch(patience=3600)
     assert 3600 - LONGEST_BACKOFF <= clock.now() <= 3600
 
 

@@ -1,4 +1,4 @@
-"""The jobs of a matrix are alike but for its values, which tell them apart wherever two of them could meet."""
+"""Only the values of a matrix tell its jobs apart, wherever two of them could meet."""
 
 from __future__ import annotations
 

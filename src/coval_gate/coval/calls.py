@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
+UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come
 SMALLER: Final = 10  # factor by which pages shrink after one that was too large
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
@@ -149,7 +150,9 @@ class Calls:
     def succeeded(self, request: Request, response: Response) -> Response:
         """Return a response that is a success. Raises CovalError for any other."""
         if not response.ok:
-            raise response_problem(request, response, now=self._clock.time(), reached=self._reached)
+            problem = response_problem(request, response, now=self._clock.time(), reached=self._reached)
+            self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
+            raise problem
         self._reached = True
         return response
 
@@ -161,12 +164,15 @@ class Calls:
         """Return a function for the pause after an error, in seconds; None: do not retry.
 
         The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
-        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`.
+        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`;
+        for UNREACHED_TIME at most while Coval has never responded, because the address may be wrong.
         """
         report_retry = self.retry_reporter()
+        began = self._clock.now()
 
         def pause_after(error: Unavailable, tries: int) -> float | None:
-            left = until - self._clock.now()
+            unreached = launches and not self._reached
+            left = min(until, began + UNREACHED_TIME if unreached else until) - self._clock.now()
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
             pause = error.retry_after or backoff
             if left <= 0 or (launches and (error.arrived or pause >= left)):
