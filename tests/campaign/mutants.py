@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate import secret
 from coval_gate.ci.console import Console
+from coval_gate.clock import Interrupted
 from coval_gate.config import thresholds, values
 from coval_gate.coval import client, errors, mutations
 from coval_gate.coval.calls import Calls
@@ -105,15 +106,21 @@ def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
 
 
 def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wait, clock: Clock) -> None:
-    """Wait for calls without checking for signals."""
+    """Wait for calls, and notice a signal only when one of them has ended."""
     if not wait.calls:
         original(wait, clock)
         return
     due, ended = clock.now() + wait.seconds, threading.Event()
+    signals: list[Interrupted] = []
     for call in wait.calls:
         call.start(ended)
-    while clock.now() < due and not ended.wait(0.01):
-        pass
+    while clock.now() < due and not ended.is_set():
+        try:
+            clock.wait(ended, due)
+        except Interrupted as signal:
+            signals.append(signal)
+    if signals:
+        raise signals[0]
 
 
 def launch_all_the_same(
