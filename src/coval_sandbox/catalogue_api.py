@@ -1,4 +1,4 @@
-"""Operations on the catalogue: metrics, test cases, mutations, run templates."""
+"""Operations on the catalogue: agents, metrics, test sets and cases, mutations, run templates."""
 
 from __future__ import annotations
 
@@ -6,28 +6,53 @@ from typing import TYPE_CHECKING, Any
 
 from . import catalogue
 from . import catalogue_views as views
-from .filters import Filter, Query, listing, ordered, parse_filter
-from .problems import forbidden, not_found
+from .filters import Filter, Query, flag, listing, ordered, parse_filter
+from .ids import ID_LENGTH, TEST_SET_ID_LENGTH
+from .problems import forbidden, invalid, not_found
 from .scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .catalogue import Json
     from .quirks import Quirks
 
 
-class CatalogueApi:
-    """The catalogue's operations. A method returns the JSON body of a success, or raises `Problem`."""
+KNOWN: Mapping[str, frozenset[str]] = {
+    "Agent": frozenset({catalogue.AGENT_ID}),
+    "Persona": frozenset({catalogue.PERSONA_ID, catalogue.IMPATIENT_PERSONA_ID}),
+    "Test set": frozenset(scenario.test_set_id for scenario in SCENARIOS),
+    "Metric": frozenset(metric.id for metric in catalogue.METRICS),
+    "Mutation": frozenset(mutation.id for mutation in catalogue.MUTATIONS),
+}
+"""The ids of each kind of resource that exist in a strict sandbox."""
+MISSING = "missing"
+"""No id that begins with this exists in any sandbox."""
 
-    def __init__(self, scenario_for: Callable[[str], Scenario], quirks: Quirks) -> None:
+
+class CatalogueApi:
+    """The catalogue's operations. A method returns the JSON body of a success, or raises `Problem`.
+
+    If `strict`, only the resources of the catalogue exist. Otherwise, every id of the right length exists.
+    """
+
+    def __init__(self, scenario_for: Callable[[str], Scenario], quirks: Quirks, *, strict: bool = False) -> None:
         self._scenario_for = scenario_for
         self._quirks = quirks
+        self._strict = strict
+
+    def require(self, what: str, field: str, identifier: str) -> None:
+        """Raise `Problem` (404) if a resource does not exist; `what` is its kind, as in `KNOWN`."""
+        if not self._exists(what, identifier):
+            raise not_found(what, field, identifier)
+
+    def _exists(self, what: str, identifier: str) -> bool:
+        return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
         """GET /metrics; include_builtin=true adds the built-in ones."""
         found = self._filter(query, ("metric_type", "metric_name", "create_time"))
-        builtin = query.get("include_builtin", "false").lower() == "true"
+        builtin = flag(query, "include_builtin")
         rows = [views.metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
         rows = [row for row in rows if found.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "metric_name"), lambda row, field: row[field])
@@ -35,30 +60,48 @@ class CatalogueApi:
 
     def get_metric(self, metric_id: str) -> Json:
         """GET /metrics/{metric_id}."""
-        return {"metric": views.metric(_metric(metric_id))}
+        return {"metric": views.metric(self._metric(metric_id))}
 
     def get_threshold(self, metric_id: str) -> Json:
         """GET /metrics/{metric_id}/threshold."""
-        return {"threshold": views.threshold(_metric(metric_id))}
+        return {"threshold": views.threshold(self._metric(metric_id))}
 
     def list_thresholds(self, metric_id: str, query: Query) -> Json:
         """GET /metrics/{metric_id}/thresholds."""
-        metric = _metric(metric_id)
+        metric = self._metric(metric_id)
         rows = [views.threshold(metric)] if metric.threshold else []
         return self._listing("thresholds", rows, query)
+
+    def list_test_sets(self, query: Query) -> Json:
+        """GET /test-sets: those of the scenarios."""
+        found = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
+        rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
+        rows = [row for row in rows if found.matches(row)]
+        fields = ("create_time", "update_time", "display_name")
+        rows = ordered(rows, query.get("order_by"), fields, lambda row, field: row[field], default="-update_time")
+        return self._listing("test_sets", rows, query)
+
+    def get_test_set(self, test_set_id: str) -> Json:
+        """GET /test-sets/{test_set_id}; only this operation counts the test cases."""
+        if len(test_set_id) != TEST_SET_ID_LENGTH:
+            raise not_found("Test set", "test_set_id", test_set_id)
+        self.require("Test set", "test_set_id", test_set_id)
+        scenario = self._scenario_for(test_set_id)
+        shown = views.test_set(test_set_id, scenario)
+        return {"test_set": shown | {"test_case_count": scenario.test_cases}}
 
     def list_test_cases(self, query: Query) -> Json:
         """GET /test-cases: those of the test set in the filter, or of every known set."""
         found = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
-        named = {term.value for term in found.terms if term.field == "test_set_id" and len(term.value) == 8}
-        known = {scenario.test_set_id for scenario in SCENARIOS}
+        asked = (term.value for term in found.terms if term.field == "test_set_id")
+        named = {each for each in asked if len(each) == TEST_SET_ID_LENGTH and self._exists("Test set", each)}
         rows = [
             views.test_case(case)
-            for test_set_id in sorted(named | known)
+            for test_set_id in sorted(named | KNOWN["Test set"])
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
-            if not test_set_id.startswith("missing")
         ]
         rows = [row for row in rows if found.matches(row)]
+        rows = ordered(rows, query.get("order_by"), ("create_time", "update_time"), lambda row, field: row[field])
         return self._listing("test_cases", rows, query)
 
     def get_test_case(self, test_case_id: str) -> Json:
@@ -82,39 +125,41 @@ class CatalogueApi:
 
     def get_agent(self, agent_id: str) -> Json:
         """GET /agents/{agent_id}."""
-        refuse_missing("Agent", "agent_id", agent_id)
+        if len(agent_id) != ID_LENGTH:
+            raise invalid(("agent_id", f"must have {ID_LENGTH} characters"))
+        self.require("Agent", "agent_id", agent_id)
         if self._quirks.agent_metrics == "forbidden":
             raise forbidden("agents:read")
         return {"agent": views.agent(agent_id, shows_metrics=self._quirks.agent_metrics == "shown")}
 
     def list_mutations(self, agent_id: str, query: Query) -> Json:
         """GET /agents/{agent_id}/mutations."""
-        refuse_missing("Agent", "agent_id", agent_id)
+        self._require_agent(agent_id)
         rows = [views.mutation(agent_id, mutation) for mutation in catalogue.MUTATIONS]
         return self._listing("mutations", rows, query) | {"total_count": len(rows)}
 
     def get_mutation(self, agent_id: str, mutation_id: str) -> Json:
         """GET /agents/{agent_id}/mutations/{mutation_id}."""
-        refuse_missing("Agent", "agent_id", agent_id)
+        self._require_agent(agent_id)
         for mutation in catalogue.MUTATIONS:
             if mutation.id == mutation_id:
                 return {"mutation": views.mutation(agent_id, mutation)}
         raise not_found("Mutation", "mutation_id", mutation_id)
+
+    def _require_agent(self, agent_id: str) -> None:
+        # Unlike GET /agents/{agent_id}, the operations on its mutations have no 400.
+        if len(agent_id) != ID_LENGTH:
+            raise not_found("Agent", "agent_id", agent_id)
+        self.require("Agent", "agent_id", agent_id)
+
+    def _metric(self, metric_id: str) -> catalogue.Metric:
+        if len(metric_id) != ID_LENGTH:
+            raise not_found("Metric", "metric_id", metric_id)
+        self.require("Metric", "metric_id", metric_id)
+        return catalogue.metric_for(metric_id)
 
     def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
         return parse_filter(query.get("filter"), fields, unquoted=self._quirks.unquoted_filters)
 
     def _listing(self, envelope: str, rows: Sequence[Any], query: Query) -> Json:
         return listing(envelope, rows, query, self._quirks, most=100)
-
-
-def refuse_missing(what: str, field: str, identifier: str) -> None:
-    """Raise `Problem` (404) for ids that the sandbox treats as missing."""
-    if identifier.startswith("missing"):
-        raise not_found(what, field, identifier)
-
-
-def _metric(metric_id: str) -> catalogue.Metric:
-    if metric_id.startswith("missing") or len(metric_id) != 22:
-        raise not_found("Metric", "metric_id", metric_id)
-    return catalogue.metric_for(metric_id)

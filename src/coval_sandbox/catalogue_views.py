@@ -1,7 +1,8 @@
-"""JSON of metrics, thresholds, test cases, mutations and run templates."""
+"""JSON of metrics, thresholds, test sets, test cases, mutations and run templates."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .catalogue import DEFAULT_METRICS, FOUNDED
@@ -10,6 +11,7 @@ from .views import timestamp
 
 if TYPE_CHECKING:
     from .catalogue import Json, Metric, Mutation, TestCase
+    from .scenarios import Scenario
 
 _WHEN = timestamp(FOUNDED)
 _AUDIT = {"created_at": _WHEN, "created_by": "sandbox", "updated_at": _WHEN, "updated_by": "sandbox"}
@@ -61,6 +63,23 @@ def threshold(metric: Metric) -> Json:
         "source": "manual",
     }
     return {**_AUDIT, **_TIMES, **_NO_THRESHOLD, **identity, **metric.threshold}
+
+
+def test_set(test_set_id: str, scenario: Scenario) -> Json:
+    """Return the JSON of a test set, as in lists."""
+    return {
+        **_AUDIT,
+        **_TIMES,
+        "name": f"test-sets/{test_set_id}",
+        "id": test_set_id,
+        "slug": re.sub(r"[^a-z0-9_-]", "-", test_set_id.lower()),
+        "display_name": scenario.name.replace("-", " ").capitalize(),
+        "description": scenario.summary,
+        "test_set_type": "SCENARIO",
+        "test_set_metadata": None,
+        "parameters": None,
+        "tags": [],
+    }
 
 
 def test_case(case: TestCase) -> Json:

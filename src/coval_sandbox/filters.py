@@ -27,6 +27,7 @@ Show = Callable[[Any], dict[str, Any]]
 T = TypeVar("T")
 
 DEFAULT_PAGE = 50
+_BY_METRIC = ("create_time", "status", "agent_id", "test_set_id", "persona_id")
 _LAST_PAGE: dict[str, dict[str, Any]] = {
     "null": {"next_page_token": None},
     "absent": {},
@@ -116,7 +117,37 @@ def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Te
     if match["bare"] is not None and not unquoted:
         raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
     value = match["bare"] if match["bare"] is not None else re.sub(r"\\(.)", r"\1", match["quoted"])
+    if field.endswith("_time"):
+        _moment(value)
     return Term(field, match["operator"], value)
+
+
+def check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
+    """Tell whether a query uses metrics, which the API restricts: newest first, AND only, fewer fields.
+
+    Raises `Problem` (400).
+    """
+    fields = {term.field for term in found.terms}
+    by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
+    if query.get("include") not in {None, "metric_averages"}:
+        raise invalid(("include", "must be metric_averages"))
+    if not by_metric:
+        return False, found
+    others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
+    if others or len(found.groups) > 1:
+        raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
+    if query.get("order_by", "-create_time") != "-create_time":
+        raise invalid(("order_by", "must be -create_time where metrics are asked for"))
+    return True, found
+
+
+def check_values_query(query: Query, found: Filter) -> bool:
+    """Tell whether a query includes metric values, which the API does not join with a run. Raises `Problem` (400)."""
+    if query.get("include") not in {None, "metric_values"}:
+        raise invalid(("include", "must be metric_values"))
+    if query.get("include") and any(term.field == "run_id" for term in found.terms):
+        raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
+    return "include" in query
 
 
 def _comparable(field: str, value: Any) -> Any:
@@ -142,18 +173,33 @@ def _moment(value: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def ordered(rows: Sequence[T], order_by: str | None, allowed: Sequence[str], key: Callable[[T, str], Any]) -> list[T]:
-    """Sort rows by "field", "-field", "field asc" or "field desc"; the default is "-create_time".
+def ordered(
+    rows: Sequence[T],
+    order_by: str | None,
+    allowed: Sequence[str],
+    key: Callable[[T, str], Any],
+    *,
+    default: str = "-create_time",
+) -> list[T]:
+    """Sort rows by "field", "-field", "field asc" or "field desc".
 
     `key(row, field)` returns the sort key. Raises `Problem` (400) for a field that is not allowed.
     """
-    match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or "-create_time")
+    match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or default)
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
     down = bool(match["minus"]) or match["way"] == "desc"
     # Rows with equal keys keep the order of their creation, forwards or backwards.
     order = sorted(enumerate(rows), key=lambda pair: (key(pair[1], match["field"]), pair[0]), reverse=down)
     return [row for _, row in order]
+
+
+def flag(query: Query, name: str) -> bool:
+    """Return a parameter that is true or false, by default false. Raises `Problem` (400) for another word."""
+    value = query.get(name, "false").lower()
+    if value not in {"true", "false"}:
+        raise invalid((name, "must be true or false"))
+    return value == "true"
 
 
 def as_is(row: dict[str, Any]) -> dict[str, Any]:

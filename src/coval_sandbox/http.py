@@ -82,6 +82,8 @@ def _catalogue(world: World) -> list[tuple[str, str, str, Operation]]:
             "metrics:read",
             lambda r, _: shelf.list_thresholds(r.path_params["id"], r.query_params),
         ),
+        ("/test-sets", "test-sets:read", lambda r, _: shelf.list_test_sets(r.query_params)),
+        ("/test-sets/{id}", "test-sets:read", lambda r, _: shelf.get_test_set(r.path_params["id"])),
         ("/test-cases", "test-cases:read", lambda r, _: shelf.list_test_cases(r.query_params)),
         ("/test-cases/{id}", "test-cases:read", lambda r, _: shelf.get_test_case(r.path_params["id"])),
         ("/run-templates", "run-templates:read", lambda r, _: shelf.list_run_templates(r.query_params)),

@@ -6,6 +6,9 @@ import string
 from random import Random
 
 ALPHANUMERIC = string.ascii_letters + string.digits
+ID_LENGTH = 22  # of agents, personas, metrics, runs, templates and test cases
+TEST_SET_ID_LENGTH = 8
+ULID_LENGTH = 26  # of mutations and metric outputs
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -14,7 +17,7 @@ def rng(*parts: object) -> Random:
     return Random("/".join(map(str, parts)))
 
 
-def short_id(random: Random, length: int = 22) -> str:
+def short_id(random: Random, length: int = ID_LENGTH) -> str:
     """Return a random id of `length` letters and digits."""
     return "".join(random.choices(ALPHANUMERIC, k=length))
 
@@ -22,9 +25,9 @@ def short_id(random: Random, length: int = 22) -> str:
 def ulid(seconds: float, random: Random) -> str:
     """Return a 26-character ULID for a time in seconds since the epoch. ULIDs sort by time."""
     number = (int(seconds * 1000) << 80) | random.getrandbits(80)
-    return "".join(CROCKFORD[number >> (5 * place) & 31] for place in reversed(range(26)))
+    return "".join(CROCKFORD[number >> (5 * place) & 31] for place in reversed(range(ULID_LENGTH)))
 
 
-def readable_id(stem: str, number: int, length: int = 22) -> str:
+def readable_id(stem: str, number: int, length: int = ID_LENGTH) -> str:
     """Return `stem` and `number`, with leading zeros to fill `length` characters."""
     return stem + str(number).zfill(length - len(stem))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .problems import Problem, invalid
 
@@ -13,6 +13,16 @@ Id22 = Annotated[str, Field(min_length=22, max_length=22)]
 Id26 = Annotated[str, Field(min_length=26, max_length=26)]
 Text200 = Annotated[str, Field(max_length=200)]
 Tags = Annotated[list[Text200], Field(max_length=20)]
+
+
+def _refuse_null(value: object) -> object:
+    if value is None:
+        raise ValueError("must not be null: leave the field out")
+    return value
+
+
+# Sources disagree on which fields may be null. A null that any of them forbids is refused.
+NOT_NULL = BeforeValidator(_refuse_null)  # does not see the default of an absent field
 
 
 class _Body(BaseModel):
@@ -33,9 +43,9 @@ class Metadata(_Body):
     """The caller's description of the run."""
 
     customer: dict[str, Any] = {}
-    created_by: str | None = None
-    display_name: Text200 | None = None
-    template_name: Text200 | None = None
+    created_by: Annotated[str | None, NOT_NULL] = None
+    display_name: Annotated[Text200 | None, NOT_NULL] = None
+    template_name: Annotated[Text200 | None, NOT_NULL] = None
     tags: Tags | None = None
 
 
@@ -45,10 +55,10 @@ class LaunchRequest(_Body):
     agent_id: Id22
     persona_id: Id22
     test_set_id: Id8
-    metric_ids: list[Id22] | None = None
+    metric_ids: Annotated[list[Id22] | None, NOT_NULL] = None
     mutation_id: Id26 | None = None
-    mutation_ids: Annotated[list[Id26], Field(max_length=100)] | None = None
-    persona_metrics: list[str] | None = None
+    mutation_ids: Annotated[Annotated[list[Id26], Field(max_length=100)] | None, NOT_NULL] = None
+    persona_metrics: Annotated[list[str] | None, NOT_NULL] = None
     options: Options = Options()
     metadata: Metadata = Metadata()
     config_overrides: dict[str, Any] | None = None

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import catalogue, simulation_views, views
-from .catalogue_api import CatalogueApi, refuse_missing
-from .filters import Filter, Query, Show, as_is, listing, ordered, parse_filter
-from .ids import rng, short_id
+from .catalogue_api import CatalogueApi
+from .filters import (
+    Filter,
+    Query,
+    Show,
+    as_is,
+    check_metric_query,
+    check_values_query,
+    flag,
+    listing,
+    ordered,
+    parse_filter,
+)
+from .ids import ID_LENGTH, ULID_LENGTH, rng, short_id
 from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
 from .plan import PlannedSimulation, make_plan
 from .problems import invalid, not_found
@@ -30,7 +42,6 @@ DEFAULT_KEYS = {DEFAULT_KEY: ("*",), READ_ONLY_KEY: ("*:read",)}
 
 _RUN_ORDER = ("create_time", "update_time", "status", "agent_id", "persona_id", "test_set_id")
 _RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag", "metric.")
-_BY_METRIC = ("create_time", "status", "agent_id", "test_set_id", "persona_id")
 _SIMULATION_FIELDS = (
     "status",
     "agent_id",
@@ -43,16 +54,17 @@ _SIMULATION_FIELDS = (
     "mutation_name",
     "create_time",
 )
-_OUTPUT_FIELDS = ("status", "metric_id", "metric_name", "value", "create_time", "start_time", "end_time")
+_OUTPUT_ORDER = ("metric_name", "create_time", "value", "start_time", "end_time")
+_OUTPUT_FIELDS = ("status", "metric_id", *_OUTPUT_ORDER)
 
 
 class World:
     """A Coval organization.
 
-    `scenario` (a name) overrides the scenarios of test set ids. `api_keys` maps a key to its scopes, e.g.
-    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or raise `Problem`. Operations on
-    other resources are in `catalogue`. Methods do not lock: a caller that shares a world between threads must hold
-    `lock` around each call.
+    `scenario` (a name) overrides the scenarios of test set ids. If `strict`, ids that are not in the catalogue do not
+    exist. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body
+    of a success, or raise `Problem`. Operations on other resources are in `catalogue`. Methods do not lock: a caller
+    that shares a world between threads must hold `lock` around each call.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class World:
         seed: int = 0,
         scenario: str | None = None,
         quirks: Quirks | None = None,
+        strict: bool = False,
         api_keys: Mapping[str, Sequence[str]] = DEFAULT_KEYS,
     ) -> None:
         self.clock = clock
@@ -70,7 +83,7 @@ class World:
         self.quirks = quirks or Quirks()
         self.api_keys = dict(api_keys)
         self.lock = Lock()
-        self.catalogue = CatalogueApi(self.scenario_for, self.quirks)
+        self.catalogue = CatalogueApi(self.scenario_for, self.quirks, strict=strict)
         self._records: dict[str, RunRecord] = {}
 
     # For tests
@@ -95,7 +108,7 @@ class World:
     def launch(self, body: object) -> Json:
         """POST /runs."""
         request = parse_launch(body, self.quirks.iteration_limit)
-        _refuse_missing_parts(request)
+        self._require_parts(request)
         number = len(self._records)
         plan = make_plan(self.scenario_for(request.test_set_id), request, f"{self.seed}/{number}")
         record = RunRecord(
@@ -116,7 +129,7 @@ class World:
     def list_runs(self, query: Query) -> Json:
         """GET /runs with filter, order_by, page_size, page_token and include."""
         now = self.clock()
-        by_metric, found = _check_metric_query(query, self._filter(query, _RUN_FIELDS))
+        by_metric, found = check_metric_query(query, self._filter(query, _RUN_FIELDS))
         rows = [
             (record, self._run_row(record, now, by_metric=by_metric))
             for record in self._visible
@@ -160,7 +173,7 @@ class World:
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         """GET /conversations/simulated or /simulations."""
         now, found = self.clock(), self._filter(query, _SIMULATION_FIELDS)
-        with_values = _check_values_query(query, found)
+        with_values = check_values_query(query, found)
         rows = [
             (simulation_views.simulation(record, planned, now, self.quirks), record, planned)
             for record, planned in self._simulations
@@ -188,16 +201,20 @@ class World:
             raise invalid(("view", "must be BASIC or FULL"))
         found = self._filter(query, _OUTPUT_FIELDS)
         outputs = self._outputs(simulation_id)
-        if not legacy and query.get("include_superseded", "false").lower() != "true":
+        if not (flag(query, "include_superseded") or legacy):
             outputs = list({output["metric_id"]: output for output in outputs}.values())
         rows = [output for output in outputs if found.matches(_output_row(output))]
+        if query.get("order_by"):  # without it, superseded outputs come first
+            rows = ordered(rows, query["order_by"], _OUTPUT_ORDER, _output_key)
         heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()
         return self._listing("metrics", rows, query, lambda row: {k: v for k, v in row.items() if k not in heavy})
 
     def get_metric_output(self, simulation_id: str, identifier: str) -> Json:
         """GET …/{id}/metrics/{identifier}: one output by its ULID, or all outputs of a metric by its id."""
         outputs = self._outputs(simulation_id)
-        if len(identifier) == 26:
+        if len(identifier) not in {ID_LENGTH, ULID_LENGTH}:
+            raise invalid(("metric_output_id", f"must have {ID_LENGTH} or {ULID_LENGTH} characters"))
+        if len(identifier) == ULID_LENGTH:
             for output in outputs:
                 if output["metric_output_id"] == identifier:
                     return {"metric": output}
@@ -237,6 +254,16 @@ class World:
         record, planned = self._find_simulation(simulation_id)
         return simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
 
+    def _require_parts(self, request: LaunchRequest) -> None:
+        require = self.catalogue.require
+        require("Agent", "agent_id", request.agent_id)
+        require("Persona", "persona_id", request.persona_id)
+        require("Test set", "test_set_id", request.test_set_id)
+        for metric_id in request.metric_ids or ():
+            require("Metric", "metric_ids", metric_id)
+        for mutation_id in request.mutations:
+            require("Mutation", "mutation_ids", mutation_id)
+
     def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
         return parse_filter(query.get("filter"), fields, unquoted=self.quirks.unquoted_filters)
 
@@ -261,43 +288,20 @@ class World:
         return row | {f"metric.{metric_id}": mean for metric_id, mean in means.items()}
 
 
-def _refuse_missing_parts(request: LaunchRequest) -> None:
-    refuse_missing("Agent", "agent_id", request.agent_id)
-    refuse_missing("Persona", "persona_id", request.persona_id)
-    refuse_missing("Test set", "test_set_id", request.test_set_id)
-    for metric_id in request.metric_ids or ():
-        refuse_missing("Metric", "metric_ids", metric_id)
-    for mutation_id in request.mutations:
-        refuse_missing("Mutation", "mutation_ids", mutation_id)
-
-
-def _check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
-    """Tell whether a query uses metrics, which the API restricts: newest first, AND only, fewer fields."""
-    fields = {term.field for term in found.terms}
-    by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
-    if query.get("include") not in {None, "metric_averages"}:
-        raise invalid(("include", "must be metric_averages"))
-    if not by_metric:
-        return False, found
-    others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
-    if others or len(found.groups) > 1:
-        raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
-    if query.get("order_by", "-create_time") != "-create_time":
-        raise invalid(("order_by", "must be -create_time where metrics are asked for"))
-    return True, found
-
-
-def _check_values_query(query: Query, found: Filter) -> bool:
-    if query.get("include") not in {None, "metric_values"}:
-        raise invalid(("include", "must be metric_values"))
-    if query.get("include") and any(term.field == "run_id" for term in found.terms):
-        raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
-    return "include" in query
-
-
 def _named(row: Json, *, legacy: bool) -> Json:
     return row | {"name": f"simulations/{row['simulation_id']}"} if legacy else row
 
 
 def _output_row(output: Json) -> Json:
     return output | {"metric_name": catalogue.metric_for(output["metric_id"]).name}
+
+
+def _output_key(output: Json, field: str) -> tuple[float, str]:
+    match field, output["value"]:
+        case "metric_name", _:
+            return 0, catalogue.metric_for(output["metric_id"]).name
+        case "value", float(number):
+            return number, ""
+        case "value", value:
+            return math.inf, str(value)
+    return 0, output["metric_output_id"]  # a ULID sorts by time

@@ -229,6 +229,29 @@ def test_get_test_cases(setup: Setup) -> None:
     assert client.get_test_case(cases[0].id).test_case.description == cases[0].description
 
 
+def test_get_test_sets(setup: Setup) -> None:
+    client = setup.client.test_sets
+    sets = listed(client.list_test_sets, "test_sets", page_size=4)
+    assert {each.id for each in sets} == {scenario.test_set_id for scenario in SCENARIOS}
+    assert all(each.test_case_count is None for each in sets)
+    assert client.get_test_set("passing1").test_set.test_case_count == 10
+    assert client.get_test_set("large001").test_set.test_case_count == 250
+
+
+def test_metrics_are_listed_on_pages(setup: Setup) -> None:
+    list_metrics = setup.client.metrics.list_metrics_without_preload_content
+    seen: list[str] = []
+    token = None
+    while token or not seen:
+        page = json.loads(
+            list_metrics(include_builtin=True, page_size=2, page_token=token, order_by="metric_name").data
+        )
+        assert len(page["metrics"]) <= 2
+        seen += [metric["metric_name"] for metric in page["metrics"]]
+        token = page["next_page_token"]
+    assert seen == sorted(metric.name for metric in catalogue.METRICS)
+
+
 def test_get_run_templates(setup: Setup) -> None:
     client = setup.client.run_templates
     plural, several, singular = client.list_run_templates().run_templates
@@ -263,6 +286,20 @@ CALLS: list[tuple[Callable[[Any], object], type[Exception], str | None]] = [
         lambda client: client.simulated_conversations.get_simulated_conversation("x" * 22),
         exceptions.NotFoundException,
         "NOT_FOUND",
+    ),
+    (lambda client: client.test_sets.get_test_set("missing1"), exceptions.NotFoundException, "NOT_FOUND"),
+    (lambda client: client.agents.get_agent("short"), exceptions.BadRequestException, "INVALID_ARGUMENT"),
+    (
+        lambda client: client.runs.list_runs(order_by="colour"),
+        exceptions.BadRequestException,
+        "INVALID_ARGUMENT",
+    ),
+    (
+        lambda client: client.runs.launch_run(
+            launch_request(metadata=models.CovalRunsAPILaunchMetadata(display_name=None))
+        ),
+        exceptions.BadRequestException,
+        "INVALID_ARGUMENT",
     ),
 ]
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from coval_sandbox.catalogue_api import CatalogueApi
 
 MUTATION = catalogue.MUTATIONS[0]
+NOT_NULL = ("agent_id", "metric_ids", "mutation_ids", "persona_metrics", "options", "metadata")
+NOT_NULL_METADATA = ("customer", "created_by", "display_name", "template_name")
 
 
 def world(quirks: Quirks | None = None, **more: Any) -> tuple[World, ManualClock]:
@@ -380,6 +382,8 @@ def fields_refused(**fields: Any) -> list[str]:
         ({"options": {"test_case_ids": ["x"], "sub_sample_size": 2}}, ["options.test_case_ids"]),
         ({"mutation_id": MUTATION.id, "mutation_ids": [MUTATION.id]}, ["mutation_ids"]),
         ({"metadata": {"tags": ["x"] * 21, "display_name": "x" * 201}}, ["metadata.display_name", "metadata.tags"]),
+        *(({name: None}, [name]) for name in NOT_NULL),
+        *(({"metadata": {name: None}}, [f"metadata.{name}"]) for name in NOT_NULL_METADATA),
     ],
 )
 def test_invalid_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> None:
@@ -389,7 +393,8 @@ def test_invalid_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> 
 def test_launch_accepts_unknown_fields_and_nulls() -> None:
     a, _ = world()
     options = {"sub_sample_seed": None, "test_case_ids": None}
-    assert launch(a, mutation_id=None, options=options, metadata={"tags": None, "team": "x"}, more=1)
+    nullable: dict[str, Any] = {"mutation_id": None, "config_overrides": None}
+    assert launch(a, **nullable, options=options, metadata={"tags": None, "team": "x"}, more=1)
 
 
 @pytest.mark.parametrize(
@@ -401,6 +406,139 @@ def test_launch_with_unknown_ids_is_404(fields: dict[str, Any]) -> None:
         launch(a, **fields)
     with pytest.raises(Problem, match="404"):
         launch(a, "missing1")
+
+
+UNKNOWN: dict[str, Any] = {
+    "agent_id": "a" * 22,
+    "persona_id": "p" * 22,
+    "test_set_id": "anything",
+    "metric_ids": [catalogue.LATENCY.id, "m" * 22],
+    "mutation_id": "u" * 26,
+    "mutation_ids": [MUTATION.id, "u" * 26],
+}
+
+
+@pytest.mark.parametrize("field", UNKNOWN)
+def test_only_strict_world_refuses_unknown_ids(field: str) -> None:
+    fields = {"test_set_id": "passing1", field: UNKNOWN[field]}
+    assert launch(world()[0], **fields)
+    strict, _ = world(strict=True)
+    with pytest.raises(Problem, match="404") as caught:
+        launch(strict, **fields)
+    unknown = UNKNOWN[field][-1] if isinstance(UNKNOWN[field], list) else UNKNOWN[field]
+    assert unknown in caught.value.details[0]["description"]
+    assert strict.runs == ()
+
+
+def test_strict_world_launches_with_ids_of_catalogue() -> None:
+    a, _ = world(strict=True)
+    for scenario in SCENARIOS:
+        assert launch(a, scenario.test_set_id, metric_ids=[each.id for each in catalogue.METRICS])
+    for template in catalogue.RUN_TEMPLATES:
+        ids = {f"{name}_id": template.get(f"{name}_id") or template[f"{name}_ids"][0] for name in ("agent", "persona")}
+        assert launch(a, **ids, mutation_ids=template.get("mutation_ids", []))
+
+
+STRICT_CALLS: list[Callable[[CatalogueApi], object]] = [
+    lambda shelf: shelf.get_agent("a" * 22),
+    lambda shelf: shelf.list_mutations("a" * 22, {}),
+    lambda shelf: shelf.get_metric("m" * 22),
+    lambda shelf: shelf.get_threshold("m" * 22),
+    lambda shelf: shelf.list_thresholds("m" * 22, {}),
+    lambda shelf: shelf.get_test_set("anything"),
+]
+
+
+@pytest.mark.parametrize("call", STRICT_CALLS)
+def test_only_strict_catalogue_lacks_unknown_ids(call: Callable[[CatalogueApi], object]) -> None:
+    assert call(world()[0].catalogue)
+    with pytest.raises(Problem, match="404"):
+        call(world(strict=True)[0].catalogue)
+
+
+def test_strict_catalogue_has_no_cases_of_unknown_test_set() -> None:
+    query = {"filter": 'test_set_id="anything"'}
+    assert world()[0].catalogue.list_test_cases(query)["test_cases"]
+    assert not world(strict=True)[0].catalogue.list_test_cases(query)["test_cases"]
+
+
+def test_test_sets_are_those_of_scenarios() -> None:
+    shelf = world()[0].catalogue
+    listed = shelf.list_test_sets({"order_by": "display_name"})["test_sets"]
+    assert {each["id"] for each in listed} == {each.test_set_id for each in SCENARIOS}
+    assert [each["display_name"] for each in listed] == sorted(each["display_name"] for each in listed)
+    for each in listed:
+        found = shelf.get_test_set(each["id"])["test_set"]
+        cases = shelf.list_test_cases({"filter": f'test_set_id="{each["id"]}"', "page_size": "1"})
+        assert found.pop("test_case_count") >= len(cases["test_cases"])
+        assert found == each
+    assert shelf.get_test_set("large001")["test_set"]["test_case_count"] == 250
+    assert shelf.get_test_set("My_cases")["test_set"]["slug"] == "my_cases"
+
+
+def test_every_list_refuses_unknown_order_and_field() -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(100)
+    simulation_id = simulations(a, run_id)[0]["simulation_id"]
+    lists: list[Callable[[dict[str, str]], object]] = [
+        a.list_runs,
+        a.list_simulations,
+        lambda query: a.list_simulations(query, legacy=True),
+        lambda query: a.list_metric_outputs(simulation_id, query),
+        a.catalogue.list_metrics,
+        a.catalogue.list_test_sets,
+        a.catalogue.list_test_cases,
+    ]
+    for call in lists:
+        for query in ({"order_by": "colour"}, {"filter": 'colour="red"'}, {"filter": "nonsense"}, {"page_size": "0"}):
+            with pytest.raises(Problem, match="400") as caught:
+                call(query)
+            assert [detail["field"] for detail in caught.value.details] == list(query)
+        assert call({"order_by": "-create_time"})
+
+
+def test_metric_outputs_are_ordered() -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(100)
+    simulation_id = simulations(a, run_id)[0]["simulation_id"]
+
+    def listed(order_by: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = a.list_metric_outputs(simulation_id, {"order_by": order_by})["metrics"]
+        return rows
+
+    names = [catalogue.metric_for(row["metric_id"]).name for row in listed("-metric_name")]
+    assert names == ["Topics", "Tone: friendly", "Resolved", "Latency", "Compliance"]
+    numbers = [row["value"] for row in listed("value")][:2]
+    assert numbers == sorted(numbers)
+    ids = [row["metric_output_id"] for row in listed("create_time")]
+    assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("value", ["", "yes", "1"])
+def test_flag_other_than_true_or_false_is_refused(value: str) -> None:
+    with pytest.raises(Problem, match="400"):
+        world()[0].catalogue.list_metrics({"include_builtin": value})
+
+
+@pytest.mark.parametrize("identifier", ["", "short", "x" * 23, "x" * 27])
+def test_id_of_wrong_length_is_refused(identifier: str) -> None:
+    a, clock = world()
+    run_id = launch(a)
+    clock.advance(100)
+    simulation_id = simulations(a, run_id)[0]["simulation_id"]
+    for status, call in (
+        ("400", lambda: a.catalogue.get_agent(identifier)),
+        ("400", lambda: a.get_metric_output(simulation_id, identifier)),
+        ("404", lambda: a.catalogue.list_mutations(identifier, {})),
+        ("404", lambda: a.catalogue.get_metric(identifier)),
+        ("404", lambda: a.catalogue.get_test_set(identifier)),
+        ("404", lambda: a.catalogue.get_test_case(identifier)),
+        ("404", lambda: a.get_run(identifier)),
+    ):
+        with pytest.raises(Problem, match=status):
+            call()  # type: ignore[no-untyped-call]
 
 
 def test_catalogue_lists_and_gets_entries() -> None:
