@@ -322,9 +322,7 @@ class Step:
         from coval_gate.report.formats.log import check_lines, simulation_lines
         from coval_gate.runs.details import DETAILS_TIME, fetch_details
 
-        with self.host.quotation():
-            for line in check_lines(judgement):
-                self.host.log(line)
+        self.host.quote(*check_lines(judgement))
         if leg.result and leg.run:
             failing = judgement.failing_simulations
             test_set_id = leg.run.test_set_id or self.inputs.test_set_id

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 COMMANDS: Final = frozenset(
@@ -33,6 +33,8 @@ COMMANDS: Final = frozenset(
         "warning",
     ]
 )
+
+STYLES: Final = frozenset(["group", "error", "warning", "notice"])  # the commands that the log shows as styled text
 
 PULL_REQUEST: Final[Mapping[str, Any]] = {
     "pull_request": {
@@ -145,22 +147,39 @@ def read_log(log: str) -> list[Command]:
 
     From `::stop-commands::TOKEN` to the line `::TOKEN::`, it reads no commands.
     """
-    commands: list[Command] = []
+    return [command for _, command in _read_lines(re.split(r"\r\n|\r|\n", log)) if command]
+
+
+def shown_lines(output: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the lines that GitHub's page shows for the lines of a step's output, each after its style.
+
+    The style is "group", "error", "warning", "notice" or "". The lines that stop and resume commands are shown, other
+    commands are not. Secrets and the tokens of those lines are masked. Source: `ActionCommandManager.cs`.
+    """
+    masked: list[str] = []
+    for line, command in _read_lines(output):
+        name = command.name if command else ""
+        if command and name in {"add-mask", "stop-commands"}:
+            masked.append(command.data)
+        if name not in STYLES | {"", "stop-commands"}:
+            continue
+        style, text = (name, command.data) if command and name in STYLES else ("", line)
+        for secret in masked:
+            text = text.replace(secret, "***")
+        first, *others = text.split("\n")
+        yield style, first
+        yield from (("", other) for other in others)
+
+
+def _read_lines(lines: Iterable[str]) -> Iterator[tuple[str, Command | None]]:
     stopped = ""
-    for line in re.split(r"\r\n|\r|\n", log):
-        if stopped:
-            stopped = "" if line.strip() == f"::{stopped}::" else stopped
-        elif command := read_command(line):
-            stopped = command.data if command.name == "stop-commands" else ""
-            commands.append(command)
-    return commands
-
-
-def as_people_see_it(log: str) -> str:
-    """Return a log without the lines that stop and resume commands, because their tokens are random."""
-    tokens = {command.data for command in read_log(log) if command.name == "stop-commands"}
-    hidden = {line for token in tokens for line in (f"::stop-commands::{token}", f"::{token}::")}
-    return "\n".join(line for line in log.split("\n") if line not in hidden)
+    for line in lines:
+        command = None if stopped else read_command(line)
+        if stopped and line.strip() == f"::{stopped}::":
+            stopped = ""
+        elif command and command.name == "stop-commands":
+            stopped = command.data
+        yield line, command
 
 
 def _until(lines: Iterator[str], delimiter: str) -> Iterator[str]:

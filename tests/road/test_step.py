@@ -13,7 +13,7 @@ import pytest
 from coval_gate.main import main
 from coval_gate.runtime import Runtime
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import LocalRunner, as_people_see_it, read_log
+from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, THRESHOLDS, inputs_of
@@ -30,7 +30,7 @@ def as_text(result: StepResult) -> str:
     """Return a step's log, exit code, outputs and summary as text for a golden file."""
     outputs = "\n".join(f"{name}={value}" for name, value in result.outputs.items())
     end = f"--- exit code {result.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{result.summary}"
-    whole = f"{as_people_see_it(result.log)}\n{end}"
+    whole = f"{result.log}\n{end}"
     return re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", whole)  # the port differs each time
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coval_sandbox.runner import Command, read_command, read_entries
+from coval_sandbox.runner import Command, read_command, read_entries, read_log, shown_lines
 
 
 def test_read_entries_with_one_or_several_lines() -> None:
@@ -37,3 +37,30 @@ def test_read_commands_of_both_syntaxes() -> None:
 @pytest.mark.parametrize("line", ["::unheard-of::x", "##[unheard-of]x", "said ::error::x", ":error::x", ""])
 def test_read_line_without_command(line: str) -> None:
     assert read_command(line) is None
+
+
+OUTPUT = """\
+::add-mask::secret-key
+Launched with secret-key
+::group::Waiting
+::stop-commands::0123456789abcdef
+  ::error::said the agent
+::0123456789abcdef::
+::endgroup::
+::error title=Gate failed::Too slow.%0ASee the summary.
+::set-output name=a::b
+"""
+
+
+def test_page_shows_lines_that_stop_and_resume_commands() -> None:
+    assert list(shown_lines(OUTPUT.splitlines())) == [
+        ("", "Launched with ***"),
+        ("group", "Waiting"),
+        ("", "::stop-commands::***"),
+        ("", "  ::error::said the agent"),
+        ("", "::***::"),
+        ("error", "Too slow."),
+        ("", "See the summary."),
+    ]
+    names = [command.name for command in read_log(OUTPUT)]
+    assert names == ["add-mask", "group", "stop-commands", "endgroup", "error", "set-output"]

@@ -128,16 +128,16 @@ class Step:
             if leg.run:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
-            with host.quotation():
-                for line in check_lines(leg.judgement):
-                    host.log(line)
+            host.quote(*check_lines(leg.judgement))
         host.fold(f"Simulations to look at: {reason(report.judgement)}", simulation_lines(report))
         self.written = publisher.publish(report)
         self.log = stream.getvalue()
         return self
 
     def commands(self, name: str = "") -> list[tuple[str, list[str]]]:
-        return [(each.name, sorted(each.properties)) for each in read_log(self.log) if name in ("", each.name)]
+        """Return the names of commands, and of their properties. Only some texts make the step stop commands."""
+        commands = (each for each in read_log(self.log) if each.name != "stop-commands")
+        return [(each.name, sorted(each.properties)) for each in commands if name in ("", each.name)]
 
     def file(self, name: str) -> str:
         return (self.local.workspace / "reports" / name).read_text(encoding="utf-8")
@@ -354,17 +354,25 @@ def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     assert unprintable_characters(log) == set()
 
 
-def test_foreign_lines_are_quoted_with_unique_tokens(tmp_path: Path) -> None:
-    step = Step(tmp_path).publish(harmless())
+def test_harmless_log_stops_no_commands(tmp_path: Path) -> None:
+    """The runner shows the lines that stop and resume commands."""
+    log = Step(tmp_path).publish(harmless()).log
+    assert "stop-commands" not in log
+
+
+@pytest.mark.parametrize("name", [name for name, text in NAMED.items() if read_log(text)])
+def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name: str, tmp_path: Path) -> None:
+    text = NAMED[name]
+    step = Step(tmp_path).publish(report_of(text))
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 3
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in tokens)
     quoted = "\n".join(
         re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL)[place][1] for place in range(3)
     )
-    assert "First plain" in quoted  # a line of text from the API
-    assert "✗ plain" in quoted  # a criterion
-    assert "plain (1 of 3) (ill)" in quoted  # a simulation
+    assert "First " in quoted  # a line of text from the API
+    assert "✗ " in quoted  # a criterion
+    assert "(1 of 3) (ill)" in quoted  # a simulation
 
 
 @pytest.mark.parametrize("name", ["table cells", "HTML image", "emphasis", "mentions", "link", "list"])

@@ -65,6 +65,28 @@ def test_inert_text_differs_only_in_zero_width_spaces() -> None:
     assert inert("plain: a::b 💬") == "plain: a::b 💬"
 
 
+@given(st.lists(FOREIGN, max_size=3), FOREIGN)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_quoted_lines_are_shown_and_no_commands(tmp_path: Path, lines: list[str], title: str) -> None:
+    host, _, log = host_with(tmp_path)
+    host.quote(*lines)
+    host.fold(title, lines)
+    host.annotate("notice", "After", "it")
+    names = [command.name for command in read_log(log.getvalue())]
+    stops = any("::" in line or "##" in line for line in lines)
+    assert names == [*["stop-commands"] * stops, "group", *["stop-commands"] * stops, "endgroup", "notice"]
+
+
+@pytest.mark.parametrize("line", [line for line in HOSTILE if read_log(line)])
+def test_line_that_is_command_is_written_while_commands_are_stopped(tmp_path: Path, line: str) -> None:
+    host, _, log = host_with(tmp_path)
+    host.quote("harmless", line)
+    first, *inside, last = log.getvalue().splitlines()
+    assert first == f"::stop-commands::{last.strip(':')}"
+    assert "harmless" in inside
+    assert read_log("\n".join(inside)) == []
+
+
 @given(title=FOREIGN, message=FOREIGN)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_annotation_with_any_text_is_one_command(tmp_path: Path, title: str, message: str) -> None:

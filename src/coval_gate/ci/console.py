@@ -42,6 +42,11 @@ class Console:
             self._stream.flush()
 
 
+def resembles_command(text: str) -> bool:
+    """Tell whether a text contains what every command of GitHub's runner contains."""
+    return "::" in text or "##" in text
+
+
 def inert(line: str) -> str:
     """Return `line` in a form that no CI system reads as a command.
 

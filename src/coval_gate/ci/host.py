@@ -31,11 +31,8 @@ class Host(Protocol):
     def log(self, text: str = "") -> None:
         """Write one line."""
 
-    def quote(self, text: str) -> None:
-        """Write one line that may contain foreign text."""
-
-    def quotation(self) -> AbstractContextManager[None]:
-        """Treat the lines written inside as foreign."""
+    def quote(self, *lines: str) -> None:
+        """Write lines that may contain foreign text."""
 
     def group(self, title: str) -> AbstractContextManager[None]:
         """Fold the lines written inside under `title`."""

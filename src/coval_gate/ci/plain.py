@@ -25,12 +25,9 @@ class PlainHost(Console):
     def context(self) -> Context:
         return Context()
 
-    def quote(self, text: str) -> None:
-        self.log(text)
-
-    @contextmanager
-    def quotation(self) -> Iterator[None]:
-        yield
+    def quote(self, *lines: str) -> None:
+        for line in lines:
+            self.log(line)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -39,8 +36,7 @@ class PlainHost(Console):
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
         with self.group(title):
-            for line in lines:
-                self.log(line)
+            self.quote(*lines)
 
     def annotate(self, level: Level, title: str, message: str) -> None:
         self.log(f"{level.capitalize()}: {title}\n{message}")

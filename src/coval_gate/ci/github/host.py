@@ -7,14 +7,14 @@ command) and `FileCommandManager.cs` (how the files are read).
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
-from coval_gate.ci.console import Console
+from coval_gate.ci.console import Console, resembles_command
 from coval_gate.ci.github.context import read_context
 from coval_gate.errors import RunnerError
 from coval_gate.secret import SHORTEST_SECRET
@@ -79,9 +79,19 @@ class GitHubHost(Console):
         finally:
             self._emit(str(Command("endgroup", {}, "")))
 
+    def quote(self, *lines: str) -> None:
+        """Write lines that may contain foreign text.
+
+        No line can become a command, because `log` breaks commands. Lines that look like one are also protected by
+        stop-commands. Others are not, because the runner shows the two lines that stop and resume commands.
+        """
+        with self._commands_stopped() if any(map(resembles_command, lines)) else nullcontext():
+            for line in lines:
+                self.log(line)
+
     @contextmanager
-    def quotation(self) -> Iterator[None]:
-        """Treat the lines written inside as foreign: the runner does not read commands in them."""
+    def _commands_stopped(self) -> Iterator[None]:
+        """Have the runner read no command inside."""
         token = f"{self._randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
@@ -89,16 +99,10 @@ class GitHubHost(Console):
         finally:
             self._emit(f"::{token}::")
 
-    def quote(self, text: str) -> None:
-        """Write one line that may contain foreign text."""
-        with self.quotation():
-            self.log(text)
-
     def fold(self, title: str, lines: Iterable[str]) -> None:
         """Write lines that may be foreign, folded under `title`."""
-        with self.group(title), self.quotation():
-            for line in lines:
-                self.log(line)
+        with self.group(title):
+            self.quote(*lines)
 
     def _event(self) -> dict[str, Any]:
         """Return the payload of the event that started the workflow; {} if it cannot be read."""
