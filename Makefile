@@ -5,7 +5,13 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
-.PHONY: help setup hooks demo test coverage check format render picture lock bench campaign fuzz mutants e2e clean
+# The text of INPUTS goes to the demo as it is: neither make nor a shell may read anything in it.
+unexport INPUTS
+PORT ?= 8765
+SPEED ?= 15
+OPTIONS ?=
+
+.PHONY: help setup hooks demo sandbox test coverage check format render picture lock bench campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -21,8 +27,12 @@ $(VENV)/.installed: $(LOCK)
 hooks: setup  ## have git run the checks that concern a commit's files before each commit
 	$(BIN)/pre-commit install
 
-demo: setup  ## run the action against the local sandbox
-	@$(BIN)/python scripts/demo.py $(INPUTS)
+demo: export DEMO_INPUTS = $(value INPUTS)
+demo: setup  ## run the action against the local sandbox; INPUTS=--help tells how to try other inputs
+	@$(BIN)/python scripts/demo.py
+
+sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
+	@$(BIN)/python -m coval_sandbox --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 test: setup  ## run all tests that need no Docker
 	$(BIN)/python -m pytest -m 'not e2e' --numprocesses auto --dist worksteal $(PYTEST_ARGS)

@@ -1,31 +1,35 @@
-"""Runs the action against the local sandbox, as GitHub's runner would, and shows what a user sees.
-
-demo.py [INPUT=VALUE ...]      for instance: demo.py test_set_id=someFail max_failed_simulations=50%
-"""
+"""Runs the action against the local sandbox, as GitHub's runner would, and shows what a user sees."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coval_gate.config.inputs import declared
-from coval_sandbox.runner import LocalRunner, read_command
+from coval_sandbox import guide
+from coval_sandbox.runner import LocalRunner, read_log, shown_lines
+from coval_sandbox.world import DEFAULT_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEED = 15  # times real time; a real run takes about a minute
+SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
-KEY = "coval_sk_test_sandbox"
+ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
+ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the beginning of an entry; `==` is an operator of thresholds
 INPUTS = {
-    "api_key": KEY,
+    "api_key": DEFAULT_KEY,
     "agent_id": "demoAgent0000000000001",
     "persona_id": "demoPersona00000000001",
     "test_set_id": "passing1",
@@ -37,36 +41,63 @@ INPUTS = {
         Compliance: count(NO) == 0
     """,
 }
-RESUMED = re.compile(r"::[0-9a-f]{32}::")  # the line from which the runner reads commands again
+EXAMPLE = "test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5"
 BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
+STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW}Warning: ", "notice": f"{BLUE}Notice: "}
+
+
+def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
+    """Split a text of `INPUT=VALUE` entries, whose values may contain spaces. The last entry of an input counts.
+
+    An entry begins at the name of an input and `=`, at the start of the text or after white space. Raises ValueError
+    if the text does not begin with an entry, or if a word before `=` is almost the name of an input.
+    """
+    starts = []
+    for match in ENTRY.finditer(text.strip()):
+        if match[1] in names:
+            starts.append(match)
+        elif not match.start() or get_close_matches(match[1], names, cutoff=0.8):
+            raise unknown(match[1], names)
+    if not starts or starts[0].start():
+        raise ValueError(f"must begin with INPUT=VALUE; got {text.strip()[:40]!r}")
+    ends = [*(match.start() for match in starts[1:]), len(text.strip())]
+    pairs = zip(starts, ends, strict=True)
+    return {match[1]: text.strip()[match.end() : end].strip() for match, end in pairs}
+
+
+def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str, str]:
+    """Read arguments of the form `INPUT=VALUE`, as a shell passes them. Raises ValueError."""
+    given = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(f"must be of the form INPUT=VALUE; got {argument[:40]!r}")
+        if name not in names:
+            raise unknown(name, names)
+        given[name] = value
+    return given
+
+
+def unknown(name: str, names: Collection[str]) -> ValueError:
+    """Return the error for a word that is not an input."""
+    close = get_close_matches(name, names, n=1)
+    return ValueError(f"there is no input {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
+def sandbox(options: Sequence[str]) -> Iterator[str]:
     """Start a sandbox in a separate process; yield the URL of its API."""
-    command = [sys.executable, "-m", "coval_sandbox", "--speed", str(SPEED)]
+    command = [sys.executable, "-m", "coval_sandbox", "--quiet", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             address = re.search(r"http://\S+", line)
             if not address:
-                raise RuntimeError("the sandbox did not start")
+                sys.exit(1)  # the sandbox has told why
             print(f"{DIM}{line.strip()}{PLAIN}\n")
             yield address[0]
         finally:
             process.terminate()
-
-
-def as_shown(line: str) -> str | None:
-    """Return a line of the step's output as GitHub's log shows it; None if the log hides it."""
-    command = read_command(line)
-    if command is None:
-        return None if RESUMED.fullmatch(line) else line
-    title = command.properties.get("title", "")
-    colours = {"error": RED, "warning": YELLOW, "notice": BLUE}
-    if command.name in colours:
-        return f"{colours[command.name]}{command.name.capitalize()}: {command.data}{PLAIN}{DIM}  [{title}]{PLAIN}"
-    return f"{BOLD}▾ {command.data}{PLAIN}" if command.name == "group" else None
 
 
 def run(given: dict[str, str], url: str) -> int:
@@ -74,33 +105,106 @@ def run(given: dict[str, str], url: str) -> int:
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory))
         inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
-        print(f"{BOLD}Log{PLAIN}")
         began = time.monotonic()
         command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
         with subprocess.Popen(command, env=runner.environ(inputs), stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout or ():
-                if (shown := as_shown(line.rstrip("\n"))) is not None:
-                    print(f"  {shown.replace(KEY, '***')}", flush=True)
-        print(f"\n{BOLD}Step outputs{PLAIN}")
-        for name, value in runner.outputs.items():
-            print(f"  {name:<24}{value if len(value) <= WIDTH else value[:WIDTH] + '…'}")
-        print(f"\n{BOLD}Step summary (Markdown){PLAIN}")
-        print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
+            log = show_log(process.stdout or ())
+        show_results(runner, log)
         print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
         return process.returncode
 
 
-def main(arguments: list[str]) -> int:
+def show_log(output: Iterable[str]) -> str:
+    """Show the step's log as on GitHub's page, line by line, and return its output."""
+    print(f"{BOLD}Log{PLAIN}")
+    lines = []
+
+    def read() -> Iterator[str]:
+        for line in output:
+            lines.append(line)
+            yield line.rstrip("\n")
+
+    for style, text in shown_lines(read()):
+        print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
+    return "".join(lines)
+
+
+def show_results(runner: LocalRunner, log: str) -> None:
+    """Show what else of the step is on GitHub's pages: annotations, outputs, summary."""
+    print(f"\n{BOLD}Annotations{PLAIN}")
+    for command in read_log(log):
+        if command.name in {"error", "warning", "notice"}:
+            print(f"  {command.name.capitalize()}: {command.properties.get('title', '')}")
+            print("".join(f"    {line}\n" for line in command.data.splitlines()), end="")
+    print(f"\n{BOLD}Step outputs{PLAIN}")
+    for name, value in runner.outputs.items():
+        print(f"  {name:<24}{value if len(value) <= WIDTH else value[:WIDTH] + '…'}")
+    print(f"\n{BOLD}Step summary (Markdown){PLAIN}")
+    print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo.py",
+        usage='scripts/demo.py [OPTION ...] [list | INPUT=VALUE ...]\n       make demo [INPUTS="INPUT=VALUE ..."]',
+        description="Run the action against the local sandbox, as GitHub's runner would, and show what a user sees.\n"
+        "Without inputs, show a run that passes and one that fails.",
+        epilog=f"""\
+examples:
+  scripts/demo.py test_set_id=someFail max_failed_simulations=50% 'thresholds=Latency: p(95) < 0.5'
+  make demo INPUTS="{EXAMPLE}"
+  make demo INPUTS=list
+
+In INPUTS, a value goes on until the next name of an input and =, so it may contain spaces. README lists the inputs.
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows the sandbox's scenarios")
+    add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
+    add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="quirk of the sandbox; may be repeated")
+    add("--fault", action="append", default=[], metavar="LINE", help="fault of the sandbox; may be repeated")
+    return parser
+
+
+def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
+    """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
+    names = [each.name for each in declared()]
+    if entries.strip() == "list" or entries.strip().startswith("-"):
+        arguments, entries = [*arguments, *shlex.split(entries)], ""
+    own = parser()
+    options = own.parse_intermixed_args(arguments)
+    if options.inputs == ["list"]:
+        return options, None
+    try:
+        given = split_entries(entries, names) if entries.strip() else {}
+        return options, given | read_arguments(options.inputs, names)
+    except ValueError as error:
+        own.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
+
+
+def main(arguments: Sequence[str], entries: str) -> int:
     """Show a run with the given inputs, or a passing and a failing run. Return the exit code."""
-    with sandbox() as url:
-        if arguments:
-            return run(dict(argument.split("=", 1) for argument in arguments), url)
+    options, given = read_command_line(arguments, entries)
+    if given is None:
+        print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
+        print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
+        print(f"Faults, injected by --fault '{guide.FAULT}':\n{guide.faults()}")
+        return 0
+    repeated = [
+        word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)
+    ]
+    with sandbox(["--speed", options.speed, *repeated]) as url:
+        if given:
+            return run(given, url)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
         passed = run({}, url)
         print(f"\n{BOLD}━━ 2. A run that fails the same gate{PLAIN}\n")
         failed = run({"test_set_id": "failing1"}, url)
+    print('\nmake demo INPUTS=list shows other scenarios; try one with its id: make demo INPUTS="test_set_id=someFail"')
     return 0 if (passed, failed) == (0, 1) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], os.environ.pop(ENTRIES, "")))

@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 
+from . import guide
 from .clock import SpeedClock
-from .faults import ACTIONS, FaultScript
-from .quirks import describe_quirks, parse_quirks
-from .scenarios import BY_NAME, SCENARIOS
+from .faults import FaultScript
+from .quirks import parse_quirks
+from .scenarios import BY_NAME
 from .server import Server
-from .world import DEFAULT_KEY, DEFAULT_KEYS, World
+from .world import DEFAULT_KEY, DEFAULT_KEYS, READ_ONLY_KEY, World
 
 STOP = {signal.SIGINT, signal.SIGTERM}
 
@@ -26,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=options.seed,
             scenario=options.scenario,
             quirks=parse_quirks(options.quirk),
+            strict=options.strict,
             api_keys=DEFAULT_KEYS | dict.fromkeys(options.api_key, ("*",)),
         )
         faults = FaultScript(options.fault)
@@ -35,50 +37,66 @@ def main(argv: list[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         with Server(world, faults=faults, host=options.host, port=options.port) as server:
-            line = f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})"
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
+            if not options.quiet:
+                _say(f"\n{guide.guide(server.url, strict=options.strict)}\nCtrl-C stops the sandbox.")
             signal.sigwait(STOP)
     except OSError as error:
-        parser.error(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
+        parser.error(f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port")
     return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m coval_sandbox",
-        description="A local Coval: enough of its HTTP API to develop and test against.",
+        usage="%(prog)s [OPTION ...]",
+        description="Serve a local Coval: enough of its HTTP API to try a workflow without an account.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="0, the default, takes any free port")
-    add("--host", default="127.0.0.1", help="default: %(default)s")
-    add("--speed", type=float, default=1.0, help="speed relative to real time (default: 1)")
-    add("--seed", type=int, default=0, help="seed of ids and values (default: 0)")
-    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario for every test set, regardless of its id")
-    add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
-    add("--fault", action="append", default=[], metavar="LINE", help="may be repeated")
-    add("--api-key", action="append", default=[], metavar="KEY", help=f"additional API key besides {DEFAULT_KEY}")
+    add("--port", type=int, default=0, help="port; 0, the default, takes any free one")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--speed", type=float, default=1.0, help="speed of its clock: at 15, a run of a minute takes 4 s (default: 1)")
+    add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
+    add("--strict", action="store_true", help="answer 404 to ids that are not in the lists below")
+    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, whatever its test set")
+    add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="variant of the API; may be repeated")
+    add("--fault", action="append", default=[], metavar="LINE", help="fault to inject; may be repeated")
+    add("--api-key", action="append", default=[], metavar="KEY", help=f"API key to accept besides {DEFAULT_KEY}")
+    add("--quiet", action="store_true", help="show only the address")
     return parser
 
 
 def _epilog() -> str:
-    scenarios = [f"  {s.test_set_id}  {s.name:<15} {s.summary}" for s in SCENARIOS]
-    actions = [f"  {syntax:<28} {meaning}" for syntax, meaning in ACTIONS.items()]
-    return "\n".join(
-        [
-            "scenarios, by test set id (any other id: passing):",
-            *scenarios,
-            "",
-            "quirks:",
-            *(f"  {line}" for line in describe_quirks()),
-            "",
-            "faults: 'METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION', e.g. 'GET /runs/* #2-3 -> reset-after'",
-            *actions,
-            "  Add 'before' or 'after' to override whether the request takes effect.",
-        ]
-    )
+    return f"""\
+scenarios: what becomes of a run, by its test set id
+{guide.scenarios()}
+  Any other test set passes, and any other id of the right length is accepted, unless --strict is given
+  or the id begins with "missing".
+
+ids:
+{guide.resources()}
+
+keys:
+  {DEFAULT_KEY}  may do everything
+  {READ_ONLY_KEY}  may only read
+
+quirks, for the points on which sources about Coval disagree:
+{guide.quirks()}
+
+faults: {guide.FAULT}
+  The count is that of matching requests. For instance, 'GET /runs/* #2-3 -> reset-after' breaks the second and the
+  third look at a run. Actions:
+{guide.faults()}
+
+{guide.PAGE} explains how to run a workflow of your own against the sandbox.
+"""
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+import ast
+import inspect
+from dataclasses import Field, dataclass, fields, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -11,17 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quirks:
-    """The variants that the sandbox uses. The defaults are those of the official client."""
+    """The variants that the sandbox uses. The defaults are those of the official client.
+
+    `describe_quirks` shows the text below each field.
+    """
 
     status_spelling: Literal["documented", "underscore", "lower", "running"] = "documented"
     """IN PROGRESS, IN_PROGRESS, in progress, or RUNNING and IN_QUEUE."""
     canceled_spelling: Literal["CANCELLED", "CANCELED"] = "CANCELLED"
+    """The spelling of that status."""
     unknown_status: str = ""
     """A run has this status during its first 15 s in progress."""
     error_status: str = "scenario"
     """error_status of a finished run: that of the scenario, null, or this text (may be empty)."""
     metric_shape: Literal["values", "summary"] = "values"
-    """id -> values, or name -> mean, min, max."""
+    """The metrics of a run map an id to values, or a name to mean, min and max."""
     metrics_lag: float = 0.0
     """Seconds from the run's end until the last value is available."""
     metrics_trickle: float = 0.0
@@ -37,12 +44,15 @@ class Quirks:
     superseded_outputs: bool = False
     """Every metric also has an older output, which the legacy list includes."""
     null_progress: bool = False
+    """A run shows no progress."""
     progress_counts: Literal["test-cases", "simulations"] = "test-cases"
+    """What the numbers in a run's progress count."""
     output_ids: Literal["shown", "absent"] = "shown"
     """Whether the results of a run name its simulations."""
     reopens: float = 0.0
     """Seconds for which a completed run is in progress again, from 5 s after its end."""
     launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
+    """A launch returns a short run, a whole one, its name only, its id as `id` only, or run_id outside of `run`."""
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
     """next_page_token of the last page."""
     repeat_page_token: bool = False
@@ -58,18 +68,19 @@ class Quirks:
     agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"
     """The agent names its metrics, does not name them, or cannot be read."""
     ignore_tag_filter: bool = False
+    """A filter by tag has no effect."""
     blind_tag_filter: bool = False
     """A filter by tag finds nothing."""
     unquoted_filters: bool = False
     """Filter values need no quotes."""
     iteration_limit: int = 50
+    """The greatest iteration_count that a launch accepts."""
     not_found_after_launch: float = 0.0
     """Seconds during which a new run cannot be read."""
     list_lag: float = 0.0
     """Seconds during which a new run is not listed."""
     delete_running: Literal["cancelled", "deleted", "gone"] = "cancelled"
     """The status of an unfinished run after its DELETE; gone is a 404."""
-
     cancel_lag: float = 0.0
     """Seconds from the DELETE of an unfinished run until it ends."""
     cancelling_status: str = ""
@@ -92,9 +103,26 @@ def parse_quirks(settings: Iterable[str]) -> Quirks:
     return replace(DEFAULT, **dict(_setting(text) for text in settings))
 
 
-def describe_quirks() -> list[str]:
-    """Return one line per quirk: its name on the command line, and the values that it allows."""
-    return [f"{_option(field.name)}={_allowed(field.name)}" for field in fields(Quirks)]
+def describe_quirks() -> dict[str, str]:
+    """Return the meaning of each quirk, with its default, by its name on the command line and the values it allows."""
+    texts = _texts()
+    return {f"{_option(field.name)}={_allowed(field.name)}": _meaning(field, texts) for field in fields(Quirks)}
+
+
+def _meaning(field: Field[Any], texts: dict[str, str]) -> str:
+    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    return f"{texts[field.name]} Default: {default}." if field.default else texts[field.name]
+
+
+def _texts() -> dict[str, str]:
+    """Return the text below each field of `Quirks`, which Python itself does not keep."""
+    statements = cast("ast.ClassDef", ast.parse(inspect.getsource(Quirks)).body[0]).body
+    texts = {}
+    for pair in pairwise(statements):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = text
+    return texts
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from ruamel.yaml import YAML
 from urllib3 import Retry
 
+from coval_sandbox import catalogue
 from coval_sandbox.__main__ import main
+from coval_sandbox.clock import ManualClock
 from coval_sandbox.faults import ACTIONS
+from coval_sandbox.quirks import describe_quirks
 from coval_sandbox.scenarios import SCENARIOS
-from coval_sandbox.world import DEFAULT_KEY
+from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +47,7 @@ def test_command_serves_until_signal(number: signal.Signals) -> None:
             process.send_signal(number)
             assert process.wait(5) == 0
         assert time.monotonic() - begun < 1
-        assert process.stdout.read() == ""
+        assert process.stdout.read().endswith("\nCtrl-C stops the sandbox.\n")
     assert [answer.status_code for answer in answers] == [200, 503]
     assert answers[0].json()["run"]["status"] == "COMPLETED"
     assert answers[0].json()["run"]["error_status"] == "ODD"
@@ -97,8 +101,44 @@ def test_help_lists_scenarios_quirks_and_faults(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     for scenario in SCENARIOS:
         assert f"{scenario.test_set_id}  {scenario.name}" in text
-    for part in (*ACTIONS, "metric-shape=values|summary", DEFAULT_KEY):
+    for part in (*ACTIONS, *describe_quirks(), *describe_quirks().values(), DEFAULT_KEY, READ_ONLY_KEY):
         assert part in text
+    assert all(len(line) <= 130 for line in text.splitlines())
+
+
+@pytest.mark.usefixtures("restored_signal_mask")
+@pytest.mark.parametrize("options", [[], ["--strict"], ["--quiet"]])
+def test_command_shows_step_that_works(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The guide's own ids and key are accepted, also by a strict sandbox; --quiet shows the address only."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.raise_signal(signal.SIGTERM)  # pending until the command waits for it
+    assert main([*options, "--speed", "15"]) == 0
+    first, _, rest = capsys.readouterr().out.partition("\n")
+    url = re.search(r"http://\S+", first)
+    assert url
+    if options == ["--quiet"]:
+        assert rest == ""
+        return
+    assert ("No other one exists" in rest) is (options == ["--strict"])
+    step = YAML(typ="safe").load(rest.partition("A step to copy:\n")[2].partition("\n\n")[0])
+    given = step[0]["with"]
+    assert given["api_base_url"] == url[0]
+    world = World(ManualClock(), strict=True)
+    assert given["api_key"] in world.api_keys
+    ids = {name: given[name] for name in ("agent_id", "persona_id", "test_set_id")}
+    assert world.launch(ids | {"metric_ids": [each.id for each in catalogue.DEFAULT_METRICS]})
+
+
+def test_strict_command_refuses_unknown_ids() -> None:
+    with subprocess.Popen([*COMMAND, "--strict"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
+            assert url
+            response = requests.post(f"{url[0]}/runs", json=BODY, headers={"x-api-key": DEFAULT_KEY}, timeout=5)
+        finally:
+            process.terminate()
+    assert response.status_code == 404
+    assert response.json()["error"]["details"][0]["field"] == "agent_id"
 
 
 @pytest.mark.parametrize(

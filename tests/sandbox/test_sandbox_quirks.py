@@ -320,4 +320,8 @@ def test_parse_invalid_quirk(setting: str, part: str) -> None:
 
 
 def test_all_quirks_have_descriptions() -> None:
-    assert len(describe_quirks()) == len(fields(Quirks))
+    described = describe_quirks()
+    assert len(described) == len(fields(Quirks))
+    assert all(meaning.endswith(".") for meaning in described.values())
+    assert described["metrics-lag=<number>"] == "Seconds from the run's end until the last value is available."
+    assert described["iteration-limit=<whole number>"].endswith(" Default: 50.")

@@ -1,0 +1,84 @@
+"""What a person needs to know to use the sandbox, as text: scenarios, ids, quirks, faults, and a step to copy."""
+
+from __future__ import annotations
+
+from . import catalogue
+from .faults import ACTIONS
+from .quirks import describe_quirks
+from .scenarios import PASSING, SCENARIOS
+from .world import DEFAULT_KEY
+
+PAGE = "docs/sandbox.md"
+FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"
+
+
+def scenarios() -> str:
+    """Describe what becomes of a run, by its test set id."""
+    width = max(len(each.name) for each in SCENARIOS)
+    return "\n".join(f"  {each.test_set_id}  {each.name:<{width}}  {each.summary}" for each in SCENARIOS)
+
+
+def resources() -> str:
+    """Describe the ids of the catalogue, other than those of test sets."""
+    rows = [
+        ("agent", catalogue.AGENT_ID, ""),
+        ("persona", catalogue.PERSONA_ID, ""),
+        ("persona", catalogue.IMPATIENT_PERSONA_ID, ""),
+        *(
+            ("metric", each.id, f"{each.name} ({each.output_type}): {each.description}")
+            for each in catalogue.DEFAULT_METRICS
+        ),
+        *(("mutation", each.id, each.name) for each in catalogue.MUTATIONS),
+        *(("template", each["id"], each["display_name"]) for each in catalogue.RUN_TEMPLATES),
+    ]
+    return "\n".join(f"  {kind:<8}  {identifier:<26}  {text}".rstrip() for kind, identifier, text in rows)
+
+
+def quirks() -> str:
+    """Describe the quirks."""
+    return "\n".join(f"  {syntax}\n      {meaning}" for syntax, meaning in describe_quirks().items())
+
+
+def faults() -> str:
+    """Describe the grammar of faults."""
+    width = max(map(len, ACTIONS))
+    actions = [f"  {syntax:<{width}}  {meaning}" for syntax, meaning in ACTIONS.items()]
+    return "\n".join([*actions, "  Add 'before' or 'after' to override whether the request takes effect."])
+
+
+def step(url: str) -> str:
+    """Return the step of a workflow that uses the sandbox at `url`."""
+    return f"""\
+  - uses: your-org/coval-gate@v0.1.0
+    with:
+      api_key: {DEFAULT_KEY}
+      api_base_url: {url}
+      agent_id: {catalogue.AGENT_ID}
+      persona_id: {catalogue.PERSONA_ID}
+      test_set_id: {PASSING.test_set_id}
+      thresholds: |
+        Latency: p(95) < 1.5
+        Resolved: rate(YES) >= 90%"""
+
+
+def guide(url: str, *, strict: bool) -> str:
+    """Return what `make sandbox` shows about a sandbox at `url`."""
+    others = (
+        "No other one exists." if strict else 'Any other one passes, but one that begins with "missing" does not exist.'
+    )
+    return f"""\
+Test sets, and what becomes of their runs. {others}
+{scenarios()}
+
+Other ids:
+{resources()}
+
+A step to copy:
+{step(url)}
+
+The same as variables:
+  COVAL_API_KEY={DEFAULT_KEY}
+  COVAL_API_BASE_URL={url}
+
+{PAGE} explains how a workflow on your machine reaches the sandbox.
+"""

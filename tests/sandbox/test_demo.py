@@ -1,0 +1,145 @@
+"""The demo: what it reads from its command line and from `make demo`, and what it shows."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_sandbox.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "scripts" / "demo.py"
+NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata")
+split_entries: Callable[..., dict[str, str]] = runpy.run_path(str(DEMO))["split_entries"]
+
+
+def demo(*arguments: str, entries: str = "") -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"DEMO_INPUTS": entries}
+    return subprocess.run([sys.executable, str(DEMO), *arguments], capture_output=True, text=True, env=environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("test_set_id=someFail", {"test_set_id": "someFail"}),
+        ("thresholds=Latency: p(95) < 0.5", {"thresholds": "Latency: p(95) < 0.5"}),
+        (
+            " test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5\n",
+            {"test_set_id": "someFail", "max_failed_simulations": "50%", "thresholds": "Latency: p(95) < 0.5"},
+        ),
+        (
+            "thresholds=total==10\nLatency: max<=2 test_set_id=a",
+            {"thresholds": "total==10\nLatency: max<=2", "test_set_id": "a"},
+        ),
+        ("thresholds=total ==10\ntotal==10", {"thresholds": "total ==10\ntotal==10"}),
+        ("thresholds= test_set_id=a", {"thresholds": "", "test_set_id": "a"}),
+        ('metadata={"a": "test_set_id=b", "c": "d=e"}', {"metadata": '{"a": "test_set_id=b", "c": "d=e"}'}),
+        ("display_name=a b=c d", {"display_name": "a b=c d"}),
+        ("test_set_id=a test_set_id=b", {"test_set_id": "b"}),
+    ],
+)
+def test_entry_goes_on_until_next_input(text: str, expected: dict[str, str]) -> None:
+    assert split_entries(text, NAMES) == expected
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(st.characters(exclude_characters="="))))
+def test_entries_with_any_text_are_split(entries: dict[str, str]) -> None:
+    text = " ".join(f"{name}={value}" for name, value in entries.items())
+    if entries:
+        assert split_entries(text, NAMES) == {name: value.strip() for name, value in entries.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("test_st_id=a", "there is no input 'test_st_id'; did you mean test_set_id"),
+        ("test_set_id=a max_failed_simulation=2", "'max_failed_simulation'; did you mean max_failed_simulations"),
+        ("colour=red", "there is no input 'colour'"),
+        ("someFail", "must begin with INPUT=VALUE; got 'someFail'"),
+        ("some test_set_id=a", "must begin with INPUT=VALUE; got 'some test_set_id=a'"),
+    ],
+)
+def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        split_entries(text, NAMES)
+
+
+@pytest.mark.parametrize(("arguments", "entries"), [(["list"], ""), ([], "list"), ([], " list ")])
+def test_list_shows_scenarios(arguments: list[str], entries: str) -> None:
+    shown = demo(*arguments, entries=entries)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert all(f"  {each.test_set_id}  {each.name} " in shown.stdout for each in SCENARIOS)
+
+
+@pytest.mark.parametrize(("arguments", "entries"), [(["--help"], ""), ([], "--help")])
+def test_help_shows_examples(arguments: list[str], entries: str) -> None:
+    shown = demo(*arguments, entries=entries)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert 'make demo INPUTS="test_set_id=someFail max_failed_simulations=50%' in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "entries", "problem"),
+    [
+        (["test_st_id=a"], "", "scripts/demo.py: there is no input 'test_st_id'; did you mean test_set_id?"),
+        (["someFail"], "", "scripts/demo.py: must be of the form INPUT=VALUE; got 'someFail'."),
+        ([], "nonsense", "scripts/demo.py: must begin with INPUT=VALUE; got 'nonsense'."),
+        (["--quirk", "nonsense"], "", "unknown quirk 'nonsense'"),
+    ],
+)
+def test_wrong_command_line_is_error(arguments: list[str], entries: str, problem: str) -> None:
+    shown = demo(*arguments, entries=entries)
+    assert shown.returncode != 0
+    assert problem in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_demo_shows_step_with_given_inputs() -> None:
+    shown = demo("--speed", "200", entries="thresholds=Latency: p(95) < 0.5 display_name=Say 'hi' & $HOME")
+    assert shown.returncode == 1
+    log, rest = shown.stdout.split("\nAnnotations\n")
+    assert "✗ Latency: p(95) < 0.5" in log
+    assert "  Error: p(95) of Latency is" in log
+    assert "::" not in log
+    assert "  Error: Coval Gate: Gate failed\n" in rest
+    assert "verdict                 failed" in rest
+    assert "`Say 'hi' & $HOME`" in rest
+
+
+HOSTILE = [
+    "thresholds=Latency: p(95) < 0.5 | cat > x; `id`",
+    "display_name=$HOME $(shell id) $$ ${PATH} $x",
+    'display_name=it\'s "quoted" \\ # 5',
+    "thresholds=Latency: max < 1\nResolved: rate(YES) >= 90%",
+    "--help",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("through", ["argument", "environment"])
+def test_make_passes_any_text_as_it_is(text: str, through: Any, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf %s "$DEMO_INPUTS"\n', encoding="utf-8")
+    python.chmod(0o755)
+    make = shutil.which("make")
+    assert make
+    command = [make, "--silent", "--directory", str(ROOT), "--old-file", ".venv/.installed", f"BIN={tmp_path}", "demo"]
+    environ = dict(os.environ)
+    if through == "argument":
+        command.append(f"INPUTS={text}")
+    else:
+        environ["INPUTS"] = text
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stdout == text
