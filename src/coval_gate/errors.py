@@ -1,7 +1,7 @@
 """Errors that tell the user what happened and what to do next.
 
 GateError               the step cannot do its work: verdict `error`
-├── InputError          inputs are invalid; nothing was sent
+├── InputError          inputs are invalid; nothing was launched
 ├── RunnerError         a file from the runner cannot be used
 ├── GitHubError         a call to GitHub failed; it never decides a verdict
 ├── InternalError       a defect in Coval Gate

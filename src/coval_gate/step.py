@@ -110,6 +110,7 @@ class Step:
             tags=tags,
             clock=self.clock,
             until=self.deadline,
+            check=partial(self._check_names, client),
             record=self.record_id,
             log=self.host.quote,
             warn=self.warn,
@@ -299,6 +300,14 @@ class Step:
             self.host.log(f"Launched run {leg.run_id}: {self.run_url(leg.run_id)}")
             self.announce()
         return ended
+
+    def _check_names(self, client: Client) -> Procedure[None]:
+        """Check that the run will have the metrics that the criteria name. Raises InputError."""
+        if not (self.inputs.fail_on_metric_id or any(each.metric for each in self.inputs.thresholds)):
+            return  # without the import, which the launch would wait for
+        from coval_gate.runs.names import check_names
+
+        yield from check_names(client, self.inputs, clock=self.clock, log=self.host.quote)
 
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)

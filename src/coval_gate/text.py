@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
@@ -42,6 +46,22 @@ def folded(text: str) -> str:
 def quoted(text: object, limit: int = 80) -> str:
     """Return `text` on one line in quotation marks, for messages that show a given value."""
     return f'"{one_line(text, limit)}"'
+
+
+def most_similar(text: str, names: Iterable[str]) -> str:
+    """Return the name that `text` may be a misspelling of, in any case; empty if none is similar enough."""
+    from difflib import get_close_matches  # its import takes time, which the launch must not wait for
+
+    known = {folded(each): each for each in names}
+    return next((known[each] for each in get_close_matches(folded(text), known, n=1)), "")
+
+
+def in_words(names: Sequence[str], word: str, most: int) -> str:
+    """Return a list in words: "a, b and c"; "a, b and 3 more" where there are more than `most`. `word`: and, or."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} {word} {len(names) - most:,} more"
+    *first, last = names
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def plural(count: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 
 FORK_EVENT = {
@@ -51,7 +52,8 @@ STEPS: dict[str, dict[str, Any]] = {
         "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
         "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
     },
-    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "metrics_grace_time": "10"},
+    "gate-misspelt-metric": {"thresholds": "Latncy: avg < 2"},
+    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "quirks": Quirks(agent_metrics="hidden")},
     "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
     "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
     "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},

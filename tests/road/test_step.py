@@ -12,6 +12,7 @@ import pytest
 
 from coval_gate.main import main
 from coval_gate.runtime import Runtime
+from coval_sandbox.catalogue import DEFAULT_METRICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
@@ -224,15 +225,23 @@ def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
 
 
 def test_results_need_few_requests(run_step: RunStep) -> None:
-    """Besides polls of the run: one page of simulations, one of test cases, the targets in use, and their agent."""
+    """Besides polls of the run: one page of simulations, one of test cases, the targets in use, and their agent.
+
+    Where thresholds name metrics, the agent and one page of metrics say before the launch whether it has those.
+    """
 
     def others(server: Server) -> list[str]:
         paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
         return [path for path in paths if not path.startswith("/runs")]
 
-    assert others(run_step(thresholds=THRESHOLDS)[1]) == ["/conversations/simulated", "/test-cases"]
+    agent = f"/agents/{IDS['agent_id']}"
+    assert others(run_step()[1]) == ["/conversations/simulated", "/test-cases"]
+    named = ["/metrics", "/conversations/simulated", "/test-cases"]
+    assert others(run_step(thresholds=THRESHOLDS)[1]) == [agent, *named]
+    given = ",".join(each.id for each in DEFAULT_METRICS)
+    assert others(run_step(thresholds=THRESHOLDS, metric_ids=given)[1]) == named
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 8
+    assert len(with_targets) == 10
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 

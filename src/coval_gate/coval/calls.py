@@ -58,10 +58,12 @@ class Calls:
         take: Callable[[dict[str, Any]], bool],
         *,
         page_size: int,
+        once: bool = False,
     ) -> Procedure[None]:
         """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
         `keys` are the possible names of the list in a response. Where a page is too large, the next ones are smaller.
+        `once`: do not retry.
         """
         tokens: set[str] = set()
         token = ""
@@ -70,7 +72,7 @@ class Calls:
             request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
             try:
-                content = yield from self.read(partial(self.page, request, keys, until), until)
+                content = yield from self.read(partial(self.page, request, keys, until), until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -109,8 +111,8 @@ class Calls:
         if self._clock.now() > until:
             raise unavailable(request, "was not sent: the deadline has passed.", arrived=False)
 
-    def get(self, path: str, wanted: str, key: str, until: float) -> Procedure[dict[str, Any]]:
-        """Return an object by its id, with retries. `key` is the name that it may have in a response."""
+    def get(self, path: str, wanted: str, key: str, until: float, *, once: bool = False) -> Procedure[dict[str, Any]]:
+        """Return an object by its id. `key` is the name that it may have in a response; `once`: do not retry."""
         request = Request("GET", f"{path}/{quote(wanted, safe='')}")
         self.check_time(request, until)
 
@@ -124,7 +126,7 @@ class Calls:
                 raise unavailable(request, f"returned a response without a {key}.", arrived=True)
             return found
 
-        return (yield from self.read(attempt, until))
+        return (yield from self.read(attempt, until, once=once))
 
     def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
         """Send a request once, and return the JSON object of its response. Raises CovalError."""
@@ -156,9 +158,9 @@ class Calls:
         self._reached = True
         return response
 
-    def read(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
-        """Make an attempt that changes nothing, and retry it until the deadline."""
-        return repeat(attempt, Unavailable, self.backoff(until))
+    def read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
+        """Make an attempt that changes nothing, and retry it until the deadline, unless it may be made only `once`."""
+        return attempt() if once else repeat(attempt, Unavailable, self.backoff(until))
 
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
         """Return a function for the pause after an error, in seconds; None: do not retry.

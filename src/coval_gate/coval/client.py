@@ -36,7 +36,7 @@ RUN_LIMIT: Final = (
     256 * 1024 * 1024
 )  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
-SMALL_PAGE: Final = 100  # test cases; the API's maximum
+SMALL_PAGE: Final = 100  # test cases, metrics; the API's maximum
 MOST_RUNS: Final = 100  # that a search considers; the first page of a list has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
@@ -151,7 +151,7 @@ class Client:
                 raise unavailable(request, f"returned another run ({run.run_id}).", arrived=True)
             return run
 
-        return attempt() if once else self._calls.read(attempt, until)
+        return self._calls.read(attempt, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
@@ -210,13 +210,21 @@ class Client:
                 error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
             ) from None
 
-    def get_metric(self, metric_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return the definition of a metric as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/metrics", metric_id, "metric", until)
+    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
+        """Return the definition of a metric as raw JSON. `once` and errors as in `get_run`."""
+        return self._calls.get("/metrics", metric_id, "metric", until, once=once)
 
-    def get_agent(self, agent_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return an agent as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/agents", agent_id, "agent", until)
+    def list_metrics(self, *, until: float, take: Callable[[dict[str, Any]], bool]) -> Procedure[None]:
+        """Pass each metric, also built-in ones, to `take` as raw JSON, while it returns True. Do not retry.
+
+        Raises as `get_run`.
+        """
+        query = {"include_builtin": "true"}
+        return self._calls.pages("/metrics", query, ("metrics",), until, take, page_size=SMALL_PAGE, once=True)
+
+    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
+        """Return an agent as raw JSON. `once` and errors as in `get_run`."""
+        return self._calls.get("/agents", agent_id, "agent", until, once=once)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
         """Return a test case as raw JSON. Raises as `get_run`."""

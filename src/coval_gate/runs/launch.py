@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import CovalError, LaunchUncertain, RunnerError
+from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import find_launched
 from coval_gate.text import duration
@@ -34,7 +34,8 @@ MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
 class Launcher:
     """What the launch of a leg needs; `until` bounds all of it.
 
-    `record` writes the id of the run down, and may raise RunnerError. `log` and `warn` take a sentence for people.
+    `check` raises InputError where a launch would be in vain. `record` writes the id of the run down, and may raise
+    RunnerError. `log` and `warn` take a sentence for people.
     """
 
     client: Client
@@ -42,6 +43,7 @@ class Launcher:
     tags: Tags
     clock: Clock
     until: float
+    check: Callable[[], Procedure[None]]
     record: Callable[[str], None]
     log: Callable[[str], None]
     warn: Callable[[str], None]
@@ -50,7 +52,7 @@ class Launcher:
         """Launch the run with `guard` armed from just before, and return whether it is one of an earlier attempt.
 
         `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
-        step may cancel this one. Raises as `launch`, and RunnerError.
+        step may cancel this one. Raises as `launch`, RunnerError, and InputError (nothing was launched).
         """
         runs = self._earlier_runs()
         earlier = (yield from runs.to_resume()) if resume else None
@@ -59,6 +61,8 @@ class Launcher:
             self.leg.resumed = True
             guard.arm(cancel=cancel)
             self.record(earlier.run_id)
+        else:
+            yield from self._check(guard)
         if supersede:
             yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
@@ -114,6 +118,13 @@ class Launcher:
                 self.log("It did not, so the step launches it again.")
                 guard.expect_another()
         raise AssertionError  # the last round returns or raises
+
+    def _check(self, guard: RunGuard) -> Procedure[None]:
+        try:
+            yield from self.check()
+        except InputError:
+            guard.release()  # nothing was launched
+            raise
 
     def _end_other_launches(self, guard: RunGuard) -> Procedure[None]:
         try:

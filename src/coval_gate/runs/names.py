@@ -1,0 +1,169 @@
+"""Checks before the launch that the run will have the metrics that the criteria name.
+
+A misspelt name would cost the whole run. But the check must not stop a good run: it reports only what is certain. Where
+Coval does not say in time, or not for certain, which metrics the run will have, it is launched as without a check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.config.inputs import Problem
+from coval_gate.errors import CovalError, InputError
+from coval_gate.runs.schedule import together
+from coval_gate.text import folded, in_words, most_similar, one_line, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.waiting import Procedure
+
+CHECK_TIME: Final = 5.0  # s for the whole check
+AT_ONCE: Final = 10  # definitions
+NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
+
+Names = dict[str, str]  # of metrics, by id
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name or an id of a metric, the input that has it, and where it stands in there."""
+
+    text: str
+    source: str
+    place: str = ""
+
+    def means(self, names: Mapping[str, str]) -> list[str]:
+        """Return the ids that it can mean, as in `RunResult.find_metrics`."""
+        if self.text in names:
+            return [self.text]
+        wanted = folded(self.text)
+        return sorted(metric_id for metric_id, name in names.items() if folded(name) == wanted)
+
+
+def references_in(inputs: Inputs) -> list[Reference]:
+    """Return the first mention of each metric that the criteria name."""
+    found = [Reference(each.metric, "thresholds", f" in line {each.line}") for each in inputs.thresholds if each.metric]
+    if inputs.fail_on_metric_id:
+        found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id"))
+    return list({each.text: each for each in reversed(found)}.values())[::-1]
+
+
+def check_names(client: Client, inputs: Inputs, *, clock: Clock, log: Callable[[str], None]) -> Procedure[None]:
+    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name."""
+    references = references_in(inputs)
+    if not references or inputs.persona_metrics:  # those are further metrics, whose names in the run are not known
+        return
+    check = _Check(client, inputs, clock)
+    try:
+        problems = yield from check.problems(references)
+    except CovalError as error:
+        log(f"Could not check before the launch which metrics the run will have: {error.what}")
+        return
+    if problems:
+        raise InputError(problems)
+
+
+class _Check:
+    """The check of one step. A method raises CovalError if a call fails; none is repeated."""
+
+    def __init__(self, client: Client, inputs: Inputs, clock: Clock) -> None:
+        self._client = client
+        self._inputs = inputs
+        self._clock = clock
+        self._until = clock.now() + CHECK_TIME
+
+    def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
+        """Return a problem for each reference that is certainly wrong.
+
+        A response may be damaged. So what the list of metrics shows is a problem only if each definition confirms it.
+        """
+        ids = yield from self._ids()
+        if not ids:
+            return []
+        known = yield from self._known(references, ids)
+        if not self._wrong(references, known, ids):
+            return []
+        if (yield from self._ids()) != ids or (yield from self._defined(ids)) != {
+            each: known.get(each) for each in ids
+        }:
+            return []
+        chosen = {metric_id: known[metric_id] for metric_id in ids}
+        return [
+            Problem(
+                each.source, f"names the metric {quoted(each.text)}{each.place}, {self._trouble(each, chosen, known)}"
+            )
+            for each in self._wrong(references, known, ids)
+        ]
+
+    def _ids(self) -> Procedure[tuple[str, ...]]:
+        """Return the ids of all metrics that the run will have; none if that is not certain."""
+        if self._inputs.metric_ids:
+            return tuple(dict.fromkeys(self._inputs.metric_ids))
+        if self._inputs.config_overrides:  # they may concern the agent's metrics
+            return ()
+        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._until, once=True)
+        ids = agent.get("metric_ids")
+        texts = isinstance(ids, list) and all(isinstance(each, str) and each for each in ids)
+        return tuple(dict.fromkeys(ids)) if isinstance(ids, list) and texts else ()
+
+    def _known(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
+        """List the names of metrics, until those of the run are known and each reference means one of them."""
+        known: Names = {}
+
+        def take(metric: dict[str, Any]) -> bool:
+            if isinstance(metric_id := metric.get("id"), str):
+                known[metric_id] = _name(metric)
+            return not known.keys() >= set(ids) or bool(self._wrong(references, known, ids))
+
+        if self._wrong(references, known, ids):
+            yield from self._client.list_metrics(until=self._until, take=take)
+        return known
+
+    def _defined(self, ids: Collection[str]) -> Procedure[Names]:
+        """Return the names of the metrics with these ids, from their definitions."""
+        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
+        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
+        names = {}
+        for metric_id, definition in zip(ids, definitions, strict=True):
+            if isinstance(definition, Exception):
+                raise definition
+            names[metric_id] = _name(definition)
+        return names if all(names.values()) else {}
+
+    def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:
+        """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
+        chosen = {metric_id: known.get(metric_id, "") for metric_id in ids}
+        return [each for each in references if len(each.means(chosen)) != 1]
+
+    def _trouble(self, reference: Reference, chosen: Names, known: Names) -> str:
+        """Return what is wrong with a reference, as the end of a sentence."""
+        if several := reference.means(chosen):
+            ids = in_words(several, "or", NAMES_SHOWN)
+            return f"but the run will have {len(several)} metrics of that name; use the id of one: {ids}."
+        lacking = "which the run will not have"
+        if elsewhere := reference.means(known):
+            return f"{lacking}; {self._how_to_add(elsewhere)}."
+        names = list(dict.fromkeys(chosen.values()))
+        if similar := most_similar(reference.text, names):
+            return f"{lacking}; did you mean {similar}?"
+        if similar := most_similar(reference.text, known.values()):
+            ids_of_similar = sorted(metric_id for metric_id, name in known.items() if name == similar)
+            return f"{lacking}; did you mean {similar}? Then {self._how_to_add(ids_of_similar)}."
+        return f"{lacking}; it will have {in_words(names, 'and', NAMES_SHOWN)}."
+
+    def _how_to_add(self, ids: list[str]) -> str:
+        which = f"its id {ids[0]}" if len(ids) == 1 else f"one of the ids {in_words(ids, 'or', NAMES_SHOWN)}"
+        if self._inputs.metric_ids:
+            return f"add {which} to metric_ids"
+        return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
+
+
+def _name(definition: Mapping[str, Any]) -> str:
+    """Return the name of a metric as in a run's results; empty if it is not known."""
+    name = definition.get("metric_name")
+    return one_line(name) if isinstance(name, str) else ""
