@@ -145,3 +145,24 @@ def test_any_json_is_run_or_short_error(response: Any, launched: bool) -> None:
     except ValueError as error:
         assert str(error).isprintable()
         assert len(str(error)) <= 200
+
+
+NO_SIMULATIONS = {"total_test_cases": 0, "completed_test_cases": 0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_empty"),
+    [
+        ({"progress": NO_SIMULATIONS, "results": {"output_ids": []}}, True),
+        ({"progress": NO_SIMULATIONS, "results": {"output_ids": ["s1"]}}, False),
+        ({"progress": NO_SIMULATIONS, "results": {"output_ids": [None]}}, False),
+        ({"progress": NO_SIMULATIONS, "results": {"output_ids": None}}, False),
+        ({"progress": NO_SIMULATIONS, "results": {}}, False),
+        ({"progress": NO_SIMULATIONS, "results": None}, False),
+        ({"progress": None, "results": {"output_ids": []}}, False),
+        ({"progress": NO_SIMULATIONS | {"total_test_cases": None}, "results": {"output_ids": []}}, False),
+        ({"progress": NO_SIMULATIONS | {"total_test_cases": 1}, "results": {"output_ids": []}}, False),
+    ],
+)
+def test_run_is_empty_only_if_both_counts_say_so(fields: dict[str, Any], is_empty: bool) -> None:  # noqa: FBT001
+    assert run(**fields).is_empty is is_empty

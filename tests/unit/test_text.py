@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.text import duration, one_line, plural, stopwatch
+from coval_gate.text import duration, in_words, most_similar, one_line, plural, stopwatch
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,26 @@ def test_stopwatch_has_hours_only_if_needed(seconds: float, text: str) -> None:
 
 def test_plural_has_number_and_noun() -> None:
     assert [plural(n, "run") for n in (0, 1, 2, 1000)] == ["0 runs", "1 run", "2 runs", "1,000 runs"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a or b"),
+        (["a", "b", "c"], "a, b or c"),
+        (["a", "b", "c", "d", "e"], "a, b, c or 2 more"),
+    ],
+)
+def test_list_in_words_has_at_most_so_many(names: list[str], words: str) -> None:
+    assert in_words(names, "or", 3) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "similar"), [("latncy", "Latency"), ("LATENCY ", "Latency"), ("tone calm", "Tone: calm"), ("Empathy", "")]
+)
+def test_most_similar_name_ignores_case(text: str, similar: str) -> None:
+    assert most_similar(text, ["Resolved", "Latency", "Tone: calm"]) == similar
 
 
 @given(st.text())

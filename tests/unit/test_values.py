@@ -73,10 +73,15 @@ def test_conflicting_values_of_simulation_are_dropped() -> None:
 
 def test_metric_with_summary_only_is_parsed() -> None:
     assert read_metrics({"availability": {"mean": 0.95, "min": "0.85", "max": None}, "odd": 5, "none": {}}) == (
-        Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85)),
-        Metric(id="odd", name="odd"),
-        Metric(id="none", name="none"),
+        Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85), is_identified=False),
+        Metric(id="odd", name="odd", is_identified=False),
+        Metric(id="none", name="none", is_identified=False),
     )
+
+
+def test_metric_with_summary_only_may_have_an_id() -> None:
+    (metric,) = read_metrics({"Latency": {"metric_id": "m1", "mean": 0.9}})
+    assert (metric.id, metric.name, metric.is_identified) == ("m1", "Latency", True)
 
 
 def test_simulation_is_parsed_without_phone_number() -> None:

@@ -90,7 +90,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
         create_time=_text_or_empty(fields.get("create_time")),
         tags=_tags(fields),
         metadata=_metadata(fields.get("metadata")),
-        output_ids=_texts(results.get("output_ids")),
+        output_ids=_texts_or_none(results.get("output_ids")),
         metrics=read_metrics(results.get("metrics")),
     )
 
@@ -158,6 +158,12 @@ def _metadata(value: object) -> dict[str, Any]:
     whole = value if isinstance(value, dict) else {}
     inner = whole.get("customer")
     return inner if isinstance(inner, dict) else whole
+
+
+def _texts_or_none(value: object) -> tuple[str, ...] | None:
+    """Return the texts of a list, which may be empty; None if it is no list, or has none although it is not empty."""
+    found = _texts(value)
+    return found if found or value == [] else None
 
 
 def _texts(value: object) -> tuple[str, ...]:

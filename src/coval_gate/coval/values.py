@@ -91,7 +91,10 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
     if not isinstance(values, list):
         numbers = {each: _number(entry.get(each)) for each in ("mean", "min", "max")}
         known = any(number is not None for number in numbers.values())
-        return Metric(id=metric_id, name=name, summary=Summary(**numbers) if known else None)
+        is_identified = bool(_name(entry.get("metric_id")))  # the key of this shape is a name
+        return Metric(
+            id=metric_id, name=name, summary=Summary(**numbers) if known else None, is_identified=is_identified
+        )
     return Metric(id=metric_id, name=name, values=_by_simulation(values))
 
 

@@ -77,7 +77,7 @@ class AllListed(_Kind):
     kind: ClassVar = "simulations_listed"
 
     def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", measure.total)
+        return Requirement(">=", max(1, measure.total))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +210,7 @@ class Criteria:
 
     `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations` are what the run was launched with, as
     far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
-    metrics must be there.
+    metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known.
     """
 
     max_failed: Allowance
@@ -219,6 +219,7 @@ class Criteria:
     use_metric_targets: bool = False
     forbidden: Forbidden | None = None
     metric_ids: tuple[str, ...] = ()
+    persona_metrics: bool = False
     mutations: int = 0
     cases: int = 0
     iterations: int | None = None
@@ -236,6 +237,7 @@ class Criteria:
             if inputs.fail_on_metric_id
             else None,
             metric_ids=inputs.metric_ids if launched_here else (),
+            persona_metrics=bool(inputs.persona_metrics) and launched_here,
             mutations=len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0,
             cases=len(inputs.test_case_ids) if launched_here else 0,
             iterations=inputs.iteration_count if launched_here else None,

@@ -37,6 +37,7 @@ from coval_gate.judge.problems import (
     NotListed,
     NotSettled,
     NoValues,
+    OnlySummary,
     SeveralMetrics,
     UnusableTarget,
     VariantsMissing,
@@ -46,6 +47,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import BASE
 from coval_gate.model.statuses import TERMINAL
+from coval_gate.text import most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +101,7 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
         )
         return
     if listed < expected:
-        measure = Measure(value=listed, unit="simulations", count=listed, missing=expected - listed)
+        measure = Measure(value=listed, unit="simulations", count=listed, missing=result.expected - listed)
         yield Check(criterion=AllListed(), verdict=Verdict.ERROR, measure=measure)
         return
     if not result.settled:
@@ -163,7 +165,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
         metrics = result.find_metrics(reference)
         if len(metrics) != 1:
             ids = tuple(metric.id for metric in metrics)
-            problem = SeveralMetrics(ids=ids) if ids else NoSuchMetric(known=_ranked(reference, result))
+            problem = SeveralMetrics(ids=ids) if ids else _no_such_metric(reference, result)
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
             continue
         # A threshold on how many may be missing has taken that question over.
@@ -181,10 +183,10 @@ def _absent_metrics(result: RunResult) -> Iterator[Check]:
         yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed())
 
 
-def _ranked(reference: str, result: RunResult) -> tuple[str, ...]:
-    """Return the names of the run's metrics, the most similar to `reference` first."""
+def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
-    return tuple(difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0))
+    ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
+    return NoSuchMetric(known=tuple(ranked), similar=most_similar(reference, names))
 
 
 def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:
@@ -208,7 +210,15 @@ def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) ->
 def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that each metric that has a target in Coval meets it, on every simulation that completed."""
     aimed = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
-    if not aimed and not result.absent_metrics:
+    nameless = [metric for metric in result.metrics if not metric.is_identified]
+    for metric in nameless:  # whether it has a target is not known
+        yield Check(
+            criterion=MetricsHaveTargets(),
+            verdict=Verdict.ERROR,
+            problem=OnlySummary(metric=metric.name),
+            metric=metric.id,
+        )
+    if not aimed and not result.absent_metrics and not nameless:
         yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NoTargets())
     for metric, target in aimed:
         if problem := targets.problem(target):

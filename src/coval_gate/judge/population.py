@@ -77,6 +77,6 @@ def _known(run: Run, simulations: Sequence[Simulation]) -> int:
     """
     listed = {each.id for each in simulations}
     named = {each for metric in run.metrics for each in metric.values}
-    outputs = set(run.output_ids)
+    outputs = set(run.output_ids or ())
     told = listed | named
     return max(len(outputs), len(told | outputs if outputs & told else told))

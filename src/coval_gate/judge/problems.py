@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric:
-    """The run does not have the metric. `known`: the names of those that it has, the most similar first."""
+    """The run does not have the metric. `known`: the names of those that it has, the most similar first.
+
+    `similar`: the one that may be meant; empty if none is similar enough.
+    """
 
     kind: ClassVar = "no_such_metric"
     known: tuple[str, ...]
+    similar: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

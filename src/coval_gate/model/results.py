@@ -59,13 +59,17 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`."""
+    """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
+
+    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too.
+    """
 
     id: str
     name: str
     values: Mapping[str, Value] = field(default_factory=dict)
     summary: Summary | None = None
     target: Target | None = None
+    is_identified: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One evaluation run. `output_ids` and `metrics` are empty until it completes; `metadata` is from its launch."""
+    """One evaluation run; `metadata` is from its launch.
+
+    Until it completes, `metrics` is empty, and `output_ids` is None, as it is where Coval does not list them.
+    """
 
     run_id: str
     status: str
@@ -45,7 +48,7 @@ class Run:
     create_time: str = ""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    output_ids: tuple[str, ...] = ()
+    output_ids: tuple[str, ...] | None = None
     metrics: tuple[Metric, ...] = ()
 
     @property
@@ -57,6 +60,11 @@ class Run:
     def is_ending(self) -> bool:
         """Whether Coval says that the run is being cancelled. It may say so only once the run is over."""
         return self.status in ENDING
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether Coval says, in both places that count them, that the run has no simulation."""
+        return self.output_ids == () and self.progress is not None and self.progress.total == 0
 
     @property
     def is_queued(self) -> bool:

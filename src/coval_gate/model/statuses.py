@@ -9,6 +9,7 @@ PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
 FAILED: Final = "FAILED"
 CANCELLED: Final = "CANCELLED"
+SKIPPED: Final = "SKIPPED"  # of a metric that is not computed for a simulation
 DELETED: Final = "DELETED"
 ERROR: Final = "ERROR"
 

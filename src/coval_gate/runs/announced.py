@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.coval.definitions import read_target
 from coval_gate.errors import CovalError, NotFound
 from coval_gate.judge import targets
-from coval_gate.model.statuses import CANCELLED, normalize_status
+from coval_gate.model.statuses import CANCELLED, SKIPPED, normalize_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
-UNUSED: Final = (CANCELLED, "SKIPPED")  # the status of a metric that is not computed for a simulation
+UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 
 
 class Targets:
@@ -69,7 +69,7 @@ class Targets:
         """Return the metrics with their targets. Raises CovalError."""
         found = []
         for metric in metrics:
-            target = yield from self.fetch(metric.id, until)
+            target = (yield from self.fetch(metric.id, until)) if metric.is_identified else None
             found.append(replace(metric, target=target))
         return tuple(found)
 
@@ -90,10 +90,7 @@ class Announced:
 
     def fetch(self, run: Run, simulations: Sequence[Simulation], until: float) -> Procedure[frozenset[str]]:
         """Return the ids that are announced by now. A call that fails announces nothing."""
-        if not self._ids and self._launched_here and run.agent_id:
-            with suppress(CovalError):
-                agent = yield from self._client.get_agent(run.agent_id, until=self._soon(until))
-                self._ids = _texts(agent.get("metric_ids"))
+        yield from self.of_launch(run, until)
         completed = [each for each in simulations if each.completed]
         if self._ids or not completed:
             return self._ids
@@ -101,6 +98,14 @@ class Announced:
         with suppress(CovalError):
             outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon(until))
         return frozenset(metric_id for each in outputs if (metric_id := _computed(each)))
+
+    def of_launch(self, run: Run, until: float) -> Procedure[frozenset[str]]:
+        """Return the ids that the launch or the agent names; none if they do not say."""
+        if not self._ids and self._launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from self._client.get_agent(run.agent_id, until=self._soon(until))
+                self._ids = _texts(agent.get("metric_ids"))
+        return self._ids
 
     def _soon(self, until: float) -> float:
         return min(until, self._clock.now() + OPTIONAL_TIME)

@@ -2,7 +2,8 @@
 
 The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
 the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be. It judges only what the last look showed.
+something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
+look showed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from coval_gate.judge.population import population
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import RunResult
 from coval_gate.model.statuses import COMPLETED, TERMINAL
-from coval_gate.runs.announced import Announced, Targets, absent_metrics
+from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_metrics
+from coval_gate.runs.never import Never, find_never
 from coval_gate.runs.progress import MissingData, missing_text
 from coval_gate.text import one_line
 from coval_gate.waiting import Wait
@@ -37,17 +39,20 @@ CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
+EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
 
 
 class Look(NamedTuple):
     """What one look showed.
 
-    `certain`: Coval says how many simulations and metrics there are. `sound`: all of it makes sense.
+    `certain`: Coval says how many simulations and metrics there are. `sound`: all of it makes sense. `is_empty`: Coval
+    says that the run has no simulation.
     """
 
     result: RunResult
     certain: bool
     sound: bool
+    is_empty: bool = False
 
 
 def collect(
@@ -77,10 +82,14 @@ def collect(
             return run
         if run.status != COMPLETED:
             return NotCompleted(run=run)
-        settles_at = collector.settles_at(look, looked_at)
-        missing = missing_data(look, criteria, settled=looked_at >= settles_at)
+        unchanged = looked_at - collector.unchanged_since(look, looked_at)
+        missing = missing_data(look, criteria, unchanged=unchanged)
+        if unchanged >= SETTLING and missing.is_of_metrics:
+            never = yield from collector.never(run, look.result)
+            missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
+        settles_at = looked_at + SETTLING - unchanged
         settles = missing.is_open or missing.is_doubtful
         last = min(budgets.deadline, max(give_up, settles_at) if settles else give_up)
         if looked_at >= last:
@@ -88,7 +97,8 @@ def collect(
             return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             log(missing_text(missing))
-        yield Wait(max(0.0, min(pause, last - clock.now())))
+        next_look = min(clock.now() + pause, last, *(each for each in (settles_at,) if each > looked_at))
+        yield Wait(max(0.0, next_look - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
@@ -103,6 +113,7 @@ class _Collector:
         self.until = until
         self._client = client
         self._criteria = criteria
+        self._clock = clock
         self._targets = Targets(client)
         self._announced = Announced(client, criteria, clock)
         self._simulations: tuple[Simulation, ...] | None = None
@@ -126,24 +137,34 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain, sound=not result.reported_error)
+            return Look(result, people.certain, sound=not result.reported_error, is_empty=run.is_empty)
         result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
         announced = yield from self._announced.fetch(run, simulations, until)
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
         sound = not result.reported_error and self._targets.are_usable
-        return Look(replace(result, absent_metrics=absent), certain, sound)
+        sound = sound and all(each.is_identified for each in result.metrics)
+        return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
 
-    def settles_at(self, look: Look, looked_at: float) -> float:
-        """Return when the data will have stayed the same for SETTLING."""
+    def unchanged_since(self, look: Look, looked_at: float) -> float:
+        """Return since when looks have shown the same data."""
         if look.result != self._last:
             self._last, self._since = look.result, looked_at
-        return self._since + SETTLING
+        return self._since
+
+    def never(self, run: Run, result: RunResult) -> Procedure[Never]:
+        """Find out which metrics and values that are missing will never come."""
+        named = yield from self._announced.of_launch(run, self.until)
+        until = min(self.until, self._clock.now() + OPTIONAL_TIME)
+        never = yield from find_never(self._client, result, named, clock=self._clock, until=until)
+        return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
-def missing_data(look: Look, criteria: Criteria, *, settled: bool = False) -> MissingData:
-    """Return what the criteria need and Coval does not have yet. `settled`: the data stayed the same for SETTLING."""
+def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
+    """Return what the criteria need and may still come. `unchanged`: for how many seconds the data stayed the same."""
     result = look.result
+    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
+        return MissingData()
     running = sum(each.status not in TERMINAL for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
@@ -151,18 +172,18 @@ def missing_data(look: Look, criteria: Criteria, *, settled: bool = False) -> Mi
     metrics = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
     for reference in criteria.references:
         found = result.find_metrics(reference)
-        if not found:
+        if not found and not never.no_more_metrics:
             return MissingData(metric=reference)
         metrics += found
     if result.absent_metrics:
         return MissingData(metric=result.absent_metrics[0])
     completed = [each.id for each in result.simulations if each.completed]
-    by_metric = {each.id: each.values for each in metrics if not each.summary}
+    by_metric = {each.id: each.values for each in metrics if not each.summary and each.id not in never.values_of}
     if values := sum(each not in values for values in by_metric.values() for each in completed):
         return MissingData(values=values)
     if criteria.needs_targets and not result.metrics:
         return MissingData(metric="with a target")
-    if settled:
+    if unchanged >= SETTLING:
         return MissingData()
     return MissingData(is_open=not look.certain, is_doubtful=not look.sound)
 

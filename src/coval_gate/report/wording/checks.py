@@ -37,11 +37,9 @@ from coval_gate.judge.targets import problem
 from coval_gate.model.results import BASE
 from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.wording.targets import exact_text, target_problem_text, target_text
-from coval_gate.text import number, one_line, percent, plural, quoted, shortened
+from coval_gate.text import in_words, number, one_line, percent, plural, quoted, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
@@ -147,6 +145,8 @@ def _measured_text(check: Check, measure: Measure) -> str:
             return _threshold_text(threshold, measure)
         case EnoughCompleted():
             return f"{measure.value:,.0f}"
+        case AllListed() if not measure.total:
+            return "none"
         case MetricHasValues():
             return f"missing on {measure_text(measure)}"
         case TargetMet():
@@ -202,11 +202,8 @@ def _miss_reason(check: Check, measure: Measure) -> str:
             return f"{failed} did not complete{whom}; max_failed_simulations allows {allowance}"
         case EnoughCompleted(least=least):
             return f"{plural(round(measure.value), 'simulation')} completed; min_simulations requires {least:,}"
-        case AllListed() if measure.total == 1:
-            return "Coval lists no simulation of the run, so nothing is known to have been evaluated"
         case AllListed():
-            listed = f"{few} of {plural(measure.total, 'simulation')}"
-            return f"Coval lists {listed} of the run; the rest are unaccounted for"
+            return _not_listed(measure)
         case AllEnded():
             running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
             return f"The run completed, but {running} had not ended when metrics_grace_time was over"
@@ -226,8 +223,8 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
     """Return the reason of a check that has no measure, without a full stop."""
     criterion, whom = check.criterion, _whom(check)
     match found:
-        case NoSuchMetric(known=known):
-            return _no_such_metric(criterion, known)
+        case NoSuchMetric():
+            return _no_such_metric(criterion, found)
         case NotListed():
             metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
             return (
@@ -254,6 +251,8 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
             kind = "numbers" if isinstance(samples[0], float) else "texts"
             why = f"they are {kind} ({_samples_text(found)})"
             return f"No value of {metric}{whom} can be {named}: {why}, so {_left_open(criterion)}"
+        case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
+            return f"Coval reports no single values of {metric}, and not its id, so its target cannot be judged"
         case OnlySummary(metric=metric):
             return f"Coval reports no single values of {metric}, so {_aggregate(criterion)} is not known{whom}"
         case NoTargets():
@@ -271,12 +270,22 @@ def _problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case
     assert_never(found)
 
 
-def _no_such_metric(criterion: Criterion, known: Sequence[str]) -> str:
+def _not_listed(measure: Measure) -> str:
+    if not measure.total:
+        return (
+            "The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
+            "that sub_sample_size or test_case_ids leave some of them"
+        )
+    listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
+    return f"Coval lists {listed} of the run; the rest are unaccounted for"
+
+
+def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:
     named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
-    if not known:
+    if not found.known:
         return f"The run has no metric {named}; it has no metrics at all"
-    more = f" and {len(known) - NAMES_SHOWN} more" if len(known) > NAMES_SHOWN else ""
-    return f"The run has no metric {named}; it has {', '.join(known[:NAMES_SHOWN])}{more}"
+    meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
+    return f"The run has no metric {named}; {meant} {in_words(found.known, 'and', NAMES_SHOWN)}"
 
 
 def _whom(check: Check) -> str:

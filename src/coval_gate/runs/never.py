@@ -1,0 +1,100 @@
+"""Finds out which metrics and values of a completed run will never come.
+
+A run shows neither: a metric that it does not list, or a value that it does not have, may be late. The metric outputs
+of its simulations tell which metrics are computed, and which of them have ended without a value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from coval_gate.coval.values import read_value
+from coval_gate.errors import CovalError
+from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED, normalize_status
+from coval_gate.runs.schedule import together
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.waiting import Procedure
+
+ASKED: Final = 5  # simulations whose outputs are fetched, at most
+ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
+
+Outputs = dict[str, dict[str, Any]]  # of one simulation, by the id of their metric
+
+
+class Never(NamedTuple):
+    """What will not come: further metrics, or missing values of the metrics with these ids."""
+
+    no_more_metrics: bool = False
+    values_of: frozenset[str] = frozenset()
+
+
+def find_never(
+    client: Client, result: RunResult, named: frozenset[str], *, clock: Clock, until: float
+) -> Procedure[Never]:
+    """Ask a few simulations of a run what will not come; nothing is certain if a call fails.
+
+    `named`: ids of metrics that the launch or the agent names.
+    """
+    completed = [each.id for each in result.simulations if each.completed]
+    lacking = {metric.id: _without_value(metric, completed) for metric in result.metrics if not metric.summary}
+    asked = _to_ask(completed, [each for each in lacking.values() if each])
+    calls = (client.list_metric_outputs(each, until=until) for each in asked)
+    responses = yield from together(calls, clock, at_once=ASKED)
+    outputs: dict[str, Outputs] = {}
+    for simulation_id, response in zip(asked, responses, strict=True):
+        if isinstance(response, CovalError):
+            return Never()
+        if isinstance(response, Exception):
+            raise response
+        outputs[simulation_id] = _newest(response)
+    computed = {metric_id for each in outputs.values() for metric_id in each}
+    listed = {metric.id for metric in result.metrics}
+    return Never(
+        no_more_metrics=bool(computed) and named | computed <= listed,
+        values_of=frozenset(
+            metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
+        ),
+    )
+
+
+def _without_value(metric: Metric, completed: Sequence[str]) -> list[str]:
+    return [each for each in completed if each not in metric.values]
+
+
+def _to_ask(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:
+    """Return simulations that lack a value of some metric, those of the smallest gap first; any if none does."""
+    ranked = [each for gap in sorted(lacking, key=len) for each in gap] or completed
+    return list(dict.fromkeys(ranked))[:ASKED]
+
+
+def _has_ended(
+    metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
+) -> bool:
+    """Tell whether a metric has ended without a value wherever it lacks one.
+
+    All that lack one must say so. If all of the run's do, those that were asked speak for the others.
+    """
+    said = [outputs[each].get(metric_id) for each in lacking if each in outputs]
+    is_known = len(said) == len(lacking) or (len(lacking) == len(completed) and len(said) > 0)
+    return is_known and all(output is not None and _ended_without_value(output) for output in said)
+
+
+def _ended_without_value(output: Mapping[str, Any]) -> bool:
+    """Tell whether an output is final and has no value. One that has a value is yet to show in the run."""
+    try:
+        status = normalize_status(output.get("status"))
+    except ValueError:
+        return False
+    return status in ENDED and read_value(output.get("value")) is None
+
+
+def _newest(entries: Sequence[dict[str, Any]]) -> Outputs:
+    """Return the newest output of each metric: the older form of the API lists superseded ones, too."""
+    ordered = sorted(entries, key=lambda each: str(each.get("metric_output_id")))
+    return {metric_id: each for each in ordered if isinstance(metric_id := each.get("metric_id"), str) and metric_id}
