@@ -91,6 +91,34 @@ def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
     assert result.post_step_cancels, "the post step retries"
 
 
+@pytest.mark.parametrize(
+    ("fault", "seconds", "what", "advice"),
+    [
+        (
+            "500",
+            "40",
+            "Coval did not list the run in the 40 s until max_wait_time was over.",
+            "To leave it that time, raise max_wait_time by at least 20 s.",
+        ),
+        (
+            "hang 60",
+            "3",
+            "Coval did not list the run, and the connection was still open, when max_wait_time was over.",
+            "To leave it that time, raise max_wait_time by at least 1 min.",
+        ),
+    ],
+)
+def test_time_too_short_to_look_for_lost_launch_is_told(
+    fault: str, seconds: str, what: str, advice: str, run_step: RunStep
+) -> None:
+    result, server = run_step(f"POST /runs #1 -> {fault}", max_wait_time=seconds)
+    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
+    needed = "The step needs 1 min after the end of the connection to be sure that no run began."
+    assert result.outputs["reason"].endswith(f"{what} {needed}")
+    assert advice in result.log
+    assert result.post_step_cancels
+
+
 def test_run_without_metadata_is_neither_adopted_nor_launched_again(run_step: RunStep) -> None:
     listed = {"runs": [IDS | {"run_id": "bare", "status": "PENDING", "create_time": "2026-01-01T00:00:01Z"}]}
     result, server = run_step("POST /runs -> reset-after", f"GET /runs -> json {json.dumps(listed)}")

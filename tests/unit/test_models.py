@@ -164,5 +164,5 @@ NO_SIMULATIONS = {"total_test_cases": 0, "completed_test_cases": 0}
         ({"progress": NO_SIMULATIONS | {"total_test_cases": 1}, "results": {"output_ids": []}}, False),
     ],
 )
-def test_run_is_empty_only_if_both_counts_say_so(fields: dict[str, Any], is_empty: bool) -> None:  # noqa: FBT001
+def test_run_is_empty_only_if_both_counts_say_so(fields: dict[str, Any], is_empty: bool) -> None:
     assert run(**fields).is_empty is is_empty

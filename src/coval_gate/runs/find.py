@@ -7,6 +7,7 @@ one by one.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.model.run import Run
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
+from coval_gate.text import duration
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -125,13 +127,28 @@ def find_launched(
             if isinstance(found, LaunchUncertain):
                 raise found
             if now < settled:
-                raise LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
+                raise _no_time(settled - now, settling, is_open=bool(open_calls))
             if not found.bare:
                 return None
             ids = " or ".join(run.run_id for run in found.bare)
             raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
         yield Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncertain:
+    """Return the error of a search that ended `lacking` seconds before it could be sure that there is no run."""
+    if math.isinf(settling):
+        return LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
+    looked = "" if is_open else f" in the {duration(settling - lacking)}"
+    still_open = ", and the connection was still open," if is_open else ""
+    until = " when" if is_open else " until"
+    return LaunchUncertain(
+        "Launch uncertain",
+        f"Coval did not list the run{looked}{still_open}{until} max_wait_time was over. The step needs "
+        f"{duration(settling)} after the end of the connection to be sure that no run began.",
+        advice=f"To leave it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
+    )
 
 
 def has_tag(run: Run, tag: str) -> bool:

@@ -147,7 +147,8 @@ class Launcher:
     def _what_to_check(self) -> str:
         if self.leg.open_calls:
             return "The connection stays open. Checking meanwhile whether the run began."
-        return f"Checking for up to {duration(SETTLING)} whether the run began."
+        left = self.until - self.clock.now()
+        return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
         """Return the run of a launch whose response was lost; None if it surely had no effect.
@@ -165,4 +166,5 @@ class Launcher:
             if launch and search and launch.status == search.status:
                 raise launch from None
             what = f"{lost.what} {error.what}"
-            raise LaunchUncertain(lost.title, what, advice=lost.advice, link=error.link) from None
+            advice = "\n".join(each for each in (lost.advice, error.advice) if each)
+            raise LaunchUncertain(lost.title, what, advice=advice, link=error.link) from None
