@@ -101,7 +101,7 @@ def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
             "To leave it that time, raise max_wait_time by at least 20 s.",
         ),
         (
-            "hang 60",
+            "hang 4",
             "3",
             "Coval did not list the run, and the connection was still open, when max_wait_time was over.",
             "To leave it that time, raise max_wait_time by at least 1 min.",

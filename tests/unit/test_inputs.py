@@ -131,6 +131,40 @@ def test_conflicting_inputs_are_errors(inputs: dict[str, str], names: list[str])
     assert [problem.split()[0] for problem in problems_with(**inputs)] == names
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pass_rate > 100%",
+        "completed_rate < 0%",
+        "Resolved: rate(YES) > 1",
+        "Resolved: count(NO) < 0",
+        "Resolved: missing <= -1",
+        "failed == -1",
+        "total == 2.5",
+    ],
+)
+def test_threshold_that_no_run_can_meet_is_error(line: str) -> None:
+    (problem,) = problems_with(thresholds=f"total >= 1\n{line}")
+    assert problem == f"thresholds has a line that no run can meet: {line} (line 2)."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pass_rate >= 100%",
+        "completed_rate <= 0%",
+        "Resolved: count(NO) <= 0",
+        "Resolved: count(NO) != 0.5",
+        "failed == 0",
+        "failed < 0.5",
+        "Drift: avg < -2",
+        "Drift: max == -0.5",
+    ],
+)
+def test_threshold_that_some_run_can_meet_is_valid(line: str) -> None:
+    assert inputs_with(thresholds=line).thresholds[0].text == line
+
+
 def test_all_invalid_inputs_are_reported_together(golden: Callable[[str, str], None]) -> None:
     with pytest.raises(InputError) as caught:
         inputs_with(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')

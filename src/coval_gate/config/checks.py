@@ -143,6 +143,25 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
             yield Problem(
                 "thresholds", f"refers to a baseline in line {threshold.line}; baselines are not supported yet."
             )
+        elif _is_impossible(threshold):
+            yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
+
+
+def _is_impossible(threshold: Threshold) -> bool:
+    """Tell whether no run can meet a bound: counts are whole numbers of at least 0, rates are from 0 to 1."""
+    aggregate, bound = threshold.aggregate, threshold.bound.number
+    if aggregate.is_numeric:
+        return False
+    match threshold.operator:
+        case "<":
+            return bound <= 0
+        case "<=":
+            return bound < 0
+        case ">":
+            return aggregate.is_rate and bound >= 1
+        case "==":
+            return bound < 0 or not (aggregate.is_rate or bound.is_integer())
+    return False
 
 
 def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
