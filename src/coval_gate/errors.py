@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.text import plural
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,20 +38,23 @@ class GateError(Exception):
 
 
 class InputError(GateError):
-    """One or more inputs are invalid. `problems` has a sentence for each, which may have further lines."""
+    """One or more inputs are invalid. `problems` has a sentence for each, which may have further lines.
+
+    `what` has the first sentence whole, and names the other inputs: it is all that some readers see.
+    """
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
-        self.problems = tuple(f"{name} {problem}" for name, problem in problems)
-        names = list(dict.fromkeys(name for name, _ in problems))
+        self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
+        first, _, more = self.problems[0].partition("\n")
+        lines = [each for each in (more, advice) if each]
         if len(self.problems) == 1:
-            what, _, more = self.problems[0].partition("\n")
-            super().__init__(
-                "Invalid input", what, advice="\n".join(each for each in (more, advice) if each), link=link
-            )
-        else:
-            what = f"{len(self.problems)} problems in the inputs: {', '.join(names)}."
-            listed = "\n".join(f"- {problem}" for problem in self.problems)
-            super().__init__("Invalid inputs", what, advice=listed, link=link)
+            super().__init__("Invalid input", first, advice="\n".join(lines), link=link)
+            return
+        names = list(dict.fromkeys(name for name, _ in problems[1:]))
+        others = f"{plural(len(names), 'more input')} {'is' if len(names) == 1 else 'are'} invalid"
+        what = f"{first} {others}: {', '.join(names)}."
+        lines += [f"- {problem}" for problem in self.problems[1:]]
+        super().__init__("Invalid inputs", what, advice="\n".join(lines), link=link)
 
 
 class RunnerError(GateError):

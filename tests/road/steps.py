@@ -66,7 +66,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "missing-scope": {"api_key": "coval_sk_test_readonly"},
     "wrong-agent": {"agent_id": "missing000000000000001"},
     "wrong-run": {"mode": "wait", "run_id": "nowhere000000000000001"},
-    "slips": {"mode": "launch", "env": {"INPUT_METRIC_ID": "m1"}, "agent_id": "short"},
+    "slips": {"mode": "launch", "env": {"INPUT_COLOUR": "red"}, "agent_id": "short"},
+    "misspelt": {"env": {"INPUT_TRESHOLD": "Latency: p(95) < 1.5"}},
     "fork": {"api_key": "", "event": FORK_EVENT},
     "fork-skipped": {"api_key": "", "event": FORK_EVENT, "on_missing_api_key": "skip"},
 }

@@ -69,15 +69,15 @@ def test_value_is_parsed(name: str, written: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "written", "problem"),
     [
-        ("iteration_count", "0", "must be a whole number of at least 1; got 0."),
+        ("iteration_count", "0", 'must be a whole number of at least 1; got "0".'),
         ("iteration_count", "three", 'must be a whole number of at least 1; got "three".'),
         ("iteration_count", "1.5", 'must be a whole number of at least 1; got "1.5".'),
         ("iteration_count", "١", 'must be a whole number of at least 1; got "١".'),
-        ("sub_sample_seed", "2147483648", "must be a whole number from 0 to 2,147,483,647; got 2147483648."),
+        ("sub_sample_seed", "2147483648", 'must be empty or a whole number from 0 to 2,147,483,647; got "2147483648".'),
         ("max_wait_time", "nan", 'must be a number of seconds from 1 to 432,000; got "nan".'),
         ("max_wait_time", "1e9", 'must be a number of seconds from 1 to 432,000; got "1e9".'),
         ("check_interval", "0", 'must be adaptive or a number of seconds from 1 to 432,000; got "0".'),
-        ("mode", "lunch", 'must be one of: run, launch, wait, cancel; got "lunch".'),
+        ("mode", "lunch", 'must be one of: run, launch, wait, cancel; got "lunch". Did you mean launch?'),
         ("metadata", "[1]", 'must be a JSON object such as {"team": "voice"}.'),
         ("metadata", '{"a": NaN}', 'contains "NaN"; numbers must be finite, with at most 100 digits.'),
         ("metadata", "{" * 3000 + "}", "is not valid JSON: Expecting property name enclosed in double quotes (line 1, "
@@ -249,15 +249,94 @@ def test_api_url_without_path_gets_v1(written: str, root: str) -> None:
 
 def test_suspicious_inputs_give_warnings() -> None:
     given_environ = environ(agent_id="short", iteration_count="60", concurrency="200") | {
-        "INPUT_METRICS_IDS": "m1",
         "INPUT_SOMETHING_ELSE_ENTIRELY": "x",
+        "INPUT_ARGS": "for the runner",
+        "INPUT_UNSET": "",
+        "OUTPUT_TAG": "x",
     }
     assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
         'agent_id "short" has 5 characters; such an id usually has 22.',
         "iteration_count is 60; Coval may reject more than 50.",
         "concurrency is 200; Coval may reject more than 100.",
-        "Unknown input metrics_ids has no effect; did you mean metric_ids?",
+        "something_else_entirely is not an input and has no effect.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("treshold", "thresholds"),
+        ("metric_id", "metric_ids"),
+        ("api-key", "api_key"),
+        ("agent-id", "agent_id"),
+        ("fail_on_metric", "fail_on_metric_id"),
+        ("max_failed_simulation", "max_failed_simulations"),
+        ("timeout", "max_wait_time"),
+    ],
+)
+def test_misspelt_input_is_error_that_names_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_inputs(environ() | {f"INPUT_{name.upper()}": "x"}, Context())
+    assert caught.value.problems == (f"{name} is not an input; did you mean {meant}?",)
+
+
+@pytest.mark.parametrize("field_name", ["JSON object", "list", "list of ids"])
+def test_null_is_empty_for_every_json_and_list_input(field_name: str) -> None:
+    """GitHub's toJSON writes null for a value that is not set."""
+    found = [each for each in declared() if each.field.name == field_name]
+    assert found
+    for each in found:
+        inputs, problems = parse_inputs({f"INPUT_{each.name.upper()}": " null "})
+        assert problems == []
+        assert getattr(inputs, each.name) == each.field.empty
+
+
+@pytest.mark.parametrize("name", ["metadata", "config_overrides"])
+def test_empty_list_is_an_empty_json_object(name: str) -> None:
+    assert getattr(inputs_with(**{name: "[]"}), name) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ('{"display_name": 7}', "must have a text in display_name, in double quotes."),
+        ('{"created_by": ["me"]}', "must have a text in created_by, in double quotes."),
+        ('{"template_name": {}}', "must have a text in template_name, in double quotes."),
+        (f'{{"display_name": "{"x" * 201}"}}', "must have at most 200 characters in display_name; got 201."),
+        ('{"tags": "nightly"}', 'must have a list of texts in tags, such as ["nightly"].'),
+        ('{"tags": ["nightly", 1]}', 'must have a list of texts in tags, such as ["nightly"].'),
+        ('{"tags": {"a": 1}}', 'must have a list of texts in tags, such as ["nightly"].'),
+        (f'{{"tags": {[*range(19)]}}}'.replace(" ", "").replace("[", '["').replace("]", '"]').replace(",", '","'),
+         "must have at most 18 tags in tags; got 19."),
+        ('{"customer": "acme"}', 'must have a JSON object in customer, such as {"team": "voice"}.'),
+        ('{"customer": {"team": "a"}, "team": "b"}', "has team twice: at the top, and in customer."),
+        ('{"team": "a", "team": "b"}', 'has the key "team" twice.'),
+    ],
+)  # fmt: skip
+def test_known_key_of_metadata_with_wrong_value_is_error(written: str, problem: str) -> None:
+    assert problems_with(metadata=written) == (f"metadata {problem}",)
+
+
+def test_key_of_metadata_that_an_input_overrides_gives_warning() -> None:
+    values = environ(
+        display_name="Nightly", tags="a", metadata='{"display_name": "x", "tags": ["b"], "created_by": "me"}'
+    )
+    assert warnings_about(read_inputs(values, Context()), values) == [
+        "display_name in metadata has no effect, because the input display_name is set.",
+        "tags in metadata has no effect, because the input tags is set.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "used", [{"comment": "always"}, {"comment": "on_failure"}, {"commit_status": "gate", "mode": "launch"}]
+)
+def test_short_github_token_matters_only_where_it_is_used(used: dict[str, str]) -> None:
+    (problem,) = problems_with(github_token="short", **used)
+    assert problem == "github_token must have at least 8 characters; copy it again."
+    values = environ(github_token="short")
+    assert warnings_about(read_inputs(values, Context()), values) == []
+    cancelling = environ(github_token="short", mode="cancel", run_id="run0000000000000000001")
+    assert read_inputs(cancelling, Context()).github_token is None
 
 
 def test_valid_inputs_give_no_warning() -> None:

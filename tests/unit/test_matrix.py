@@ -63,7 +63,7 @@ def test_job_without_matrix_has_none(text: str) -> None:
     assert NO_MATRIX.after("evaluate") == "evaluate"
 
 
-@pytest.mark.parametrize("text", ["eu", "[]", "1", '"eu"', '{"region": ', '{"a": NaN}'])
+@pytest.mark.parametrize("text", ["eu", "[1]", "1", '"eu"', '{"region": ', '{"a": NaN}'])
 def test_anything_but_a_json_object_is_an_error(text: str) -> None:
     inputs, (problem,) = parse_inputs({"INPUT_MATRIX": text})
     assert (problem.name, inputs.matrix) == ("matrix", NO_MATRIX)

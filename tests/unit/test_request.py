@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from coval_gate.ci.context import Context
+from coval_gate.config.metadata import MOST_TAGS
 from coval_gate.runs.request import launch_request
 from support import DEFAULTS, IDS, KEY, read_inputs
 
@@ -80,3 +82,40 @@ def test_display_name_and_author_default_to_workflow_context() -> None:
 
 def test_long_display_name_is_cut_to_limit_of_api() -> None:
     assert len(body(Context(repository="r" * 150, workflow="w" * 150))["metadata"]["display_name"]) == 200
+
+
+def test_known_keys_of_metadata_keep_their_meaning() -> None:
+    metadata = body(
+        Context(),
+        metadata='{"display_name": " Nightly ", "created_by": "bot", "template_name": "T", "tags": ["a", "a", " b "], '
+        '"customer": {"plan": "pro"}, "team": "voice", "run": null}',
+    )["metadata"]
+    assert metadata == {
+        "display_name": "Nightly",
+        "created_by": "bot",
+        "template_name": "T",
+        "tags": ("a", "b"),
+        "customer": {"plan": "pro", "team": "voice", "run": None},
+    }
+
+
+def test_inputs_win_over_keys_of_metadata() -> None:
+    given = '{"display_name": "theirs", "created_by": "theirs", "tags": ["theirs"], "customer": {"github_actor": "me"}}'
+    metadata = body(display_name="ours", created_by="ours", tags="ours", metadata=given)["metadata"]
+    assert (metadata["display_name"], metadata["created_by"], metadata["tags"]) == ("ours", "ours", ("ours",))
+    assert metadata["customer"]["github_actor"] == "me"
+
+
+def test_null_under_known_key_of_metadata_is_unset() -> None:
+    given = '{"display_name": null, "created_by": null, "template_name": null, "tags": null, "customer": null}'
+    assert body(Context(), metadata=given) == IDS | {"metadata": {"created_by": "coval-gate"}}
+
+
+def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
+    tags = [f"t{number}" for number in range(MOST_TAGS)]
+    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    sent = launch_request(inputs, CONTEXT).body(["key", "group"])["metadata"]
+    assert sent["tags"] == (*tags, "key", "group")
+    assert len(sent["tags"]) == 20
+    assert (sent["customer"]["coval_gate_0"], sent["customer"]["coval_gate_1"]) == ("key", "group")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
+from coval_gate.config.metadata import read_metadata
 from coval_gate.errors import InputError
-from coval_gate.text import plural, quoted
+from coval_gate.text import one_line, plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,27 @@ SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-se
 
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
+SIMILAR: Final = 0.75  # of 1; how alike a misspelt name of an input is to the right one
+PREFIX: Final = "INPUT_"
+OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` that the runner itself understands
+OTHER_NAMES: Final = {  # what inputs are called elsewhere
+    "timeout": "max_wait_time",
+    "poll_interval": "check_interval",
+    "iterations": "iteration_count",
+    "metrics": "metric_ids",
+    "mutations": "mutation_ids",
+    "test_cases": "test_case_ids",
+    "name": "display_name",
+    "token": "github_token",
+    "key": "api_key",
+    "coval_api_key": "api_key",
+    "base_url": "api_base_url",
+    "api_url": "api_base_url",
+    "workspace": "workspace_id",
+    "dataset_id": "test_set_id",
+    "test_set_name": "test_set_id",
+    "overrides": "config_overrides",
+}
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share that was written as a percentage
 
 
@@ -47,6 +69,7 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     A missing API key is a problem too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
+    problems = [each for each in problems if each.name != "github_token" or _uses_github(inputs)]
     wrong = {name for name, _ in problems}
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
     skips = inputs.on_missing_api_key == "skip"
@@ -76,7 +99,12 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
     found += [f"thresholds, line {each.line}: {doubt}" for each in inputs.thresholds if (doubt := _doubt(each))]
-    return [*found, *_unknown(environ)]
+    found += [
+        f"{name} in metadata has no effect, because the input {name} is set."
+        for name in ("display_name", "created_by", "tags")
+        if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
+    ]
+    return [*found, *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant)]
 
 
 def _doubt(threshold: Threshold) -> str:
@@ -98,6 +126,9 @@ def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Prob
     """Yield a problem for each input that contradicts another one."""
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
+    for name, meant in _unknown(environ):
+        if meant:  # the user takes it for that input
+            yield Problem(name, f"is not an input; did you mean {meant}?")
     yield from _gate_contradictions(inputs)
     if inputs.mutation_id and inputs.mutation_ids:
         yield Problem("mutation_ids", "cannot be combined with mutation_id; list all mutations in mutation_ids.")
@@ -172,16 +203,21 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Probl
             yield Problem(each.name, "holds the API key, which must be set in api_key only.")
 
 
-def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning for each unknown input whose name is close to a known one."""
+def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that the user set and no input has, with the input that is meant; "" where that is unknown."""
     names = [each.name for each in declared()]
     for variable, value in environ.items():
-        name = variable.removeprefix("INPUT_").lower()
-        if variable.startswith("INPUT_") and value and name not in names:
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
             from difflib import get_close_matches
 
-            if close := get_close_matches(name, names, n=1):
-                yield f"Unknown input {name} has no effect; did you mean {close[0]}?"
+            close = get_close_matches(name.replace("-", "_"), names, n=1, cutoff=SIMILAR)
+            yield one_line(name, 80), OTHER_NAMES.get(name) or next(iter(close), "")
+
+
+def _uses_github(inputs: Inputs) -> bool:
+    """Return whether the step calls GitHub's API, as far as its inputs decide."""
+    return inputs.mode != "cancel" and (inputs.comment != "never" or bool(inputs.commit_status))
 
 
 def missing_key_reason(withheld: str) -> str:

@@ -6,27 +6,31 @@ name ("must be true or false; …"). The message never contains a secret.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from coval_gate.address import is_loopback, parse_address
+from coval_gate.config import hints
+from coval_gate.config.json_text import NULL, read_json, read_object
+from coval_gate.config.metadata import read_metadata
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.secret import SHORTEST_SECRET, Secret
-from coval_gate.text import quoted
+from coval_gate.text import one_line, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
-MOST_DIGITS: Final = 100  # of a whole number in JSON
-DEEPEST_JSON: Final = 100  # levels; Coval returns this JSON in its responses, which must stay parsable
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LIST_EXAMPLE: Final = '["first", "second"]'
+LIST_MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
+NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +149,15 @@ def whole(least: int, most: int | None = None) -> Field[int]:
     """Return a field for a whole number from `least` to `most`, both included."""
     allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
 
+    def read(given: str) -> int | None:
+        number = int(given) if re.fullmatch(r"[+-]?\d{1,18}", given, re.ASCII) else None
+        return None if number is None or number < least or (most is not None and number > most) else number
+
     def parse(given: str) -> int:
-        if not re.fullmatch(r"[+-]?\d{1,18}", given, re.ASCII):
-            raise ValueError(f"must be a whole number {allowed}; got {quoted(given)}.")
-        number = int(given)
-        if number < least or (most is not None and number > most):
-            raise ValueError(f"must be a whole number {allowed}; got {number}.")
+        number = read(given)
+        if number is None:
+            meant = re.sub(r"\.0+$", "", hints.number_meant(given))
+            raise ValueError(_invalid(f"a whole number {allowed}", given, meant, read))
         return number
 
     return Field("whole number", 0, parse)
@@ -159,10 +166,15 @@ def whole(least: int, most: int | None = None) -> Field[int]:
 def seconds(least: float, most: float) -> Field[float]:
     """Return a field for a duration in seconds, from `least` to `most`, both included."""
 
-    def parse(given: str) -> float:
+    def read(given: str) -> float | None:
         number = _number(given)
-        if number is None or not least <= number <= most:
-            raise ValueError(f"must be a number of seconds from {least:g} to {most:,.0f}; got {quoted(given)}.")
+        return number if number is not None and least <= number <= most else None
+
+    def parse(given: str) -> float:
+        number = read(given)
+        if number is None:
+            allowed = f"a number of seconds from {least:g} to {most:,.0f}"
+            raise ValueError(_invalid(allowed, given, hints.seconds_meant(given), read))
         return number
 
     return Field("seconds", 0.0, parse)
@@ -177,8 +189,7 @@ def optional(field: Field[T], word: str = "") -> Field[T | None]:
         try:
             return field.parse(given)
         except ValueError as problem:
-            also = f"must be {word} or " if word else "must be "
-            raise ValueError(also + str(problem).removeprefix("must be ")) from None
+            raise ValueError(f"must be {word or 'empty'} or " + str(problem).removeprefix("must be ")) from None
 
     return Field(field.name, None, parse)
 
@@ -186,23 +197,31 @@ def optional(field: Field[T], word: str = "") -> Field[T | None]:
 def allowance() -> Field[Allowance]:
     """Return a field for a number of simulations or a percentage of them."""
 
-    def parse(given: str) -> Allowance:
+    def read(given: str) -> Allowance | None:
         percent = given.endswith("%")
         number = _number(given.removesuffix("%").rstrip())
         if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
-            raise ValueError(f"must be a whole number such as 2 or a percentage such as 5%; got {quoted(given)}.")
+            return None
         return Allowance(number, percent)
+
+    def parse(given: str) -> Allowance:
+        if (allowed := read(given)) is None:
+            kinds = "a whole number such as 2 or a percentage such as 5%"
+            raise ValueError(_invalid(kinds, given, hints.percentage_meant(given), read))
+        return allowed
 
     return Field("number or %", Allowance(0), parse)
 
 
-def choice(*words: str) -> Field[str]:
-    """Return a field for one of `words`, in any case."""
+def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
+    """Return a field for one of `words`, in any case. `meant`: the word that a wrong one stands for."""
 
     def parse(given: str) -> str:
         word = given.lower()
         if word not in words:
-            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(given)}.")
+            right = meant.get(word) or hints.word_meant(given, words)
+            question = f" Did you mean {right}?" if right in words else ""
+            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(given)}.{question}")
         return word
 
     return Field(" or ".join(f"`{word}`" for word in words), "", parse)
@@ -211,22 +230,29 @@ def choice(*words: str) -> Field[str]:
 def flag() -> Field[bool]:
     """Return a field for true or false. It accepts no other word, so that a typo cannot mean either."""
 
+    def read(given: str) -> bool | None:
+        return {"true": True, "false": False}.get(given.lower())
+
     def parse(given: str) -> bool:
-        word = given.lower()
-        if word not in ("true", "false"):
-            raise ValueError(f"must be true or false; got {quoted(given)}.")
-        return word == "true"
+        flag = read(given)
+        if flag is None:
+            raise ValueError(_invalid("true or false", given, hints.flag_meant(given), read))
+        return flag
 
     return Field("true or false", False, parse)
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
     """Return a field for a JSON object. Error messages show `example`."""
+    return Field("JSON object", None, lambda given: read_object(given, example))
 
-    def parse(given: str) -> dict[str, Any]:
-        value = _json(given, example)
-        if not isinstance(value, dict):
-            raise ValueError(f"must be a JSON object such as {example}.")
+
+def metadata(example: str) -> Field[dict[str, Any] | None]:
+    """Return a field for a JSON object whose known keys have the values that `read_metadata` accepts."""
+
+    def parse(given: str) -> dict[str, Any] | None:
+        value = read_object(given, example)
+        read_metadata(value)
         return value
 
     return Field("JSON object", None, parse)
@@ -234,27 +260,34 @@ def json_object(example: str) -> Field[dict[str, Any] | None]:
 
 def matrix() -> Field[Matrix]:
     """Return a field for the values of a job's matrix, as GitHub's toJSON writes them."""
-    example = '{"region": "eu"}'
 
     def parse(given: str) -> Matrix:
-        if given == "null" or given.startswith(UNFILLED):  # no matrix, or no runner that could tell
+        if given.startswith(UNFILLED):  # no runner that could tell
             return NO_MATRIX
-        value = _json(given, example)
-        if not isinstance(value, dict):
-            raise ValueError(f"must be a JSON object such as {example}, or empty.")
-        return matrix_of(value)
+        value = read_object(given, '{"region": "eu"}')
+        return matrix_of(value) if value else NO_MATRIX
 
     return Field("JSON object", NO_MATRIX, parse)
 
 
 def _identifier(given: str) -> str:
     if not IDENTIFIER.fullmatch(given):
-        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(given)}.")
+        meant = hints.id_meant(given)
+        write = f" Write {meant}." if meant != given and IDENTIFIER.fullmatch(meant) else hints.about_id(given)
+        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(given)}.{write}")
     return given
+
+
+def _invalid(allowed: str, given: str, meant: str, read: Callable[[str], object]) -> str:
+    """Return what is wrong with `given`, and what to write instead if `read` accepts what was `meant`."""
+    write = f" Write {meant}." if meant != given and read(meant) is not None else ""
+    return f"must be {allowed}; got {quoted(given)}.{write}"
 
 
 def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:
     def parse(given: str) -> tuple[str, ...]:
+        if given == NULL:
+            return ()
         found = tuple(dict.fromkeys(item(entry) for entry in _entries(given)))
         if len(found) > most:
             raise ValueError(f"must have at most {most} entries; got {len(found)}.")
@@ -266,44 +299,16 @@ def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, 
 def _entries(given: str) -> list[str]:
     """Split a list written as JSON, comma-separated or one entry per line; drop blank entries."""
     if given.startswith("["):
-        value = _json(given, '["first", "second"]')
+        value = read_json(given, LIST_EXAMPLE)
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise ValueError('must be a JSON list of strings, such as ["first", "second"].')
+            raise ValueError(f"must be a JSON list of strings, such as {LIST_EXAMPLE}.")
     else:
         value = given.splitlines() if "\n" in given else given.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
+        if marked := next((entry for entry in value if LIST_MARKER.match(entry)), ""):
+            plain = LIST_MARKER.sub("", marked)
+            raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
-
-
-def _json(given: str, example: str) -> Any:
-    def refuse(number: str) -> NoReturn:
-        raise ValueError(f"contains {quoted(number, 20)}; numbers must be finite, with at most {MOST_DIGITS} digits.")
-
-    def finite(number: str) -> float:
-        return value if math.isfinite(value := float(number)) else refuse(number)
-
-    def whole_number(number: str) -> int:
-        return int(number) if len(number) <= MOST_DIGITS else refuse(number)
-
-    try:
-        value = json.loads(given, parse_constant=refuse, parse_float=finite, parse_int=whole_number)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is not valid JSON: {error.msg} ({where}). Write it like {example}.") from None
-    except RecursionError:
-        value = None
-    if value is None or _depth(value) > DEEPEST_JSON:
-        raise ValueError(f"must not be nested more than {DEEPEST_JSON} levels deep.")
-    return value
-
-
-def _depth(value: Any) -> int:
-    """Return how deep lists and objects are nested, counted without recursion."""
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
 
 
 def _number(given: str) -> float | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
+from coval_gate.config.metadata import LONGEST_TEXT, MOST_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +45,6 @@ MODES: Final = {  # in which the inputs of a group have an effect, unless an inp
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
-MOST_TAGS: Final = 18  # for the user; Coval allows 20, and the gate adds two
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
 
@@ -171,17 +171,21 @@ class Inputs:
     )
     display_name: str = declare(
         WHAT,
-        fields.text(200),
+        fields.text(LONGEST_TEXT),
         "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
     )
-    tags: tuple[str, ...] = declare(WHAT, fields.texts(MOST_TAGS, 200), f"Up to {MOST_TAGS} tags for the run.")
+    tags: tuple[str, ...] = declare(WHAT, fields.texts(MOST_TAGS, LONGEST_TEXT), f"Up to {MOST_TAGS} tags for the run.")
     created_by: str = declare(
-        WHAT, fields.text(200), "Name that Coval shows as the run's creator. Empty: the user who started the workflow."
+        WHAT,
+        fields.text(LONGEST_TEXT),
+        "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
     )
     metadata: dict[str, Any] | None = declare(
         WHAT,
-        fields.json_object('{"team": "voice"}'),
-        "Metadata to store with the run. The repository, commit, pull request and workflow run are added.",
+        fields.metadata('{"team": "voice"}'),
+        "Metadata to store with the run. The repository, commit, pull request and workflow run are added. The keys "
+        "`display_name`, `created_by`, `tags`, `template_name` and `customer` keep Coval's meaning; inputs of the same "
+        "name win. All other keys are stored under `customer`.",
     )
     config_overrides: dict[str, Any] | None = declare(
         WHAT,
@@ -319,7 +323,7 @@ class Inputs:
     )
     comment: str = declare(
         REPORT,
-        fields.choice("never", "always", "on_failure"),
+        fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
         "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",

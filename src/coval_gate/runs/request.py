@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
+from coval_gate.config.metadata import read_metadata
 from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
@@ -70,13 +71,15 @@ def _options(inputs: Inputs) -> dict[str, Any]:
 
 
 def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
+    given = read_metadata(inputs.metadata)
     return _set_only(
         {
-            "display_name": inputs.display_name or _display_name(context),
-            "tags": inputs.tags,
-            "created_by": inputs.created_by or context.actor or FALLBACK_CREATOR,
+            "display_name": inputs.display_name or given.display_name or _display_name(context),
+            "template_name": given.template_name,
+            "tags": inputs.tags or given.tags,
+            "created_by": inputs.created_by or given.created_by or context.actor or FALLBACK_CREATOR,
             # The user's metadata override the provenance.
-            "customer": {**_provenance(context), **(inputs.metadata or {})},
+            "customer": {**_provenance(context), **given.customer},
         }
     )
 
