@@ -370,6 +370,7 @@ def test_allowance_as_text() -> None:
         ("completed_rate >= 0%", "every run meets completed_rate >= 0%, so it decides nothing."),
         ("M: rate(NO) <= 100%", "every run meets M: rate(NO) <= 100%, so it decides nothing."),
         ("failed >= 0", "every run meets failed >= 0, so it decides nothing."),
+        ("M: p(0.95) < 2", "p(0.95) is close to the minimum; did you mean p(95)?"),
         ("M: count(YES) > -1", "every run meets M: count(YES) > -1, so it decides nothing."),
         *(
             (usual, None)

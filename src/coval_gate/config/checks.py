@@ -110,7 +110,9 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
 def _doubt(threshold: Threshold) -> str:
     """Return why a bound looks like a mistake: every run meets it, or nearly every one; empty if it does not."""
     aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    if threshold.bound.baseline or aggregate.is_numeric:
+    if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
+        return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
+    if aggregate.is_numeric:
         return ""
     least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
     if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
@@ -170,11 +172,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
         (missing,) = set(pair) - set(given)
         yield Problem(missing, f"is required with {given[0]}.")
     for threshold in inputs.thresholds:
-        if threshold.bound.baseline:
-            yield Problem(
-                "thresholds", f"refers to a baseline in line {threshold.line}; baselines are not supported yet."
-            )
-        elif _is_impossible(threshold):
+        if _is_impossible(threshold):
             yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.metadata import LONGEST_TEXT, MOST_TAGS
+from coval_gate.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,6 +47,7 @@ MODES: Final = {  # in which the inputs of a group have an effect, unless an inp
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
+MOST_EXPLAINED: Final = 20  # invalid lines of thresholds that are corrected
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
 
 
@@ -83,8 +85,14 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
     try:
         return parse_thresholds(written)
     except ThresholdSyntaxError as error:
-        count = len(error.errors)
-        raise ValueError(f"has {'an invalid line' if count == 1 else f'{count} invalid lines'}.\n{error}") from None
+        from coval_gate.config.slips import explained
+
+        first, *others = (*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:])
+        stop = "" if first.problem.endswith("?") else "."
+        what = f", line {first.line}: {first.problem}{stop}"
+        if others:
+            what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
+        raise ValueError("\n".join([what, first.shown, *map(str, others)])) from None
 
 
 def declare(

@@ -2,8 +2,7 @@
 
     pass_rate >= 95%
     Latency: p(95) < 1.5  # a comment
-    Latency: avg <= baseline * 1.10
-    Resolved: rate(YES, "not applicable") >= baseline - 5pp
+    Resolved: rate(YES, "not applicable") >= 90%
     "Tone: friendly": avg >= 4
 
 Rates and their bounds are shares from 0 to 1. Counts are numbers of simulations. Other values have their metric's unit.
@@ -15,14 +14,14 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
-from unicodedata import east_asian_width
 
 from coval_gate.config.values import QUOTED, is_blank, unquoted
+from coval_gate.config.wrong_line import WrongLine
 from coval_gate.text import one_line
 
 TOLERANCE: Final = 1e-9  # share of the bound: above the error of binary floats, below any real difference
 LARGEST: Final = 1e300  # of numbers in a bound; leaves room for arithmetic before a float overflows
-WINDOW: Final = 100  # characters of an invalid line that a message shows
+ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 
 OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
 OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
@@ -30,54 +29,34 @@ OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
 AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
-MEANT: Final = {"=": "==", "===": "==", "=<": "<=", "≤": "<=", "=>": ">=", "≥": ">=", "<>": "!=", "≠": "!="}
-Offset = Literal["absolute", "relative", "points", "factor"]
-OFFSETS: Final[dict[str, Offset]] = {"": "absolute", "%": "relative", "pp": "points"}
+MEANT: Final = {
+    **dict.fromkeys(("=", "==="), "=="),
+    **dict.fromkeys(("<>", "≠", "!=="), "!="),
+    **dict.fromkeys(("=<", "≤", "⩽", "<=="), "<="),
+    **dict.fromkeys(("=>", "≥", "⩾", ">=="), ">="),
+}
 
+CURLY: Final = "“”„‟‘’‚‛«»`"  # quotes of word processors and other languages, which do not quote here
 # Each pattern matches a text in one way only, so that it takes linear time.
 NAME: Final = re.compile(r"""([^:#"']*+):""")
 WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
 VALUE: Final = re.compile(r"""[^,;|)#"']++""")
-BARE: Final = re.compile(r"""(?!\s)[^,;|)#"']+(?<!\s)""")
+BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
 GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
 ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
-SIGNS: Final = re.compile(r"[<>=!≤≥≠]++")
-NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%|pp\b))?")
-BASELINE, OFFSET = re.compile(r"baseline\b", re.IGNORECASE), re.compile("[+*-]")
+SIGNS: Final = re.compile(r"[<>=!≤≥≠⩽⩾]++")
+NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%))?")
+BASELINE: Final = re.compile(r"base(?:line)?\b", re.IGNORECASE)
 COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
 MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
 # Where none belongs: an aggregate after a colon, or one of the run; an operator; the beginning of a bound.
 A_THRESHOLD: Final = re.compile(
     rf"(?:(?::\s*+(?:{'|'.join({*AGGREGATES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
-    r"\s*+[<>=!≤≥≠]++\s*+(?:baseline\b|[+-]?\.?\d)",
+    r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
     re.IGNORECASE,
 )
 SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class WrongLine:
-    """An invalid line: its number and the column of the error (from 1), its text as given, and what was expected."""
-
-    line: int
-    column: int
-    text: str
-    expected: str
-
-    def __str__(self) -> str:
-        """Return three printable lines: what was expected, the line or a window of it, a caret below the error."""
-        shown = [char if char.isprintable() else " " if char.isspace() else "" for char in self.text]
-        whole, before = "".join(shown), "".join(shown[: self.column - 1])
-        line = whole.strip()
-        caret = max(0, min(len(before) - whole.find(line), len(line)))
-        start = max(0, min(caret - WINDOW // 2, len(line) - WINDOW))
-        end = start + WINDOW
-        head, tail = "…" if start else line[:1], "…" if end < len(line) else line[end - 1 :]
-        window = head + line[start + 1 : end - 1] + tail
-        # East Asian characters are two columns wide.
-        indent = 4 + sum(1 + (east_asian_width(char) in "WF") for char in window[: caret - start])
-        return f"line {self.line}: expected {self.expected}\n    {window}\n{' ' * indent}^"
 
 
 class ThresholdSyntaxError(ValueError):
@@ -118,15 +97,9 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The value to compare with: `number` or, with `baseline`, the baseline's value changed by `number`.
-
-    `offset` says how. absolute: plus `number`; points: plus a share (`- 5pp` is -0.05); relative: plus that share of
-    the baseline's value (`- 5%` is -0.05); factor: times `number`; None: unchanged.
-    """
+    """The value to compare with."""
 
     number: float
-    baseline: bool = False
-    offset: Offset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +120,8 @@ class Threshold:
         """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 
         For every operator, a value equals the bound if it differs from it by at most a billionth: 0.1 + 0.2 is not
-        above 0.3. Where a threshold does not hold, a stricter one does not hold either. Raises ValueError for a bound
-        that refers to a baseline.
+        above 0.3. Where a threshold does not hold, a stricter one does not hold either.
         """
-        if self.bound.baseline:
-            raise ValueError("a bound that refers to a baseline is not a number yet")
         low, high = sorted(self.bound.number * factor for factor in (1 - TOLERANCE, 1 + TOLERANCE))
         less, equal, more = actual < low, low <= actual <= high, actual > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
@@ -194,8 +164,8 @@ class _Scanner:
     def need(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
         return self.take(pattern) or self.fail(expected)
 
-    def fail(self, expected: str) -> NoReturn:
-        raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected))
+    def fail(self, expected: str, advice: str = "") -> NoReturn:
+        raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected, advice))
 
     def quoted(self) -> str | None:
         """Take a quoted text, and return it without its quotes; None if none begins here."""
@@ -205,9 +175,9 @@ class _Scanner:
         return unquoted(self.need(QUOTED, f"a closing {quote} for this one")[0])
 
     def amount(self, expected: str) -> tuple[float, str]:
-        """Take a number and its unit: "", "%" or "pp". With a unit, the number is a share."""
+        """Take a number and its unit, "" or "%". With a unit, the number is a share."""
         found = self.need(NUMBER, expected)
-        unit = (found[3] or "").lower()
+        unit = found[3] or ""
         # The decimal point moves before the conversion, so that 7% and 0.07 are the same float.
         number = float(f"{found[1]}e{int(found[2] or 0) - (2 if unit else 0)}")
         return (number, unit) if abs(number) <= LARGEST else self.fail(f"a number of at most {LARGEST:g}")
@@ -215,15 +185,18 @@ class _Scanner:
 
 def _threshold(scanner: _Scanner) -> Threshold:
     if scanner.take(MARKER):
-        scanner.fail("a threshold without a list marker; quote a metric that begins with one")
+        scanner.fail("a threshold without a list marker")
     metric = _metric(scanner)
     aggregate = _aggregate(scanner, metric)
     written = found[0] if (found := scanner.take(SIGNS)) else ""
     operator = next((each for each in OPERATORS if each == written), None)
     if operator is None:
-        scanner.fail(MEANT.get(written, f"an operator ({', '.join(OPERATORS)})"))
+        right = MEANT.get(written)
+        scanner.fail(f"{right}, got {written}" if right else f"an operator ({', '.join(OPERATORS)})")
     bound = _bound(scanner, aggregate)
-    scanner.need(END, "the end of the line: one threshold per line below `thresholds: |`, and no units except % and pp")
+    if not scanner.take(END):
+        another = A_THRESHOLD.search(scanner.text, scanner.at)
+        scanner.fail("the end of the line after the bound", ONE_PER_LINE if another else "")
     text = one_line(scanner.text[: scanner.at])
     return Threshold(metric=metric, aggregate=aggregate, operator=operator, bound=bound, line=scanner.line, text=text)
 
@@ -241,7 +214,7 @@ def _comment(scanner: _Scanner) -> None:
     with suppress(ThresholdSyntaxError):
         if is_whole_line and len(parse_thresholds(SWITCHED_OFF.sub("", comment))) == 1:
             return
-    scanner.fail("a comment without a threshold: write `thresholds: |`, since `>` joins the lines")
+    scanner.fail("a comment without a threshold", f"{ONE_PER_LINE}; `>` joins lines, so a comment hides the next one")
 
 
 def _metric(scanner: _Scanner) -> str:
@@ -251,23 +224,29 @@ def _metric(scanner: _Scanner) -> str:
     elif found := scanner.take(NAME):
         name = found[1]
         if A_THRESHOLD.search(name):
-            scanner.fail("one threshold per line below `thresholds: |`; quote a metric whose name reads as a threshold")
+            scanner.fail("a metric", f"{ONE_PER_LINE}; quote a metric whose name reads as a threshold")
+        _refuse_curly(scanner, name)
     else:
         return ""
     return name.strip() or scanner.fail("the name or the id of a metric")
+
+
+def _refuse_curly(scanner: _Scanner, written: str) -> None:
+    if written.strip() and {written.strip()[0], written.strip()[-1]} & set(CURLY):
+        scanner.fail("straight quotes")
 
 
 def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(WORD)
     name = AGGREGATES.get(word[0].lower(), "") if word else ""
     if metric and name not in OF_METRIC:
-        also = f"; {name} applies to the whole run, so write it without a metric" if name else ""
-        also = also or ("; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else "")
-        scanner.fail(f"avg, med, min, max, p(N), rate(…), count(…) or missing{also}")
+        also = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
+        advice = f"write {name} without a metric: it is about the whole run" if name else ""
+        scanner.fail(f"avg, med, min, max, p(N), rate(…), count(…) or missing{also}", advice)
     if name in OF_METRIC and not metric:
         scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
     if not name:
-        scanner.fail(f"{', '.join(OF_RUN)}, or a metric and a colon; quote a metric that contains : # or a quote")
+        scanner.fail(f"a metric and a colon, or {', '.join(OF_RUN)}; quote a metric that contains : # or a quote")
     if name == "p":
         scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
         percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
@@ -290,6 +269,7 @@ def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
                     f'{plain}, or "{number[0]}" in quotes for a text; put a space after the comma between two values'
                 )
             value = scanner.need(VALUE, f"a value; quote one that contains {special}")[0].strip()
+            _refuse_curly(scanner, value)
         if is_blank(value):
             scanner.fail("a value with text: an empty one counts as missing")
         values.append(value)
@@ -298,32 +278,13 @@ def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
 
 
 def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
+    kinds = "a number or a percentage" if aggregate.is_rate else "a number"
     if scanner.take(BASELINE):
-        return _baseline(scanner, aggregate)
-    number, unit = scanner.amount("a number, a percentage or baseline")
+        scanner.fail(kinds, f"this version cannot compare with a baseline: write {kinds}")
+    number, unit = scanner.amount(kinds)
     if unit and not aggregate.is_rate:
         why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
         scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")
-    if unit == "pp":
-        scanner.fail("a number or a percentage: pp needs a baseline, as in baseline - 5pp")
     if aggregate.is_rate and not 0 <= number <= 1:
-        hint = f"; for percent, write {number:g}%" if not unit and 1 < number <= 100 else ""
-        scanner.fail(f"a share from 0% to 100%{hint}")
+        scanner.fail("a share from 0% to 100%")
     return Bound(number)
-
-
-def _baseline(scanner: _Scanner, aggregate: Aggregate) -> Bound:
-    if not (sign := scanner.take(OFFSET)):
-        return Bound(0.0, baseline=True)
-    number, unit = scanner.amount("a number")
-    if number < 0:
-        scanner.fail("a number of at least 0")
-    if sign[0] == "*" and unit:
-        scanner.fail("a factor without a unit, as in baseline * 1.1")
-    if sign[0] == "*":
-        return Bound(number, baseline=True, offset="factor")
-    if unit == "pp" and not aggregate.is_rate:
-        scanner.fail(f"a number or a percentage: pp works with rates only, and {aggregate.name} is not a rate")
-    if aggregate.is_rate and unit != "%" and number > 1:
-        scanner.fail("at most 100pp" if unit else f"{number:g}pp (percentage points) or {number:g}% (of the baseline)")
-    return Bound(-number if sign[0] == "-" else number, baseline=True, offset=OFFSETS[unit])
