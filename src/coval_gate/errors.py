@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coval_gate.text import plural
+from coval_gate.text import in_words, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class InputError(GateError):
             return
         names = list(dict.fromkeys(name for name, _ in problems[1:]))
         others = f"{plural(len(names), 'more input')} {'is' if len(names) == 1 else 'are'} invalid"
-        what = f"{first} {others}: {', '.join(names)}."
+        what = f"{first} {others}: {in_words(names)}."
         lines += [f"- {problem}" for problem in self.problems[1:]]
         super().__init__("Invalid inputs", what, advice="\n".join(lines), link=link)
 

@@ -56,12 +56,11 @@ def most_similar(text: str, names: Iterable[str]) -> str:
     return next((known[each] for each in get_close_matches(folded(text), known, n=1)), "")
 
 
-def in_words(names: Sequence[str], word: str, most: int) -> str:
-    """Return a list in words: "a, b and c"; "a, b and 3 more" where there are more than `most`. `word`: and, or."""
-    if len(names) > most:
+def in_words(names: Sequence[str], word: str = "and", most: int | None = None) -> str:
+    """Return a list in words: "a", "a and b", "a, b and c"; where there are more than `most`, "a, b and 3 more"."""
+    if most is not None and len(names) > most:
         return f"{', '.join(names[:most])} {word} {len(names) - most:,} more"
-    *first, last = names
-    return f"{', '.join(first)} {word} {last}" if first else last
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def plural(count: int, noun: str) -> str:

@@ -10,14 +10,19 @@ import requests
 import requests_mock
 
 from coval_gate.coval.errors import seconds_to_wait
+from coval_gate.coval.operations import inputs_of
 from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.runs.schedule import run
-from support import EPOCH, KEY, VirtualClock, new_client
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import EPOCH, IDS, KEY, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.coval.client import Client
+    from coval_gate.waiting import Procedure
 
 ROOT = "https://api.coval.dev/v1"
 
@@ -59,6 +64,32 @@ RESPONSES: dict[str, dict[str, Any]] = {
         "text": "<html>Blocked</html>",
         "headers": {"Content-Type": "text/html; charset=x"},
     },
+    "many fields": {
+        "status_code": 400,
+        "json": {
+            "error": {
+                "code": "INVALID_ARGUMENT",
+                "message": "Invalid request.",
+                "details": [
+                    {"field": field, "description": "No."}
+                    for field in ("metric_ids.3", "metadata.customer.team", "body", "options.concurrency", "tags")
+                ],
+            },
+        },
+    },
+    "wrong id with field": {
+        "status_code": 404,
+        "json": {
+            "error": {
+                "code": "NOT_FOUND",
+                "message": "Agent not found",
+                "details": [{"field": "agent_id", "description": "There is no agent a1."}],
+            }
+        },
+    },
+    "wrong path": {"status_code": 404, "json": {"message": "Not Found"}},
+    "model tier": {"status_code": 403, "json": {"error": {"code": "MODEL_TIER_ACCESS_DENIED", "message": "No."}}},
+    "too large": {"status_code": 413, "json": {"error": {"code": "PAYLOAD_TOO_LARGE", "message": "10 MB."}}},
     "forged": {
         "status_code": 400,
         "json": {"error": {"code": "X\r\n::set-output name=a::b", "message": "\x1b[31m##[error]no\u2028::error::x"}},
@@ -175,3 +206,75 @@ def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -
     assert isinstance(caught.value, Rejected)
     assert caught.value.status == 404
     assert clock.slept == []
+
+
+MISSING = "missing000000000000001"
+CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
+    "launch": (
+        lambda client, until: client.launch_run(IDS | {"agent_id": MISSING}, until=until, sent=lambda _: None),
+        "agent_id",
+    ),
+    "run": (lambda client, until: client.get_run(MISSING, until=until), "run_id"),
+    "delete": (lambda client, until: client.delete_run(MISSING, until=until), "run_id"),
+    "runs": (lambda client, until: client.list_runs('tag="a"', until=until), ""),
+    "metric": (
+        lambda client, until: client.get_metric(MISSING, until=until),
+        "metric_ids, thresholds and fail_on_metric_id",
+    ),
+    "agent": (lambda client, until: client.get_agent(MISSING, until=until), "agent_id"),
+    "test case": (lambda client, until: client.get_test_case(MISSING, until=until), "test_case_ids"),
+    "test cases": (
+        lambda client, until: client.list_test_cases("passing1", until=until, take=lambda _: True),
+        "",
+    ),
+    "outputs": (lambda client, until: client.list_metric_outputs("missing", until=until), ""),
+}
+
+
+def failure_of(call: Callable[[Client, float], Procedure[object]], clock: VirtualClock, world: World) -> Rejected:
+    with Server(world) as server, pytest.raises(Rejected) as caught:
+        run(call(new_client(server.url, clock), clock.now()), clock)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_missing_permission_is_named(name: str, clock: VirtualClock) -> None:
+    """The sandbox states the permissions of its routes by itself."""
+    error = failure_of(CALLS[name][0], clock, World(clock.time, api_keys={KEY: ("tags:read",)}))
+    _, _, needed = error.what.partition("required permission: ")
+    assert (error.title, error.status) == ("Permission missing", 403)
+    assert error.advice == f"Give the API key the permission {needed.split(';')[0]}, or use a key with full access."
+
+
+@pytest.mark.parametrize("name", [name for name, (_, inputs) in CALLS.items() if inputs])
+def test_missing_resource_is_about_the_input_that_names_it(name: str, clock: VirtualClock) -> None:
+    call, inputs = CALLS[name]
+    error = failure_of(call, clock, World(clock.time))
+    assert isinstance(error, NotFound)
+    assert error.advice.startswith(f"Check {inputs}: ")
+    assert ("run_id" in error.advice) is (inputs == "run_id")
+
+
+def test_simulations_need_one_of_two_permissions(clock: VirtualClock) -> None:
+    world = World(clock.time, api_keys={KEY: ("runs:read",)}, quirks=Quirks(simulations_api="canonical-forbidden"))
+    error = failure_of(lambda client, until: client.list_simulations("r1", until=until), clock, world)
+    assert "simulated-conversations:read (or the older simulations:read)" in error.advice
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("agent_id", "agent_id"),
+        ("options.iteration_count", "iteration_count"),
+        ("metric_ids[3]", "metric_ids"),
+        ("mutation_ids.0", "mutation_ids"),
+        ("/options/test_case_ids/0", "test_case_ids"),
+        ("metadata.customer.team", "metadata"),
+        ("metadata.display_name", "display_name"),
+        ("config_overrides.a.b", "config_overrides"),
+        ("body", ""),
+        ("", ""),
+    ],
+)
+def test_field_of_request_belongs_to_input(field: str, name: str) -> None:
+    assert inputs_of([field]) == ((name,) if name else ())

@@ -42,6 +42,10 @@ def test_most_similar_name_ignores_case(text: str, similar: str) -> None:
     assert most_similar(text, ["Resolved", "Latency", "Tone: calm"]) == similar
 
 
+def test_words_in_a_row_read_as_in_a_sentence() -> None:
+    assert [in_words(["a", "b", "c"][:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
 @given(st.text())
 def test_one_line_is_short_printable_and_idempotent(text: str) -> None:
     line = one_line(text, 50)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.coval.operations import inputs_of, operation_of, shown
 from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.text import one_line
+from coval_gate.text import in_words, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,27 +27,24 @@ LONGEST_WAIT: Final = 60.0  # s, whatever Retry-After asks for; a longer pause c
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
+INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself has to change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
 ADVICE: Final = {
-    400: ("Request rejected", "Correct the inputs that Coval reports as invalid."),
+    400: ("Request rejected", "Correct what Coval reports as invalid."),
     401: (
         "API key rejected",
         "Check that api_key contains a complete, current key of the right Coval organization.",
     ),
-    403: (
-        "Permission missing",
-        "Give the API key the permissions runs:read and runs:write, or use a key with full access.",
-    ),
     412: ("Workspace missing", "Set workspace_id to a workspace that the API key belongs to."),
+    413: ("Request too large", "Shorten metadata, config_overrides and the lists of ids."),
 }
-LAUNCH_NOT_FOUND: Final = (
-    "Check agent_id, persona_id, test_set_id, metric_ids and mutation_ids: each must exist in the organization and "
-    "workspace of the API key. If all do, check api_base_url."
-)
-RUN_NOT_FOUND: Final = (
-    "Check run_id: the run must exist in the organization and workspace of the API key. If it does, check api_base_url."
-)
+BY_CODE: Final = {  # title and advice where the code of an error says more than its status
+    "MODEL_TIER_ACCESS_DENIED": (
+        "Model not included",
+        "Choose an agent and metrics whose models are included in the organization's plan.",
+    ),
+}
 LASTING: Final = {  # title and advice for each problem that a retry cannot solve
     "certificate": (
         "Certificate not trusted",
@@ -58,17 +56,21 @@ LASTING: Final = {  # title and advice for each problem that a retry cannot solv
     ),
     "address": ("Invalid address", "Check api_base_url and any proxy variables."),
 }
+MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
 NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The contents of an error response. Each text is a single line, and may be empty."""
+    """The contents of an error response. Each text is a single line, and may be empty.
+
+    `fields` are the invalid fields of the request, with what is wrong with each.
+    """
 
     message: str = ""
     code: str = ""
-    fields: tuple[str, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     is_json: bool = True
     is_coval: bool = False  # has the shape that only Coval itself uses
@@ -139,12 +141,44 @@ def response_problem(request: Request, response: Response, *, now: float, reache
         )
     if not said.is_json:
         return Rejected(status, "Unexpected response", what, by_coval=False, advice=NOT_COVAL)
+    what = _rejection(request, status, said) if said.fields else what
     if status == 404:
-        advice = LAUNCH_NOT_FOUND if launches else RUN_NOT_FOUND
+        advice = _what_to_check(request, said)
         return NotFound(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
-    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected too."))
-    advice = "\n".join([advice, *(f"- {field}" for field in said.fields)])
+    title, advice = BY_CODE.get(said.code) or _title_and_advice(request, status, said)
+    advice = "\n".join([advice, *(f"- {_described(*each)}" for each in said.fields[MOST_FIELDS:])])
     return Rejected(status, title, what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
+
+
+def _rejection(request: Request, status: int, said: ErrorBody) -> str:
+    """Return what is wrong with the fields of a request, as a sentence."""
+    fields = "; ".join(_described(*each) for each in said.fields[:MOST_FIELDS])
+    told = ", ".join(part for part in (f"{request} returned {status}", str(said)) if part)
+    return f"Coval rejected {fields} ({told})."
+
+
+def _described(field: str, description: str) -> str:
+    return ": ".join(part for part in (shown(field), description.rstrip(".") or "no reason given") if part)
+
+
+def _what_to_check(request: Request, said: ErrorBody) -> str:
+    """Return the advice for a resource that does not exist: the inputs that name it, then the address."""
+    names = inputs_of(field for field, _ in said.fields) or operation_of(request).inputs
+    if not names or not said.is_coval:
+        return NOT_COVAL if not said.is_coval else "Check api_base_url."
+    each, all_do = ("each", "all do") if len(names) > 1 else ("it", "it does")
+    where = "must exist in the organization and workspace of the API key"
+    return f"Check {in_words(names)}: {each} {where}. If {all_do}, check api_base_url."
+
+
+def _title_and_advice(request: Request, status: int, said: ErrorBody) -> tuple[str, str]:
+    if status == 403:
+        permission = operation_of(request).permission
+        needed = f"Give the API key the permission {permission}" if permission else "Give the API key more permissions"
+        return "Permission missing", f"{needed}, or use a key with full access."
+    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected too."))
+    names = inputs_of(field for field, _ in said.fields) if status in INVALID_STATUSES else ()
+    return title, f"Correct {in_words(names)}." if names else advice
 
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:
@@ -184,14 +218,12 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _fields(details: object) -> tuple[str, ...]:
+def _fields(details: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(details, list):
         return ()
     described = [
-        ": ".join(
-            one_line(part, 200) for part in (_text(detail.get("field")), _text(detail.get("description"))) if part
-        )
+        (one_line(_text(detail.get("field")), 100), one_line(_text(detail.get("description")), 200))
         for detail in details
         if isinstance(detail, dict)
     ]
-    return tuple(each for each in described if each)[:10]
+    return tuple(each for each in described if any(each))[:10]
