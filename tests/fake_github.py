@@ -1,4 +1,4 @@
-"""A fake GitHub server: pull requests, comments and statuses of one repository, with injected faults.
+"""A fake GitHub server: pull requests, issues, comments and statuses of one repository, with injected faults.
 
 Sources: GitHub's REST and GraphQL documentation, and error responses of api.github.com.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -21,7 +22,8 @@ from coval_sandbox.server import SeenRequest
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 TOKEN = "ghs_the-token-of-the-workflow"
 READ_ONLY_TOKEN = "read-only"
@@ -58,6 +60,20 @@ class Comment:
     def json(self) -> dict[str, Any]:
         user = self.author and {"login": self.author, "type": "Bot" if self.author.endswith("[bot]") else "User"}
         return {"id": self.id, "body": self.body, "user": user or None, "html_url": self.html_url}
+
+
+@dataclass
+class Issue:
+    """An issue; its comments are among those of the pull requests, under its number."""
+
+    title: str
+    body: str
+    author: str
+    state: str = "open"
+
+    def json(self, number: int) -> dict[str, Any]:
+        user = {"login": self.author}
+        return {"number": number, "title": self.title, "body": self.body, "state": self.state, "user": user}
 
 
 class Response(NamedTuple):
@@ -112,6 +128,7 @@ class FakeGitHub:
         port: int = 0,
     ) -> None:
         self.pull_requests: dict[int, PullRequest] = {}
+        self.issues: dict[int, Issue] = {}
         self.comments: dict[int, list[Comment]] = {}
         self.statuses: dict[str, list[dict[str, Any]]] = {}
         self.commits: set[str] = set()
@@ -146,6 +163,23 @@ class FakeGitHub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @contextmanager
+    def at(self, path: Path) -> Iterator[None]:
+        """Serve at a Unix socket, too: the command gh can be told to send its requests there, in plain HTTP."""
+        with _SocketServer(path, self) as server:
+            thread = Thread(target=server.serve_forever, args=[0.001], name="fake-github-socket", daemon=True)
+            thread.start()
+            yield
+            server.shutdown()
+            thread.join()
+
+    def add_issue(self, title: str, body: str, author: str) -> int:
+        """Open an issue of any author, and return its number."""
+        with self.lock:
+            number = next(self._ids)
+            self.issues[number] = Issue(title, body, author)
+            return number
 
     def add_pull_request(self, number: int, sha: str, owner: str = "acme", branch: str = "feature") -> None:
         """Open a pull request, whose head commit accepts statuses."""
@@ -213,7 +247,7 @@ class FakeGitHub:
                 return Response(200, _pull_json(int(number), pull))
             case "GET", ["issues", number, "comments"] if self._pull(number):
                 return self._page(request, [each.json for each in self.comments.get(int(number), [])])
-            case "POST", ["issues", number, "comments"] if self._pull(number):
+            case "POST", ["issues", number, "comments"] if self._pull(number) or self._issue(number):
                 body = request.json.get("body")
                 return _bad_body(body) or Response(201, self.add_comment(int(number), body, self.author).json)
             case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_):
@@ -224,10 +258,38 @@ class FakeGitHub:
             case "POST", ["statuses", sha]:
                 return self._set_status(sha, request.json)
             case _:
+                return self._route_issues(request, path)
+
+    def _route_issues(self, request: SeenRequest, path: str) -> Response:
+        match request.method, path.split("/"):
+            case "GET", ["issues"]:
+                return self._page(request, self._issues(request.query))
+            case "POST", ["issues"]:
+                created = self.add_issue(request.json["title"], request.json["body"], self.author)
+                return Response(201, self.issues[created].json(created))
+            case "PATCH", ["issues", number] if issue := self._issue(number):
+                for name in request.json.keys() & {"title", "body", "state"}:
+                    setattr(issue, name, request.json[name])
+                return Response(200, issue.json(int(number)))
+            case _:
                 return _message(404, "Not Found")
 
     def _pull(self, number: str) -> PullRequest | None:
         return self.pull_requests.get(int(number)) if number.isdecimal() else None
+
+    def _issue(self, number: str) -> Issue | None:
+        return self.issues.get(int(number)) if number.isdecimal() else None
+
+    def _issues(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        """List issues and, as GitHub does, pull requests; the newest first."""
+        state = query.get("state", "open")
+        pulls = [
+            {**_pull_json(number, pull), "title": "", "user": {"login": pull.owner}, "pull_request": {}}
+            for number, pull in self.pull_requests.items()
+        ]
+        issues = [issue.json(number) for number, issue in self.issues.items()]
+        listed = sorted([*pulls, *issues], key=lambda each: each["number"], reverse=True)
+        return [each for each in listed if state in ("all", each["state"])]
 
     def _pulls(self, query: dict[str, str]) -> list[dict[str, Any]]:
         head, state = query.get("head", ""), query.get("state", "open")
@@ -254,7 +316,7 @@ class FakeGitHub:
 
     def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Response:
         size, page = min(100, int(request.query.get("per_page", 30))), int(request.query.get("page", 1))
-        origin = self.url.removesuffix(self.base)
+        origin = f"http://{request.headers['host']}"  # where the client sees this server
         links = {"prev": page - 1, "next": page + 1} if page * size < len(entries) else {"prev": page - 1}
         link = ", ".join(
             f'<{origin}{request.path}?{urlencode({**request.query, "page": number})}>; rel="{name}"'
@@ -279,10 +341,19 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
 
 
+class _SocketServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path: Path, github: FakeGitHub) -> None:
+        self.github = github
+        self.connections: set[socket.socket] = set()
+        super().__init__(str(path), _SocketConnection)
+
+
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: _Server | _SocketServer
 
     def setup(self) -> None:
         super().setup()
@@ -315,6 +386,10 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
+
+
+class _SocketConnection(_Connection):
+    disable_nagle_algorithm = False  # only TCP has it
 
 
 def _pull_json(number: int, pull: PullRequest) -> dict[str, Any]:
