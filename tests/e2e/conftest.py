@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import engine
-from e2e.workflow import ACT_IMAGE, Environment, WorkflowResult, run_workflow
+from e2e.workflow import ACT_IMAGES, WORKFLOWS, Environment, WorkflowResult, run_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,11 +67,12 @@ def step(image: str, tmp_path: Path, sandbox: Sandbox) -> Step:
 
 @pytest.fixture(scope="session")
 def _act_image() -> Iterator[None]:
-    """Remove the images and the volume that act creates."""
+    """Remove the images and the volume that act creates. An image left behind would hide changes of the code."""
     volume = "act-toolcache"  # shared by all uses of act on this machine
     had_volume = _succeeds("docker", "volume", "inspect", volume)
+    _remove_act_images()
     yield
-    _remove(ACT_IMAGE)
+    _remove_act_images()
     # act uses the legacy builder, which leaves the first stage as a dangling image.
     for image in _lines("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true"):
         history = _lines("docker", "image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
@@ -86,9 +87,14 @@ def workflow(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None)
     """Return a function that runs one of `workflows` in a repository that contains the action."""
 
     def run(name: str, environment: Environment | None = None) -> WorkflowResult:
-        return run_workflow(name, tmp_path, checkout, sandbox, environment or Environment())
+        return run_workflow(WORKFLOWS / name, tmp_path, checkout, sandbox, environment or Environment())
 
     return run
+
+
+def _remove_act_images() -> None:
+    for image in _lines("docker", "image", "ls", "--format", "{{.Repository}}", "--filter", f"reference={ACT_IMAGES}"):
+        _remove(image)
 
 
 def _remove(image: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
-ACT_IMAGE = f"act-{ACTION}-dockeraction"  # act's name for the image that it builds
+ACT_IMAGES = f"act-*{ACTION}*-dockeraction"  # act's names for the images that it builds
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"
 TIMEOUT = 120  # s
@@ -45,13 +45,30 @@ class WorkflowResult:
         steps: dict[str, Any] = json.loads(self.log("report"))
         return steps
 
-    def log(self, step: str) -> str:
-        """Return the log of a step, without its workflow commands."""
-        return "".join(each["msg"] for each in self.entries if each.get("raw_output") and each["stepID"] == [step])
+    def log(self, *step: str) -> str:
+        """Return the log of a step, without its workflow commands. A step of a composite action has two ids."""
+        own = [each for each in self.entries if each.get("raw_output") and each["stepID"] == list(step)]
+        return "".join(each["msg"] for each in own)
 
     def commands(self, step: str, name: str) -> list[dict[str, Any]]:
         """Return the commands of one kind that act read from a step's log and files."""
         return [each for each in self.entries if each.get("command") == name and each["stepID"] == [step]]
+
+    def outcome(self, name: str) -> str:
+        """Return the result of the step of this name."""
+        own = [each for each in self.entries if (each.get("step"), each.get("stage")) == (name, "Main")]
+        (result,) = [each["stepResult"] for each in own if "stepResult" in each]
+        return str(result)
+
+    def outputs(self, step: str) -> dict[str, str]:
+        """Return the outputs of a step, whose id is its position if it has none."""
+        return {each["name"]: each["arg"] for each in self.commands(step, "set-output")}
+
+    @property
+    def jobs(self) -> dict[str, set[str]]:
+        """Return the results of all jobs that ran, by job id; several if it has a matrix."""
+        ended = [each for each in self.entries if "jobResult" in each]
+        return {job["jobID"]: {each["jobResult"] for each in ended if each["jobID"] == job["jobID"]} for job in ended}
 
     @property
     def job(self) -> str:
@@ -73,9 +90,9 @@ class WorkflowResult:
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of a workflow: files in the repository, variables, the event, GitHub's API and token.
+    """The environment of a workflow: files in the repository, variables, the event, GitHub's API, token, key, runner.
 
-    The default API URL refuses connections.
+    The default API URL refuses connections. Without a key, there is no secret.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -84,16 +101,19 @@ class Environment:
     payload: Mapping[str, Any] = field(default_factory=dict)
     api_url: str = "http://127.0.0.1:9"
     token: str = "ghs_without_access"
+    key: str = KEY
+    runner: str = RUNNER
+    flags: tuple[str, ...] = ()  # more flags of act
 
 
 def run_workflow(
-    workflow: str, directory: Path, action: Path, api: Sandbox, environment: Environment
+    workflow: Path, directory: Path, action: Path, api: Sandbox, environment: Environment
 ) -> WorkflowResult:
-    """Run one of `workflows` in a new repository that holds the action."""
+    """Run a workflow in a new repository that holds the action."""
     repository = Path(tempfile.mkdtemp(dir=directory)) / "voice-agent"
     shutil.copytree(action, repository / ACTION)
     for name, text in {
-        f".github/workflows/{workflow}": (WORKFLOWS / workflow).read_text(),
+        f".github/workflows/{workflow.name}": workflow.read_text(encoding="utf-8"),
         **environment.files,
     }.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
@@ -110,14 +130,16 @@ def run_workflow(
     command = [
         *(str(ACT), environment.event, "--eventpath", str(payload), "--json", "--rm", "--no-cache-server"),
         *("--container-daemon-socket", "-", "--env", f"GITHUB_API_URL={environment.api_url}"),
-        *("--platform", f"ubuntu-latest={RUNNER}", "--pull=false", "--network", "host"),
-        *("--secret", "COVAL_API_KEY", "--secret", "GITHUB_TOKEN", "--insecure-secrets"),
+        *("--platform", f"ubuntu-latest={environment.runner}", "--platform", f"self-hosted={environment.runner}"),
+        *("--pull=false", "--network", "host", *environment.flags),
+        *(("--secret", "COVAL_API_KEY") if environment.key else ()),  # act would ask for an empty secret
+        *("--secret", "GITHUB_TOKEN", "--insecure-secrets"),
         *(argument for name, value in variables.items() for argument in ("--var", f"{name}={value}")),
     ]
     with subprocess.Popen(
         command,
         cwd=repository,
-        env=environ | {"COVAL_API_KEY": KEY, "GITHUB_TOKEN": environment.token},
+        env=environ | {"COVAL_API_KEY": environment.key, "GITHUB_TOKEN": environment.token},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,7 +151,7 @@ def run_workflow(
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # act then removes its containers
             log, errors = process.communicate(timeout=30)
-            raise AssertionError(f"{workflow} did not end:\n{log}\n{errors}") from None
+            raise AssertionError(f"{workflow.name} did not end:\n{log}\n{errors}") from None
     entries = [json.loads(line) for line in log.splitlines()]
     return WorkflowResult(process.returncode, entries, errors, commit)
 

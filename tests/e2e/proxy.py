@@ -1,0 +1,87 @@
+"""A proxy that inspects TLS, as companies have it: it answers for every host with a certificate of its own."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import subprocess
+from contextlib import contextmanager, suppress
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TIMEOUT = 60  # s; longest silence on a connection
+
+
+def make_certificate(directory: Path, host: str) -> Path:
+    """Make a self-signed certificate of a host, and return its file; its key is in key.pem beside it."""
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=Example proxy"]
+    command += ["-addext", f"subjectAltName=DNS:{host}"]
+    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return directory / "certificate.pem"
+
+
+class Proxy(ThreadingTCPServer):
+    """Sends what it is asked to tunnel to one plain HTTP server; `tunnels` are the addresses that clients asked for."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, certificate: Path, target: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.target = target
+        self.tunnels: list[str] = []
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    @property
+    def url(self) -> str:
+        """Return the value for HTTPS_PROXY."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def proxy(certificate: Path, target: tuple[str, int]) -> Iterator[Proxy]:
+    """Run a proxy on a free port of the loopback interface."""
+    with Proxy(certificate, target) as serving:
+        thread = Thread(target=serving.serve_forever, args=[0.01], daemon=True)
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+class _Tunnel(StreamRequestHandler):
+    server: Proxy
+
+    def handle(self) -> None:
+        method, address, _ = self.rfile.readline().decode().split()
+        while self.rfile.readline().strip():
+            pass
+        if method != "CONNECT":
+            self.wfile.write(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
+            return
+        self.server.tunnels.append(address)
+        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with (
+            suppress(OSError),  # a client that does not trust the certificate, or that is gone
+            self.server.context.wrap_socket(self.connection, server_side=True) as client,
+            socket.create_connection(self.server.target) as target,
+        ):
+            _relay(client, target)
+
+
+def _relay(client: ssl.SSLSocket, target: socket.socket) -> None:
+    """Copy in both directions until one side has no more, or both are silent. A TLS socket allows one thread only."""
+    while ready := [client] if client.pending() else select.select([client, target], [], [], TIMEOUT)[0]:
+        for source in ready:
+            data = source.recv(65536)
+            if not data:
+                return
+            (target if source is client else client).sendall(data)

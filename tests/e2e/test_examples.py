@@ -1,0 +1,258 @@
+"""The example workflows, run as they are: act puts the checkout in the place of `your-org/coval-gate@v0.1.0`.
+
+The checkout's defaults lead to the sandbox, since the examples leave `api_base_url` to its default.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from ruamel.yaml import YAML
+
+from coval_gate import __version__
+from coval_sandbox.runner import PULL_REQUEST
+from e2e.engine import docker
+from e2e.proxy import make_certificate, proxy
+from e2e.workflow import RUNNER, Environment, WorkflowResult, run_workflow
+from fake_github import BOT, TOKEN, FakeGitHub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.engine import Sandbox
+
+    Example = Callable[..., WorkflowResult]
+
+pytestmark = pytest.mark.e2e
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RAN = {"pull-request", "pull-request-reports", "nightly", "personas", "launch", "judge", "forks", "enterprise-server"}
+ACTION = f"your-org/coval-gate@v{__version__}"
+VARIABLES = {
+    "COVAL_AGENT_ID": "demoAgent0000000000001",
+    "COVAL_PERSONA_ID": "demoPersona00000000001",
+    "COVAL_TEST_SET_ID": "passing1",
+}
+EVENT = {**PULL_REQUEST, "number": 42}
+HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
+FORK_HEAD = {"sha": HEAD, "repo": {"full_name": "mallory/voice-agent"}}
+FORK_EVENT = {**EVENT, "pull_request": {**PULL_REQUEST["pull_request"], "head": FORK_HEAD}}
+UPLOAD = "uses: actions/upload-artifact@"
+# What stands for actions/upload-artifact here: act has no server for artifacts. It shows what would be uploaded.
+SHOW_FILES = """
+name: Show files
+description: Shows the files of a directory
+inputs:
+  name: {description: unused, required: true}
+  path: {description: the directory, required: true}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: {DIRECTORY: "${{ inputs.path }}"}
+      run: cd "$DIRECTORY" && ls
+"""
+# gh speaks plain HTTP at a Unix socket, so that it can be pointed at the fake server.
+GH_RUNNER = "coval-gate-e2e-gh"
+GH_SOCKETS = "/run/github"
+GH_DOCKERFILE = f"""
+FROM {RUNNER}
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh && mkdir /etc/gh \\
+    && echo 'http_unix_socket: {GH_SOCKETS}/socket' > /etc/gh/config.yml
+ENV GH_CONFIG_DIR=/etc/gh
+"""
+
+
+@pytest.fixture
+def example(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Example:
+    """Return a function that runs an example by name, on a pull request unless `given` says otherwise."""
+
+    def run(name: str, github: FakeGitHub | None = None, *, api_url: str = "", **given: Any) -> WorkflowResult:
+        text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
+        stubs = [f"{ACTION}={checkout_with_defaults(api_url or sandbox.url)}"]
+        if UPLOAD in text:
+            reference = text.partition(UPLOAD)[2].split()[0]
+            stubs.append(f"actions/upload-artifact@{reference}={directory_with('action.yml', SHOW_FILES)}")
+        given["flags"] = (*(part for stub in stubs for part in ("--local-repository", stub)), *given.get("flags", ()))
+        given["variables"] = VARIABLES | given.get("variables", {})
+        defaults = {"event": "pull_request", "payload": EVENT, "token": TOKEN}
+        defaults |= {"api_url": github.url} if github else {}
+        environment = Environment(**defaults | given)
+        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, checkout, sandbox, environment)
+        assert result.leaks == []
+        return result
+
+    def checkout_with_defaults(api_url: str) -> Path:
+        copy = Path(tempfile.mkdtemp(dir=tmp_path)) / "coval-gate"
+        shutil.copytree(checkout, copy)
+        action = (copy / "action.yml").read_text(encoding="utf-8")
+        for before, after in (("https://api.coval.dev/v1", api_url), ("adaptive", "1")):  # the sandbox is fast
+            assert f"default: {json.dumps(before)}" in action
+            action = action.replace(f"default: {json.dumps(before)}", f"default: {json.dumps(after)}")
+        (copy / "action.yml").write_text(action, encoding="utf-8")
+        return copy
+
+    def directory_with(name: str, text: str) -> Path:
+        directory = Path(tempfile.mkdtemp(dir=tmp_path))
+        (directory / name).write_text(text, encoding="utf-8")
+        return directory
+
+    return run
+
+
+@pytest.fixture
+def github() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as server:
+        server.add_pull_request(42, HEAD)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gh_runner() -> Iterator[str]:
+    """Build the image of a runner that has the command gh."""
+    command = ["docker", "build", "--tag", GH_RUNNER, "-"]
+    subprocess.run(command, input=GH_DOCKERFILE, text=True, check=True, capture_output=True)
+    yield GH_RUNNER
+    docker("image", "rm", GH_RUNNER)
+
+
+def states(github: FakeGitHub, context: str = "Voice gate") -> list[str]:
+    """Return the states of a commit status on the head, oldest first."""
+    return [each["state"] for each in github.statuses.get(HEAD, []) if each["context"] == context]
+
+
+def thresholds(name: str) -> list[str]:
+    """Return the lines of an example's thresholds."""
+    loaded = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))
+    (lines,) = [
+        step["with"]["thresholds"]
+        for job in loaded["jobs"].values()
+        for step in job["steps"]
+        if "thresholds" in step.get("with", {})
+    ]
+    return [line for line in lines.splitlines() if line]
+
+
+def test_every_example_runs_here() -> None:
+    assert {path.stem for path in EXAMPLES.iterdir()} == RAN
+
+
+@pytest.mark.parametrize(("test_set", "verdict", "job"), [("passing1", "passed", "success"),
+                                                          ("flaky001", "failed", "failure")])  # fmt: skip
+def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -> None:
+    result = example("pull-request", variables={"COVAL_TEST_SET_ID": test_set})
+    assert (result.outputs("gate")["verdict"], result.job) == (verdict, job)
+    (summary,) = result.commands("gate", "summary")
+    assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
+
+
+def test_pull_request_from_fork_passes_unevaluated(example: Example, sandbox: Sandbox) -> None:
+    result = example("pull-request", payload=FORK_EVENT, key="")
+    assert (result.outputs("gate")["verdict"], result.job) == ("skipped", "success")
+    assert sandbox.runs == []
+
+
+def test_pull_request_reports(example: Example, github: FakeGitHub) -> None:
+    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
+    assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
+    (comment,) = github.comments[42]
+    assert "### ❌ Failed: Coval evaluation" in comment.body
+    assert states(github) == ["pending", "failure"]
+    assert result.log("1", "0").split() == ["coval.json", "junit.xml"]
+
+
+def test_nightly_keeps_one_issue(example: Example, github: FakeGitHub, gh_runner: str) -> None:
+    """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone."""
+    title = "Nightly regression of the voice agent"
+    for number in range(120):  # more than a page
+        github.add_issue(f"Something else {number}", "", "mona")
+    other = github.add_issue(title, "by a person", "mallory")
+    nights = []
+    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
+        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        for test_set in ("flaky001", "someFail", "passing1", "passing1"):
+            variables = {"COVAL_TEST_SET_ID": test_set}
+            result = example("nightly", github, event="schedule", runner=gh_runner, flags=flags, variables=variables)
+            assert result.outcome("Open, update or close the issue") == "success", result.log("1")
+            ((number, issue),) = [each for each in github.issues.items() if each[1].author == BOT]
+            assert issue.title == title
+            comments = [each.body for each in github.comments.get(number, [])]
+            nights.append((result.outputs("gate")["verdict"], result.job, issue.state, issue.body, comments))
+    failed, failed_again, passed, passed_again = nights
+    assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
+    assert "**failed**\n\n    pass_rate is " in failed[3]
+    assert "did not complete" in failed_again[3]
+    assert passed[:4] == ("passed", "success", "closed", failed_again[3])
+    assert ["**passed**" in comment for comment in passed[4]] == [True]
+    assert passed_again == passed
+    assert github.issues[other].state == "open"
+    assert other not in github.comments
+
+
+def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
+    """Each persona has its own run and status, and the last job passes only if all do."""
+    result = example("personas", github)
+    assert result.jobs == {"evaluate": {"success"}, "all-personas": {"success"}}
+    assert {run["persona_id"] for run in sandbox.runs} == {"replaceWithPersonaId01", "replaceWithPersonaId02"}
+    for persona in ("calm caller", "angry caller"):
+        assert states(github, f"Voice gate ({persona})") == ["pending", "success"]
+    result = example("personas", github, variables={"COVAL_TEST_SET_ID": "failing1"})
+    assert result.jobs == {"evaluate": {"failure"}, "all-personas": {"failure"}}
+
+
+@pytest.mark.parametrize("start", ["repository_dispatch", "workflow_dispatch"])
+def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub, start: str) -> None:
+    """The second workflow, whose event knows no pull request, decides the status and writes the comment."""
+    result = example("launch", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
+    assert result.job == "success"
+    assert states(github) == ["pending"]
+    run = {"run_id": sandbox.run["run_id"]}
+    payload = (
+        {"client_payload": run, "action": "coval-run-ended"} if start == "repository_dispatch" else {"inputs": run}
+    )
+    result = example("judge", github, event=start, payload=payload)
+    assert result.job == "failure"
+    assert len(sandbox.runs) == 1
+    assert states(github) == ["pending", "failure"]
+    (comment,) = github.comments[42]
+    assert "### ❌ Failed: Coval evaluation" in comment.body
+
+
+def test_forks(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
+    """A pull request from a fork gets its verdict; others are skipped. act does not ask for approval."""
+    result = example("forks", github, event="pull_request_target")
+    assert result.jobs == {}
+    assert sandbox.runs == []
+    result = example("forks", github, event="pull_request_target", payload=FORK_EVENT)
+    assert result.job == "success"
+    assert states(github) == ["pending", "success"]
+    (comment,) = github.comments[42]
+    assert "### ✅ Passed: Coval evaluation" in comment.body
+
+
+def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -> None:
+    """All requests to Coval go through a proxy that inspects TLS; only the certificate in the repository is trusted."""
+    certificate = make_certificate(tmp_path, "api.coval.example")
+    plain = urlsplit(sandbox.url)
+    assert plain.hostname
+    assert plain.port
+    with FakeGitHub(enterprise=True) as github, proxy(certificate, (plain.hostname, plain.port)) as company:
+        github.add_pull_request(42, HEAD)
+        for pem, verdict in ((certificate.read_text(), "passed"), (None, "error")):
+            result = example(
+                "enterprise-server",
+                github,
+                api_url=f"https://api.coval.example{plain.path}",
+                variables={"HTTPS_PROXY": company.url},
+                files={"ci/company-ca.pem": pem} if pem else {},
+            )
+            assert result.outputs("1")["verdict"] == verdict
+            assert states(github)[-1] == ("success" if pem else "error")
+        assert set(company.tunnels) == {"api.coval.example:443"}
+    assert len(sandbox.runs) == 1
