@@ -37,7 +37,6 @@ INPUTS = {
     "thresholds": """
         Latency: p(95) < 1.5          # seconds until the agent responds
         Resolved: rate(YES) >= 90%
-        "Tone: friendly": avg >= 4
         Compliance: count(NO) == 0
     """,
 }

@@ -29,7 +29,7 @@ from cmarkgfm.cmark import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = Path(__file__).resolve().parent / "picture"
-GOLDEN = ROOT / "tests" / "golden" / "road" / "gate-flaky.txt"
+GOLDEN = ROOT / "tests" / "golden" / "road" / "readme.txt"
 THEMES = ("light", "dark")
 TITLE = "evaluate summary"
 WIDTH = 900  # CSS pixels

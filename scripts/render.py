@@ -57,8 +57,9 @@ def readme_outputs() -> str:
 
 
 def readme_example() -> str:
-    """Return the example workflow from examples/."""
-    return f"```yaml\n{(ROOT / 'examples' / 'pull-request.yml').read_text(encoding='utf-8')}```"
+    """Return the example workflow from examples/, without the comments at its top: README says the same around it."""
+    text = (ROOT / "examples" / "pull-request.yml").read_text(encoding="utf-8")
+    return f"```yaml\n{text[text.index('name: ') :]}```"
 
 
 def default(each: Input) -> str:

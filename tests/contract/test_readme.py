@@ -1,25 +1,45 @@
-"""The samples of reports in README are excerpts of golden files."""
+"""What README and docs/ show is what the code does."""
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.client import LAUNCH_OPEN
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.runs import collect, earlier, launch
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from road.steps import STEPS, example_thresholds
+from support import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
-REPORTS = ROOT / "tests" / "golden" / "reports" / "gate-flaky"
+GOLDEN = ROOT / "tests" / "golden"
+FLAKY = GOLDEN / "reports" / "gate-flaky"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("\n## Reports\n")[2].partition("\n## ")[0]
+REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+ELSEWHERE = {"docs/sandbox.md"}  # pages that another change brings
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-def sample(language: str) -> str:
+def section(page: str, title: str) -> str:
+    """Return a section of a page."""
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def sample(page: str, language: str) -> str:
     """Return the only sample in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    (found,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
     return str(found)
 
 
@@ -29,31 +49,108 @@ def normalized_lines(markdown: str) -> list[str]:
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
 
-@pytest.mark.parametrize(("language", "file"), [("text", "status.txt"), ("xml", "junit.xml"), ("json", "result.json")])
-def test_sample_is_excerpt_of_golden_file(language: str, file: str) -> None:
-    golden = normalized_lines((REPORTS / file).read_text(encoding="utf-8"))
-    excerpt = normalized_lines(sample(language))
+def anchors(markdown: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("title", "language", "file"),
+    [("Commit status", "text", "status.txt"), ("JUnit", "xml", "junit.xml"), ("JSON", "json", "result.json")],
+)
+def test_sample_is_excerpt_of_golden_file(title: str, language: str, file: str) -> None:
+    golden = normalized_lines((FLAKY / file).read_text(encoding="utf-8"))
+    excerpt = normalized_lines(sample(section(REPORTS, title), language))
     assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
 
 
+def test_sample_log_is_that_of_readme_example() -> None:
+    log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8")
+    shown = [line.replace("::group::", "▾ ") for line in log.splitlines()]
+    shown = [line for line in shown if not line.startswith("::")]
+    excerpt = sample(section(REPORTS, "Log"), "text").splitlines()
+    assert shown[: len(excerpt)] == excerpt
+
+
 def test_sample_comment_has_only_lines_of_golden_file() -> None:
-    golden = normalized_lines((REPORTS / "comment.md").read_text(encoding="utf-8"))
-    comment = SECTION.partition("**Comment.**")[2]
-    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", comment, re.MULTILINE)))
+    golden = normalized_lines((FLAKY / "comment.md").read_text(encoding="utf-8"))
+    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", section(REPORTS, "Comment"), re.MULTILINE)))
     assert len(excerpt) > 15
     assert [line for line in excerpt if line not in golden] == []
 
 
+def test_picture_shows_example_on_test_set_that_readme_names() -> None:
+    """One command draws the same summary: the demo has the thresholds of README's example."""
+    (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
+    demo, picture = (runpy.run_path(str(ROOT / "scripts" / f"{name}.py")) for name in ("demo", "picture"))
+    assert picture["GOLDEN"] == GOLDEN / "road" / "readme.txt"
+    assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
+    given, shown = (parse_thresholds(text) for text in (demo["INPUTS"]["thresholds"], example_thresholds()))
+    assert [each.text for each in given] == [each.text for each in shown]
+
+
+def test_readme_lists_every_example() -> None:
+    listed = re.findall(r"\]\(examples/(\S+)\)", section(README, "Use it"))
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "examples").iterdir())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").iterdir()), ids=lambda path: path.stem)
+def test_example_begins_with_its_purpose(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = lines[: lines.index("")]
+    assert 3 <= len(head) <= 6
+    assert all(line.startswith("# ") for line in head)
+    assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if target.startswith("https://") or target in ELSEWHERE:
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
+def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> None:
+    """The commands of the glossary call the API with the key, and no process has the key among its arguments."""
+    arguments = tmp_path / "arguments"
+    wrapper = tmp_path / "curl"
+    wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {arguments}\nexec {shutil.which("curl")} "$@"\n')
+    wrapper.chmod(0o755)
+    commands = sample(GLOSSARY, "sh").replace("AGENT_ID", "demoAgent0000000000001")
+    with Server(World(ManualClock())) as server:
+        command = ["bash", "-euc", commands.replace("https://api.coval.dev/v1", server.url)]
+        done = subprocess.run(
+            command,
+            input=f"{KEY}\n",
+            env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen = [(each.path.removeprefix("/v1"), each.headers["x-api-key"]) for each in server.requests_seen]
+    paths = ["/agents", "/personas", "/test-sets", "/metrics", "/agents/demoAgent0000000000001/mutations"]
+    assert seen == [(path, KEY) for path in paths]
+    assert KEY not in arguments.read_text() + done.stderr
+    assert '"metric_name":"Latency"' in done.stdout.replace(" ", "")
+
+
 @pytest.mark.parametrize(
-    ("claim", "limit", "stated"),
+    ("page", "claim", "limit", "stated"),
     [
-        ("until the data have stayed the same for 20 s", collect.SETTLING, 20),
-        ("keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
-        ("retries for five minutes, then ends in an error and launches nothing", earlier.LOOKUP_PATIENCE, 5 * 60),
-        ("launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
-        ("If there are more than 2,000 criteria", MOST_CRITERIA, 2_000),
+        (README, "until the data have stayed the same for 20 s", collect.SETTLING, 20),
+        (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
+        (RUNS, "retries for five minutes, then ends in an error and launches nothing", earlier.LOOKUP_PATIENCE, 5 * 60),
+        (RUNS, "launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
+        (REPORTS, "If there are more than 2,000 criteria", MOST_CRITERIA, 2_000),
     ],
 )
-def test_limit_is_as_stated(claim: str, limit: float, stated: float) -> None:
-    assert claim in " ".join(README.split())
+def test_limit_is_as_stated(page: str, claim: str, limit: float, stated: float) -> None:
+    assert claim in " ".join(page.split())
     assert limit == stated

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
@@ -24,7 +27,15 @@ THRESHOLDS = """
 """
 
 
+def example_thresholds() -> str:
+    """Return the thresholds of the workflow that README shows."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "pull-request.yml"
+    (step,) = YAML(typ="safe").load(example.read_text(encoding="utf-8"))["jobs"]["evaluate"]["steps"]
+    return str(step["with"]["thresholds"])
+
+
 STEPS: dict[str, dict[str, Any]] = {
+    "readme": {"test_set_id": "flaky001", "thresholds": example_thresholds()},  # README's picture shows its summary
     "passed": {},
     "failed": {"test_set_id": "someFail"},
     "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
