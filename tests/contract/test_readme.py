@@ -10,16 +10,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from coval_gate.ci.context import Context
+from coval_gate.config.inputs import declared
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.errors import InputError
+from coval_gate.judge.comparison import equals
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.runs import collect, earlier, launch
 from coval_sandbox.clock import ManualClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, example_thresholds
-from support import KEY
+from support import DEFAULTS, IDS, KEY, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -27,6 +32,7 @@ FLAKY = GOLDEN / "reports" / "gate-flaky"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 ELSEWHERE = {"docs/sandbox.md"}  # pages that another change brings
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -102,6 +108,44 @@ def test_example_begins_with_its_purpose(path: Path) -> None:
     assert 3 <= len(head) <= 6
     assert all(line.startswith("# ") for line in head)
     assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").iterdir()), ids=lambda path: path.stem)
+def test_example_sets_inputs_that_exist(path: Path) -> None:
+    """GitHub only warns about an input that an action does not have."""
+    jobs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
+    assert len(steps) == 1
+    assert steps[0]["with"].keys() <= {each.name for each in declared()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("check_interval", "0", "| `check_interval: 0` | polls without a pause | an error: the least is 1 |"),
+        ("metadata", "[]", "| `metadata: []` | ignored without a word | an error: it must be a JSON object |"),
+        ("metric_ids", '["a"', "| `metric_ids` or `metadata` that is not valid JSON |"),
+        (
+            "fail_on_metric_value",
+            "a, b",
+            "| `fail_on_metric_value` with a `,` `;` or `\\|` in it | one text | needs quotes:",
+        ),
+    ],
+)
+def test_migration_table_is_right_about_errors(name: str, value: str, row: str) -> None:
+    assert row in MIGRATION
+    given = (
+        DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO", name: value}
+    )
+    with pytest.raises(InputError, match=name):
+        read_inputs({f"INPUT_{each.upper()}": text for each, text in given.items()}, Context())
+
+
+def test_migration_table_is_right_about_values() -> None:
+    assert "texts that are numbers compare as numbers, so `1` equals `1.0`" in MIGRATION
+    assert equals("1", "1.0")
+    assert "compared with each member of the set" in MIGRATION
+    assert equals(frozenset({"refund", "billing"}), "Refund")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
