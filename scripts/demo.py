@@ -155,7 +155,8 @@ examples:
   make demo INPUTS="{EXAMPLE}"
   make demo INPUTS=list
 
-In INPUTS, a value goes on until the next name of an input and =, so it may contain spaces. README lists the inputs.
+In INPUTS, a value goes on until the next name of an input and =, so it may contain spaces. If INPUTS begins with -, it
+is split as a shell would. README lists the inputs.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

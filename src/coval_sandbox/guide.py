@@ -56,9 +56,22 @@ def step(url: str) -> str:
       agent_id: {catalogue.AGENT_ID}
       persona_id: {catalogue.PERSONA_ID}
       test_set_id: {PASSING.test_set_id}
+      check_interval: 1 # the sandbox's clock may be faster than yours
       thresholds: |
         Latency: p(95) < 1.5
         Resolved: rate(YES) >= 90%"""
+
+
+def variables(url: str) -> str:
+    """Return the variables, as `name=value`, of a workflow whose inputs are variables, as README's example has it."""
+    values = {
+        "COVAL_API_KEY": DEFAULT_KEY,
+        "COVAL_API_BASE_URL": url,
+        "COVAL_AGENT_ID": catalogue.AGENT_ID,
+        "COVAL_PERSONA_ID": catalogue.PERSONA_ID,
+        "COVAL_TEST_SET_ID": PASSING.test_set_id,
+    }
+    return "\n".join(f"  {name}={value}" for name, value in values.items())
 
 
 def guide(url: str, *, strict: bool) -> str:
@@ -76,9 +89,8 @@ Other ids:
 A step to copy:
 {step(url)}
 
-The same as variables:
-  COVAL_API_KEY={DEFAULT_KEY}
-  COVAL_API_BASE_URL={url}
+The same as a secret and variables of a repository:
+{variables(url)}
 
 {PAGE} explains how a workflow on your machine reaches the sandbox.
 """

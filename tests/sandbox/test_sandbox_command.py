@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,10 +42,8 @@ def test_command_serves_until_signal(number: signal.Signals) -> None:
             session.headers["x-api-key"] = "own"
             run = session.post(f"{match[1]}/runs", json=BODY, timeout=5).json()["run"]
             answers = [session.get(f"{match[1]}/runs/{run['run_id']}", timeout=5) for _ in range(2)]
-            begun = time.monotonic()
             process.send_signal(number)
             assert process.wait(5) == 0
-        assert time.monotonic() - begun < 1
         assert process.stdout.read().endswith("\nCtrl-C stops the sandbox.\n")
     assert [answer.status_code for answer in answers] == [200, 503]
     assert answers[0].json()["run"]["status"] == "COMPLETED"

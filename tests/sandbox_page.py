@@ -1,0 +1,33 @@
+"""The parts of docs/sandbox.md: the commands and the samples of each section."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "sandbox.md"
+PORT = "8765"  # the sandbox's port in the page
+
+
+def commands(section: str) -> str:
+    """Return all shell commands of a section."""
+    return "\n".join(_blocks(section, "sh"))
+
+
+def sample(section: str) -> str:
+    """Return the only sample of output in a section."""
+    (found,) = _blocks(section, "text")
+    return found
+
+
+def step_line(section: str) -> str:
+    """Return the only line of YAML in a section."""
+    (found,) = _blocks(section, "yaml")
+    return found
+
+
+def _blocks(section: str, language: str) -> list[str]:
+    text = PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert found, f"{section} has no {language}"
+    return [str(each) for each in found]
