@@ -24,6 +24,7 @@ from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetCons
 from coval_gate import secret
 from coval_gate.ci.console import Console
 from coval_gate.clock import Interrupted
+from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
 from coval_gate.coval import client, errors, mutations
 from coval_gate.coval.calls import Calls
@@ -379,6 +380,16 @@ MUTANTS: Final = (
         "take a list of values for one value",
         SetConstant(thresholds, "VALUE", re.compile("""[^,)#"']++""")),
         SetCondition(values.parse_value, mentions="LISTED", value=False),
+        caught_by="unreadable_gate_costs_nothing",
+    ),
+    mutant(
+        "ignore an input with a misspelt name",
+        ReplaceFunction(input_checks._unknown, lambda _original, _environ: iter(())),
+        caught_by="unreadable_gate_costs_nothing",
+    ),
+    mutant(
+        "take curly quotes for a part of a value",
+        SetConstant(thresholds, "CURLY", " "),
         caught_by="unreadable_gate_costs_nothing",
     ),
     mutant(

@@ -38,13 +38,16 @@ IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "forbidden word": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "NO"},
     "forbidden number": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "0"},
 }
-# These are syntax errors.
+# These are syntax errors, and an input that does not exist.
 UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "bar": {"thresholds": "Compliance: count(NO|UNKNOWN) == 0"},
     "blank": {"thresholds": 'Compliance: count("") == 0'},
     "thousand": {"thresholds": "Latency: count(1,000) == 0"},
     "forbidden list": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO, UNKNOWN"},
     "forbidden thousand": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "1,000"},
+    "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
+    "baseline": {"thresholds": "Latency: avg <= baseline"},
+    "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
 ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES
 

@@ -88,7 +88,21 @@ def test_value_is_parsed(name: str, written: str, value: Any) -> None:
          'contains "9999999999999999999…"; numbers must be finite, with at most 100 digits.'),
         ("metadata", '{"a":' * 101 + "1" + "}" * 101, "must not be nested more than 100 levels deep."),
         ("metric_ids", '["a", 1]', 'must be a JSON list of strings, such as ["first", "second"].'),
-        ("metric_ids", "a b", 'must have 1 to 64 letters, digits, hyphens or underscores; got "a b".'),
+        ("metric_ids", "a b", 'must be ids, separated by commas or line breaks; got "a b".'),
+        ("metric_ids", '{"a": 1}', 'must be a JSON list of strings, such as ["first", "second"].'),
+        ("agent_id", "My agent",
+         'must have 1 to 64 letters, digits, hyphens or underscores; got "My agent". Write the id, not the name.'),
+        ("agent_id", "agents/a1",
+         'must have 1 to 64 letters, digits, hyphens or underscores; got "agents/a1". Write a1.'),
+        ("max_wait_time", "10m", 'must be a number of seconds from 1 to 432,000; got "10m". Write 600.'),
+        ("max_wait_time", "1.5 hours", 'must be a number of seconds from 1 to 432,000; got "1.5 hours". Write 5400.'),
+        ("max_wait_time", "100ms", 'must be a number of seconds from 1 to 432,000; got "100ms".'),
+        ("max_wait_time", "1,5", 'must be a number of seconds from 1 to 432,000; got "1,5". Write 1.5.'),
+        ("iteration_count", "'3'", "must be a whole number of at least 1; got \"'3'\". Write 3."),
+        ("iteration_count", "1,000", 'must be a whole number of at least 1; got "1,000". Write 1000.'),
+        ("summary", "off", 'must be true or false; got "off". Write false.'),
+        ("comment", "true", 'must be one of: never, always, on_failure; got "true". Did you mean always?'),
+        ("tags", "- a\n- b", 'must be a list without markers; got "- a". Write a.'),
         ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
         ("tags", "x" * 201, "must have at most 200 characters; got 201."),
         ("fail_on_metric_value", "NO|X", 'must be one value, and a number without commas; got "NO|X". A text that '
@@ -101,14 +115,19 @@ def test_value_is_parsed(name: str, written: str, value: Any) -> None:
         ("max_failed_simulations", "1.5", 'must be a whole number such as 2 or a percentage such as 5%; got "1.5".'),
         ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),
         ("max_failed_simulations", "-1", 'must be a whole number such as 2 or a percentage such as 5%; got "-1".'),
-        ("api_base_url", "api.coval.dev", 'must be a URL such as https://api.coval.dev/v1; got "api.coval.dev".'),
+        ("api_base_url", "api.coval.dev", 'must be a URL such as https://api.coval.dev/v1; got "api.coval.dev". '
+         "Write https://api.coval.dev."),
+        ("dashboard_url", "app.coval.dev", 'must be a URL such as https://app.coval.dev/acme; got "app.coval.dev". '
+         "Write https://app.coval.dev."),
         ("api_base_url", "https://x:y", 'must be a URL such as https://api.coval.dev/v1; got "https://x:y".'),
         ("api_base_url", "http://api.coval.dev", 'must use https to protect the API key; got "http://api.coval.dev". '
-         "Write https://api.coval.dev…"),
+         "Write https://api.coval.dev."),
         ("api_base_url", "http://127.0.0.1.evil.example", "must use https to protect the API key; got "
-         '"http://127.0.0.1.evil.example". Write https://127.0.0.1.evil.example…'),
-        ("api_base_url", "https://u:p@api.coval.dev", "must not contain a user, password, query or fragment."),
-        ("api_base_url", "https://api.coval.dev/v1?x=1", "must not contain a user, password, query or fragment."),
+         '"http://127.0.0.1.evil.example". Write https://127.0.0.1.evil.example.'),
+        ("api_base_url", "https://u:p@api.coval.dev",
+         "must not contain a user, password, query or fragment. Write https://api.coval.dev."),
+        ("api_base_url", "https://api.coval.dev/v1?x=1",
+         "must not contain a user, password, query or fragment. Write https://api.coval.dev/v1."),
     ],
 )  # fmt: skip
 def test_invalid_value_is_error_with_explanation(name: str, written: str, problem: str) -> None:
@@ -310,7 +329,7 @@ def test_empty_list_is_an_empty_json_object(name: str) -> None:
          "must have at most 18 tags in tags; got 19."),
         ('{"customer": "acme"}', 'must have a JSON object in customer, such as {"team": "voice"}.'),
         ('{"customer": {"team": "a"}, "team": "b"}', "has team twice: at the top, and in customer."),
-        ('{"team": "a", "team": "b"}', 'has the key "team" twice.'),
+        ('{"team": "a", "team": "b"}', 'has the key "team" twice; keep one.'),
     ],
 )  # fmt: skip
 def test_known_key_of_metadata_with_wrong_value_is_error(written: str, problem: str) -> None:

@@ -143,7 +143,9 @@ def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Prob
 def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
-            yield Problem("run_id", f"is required in mode {inputs.mode}.")
+            yield Problem(
+                "run_id", f"is required in mode {inputs.mode}: the output run_id of the step that launched it."
+            )
         if inputs.mode == "wait" and len(inputs.run_id) > 1:
             yield Problem("run_id", f"must name one run in mode wait; got {len(inputs.run_id)}.")
         return
@@ -151,7 +153,7 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if not getattr(inputs, name):
             yield Problem(name, f"is required in mode {inputs.mode}.")
     if inputs.run_id:
-        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a new run.")
+        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
 
 
 def _unused(inputs: Inputs) -> Iterator[Input]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from coval_gate.address import is_loopback, parse_address
 from coval_gate.config import hints
-from coval_gate.config.json_text import NULL, read_json, read_object
+from coval_gate.config.json_text import NULL, read_object
+from coval_gate.config.lists import entries
 from coval_gate.config.metadata import read_metadata
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.secret import SHORTEST_SECRET, Secret
@@ -28,8 +29,6 @@ T = TypeVar("T")
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LIST_EXAMPLE: Final = '["first", "second"]'
-LIST_MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -84,6 +83,10 @@ def secret() -> Field[Secret | None]:
     """Return a field for a credential that fits in an HTTP header."""
 
     def parse(given: str) -> Secret:
+        if given.startswith(UNFILLED):
+            raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
+        if given.lower().startswith("bearer "):
+            raise ValueError("must be the key alone, without Bearer.")
         if not re.fullmatch(r"[!-~]+", given):
             raise ValueError("must contain visible ASCII characters only, no spaces or line breaks; copy it again.")
         if len(given) < SHORTEST_SECRET:
@@ -111,8 +114,8 @@ def path() -> Field[str]:
     return Field("path", "", parse)
 
 
-def url(*, encrypted: bool) -> Field[str]:
-    """Return a field for an absolute http(s) URL, without its trailing slash.
+def url(example: str, *, encrypted: bool) -> Field[str]:
+    """Return a field for an absolute http(s) URL, without its trailing slash. Error messages show `example`.
 
     With `encrypted`, http is allowed for loopback hosts only.
     """
@@ -120,11 +123,13 @@ def url(*, encrypted: bool) -> Field[str]:
     def parse(given: str) -> str:
         parts = parse_address(given)
         if parts is None:
-            raise ValueError(f"must be a URL such as https://api.coval.dev/v1; got {quoted(given)}.")
+            raise ValueError(_invalid(f"a URL such as {example}", given, f"https://{given}", parse_address))
         if not (parts.auth is parts.query is parts.fragment is None):
-            raise ValueError("must not contain a user, password, query or fragment.")
+            plain = parts._replace(auth=None, query=None, fragment=None).url
+            raise ValueError(f"must not contain a user, password, query or fragment. Write {one_line(plain, 80)}.")
         if encrypted and parts.scheme == "http" and not is_loopback(parts):
-            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write https://{parts.host}…")
+            secure = one_line(parts._replace(scheme="https").url, 80)
+            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write {secure}.")
         return given.rstrip("/")
 
     return Field("URL", "", parse)
@@ -137,7 +142,13 @@ def identifier() -> Field[str]:
 
 def identifiers(most: int) -> Field[tuple[str, ...]]:
     """Return a field for a list of at most `most` ids, without duplicates, in the given order."""
-    return _list("list of ids", most, _identifier)
+
+    def entry(given: str) -> str:
+        if " " in given:
+            raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(given)}.")
+        return _identifier(given)
+
+    return _list("list of ids", most, entry)
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
@@ -288,27 +299,12 @@ def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, 
     def parse(given: str) -> tuple[str, ...]:
         if given == NULL:
             return ()
-        found = tuple(dict.fromkeys(item(entry) for entry in _entries(given)))
+        found = tuple(dict.fromkeys(item(entry) for entry in entries(given)))
         if len(found) > most:
             raise ValueError(f"must have at most {most} entries; got {len(found)}.")
         return found
 
     return Field(name, (), parse)
-
-
-def _entries(given: str) -> list[str]:
-    """Split a list written as JSON, comma-separated or one entry per line; drop blank entries."""
-    if given.startswith("["):
-        value = read_json(given, LIST_EXAMPLE)
-        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise ValueError(f"must be a JSON list of strings, such as {LIST_EXAMPLE}.")
-    else:
-        value = given.splitlines() if "\n" in given else given.split(",")
-        value = [entry.strip().rstrip(",") for entry in value]
-        if marked := next((entry for entry in value if LIST_MARKER.match(entry)), ""):
-            plain = LIST_MARKER.sub("", marked)
-            raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
-    return [entry.strip() for entry in value if entry.strip()]
 
 
 def _number(given: str) -> float | None:

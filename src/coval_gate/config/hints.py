@@ -95,4 +95,4 @@ def about_id(given: str) -> str:
     if SHELL_VARIABLE.fullmatch(given):
         name = given.strip("${}")
         return f" Variables of a shell are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
-    return ""
+    return " Write the id, not the name." if " " in given else ""

@@ -120,7 +120,7 @@ class Inputs:
     )
     api_base_url: str = declare(
         CONNECTION,
-        fields.url(encrypted=True),
+        fields.url("https://api.coval.dev/v1", encrypted=True),
         "Base URL of the Coval API. Must use https, except for a server on the same machine.",
         "https://api.coval.dev/v1",
     )
@@ -131,7 +131,7 @@ class Inputs:
     )
     dashboard_url: str = declare(
         CONNECTION,
-        fields.url(encrypted=False),
+        fields.url("https://app.coval.dev/acme", encrypted=False),
         "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
         "are linked too.",
         "https://app.coval.dev",

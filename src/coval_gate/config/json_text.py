@@ -58,7 +58,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"has the key {quoted(key)} twice.")
+            raise ValueError(f"has the key {quoted(key)} twice; keep one.")
         found[key] = value
     return found
 

@@ -193,8 +193,8 @@ def _comparison(found: re.Match[str]) -> str:
 
 
 SLIPS: Final = (
-    _slip(r"[“”„‟«]([^“”„‟«»\"]*)[“”„‟»]", r'"\1"', 'use straight quotes: "'),
-    _slip(r"[‘‚‛`]([^‘’‚‛`\"]*)[’‘`]", r'"\1"', 'use straight quotes: "'),
+    _slip(r"[“”„‟«]([^“”„‟«»\"]*)[“”„‟»]", r'"\1"', 'use straight quotes (")'),
+    _slip(r"[‘‚‛`]([^‘’‚‛`\"]*)[’‘`]", r'"\1"', 'use straight quotes (")'),
     _slip(r"^\s*[-*+•–—]\s+", "", "remove the list marker; quote a metric that begins with one"),
     _slip(r"""^\s*(["'])([^"']*)\1\s*,?\s*$""", r"\2", "remove the quotes around the threshold"),
     _slip(r"""^\s*(["'])([^"':]*):""", r"\1\2\1:", "close the quote"),

@@ -1,0 +1,92 @@
+"""What newcomers read after a mistake, in golden files: the title, the reason and the advice as the log shows them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from coval_gate.ci.context import Context
+from coval_gate.config.checks import warnings_about
+from coval_sandbox.server import Server
+from coval_sandbox.world import DEFAULT_KEYS, World
+from mistakes import ANSWERS, INPUTS, SUSPICIOUS
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock, read_inputs, run_main_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+NOWHERE: Final = "http://127.0.0.1:9/v1"  # a step with invalid inputs sends nothing
+OWN: Final = ("path", "scopes")  # not inputs
+
+
+def error_of(result: StepResult) -> str:
+    """Return the one error of a step, as the runner shows it."""
+    (command,) = result.annotations("error")
+    text = f"{command.properties['title'].removeprefix('Coval Gate: ')}\n{command.data}"
+    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", text)
+
+
+def as_written(inputs: Mapping[str, str]) -> str:
+    """Return inputs as they stand in a workflow."""
+    lines = {name: value.split("\n") for name, value in inputs.items()}
+    return "\n".join(
+        f"{name}: {value[0]}" if len(value) == 1 else "\n  ".join([f"{name}: |", *value])
+        for name, value in lines.items()
+    )
+
+
+def entry(written: str, read: str) -> str:
+    indented = "\n".join(f"    {line}".rstrip() for line in read.splitlines())
+    return f"{written}\n{indented}\n"
+
+
+@pytest.mark.parametrize("group", INPUTS)
+def test_error_of_invalid_inputs_is_as_in_golden_file(
+    group: str, tmp_path: Path, golden: Callable[[str, str], None]
+) -> None:
+    entries = []
+    for number, given in enumerate(INPUTS[group]):
+        (directory := tmp_path / f"{number}").mkdir()
+        result = run_main_step(directory, NOWHERE, VirtualClock(), **dict[str, Any](given))
+        error = error_of(result)
+        first = error.split("\n")[1]
+        assert result.outputs["verdict"] == "error"
+        assert result.outputs["reason"] == first, "the reason must be the sentence that comes first"
+        assert any(first.startswith(name) for name in (*DEFAULTS, *given)), "it must begin with the input's name"
+        entries.append(entry(as_written(given), error))
+    golden(f"mistakes/{group}.txt", "\n".join(entries))
+
+
+def test_warnings_about_likely_mistakes_are_as_in_golden_file(golden: Callable[[str, str], None]) -> None:
+    entries = []
+    for given in SUSPICIOUS:
+        environ = {
+            f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | {"api_key": KEY} | IDS | given).items()
+        }
+        (warning,) = warnings_about(read_inputs(environ, Context()), environ)
+        entries.append(entry(as_written(given), warning))
+    golden("mistakes/warnings.txt", "\n".join(entries))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_error_of_mistake_that_coval_finds_is_as_in_golden_file(
+    name: str, tmp_path: Path, clock: VirtualClock, golden: Callable[[str, str], None]
+) -> None:
+    given: dict[str, Any] = ANSWERS[name]
+    inputs = {key: value for key, value in given.items() if key not in OWN}
+    keys = {KEY: given["scopes"]} if "scopes" in given else DEFAULT_KEYS
+    with Server(World(clock.time, api_keys=keys)) as server:
+        url = server.url.removesuffix("/v1") + given.get("path", "/v1")
+        result = run_main_step(tmp_path, url, clock, **inputs)
+    assert result.outputs["verdict"] == "error"
+    golden(
+        f"mistakes/answers/{name.replace(' ', '-')}.txt",
+        entry(f"# {name}\n{as_written(inputs)}".strip(), error_of(result)),
+    )
+
+
+def test_at_least_sixty_mistakes_are_held() -> None:
+    assert sum(map(len, INPUTS.values())) + len(SUSPICIOUS) + len(ANSWERS) >= 60
