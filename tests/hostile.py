@@ -327,7 +327,13 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     checks = (
         missed,
         replace(missed, variant=mutation, several=True, metric=second.id, simulations=("mutant",)),
-        replace(missed, criterion=target, verdict=Verdict.PASSED, metric=third.id, simulations=()),
+        replace(
+            missed,
+            criterion=replace(target, decides=False),
+            verdict=Verdict.PASSED,
+            metric=third.id,
+            simulations=("below",),
+        ),
         replace(missed, criterion=ValueAbsent(metric=text, value=text), simulations=("ill",)),
         Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=text)),
         *(

@@ -327,20 +327,24 @@ class Step:
             self.publisher.pull_request.owe(self.report(UNFINISHED))
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
-        """Log every check, fetch details about the simulations, and log those that did not do well."""
-        from coval_gate.report.formats.log import check_lines, simulation_lines
+        """Log every check, and fetch details about the simulations to look at."""
+        from coval_gate.report.formats.log import check_lines
+        from coval_gate.report.simulations import leg_rows, to_look_at
         from coval_gate.runs.details import DETAILS_TIME, fetch_details
 
         self.host.quote(*check_lines(judgement))
         if leg.result and leg.run:
-            failing = judgement.failing_simulations
-            test_set_id = leg.run.test_set_id or self.inputs.test_set_id
-            until = self.clock.now() + DETAILS_TIME
+            rows = to_look_at(leg_rows(self.report(judgement), self._leg_report(leg, judgement)))
             leg.details = run(
-                fetch_details(client, leg.result, failing, test_set_id=test_set_id, until=until), self.clock
+                fetch_details(
+                    client,
+                    leg.result,
+                    [row.simulation.id for row in rows],
+                    test_set_id=leg.run.test_set_id or self.inputs.test_set_id,
+                    until=self.clock.now() + DETAILS_TIME,
+                ),
+                self.clock,
             )
-            if failing:
-                self.host.fold(f"Simulations to look at: {len(failing)}", simulation_lines(self.report(judgement)))
 
 
 def _all_or_first_error(results: Sequence[T | Exception]) -> list[T]:

@@ -32,6 +32,14 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def shortened_at_word(text: str, limit: int) -> str:
+    """Return `text` as it is, but at most `limit` long: cut at the end of a word if one is near."""
+    if len(text) <= limit:
+        return text
+    words, _, _ = text[:limit].rpartition(" ")
+    return (words.rstrip(",;:–( ") if len(words) > limit // 2 else text[: limit - 1]) + "…"
+
+
 def visible(line: str) -> str:
     """Return a foreign line with each unprintable character replaced by a space, so that columns stay aligned."""
     return "".join(char if char.isprintable() else " " for char in line)
@@ -63,9 +71,9 @@ def in_words(names: Sequence[str], word: str = "and", most: int | None = None) -
     return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 simulation", "2 simulations"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun: "1 simulation", "2 simulations". `nouns`: a plural that does not just add an s."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def number(value: float) -> str:

@@ -59,7 +59,7 @@ def test_step_launches_at_most_one_run(name: str, run_step: RunStep) -> None:
         assert leg["run_id"] == result.outputs["run_id"] == server.world.runs[0].run_id
 
 
-@pytest.mark.parametrize("name", ["launched", "gate-passed", "gate-failed"])
+@pytest.mark.parametrize("name", ["launched", "gate-passed", "gate-failed", "gate-pass-rate", "wrong-inputs"])
 def test_log_on_terminal_matches_golden_file(
     name: str, clock: VirtualClock, golden: Callable[[str, str], None]
 ) -> None:

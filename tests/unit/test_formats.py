@@ -42,8 +42,8 @@ from coval_gate.report import formats
 from coval_gate.report.charts import histogram
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.log import check_lines, simulation_lines
-from coval_gate.report.formats.outputs import OUTPUTS
+from coval_gate.report.formats.log import check_lines
+from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
@@ -68,9 +68,9 @@ ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
 MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
-summary, comment, junit, document, outputs, commit_status = (
+summary, comment, junit, document, outputs, commit_status, closing = (
     next(each.render for each in FORMATS if each.name == name)
-    for name in ("summary", "comment", "junit", "json", "outputs", "status")
+    for name in ("summary", "comment", "junit", "json", "outputs", "status", "log")
 )
 EXPECTED_URLS = re.compile(rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})")
 # Text that GitHub acts on after rendering: mentions, issues, URLs, emoji codes.
@@ -129,7 +129,6 @@ class Step:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
             host.quote(*check_lines(leg.judgement))
-        host.fold(f"Simulations to look at: {reason(report.judgement)}", simulation_lines(report))
         self.written = publisher.publish(report)
         self.log = stream.getvalue()
         return self
@@ -233,12 +232,15 @@ def assert_same_files(xml: str, whole: str, reference: ReferenceParts, text: str
 def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     """Assert that a step has the reference's commands, outputs and files."""
     assert step.commands() == reference.commands
-    found, free = step.local.outputs, {"reason", "metrics"}
+    found, free = step.local.outputs, {"reason", "metrics", "failed_criteria"}
     assert list(found) == list(OUTPUTS)
     assert {each: found[each] for each in found if each not in free} == {
         each: reference.outputs[each] for each in found if each not in free
     }
     assert len(json.loads(found["metrics"])) <= len(json.loads(reference.outputs["metrics"]))
+    failed, reference_failed = (json.loads(each["failed_criteria"]) for each in (found, reference.outputs))
+    assert len(failed) <= len(reference_failed)
+    assert {tuple(each) for each in [*failed, *reference_failed]} == {CRITERION_FIELDS}
     assert step.local.state == reference.state
     assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
     assert unprintable_characters(step.local.summary) == set()
@@ -348,7 +350,7 @@ def test_hostile_response_does_not_change_parts_of_any_format(name: str, referen
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     report = replace(report_of(NAMED[name]), inputs=None)
     log = Step(tmp_path, {"GITHUB_ACTIONS": "", "GITHUB_OUTPUT": ""}).publish(report, NAMED[name]).log
-    assert log.count("Error: Coval Gate:") == 1
+    assert log.count("\n⚠️ Error: First ") == 1
     assert read_log(log) == []
     assert not re.search(r"^::|##[\[a-zA-Z]", log, re.MULTILINE)
     assert unprintable_characters(log) == set()
@@ -363,7 +365,9 @@ def test_harmless_log_stops_no_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, text in NAMED.items() if read_log(text)])
 def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name: str, tmp_path: Path) -> None:
     text = NAMED[name]
-    step = Step(tmp_path).publish(report_of(text))
+    report = report_of(text)
+    assert report.inputs
+    step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 3
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in tokens)
@@ -584,7 +588,7 @@ def test_annotations_of_3000_simulations_are_nine_warnings_and_one_error(tmp_pat
     warnings = [command for command in read_log(step.log) if command.name == "warning"]
     assert len(warnings) == 9
     assert len(step.commands("error")) == 1
-    assert warnings[-1].data.endswith("… and 991 simulations more: see the summary.")
+    assert warnings[-1].data.endswith("… and 991 more simulations, in the log and the summary.")
     assert all(len(command.data) <= ANNOTATION_LIMIT for command in read_log(step.log))
 
 
@@ -674,7 +678,7 @@ def render_all(text: str) -> Iterator[str]:
     report = report_of(text)
     yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
     checks = "\n".join(line for leg in report.legs for line in check_lines(leg.judgement))
-    yield from (checks, "\n".join(simulation_lines(report)), str(commit_status(report)))
+    yield from (checks, "\n".join(closing(report).simulation_lines()), str(commit_status(report)))
 
 
 def digest() -> str:

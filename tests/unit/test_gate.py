@@ -422,7 +422,7 @@ def test_failed_criterion_is_shown_before_150_passed_ones() -> None:
     rules = "Latency: avg < 2\n" * 150 + "Latency: max < 1"
     lines = list(check_lines(judge_result(VOICE, rules)))
     assert lines[0].startswith("  ✗ Latency: max < 1")
-    assert lines[-1].strip() == "… and 52 more"
+    assert lines[-1].strip() == "… and 52 more criteria"
 
 
 def test_target_missed_by_one_of_10000_simulations_fails() -> None:

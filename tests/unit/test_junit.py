@@ -53,7 +53,7 @@ EXPECTED = {
     "failed, too few simulations": Counts(4 + 1 + 1, failures=1),
     "failed, error reported": Counts(4 + 1 + 1, failures=1),
     "passed, tolerated failed simulation": Counts(4 + 1 + 1 + 1, skipped=1),
-    "passed, tolerated missed target": Counts(4 + 1 + 2 + 1, skipped=1),
+    "passed, tolerated missed target": Counts(4 + 1 + 2 + 1, skipped=1 + 1),
     "failed, mutation": Counts(8 + 2 + 2, failures=1 + 1),
     "failed, iteration": Counts(4 + 1 + 1, failures=1 + 1),
     "error, no such metric": Counts(4 + 1 + 1, errors=1),
@@ -199,7 +199,7 @@ def test_report_with_hostile_text_is_valid(name: str) -> None:
     root = ET.fromstring(text)
     names = [suite.attrib["name"] for suite in root][::2]
     assert [each.partition(" (")[0] for each in names] == ["agent", "gate"]
-    assert count_results(root) == Counts(tests=16 + 10, failures=2 + 4, errors=1 + 5, skipped=2)
+    assert count_results(root) == Counts(tests=16 + 10, failures=2 + 4, errors=1 + 5, skipped=2 + 1)
     read = parsed_by_codecov(text)
     assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
 
@@ -209,11 +209,12 @@ def test_case_has_simulation_and_missed_criteria() -> None:
     assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
     assert case.attrib["classname"] == "coval.agent"
     kind, message, text = result_of(case)
-    assert (kind, message) == ("failure", "missed: Latency: max < 1.5")
+    assert (kind, message) == ("failure", "missed: Latency: max < 1.5 – here 2.5")
     assert text.splitlines() == [
-        "missed: Latency: max < 1.5",
+        "missed: Latency: max < 1.5 – here 2.5",
         "    The agent was slow.",
-        "missed: Resolved: count(NO) == 0",
+        "missed: Resolved: count(NO) == 0 – here NO",
+        "simulation s4",
     ]
 
 
@@ -225,7 +226,7 @@ def test_failed_simulation_is_error_with_its_message() -> None:
 def test_tolerated_simulation_is_skipped_with_reason() -> None:
     for kind, cause in (
         ("tolerated failed simulation", "The line was busy."),
-        ("tolerated missed target", "missed a target"),
+        ("tolerated missed target", "missed: Latency meets its target: less than 2 – here 2.5"),
     ):
         tag, message, _ = result_of(cases_by_name(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])
         assert tag == "skipped"

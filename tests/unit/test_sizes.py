@@ -20,7 +20,6 @@ from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
-from coval_gate.report.formats.log import simulation_lines
 from coval_gate.report.formats.summary import render as summary
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_MISSES, MOST_VALUES
 from coval_gate.report.model import LegReport, Report
@@ -55,7 +54,9 @@ def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS
     )
     result = RunResult(run_id=ID("runs", 1), simulations=members, metrics=measured)
     judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics)))
-    explained = {each.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for each in members[:20]}
+    explained = {
+        each.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for each in members[-20:]
+    }  # the worst
     labels = {each.test_case_id: f"A caller who wants to know the way, number {each.id}" for each in members}
     leg = LegReport(judgement=judgement, result=result, details=Details(labels=labels, texts=explained))
     return Report(judgement=judgement, legs=(leg,))
@@ -125,7 +126,7 @@ def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
     assert len(gate.findall("testcase")) == MOST_CRITERIA + 1
     last = gate.findall("testcase")[-1]
     left_out = found["criteria_left_out"]
-    assert last.attrib["name"] == f"… and {left_out:,} more"
+    assert last.attrib["name"] == f"… and {left_out:,} more criteria"
     assert [node.tag for node in last] == ["skipped"]
     assert f"{left_out:,} more are left out" in last[0].attrib["message"]
 
@@ -167,14 +168,17 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
 
 def test_texts_for_people_count_what_they_leave_out() -> None:
     large = report("one metric")
-    more = f"{THRESHOLDS - MOST_MISSES:,} more"
-    assert f"… {more} |" in summary(large)
-    assert f"    … and {more}" in list(simulation_lines(large))
-    assert all(f"\n… and {more}.\n" in each.message for each in closing(large).simulations)
+    more = f"… and {THRESHOLDS - MOST_MISSES:,} more criteria"
+    assert f"{more} |" in summary(large)
+    assert f"    {more}" in closing(large).simulation_lines()
+    assert all(f"\n{more}.\n" in each.message for each in closing(large).annotations(10))
     case = next(ET.fromstring(junit(large)).iter("testcase"))
     failure = case.find("failure")
     assert failure is not None
-    assert (failure.text or "").splitlines()[-1] == f"… and {more}"
+    assert (failure.text or "").splitlines()[-2:] == [
+        more,
+        f"simulation {ID('siml', SIMULATIONS - 1)}",
+    ]
 
 
 def test_small_report_leaves_nothing_out() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.text import duration, in_words, most_similar, one_line, plural, stopwatch
+from coval_gate.text import duration, in_words, most_similar, one_line, plural, shortened_at_word, stopwatch
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,22 @@ def test_one_line_removes_escapes_overrides_and_surrogates() -> None:
 def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str) -> None:
     assert one_line(f"x{filler * 490}a long secret", 50).replace(" ", "") == "xalongse…"
     assert one_line(f"a secret{filler * 492}", 50) == "a secret"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("exactly 20 characters"[:20], "exactly 20 character"),
+        ("The metric is not known", "The metric is not…"),
+        ("The metric, which is", "The metric, which is"),
+        ("The metrics, whatever", "The metrics…"),
+        ("A supercalifragilistic word", "A supercalifragilis…"),
+    ],
+)
+def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
+    assert shortened_at_word(text, 20) == expected
+
+
+@given(st.text("ab ,"), st.integers(1, 30))
+def test_cut_text_is_never_too_long(text: str, limit: int) -> None:
+    assert len(shortened_at_word(text, limit)) <= limit

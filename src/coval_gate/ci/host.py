@@ -19,6 +19,9 @@ class Host(Protocol):
     api_url: str
     """The root of the REST API for comments and commit statuses; empty if there is none."""
 
+    annotates: bool
+    """Whether it shows annotations elsewhere than in the log."""
+
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
 

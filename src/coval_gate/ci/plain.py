@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.host import Level
 
-WARNINGS: int = 9  # shown at most, to keep the log readable
-
 
 class PlainHost(Console):
     """A host without outputs, state or summary. It shows the outputs in the log at the end."""
 
     api_url = ""
-    room_for_warnings = WARNINGS
+    annotates = False
+    room_for_warnings = 0
 
     def context(self) -> Context:
         return Context()

@@ -20,7 +20,8 @@ class Check:
     """One criterion, applied to the agent or to one of its mutations: there is either a measure or a problem.
 
     `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
-    are the ids of those that are to blame where the verdict is not passed.
+    are the ids of those that are to blame if the verdict is not passed; of a target that only informs, those that miss
+    it.
     """
 
     criterion: Criterion
@@ -35,6 +36,11 @@ class Check:
     @property
     def passed(self) -> bool:
         return self.verdict is Verdict.PASSED
+
+    @property
+    def informs(self) -> bool:
+        """Whether it only informs: it passed, and would have passed whatever was measured."""
+        return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
     def user_defined(self) -> bool:

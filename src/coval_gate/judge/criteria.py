@@ -30,6 +30,11 @@ class _Kind:
         del measure
         return None
 
+    def can_fail(self, measure: Measure) -> bool:
+        """Return whether another value in place of that of `measure` could miss the criterion; else it only informs."""
+        del measure
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
@@ -56,6 +61,9 @@ class FewFailed(_Kind):
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
+
+    def can_fail(self, measure: Measure) -> bool:
+        return self.allowance.of(measure.total) < measure.total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +168,10 @@ class TargetMet(_Kind):
 
     def requirement(self, measure: Measure) -> Requirement | None:
         return Requirement(">=", measure.count) if self.decides else None
+
+    def can_fail(self, measure: Measure) -> bool:
+        del measure
+        return self.decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.errors import InputError
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
@@ -47,12 +47,16 @@ class RunsCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errored:
-    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
+    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError.
+
+    `problems` are those of an InputError: a sentence for each, which may have further lines.
+    """
 
     title: str
     what: str
     advice: str = ""
     link: str = ""
+    problems: tuple[str, ...] = ()
 
 
 Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
@@ -87,11 +91,11 @@ class Judgement:
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
-        """The ids of the simulations that are to blame for checks that did not pass, most often named first."""
-        named: Counter[str] = Counter()
+        """The ids of the simulations that are to blame for checks that did not pass."""
+        named: dict[str, None] = {}
         for check in self.checks:  # one by one: together they may name millions
-            named.update(() if check.passed else check.simulations)
-        return tuple(each for each, _ in named.most_common())
+            named.update(dict.fromkeys(() if check.passed else check.simulations))
+        return tuple(named)
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
@@ -152,7 +156,8 @@ def timed_out(outcome: TimedOut) -> Judgement:
 
 def errored(error: GateError) -> Judgement:
     """Return the judgement of a step that ended in an error."""
-    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
+    problems = error.problems if isinstance(error, InputError) else ()
+    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link, problems=problems)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
@@ -176,7 +181,11 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     cause, cancellation = judgement.cause, judgement.cancellation
     if isinstance(cause, Errored):
         cause = Errored(
-            title=redact(cause.title), what=redact(cause.what), advice=redact(cause.advice), link=redact(cause.link)
+            title=redact(cause.title),
+            what=redact(cause.what),
+            advice=redact(cause.advice),
+            link=redact(cause.link),
+            problems=tuple(map(redact, cause.problems)),
         )
     if isinstance(cause, NotCompleted):
         run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))

@@ -83,6 +83,14 @@ def named_values(target: Target) -> tuple[str, ...]:
     return target.values if effective_operator(target) in MEMBERSHIPS else ()
 
 
+def closest_bound(target: Target, number: float) -> float | None:
+    """Return the bound of a sound target that is closest to `number`; None if it names values to have, or not to."""
+    operator = effective_operator(target)
+    if operator in RANGES:
+        return min(bounds(target), key=lambda bound: abs(number - bound))
+    return target.upper if operator in COMPARISONS and operator != "neq" else None
+
+
 def bounds(target: Target) -> tuple[float, float]:
     """Return the lower and the upper bound of a sound target with bt or nbt."""
     low, high = sorted((target.lower or 0.0, target.upper or 0.0))

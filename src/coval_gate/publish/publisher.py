@@ -70,8 +70,6 @@ class Publisher:
             if url := self.pull_request.conclude(report, hurried=hurried):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
-        with tolerant(self._host):
-            self._host.show_outputs(rendered(Surface.OUTPUTS, report))
         return report
 
     def _write(self, report: Report) -> Report:
@@ -112,16 +110,21 @@ class Publisher:
             self._host.add_summary(rendered(Surface.SUMMARY, report))
 
     def _log(self, report: Report) -> None:
-        """Log the verdict, as an annotation where the step fails or judged nothing, and the worst simulations."""
+        """Log the simulations to look at and the verdict, each as an annotation or as lines; the verdict comes last."""
         judgement = report.judgement
         closing = rendered(Surface.LOG, report)
-        if report.inputs and not report.inputs.annotations:
-            self._host.log(closing.line)
-        elif not judgement.lets_pass:
-            for each in closing.first_simulations(self._host.room_for_warnings):
-                self._host.annotate("warning", *each)
+        annotates = self._host.annotates and (report.inputs is None or report.inputs.annotations)
+        first = closing.annotations(self._host.room_for_warnings) if annotates and not judgement.lets_pass else []
+        for each in first:
+            self._host.annotate("warning", *each)
+        if lines := closing.simulation_lines(after=len(first)):
+            self._host.fold(lines[0], lines[1:])
+        with tolerant(self._host):
+            self._host.show_outputs(rendered(Surface.OUTPUTS, report))
+        if annotates and not judgement.lets_pass:
             self._host.annotate("error", *closing.verdict)
-        elif judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged:
+        elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)
         else:
-            self._host.log(closing.line)
+            for line in closing.lines:
+                self._host.log(line)

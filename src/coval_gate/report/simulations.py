@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from coval_gate.judge.criteria import TargetMet, ThresholdHolds
+from coval_gate.judge.severity import misses, severity
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import MOST_MISSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.model.results import RunResult, Simulation, Value
     from coval_gate.report.model import LegReport, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """A criterion that a simulation misses, with the simulation's own value of the criterion's metric, if any."""
+
+    check: Check
+    value: Value | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +34,15 @@ class SimulationRow:
 
     `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a missed
     criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
-    `misses` are the first of those criteria, and `more_misses` is the number of the others. `texts` is what the
-    metrics' judges say, by metric id. `iteration` counts the simulations of one test case from 1; `of` is how many
-    there are.
+    `misses` are the first of the criteria that it misses, and `more_misses` is the number of the others. `texts` is
+    what the metrics' judges say, by metric id. `iteration` counts the simulations of one test case from 1; `of` is how
+    many there are.
     """
 
     simulation: Simulation
     name: str
     verdict: Verdict
-    misses: tuple[Check, ...] = ()
+    misses: tuple[Miss, ...] = ()
     more_misses: int = 0
     texts: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
@@ -54,23 +63,32 @@ class SimulationRow:
 
 
 def simulation_rows(report: Report) -> tuple[SimulationRow, ...]:
-    """Return every simulation of every leg: within each, those to look at first."""
+    """Return every simulation of every leg: within each, those to look at first, the worst at the head."""
     return tuple(row for leg in report.legs for row in leg_rows(report, leg))
 
 
+def to_look_at(rows: Iterable[SimulationRow]) -> list[SimulationRow]:
+    """Return the rows of the simulations that did not do well, whether that counts or is tolerated."""
+    return [row for row in rows if row.verdict is not Verdict.PASSED]
+
+
 def leg_rows(report: Report, leg: LegReport) -> tuple[SimulationRow, ...]:
-    """Return every simulation of a leg: those to look at first, the one that most criteria blame at the head."""
+    """Return every simulation of a leg: those that fail the gate, then tolerated ones, each with the worst first."""
     if leg.result is None:
         return ()
-    rank = {each: place for place, each in enumerate(leg.judgement.failing_simulations)}
-    order = {Verdict.SKIPPED: len(rank) + 1, Verdict.PASSED: len(rank) + 2}
-    found = _rows(leg, leg.result, _simulation_pages(report, leg))
-    return tuple(sorted(found, key=lambda row: order.get(row.verdict, rank.get(row.simulation.id, len(rank)))))
+    blame = _blame(leg)
+    rows = _rows(leg, leg.result, blame, _simulation_pages(report, leg))
+    return tuple(sorted(rows, key=lambda row: _order(row, blame.get(row.simulation.id, _NO_BLAME))))
 
 
-def _rows(leg: LegReport, result: RunResult, pages: str) -> Iterator[SimulationRow]:
+def _order(row: SimulationRow, blame: _Blame) -> tuple[int, tuple[bool, float, int]]:
+    """Return the key that rows are sorted by."""
+    group = {Verdict.SKIPPED: 1, Verdict.PASSED: 2}.get(row.verdict, 0)
+    return group, severity(completed=row.simulation.completed, distance=blame.distance, misses=blame.count)
+
+
+def _rows(leg: LegReport, result: RunResult, blame: Mapping[str, _Blame], pages: str) -> Iterator[SimulationRow]:
     judgement, details = leg.judgement, leg.details
-    blame = _blame(judgement)
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
     shared = _shared(details.labels)
@@ -79,13 +97,13 @@ def _rows(leg: LegReport, result: RunResult, pages: str) -> Iterator[SimulationR
     for each in result.simulations:
         key = (each.mutation, each.test_case_id)
         seen[key] += 1
-        blamed = blame.get(each.id) or _Blame()
+        blamed = blame.get(each.id, _NO_BLAME)
         yield SimulationRow(
             simulation=each,
             name=_name(each, details.labels.get(each.test_case_id, ""), shared),
             verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
-            misses=tuple(blamed.checks),
-            more_misses=blamed.count - len(blamed.checks),
+            misses=tuple(blamed.misses),
+            more_misses=blamed.count - len(blamed.misses),
             texts=details.texts.get(each.id, {}),
             url=f"{pages}{quote(each.id, safe='')}" if pages else "",
             iteration=seen[key] if each.test_case_id else 1,
@@ -116,32 +134,59 @@ def _name(simulation: Simulation, label: str, shared: set[str]) -> str:
 
 @dataclass(slots=True)
 class _Blame:
-    """The missed criteria that a simulation is to blame for: the first of them, and how many there are."""
+    """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
 
-    checks: list[Check] = field(default_factory=list)
+    `verdict` is that of the criteria that decide; None where there is none of these.
+    """
+
+    misses: list[Miss] = field(default_factory=list)
     count: int = 0
-    failed: bool = False
+    distance: float = 0.0
+    verdict: Verdict | None = None
 
-    def add(self, check: Check) -> None:
+    def decide(self, verdict: Verdict) -> None:
+        """Take the verdict of a criterion that decides."""
+        if self.verdict is not Verdict.FAILED:
+            self.verdict = verdict
+
+    def add(self, check: Check, values: Mapping[str, Value], simulation: str, distance: float) -> None:
+        """Add a criterion that the simulation misses."""
         self.count += 1
-        self.failed = self.failed or check.verdict is Verdict.FAILED
-        if len(self.checks) < MOST_MISSES:
-            self.checks.append(check)
+        self.distance += distance
+        if self.count <= MOST_MISSES:
+            self.misses.append(Miss(check=check, value=values.get(simulation)))
 
 
-def _blame(judgement: Judgement) -> dict[str, _Blame]:
-    """Return the missed criteria of the user's, by the simulations that are to blame."""
+_NO_BLAME: Final = _Blame()
+
+
+def _blame(leg: LegReport) -> dict[str, _Blame]:
+    """Return what each simulation misses, of the user's criteria and of the targets that only inform.
+
+    Where a simulation misses targets, these say why it does not count towards `pass_rate`, in place of that criterion.
+    """
+    values = {(variant.name, sample.metric.id): sample.values for variant in leg.variants for sample in variant.samples}
     blame: dict[str, _Blame] = defaultdict(_Blame)
-    for check in judgement.checks:
-        if check.user_defined and not check.passed:
-            for each in check.simulations:
-                blame[each].add(check)
+    checks = [check for check in leg.judgement.checks if check.informs or (check.user_defined and not check.passed)]
+    off_target = {each for check in checks if check.criterion.kind == TargetMet.kind for each in check.simulations}
+    for check in checks:
+        known = values.get((check.variant, check.metric), {})
+        told = off_target if _is_pass_rate(check) else frozenset()
+        informs = check.informs
+        for each, distance in misses(check, known):
+            blamed = blame[each]
+            if not informs:
+                blamed.decide(check.verdict)
+            if each not in told:
+                blamed.add(check, known, each, distance)
     return blame
+
+
+def _is_pass_rate(check: Check) -> bool:
+    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.name == "pass_rate"
 
 
 def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
     if not simulation.completed:
         return Verdict.ERROR if counts else Verdict.SKIPPED
-    if blame.count:
-        return Verdict.FAILED if blame.failed else Verdict.ERROR
-    return Verdict.SKIPPED if unpassed else Verdict.PASSED
+    return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)

@@ -23,19 +23,19 @@ MOST_LABELS: Final = 1000  # test cases that are listed for their names
 
 
 def fetch_details(
-    client: Client, result: RunResult, failing: Sequence[str], *, test_set_id: str, until: float
+    client: Client, result: RunResult, wanted: Sequence[str], *, test_set_id: str, until: float
 ) -> Procedure[Details]:
-    """Fetch the names of all test cases, and what judges say of the first of the `failing` simulations (ids).
+    """Fetch the names of all test cases, and what judges say of the first of the `wanted` simulations (ids).
 
     What the key may not read is left out, and so is what follows a call without a response.
     """
     simulations = {each.id: each for each in result.simulations}
-    first = [simulations[each] for each in failing[:EXPLAINED] if each in simulations]
+    first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
-        wanted = {each.test_case_id for each in result.simulations if each.test_case_id}
-        yield from _fetch_labels(client, wanted, labels, test_set_id, until)
+        cases = {each.test_case_id for each in result.simulations if each.test_case_id}
+        yield from _fetch_labels(client, cases, labels, test_set_id, until)
     with suppress(CovalError):
         for case_id in dict.fromkeys(each.test_case_id for each in first):
             if case_id and case_id not in labels:

@@ -18,7 +18,7 @@ from coval_gate.ci.console import Console, resembles_command
 from coval_gate.ci.github.context import read_context
 from coval_gate.errors import RunnerError
 from coval_gate.secret import SHORTEST_SECRET
-from coval_gate.text import visible
+from coval_gate.text import shortened, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +42,8 @@ class GitHubHost(Console):
     writers use the process's environment and standard output. Only its pure parts are used here: the spelling of
     commands and file entries.
     """
+
+    annotates = True
 
     def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
         super().__init__(stream)
@@ -67,7 +69,7 @@ class GitHubHost(Console):
     def annotate(self, level: Level, title: str, message: str) -> None:
         self._warnings += level == "warning"
         lines = map(visible, self.redact(message).split("\n"))
-        text = "\n".join(lines)[:ANNOTATION_LIMIT]
+        text = shortened("\n".join(lines), ANNOTATION_LIMIT)
         self._emit(str(Command(level, {"title": self._clean(title)}, text)))
 
     @contextmanager

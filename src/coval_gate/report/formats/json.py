@@ -19,7 +19,8 @@ from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text, mention
+from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
+from coval_gate.report.wording.criteria import criterion_text, mention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = "2.1"
+SCHEMA_VERSION: Final = "3.0"
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 
@@ -91,6 +92,7 @@ class Criterion(_Model):
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
     verdict: Outcome
+    """skipped: it only informs, because nothing that is measured can make it fail."""
     actual: float | None
     """The measured value, in `unit`."""
     operator: Operator | None
@@ -110,13 +112,13 @@ class Criterion(_Model):
     margin_text: Text
     """By how much the criterion is missed; empty where it is met."""
     reason: Text
-    """A sentence, where the verdict is not passed."""
+    """A sentence, if the verdict is not passed."""
     variant: Text
     metric_id: Text
     simulation_ids: list[Text]
-    """The first simulations that are to blame, if the verdict is not passed."""
+    """The first simulations that miss the criterion, if the verdict is not passed."""
     simulation_ids_left_out: int
-    """How many more are to blame."""
+    """How many more miss it."""
 
 
 class VariantFacts(_Model):
@@ -142,9 +144,9 @@ class SimulationFacts(_Model):
     """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
     but that is tolerated."""
     missed_criteria: list[Text]
-    """The first criteria that it is to blame for; long ones are cut."""
+    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses."""
     missed_criteria_left_out: int
-    """How many more it is to blame for."""
+    """How many more it misses."""
     error: Text
     url: Text
     values: dict[Text, float | Text | list[Text]]
@@ -191,7 +193,7 @@ class Leg(_Model):
     metrics_left_out: int
     """How many more there are."""
     simulations: list[SimulationFacts]
-    """Those to look at first."""
+    """Those to look at first: those that fail the gate, then tolerated ones; of each kind, the worst first."""
 
 
 class Document(_Model):
@@ -227,6 +229,32 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
 
 
+def criterion_facts(check: Check) -> Criterion:
+    """Return the entry of a criterion."""
+    measure, requirement = check.measure, check.requirement
+    blamed = () if check.passed and not check.informs else check.simulations
+    return Criterion(
+        kind=check.criterion.kind,
+        criterion=criterion_text(check.criterion),
+        verdict=_outcome(shown_verdict(check)) or "error",
+        actual=measure.value if measure else None,
+        operator=requirement.operator if requirement else None,
+        bound=requirement.bound if requirement else None,
+        unit=measure.unit if measure else None,
+        margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
+        count=measure.count if measure else None,
+        missing=measure.missing if measure else None,
+        problem=check.problem.kind if check.problem else "",
+        actual_text=actual_text(check),
+        margin_text=margin_text(check),
+        reason=check_reason(check),
+        variant=variant_key(check.variant),
+        metric_id=check.metric,
+        simulation_ids=list(blamed[:MOST_IDS]),
+        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
+    )
+
+
 def _document(report: Report) -> Document:
     judgement = report.judgement
     return Document(
@@ -258,7 +286,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
         variants=_variants(leg),
-        criteria=[_criterion(check) for check in judgement.first_checks(MOST_CRITERIA)],
+        criteria=[criterion_facts(check) for check in judgement.first_checks(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         metrics=[
             MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in shown
@@ -302,31 +330,6 @@ def _step(report: Report) -> StepFacts:
     )
 
 
-def _criterion(check: Check) -> Criterion:
-    measure, requirement = check.measure, check.requirement
-    blamed = () if check.passed else check.simulations
-    return Criterion(
-        kind=check.criterion.kind,
-        criterion=criterion_text(check.criterion),
-        verdict=_outcome(check.verdict) or "error",
-        actual=measure.value if measure else None,
-        operator=requirement.operator if requirement else None,
-        bound=requirement.bound if requirement else None,
-        unit=measure.unit if measure else None,
-        margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
-        count=measure.count if measure else None,
-        missing=measure.missing if measure else None,
-        problem=check.problem.kind if check.problem else "",
-        actual_text=actual_text(check),
-        margin_text=margin_text(check),
-        reason="" if check.passed else check_reason(check),
-        variant=variant_key(check.variant),
-        metric_id=check.metric,
-        simulation_ids=list(blamed[:MOST_IDS]),
-        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
-    )
-
-
 def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping[str, str]) -> SimulationFacts:
     simulation = row.simulation
     known = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
@@ -339,7 +342,7 @@ def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping
         test_case=labels.get(simulation.test_case_id, ""),
         iteration=row.iteration,
         verdict=_outcome(row.verdict) or "error",
-        missed_criteria=[mention(check.criterion) for check in row.misses],
+        missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
         missed_criteria_left_out=row.more_misses,
         error=simulation.error,
         url=row.url,
@@ -354,7 +357,7 @@ def _first(found: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
     """Return at most MOST_VALUES of what is known by metric id; those of missed criteria take precedence."""
     if len(found) <= MOST_VALUES:
         return dict(found)
-    missed = {check.metric for check in row.misses}
+    missed = {miss.check.metric for miss in row.misses}
     return {each: found[each] for each in sorted(found, key=lambda each: each not in missed)[:MOST_VALUES]}
 
 

@@ -21,8 +21,8 @@ from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, check_text, mention
-from coval_gate.text import one_line, shortened
+from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
+from coval_gate.text import one_line, plural, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -90,21 +90,21 @@ def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
     member = TestCase(_xml(row.title), classname=group, time=0)
     member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     if row.verdict is not Verdict.PASSED:
-        misses = [f"missed: {mention(check.criterion)}" for check in row.misses]
-        what = row.trouble or (misses[0] if misses else "missed a target of its metrics")
-        lines = [row.trouble, *_misses(row)]
+        misses = list(_misses(row))
+        what = row.trouble or misses[0]
+        lines = [row.trouble, *misses, f"simulation {row.simulation.id}"]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
         member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
     return member
 
 
 def _misses(row: SimulationRow) -> Iterator[str]:
-    for check in row.misses:
-        yield f"missed: {mention(check.criterion)}"
-        if text := row.texts.get(check.metric):
+    for miss in row.misses:
+        yield f"missed: {miss_text(miss)}"
+        if text := row.texts.get(miss.check.metric):
             yield f"    {text}"
     if row.more_misses:
-        yield f"… and {row.more_misses:,} more"
+        yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}"
 
 
 def _checks(report: Report) -> list[tuple[str, Check]]:
@@ -121,12 +121,11 @@ def _gate(report: Report) -> Iterator[TestCase]:
     judgement, checks, group = report.judgement, _checks(report), _group(report, "gate")
     for name, check in checks:
         member = TestCase(_xml(name), classname=group, time=0)
-        if not check.passed:
-            reason = check_reason(check)
-            member.result = [_result(check.verdict, reason, f"{reason}\nActual: {actual_text(check)}")]
+        if reason := check_reason(check):
+            member.result = [_result(shown_verdict(check), reason, f"{reason}\nActual: {actual_text(check)}")]
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
-        member = TestCase(f"… and {more:,} more", classname=group, time=0)
+        member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}", classname=group, time=0)
         left_out = f"This report has the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording.checks import actual_text, check_text, margin_text
-from coval_gate.report.wording.judgements import UNJUDGED, advice, heading, link, reason, reasons, title
-from coval_gate.text import one_line, plural
+from coval_gate.report.wording.checks import actual_text, check_text, here_text, note_text, shown_verdict
+from coval_gate.report.wording.judgements import advice, heading, lead, link, reasons, title
+from coval_gate.text import one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.report.simulations import SimulationRow
+    from coval_gate.report.simulations import Miss, SimulationRow
 
-MARKS: Final = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.INCONCLUSIVE: "?", Verdict.ERROR: "!"}
+MARKS: Final = {
+    Verdict.PASSED: "✓",
+    Verdict.FAILED: "✗",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.ERROR: "!",
+    Verdict.SKIPPED: "○",
+}
 WIDEST: Final = 60  # characters of a column
 END_SHOWN: Final = 30  # characters of a criterion with a mutation: as many as its id takes
 MOST_REASONS: Final = 10  # in an annotation
+REASON_SHOWN: Final = 300  # characters of one, so that they all fit in an annotation
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
 
@@ -34,36 +41,49 @@ class Annotation(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """The end of the log: one line, or annotations in its place.
+    """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations."""
 
-    `verdict` is the annotation of the whole step, `simulations` those of the simulations to look at, the worst first.
-    """
-
-    line: str
+    rows: tuple[SimulationRow, ...]
+    lines: tuple[str, ...]
     verdict: Annotation
-    simulations: tuple[Annotation, ...]
 
-    def first_simulations(self, most: int) -> list[Annotation]:
-        """Return at most `most` annotations of simulations; the last says how many more there are."""
-        found = list(self.simulations[:most])
-        more = len(self.simulations) - len(found)
+    def annotations(self, most: int) -> list[Annotation]:
+        """Return annotations of at most `most` simulations; the last says how many more there are."""
+        found = [Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row))) for row in self.rows[:most]]
+        more = len(self.rows) - len(found)
         if found and more:
             last = found[-1]
-            note = f"… and {plural(more, 'simulation')} more: see the summary."
+            note = f"… and {plural(more, 'more simulation')}, in the log and the summary."
             found[-1] = Annotation(last.title, f"{last.message}\n{note}")
         return found
+
+    def simulation_lines(self, *, after: int = 0) -> list[str]:
+        """Return a title, and lines on each simulation `after` the first ones; empty where there are none."""
+        rows = self.rows[after:]
+        lines = [f"{'More simulations' if after else 'Simulations'} to look at: {len(rows):,}"] if rows else []
+        for row in rows[:MOST_ROWS]:
+            lines += _row_lines(row)
+        if len(rows) > MOST_ROWS:
+            lines.append(f"… and {plural(len(rows) - MOST_ROWS, 'more simulation')}, in the summary")
+        return lines
 
 
 def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
     return Closing(
-        line=f"{heading(judgement)}. {reason(judgement)}" + (f" {UNJUDGED}" if judgement.passed_unjudged else ""),
+        rows=tuple(row for row in simulation_rows(report) if row.verdict in (Verdict.FAILED, Verdict.ERROR)),
+        lines=tuple(_closing_lines(judgement)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
-        simulations=tuple(
-            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row))) for row in _ill(report)
-        ),
     )
+
+
+def _closing_lines(judgement: Judgement) -> Iterator[str]:
+    """Yield the verdict with its reason, and what to do; the log has the criteria and the run's page already."""
+    yield f"{heading(judgement)}: {lead(judgement)}"
+    yield from filter(None, advice(judgement).split("\n"))
+    if page := link(judgement):
+        yield f"More: {page}"
 
 
 def check_lines(judgement: Judgement) -> Iterator[str]:
@@ -72,36 +92,33 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
     texts = [_check_text(check) for check in shown]
     width = min(WIDEST, max((len(each) for each in texts), default=0))
     for text, check in zip(texts, shown, strict=True):
-        margin = margin_text(check)
-        yield f"  {MARKS[check.verdict]} {text:<{width}}  {actual_text(check)}{f', {margin}' if margin else ''}"
+        note = note_text(check)
+        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {actual_text(check)}{f', {note}' if note else ''}"
     if len(judgement.checks) > MOST_CHECKS:
-        yield f"    … and {len(judgement.checks) - MOST_CHECKS:,} more"
+        more = len(judgement.checks) - MOST_CHECKS
+        yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
 
-def simulation_lines(report: Report) -> Iterator[str]:
-    """Yield a line for each simulation to look at, and below it what is known of it."""
-    ill = _ill(report)
-    for row in ill[:MOST_ROWS]:
-        yield f"{row.title} ({row.simulation.id})"
-        if not row.simulation.completed:
-            yield f"    failed: {row.trouble}"
-        for check in row.misses:
-            yield f"    {MARKS[check.verdict]} {_check_text(check)}"
-            if text := row.texts.get(check.metric):
-                yield f"      {text}"
-        if row.more_misses:
-            yield f"    … and {row.more_misses:,} more"
-    if len(ill) > MOST_ROWS:
-        yield f"… and {len(ill) - MOST_ROWS:,} more, in the summary"
+def _row_lines(row: SimulationRow) -> Iterator[str]:
+    """Yield a line for a simulation, and below it what is known of it."""
+    yield " ".join(filter(None, (row.title, f"({row.simulation.id})", row.url)))
+    if not row.simulation.completed:
+        yield f"    failed: {row.trouble}"
+    for miss in row.misses:
+        yield f"    {MARKS[_verdict(miss)]} {' – '.join(filter(None, (_check_text(miss.check), here_text(miss))))}"
+        if text := row.texts.get(miss.check.metric):
+            yield f"      {text}"
+    if row.more_misses:
+        yield f"    … and {plural(row.more_misses, 'more criterion', 'more criteria')}"
 
 
 def _message(report: Report) -> Iterator[str]:
     """Yield the reasons, what to do about them, and where to look."""
     judgement = report.judgement
     found = reasons(judgement)
-    yield from found[:MOST_REASONS]
+    yield from (shortened_at_word(each, REASON_SHOWN) for each in found[:MOST_REASONS])
     if len(found) > MOST_REASONS:
-        yield f"… and {plural(len(found) - MOST_REASONS, 'reason')} more."
+        yield f"… and {plural(len(found) - MOST_REASONS, 'more reason')}."
     yield advice(judgement)
     for leg in report.legs:
         yield f"Run: {leg.run_url}" if leg.run_url else ""
@@ -109,21 +126,22 @@ def _message(report: Report) -> Iterator[str]:
         yield f"More: {page}"
 
 
-def _ill(report: Report) -> list[SimulationRow]:
-    """Return the simulations that are to blame for the verdict."""
-    return [row for row in simulation_rows(report) if row.verdict in (Verdict.FAILED, Verdict.ERROR)]
-
-
 def _told(row: SimulationRow) -> Iterator[str]:
     """Yield what an annotation says of a simulation: what went wrong, and what judges say of it."""
     if not row.simulation.completed:
         yield f"Did not complete: {row.simulation.error or row.simulation.status}"
-    for check in row.misses:
-        text = row.texts.get(check.metric)
-        yield f"Missed: {check_text(check)}{f' – {text}' if text else ''}"
+    for miss in row.misses:
+        text = " – ".join(filter(None, (check_text(miss.check), here_text(miss))))
+        yield f"Missed: {'. '.join(filter(None, (text, row.texts.get(miss.check.metric))))}"
     if row.more_misses:
-        yield f"… and {row.more_misses:,} more."
-    yield row.url or f"Simulation {row.simulation.id}"
+        yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}."
+    yield f"Simulation {row.simulation.id}"
+    yield from filter(None, [row.url])
+
+
+def _verdict(miss: Miss) -> Verdict:
+    """Return the verdict on a criterion for one simulation: it misses also a target that only informs."""
+    return Verdict.FAILED if miss.check.informs else miss.check.verdict
 
 
 def _check_text(check: Check) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.report.formats import Surface, formats
+from coval_gate.report.metrics import LIMIT
 from coval_gate.report.wording.judgements import reason
 
 if TYPE_CHECKING:
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
 
 LIST_LIMIT: Final = 2000  # ids in a list
+CRITERION_FIELDS: Final = (
+    "criterion",
+    "verdict",
+    "actual",
+    "operator",
+    "bound",
+    "unit",
+    "margin",
+    "variant",
+    "metric_id",
+)
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
@@ -26,9 +38,13 @@ OUTPUTS: Final = {
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the run had.",
     "completed_simulations": "How many of them completed.",
-    "failed_simulations": "Ids of the simulations that did not complete or missed a metric's target, as a JSON list of "
-    f"at most {LIST_LIMIT:,}.",
-    "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1.",
+    "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
+    f"list of at most {LIST_LIMIT:,}. Thresholds do not count here: see `failed_criteria`.",
+    "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
+    "Thresholds do not count here: see `failed_criteria`.",
+    "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
+    f"{', '.join(f'`{each}`' for each in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON report. "
+    f"As many as fit in {LIMIT // 1024} KiB.",
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
@@ -54,6 +70,7 @@ def render(report: Report) -> dict[str, str]:
         "completed_simulations": completed,
         "failed_simulations": _ids(totals.unpassed) if totals else "",
         "pass_rate": f"{totals.pass_rate:.6g}" if totals else "",
+        "failed_criteria": _failed_criteria(legs) if totals else "",
         "metric_failures": _ids(each for leg in legs for each in leg.judgement.metric_failures),
         "metrics": _metrics(legs),
         "comment_url": report.comment_url,
@@ -78,6 +95,25 @@ def _metrics(legs: Sequence[LegReport]) -> str:
     from coval_gate.report.metrics import aggregates
 
     return aggregates(legs[0].result.metrics, legs[0].variants)
+
+
+def _failed_criteria(legs: Sequence[LegReport]) -> str:
+    """Return the criteria that are not met as a JSON list of at most LIMIT characters."""
+    missed = [check for leg in legs for check in leg.judgement.missed]
+    if not missed:  # then nothing heavy need be imported, as before the launch
+        return "[]"
+    from coval_gate.report.formats.json import criterion_facts
+    from coval_gate.report.wording.criteria import mention
+
+    shown = list[str]()
+    room = LIMIT
+    for check in missed:
+        facts = criterion_facts(check).model_dump(include=set(CRITERION_FIELDS))
+        text = json.dumps(facts | {"criterion": mention(check.criterion)})
+        if len(text) + len(", ") <= room:
+            room -= len(text) + len(", ")
+            shown.append(text)
+    return f"[{', '.join(shown)}]"
 
 
 def _ids(ids: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.inputs import CONTEXT_LIMIT
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.judgements import heading, reason
+from coval_gate.report.wording.judgements import headline
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def context_name(report: Report) -> str:
 def render(report: Report) -> Status:
     """Return the commit's status; pending while there is no verdict."""
     judgement = report.judgement
-    told = f"{heading(judgement)}. {reason(judgement)}" if judgement.verdict else "⏳ The evaluation is running."
+    told = headline(judgement, LIMIT) if judgement.verdict else "⏳ The evaluation is running."
     return Status(
         state=STATES.get(judgement.verdict, "error"),
         description=one_line(told, LIMIT),

@@ -12,9 +12,10 @@ from coval_gate.report.charts import histogram
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
-from coval_gate.report.simulations import simulation_rows
+from coval_gate.report.simulations import simulation_rows, to_look_at
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, criterion_text, margin_text
+from coval_gate.report.wording.checks import actual_text, check_reason, here_text, note_text, shown_verdict
+from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
 from coval_gate.text import number, plural, visible
 
@@ -33,6 +34,7 @@ MOST_CHECKS: Final = 100
 MOST_CHARTS: Final = 2
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
+LEAD: Final = judgements.LONGEST_REASON
 
 
 def render(report: Report) -> str:
@@ -53,7 +55,7 @@ def opening(report: Report) -> Iterator[str | Listing]:
     """Yield verdict, reason, advice, and the criteria with what was measured."""
     judgement = report.judgement
     yield f"### {judgements.heading(judgement)}: {escape(report.context.matrix.after('Coval evaluation'))}"
-    yield escape(judgements.reason(judgement))
+    yield escape(judgements.lead(judgement), LEAD)
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))
@@ -69,10 +71,9 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
     """Yield the simulations to look at."""
-    ill = [each for each in found if each.verdict is not Verdict.PASSED]
-    if ill:
+    if ill := to_look_at(found):
         yield f"#### {plural(len(ill), 'simulation')} to look at"
-        yield Table(head=("", "test case", "missed criteria", "why"), rows=map(_simulation, ill), total=len(ill))
+        yield Table(head=("", "simulation", "missed criteria", "why"), rows=map(_simulation, ill), total=len(ill))
 
 
 def links(report: Report) -> str:
@@ -105,10 +106,10 @@ def _advice(advice: str) -> Iterator[str]:
 def _checks(judgement: Judgement) -> Table:
     rows = (
         row(
-            MARKS[check.verdict],
+            MARKS[shown_verdict(check)],
             code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else ""),
             escape(actual_text(check)),
-            escape(margin_text(check)),
+            escape(note_text(check)),
         )
         for check in judgement.first_checks(MOST_CHECKS)
     )
@@ -171,16 +172,17 @@ def _charts(leg: LegReport) -> Iterator[str]:
 
 
 def _simulation(found: SimulationRow) -> str:
-    label = link(escape(found.title), found.url)
-    misses = [code(criterion_text(check.criterion)) for check in found.misses]
+    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in found.misses)
+    misses = [" – ".join(filter(None, each)) for each in criteria]
     if found.more_misses:
-        misses.append(f"… {found.more_misses:,} more")
+        misses.append(f"… and {plural(found.more_misses, 'more criterion', 'more criteria')}")
     if not found.simulation.completed:
         misses.append("did not complete")
-    texts = [found.simulation.error, *(found.texts.get(check.metric, "") for check in found.misses)]
+    texts = [found.simulation.error, *(found.texts.get(miss.check.metric, "") for miss in found.misses)]
     why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
     variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
-    return row(MARKS[found.verdict], label + variant, "<br>".join(misses) or "a target", "<br>".join(why))
+    which = f"{link(escape(found.title), found.url)}{variant}<br>{code(found.simulation.id)}"
+    return row(MARKS[found.verdict], which, "<br>".join(misses), "<br>".join(why))
 
 
 def _passed(found: Sequence[SimulationRow]) -> Iterator[Table]:

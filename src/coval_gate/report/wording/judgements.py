@@ -9,7 +9,7 @@ from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCance
 from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
-from coval_gate.text import duration, one_line, plural
+from coval_gate.text import duration, one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
@@ -47,6 +47,7 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.CANCELLED: "Run cancelled",
 }
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
+LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 NOTHING_DONE: Final = ("gone", "not_launched")
 
@@ -76,10 +77,46 @@ def title(judgement: Judgement) -> str:
     return ""
 
 
-def reason(judgement: Judgement) -> str:
-    """Return the gravest reason, and how many more there are, in one sentence."""
+def headline(judgement: Judgement, limit: int) -> str:
+    """Return heading and reason on one line of at most `limit` characters, for where there is nothing else."""
+    beginning = f"{heading(judgement)}: "
+    return f"{beginning}{reason(judgement, limit - len(beginning))}"
+
+
+def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
+    """Return the gravest reason, and how many more there are, in a sentence of at most `limit` characters.
+
+    It stands alone, so of several problems with the inputs it tells the first.
+    """
+    first, count, noun, nouns = _first_reason(judgement)
+    more = f" (and {plural(count, noun, nouns)})." if count else ""
+    first = one_line(first, 2 * limit)
+    return shortened_at_word(first.removesuffix(".") if more else first, limit - len(more)) + more
+
+
+def lead(judgement: Judgement) -> str:
+    """Return the reason as it stands above the advice, which lists the problems with the inputs."""
+    return judgement.cause.what if isinstance(judgement.cause, Errored) else reason(judgement)
+
+
+def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
+    """Return the gravest reason, how many more there are, and what they are: a noun and its plural."""
     first, *more = reasons(judgement)
-    return f"{first.removesuffix('.')} (and {len(more)} more)." if more else first
+    match judgement.cause:
+        case Errored(problems=(problem, *others)):
+            return _problem_line(problem), len(others), "more problem", ""
+        case RunsCancelled():
+            return first, len(more), "more run", ""
+        case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
+            return first, len(more), "more criterion", "more criteria"
+    return first, len(more), "more reason", ""
+
+
+def _problem_line(problem: str) -> str:
+    """Return a problem with an input on one line: its sentence, and the first detail. Excerpts are indented."""
+    sentence, *details = problem.split("\n")
+    concrete = details and not details[0].startswith(" ")
+    return f"{sentence.removesuffix('.')}; {details[0]}" if concrete else sentence
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
@@ -99,7 +136,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
         case Unfinished():
             return ("The step ended before it could reach a verdict.",)
         case Skipped(withheld=withheld):
-            return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
+            return (f"Nothing was evaluated, as there is no API key{missing_key_reason(withheld)}.",)
         case RunsCancelled(cancellations=cancellations):
             return tuple(run_cancellation_text(each) for each in cancellations)
         case Errored(what=what):

@@ -1,0 +1,150 @@
+"""A problem in English: what stands in the way of a criterion, in a few words or as a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from coval_gate.judge.criteria import MetricPresent, MetricsHaveTargets, TargetMet, ValueAbsent, VariantsPresent
+from coval_gate.judge.problems import (
+    CannotOccur,
+    ErrorReported,
+    NoNumbers,
+    NoSuchMetric,
+    NoTargets,
+    NotListed,
+    NotSettled,
+    NoValues,
+    OnlySummary,
+    SeveralMetrics,
+    UnusableTarget,
+    VariantsMissing,
+)
+from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, value_text, whom
+from coval_gate.report.wording.targets import target_problem_text, target_text
+from coval_gate.text import in_words, plural, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.problems import Problem
+    from coval_gate.model.results import Value
+
+NAMES_SHOWN: Final = 8  # metrics that a run has, where it lacks the one that was named
+FEW_NAMES: Final = 3  # the same, in a few words
+
+
+def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
+    """Return in a few words what was found in place of a value."""
+    match found:
+        case NoSuchMetric(similar=similar) if similar:
+            return f"did you mean {similar}?"
+        case NoSuchMetric(known=known):
+            return f"it has only {in_words(known, most=FEW_NAMES)}" if known else "it has no metrics at all"
+        case NotListed():
+            return "it does not list it"
+        case NotSettled():
+            return "they had not settled by the deadline"
+        case SeveralMetrics(ids=ids):
+            return f"{plural(len(ids), 'metric')} of this name"
+        case NoValues():
+            return "no simulation has a value"
+        case NoNumbers():
+            return f"some values are not numbers: {_samples_text(found.samples)}"
+        case CannotOccur():
+            return f"its values are {_kind(found)}: {_different_text(found)}"
+        case OnlySummary():
+            return "Coval reports no single values of the metric"
+        case NoTargets():
+            return "none has one"
+        case UnusableTarget(target=target):
+            return f"its target {target_problem_text(target)}"
+        case VariantsMissing(mutations=mutations, agent=agent):
+            return f"of {plural(mutations, 'mutation')}{'' if agent else ', none of the agent itself'}"
+        case ErrorReported(text=text):
+            return f"it reports {text}"
+    assert_never(found)
+
+
+def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case for each kind
+    """Return the reason of a check that has no measure, without a full stop."""
+    criterion, about = check.criterion, whom(check)
+    match found:
+        case NoSuchMetric():
+            return _no_such_metric(criterion, found)
+        case NotListed():
+            metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
+            return (
+                f"The run should have the metric {metric}, but does not list it; to leave it out, launch with the "
+                "others as metric_ids"
+            )
+        case NotSettled():
+            return (
+                "Coval does not say how many simulations and metrics the run has, and its lists had not settled by the "
+                "deadline"
+            )
+        case SeveralMetrics(ids=ids):
+            named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+            return f"The run has {len(ids)} metrics named {named}; use the id of one of them: {' or '.join(ids)}"
+        case NoValues(metric=metric) if isinstance(criterion, ValueAbsent):
+            return f"{metric} has no single value{about}, so fail_on_metric_value cannot be judged"
+        case NoValues(metric=metric):
+            return f"{metric} has no value at all{about}"
+        case NoNumbers(metric=metric, samples=samples):
+            shown = _samples_text(samples)
+            unknown = f"{aggregate_text(criterion)} is not known{about}"
+            return f"{metric} has values that are not numbers ({shown}), so {unknown}"
+        case CannotOccur(metric=metric, wanted=wanted):
+            named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
+            why = f"they are {_kind(found)} ({_different_text(found)})"
+            return f"No value of {metric}{about} can be {named}: {why}, so {_left_open(criterion)}"
+        case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
+            return f"Coval reports no single values of {metric}, and not its id, so its target cannot be judged"
+        case OnlySummary(metric=metric):
+            return f"Coval reports no single values of {metric}, so {aggregate_text(criterion)} is not known{about}"
+        case NoTargets():
+            return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate say nothing"
+        case UnusableTarget(target=target):
+            metric = criterion.metric if isinstance(criterion, TargetMet) else ""
+            return f"The target of {metric} {target_problem_text(target)}"
+        case VariantsMissing(mutations=mutations, agent=agent):
+            launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
+            alone = "" if agent else " and none of the agent itself"
+            listed = plural(mutations, "mutation")
+            return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
+        case ErrorReported(text=text):
+            return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
+    assert_never(found)
+
+
+def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:
+    named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+    if not found.known:
+        return f"The run has no metric {named}; it has no metrics at all"
+    meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
+    return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
+
+
+def _samples_text(samples: Sequence[Value]) -> str:
+    return ", ".join(sorted({value_text(each) for each in samples}))
+
+
+def _kind(found: CannotOccur) -> str:
+    return "numbers" if isinstance(found.samples[0], float) else "texts"
+
+
+def _different_text(found: CannotOccur) -> str:
+    """Return samples of the values. Numbers have no commas, because users must write them so."""
+    shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
+    more = found.different - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def _left_open(criterion: Criterion) -> str:
+    match criterion:
+        case ValueAbsent():
+            return "fail_on_metric_value cannot be judged"
+        case TargetMet(target=target):
+            return f"its target ({target_text(target)}) cannot be judged"
+    return f"{aggregate_text(criterion)} is not known"
