@@ -51,8 +51,7 @@ class InputError(GateError):
             super().__init__("Invalid input", first, advice="\n".join(lines), link=link)
             return
         names = list(dict.fromkeys(name for name, _ in problems[1:]))
-        others = f"{plural(len(names), 'more input')} {'is' if len(names) == 1 else 'are'} invalid"
-        what = f"{first} {others}: {in_words(names)}."
+        what = f"{first} {plural(len(problems) - 1, 'more problem')}: {in_words(names)}."
         lines += [f"- {problem}" for problem in self.problems[1:]]
         super().__init__("Invalid inputs", what, advice="\n".join(lines), link=link)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     RunStep = Callable[..., tuple[StepResult, Server]]
 
 ROOT = Path(__file__).resolve().parents[2]
-UNFINISHED = "⚠️ Error. The step ended before it could reach a verdict."
+UNFINISHED = "⚠️ Error: The step ended before it could reach a verdict."
 FINAL = "POST /repos/*/statuses/* #2-"  # all after the pending one
 STATUS = {"commit_status": "Coval", "github_token": TOKEN}
 
@@ -74,7 +74,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
     [
         *VERDICTS,
         ({"test_set_id": "stuck001", "max_wait_time": "60"}, "error"),
-        ({"thresholds": "Latncy: avg < 2", "metrics_grace_time": "10"}, "error"),
+        ({"thresholds": "Resolved: avg < 2"}, "error"),
     ],
     ids=str,
 )
@@ -140,7 +140,7 @@ def test_interrupted_step_leaves_no_pending_status(
         github.faults.clear()
         run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
         outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
-        assert states(github)[-1] == ("error", f"🚫 Cancelled. The step was interrupted; {outcome}.")
+        assert states(github)[-1] == ("error", f"🚫 Cancelled: The step was interrupted; {outcome}.")
 
 
 def test_interrupt_while_pending_status_is_set(run_step: RunStep, clock: VirtualClock) -> None:
@@ -244,7 +244,7 @@ class Processes:
         ("POST /runs", False, ("error", UNFINISHED)),
         ("statuses #1", True, ("error", UNFINISHED)),
         ("", True, ("error", UNFINISHED)),
-        ("statuses #2", True, ("success", "✅ Passed. All 10 simulations completed.")),
+        ("statuses #2", True, ("success", "✅ Passed: All 10 simulations completed.")),
     ],
     ids=["during-launch", "before-pending", "while-waiting", "before-final"],
 )

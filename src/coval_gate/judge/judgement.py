@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import InputError
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
@@ -47,16 +46,12 @@ class RunsCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errored:
-    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError.
-
-    `problems` are those of an InputError: a sentence for each, which may have further lines.
-    """
+    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
 
     title: str
     what: str
     advice: str = ""
     link: str = ""
-    problems: tuple[str, ...] = ()
 
 
 Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
@@ -156,8 +151,7 @@ def timed_out(outcome: TimedOut) -> Judgement:
 
 def errored(error: GateError) -> Judgement:
     """Return the judgement of a step that ended in an error."""
-    problems = error.problems if isinstance(error, InputError) else ()
-    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link, problems=problems)
+    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
@@ -185,7 +179,6 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
             what=redact(cause.what),
             advice=redact(cause.advice),
             link=redact(cause.link),
-            problems=tuple(map(redact, cause.problems)),
         )
     if isinstance(cause, NotCompleted):
         run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))

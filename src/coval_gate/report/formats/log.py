@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.checks import actual_text, check_text, here_text, note_text, shown_verdict
-from coval_gate.report.wording.judgements import advice, heading, lead, link, reasons, title
+from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
 from coval_gate.text import one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def render(report: Report) -> Closing:
 
 def _closing_lines(judgement: Judgement) -> Iterator[str]:
     """Yield the verdict with its reason, and what to do; the log has the criteria and the run's page already."""
-    yield f"{heading(judgement)}: {lead(judgement)}"
+    yield f"{heading(judgement)}: {reason(judgement)}"
     yield from filter(None, advice(judgement).split("\n"))
     if page := link(judgement):
         yield f"More: {page}"

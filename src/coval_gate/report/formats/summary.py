@@ -34,7 +34,6 @@ MOST_CHECKS: Final = 100
 MOST_CHARTS: Final = 2
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
-LEAD: Final = judgements.LONGEST_REASON
 
 
 def render(report: Report) -> str:
@@ -55,7 +54,7 @@ def opening(report: Report) -> Iterator[str | Listing]:
     """Yield verdict, reason, advice, and the criteria with what was measured."""
     judgement = report.judgement
     yield f"### {judgements.heading(judgement)}: {escape(report.context.matrix.after('Coval evaluation'))}"
-    yield escape(judgements.lead(judgement), LEAD)
+    yield escape(judgements.reason(judgement))
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))

@@ -84,39 +84,22 @@ def headline(judgement: Judgement, limit: int) -> str:
 
 
 def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
-    """Return the gravest reason, and how many more there are, in a sentence of at most `limit` characters.
-
-    It stands alone, so of several problems with the inputs it tells the first.
-    """
+    """Return the gravest reason, and how many more there are, in a sentence of at most `limit` characters."""
     first, count, noun, nouns = _first_reason(judgement)
     more = f" (and {plural(count, noun, nouns)})." if count else ""
     first = one_line(first, 2 * limit)
     return shortened_at_word(first.removesuffix(".") if more else first, limit - len(more)) + more
 
 
-def lead(judgement: Judgement) -> str:
-    """Return the reason as it stands above the advice, which lists the problems with the inputs."""
-    return judgement.cause.what if isinstance(judgement.cause, Errored) else reason(judgement)
-
-
 def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
     """Return the gravest reason, how many more there are, and what they are: a noun and its plural."""
     first, *more = reasons(judgement)
     match judgement.cause:
-        case Errored(problems=(problem, *others)):
-            return _problem_line(problem), len(others), "more problem", ""
         case RunsCancelled():
             return first, len(more), "more run", ""
         case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
             return first, len(more), "more criterion", "more criteria"
     return first, len(more), "more reason", ""
-
-
-def _problem_line(problem: str) -> str:
-    """Return a problem with an input on one line: its sentence, and the first detail. Excerpts are indented."""
-    sentence, *details = problem.split("\n")
-    concrete = details and not details[0].startswith(" ")
-    return f"{sentence.removesuffix('.')}; {details[0]}" if concrete else sentence
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
