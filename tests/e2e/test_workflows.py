@@ -93,7 +93,7 @@ def test_hostile_repository_and_environment(workflow: Workflow, sandbox: Sandbox
     assert TRAP_MESSAGE not in result.log("gate")
     assert gate["outcome"] == gate["conclusion"] == result.job == "success"
     assert_passed(gate["outputs"], sandbox)
-    assert "✅ Passed. All 10 simulations completed" in result.log("gate")
+    assert "✅ Passed: All 10 simulations completed" in result.log("gate")
     assert_key_is_masked(result)
 
 

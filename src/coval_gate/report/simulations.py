@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +13,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import MOST_MISSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.model.results import RunResult, Simulation, Value
@@ -161,25 +161,39 @@ _NO_BLAME: Final = _Blame()
 
 
 def _blame(leg: LegReport) -> dict[str, _Blame]:
-    """Return what each simulation misses, of the user's criteria and of the targets that only inform.
+    """Return what each simulation misses: the user's criteria, and targets, even those that only inform.
 
     Where a simulation misses targets, these say why it does not count towards `pass_rate`, in place of that criterion.
     """
     values = {(variant.name, sample.metric.id): sample.values for variant in leg.variants for sample in variant.samples}
+    completed = {variant.name: [each.id for each in variant.completed] for variant in leg.variants}
+    checks = [
+        _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
+        for check in leg.judgement.checks
+        if isinstance(check.criterion, TargetMet) or (check.user_defined and not check.passed)
+    ]
+    off_target = {each for check in checks if isinstance(check.criterion, TargetMet) for each in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)
-    checks = [check for check in leg.judgement.checks if check.informs or (check.user_defined and not check.passed)]
-    off_target = {each for check in checks if check.criterion.kind == TargetMet.kind for each in check.simulations}
     for check in checks:
         known = values.get((check.variant, check.metric), {})
         told = off_target if _is_pass_rate(check) else frozenset()
-        informs = check.informs
+        decides = not check.passed and check.problem is None
+        needs_value = isinstance(check.criterion, TargetMet)
         for each, distance in misses(check, known):
             blamed = blame[each]
-            if not informs:
+            if decides and (each in known or not needs_value):
                 blamed.decide(check.verdict)
             if each not in told:
                 blamed.add(check, known, each, distance)
     return blame
+
+
+def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
+    """Return a check of a target with the simulations added that miss it because they have no value."""
+    if not isinstance(check.criterion, TargetMet):
+        return check
+    lacking = tuple(each for each in completed if check.problem or each not in values)
+    return replace(check, simulations=check.simulations + lacking) if lacking else check
 
 
 def _is_pass_rate(check: Check) -> bool:

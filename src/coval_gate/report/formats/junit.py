@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from coval_gate.report.simulations import SimulationRow
 
 NAME: Final = "Coval Gate"
+TARGET: Final = "missed: a target"  # one with which nothing can be compared
 # All that XML 1.0 allows (its production 2, Char); anything else makes the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
@@ -91,7 +92,7 @@ def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
     member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     if row.verdict is not Verdict.PASSED:
         misses = list(_misses(row))
-        what = row.trouble or misses[0]
+        what = row.trouble or next(iter(misses), TARGET)
         lines = [row.trouble, *misses, f"simulation {row.simulation.id}"]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
         member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]

@@ -140,8 +140,8 @@ def _told(row: SimulationRow) -> Iterator[str]:
 
 
 def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation: it misses also a target that only informs."""
-    return Verdict.FAILED if miss.check.informs else miss.check.verdict
+    """Return the verdict on a criterion for one simulation, which may miss a target that the run meets."""
+    return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 
 def _check_text(check: Check) -> str:

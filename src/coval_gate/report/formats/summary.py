@@ -181,7 +181,7 @@ def _simulation(found: SimulationRow) -> str:
     why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
     variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
     which = f"{link(escape(found.title), found.url)}{variant}<br>{code(found.simulation.id)}"
-    return row(MARKS[found.verdict], which, "<br>".join(misses), "<br>".join(why))
+    return row(MARKS[found.verdict], which, "<br>".join(misses) or "a target", "<br>".join(why))
 
 
 def _passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
