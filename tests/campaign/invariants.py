@@ -643,12 +643,18 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
         yield f"exits with {result.exit_code} and the verdict {verdict!r}"
     if not outputs["reason"]:
         yield "gives no reason"
-    for name in ("failed_simulations", "metric_failures", "metrics"):
+    for name in ("failed_simulations", "failed_criteria", "metric_failures", "metrics"):
         if outputs[name]:
             try:
                 json.loads(outputs[name])
             except ValueError:
                 yield f"has malformed JSON in {name}: {outputs[name][:80]}"
+                return
+    missed = {each["verdict"] for each in json.loads(outputs["failed_criteria"] or "[]")}
+    if (verdict == "passed" and outputs["failed_criteria"] != "[]") or (
+        status == "COMPLETED_WITH_FAILURES" and "failed" not in missed
+    ):
+        yield f"has the verdict {verdict!r} with failed_criteria={outputs['failed_criteria'][:80]}"
 
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:

@@ -40,6 +40,7 @@ from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
+from coval_gate.report.formats import outputs
 from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, takeover, watch
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
@@ -514,6 +515,11 @@ MUTANTS: Final = (
         "mask an API key only as it is written",
         SetConstant(secret, "_in_any_form", re.escape),
         caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "tell no failed criteria of the first leg",
+        ReplaceFunction(outputs._failed_criteria, lambda original, legs: original(legs[1:])),
+        caught_by="outputs_are_complete",
     ),
     mutant(
         "mask an API key in no base64",
