@@ -313,7 +313,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         metric=first.id,
         simulations=("ill", "mutant"),
     )
-    mutation = text or "mutation"
+    mutation = next((each.mutation for each in result.simulations if each.mutation), text or "mutation")
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
     unknown = TargetProblem(kind="unknown_operator", operator=text)
     present = MetricPresent(reference=text)

@@ -57,7 +57,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
 
 
 def _compares_numbers(threshold: Threshold) -> bool:
-    """Return whether each number of a metric is on one side of the bound, or has a distance from it."""
+    """Return whether a number that misses the threshold has a distance from its bound."""
     return threshold.aggregate.is_numeric and threshold.operator != "!="
 
 
