@@ -385,7 +385,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore an input with a misspelt name",
-        ReplaceFunction(input_checks._unknown, lambda _original, _environ: iter(())),
+        ReplaceFunction(input_checks._unknown, returns(())),
         caught_by="unreadable_gate_costs_nothing",
     ),
     mutant(

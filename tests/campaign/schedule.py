@@ -46,7 +46,6 @@ UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "forbidden list": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO, UNKNOWN"},
     "forbidden thousand": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "1,000"},
     "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
-    "baseline": {"thresholds": "Latency: avg <= baseline"},
     "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
 ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES

@@ -196,7 +196,7 @@ class Simulator:
         runner = LocalRunner(directory)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
-        inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ())}
+        inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}
         inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
         environ = runner.environ(inputs) | {
