@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         assert file.exists(), f"no golden file {name}; write it with --update-golden and read it"
-        assert text == file.read_text(encoding="utf-8")
+        if text != (wanted := file.read_text(encoding="utf-8")):
+            lines = unified_diff(wanted.splitlines(), text.splitlines(), f"tests/golden/{name}", "now", lineterm="")
+            hint = "If the new text is right, write it with --update-golden, and read the difference as prose."
+            pytest.fail("\n".join([hint, *lines]), pytrace=False)
 
     return compare
 
