@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one is repeated
-API_VERSION: Final = "2022-11-28"  # Enterprise Server refuses 2026-03-10; github.com has both until 2028
+API_VERSION: Final = "2022-11-28"  # the only one that every Enterprise Server knows; github.com has it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit that names no pause
