@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from campaign.schedule import (
     GATES,
     IMPOSSIBLE_GATES,
     INTERIM,
+    MISNAMED_GATES,
     REFUSED,
     UNREADABLE_GATES,
     Event,
@@ -24,7 +26,7 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from coval_sandbox.catalogue import MUTATIONS
+from coval_sandbox.catalogue import METRICS, MUTATIONS
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES
@@ -37,6 +39,7 @@ ENDPOINTS: Final = (
     ("GET", "/runs"),
     ("GET", "/runs/*"),
     ("GET", "/conversations/simulated"),
+    ("GET", "/metrics"),
     ("GET", "/metrics/*"),
     ("GET", "/agents/*"),
     ("DELETE", "/runs/*"),
@@ -119,6 +122,22 @@ PERMANENT: Final = (
     "json {}",
     "slow 20",
 )
+# What the list of metrics may answer for good. The step does without it, and its verdict is the same.
+RENAMED: Final = {"metrics": [{"id": metric.id, "metric_name": "?"} for metric in METRICS]}
+LISTS_OF_NAMES: Final = (
+    "401",
+    "403",
+    "404",
+    "429 retry-after=86400",
+    "503",
+    "html 200",
+    "hang 60",
+    "slow 20",
+    "json {}",
+    'json {"metrics": []}',
+    *[f"json {json.dumps(RENAMED)}"] * 3,
+    *[DAMAGE] * 3,
+)
 RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
@@ -200,6 +219,10 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     definitions = rng.random() < 0.1
     if definitions:
         faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage(rng)))
+    if rng.random() < 0.25:
+        faults.append(
+            Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
+        )
     schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
     if any(each.action in ODD_LAUNCHES for each in faults):  # a second run may have to be cancelled
         schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
@@ -246,8 +269,18 @@ def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: st
 
 
 def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Quirks, dict[str, str]]:
-    """Let simulations or metrics be listed late, so that only the step's own inputs or time tell that some lack."""
-    if rng.random() < 0.5:
+    """Let simulations, metrics or values come late, so that only the step's own inputs or time tell that some lack."""
+    kind = rng.random()
+    if kind < 0.2:  # with longer gaps than those after which data count as settled, but announced
+        late = replace(quirks, metrics_trickle=_choose(rng, (100.0, 140.0)), outputs_trickle=False)
+        return late, inputs
+    if kind < 0.4:  # the same for values
+        late = replace(quirks, metrics_lag=75.0, metrics_trickle=0.0, simulations_trickle=0.0)
+        return late, inputs | {"iteration_count": "1", "sub_sample_size": "3", "sub_sample_seed": "7"}
+    if kind < 0.5:  # the list is empty for a while, and nothing tells that it is not complete
+        late = replace(quirks, simulations_trickle=100.0, output_ids="absent", null_progress=True)
+        return late, inputs | {"iteration_count": "1"}
+    if kind < 0.75:
         late = replace(quirks, metrics_trickle=_choose(rng, (6.0, 15.0, 40.0)), outputs_trickle=True)
         return replace(late, agent_metrics=_choose(rng, ("hidden", "forbidden"))), inputs
     late = replace(quirks, simulations_trickle=_choose(rng, (8.0, 40.0)), output_ids="absent")
@@ -366,6 +399,8 @@ def _gate(rng: Random, workflow: str) -> str:
         return str(_choose(rng, tuple(IMPOSSIBLE_GATES)))
     if kind < 0.08 and workflow == "run":
         return str(_choose(rng, tuple(UNREADABLE_GATES)))
+    if kind > 0.94:
+        return str(_choose(rng, tuple(MISNAMED_GATES)))
     return str(_choose(rng, tuple(GATES)))
 
 

@@ -15,7 +15,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
-from campaign.schedule import CONNECTION_FAULTS, ECHO, UNREADABLE_GATES
+from campaign.schedule import CONNECTION_FAULTS, ECHO, MISNAMED_GATES, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from leaks import holds
 from support import KEY
@@ -36,6 +36,7 @@ MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
 POST_TIME: Final = 120.0  # s for the post step
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
+ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
@@ -43,6 +44,9 @@ LAST_REQUESTS: Final = 5  # requests that include the last poll
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
+CHECK_TIME: Final = 7.0  # s for the check of names before the launch
+SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
+EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
@@ -211,6 +215,39 @@ def unreadable_gate_costs_nothing(history: History) -> Iterator[str]:
             yield f"{_name(result)} sent {len(result.requests)} requests with an unreadable gate"
 
 
+def misnamed_gate_costs_nothing(history: History) -> Iterator[str]:
+    """A step whose criteria name metrics that its agent does not have launches nothing, if Coval says so in time."""
+    schedule = history.schedule
+    if schedule.severity != "benign" or schedule.gate not in MISNAMED_GATES or schedule.latency > CHECK_TIME / 20:
+        return
+    for result in _main_results(history):
+        if result.step.mode != "run" or schedule.quirks.agent_metrics != "shown":
+            continue
+        if result.launched_runs:
+            yield f"{_name(result)} launched a run for a metric that it will not have"
+        if not result.run_id and result.ended - result.began > CHECK_TIME + _status_time(result):
+            yield f"{_name(result)} took {result.ended - result.began:.0f} s to see that a metric does not exist"
+
+
+def certain_ends_come_soon(history: History) -> Iterator[str]:
+    """A step does not wait for a metric that no run has, nor for the simulations of a run that has none."""
+    schedule, quirks = history.schedule, history.schedule.quirks
+    hopeless = schedule.gate in MISNAMED_GATES or schedule.test_set == EMPTY_TEST_SET
+    if schedule.severity != "benign" or not hopeless or quirks.reopens:
+        return
+    lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
+    for result in _main_results(history):
+        record = history.runs.get(result.run_id)
+        if record is None or result.step.mode not in ("run", "wait") or result.verdict == "cancelled":
+            continue
+        if record.status(history.coval_time(result.ended)) != "COMPLETED":
+            continue
+        seen = float(result.step.given.get("check_interval", "15"))
+        complete = max(record.end_time - history.coval_time(0.0), result.began) + lag
+        if result.ended - complete > SETTLED + seen + _status_time(result):
+            yield f"{_name(result)} waited {result.ended - complete:.0f} s for what will never come"
+
+
 def no_pass_without_data(history: History) -> Iterator[str]:
     """A step passes only if its run completed, all required data exist, and all criteria are met."""
     schedule = history.schedule
@@ -369,7 +406,7 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
             yield f"{_name(result)} missed a signal while it waited for a response"
         if result.interrupted is not None:
             end = result.killed if result.killed is not None else result.ended
-            if end - result.interrupted > INTERRUPT_TIME:
+            if end - result.interrupted > INTERRUPT_TIME + ROUNDING:
                 yield f"{_name(result)} took {end - result.interrupted:.1f} s to end after the interrupt"
         elif result.is_post:
             if result.ended - result.began > POST_TIME + _status_time(result):
@@ -409,6 +446,8 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     finished_runs_are_kept,
     no_cancel_without_reason,
     unreadable_gate_costs_nothing,
+    misnamed_gate_costs_nothing,
+    certain_ends_come_soon,
     no_pass_without_data,
     pass_rests_on_everything,
     mutations_are_told_apart,
@@ -607,6 +646,8 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
     if result.step.mode == "launch":
         return ("",)
     if schedule.gate in UNREADABLE_GATES:
+        return ("error",)
+    if record is None and schedule.gate in MISNAMED_GATES:
         return ("error",)
     if record is None:
         return ("passed", "failed")

@@ -41,7 +41,21 @@ from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import outputs
-from coval_gate.runs import announced, cancel, cleanup, collect, earlier, find, guard, launch, schedule, takeover, watch
+from coval_gate.runs import (
+    announced,
+    cancel,
+    cleanup,
+    collect,
+    earlier,
+    find,
+    guard,
+    launch,
+    names,
+    never,
+    schedule,
+    takeover,
+    watch,
+)
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
@@ -371,6 +385,51 @@ MUTANTS: Final = (
         "fail on the first 404 of a new run",
         SetConstant(watch, "NOT_FOUND_PATIENCE", 0.0),
         caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "launch without a check of names",
+        ReplaceFunction(names.check_names, returns(None)),
+        caught_by="misnamed_gate_costs_nothing",
+    ),
+    mutant(
+        "launch nothing where names cannot be checked",
+        SetConstant(names, "CovalError", ()),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "believe a list of names that no definition confirms",
+        ReplaceFunction(names._Check._is_confirmed, returns(value=True)),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take metrics that are announced for ones that never come",
+        ReplaceFunction(never.find_never, returns(never.Never(no_more_metrics=True))),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take values in progress for ones that never come",
+        ReplaceFunction(never._ended_without_value, returns(value=True)),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "wait the whole time for what never comes",
+        ReplaceFunction(never.find_never, returns(never.Never())),
+        caught_by="certain_ends_come_soon",
+    ),
+    mutant(
+        "take a run that lists no simulation yet for an empty one",
+        SetConstant(collect, "EMPTY_SETTLING", 0.0),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "wait for the simulations of an empty run",
+        SetConstant(collect, "EMPTY_SETTLING", math.inf),
+        caught_by="certain_ends_come_soon",
+    ),
+    mutant(
+        "take data for settled that an outage has hidden",
+        SetCondition(collect._Collector.unchanged_since, mentions="result", value=False),
+        caught_by="no_pass_without_data verdict_matches_run pass_rests_on_everything mutations_are_told_apart",
     ),
     mutant(
         "take an impossible comparison for one that did not occur",

@@ -38,6 +38,12 @@ IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "forbidden word": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "NO"},
     "forbidden number": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "0"},
 }
+# No run that is launched here has these metrics, and two names are misspelt.
+MISNAMED_GATES: Final[dict[str, dict[str, str]]] = {
+    "misspelt": {"thresholds": "Latency: avg < 60\nLatncy: avg < 60"},
+    "misspelt forbidden": {"fail_on_metric_id": "complience", "fail_on_metric_value": "NO"},
+    "of no agent": {"thresholds": "Interruptions: max <= 99"},
+}
 # These are syntax errors, and an input that does not exist.
 UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "bar": {"thresholds": "Compliance: count(NO|UNKNOWN) == 0"},
@@ -48,7 +54,7 @@ UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
     "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
-ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES
+ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES
 
 
 @dataclass(frozen=True, kw_only=True)

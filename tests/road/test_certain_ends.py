@@ -57,6 +57,12 @@ def test_misspelt_metric_of_given_run_ends_soon(launch: dict[str, str], follow_r
     assert outputs_fetched(server) <= 5
 
 
+def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> None:
+    result, server = follow_run(launch={"test_set_id": "allFail1"}, **MISSPELT)
+    assert result.outputs["verdict"] == "failed"
+    assert waited(result, server) < SETTLING + 15
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("inputs", [{}, {"metric_ids": ALL_IDS}])
 def test_misspelt_metric_ends_soon_where_it_was_not_checked(

@@ -196,3 +196,13 @@ def test_time_out_says_that_run_had_completed(run_step: RunStep) -> None:
     assert result.outputs["reason"].startswith(
         "The run completed, but Coval then reopened it, and it was still IN PROGRESS"
     )
+
+
+def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
+    """The look that ends with the outage shows other data than the one before: it began with a poll long ago."""
+    quirks = Quirks(simulations_trickle=100.0, output_ids="absent", null_progress=True)
+    _, server = run_step(quirks=quirks)
+    paths = [each.path for each in server.requests_seen if each.method == "GET"]
+    polls = paths.index("/v1/conversations/simulated")
+    result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log

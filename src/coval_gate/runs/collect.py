@@ -82,14 +82,14 @@ def collect(
             return run
         if run.status != COMPLETED:
             return NotCompleted(run=run)
-        unchanged = looked_at - collector.unchanged_since(look, looked_at)
+        since = collector.unchanged_since(look)
+        settles_at, unchanged = since + SETTLING, max(0.0, looked_at - since)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and missing.is_of_metrics:
             never = yield from collector.never(run, look.result)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
-        settles_at = looked_at + SETTLING - unchanged
         settles = missing.is_open or missing.is_doubtful
         last = min(budgets.deadline, max(give_up, settles_at) if settles else give_up)
         if looked_at >= last:
@@ -97,7 +97,7 @@ def collect(
             return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             log(missing_text(missing))
-        next_look = min(clock.now() + pause, last, *(each for each in (settles_at,) if each > looked_at))
+        next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
         yield Wait(max(0.0, next_look - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         looked_at = clock.now()
@@ -146,10 +146,10 @@ class _Collector:
         sound = sound and all(each.is_identified for each in result.metrics)
         return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
 
-    def unchanged_since(self, look: Look, looked_at: float) -> float:
-        """Return since when looks have shown the same data."""
+    def unchanged_since(self, look: Look) -> float:
+        """Return since when looks have shown the same data; a look may have begun long before it showed them."""
         if look.result != self._last:
-            self._last, self._since = look.result, looked_at
+            self._last, self._since = look.result, self._clock.now()
         return self._since
 
     def never(self, run: Run, result: RunResult) -> Procedure[Never]:

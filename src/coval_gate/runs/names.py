@@ -78,27 +78,27 @@ class _Check:
         self._until = clock.now() + CHECK_TIME
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
-        """Return a problem for each reference that is certainly wrong.
-
-        A response may be damaged. So what the list of metrics shows is a problem only if each definition confirms it.
-        """
+        """Return a problem for each reference that is certainly wrong."""
         ids = yield from self._ids()
         if not ids:
             return []
         known = yield from self._known(references, ids)
-        if not self._wrong(references, known, ids):
-            return []
-        if (yield from self._ids()) != ids or (yield from self._defined(ids)) != {
-            each: known.get(each) for each in ids
-        }:
+        wrong = self._wrong(references, known, ids)
+        if not wrong or not (yield from self._is_confirmed(ids, known)):
             return []
         chosen = {metric_id: known[metric_id] for metric_id in ids}
         return [
             Problem(
                 each.source, f"names the metric {quoted(each.text)}{each.place}, {self._trouble(each, chosen, known)}"
             )
-            for each in self._wrong(references, known, ids)
+            for each in wrong
         ]
+
+    def _is_confirmed(self, ids: tuple[str, ...], known: Names) -> Procedure[bool]:
+        """Ask again which metrics the run will have, and each of them for its name: a response may be damaged."""
+        if set((yield from self._ids())) != set(ids):
+            return False
+        return (yield from self._defined(ids)) == {each: known.get(each) for each in ids}
 
     def _ids(self) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""

@@ -42,6 +42,8 @@ def find_never(
     `named`: ids of metrics that the launch or the agent names.
     """
     completed = [each.id for each in result.simulations if each.completed]
+    if not completed:
+        return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
     lacking = {metric.id: _without_value(metric, completed) for metric in result.metrics if not metric.summary}
     asked = _to_ask(completed, [each for each in lacking.values() if each])
     calls = (client.list_metric_outputs(each, until=until) for each in asked)
