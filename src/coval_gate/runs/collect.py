@@ -66,7 +66,7 @@ def collect(
     log: Callable[[str], None],
     record: Callable[[Run], None],
 ) -> Procedure[Completed | NotCompleted | Run]:
-    """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what lags.
+    """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what may lag.
 
     If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond `grace`.
     Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
@@ -83,7 +83,8 @@ def collect(
         if run.status != COMPLETED:
             return NotCompleted(run=run)
         since = collector.unchanged_since(look)
-        settles_at, unchanged = since + SETTLING, max(0.0, looked_at - since)
+        unchanged = max(0.0, looked_at - since)
+        settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and missing.is_of_metrics:
             never = yield from collector.never(run, look.result)
