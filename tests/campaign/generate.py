@@ -135,7 +135,7 @@ LISTS_OF_NAMES: Final = (
     "slow 20",
     "json {}",
     'json {"metrics": []}',
-    *[f"json {json.dumps(RENAMED)}"] * 3,
+    *[f"json {json.dumps(RENAMED)}"] * 12,
     *[DAMAGE] * 3,
 )
 RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
@@ -196,8 +196,9 @@ def _quick(schedule: Schedule) -> Schedule:
 
 
 def _benign_schedule(seed: int, rng: Random) -> Schedule:
-    """Return a schedule without faults; values may be missing, which decides the verdict."""
-    schedule = undisturbed_schedule(seed, rng)
+    """Return a schedule without faults; values or metrics may be missing, which decides the verdict."""
+    misnamed = _choose(rng, tuple(MISNAMED_GATES)) if rng.random() < 0.2 else ""
+    schedule = undisturbed_schedule(seed, rng, gate=misnamed)
     missing = _choose(rng, (0.02, 0.1, 0.5)) if rng.random() < 0.4 else 0.0
     return replace(schedule, severity="benign", quirks=replace(schedule.quirks, missing_values=missing))
 
@@ -249,7 +250,7 @@ def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: st
     if rng.random() < 0.2:
         inputs["check_interval"] = _choose(rng, ("1", "5", "60"))
     quirks = _quirks(rng, max_lag=60.0)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         quirks, inputs = _late_data(rng, quirks, inputs)
     # The sandbox deletes a completed run even while it is in progress again: no step must have a reason to cancel it.
     if workflow in ("run", "launch-wait", "twice") and rng.random() < 0.1:
@@ -274,13 +275,13 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
     if kind < 0.2:  # with longer gaps than those after which data count as settled, but announced
         late = replace(quirks, metrics_trickle=_choose(rng, (100.0, 140.0)), outputs_trickle=False)
         return late, inputs
-    if kind < 0.4:  # the same for values
+    if kind < 0.5:  # the same for values
         late = replace(quirks, metrics_lag=75.0, metrics_trickle=0.0, simulations_trickle=0.0)
-        return late, inputs | {"iteration_count": "1", "sub_sample_size": "3", "sub_sample_seed": "7"}
-    if kind < 0.5:  # the list is empty for a while, and nothing tells that it is not complete
+        return late, inputs | {"iteration_count": "1", "sub_sample_size": "2", "sub_sample_seed": "7"}
+    if kind < 0.65:  # the list is empty for a while, and nothing tells that it is not complete
         late = replace(quirks, simulations_trickle=100.0, output_ids="absent", null_progress=True)
         return late, inputs | {"iteration_count": "1"}
-    if kind < 0.75:
+    if kind < 0.85:
         late = replace(quirks, metrics_trickle=_choose(rng, (6.0, 15.0, 40.0)), outputs_trickle=True)
         return replace(late, agent_metrics=_choose(rng, ("hidden", "forbidden"))), inputs
     late = replace(quirks, simulations_trickle=_choose(rng, (8.0, 40.0)), output_ids="absent")

@@ -233,7 +233,7 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
     """A step does not wait for a metric that no run has, nor for the simulations of a run that has none."""
     schedule, quirks = history.schedule, history.schedule.quirks
     hopeless = schedule.gate in MISNAMED_GATES or schedule.test_set == EMPTY_TEST_SET
-    if schedule.severity != "benign" or not hopeless or quirks.reopens:
+    if schedule.severity != "benign" or not hopeless or quirks.reopens or quirks.missing_values:
         return
     lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
     for result in _main_results(history):

@@ -37,6 +37,7 @@ from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
+from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
@@ -423,13 +424,9 @@ MUTANTS: Final = (
     ),
     mutant(
         "wait for the simulations of an empty run",
+        ReplaceFunction(Run.is_empty, returns(value=False)),
         SetConstant(collect, "EMPTY_SETTLING", math.inf),
         caught_by="certain_ends_come_soon",
-    ),
-    mutant(
-        "take data for settled that an outage has hidden",
-        SetCondition(collect._Collector.unchanged_since, mentions="result", value=False),
-        caught_by="no_pass_without_data verdict_matches_run pass_rests_on_everything mutations_are_told_apart",
     ),
     mutant(
         "take an impossible comparison for one that did not occur",

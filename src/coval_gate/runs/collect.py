@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.results import Simulation
+    from coval_gate.model.results import Metric, Simulation
     from coval_gate.model.run import Run
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
@@ -157,7 +157,8 @@ class _Collector:
         """Find out which metrics and values that are missing will never come."""
         named = yield from self._announced.of_launch(run, self.until)
         until = min(self.until, self._clock.now() + OPTIONAL_TIME)
-        never = yield from find_never(self._client, result, named, clock=self._clock, until=until)
+        needed = needed_metrics(result, self._criteria)
+        never = yield from find_never(self._client, result, named, needed, clock=self._clock, until=until)
         return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
@@ -170,16 +171,14 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
         return MissingData(simulations=absent + running)
-    metrics = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
     for reference in criteria.references:
-        found = result.find_metrics(reference)
-        if not found and not never.no_more_metrics:
+        if not result.find_metrics(reference) and not never.no_more_metrics:
             return MissingData(metric=reference)
-        metrics += found
     if result.absent_metrics:
         return MissingData(metric=result.absent_metrics[0])
     completed = [each.id for each in result.simulations if each.completed]
-    by_metric = {each.id: each.values for each in metrics if not each.summary and each.id not in never.values_of}
+    needed = [each for each in needed_metrics(result, criteria) if each.id not in never.values_of]
+    by_metric = {each.id: each.values for each in needed if not each.summary}
     if values := sum(each not in values for values in by_metric.values() for each in completed):
         return MissingData(values=values)
     if criteria.needs_targets and not result.metrics:
@@ -187,6 +186,12 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     if unchanged >= SETTLING:
         return MissingData()
     return MissingData(is_open=not look.certain, is_doubtful=not look.sound)
+
+
+def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
+    """Return the metrics whose values the criteria need: those with targets if these matter, and those named."""
+    with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
+    return with_targets + [metric for each in criteria.references for metric in result.find_metrics(each)]
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:

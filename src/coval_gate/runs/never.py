@@ -35,16 +35,22 @@ class Never(NamedTuple):
 
 
 def find_never(
-    client: Client, result: RunResult, named: frozenset[str], *, clock: Clock, until: float
+    client: Client,
+    result: RunResult,
+    named: frozenset[str],
+    needed: Sequence[Metric],
+    *,
+    clock: Clock,
+    until: float,
 ) -> Procedure[Never]:
     """Ask a few simulations of a run what will not come; nothing is certain if a call fails.
 
-    `named`: ids of metrics that the launch or the agent names.
+    `named`: ids of metrics that the launch or the agent names. `needed`: the metrics whose values are needed.
     """
     completed = [each.id for each in result.simulations if each.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
-    lacking = {metric.id: _without_value(metric, completed) for metric in result.metrics if not metric.summary}
+    lacking = {metric.id: _without_value(metric, completed) for metric in needed if not metric.summary}
     asked = _to_ask(completed, [each for each in lacking.values() if each])
     calls = (client.list_metric_outputs(each, until=until) for each in asked)
     responses = yield from together(calls, clock, at_once=ASKED)
