@@ -7,6 +7,13 @@ The mix, per run, from one seeded generator:
   over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, started in order as slots become free;
 - finally, all lengths are scaled so that the last conversation ends with the run.
 
+Short runs are a mix of their own:
+- length: log-uniform over 3 s to 60 s; queue: uniform over 0 s to 10 s, at most half of the length;
+- conversations: uniform over 1 to 20, at a concurrency uniform over 1 to 20, lognormal with a sigma uniform over 0.3 to
+  0.8; in every tenth run, one hangs on after all others;
+- in half of the runs, the last conversation ends up to a fifth of the length before the run;
+- a quarter of the runs report no progress.
+
 A poll returns the exact counts at its time; its response takes 0.2 s. The first poll is at the launch, and the last one
 is the first after the run's end. All requests are counted.
 """
@@ -17,9 +24,10 @@ import argparse
 import heapq
 import math
 import random
+import statistics
 import sys
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coval_gate.runs.polling import Observation, next_pause
@@ -34,6 +42,10 @@ COMMON_INTERVAL = 30.0  # s
 MOST_REQUESTS = 3.0  # times those of the common interval
 MOST_DELAY = 3.0  # s, mean, and
 MOST_SHARE = 0.5  # of the delay with a fixed interval and the same number of requests
+SHORT_INTERVAL = 15.0  # s
+MOST_EXTRA = 5.0  # requests of a short run, beyond those of that interval
+MOST_SHORT_DELAY = 3.0  # s, mean, and
+MOST_RELATIVE = 20.0  # % of the run's length, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +56,12 @@ class SimulatedRun:
     end: float
     starts: tuple[float, ...]  # of the conversations, ascending
     ends: tuple[float, ...]  # ascending
+    silent: bool = False  # whether Coval reports no progress
 
     def seen(self, at: float) -> Observation:
         """Return what a poll at this time returns."""
+        if self.silent:
+            return Observation(at, running=at >= self.queued_until)
         if at < self.queued_until:
             return Observation(at, running=False, done=0, total=len(self.ends), active=0)
         done = bisect_right(self.ends, at)
@@ -86,6 +101,18 @@ def draw(rng: random.Random) -> SimulatedRun:
     mean = median * math.exp(sigma**2 / 2)
     count = min(max(round(running * concurrency / mean), 1), 500)
     return schedule(queued, [rng.lognormvariate(math.log(median), sigma) for _ in range(count)], concurrency, running)
+
+
+def draw_short(rng: random.Random, length: float) -> SimulatedRun:
+    """Generate one short run of that length in seconds."""
+    queued = rng.uniform(0, min(10, length / 2))
+    finishing = rng.choice((0, length * rng.uniform(0, 0.2)))
+    sigma = rng.uniform(0.3, 0.8)
+    lengths = [rng.lognormvariate(0, sigma) for _ in range(rng.randint(1, 20))]
+    if rng.random() < 0.1:
+        lengths[-1] += sum(lengths)
+    run = schedule(queued, lengths, rng.randint(1, 20), length - queued - finishing)
+    return replace(run, end=length, silent=rng.random() < 0.25)
 
 
 def watch(run: SimulatedRun) -> Watched:
@@ -139,12 +166,37 @@ def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
     ]
 
 
+def measure_short(runs: int = 1000, seed: int = 0, lengths: tuple[float, float] = (3, 60)) -> list[Figure]:
+    """Watch `runs` short runs with lengths between these, with the action's pauses and with a fixed one."""
+    rng = random.Random(seed)  # noqa: S311 - a repeatable mix, not cryptography
+    shortest, longest = map(math.log, lengths)
+    mix = [draw_short(rng, math.exp(rng.uniform(shortest, longest))) for _ in range(runs)]
+    ours = [watch(run) for run in mix]
+    fixed = [watch_fixed(run, SHORT_INTERVAL) for run in mix]
+    requests = statistics.fmean(watched.requests for watched in ours)
+    fixed_requests = statistics.fmean(watched.requests for watched in fixed)
+    delay = statistics.fmean(watched.delay for watched in ours)
+    fixed_delay = statistics.fmean(watched.delay for watched in fixed)
+    relative, fixed_relative = (
+        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(each, mix, strict=True))
+        for each in (ours, fixed)
+    )
+    most_requests = fixed_requests + MOST_EXTRA
+    what, name = f"runs of {lengths[0]:g} to {lengths[1]:g} s", f"fixed {SHORT_INTERVAL:.0f} s"
+    of_length = f"{what}: delay by length"
+    return [
+        Figure(f"{what}: polls", requests, "", name, fixed_requests, most_requests, requests <= most_requests),
+        Figure(f"{what}: delay", delay, "s", name, fixed_delay, MOST_SHORT_DELAY, delay <= MOST_SHORT_DELAY),
+        Figure(of_length, relative, "%", name, fixed_relative, MOST_RELATIVE, relative <= MOST_RELATIVE),
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the delay and the requests of adaptive polling.")
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    figures = measure(options.runs, options.seed)
+    figures = [*measure(options.runs, options.seed), *measure_short()]
     print(table(figures))
     return 0 if all(figure.ok for figure in figures) else 1
 

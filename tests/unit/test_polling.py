@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,7 +69,7 @@ def test_new_conversation_lengthens_pause() -> None:
 
 def test_pause_grows_with_time_in_queue() -> None:
     pauses = [next_pause([LAUNCH, Observation(age, running=False)]) for age in (0, 60, 600)]
-    assert pauses == pytest.approx([19.6, 22.2, LONGEST_PAUSE], abs=0.1)
+    assert pauses == pytest.approx([3.2, 22.1, LONGEST_PAUSE], abs=0.1)
 
 
 def test_pause_without_progress_grows_with_age_of_run() -> None:
@@ -80,7 +81,7 @@ def test_pause_without_progress_grows_with_age_of_run() -> None:
 def test_pause_after_last_conversation_grows_from_shortest() -> None:
     all_done = one_minute_conversations(20)
     pauses = [next_pause([*all_done, replace(all_done[-1], at=20 * 60 + age)]) for age in (0, 60, 600)]
-    assert pauses == pytest.approx([SHORTEST_PAUSE, 3.6, 12.7], abs=0.1)
+    assert pauses == pytest.approx([1.4, 3.6, 12.7], abs=0.1)
 
 
 def test_pause_uses_last_known_progress() -> None:
@@ -89,8 +90,17 @@ def test_pause_uses_last_known_progress() -> None:
     assert next_pause([*history, forgetful]) == next_pause([*history, seeing])
 
 
-def test_pause_is_longest_when_first_poll_finds_half_done() -> None:
-    assert next_pause([Observation(0.0, True, 50, 100, 1)]) == LONGEST_PAUSE
+def test_pause_grows_to_longest_when_first_poll_finds_half_done() -> None:
+    times = [0.0, 4.0, 8.0, 16.0, 32.0]
+    history = [Observation(at, True, 50, 100, 1) for at in times]
+    pauses = [next_pause(history[: number + 1]) for number in range(len(times))]
+    assert pauses == [4.0, 4.0, 8.0, 16.0, LONGEST_PAUSE]
+
+
+@given(any_history)
+def test_pause_is_no_longer_than_age_of_run(history: list[Observation]) -> None:
+    """A run that has been seen for seconds may end within seconds."""
+    assert next_pause(history, longest=HOUR) <= max(history[-1].at - history[0].at, 4.0)
 
 
 # Number of polls, and detection delay
@@ -114,15 +124,44 @@ def test_stuck_run_needs_few_polls(show: Callable[[float], Observation]) -> None
 
 
 def test_end_of_steady_run_is_detected_in_seconds_with_few_polls() -> None:
-    """The run lasts half an hour, with four concurrent conversations of two minutes."""
+    """The run has four concurrent conversations at a time, 15 times, of about two minutes."""
+    delays = []
+    for length in range(110, 130):
+        times = poll_times(lambda at, each=length: Observation(at, True, 4 * int(at / each), 60, 4), 16 * length)  # type: ignore[misc]
+        seen = next(number for number, time in enumerate(times) if time >= 15 * length)
+        delays.append(times[seen] - 15 * length)
+        assert seen < 2 * 15 * length / LONGEST_PAUSE
+    assert fmean(delays) < 6
 
-    def show(at: float) -> Observation:
-        rounds = int(at / 120)
-        return Observation(at, True, 4 * rounds, 60, 4)
 
-    times = poll_times(show, 30 * 60)
-    assert len(times) < 2 * 30 * 60 / LONGEST_PAUSE
-    assert 30 * 60 - times[-1] < 4
+@pytest.mark.parametrize("conversations", [None, 1, 5, 20], ids="{} conversations".format)
+def test_end_of_short_run_is_detected_soon_with_few_polls(conversations: int | None) -> None:
+    """The runs last 3 to 60 s. They are queued for up to 10 s of it. Then conversations follow each other."""
+    runs = [(3 * 20 ** (number / 50), queued) for number in range(51) for queued in (0.0, 0.4, 0.8)]
+    delays, polls = [], []
+    for length, queued in runs:
+        queue = min(queued * length, 10.0)
+
+        def show(at: float, length: float = length, queue: float = queue) -> Observation:
+            if conversations is None:
+                return Observation(at, at >= queue)
+            done = max(int(conversations * (at - queue) / (length - queue)), 0)
+            return Observation(at, at >= queue, done, conversations, int(at >= queue))
+
+        times = poll_times(show, length + LONGEST_PAUSE)
+        seen = next(number for number, time in enumerate(times) if time >= length)
+        delays.append(times[seen] - length)
+        polls.append(1 + seen + 1)  # there is one at the launch
+    assert fmean(delays) <= 3
+    assert fmean(delay / length for delay, (length, _) in zip(delays, runs, strict=True)) <= 0.2
+    assert fmean(polls) <= 5 + fmean(1 + math.ceil(length / 15) for length, _ in runs), "one each 15 s, and five more"
+
+
+def test_hanging_chat_needs_few_polls() -> None:
+    """All conversations but one end within seconds."""
+    times = poll_times(lambda at: Observation(at, at >= 2, 19 if at > 8 else 0, 20, 1 if at > 8 else 20), HOUR)
+    assert len(times) < 1.6 * HOUR / LONGEST_PAUSE
+    assert times[-1] - times[-2] == LONGEST_PAUSE
 
 
 # Bounds for any response of the API
@@ -146,7 +185,7 @@ def test_check_interval_only_limits_pause(history: list[Observation], one: float
 
 
 def test_check_interval_above_longest_pause_is_used() -> None:
-    assert next_pause(one_minute_conversations(1), longest=120.0) == 120.0
+    assert next_pause(one_minute_conversations(3), longest=120.0) == 120.0
 
 
 @given(st.integers(2, 60), st.integers(1, 10), st.integers(1, 20), st.floats(1, 300))

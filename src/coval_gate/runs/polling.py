@@ -6,6 +6,12 @@ typical length of one. Both give the probability that the whole run ends within 
 when this probability times the mean detection delay, t / 2, reaches `POLL_COST`. So the pause is long while much is
 left, shrinks towards the expected end, and grows again if the run is overdue.
 
+Until a run provides data, it may be a chat, whose parts take seconds, or a call, whose parts take a minute. Each kind
+gives a probability to end. By Bayes' rule, it counts as far as a run of the kind is likely to last as long as this one
+has lasted, with conversations of the lengths that have been seen. So the first pauses are short, and soon they are
+those of a call, unless the conversations turn out to be short. No pause is longer than the run's age: what a run has
+shown in a few seconds says little about a longer time.
+
 Weighing the delay against the cost of a poll is the standard optimum for inspections. If the probability to end is a
 constant h per second, the pause is sqrt(2 * POLL_COST / h) (J. B. Keller, "Optimum checking schedules for systems
 subject to random failure", Management Science 21, 1974).
@@ -21,12 +27,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SHORTEST_PAUSE: Final = 2.0  # s; a mean delay of one second is not noticeable
+SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
 LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval, so that the delay is never longer than with one
 POLL_COST: Final = 0.08  # s of expected delay that justify a request; at 4 times this: half the polls, twice the delay
 
-USUAL_LENGTH: Final = 60.0  # s; of a queue, a conversation, or a run without progress, until the run provides data
-FINISHING: Final = 10.0  # s; from the last counted conversation to the end of the run
+FINISHING: Final = 10.0  # s at most, usually, from the last counted conversation to the end of the run
 KNOWN: Final = 3.0  # shape (see Part) of conversations: nine of ten last 0.4 to 2.7 times the typical length
 UNKNOWN: Final = 1.0  # shape of other parts: one that has lasted long will last about as long again
 HANGING: Final = 0.01  # share of parts that never end, so that a run that is far overdue costs few requests
@@ -47,6 +52,31 @@ class Observation:
     active: int | None = None  # conversations in progress right now
 
 
+class Talk(NamedTuple):
+    """What the conversations of a run have shown of their length."""
+
+    seconds: float  # of all conversations together
+    ended: int  # conversations
+
+
+class Kind(NamedTuple):
+    """A kind of run, by the usual length of its parts until the run provides data."""
+
+    share: float  # of all runs
+    usual: float  # s; of a queue, a conversation, or a run without progress
+
+    def weight(self, age: float, talk: Talk) -> float:
+        """Return the relative probability of a run of this kind that lasts longer than `age` seconds with this talk."""
+        per_second = 1.0 / (self.usual + talk.seconds)
+        return self.share * _survival(age, WHOLE * self.usual, KNOWN) * math.pow(per_second, min(talk.ended, TELLING))
+
+
+CHAT: Final = Kind(share=1 / 3, usual=4.0)
+CALL: Final = Kind(share=2 / 3, usual=60.0)
+WHOLE: Final = 1.5  # parts; the usual length of a run that has one conversation
+TELLING: Final = 8  # conversations that tell the kind beyond doubt
+
+
 class Part(NamedTuple):
     """A part of a run, which must end before the run can end."""
 
@@ -56,7 +86,7 @@ class Part(NamedTuple):
 
     def lasts(self, x: float) -> float:
         """Return the probability that the part lasts longer than `x` seconds: log-logistic, except for hanging ones."""
-        return HANGING + (1.0 - HANGING) / (1.0 + math.pow(max(x, 0.0) / self.typical, self.shape))
+        return HANGING + (1.0 - HANGING) * _survival(x, self.typical, self.shape)
 
     def over_within(self, t: float) -> float:
         """Return the probability that the part, given its age, ends within `t` seconds."""
@@ -79,8 +109,10 @@ def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE
     """
     if longest <= SHORTEST_PAUSE:
         return longest
-    parts = _parts(history, _counts(history), early=1.0)  # an early poll costs one request, a late one delays the step
-    return _least(lambda t: _over_within(parts, t) * t / 2 >= POLL_COST, SHORTEST_PAUSE, min(longest, _EVER))
+    over_within = _over_within(history, early=1.0)  # an early poll costs one request, a late one delays the step
+    age = _between(history[0].at, history[-1].at)
+    longest = min(longest, max(age, CHAT.usual))
+    return _least(lambda t: over_within(t) * t / 2 >= POLL_COST, SHORTEST_PAUSE, min(longest, _EVER))
 
 
 def expected_end(history: Sequence[Observation]) -> float | None:
@@ -91,9 +123,9 @@ def expected_end(history: Sequence[Observation]) -> float | None:
     counts = _counts(history)
     if not history[-1].running or not counts or counts[-1].left == 0 or counts[-1].done <= counts[0].done:
         return None
-    parts = _parts(history, counts, early=0.5)
-    half = _over_within(parts, _EVER) / 2
-    return history[-1].at + _least(lambda t: _over_within(parts, t) >= half, 0.0, _EVER)
+    over_within = _over_within(history, early=0.5)
+    half = over_within(_EVER) / 2
+    return history[-1].at + _least(lambda t: over_within(t) >= half, 0.0, _EVER)
 
 
 def _least(reached: Callable[[float], bool], low: float, high: float) -> float:
@@ -106,29 +138,50 @@ def _least(reached: Callable[[float], bool], low: float, high: float) -> float:
     return high
 
 
-def _over_within(parts: Sequence[Part], t: float) -> float:
-    return math.prod(part.over_within(t) for part in parts)
+def _survival(x: float, typical: float, shape: float) -> float:
+    return 1.0 / (1.0 + math.pow(max(x, 0.0) / typical, shape))
 
 
-def _parts(history: Sequence[Observation], counts: Sequence[Counts], *, early: float) -> list[Part]:
-    """Return the parts that may end last, as of the last poll.
+def _over_within(history: Sequence[Observation], *, early: float) -> Callable[[float], float]:
+    """Return the function from t to the probability that the run ends within `t` seconds of the last poll.
 
     `early`: how soon the next slot becomes free, from 0 (after a full interval) to 1 (now).
     """
+    age, counts = _between(history[0].at, history[-1].at), _counts(history)
+    talk = _talk(history, counts)
+    kinds = [(kind.weight(age, talk), _parts(history, counts, talk, kind.usual, early)) for kind in (CHAT, CALL)]
+    whole = sum(weight for weight, _ in kinds)
+    return lambda t: sum(w * math.prod(part.over_within(t) for part in parts) for w, parts in kinds) / whole
+
+
+def _talk(history: Sequence[Observation], counts: Sequence[Counts]) -> Talk:
+    if not counts:
+        return Talk(0.0, 0)
+    first, last = counts[0], counts[-1]
+    seconds = sum(earlier.talking * _between(earlier.at, later.at) for earlier, later in pairwise(counts))
+    seconds += last.talking * _between(last.at, history[-1].at)
+    queued = [poll.at for poll in history if not poll.running and poll.at <= first.at]
+    if not queued:  # the first polls may have found an old run, so how long those talked that had ended is unknown
+        return Talk(seconds, max(last.done - first.done, 0))
+    return Talk(seconds + first.talking * _between(queued[-1], first.at) / 2, last.done)
+
+
+def _parts(
+    history: Sequence[Observation], counts: Sequence[Counts], talk: Talk, usual: float, early: float
+) -> list[Part]:
+    """Return the parts that may end last, as of the last poll, in a run of the kind with this `usual` length."""
     now = history[-1].at
     if not history[-1].running:
-        return [Part(_between(history[0].at, now), USUAL_LENGTH, UNKNOWN), Part(0.0, USUAL_LENGTH, KNOWN)]
+        return [Part(_between(history[0].at, now), usual, UNKNOWN), Part(0.0, usual, KNOWN)]
     if not counts:
         begin = next(poll.at for poll in history if poll.running)
-        return [Part(_between(begin, now), USUAL_LENGTH, UNKNOWN)]
+        return [Part(_between(begin, now), usual, UNKNOWN)]
     last = counts[-1]
     if last.left == 0:  # the run computes its metrics, or has more conversations than it counts
         since = next(poll.at for poll in counts if poll.done == last.done)
-        return [Part(_between(since, now), FINISHING, UNKNOWN)]
+        return [Part(_between(since, now), min(usual, FINISHING), UNKNOWN)]
     # Seconds per conversation. An active one counts half. The prior is one conversation of the usual length.
-    talked = sum(earlier.talking * _between(earlier.at, later.at) for earlier, later in pairwise(counts))
-    ended = max(last.done - counts[0].done, 0)
-    typical = (talked + last.talking * _between(last.at, now) + USUAL_LENGTH) / (ended + last.talking / 2 + 1)
+    typical = (talk.seconds + usual) / (talk.ended + last.talking / 2 + 1)
     parts = [Part(_between(begin, now), typical, KNOWN) for begin in _latest_begins(counts)]
     waiting = last.left - last.talking
     if waiting > 0:  # `talking` slots become free per typical length; the last in line takes the last slot

@@ -67,7 +67,7 @@ def watch(
     """
     patience = _Patience(budgets, clock.now())
     longest = LONGEST_PAUSE if check_interval is None else check_interval
-    history = [Observation(at=clock.now(), running=False)]
+    history: list[Observation] = []
     run: Run | None = None
     while True:
         run = yield from _poll(client, run_id, clock=clock, deadline=budgets.deadline, last=run)
