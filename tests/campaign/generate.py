@@ -165,7 +165,19 @@ def generate(seed: int) -> Schedule:
     schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
     if schedule.workflow == "many-cancel":
         return _quick(schedule)
+    if severity == "rough":
+        schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
     return _with_commit_status(schedule, Random(f"github/{seed}"))
+
+
+def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:
+    """Let Coval hang or be slow until just before the first step's deadline, in some schedules."""
+    if rng.random() > 0.1:
+        return schedule
+    end = float(schedule.steps[0].given["max_wait_time"]) - rng.choice((0.3, 1, 5))
+    begin = max(0.0, end - rng.choice((2, 12, 40)))
+    outage = _outage(begin, end - begin, _choose(rng, ("hang 60", "hang 60", "slow 6")))
+    return replace(schedule, outages=(*schedule.outages, outage))
 
 
 def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:

@@ -40,6 +40,7 @@ ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
+CLOSE: Final = 0.1  # s before the deadline at which a poll is one at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
@@ -319,6 +320,30 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
             yield f"{_name(result)} timed out, but the run had ended before"
 
 
+def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
+    """A step whose wait ends without its run being over has sent its last poll at the deadline, whatever met it.
+
+    Where Coval responds slowly, it may have sent that poll so long before that its response came in time. A response
+    that shows that the run is over is never ignored.
+    """
+    for result in _main_results(history):
+        polls = [each for each in result.requests if (each.method, each.path) == ("GET", f"/runs/{result.run_id}")]
+        record = history.runs.get(result.run_id)
+        if result.step.mode not in ("run", "wait") or not polls or record is None or result.interrupted is not None:
+            continue
+        last, deadline = polls[-1], result.began + float(result.step.given["max_wait_time"])
+        gave_up = result.verdict == "error" and last is result.requests[-1] and not last.answered
+        transient = last.status in (0, *TRANSIENT)
+        slow = max((each.ended_at - each.sent_at for each in polls if each.answered), default=0.0)
+        if gave_up and transient and not last.fault.startswith(ECHO) and last.sent_at < deadline - CLOSE - slow:
+            yield f"{_name(result)} sent its last poll {deadline - last.sent_at:.1f} s before the deadline"
+        if record.cancel_time is not None or history.schedule.quirks.reopens:
+            continue
+        over = (history.coval_time(each.sent_at) > record.end_time and each.status == HTTPStatus.OK for each in polls)
+        if result.verdict == "timed_out" and any(over) and "had completed" not in result.outputs["reason"]:
+            yield f"{_name(result)} timed out, but a poll had shown that its run was over"
+
+
 def reason_matches_verdict(history: History) -> Iterator[str]:
     """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
     for result in _main_results(history):
@@ -453,6 +478,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     mutations_are_told_apart,
     verdict_matches_run,
     last_poll_at_deadline,
+    hanging_poll_is_not_the_last,
     reason_matches_verdict,
     outputs_are_complete,
     api_key_does_not_leak,

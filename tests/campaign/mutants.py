@@ -26,7 +26,7 @@ from coval_gate.ci.console import Console
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
-from coval_gate.coval import client, errors, mutations
+from coval_gate.coval import calls, client, errors, mutations
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
@@ -354,13 +354,18 @@ MUTANTS: Final = (
         "skip the last poll",
         ReplaceFunction(
             watch._poll,
-            lambda original, *args, clock, deadline, last: (
+            lambda original, *args, clock, deadline, last, **rest: (
                 returns(last)(original)
                 if last and clock.now() >= deadline
-                else original(*args, clock=clock, deadline=deadline, last=last)
+                else original(*args, clock=clock, deadline=deadline, last=last, **rest)
             ),
         ),
         caught_by="last_poll_at_deadline",
+    ),
+    mutant(
+        "let a poll that hangs replace the last one",
+        SetConstant(calls, "CLOSE", math.inf),
+        caught_by="hanging_poll_is_not_the_last",
     ),
     mutant(
         "wait past the deadline",

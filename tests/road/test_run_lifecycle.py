@@ -354,6 +354,28 @@ def test_timeout_reason_names_limit(
     assert at is None or clock.now() == at
 
 
+@pytest.mark.parametrize(("max_wait_time", "said"), [("900", "1 min"), ("20", "20 s")])
+def test_log_says_at_once_that_run_is_unknown(
+    max_wait_time: str, said: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    result, _ = run_step(mode="wait", run_id="nowhere000000000000001", max_wait_time=max_wait_time)
+    assert (result.outputs["verdict"], clock.now()) == ("error", min(float(max_wait_time), 60))
+    assert result.log.count(f"   0:00  Coval does not know this run yet; the step keeps asking for {said}.\n") == 1
+
+
+def test_log_says_at_once_that_run_is_no_longer_known(run_step: RunStep) -> None:
+    result, _ = run_step("GET /runs/* #3- -> 404")
+    assert result.outputs["status"] == "DELETED"
+    assert result.log.count("Coval no longer knows this run; the step keeps asking for 1 min.") == 1
+    assert "yet" not in result.log
+
+
+def test_log_tells_that_new_run_is_not_known_yet(run_step: RunStep) -> None:
+    result, _ = run_step(quirks=Quirks(not_found_after_launch=10))
+    assert result.outputs["verdict"] == "passed"
+    assert result.log.count("Coval does not know this run yet") == 1
+
+
 def test_run_with_progress_is_not_stalled(run_step: RunStep) -> None:
     result, _ = run_step(test_set_id="slow0001", stall_timeout="900", max_queue_time="600", max_wait_time="14400")
     assert result.outputs["verdict"] == "passed", result.log

@@ -28,6 +28,7 @@ FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come
 SMALLER: Final = 10  # factor by which pages shrink after one that was too large
+CLOSE: Final = 0.01  # s; an attempt that is sent so soon before a deadline is one at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
 
@@ -40,10 +41,17 @@ class Calls:
         self._randomness = runtime.randomness
         self._log = log
         self._reached = False
+        self._final_timeout = server.timeouts.final
+        self._response_time = 0.0  # s, of the last success
 
     def close(self) -> None:
         """Close the connections; the next call opens a new one."""
         self._transport.close()
+
+    @property
+    def lead(self) -> float:
+        """How long before a deadline a read has to be sent, in seconds, as Coval responds so slowly; usually 0."""
+        return self._response_time if self._response_time > self._final_timeout else 0.0
 
     def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
         """Prepare to send a request once; it is sent when its response is waited for. `open_for`: as in `Transport`."""
@@ -143,11 +151,14 @@ class Calls:
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
         """Send a request once, and return its response. Raises CovalError if that is not a success."""
+        sent = self._clock.now()
         try:
             response = yield from self._transport.send(request, until=until)
         except NetworkError as error:
             raise network_problem(request, error) from None
-        return self.succeeded(request, response)
+        response = self.succeeded(request, response)
+        self._response_time = self._clock.now() - sent
+        return response
 
     def succeeded(self, request: Request, response: Response) -> Response:
         """Return a response that is a success. Raises CovalError for any other."""
@@ -159,8 +170,32 @@ class Calls:
         return response
 
     def read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
-        """Make an attempt that changes nothing, and retry it until the deadline, unless it may be made only `once`."""
-        return attempt() if once else repeat(attempt, Unavailable, self.backoff(until))
+        """Make an attempt that changes nothing, and retry it until the deadline, and always a last time at it.
+
+        An attempt that hangs is cut off at the deadline, so that the last one gets its time. `once`: do not retry.
+        """
+        if once:
+            return attempt()
+        backoff = self.backoff(until)
+        sent = self._clock.now()
+
+        def send() -> Procedure[T]:
+            nonlocal sent
+            sent = self._clock.now()
+            return attempt()
+
+        def pause_after(error: Unavailable, tries: int) -> float | None:
+            pause = backoff(error, tries)
+            if pause is None and sent < until - CLOSE:
+                self._log(f"{error.what} Retrying a last time.")
+                return 0.0
+            return pause
+
+        return repeat(send, Unavailable, pause_after)
+
+    def read_series(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
+        """Make an attempt that consists of reads, and retry it until the deadline."""
+        return repeat(attempt, Unavailable, self.backoff(until))
 
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
         """Return a function for the pause after an error, in seconds; None: do not retry.

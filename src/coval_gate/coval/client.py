@@ -186,7 +186,7 @@ class Client:
             yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
             return entries
 
-        entries = yield from self._calls.read(attempt, until)
+        entries = yield from self._calls.read_series(attempt, until)
         # A page shifts while runs are launched, so a run may be listed twice.
         return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
 
@@ -198,13 +198,13 @@ class Client:
         """
         attempt = partial(self._simulations, run_id, until)
         try:
-            return (yield from self._calls.read(attempt, until))
+            return (yield from self._calls.read_series(attempt, until))
         except Rejected as error:
             if error.status not in (403, 404) or self._simulation_path != CANONICAL:
                 raise
             self._simulation_path = LEGACY
         try:
-            return (yield from self._calls.read(attempt, until))
+            return (yield from self._calls.read_series(attempt, until))
         except Rejected as error:
             raise type(error)(
                 error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
@@ -249,6 +249,11 @@ class Client:
 
         yield from self._calls.pages(path, query, ("metrics",), until, take, page_size=SMALL_PAGE)
         return tuple(outputs)
+
+    @property
+    def lead(self) -> float:
+        """How long before a deadline a read has to be sent, in seconds, as Coval responds so slowly; usually 0."""
+        return self._calls.lead
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""

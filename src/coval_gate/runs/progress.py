@@ -42,6 +42,15 @@ class ProgressLog:
             self._log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
             self._last, self._written = seen, now
 
+    def not_found(self, *, for_seconds: float, is_new: bool) -> None:
+        """Say that Coval does not know the run, and for how many seconds the step keeps asking.
+
+        `is_new`: it has not known the run before.
+        """
+        what = "does not know this run yet" if is_new else "no longer knows this run"
+        began = stopwatch(self._clock.now() - self._began)
+        self._log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
+
 
 def progress_line(run: Run, left: float | None) -> str:
     """Return status, bar, counts and, if known, the seconds that the run probably still takes."""

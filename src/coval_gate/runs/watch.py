@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import NotFound
+from coval_gate.errors import NotFound, Unavailable
 from coval_gate.model.outcomes import Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
 NOT_FOUND_PAUSE: Final = 5.0  # s
+LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +63,18 @@ def watch(
 ) -> Procedure[Run | NotCompleted | TimedOut]:
     """Poll the run until it is over or a limit passes. Returns the run if it completed.
 
-    There is always one poll when a limit passes; `record` takes what each poll showed. Raises CovalError as
-    `Client.get_run`.
+    There is always one poll when a limit passes, or so long before it as Coval takes to respond. `record` takes what
+    each poll showed. Raises CovalError as `Client.get_run`.
     """
     patience = _Patience(budgets, clock.now())
+    passes_at = budgets.deadline
     longest = LONGEST_PAUSE if check_interval is None else check_interval
     history: list[Observation] = []
     run: Run | None = None
     while True:
-        run = yield from _poll(client, run_id, clock=clock, deadline=budgets.deadline, last=run)
+        run = yield from _poll(
+            client, run_id, clock=clock, limit=passes_at, deadline=budgets.deadline, last=run, progress=progress
+        )
         now = clock.now()
         history.append(_observation(run, now))
         record(run)
@@ -78,9 +82,10 @@ def watch(
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
         limit, passes_at = patience.next_limit(run, now)
-        if now >= passes_at:
+        if now + client.lead >= passes_at:
             return TimedOut(run=run, limit=limit)
-        yield Wait(min(next_pause(history, longest=longest), passes_at - now))
+        last_poll = max(passes_at - LEAD * client.lead, now)
+        yield Wait(min(next_pause(history, longest=longest), last_poll - now))
 
 
 class _Patience:
@@ -104,24 +109,47 @@ class _Patience:
         return min(limits, key=lambda limit: limit[1])
 
 
-def _poll(client: Client, run_id: str, *, clock: Clock, deadline: float, last: Run | None) -> Procedure[Run]:
+def _poll(
+    client: Client,
+    run_id: str,
+    *,
+    clock: Clock,
+    limit: float,
+    deadline: float,
+    last: Run | None,
+    progress: ProgressLog,
+) -> Procedure[Run]:
     """Poll once. A 404 has to last before it means that the run was deleted or, at the first poll, does not exist.
 
-    Where the deadline leaves no time to tell, the run is as it was.
+    Where the deadline leaves no time to tell, the run is as it was. The next limit passes at `limit`.
     """
     lasting = clock.now() + NOT_FOUND_PATIENCE
+    is_told = False
     while True:
         try:
-            return (yield from client.get_run(run_id, until=deadline))
+            return (yield from _get_run(client, run_id, clock=clock, limit=limit, deadline=deadline))
         except NotFound:
-            now = clock.now()
-            if last is None and now >= min(lasting, deadline):
+            now, given_up = clock.now(), min(lasting, deadline)
+            if last is None and now >= given_up:
                 raise
             if last and now >= lasting:
                 return replace(last, status=DELETED)
             if last and now >= deadline:
                 return last
-            yield Wait(min(NOT_FOUND_PAUSE, min(lasting, deadline) - now))
+            if not is_told:
+                progress.not_found(for_seconds=given_up - now, is_new=last is None)
+                is_told = True
+            yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
+
+
+def _get_run(client: Client, run_id: str, *, clock: Clock, limit: float, deadline: float) -> Procedure[Run]:
+    """Fetch the run. A request that hangs is cut off when the limit passes, and retried then, until the deadline."""
+    if clock.now() < limit < deadline:
+        try:
+            return (yield from client.get_run(run_id, until=limit))
+        except Unavailable:
+            pass  # logged, and retried
+    return (yield from client.get_run(run_id, until=deadline))
 
 
 def _observation(run: Run, now: float) -> Observation:

@@ -1,0 +1,99 @@
+"""There is a last poll when a limit passes, whatever became of the polls before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaign.schedule import Outage, Schedule, Step
+from campaign.simulate import simulate
+
+if TYPE_CHECKING:
+    from campaign.simulate import ProcessResult
+
+INPUTS = {"resume": "true", "supersede": "false", "cancel_on_interrupt": "true", "cancel_on_timeout": "false"}
+END = 59.0  # s after its launch at which the run has certainly ended
+LATENCY = 0.1
+
+
+def result_of(*outages: Outage, steps: tuple[Step, ...] = (), **inputs: str) -> ProcessResult:
+    """Simulate a step whose run takes a minute, and return the result of the last step."""
+    history = simulate(
+        Schedule(
+            seed=0,
+            severity="rough",
+            workflow="run",
+            test_set="passing1",
+            gate="default",
+            steps=steps or (step("run", **inputs),),
+            outages=outages,
+            latency=LATENCY,
+        )
+    )
+    assert history.world.runs[0].plan.end < END
+    return [each for each in history.results if not each.is_post][-1]
+
+
+def step(mode: str, **inputs: str) -> Step:
+    return Step(mode=mode, action=mode, inputs=tuple((INPUTS | inputs).items()))
+
+
+def polls(result: ProcessResult) -> list[float]:
+    """Return when the step polled its run, in seconds after its start."""
+    return [each.sent_at - result.began for each in result.requests if each.path == f"/runs/{result.run_id}"]
+
+
+@pytest.mark.parametrize("max_wait_time", [62, 65, 70, 90])
+@pytest.mark.parametrize("hangs", [2, 11, 29, 31, 45])
+@pytest.mark.parametrize("left", [0.5, 3])
+def test_run_that_ended_while_polls_hung_is_detected(max_wait_time: int, hangs: float, left: float) -> None:
+    """The polls hang for some time. They would be answered again `left` seconds before the deadline."""
+    end = max_wait_time - left
+    result = result_of(Outage(begin=end - hangs, end=end, action="hang 60"), max_wait_time=str(max_wait_time))
+    assert result.verdict == "passed", result.log
+    assert polls(result)[-1] <= max_wait_time + LATENCY
+
+
+@pytest.mark.parametrize("latency", [2.5, 6, 9])
+@pytest.mark.parametrize("max_wait_time", [80, 81, 90])
+def test_slow_responses_are_waited_for(latency: float, max_wait_time: int) -> None:
+    outage = Outage(begin=5, end=1000, action=f"slow {latency}")
+    result = result_of(outage, max_wait_time=str(max_wait_time))
+    assert result.verdict == "passed", result.log
+    unfinished = result_of(outage, max_wait_time="50")
+    assert unfinished.verdict == "timed_out", unfinished.log
+    assert unfinished.ended - unfinished.began < 53
+    assert polls(unfinished)[-1] > 50 - 2 * latency - 2
+
+
+def test_short_wait_has_last_poll_after_one_that_hung() -> None:
+    launch, wait = step("launch", max_wait_time="60"), replace(step("wait", max_wait_time="5"), pause=END)
+    result = result_of(Outage(begin=END - 1, end=END + 4, action="hang 60"), steps=(launch, wait))
+    assert result.verdict == "passed", result.log
+    assert len(polls(result)) == 2
+    assert "Retrying a last time." in result.log
+
+
+def test_last_poll_that_hangs_leaves_no_verdict_and_keeps_deadline() -> None:
+    result = result_of(Outage(begin=40, end=1000, action="hang 60"), max_wait_time="70")
+    assert (result.verdict, result.outputs["status"]) == ("error", "ERROR")
+    assert polls(result)[-1] == pytest.approx(70)
+    assert result.ended - result.began < 73
+
+
+@pytest.mark.parametrize("hangs", ["3", "8"])
+def test_limit_on_queue_has_its_own_last_poll(hangs: str) -> None:
+    """The run starts 8 s after its launch, while a poll hangs."""
+    outage = Outage(begin=9.9 - float(hangs), end=9.9, action="hang 60")
+    result = result_of(outage, max_queue_time="10", max_wait_time="900")
+    assert result.verdict == "passed", result.log
+    assert any(10 <= each < 10.2 for each in polls(result)), polls(result)
+
+
+def test_limit_without_progress_has_its_own_last_poll() -> None:
+    outage = Outage(begin=14, end=24, action="hang 60")
+    result = result_of(outage, stall_timeout="12", max_wait_time="900")
+    assert result.verdict == "passed", result.log
+    assert any(24 <= each < 27 for each in polls(result)), polls(result)
