@@ -7,10 +7,10 @@ when this probability times the mean detection delay, t / 2, reaches `POLL_COST`
 left, shrinks towards the expected end, and grows again if the run is overdue.
 
 Until a run provides data, it may be a chat, whose parts take seconds, or a call, whose parts take a minute. Each kind
-gives a probability to end. By Bayes' rule, it counts as far as a run of the kind is likely to last as long as this one
-has lasted, with conversations of the lengths that have been seen. So the first pauses are short, and soon they are
-those of a call, unless the conversations turn out to be short. No pause is longer than the run's age: what a run has
-shown in a few seconds says little about a longer time.
+gives a probability to end. By Bayes' rule, it counts as far as a run of the kind is likely to show such conversations,
+and to be quiet for as long as this one. So the first pauses are short, and soon they are those of a call, unless the
+conversations turn out to be short. No pause is longer than the run's age: what a run has shown in a few seconds says
+little about a longer time.
 
 Weighing the delay against the cost of a poll is the standard optimum for inspections. If the probability to end is a
 constant h per second, the pause is sqrt(2 * POLL_COST / h) (J. B. Keller, "Optimum checking schedules for systems
@@ -57,6 +57,7 @@ class Talk(NamedTuple):
 
     seconds: float  # of all conversations together
     ended: int  # conversations
+    quiet: float  # s since the last of them ended, or else since the launch
 
 
 class Kind(NamedTuple):
@@ -65,10 +66,11 @@ class Kind(NamedTuple):
     share: float  # of all runs
     usual: float  # s; of a queue, a conversation, or a run without progress
 
-    def weight(self, age: float, talk: Talk) -> float:
-        """Return the relative probability of a run of this kind that lasts longer than `age` seconds with this talk."""
-        per_second = 1.0 / (self.usual + talk.seconds)
-        return self.share * _survival(age, WHOLE * self.usual, KNOWN) * math.pow(per_second, min(talk.ended, TELLING))
+    def weight(self, talk: Talk) -> float:
+        """Return the relative probability of this kind of run, given its talk."""
+        ended = min(talk.ended, TELLING)
+        seen = self.usual / math.pow(self.usual + talk.seconds, ended + 1) if ended else 1.0
+        return self.share * seen * _survival(talk.quiet, WHOLE * self.usual, KNOWN)
 
 
 CHAT: Final = Kind(share=1 / 3, usual=4.0)
@@ -147,23 +149,29 @@ def _over_within(history: Sequence[Observation], *, early: float) -> Callable[[f
 
     `early`: how soon the next slot becomes free, from 0 (after a full interval) to 1 (now).
     """
-    age, counts = _between(history[0].at, history[-1].at), _counts(history)
+    counts = _counts(history)
     talk = _talk(history, counts)
-    kinds = [(kind.weight(age, talk), _parts(history, counts, talk, kind.usual, early)) for kind in (CHAT, CALL)]
+    kinds = [(kind.weight(talk), _parts(history, counts, talk, kind.usual, early)) for kind in (CHAT, CALL)]
     whole = sum(weight for weight, _ in kinds)
     return lambda t: sum(w * math.prod(part.over_within(t) for part in parts) for w, parts in kinds) / whole
 
 
 def _talk(history: Sequence[Observation], counts: Sequence[Counts]) -> Talk:
+    now, age = history[-1].at, _between(history[0].at, history[-1].at)
     if not counts:
-        return Talk(0.0, 0)
+        return Talk(0.0, 0, age)
     first, last = counts[0], counts[-1]
     seconds = sum(earlier.talking * _between(earlier.at, later.at) for earlier, later in pairwise(counts))
-    seconds += last.talking * _between(last.at, history[-1].at)
+    seconds += last.talking * _between(last.at, now)
+    ended = max(
+        last.done - first.done, 0
+    )  # the first poll may find an old run; how long its ended ones took is unknown
     queued = [poll.at for poll in history if not poll.running and poll.at <= first.at]
-    if not queued:  # the first polls may have found an old run, so how long those talked that had ended is unknown
-        return Talk(seconds, max(last.done - first.done, 0))
-    return Talk(seconds + first.talking * _between(queued[-1], first.at) / 2, last.done)
+    if queued:
+        seconds += first.talking * _between(queued[-1], first.at) / 2
+        ended = last.done
+    quiet = _between(next(poll.at for poll in counts if poll.done == last.done), now) if ended else age
+    return Talk(seconds, ended, quiet)
 
 
 def _parts(
