@@ -171,13 +171,16 @@ def generate(seed: int) -> Schedule:
 
 
 def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let Coval hang or be slow until just before the first step's deadline, in some schedules."""
-    if rng.random() > 0.1:
+    """Let Coval hang or be slow until just before a deadline in some schedules, while the run ends."""
+    if schedule.workflow != "run" or rng.random() > 0.25:
         return schedule
-    end = float(schedule.steps[0].given["max_wait_time"]) - rng.choice((0.3, 1, 5))
-    begin = max(0.0, end - rng.choice((2, 12, 40)))
-    outage = _outage(begin, end - begin, _choose(rng, ("hang 60", "hang 60", "slow 6")))
-    return replace(schedule, outages=(*schedule.outages, outage))
+    (step,) = schedule.steps
+    deadline = _choose(rng, (62, 66, 75))  # most runs take a minute
+    end = deadline - _choose(rng, (0.3, 1, 5))
+    length = _choose(rng, (5, 15, 40))
+    outage = _outage(end - length, length, _choose(rng, ("hang 60", "hang 60", "slow 6")))
+    step = replace(step, inputs=with_inputs(step.inputs, max_wait_time=str(deadline)))
+    return replace(schedule, steps=(step,), outages=(*schedule.outages, outage))
 
 
 def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:

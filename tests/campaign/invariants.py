@@ -40,7 +40,7 @@ ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
-CLOSE: Final = 0.1  # s before the deadline at which a poll is one at the deadline
+CLOSE: Final = 0.1  # s before the deadline within which a poll is one at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
@@ -321,27 +321,31 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
 
 
 def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
-    """A step whose wait ends without its run being over has sent its last poll at the deadline, whatever met it.
+    """A step does not end in a timeout or for want of a response, if a poll at the deadline shows that its run is over.
 
-    Where Coval responds slowly, it may have sent that poll so long before that its response came in time. A response
-    that shows that the run is over is never ignored.
+    Polls that cancel the run count, too: what they show, a last poll would have shown.
     """
     for result in _main_results(history):
-        polls = [each for each in result.requests if (each.method, each.path) == ("GET", f"/runs/{result.run_id}")]
-        record = history.runs.get(result.run_id)
-        if result.step.mode not in ("run", "wait") or not polls or record is None or result.interrupted is not None:
+        path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
+        if result.step.mode not in ("run", "wait") or record is None or result.interrupted is not None:
             continue
-        last, deadline = polls[-1], result.began + float(result.step.given["max_wait_time"])
-        gave_up = result.verdict == "error" and last is result.requests[-1] and not last.answered
-        transient = last.status in (0, *TRANSIENT)
-        slow = max((each.ended_at - each.sent_at for each in polls if each.answered), default=0.0)
-        if gave_up and transient and not last.fault.startswith(ECHO) and last.sent_at < deadline - CLOSE - slow:
-            yield f"{_name(result)} sent its last poll {deadline - last.sent_at:.1f} s before the deadline"
         if record.cancel_time is not None or history.schedule.quirks.reopens:
             continue
-        over = (history.coval_time(each.sent_at) > record.end_time and each.status == HTTPStatus.OK for each in polls)
-        if result.verdict == "timed_out" and any(over) and "had completed" not in result.outputs["reason"]:
-            yield f"{_name(result)} timed out, but a poll had shown that its run was over"
+        polls = [each for each in result.requests if (each.method, each.path) == ("GET", path)]
+        ended = record.end_time - history.coval_time(0.0)
+        over = any(each.sent_at > ended and each.answered and each.status == HTTPStatus.OK for each in polls)
+        collected = any(each.path.startswith(("/conversations", "/simulations")) for each in result.requests)
+        reason = result.outputs.get("reason", "") if result.verdict else ""
+        lasting = any(each.status not in (0, HTTPStatus.OK, *TRANSIENT) for each in polls)
+        unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
+        timed_out = result.verdict == "timed_out" and "had completed" not in reason
+        deadline = result.began + float(result.step.given["max_wait_time"])
+        last = [each for each in polls if each.sent_at > deadline - CLOSE]
+        last_failed = any(each.fault for each in last)
+        if unanswered and not collected and not last:
+            yield f"{_name(result)} gave up without a poll at the deadline"
+        if over and not (collected or last_failed) and (unanswered or timed_out):
+            yield f"{_name(result)} has the verdict {result.verdict}, but a poll has shown that its run was over"
 
 
 def reason_matches_verdict(history: History) -> Iterator[str]:
