@@ -47,6 +47,7 @@ STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not r
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 CHECK_TIME: Final = 7.0  # s for the check of names before the launch
 SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
+GRACE: Final = 180.0  # s, the default of metrics_grace_time
 EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
@@ -247,6 +248,19 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
         complete = max(record.end_time - history.coval_time(0.0), result.began) + lag
         if result.ended - complete > SETTLED + seen + _status_time(result):
             yield f"{_name(result)} waited {result.ended - complete:.0f} s for what will never come"
+
+
+def late_values_are_waited_for(history: History) -> Iterator[str]:
+    """A step does not give up values that are in progress before metrics_grace_time is over."""
+    schedule = history.schedule
+    for result in _main_results(history) if schedule.recoverable else ():
+        record, now = history.runs.get(result.run_id), history.coval_time(result.ended)
+        if record is None or result.verdict != "error" or is_good(record, schedule.gate, schedule.quirks, now):
+            continue
+        waited = now - max(record.end_time, history.coval_time(result.began))
+        comes = is_good(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
+        if comes and waited < GRACE - 1:
+            yield f"{_name(result)} gave up values after {waited:.0f} s that were still to come"
 
 
 def no_pass_without_data(history: History) -> Iterator[str]:
@@ -477,6 +491,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     unreadable_gate_costs_nothing,
     misnamed_gate_costs_nothing,
     certain_ends_come_soon,
+    late_values_are_waited_for,
     no_pass_without_data,
     pass_rests_on_everything,
     mutations_are_told_apart,

@@ -415,7 +415,7 @@ MUTANTS: Final = (
     mutant(
         "take values in progress for ones that never come",
         ReplaceFunction(never._ended_without_value, returns(value=True)),
-        caught_by="verdict_matches_run",
+        caught_by="late_values_are_waited_for",
     ),
     mutant(
         "wait the whole time for what never comes",
