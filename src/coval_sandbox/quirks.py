@@ -65,6 +65,8 @@ class Quirks:
     """All mutations have the same name."""
     simulations_trickle: float = 0.0
     """Seconds from the run's end until the last simulation is listed with its values, one after another."""
+    trickle_by_case: bool = False
+    """All simulations of a test case are listed at once."""
     agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"
     """The agent names its metrics, does not name them, or cannot be read."""
     ignore_tag_filter: bool = False

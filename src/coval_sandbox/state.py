@@ -66,16 +66,16 @@ class RunRecord:
         since_end = now - self.end_time
         return self.status(now) == "COMPLETED" and REOPENS_AFTER <= since_end < REOPENS_AFTER + seconds
 
-    def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float) -> bool:
+    def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float, *, by_case: bool = False) -> bool:
         """Tell whether a simulation is listed: with `trickle`, one after another during so many s after the run's end.
 
-        They come test case by test case. Until its end, a run lists all of them.
+        They come test case by test case; `by_case`: those of a test case at once. Until its end, a run lists all.
         """
         if not trickle or not self.finished(now):
             return True
         total, cases = len(self.plan.simulations), len({each.test_case_id for each in self.plan.simulations})
-        place = simulation.number % cases * (total // cases) + simulation.number // cases
-        return now >= self.end_time + trickle * (place + 1) / total
+        case, earlier = simulation.number % cases, total // cases - 1 if by_case else simulation.number // cases
+        return now >= self.end_time + trickle * (case * (total // cases) + earlier + 1) / total
 
     def is_metric_listed(self, metric_id: str, now: float, trickle: float) -> bool:
         """Tell whether a metric is listed: with `trickle`, one after another during so many s after the run's end."""

@@ -22,7 +22,7 @@ def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks)
     """Return `values` of one metric in a run's results."""
     values = []
     for simulation in record.plan.simulations:
-        if not record.is_listed(simulation, now, quirks.simulations_trickle):
+        if not record.is_listed(simulation, now, quirks.simulations_trickle, by_case=quirks.trickle_by_case):
             continue
         fate = value_fate(record, simulation, metric.id, now, quirks)
         if fate in {"there", "null"} or (fate == "skipped" and quirks.failed_values == "null"):

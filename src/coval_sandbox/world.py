@@ -177,7 +177,7 @@ class World:
         rows = [
             (simulation_views.simulation(record, planned, now, self.quirks), record, planned)
             for record, planned in self._simulations
-            if record.is_listed(planned, now, self.quirks.simulations_trickle)
+            if record.is_listed(planned, now, self.quirks.simulations_trickle, by_case=self.quirks.trickle_by_case)
         ]
         rows = [row for row in rows if found.matches(row[0])]
         rows = ordered(rows, query.get("order_by"), ("create_time", "status"), lambda row, field: row[0][field])

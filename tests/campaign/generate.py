@@ -26,7 +26,9 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from coval_sandbox.catalogue import METRICS, MUTATIONS
+from coval_sandbox import catalogue_views
+from coval_sandbox.catalogue import METRICS, MUTATIONS, Metric
+from coval_sandbox.damage import damaged
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES
@@ -198,7 +200,9 @@ def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
         for number, step in enumerate(schedule.steps)
     ]
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
-    outages = (_outage(begin, rng.choice((5, 20, 60, 300)), _choose(rng, ("502", "503", HANG))),)
+    # Some end while the post step tries again what the main step could not do.
+    length = rng.choice((5, 20, 300, rng.uniform(30, 150)))
+    outages = (_outage(begin, length, _choose(rng, ("502", "503", HANG))),)
     return replace(schedule, steps=tuple(steps), github_outages=outages if rng.random() < 0.7 else ())
 
 
@@ -232,9 +236,9 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
         last, outages = rng.randint(22, 30), []
         faults = [Fault(method="POST", path="/runs", first=1, last=last, action="503")]
     events = (_jump(rng),) if rng.random() < 0.2 else ()
-    definitions = rng.random() < 0.1
+    definitions = rng.random() < 0.2
     if definitions:
-        faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage(rng)))
+        faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage_to_targets(rng)))
     if rng.random() < 0.25:
         faults.append(
             Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
@@ -300,7 +304,7 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
         late = replace(quirks, metrics_trickle=_choose(rng, (6.0, 15.0, 40.0)), outputs_trickle=True)
         return replace(late, agent_metrics=_choose(rng, ("hidden", "forbidden"))), inputs
     late = replace(quirks, simulations_trickle=_choose(rng, (8.0, 40.0)), output_ids="absent")
-    late = replace(late, progress_counts="test-cases", null_progress=rng.random() < 0.4)
+    late = replace(late, progress_counts="test-cases", null_progress=rng.random() < 0.4, trickle_by_case=True)
     return late, inputs | {"iteration_count": "3", "concurrency": "3"}
 
 
@@ -611,6 +615,25 @@ def _choose_action(rng: Random, actions: Sequence[str]) -> str:
 
 def _damage(rng: Random) -> str:
     return f"{DAMAGE} {rng.randrange(DAMAGES)}"
+
+
+def _damage_to_targets(rng: Random) -> str:
+    """Damage definitions in a way that shows: with another text as its value, a target is just another target."""
+    while True:
+        seed = rng.randrange(DAMAGES)
+        if not any(_replaces_values(metric, seed) for metric in METRICS):
+            return f"{DAMAGE} {seed}"
+
+
+def _replaces_values(metric: Metric, seed: int) -> bool:
+    whole = {"metric": catalogue_views.metric(metric)}
+    result = json.loads(damaged(json.dumps(whole).encode(), seed)).get("metric")
+    for name in ("target_condition", "organization_threshold"):
+        target = result.get(name) if isinstance(result, dict) else None
+        values = target.get("target_values") if isinstance(target, dict) else None
+        if isinstance(values, list) and values != whole["metric"][name]["target_values"]:
+            return any(isinstance(each, str | bool) for each in values)
+    return False
 
 
 def _rough_fault(rng: Random) -> Fault:

@@ -604,8 +604,8 @@ def _has_file_fault(result: ProcessResult, file: str) -> bool:
 
 
 def _must_cancel(result: ProcessResult) -> bool:
-    """Return whether the step must cancel its run."""
-    if result.verdict == "timed_out":
+    """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
+    if _told_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     return interrupted and result.step.flag("cancel_on_interrupt")

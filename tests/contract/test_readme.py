@@ -21,6 +21,7 @@ from coval_gate.judge.comparison import equals
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.runs import collect, earlier, launch
 from coval_sandbox.clock import ManualClock
+from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, example_thresholds
@@ -70,12 +71,13 @@ def test_sample_is_excerpt_of_golden_file(title: str, language: str, file: str) 
     assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
 
 
-def test_sample_log_is_that_of_readme_example() -> None:
-    log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8")
-    shown = [line.replace("::group::", "▾ ") for line in log.splitlines()]
-    shown = [line for line in shown if not line.startswith("::")]
-    excerpt = sample(section(REPORTS, "Log"), "text").splitlines()
-    assert shown[: len(excerpt)] == excerpt
+def test_sample_log_is_what_github_shows_of_readme_example() -> None:
+    log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8").partition("\n--- ")[0]
+    marks = {"group": "▾ ", "warning": "Warning: ", "error": "Error: "}
+    shown = "\n".join(marks.get(style, "") + line for style, line in shown_lines(log.splitlines()))
+    beginning, end = sample(section(REPORTS, "Log"), "text").split("…\n")
+    assert shown.startswith(beginning)
+    assert shown.strip().endswith(end.strip())
 
 
 def test_sample_comment_has_only_lines_of_golden_file() -> None:
