@@ -85,6 +85,7 @@ class SimulatedClock:
         self.check()
 
     def check(self) -> None:
+        self._let_requests_be_sent()
         active = self._active_threads()
         with self.lock:
             if not active:
@@ -171,6 +172,12 @@ class SimulatedClock:
             if done is not None and done.is_set():
                 each.join(THREAD_TIMEOUT)
         return {each for each in others if each.is_alive()}
+
+    def _let_requests_be_sent(self) -> None:
+        """Wait in real time until every request has been sent, so that requests have the order of their calls."""
+        until = time.monotonic() + STEP_TIMEOUT
+        while self._active_threads() - self._waiting.keys() - self._abandoned and time.monotonic() < until:
+            time.sleep(REAL_SLICE)
 
     def _advance_to(self, end: float) -> None:
         while self._events and self._events[0][0] <= end and not self._pending_signal:

@@ -84,10 +84,13 @@ def _pass(wait: Wait, clock: Clock) -> None:
     if not wait.calls:
         clock.sleep(wait.seconds)
         return
-    clock.check()
+    if all(call.started for call in wait.calls):
+        clock.check()
     due = clock.now() + wait.seconds
     ended = threading.Event()
     for call in wait.calls:
+        if not call.started:
+            clock.check()
         call.start(ended)
     while clock.now() < due and not any(call.ended for call in wait.calls):
         clock.wait(ended, due)
