@@ -78,6 +78,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"thresholds": "Resolved: rate(“YES”) >= 90%"},
         {"thresholds": "Tone: friendly: avg >= 4"},
         {"thresholds": "Latency: p(95) < 1.5 Resolved: rate(YES) >= 90%"},
+        {"thresholds": "Resolved: rate(YES) >= 90%; Latency: p95 < 2s"},
         {"thresholds": "Latency: p(95) < 1.5 # seconds Resolved: rate(YES) >= 90%"},
         {"thresholds": "- pass_rate >= 95%\n- failed == 0"},
         {"thresholds": "Latency: avg <= baseline * 1.1"},

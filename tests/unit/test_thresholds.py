@@ -548,6 +548,11 @@ SLIPS = [
     # Lines.
     *((f"failed < 3{joint}total > 1", "write one threshold per line, below `thresholds: |`", "failed < 3\ntotal > 1")
       for joint in (" ", ", ", "; ", " and ", " && ", " & ")),
+    *((line, "write one threshold per line, below `thresholds: |`", correction) for line, correction in (
+        ("Resolved: rate(YES) >= 90%; Latency: p95 < 30s", "Resolved: rate(YES) >= 90%\nLatency: p(95) < 30"),
+        ("Latency: p95 < 30s, Resolved: rate(YES) >= 90%", "Latency: p(95) < 30\nResolved: rate(YES) >= 90%"),
+        ("Latency: p95 < 2s; pass-rate => 95%; failed == 0", "Latency: p(95) < 2\npass_rate >= 95%\nfailed == 0"),
+    )),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
     ("failed < 3 or 5", "write a threshold without `or`: a run has to meet all of them", ""),

@@ -60,7 +60,8 @@ IN_WORDS: Final = "|".join(sorted(SIGN_OF, key=len, reverse=True)).replace(" ", 
 FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 SCALED: Final = ("ms", "millisecond", "us", "µs", "m", "min", "minute", "h", "hr", "hour", "k", "kb", "mb", "bp")
 PERCENT: Final = ("percent", "pct", "pc", "pp")
-SEPARATOR: Final = re.compile(r"(?<=[\d%])(?:\s*[,;&|]+\s*|\s+and\s+|\s+)(?=\S)", re.IGNORECASE)
+SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&|]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
+SIGNS: Final = re.compile(rf"{SIGN}+")
 
 
 class Slip(NamedTuple):
@@ -133,14 +134,19 @@ def _unread(line: str) -> int:
 
 
 def _split(line: str, most: int) -> list[str]:
-    """Return the thresholds that share a line, each of which is valid; none if there is no way to split it."""
+    """Return the thresholds that share a line, each of them corrected; none if there is no way to split it."""
     for found in SEPARATOR.finditer(line) if most and "#" not in line else ():
-        first, rest = line[: found.start()].strip(), line[found.end() :].strip()
-        if first and _error(first) is None:
-            others = [rest] if _error(rest) is None else _split(rest, most - 1)
+        first, rest = line[: found.start()], line[found.end() :]
+        if corrected := _corrected_part(first):
+            others = [other] if (other := _corrected_part(rest)) else _split(rest, most - 1)
             if others:
-                return [first, *others]
+                return [corrected, *others]
     return []
+
+
+def _corrected_part(part: str) -> str:
+    """Return a part of a line without slips; "" for one that is not a single threshold."""
+    return _correct(part)[1] if len(SIGNS.findall(part)) == 1 else ""
 
 
 def _slip(wrong: str, right: Words | None, advice: Words) -> Slip:
