@@ -592,6 +592,22 @@ def test_annotations_of_3000_simulations_are_nine_warnings_and_one_error(tmp_pat
     assert all(len(command.data) <= ANNOTATION_LIMIT for command in read_log(step.log))
 
 
+def test_log_names_simulation_and_its_status_once() -> None:
+    """One that did not complete, without an error from Coval, and without the name or the id of a test case."""
+    report = large_report(3)
+    (leg,) = report.legs
+    assert leg.result
+    failed, *others = leg.result.simulations
+    bare = Simulation(id=failed.id, status="CANCELLED")
+    leg = replace(leg, result=replace(leg.result, simulations=(bare, *others)))
+    shown = closing(replace(report, legs=(leg,)))
+    assert shown.simulation_lines()[1].startswith(f"{bare.id} https://")
+    assert shown.simulation_lines()[2] == "    did not complete: CANCELLED"
+    (annotation,) = shown.annotations(9)
+    assert annotation.message.startswith("Did not complete: CANCELLED\n")
+    assert annotation.message.count(bare.id) == 2  # alone, and in the address
+
+
 @pytest.mark.parametrize("before", [1, 8, 9, 12])
 def test_earlier_warnings_count_towards_annotation_limit(before: int, tmp_path: Path) -> None:
     step = Step(tmp_path).publish(large_report(60), *["careful"] * before)

@@ -101,9 +101,9 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:
     """Yield a line for a simulation, and below it what is known of it."""
-    yield " ".join(filter(None, (row.title, f"({row.simulation.id})", row.url)))
+    yield _name(row)
     if not row.simulation.completed:
-        yield f"    failed: {row.trouble}"
+        yield f"    did not complete: {row.simulation.error or row.simulation.status}"
     for miss in row.misses:
         yield f"    {MARKS[_verdict(miss)]} {' – '.join(filter(None, (_check_text(miss.check), here_text(miss))))}"
         if text := row.texts.get(miss.check.metric):
@@ -135,8 +135,13 @@ def _told(row: SimulationRow) -> Iterator[str]:
         yield f"Missed: {'. '.join(filter(None, (text, row.texts.get(miss.check.metric))))}"
     if row.more_misses:
         yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}."
-    yield f"Simulation {row.simulation.id}"
-    yield from filter(None, [row.url])
+    yield _name(row)
+
+
+def _name(row: SimulationRow) -> str:
+    """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
+    known = () if row.title == row.simulation.id else (f"({row.simulation.id})",)
+    return " ".join(filter(None, (one_line(row.title, WIDEST), *known, row.url)))
 
 
 def _verdict(miss: Miss) -> Verdict:
