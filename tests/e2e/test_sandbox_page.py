@@ -11,7 +11,7 @@ import pytest
 
 from e2e.engine import docker
 from e2e.workflow import ACT
-from sandbox_page import PORT, commands, step_line
+from sandbox_page import PORT, commands, sample, step_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def test_workflow_under_act(home: Path, sandbox: Sandbox, test_set_id: str, exit
 def test_image_alone(home: Path, sandbox: Sandbox) -> None:
     done = follow("The image alone", home, sandbox)
     assert done.returncode == 0, done.stdout
-    assert "✅ Passed. All 10 simulations completed; 1 of 1 criteria met." in done.stdout
+    assert sample("Without Docker").splitlines()[-1] in done.stdout
     assert f"\nrun_id={sandbox.run['run_id']}\n" in done.stdout
 
 

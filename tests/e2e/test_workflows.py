@@ -34,7 +34,7 @@ def test_passing_run(workflow: Workflow, sandbox: Sandbox) -> None:
     assert gate["outcome"] == gate["conclusion"] == result.job == "success"
     assert result.exit_code == 0
     assert_passed(gate["outputs"], sandbox)
-    assert gate["outputs"]["reason"].endswith("3 of 3 criteria met.")
+    assert gate["outputs"]["reason"].endswith("all 4 criteria are met.")
     (summary,) = result.commands("gate", "summary")
     assert summary["content"].startswith("### ✅ Passed: Coval evaluation\n")
     assert sandbox.run["metadata"]["github_repository"] == REPOSITORY

@@ -178,12 +178,16 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
 
 
 def _all_well(judgement: Judgement) -> str:
-    """Return how many simulations completed, and how many criteria of the user's are met."""
+    """Return how many simulations completed; where the user set criteria, also how many rows of the table are met."""
     total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
-    criteria = sum(check.user_defined for check in judgement.checks)
+    met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
     everything = "The one simulation" if total == 1 else f"All {total:,} simulations"
     simulations = everything if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
-    return f"{simulations} completed" + (f"; {criteria:,} of {criteria:,} criteria met." if criteria else ".")
+    return f"{simulations} completed{f'; {_all_of(met)} met' if met else ''}."
+
+
+def _all_of(criteria: int) -> str:
+    return {1: "the criterion is", 2: "both criteria are"}.get(criteria, f"all {criteria:,} criteria are")
 
 
 def _not_completed_reason(run: Run) -> str:
