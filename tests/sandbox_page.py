@@ -20,6 +20,12 @@ def sample(section: str) -> str:
     return found
 
 
+def closing_lines(log: str) -> list[str]:
+    """Return the criteria, without what was measured, and the verdict that a log shows."""
+    lines = [line.rpartition("| ")[2].strip() for line in log.splitlines()]
+    return [line.partition("  ")[0] for line in lines if line.startswith(("✓ ", "✅ Passed"))]
+
+
 def step_line(section: str) -> str:
     """Return the only line of YAML in a section."""
     (found,) = _blocks(section, "yaml")

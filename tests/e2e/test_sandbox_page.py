@@ -11,7 +11,7 @@ import pytest
 
 from e2e.engine import docker
 from e2e.workflow import ACT
-from sandbox_page import PORT, commands, sample, step_line
+from sandbox_page import PORT, closing_lines, commands, sample, step_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,8 @@ def test_workflow_under_act(home: Path, sandbox: Sandbox, test_set_id: str, exit
     done = follow("A workflow", home, sandbox, {"passing1": test_set_id})
     assert done.returncode == exit_code, done.stdout
     assert f"🏁  Job {'failed' if exit_code else 'succeeded'}" in done.stdout
+    if not exit_code:
+        assert closing_lines(done.stdout) == closing_lines(sample("A workflow"))
     assert sandbox.run["test_set_id"] == test_set_id
     assert sandbox.run["status"] == "COMPLETED"
 
@@ -56,7 +58,7 @@ def test_workflow_under_act(home: Path, sandbox: Sandbox, test_set_id: str, exit
 def test_image_alone(home: Path, sandbox: Sandbox) -> None:
     done = follow("The image alone", home, sandbox)
     assert done.returncode == 0, done.stdout
-    assert sample("Without Docker").splitlines()[-1] in done.stdout
+    assert closing_lines(done.stdout) == closing_lines(sample("Without Docker"))
     assert f"\nrun_id={sandbox.run['run_id']}\n" in done.stdout
 
 
