@@ -56,7 +56,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "gate-flaky": {
         "test_set_id": "flaky001",
         "dashboard_url": "https://app.coval.dev/acme",
-        "thresholds": 'Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%\n"Tone: friendly": avg >= 4',
+        "thresholds": example_thresholds(),
     },
     "gate-mutations": {
         "test_set_id": "flaky001",
