@@ -131,10 +131,12 @@ def show_log(output: Iterable[str]) -> str:
 def show_results(runner: LocalRunner, log: str) -> None:
     """Show what else of the step is on GitHub's pages: annotations, outputs, summary."""
     print(f"\n{BOLD}Annotations{PLAIN}")
-    for command in read_log(log):
-        if command.name in {"error", "warning", "notice"}:
-            print(f"  {command.name.capitalize()}: {command.properties.get('title', '')}")
-            print("".join(f"    {line}\n" for line in command.data.splitlines()), end="")
+    annotations = [command for command in read_log(log) if command.name in {"error", "warning", "notice"}]
+    for command in annotations:
+        print(f"  {command.name.capitalize()}: {command.properties.get('title', '')}")
+        print("".join(f"    {line}\n" for line in command.data.splitlines()), end="")
+    if not annotations:
+        print("  none")
     print(f"\n{BOLD}Step outputs{PLAIN}")
     for name, value in runner.outputs.items():
         print(f"  {name:<24}{value if len(value) <= WIDTH else value[:WIDTH] + '…'}")
