@@ -199,6 +199,16 @@ def test_failed_check_is_logged(run_step: RunStep) -> None:
     assert "Could not check before the launch which metrics the run will have: " in result.log
 
 
+@pytest.mark.parametrize(
+    "inputs", [{"api_key": "coval_sk_wrong_0000000000"}, {"agent_id": "missing000000000000001"}], ids=["key", "agent"]
+)
+def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep, inputs: dict[str, str]) -> None:
+    result, server = run_step(thresholds="Latency: avg < 2", **inputs)
+    assert result.outputs["verdict"] == "error"
+    assert len(requests_before_launch(server)) == 1
+    assert "Could not check" not in result.log
+
+
 def test_resumed_run_is_not_checked(run_step: RunStep) -> None:
     """A run that an earlier attempt launched is watched to its end, not left behind."""
     first, server = run_step("GET /metrics -> 503", thresholds=MISSPELT, max_wait_time="10", bare=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.inputs import Problem
-from coval_gate.errors import CovalError, InputError
+from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.runs.schedule import together
 from coval_gate.text import folded, in_words, most_similar, one_line, quoted
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHECK_TIME: Final = 5.0  # s for the whole check
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
+
+ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
 
@@ -62,6 +64,8 @@ def check_names(client: Client, inputs: Inputs, *, clock: Clock, log: Callable[[
     try:
         problems = yield from check.problems(references)
     except CovalError as error:
+        if isinstance(error, Rejected) and error.status in ALSO_ENDS_LAUNCH:
+            return
         log(f"Could not check before the launch which metrics the run will have: {error.what}")
         return
     if problems:
