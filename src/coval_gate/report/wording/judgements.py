@@ -119,7 +119,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
         case Unfinished():
             return ("The step ended before it could reach a verdict.",)
         case Skipped(withheld=withheld):
-            return (f"Nothing was evaluated, as there is no API key{missing_key_reason(withheld)}.",)
+            return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
         case RunsCancelled(cancellations=cancellations):
             return tuple(run_cancellation_text(each) for each in cancellations)
         case Errored(what=what):
@@ -192,7 +192,8 @@ def _all_of(criteria: int) -> str:
 
 def _not_completed_reason(run: Run) -> str:
     why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
-    said = {DELETED: "was deleted", CANCELLED: "was cancelled"}.get(run.status, f"ended with the status {run.status}")
+    ended = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
+    said = ended.get(run.status, f"ended with the status {run.status}")
     return f"The run {said}{f': {why}' if why else ''}."
 
 
