@@ -40,7 +40,8 @@ ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
-CLOSE: Final = 0.1  # s before the deadline within which a poll is one at the deadline
+CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the deadline
+LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
@@ -337,7 +338,8 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
 def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
     """A step does not end in a timeout or for want of a response, if a poll at the deadline shows that its run is over.
 
-    Polls that cancel the run count, too: what they show, a last poll would have shown.
+    Polls that cancel the run count, too, if they are sent by max_wait_time and answered soon enough: what they show, a
+    last poll would have shown. After another limit, they may be sent long after that poll.
     """
     for result in _main_results(history):
         path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
@@ -347,13 +349,19 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
             continue
         polls = [each for each in result.requests if (each.method, each.path) == ("GET", path)]
         ended = record.end_time - history.coval_time(0.0)
-        over = any(each.sent_at > ended and each.answered and each.status == HTTPStatus.OK for each in polls)
         collected = any(each.path.startswith(("/conversations", "/simulations")) for each in result.requests)
         reason = result.outputs.get("reason", "") if result.verdict else ""
         lasting = any(each.status not in (0, HTTPStatus.OK, *TRANSIENT) for each in polls)
         unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
-        timed_out = result.verdict == "timed_out" and "had completed" not in reason
+        timed_out = result.verdict == "timed_out" and "had completed" not in reason and "max_wait_time" in reason
         deadline = result.began + float(result.step.given["max_wait_time"])
+        over = any(
+            ended < each.sent_at <= deadline + CLOSE
+            and each.ended_at <= deadline + LAST_POLL_TIME
+            and each.answered
+            and each.status == HTTPStatus.OK
+            for each in polls
+        )
         last = [each for each in polls if each.sent_at > deadline - CLOSE]
         last_failed = any(each.fault for each in last)
         if unanswered and not collected and not last:
