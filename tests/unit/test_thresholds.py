@@ -522,19 +522,21 @@ SLIPS = [
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3") for slip, sign in (
         ("=<", "<="), ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("===", "=="), ("<>", "!="), ("≠", "!="),
     )),
-    *((f"failed {slip} 3", f"write {sign}, not {slip}", f"failed {sign} 3") for slip, sign in (
-        ("below", "<"), ("at most", "<="), ("lte", "<="), ("more than", ">"), ("at least", ">="), ("is not", "!="),
+    *((f"failed {slip} 3", f"write {sign} instead of {slip}", f"failed {sign} 3") for slip, sign in (
+        ("below", "<"), ("at most", "<="), ("lte", "<="), ("not more than", "<="), ("not over", "<="),
+        ("more than", ">"), ("at least", ">="), ("not less than", ">="), ("not under", ">="), ("is not", "!="),
     )),
-    ("failed is below 3", "write <, not below", "failed < 3"),
+    ("failed is below 3", "write < instead of below", "failed < 3"),
     ("Latency: avg between 1 and 2", "write two thresholds, one for each bound", ""),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
     # Bounds.
     *((f"Latency: avg < 1.5{unit}", f"remove the unit `{unit.strip(' .')}`: a bound has the unit of its metric",
        "Latency: avg < 1.5") for unit in ("s", " sec.", " seconds", " turns", " USD")),
     *((f"Latency: avg < 800{unit}", f"remove the unit `{unit.strip()}`: a bound has the unit of its metric", "")
-      for unit in ("ms", " ms", "min", "k")),
+      for unit in ("ms", " ms", "min", "k", " days", " ns", " million", " dozen", "x", "e", " sigma")),
     ("Cost: avg < $0.50", "remove the unit: a bound has the unit of its metric", "Cost: avg < 0.50"),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
+    ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
     ("Turns: avg < 1,000", "write 1000, without separators", "Turns: avg < 1000"),
     ('Latency: avg < "3"', "remove the quotes around the number", "Latency: avg < 3"),
     ("pass_rate >= 95", "write 95% for percent", "pass_rate >= 95%"),
@@ -555,6 +557,10 @@ SLIPS = [
     )),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
+    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run has to meet all of them", "")
+      for joint in ("or", "OR", "|", "||")),
+    ("passed >= 90%", "did you mean pass_rate?", "pass_rate >= 90%"),
+    ("passed >= 3", "write pass_rate and a percentage, as in `pass_rate >= 95%`", ""),
     ("failed < 3 or 5", "write a threshold without `or`: a run has to meet all of them", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
 ]  # fmt: skip
@@ -566,6 +572,27 @@ def test_slip_is_explained_and_corrected(line: str, advice: str, correction: str
     told = explained(error)
     assert (told.problem, told.correction) == (advice, correction)
     assert (told.line, told.column, told.text) == (error.line, error.column, error.text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"{word} <= 5%" for word in ("incomplete_rate", "uncompleted_rate", "not_completed_rate", "notpassed")),
+        *(f"Latency: {word} >= 5" for word in ("nonmissing", "non_missing", "unmissing")),
+        "unfailed >= 3",
+        *(
+            f"failed {words} 3"
+            for words in ("isn't above", "isn’t less than", "never below", "should not be more than")
+        ),
+        *(f"Latency: {percentile} < 2" for percentile in ("p0.95", "p[0.95]", "percentile(0.95)", "p_0.5")),
+    ],
+)
+def test_doubtful_line_is_not_corrected(line: str) -> None:
+    """A correction must not turn the meaning into its opposite, nor pick one of two meanings."""
+    told = explained(syntax_error_of(line).errors[0])
+    assert told.correction == ""
+    assert "did you mean" not in told.problem
+    assert "instead of" not in told.problem
 
 
 @given(

@@ -21,7 +21,7 @@ UNITS: Final = {  # in seconds, by their names in singular
     **dict.fromkeys(("d", "day"), 86400.0),
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
-GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:[,_' ]\d{3})+(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
+GROUPED: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
 DECIMAL_COMMA: Final = re.compile(r"\d+,\d+", re.ASCII)
 PERCENT: Final = re.compile(rf"({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?", re.IGNORECASE | re.ASCII)
 YES: Final = ("yes", "y", "on", "1", "enabled", "always")

@@ -42,26 +42,48 @@ SYNONYMS: Final = {
     "maximum": "max",
     **dict.fromkeys(("percentage", "share"), "rate"),
     "number": "count",
-    **dict.fromkeys(("passrate", "success_rate", "passed"), "pass_rate"),
+    **dict.fromkeys(("passrate", "success_rate"), "pass_rate"),
     "completion_rate": "completed_rate",
     **dict.fromkeys(("failures", "failed_simulations"), "failed"),
     "total_simulations": "total",
 }
 COMPARISONS: Final = {
     "<": ("below", "under", "less than", "lower than", "lt"),
-    "<=": ("at most", "no more than", "not above", "up to", "lte", "le"),
+    "<=": ("at most", "no more than", "not more than", "not above", "not over", "up to", "lte", "le"),
     ">": ("above", "over", "more than", "greater than", "higher than", "gt"),
-    ">=": ("at least", "no less than", "not below", "gte", "ge"),
+    ">=": ("at least", "no less than", "not less than", "no fewer than", "not below", "not under", "gte", "ge"),
     "==": ("equals", "equal to", "is", "eq"),
     "!=": ("is not", "not equal to", "neq", "ne"),
 }
+NOT_NEGATED: Final = r"(?<!\bnot)(?<!\bnot be)(?<!n't)(?<!n’t)(?<!\bnever)"  # what precedes a comparison
 SIGN_OF: Final = {word: sign for sign, words in COMPARISONS.items() for word in words}
 IN_WORDS: Final = "|".join(sorted(SIGN_OF, key=len, reverse=True)).replace(" ", r"\s+")
 FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
-SCALED: Final = ("ms", "millisecond", "us", "µs", "m", "min", "minute", "h", "hr", "hour", "k", "kb", "mb", "bp")
+NEGATED: Final = re.compile(r"un|in|non|not|no[ _-]")  # at the beginning of a word that is not an aggregate's
+PLAIN_UNITS: Final = (
+    "s",
+    "sec",
+    "second",
+    "turn",
+    "word",
+    "token",
+    "point",
+    "pt",
+    "star",
+    "usd",
+    "eur",
+    "gbp",
+    "dollar",
+    "euro",
+)
 PERCENT: Final = ("percent", "pct", "pc", "pp")
-SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&|]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
+SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
 SIGNS: Final = re.compile(rf"{SIGN}+")
+
+WITHOUT_OR: Final = "write a threshold without `or`: a run has to meet all of them"
+OR: Final = r"\s(?:or|either|\|+)\s|\|\|"
+OR_ANOTHER: Final = re.compile(r"or\b|\|+", re.IGNORECASE)
+INSEPARABLE: Final = re.compile(rf"#|{OR}", re.IGNORECASE)  # thresholds that do not all have to hold, or a comment
 
 
 class Slip(NamedTuple):
@@ -91,6 +113,8 @@ def explained(wrong: WrongLine) -> WrongLine:
     """Return an invalid line with advice and its correction, as far as they are known."""
     if len(wrong.text) > LONGEST:
         return wrong
+    if wrong.advice == ONE_PER_LINE and OR_ANOTHER.match(wrong.text, wrong.column - 1):
+        return replace(wrong, advice=WITHOUT_OR)
     if lines := _split(wrong.text, MOST):
         return replace(wrong, advice=ONE_PER_LINE, correction="\n".join(lines))
     advice, correction = _correct(wrong.text)
@@ -135,8 +159,8 @@ def _unread(line: str) -> int:
 
 def _split(line: str, most: int) -> list[str]:
     """Return the thresholds that share a line, each of them corrected; none if there is no way to split it."""
-    for found in SEPARATOR.finditer(line) if most and "#" not in line else ():
-        first, rest = line[: found.start()], line[found.end() :]
+    for found in SEPARATOR.finditer(line) if most and not INSEPARABLE.search(line) else ():
+        first, rest = line[: found.start()].strip(), line[found.end() :].strip()
         if corrected := _corrected_part(first):
             others = [other] if (other := _corrected_part(rest)) else _split(rest, most - 1)
             if others:
@@ -159,6 +183,8 @@ def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
 
     known = {name: right for name, right in (AGGREGATES | SYNONYMS).items() if right in names and name != "p"}
     plain = re.sub(r"[\s-]+", "_", word.strip().lower())
+    if NEGATED.match(plain):
+        return ""  # however similar, it means the opposite
     close = get_close_matches(plain, known, n=1, cutoff=SIMILAR)
     return known.get(close[0], "") if close else ""
 
@@ -172,7 +198,8 @@ def _of_run(found: re.Match[str]) -> str:
 
 
 def _percentile(found: re.Match[str]) -> str:
-    return f"p({float(found[1]):g})"
+    percent = float(found[1])
+    return found[0] if 0 < percent < 1 else f"p({percent:g})"  # 0.95 may stand for 95
 
 
 def _quantile(found: re.Match[str]) -> str:
@@ -183,7 +210,7 @@ def _without_unit(found: re.Match[str]) -> str:
     unit = found[2].lower()
     if unit in PERCENT:
         return f"{found[1]}%"
-    return found[0] if unit.removesuffix("s") in SCALED or unit in SCALED else found[1]
+    return found[1] if unit in PLAIN_UNITS or unit.removesuffix("s") in PLAIN_UNITS else found[0]
 
 
 def _unit_advice(found: re.Match[str]) -> str:
@@ -206,11 +233,12 @@ SLIPS: Final = (
     _slip(r"""^\s*(["'])([^"':]*):""", r"\1\2\1:", "close the quote"),
     _slip(rf"{SIGN}+", lambda found: MEANT.get(found[0], found[0]),
           lambda found: f"expected {MEANT[found[0]]}, got {found[0]}"),
-    _slip(rf"\s(?:is\s+|must be\s+)?({IN_WORDS})\s+(?={NUMBER})", _comparison,
-          lambda found: f"write {_comparison(found).strip()}, not {found[1]}"),
+    _slip(rf"{NOT_NEGATED}\s(?:is\s+|must be\s+)?({IN_WORDS})\s+(?={NUMBER})", _comparison,
+          lambda found: f"write {_comparison(found).strip()} instead of {found[1]}"),
     _slip(rf"^\s*({NUMBER}%?)\s*(<=|>=|<|>|==|!=)\s*([^<>=!#]+?){LAST}",
           lambda found: f"{found[3]} {FLIPPED[found[2]]} {found[1]}", "put the bound last"),
     # The metric comes first, with a colon.
+    _slip(rf"^\s*passed\s*(?={SIGN}+\s*{NUMBER}\s*%)", "pass_rate ", "did you mean pass_rate?"),
     _slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _of_run,
           lambda found: f"did you mean {_of_run(found).strip()}?"),
     _slip(rf"^\s*({NUMERIC}|{PERCENTILE})\s*\(\s*([^()]*[^()\d\s.][^()]*?)\s*\)", r"\2: \1", "put the metric first"),
@@ -255,7 +283,7 @@ SLIPS: Final = (
           "use completed_rate for a percentage"),
     _slip(rf"""(?<=[<>=!\s])(["'])({NUMBER}%?)\1""", r"\2", "remove the quotes around the number"),
     _slip(rf"(?<=[<>=!\s])[$€£]\s*(?={NUMBER})", "", "remove the unit: a bound has the unit of its metric"),
-    _slip(r"(?<=[<>=!\s])\d{1,3}(?:[,_]\d{3})+(?![\d,])", lambda found: re.sub("[,_]", "", found[0]),
+    _slip(r"(?<=[<>=!\s])[1-9]\d{0,2}(?:[,_]\d{3})+(?![\d,])", lambda found: re.sub("[,_]", "", found[0]),
           lambda found: f"write {re.sub('[,_]', '', found[0])}, without separators"),
     _slip(r"(?<=[<>=!\s])(\d{1,12}),(\d{1,12})(?![\d,])", r"\1.\2", "use a decimal point"),
     _slip(rf"(?<={SIGN})\s*({NUMBER})\s*([^\W\d_]+)\.?{LAST}",
@@ -269,7 +297,8 @@ RIDDLES: Final = (
     _slip(rf"(?<={SIGN})\s*{NUMBER}\s*([^\W\d_]+)\.?{LAST}", None, _remove_unit),
     _slip(rf"{SIGN}\s*(?:true|false|yes|no)\b", None,
           "compare with a number, as in `Resolved: rate(YES) >= 90%`"),
-    _slip(r"\s(?:or|\|\|)\s", None, "write a threshold without `or`: a run has to meet all of them"),
+    _slip(OR, None, WITHOUT_OR),
+    _slip(rf"^\s*pass(?:ed|es)\s*{SIGN}", None, "write pass_rate and a percentage, as in `pass_rate >= 95%`"),
     _slip(r"\bbetween\b|\bin\b", None, "write two thresholds, one for each bound"),
     _slip(r"\b(?:rate|count)\([^()\"']*[;|]", None,
           "separate values with commas, and quote a value that contains , ; or |"),
