@@ -307,7 +307,7 @@ class Step:
             return  # without the import, which the launch would wait for
         from coval_gate.runs.names import check_names
 
-        yield from check_names(client, self.inputs, clock=self.clock, log=self.host.quote)
+        yield from check_names(client, self.inputs, clock=self.clock, until=self.deadline, log=self.host.quote)
 
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)

@@ -127,3 +127,14 @@ def test_signal_during_second_launch_leaves_newest_run_where_user_wants_that() -
 def test_post_step_cancels_run_of_launch_given_up_for_lost() -> None:
     history = history_of("late 400", signal=Signal(kill=True, at=405))
     assert statuses(history) == ["CANCELLED", "CANCELLED"]
+
+
+@pytest.mark.parametrize("max_wait_time", [5, 8, 30])
+@pytest.mark.parametrize("path", ["/agents/*", "/metrics"])
+def test_check_that_hangs_leaves_time_to_retry_launch(path: str, max_wait_time: int) -> None:
+    hanging = Fault(method="GET", path=path, first=1, last=1, action="hang 60")
+    inputs = {"thresholds": "Latency: avg < 1.5", "max_wait_time": str(max_wait_time)}
+    step = history_of("429 retry-after=2", hanging, **inputs).results[0]
+    assert step.verdict == "timed_out", step.log
+    assert launches(step)[0] <= max_wait_time / 4 + 1
+    assert len(launches(step)) == 2

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 CHECK_TIME: Final = 5.0  # s for the whole check
+CHECK_SHARE: Final = 0.25  # of the time that is left; the launch needs most of it
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
 
@@ -55,12 +56,17 @@ def references_in(inputs: Inputs) -> list[Reference]:
     return list({each.text: each for each in reversed(found)}.values())[::-1]
 
 
-def check_names(client: Client, inputs: Inputs, *, clock: Clock, log: Callable[[str], None]) -> Procedure[None]:
-    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name."""
+def check_names(
+    client: Client, inputs: Inputs, *, clock: Clock, until: float, log: Callable[[str], None]
+) -> Procedure[None]:
+    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name.
+
+    The step has to be done at `until`.
+    """
     references = references_in(inputs)
     if not references or inputs.persona_metrics:  # those are further metrics, whose names in the run are not known
         return
-    check = _Check(client, inputs, clock)
+    check = _Check(client, inputs, clock, until)
     try:
         problems = yield from check.problems(references)
     except CovalError as error:
@@ -75,11 +81,12 @@ def check_names(client: Client, inputs: Inputs, *, clock: Clock, log: Callable[[
 class _Check:
     """The check of one step. A method raises CovalError if a call fails; none is repeated."""
 
-    def __init__(self, client: Client, inputs: Inputs, clock: Clock) -> None:
+    def __init__(self, client: Client, inputs: Inputs, clock: Clock, until: float) -> None:
         self._client = client
         self._inputs = inputs
         self._clock = clock
-        self._until = clock.now() + CHECK_TIME
+        now = clock.now()
+        self._until = now + min(CHECK_TIME, CHECK_SHARE * max(0.0, until - now))
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
         """Return a problem for each reference that is certainly wrong."""
