@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.collect import EMPTY_SETTLING, SETTLING
+from coval_gate.runs.collect import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
 from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
@@ -53,7 +53,7 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
 def test_misspelt_metric_of_given_run_ends_soon(launch: dict[str, str], follow_run: RunStep) -> None:
     result, server = follow_run(launch=launch, **MISSPELT)
     assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency? It has Latency')
-    assert waited(result, server) < SETTLING + 15
+    assert waited(result, server) < UNNAMED_SETTLING + 15
     assert outputs_fetched(server) <= 5
 
 
@@ -70,7 +70,7 @@ def test_misspelt_metric_ends_soon_where_it_was_not_checked(
 ) -> None:
     result, server = run_step("GET /metrics -> 403", quirks=Quirks(agent_metrics=source), **MISSPELT, **inputs)
     assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency?')
-    assert waited(result, server) < SETTLING + 15
+    assert waited(result, server) < (SETTLING if inputs or source == "shown" else UNNAMED_SETTLING) + 15
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,22 @@ def test_announced_metric_is_waited_for(source: Any, inputs: dict[str, str], run
     assert result.outputs["verdict"] == "passed", result.log
 
 
+@pytest.mark.parametrize("outputs_trickle", [True, False])
+@pytest.mark.parametrize("gap", [25.0, 55.0])
+def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, follow_run: RunStep) -> None:
+    """Nothing names the metrics of the run, and it lists the second one long after the first."""
+    quirks = Quirks(metrics_trickle=gap, outputs_trickle=outputs_trickle)
+    launch = {"metric_ids": f"{LATENCY.id},{TOPICS.id}"}
+    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=f"{TOPICS.name}: count(spam) == 0")
+    assert result.outputs["verdict"] == "passed", result.log
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) -> None:
     quirks = Quirks(metrics_trickle=120.0, agent_metrics=source)
     result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT)
     assert len(json.loads(result.outputs["metrics"])) == len(DEFAULT_METRICS)
-    assert 120 <= waited(result, server) < 120 + SETTLING + 15
+    assert 120 <= waited(result, server) < 120 + (SETTLING if source == "shown" else UNNAMED_SETTLING) + 15
 
 
 @pytest.mark.parametrize(("share", "test_set"), [(1.0, "passing1"), (1.0, "large001"), (0.1, "passing1")])

@@ -39,6 +39,7 @@ CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
+UNNAMED_SETTLING: Final = 60.0  # s for which they must if neither the launch nor the agent names the run's metrics
 EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
 
 
@@ -87,7 +88,7 @@ def collect(
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and missing.is_of_metrics:
-            never = yield from collector.never(run, look.result)
+            never = yield from collector.never(run, look.result, unchanged=unchanged)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
@@ -153,9 +154,13 @@ class _Collector:
             self._last, self._since = look.result, self._clock.now()
         return self._since
 
-    def never(self, run: Run, result: RunResult) -> Procedure[Never]:
+    def never(self, run: Run, result: RunResult, *, unchanged: float) -> Procedure[Never]:
         """Find out which metrics and values that are missing will never come."""
         named = yield from self._announced.of_launch(run, self.until)
+        lacks_metric = not all(result.find_metrics(each) for each in self._criteria.references)
+        has_completed = any(each.completed for each in result.simulations)
+        if lacks_metric and has_completed and not named and unchanged < UNNAMED_SETTLING:
+            return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
         until = min(self.until, self._clock.now() + OPTIONAL_TIME)
         needed = needed_metrics(result, self._criteria)
         never = yield from find_never(self._client, result, named, needed, clock=self._clock, until=until)
