@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from campaign.schedule import Outage, Schedule, Step
+from campaign.schedule import Fault, Outage, Schedule, Step
 from campaign.simulate import simulate
+from coval_sandbox.quirks import Quirks
 
 if TYPE_CHECKING:
     from campaign.simulate import ProcessResult
@@ -97,3 +98,24 @@ def test_limit_without_progress_has_its_own_last_poll() -> None:
     result = result_of(outage, stall_timeout="12", max_wait_time="900")
     assert result.verdict == "passed", result.log
     assert any(24 <= each < 27 for each in polls(result)), polls(result)
+
+
+@pytest.mark.parametrize("max_wait_time", [79, 82, 85, 88])
+def test_question_whether_values_will_come_keeps_deadline(max_wait_time: int) -> None:
+    """Coval does not respond to it. The run ends about half a minute before the deadline."""
+    history = simulate(
+        Schedule(
+            seed=0,
+            severity="rough",
+            workflow="run",
+            test_set="passing1",
+            gate="thresholds",
+            steps=(step("run", max_wait_time=str(max_wait_time), thresholds="Latency: avg < 1.5"),),
+            faults=(Fault(method="GET", path="/conversations/simulated/*", first=1, last=999, action="hang 60"),),
+            quirks=Quirks(missing_values=1.0),
+            latency=LATENCY,
+        )
+    )
+    result = history.results[0]
+    assert result.verdict in ("error", "timed_out"), result.log
+    assert result.ended - result.began <= max_wait_time + 5

@@ -88,7 +88,7 @@ def collect(
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and missing.is_of_metrics:
-            never = yield from collector.never(run, look.result, unchanged=unchanged)
+            never = yield from collector.never(run, look.result, unchanged=unchanged, deadline=budgets.deadline)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
@@ -154,14 +154,14 @@ class _Collector:
             self._last, self._since = look.result, self._clock.now()
         return self._since
 
-    def never(self, run: Run, result: RunResult, *, unchanged: float) -> Procedure[Never]:
-        """Find out which metrics and values that are missing will never come."""
-        named = yield from self._announced.of_launch(run, self.until)
+    def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
+        """Find out which metrics and values that are missing will never come, as far as the deadline leaves time."""
+        until = min(self._clock.now() + OPTIONAL_TIME, max(deadline, self._clock.now()))
+        named = yield from self._announced.of_launch(run, until)
         lacks_metric = not all(result.find_metrics(each) for each in self._criteria.references)
         has_completed = any(each.completed for each in result.simulations)
         if lacks_metric and has_completed and not named and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        until = min(self.until, self._clock.now() + OPTIONAL_TIME)
         needed = needed_metrics(result, self._criteria)
         never = yield from find_never(self._client, result, named, needed, clock=self._clock, until=until)
         return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
