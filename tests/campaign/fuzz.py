@@ -87,6 +87,7 @@ def run(arguments: list[str]) -> int:
     parser = ArgumentParser(prog="python tests/campaign/fuzz.py", description=__doc__)
     parser.add_argument("--lasting", type=int, default=LASTING, help=f"schedules with lasting damage ({LASTING:,})")
     parser.add_argument("--passing", type=int, default=PASSING, help=f"schedules with passing damage ({PASSING:,})")
+    parser.add_argument("--first", type=int, default=0, help="the first seed of each kind (0)")
     parser.add_argument("--seed", type=int, help="simulate this schedule of each kind only, and describe it in full")
     given = parser.parse_args(arguments)
     failures = 0
@@ -94,7 +95,7 @@ def run(arguments: list[str]) -> int:
         if given.seed is not None:
             sys.stdout.write(describe(simulate(rules.generate(given.seed)), rules) + "\n")
             continue
-        tally = run_campaign(range(getattr(given, kind)), rules=rules)
+        tally = run_campaign(range(given.first, given.first + getattr(given, kind)), rules=rules)
         for outcome in tally.failures:
             sys.stdout.write(f"{kind} damage, seed {outcome.seed}: {'; '.join(outcome.violations)}\n")
         sys.stdout.write(f"{kind} damage: {tally}\n")
