@@ -533,9 +533,10 @@ SLIPS = [
     *((f"Latency: avg < 1.5{unit}", f"remove the unit `{unit.strip(' .')}`: a bound has the unit of its metric",
        "Latency: avg < 1.5") for unit in ("s", " sec.", " seconds", " turns", " USD")),
     *((f"Latency: avg < 800{unit}", f"remove the unit `{unit.strip()}`: a bound has the unit of its metric", "")
-      for unit in ("ms", " ms", "min", "k", " days", " ns", " million", " dozen", "x", "e", " sigma")),
+      for unit in ("ms", " ms", "min", "k", " days", " ns", "x", "e", " sigma")),
     ("Cost: avg < $0.50", "remove the unit: a bound has the unit of its metric", "Cost: avg < 0.50"),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
+    ("Turns: avg < 2 thousand", "write the number in digits", ""),
     ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
     ("Turns: avg < 1,000", "write 1000, without separators", "Turns: avg < 1000"),
     ('Latency: avg < "3"', "remove the quotes around the number", "Latency: avg < 3"),

@@ -76,6 +76,7 @@ PLAIN_UNITS: Final = (
     "dollar",
     "euro",
 )
+FACTORS: Final = ("dozen", "hundred", "thousand", "million", "billion")
 PERCENT: Final = ("percent", "pct", "pc", "pp")
 SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
 SIGNS: Final = re.compile(rf"{SIGN}+")
@@ -218,7 +219,10 @@ def _unit_advice(found: re.Match[str]) -> str:
 
 
 def _remove_unit(found: re.Match[str]) -> str:
-    return f"remove the unit `{shortened(found[found.re.groups], 20)}`: a bound has the unit of its metric"
+    unit = found[found.re.groups]
+    if unit.lower() in FACTORS:
+        return "write the number in digits"
+    return f"remove the unit `{shortened(unit, 20)}`: a bound has the unit of its metric"
 
 
 def _comparison(found: re.Match[str]) -> str:
