@@ -201,7 +201,7 @@ def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
     ]
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     # Some end while the post step tries again what the main step could not do.
-    length = rng.choice((5, 20, 300, rng.uniform(30, 150)))
+    length = rng.choice((5, 300, rng.uniform(30, 150), rng.uniform(30, 150)))
     outages = (_outage(begin, length, _choose(rng, ("502", "503", HANG))),)
     return replace(schedule, steps=tuple(steps), github_outages=outages if rng.random() < 0.7 else ())
 

@@ -43,6 +43,7 @@ MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step g
 CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the deadline
 LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
+GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
 STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
@@ -583,7 +584,10 @@ def _told_verdict(result: ProcessResult) -> str:
 def _could_set_status(history: History, main: ProcessResult) -> bool:
     """Return whether nothing kept the step's last process from setting the commit status."""
     last = _post_result(history, main) or main
-    down = any(each.begin < last.ended and last.began < each.end for each in history.schedule.github_outages)
+    # A step that is not in a hurry tries for half a minute.
+    down = any(
+        each.begin < last.ended and last.began + GITHUB_RETURNS < each.end for each in history.schedule.github_outages
+    )
     began = "legs" in main.files["state"].decode(errors="replace")
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the run tells the commit.
@@ -653,7 +657,8 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
         tried = tuple(each for each in main.requests if each.sent_at >= since)
         end = main.ended
     else:
-        tried, end = post.requests, post.ended
+        # Once it has stopped looking for the run, it may still set the commit status.
+        tried, end = post.requests, max((each.sent_at for each in post.requests), default=post.ended)
         if post.interrupted is not None or post.killed is not None:
             return True
         if _has_file_fault(main, "state"):

@@ -133,8 +133,9 @@ def test_post_step_cancels_run_of_launch_given_up_for_lost() -> None:
 @pytest.mark.parametrize("path", ["/agents/*", "/metrics"])
 def test_check_that_hangs_leaves_time_to_retry_launch(path: str, max_wait_time: int) -> None:
     hanging = Fault(method="GET", path=path, first=1, last=1, action="hang 60")
-    inputs = {"thresholds": "Latency: avg < 1.5", "max_wait_time": str(max_wait_time)}
-    step = history_of("429 retry-after=2", hanging, **inputs).results[0]
+    step = history_of(
+        "429 retry-after=2", hanging, thresholds="Latency: avg < 1.5", max_wait_time=str(max_wait_time)
+    ).results[0]
     assert step.verdict == "timed_out", step.log
     assert launches(step)[0] <= max_wait_time / 4 + 1
     assert len(launches(step)) == 2
