@@ -1,0 +1,169 @@
+"""Confidence bounds for what one run measured. Pure, and without resampling: the same data give the same bounds.
+
+The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases say less
+than one conversation of each of twenty cases. The claims are about callers like these cases.
+
+Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
+makes one such claim at a time, so the bounds are one-sided. Why these methods and no others: `docs/statistics.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.distributions import beta_quantile, normal_quantile, t_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Values = Sequence[float]  # of one test case, one for each of its conversations
+
+FEWEST_CASES: Final = 2  # cases with values; one case says nothing about how cases differ
+ENOUGH_EQUAL: Final = 30  # cases; fewer that are all equal may well come from cases that differ
+
+
+class Bounds(NamedTuple):
+    """What is claimed: at least `lower`, and at most `upper`, each with the confidence that was asked for.
+
+    An infinite bound claims nothing.
+    """
+
+    lower: float
+    upper: float
+
+
+class Hits(NamedTuple):
+    """One test case: `hits` of its `size` conversations are as wanted."""
+
+    hits: int
+    size: int
+
+
+NOTHING: Final = Bounds(-math.inf, math.inf)
+
+
+def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
+    """Return bounds on a share, from 0 to 1, of conversations. Each case has at least one.
+
+    Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard
+    (Survey Methodology 24, 1998). With one conversation a case, it is exact. Where all conversations agree, nothing
+    shows how cases differ, and the sample size is the number of cases.
+
+    At 99 % and above, with 100 cases of several conversations, a bound is wrong twice as often as asked for.
+    """
+    if len(cases) < FEWEST_CASES:
+        return NOTHING
+    size = effective_size(cases, confidence)
+    expected = share(cases) * size
+    error = 1.0 - confidence
+    return Bounds(
+        beta_quantile(error, expected, size - expected + 1.0) if expected > 0.0 else 0.0,
+        beta_quantile(confidence, expected + 1.0, size - expected) if expected < size else 1.0,
+    )
+
+
+def share(cases: Sequence[Hits]) -> float:
+    """Return the share of hits among all conversations."""
+    return sum(case.hits for case in cases) / sum(case.size for case in cases)
+
+
+def effective_size(cases: Sequence[Hits], confidence: float) -> float:
+    """Return how many independent conversations say as much as these do: from the number of cases up to all of them."""
+    count, conversations = len(cases), sum(case.size for case in cases)
+    rate = share(cases)
+    variance = sum((case.hits - rate * case.size) ** 2 for case in cases) / conversations**2 * count / (count - 1)
+    if not 0.0 < rate < 1.0 or variance <= 0.0:
+        return float(count)
+    # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
+    doubt = normal_quantile(confidence) / t_quantile(confidence, count - 1)
+    return min(max(rate * (1.0 - rate) / variance * doubt**2, float(count)), float(conversations))
+
+
+def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> Bounds:
+    """Return bounds on the `n`-th percentile, 0 to 100, in the values' unit.
+
+    The percentile is at most x where at least n % of all values are: so its bounds are those of the share of values up
+    to x, read the other way round (Woodruff, Journal of the American Statistical Association 47, 1952).
+    """
+    ascending = [sorted(case) for case in cases]
+    different = sorted({value for case in cases for value in case})
+    wanted = n / 100.0
+
+    def up_to(rank: int) -> Bounds:
+        """Return bounds on the share of values up to the one of this rank, counted from 0; -1: of none."""
+        hits = [bisect_right(case, different[rank]) if rank >= 0 else 0 for case in ascending]
+        return rate_bounds([Hits(*each) for each in zip(hits, map(len, ascending), strict=True)], confidence)
+
+    ranks = range(-1, len(different))
+    lowest = bisect_left(ranks, True, key=lambda rank: up_to(rank).upper >= wanted)
+    highest = bisect_left(ranks, True, key=lambda rank: up_to(rank).lower >= wanted)
+    return Bounds(
+        different[ranks[lowest]] if 0 < lowest < len(ranks) else -math.inf,
+        different[ranks[highest]] if 0 < highest < len(ranks) else math.inf,
+    )
+
+
+def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
+    """Return bounds on the mean of all values, in their unit.
+
+    Student's t over the cases, corrected for skewness (Hall, "On the Removal of Skewness by Transformation", Journal of
+    the Royal Statistical Society B 54, 1992): latencies have long tails. Where one call in fifty is ten times slower,
+    no interval for a mean holds up to 100 cases; a median or `p(90)` does.
+    """
+    count = len(cases)
+    if count < FEWEST_CASES:
+        return NOTHING
+    centre = mean(cases)
+    residuals = case_residuals(cases, centre)
+    error = standard_error(residuals)
+    if all_equal_by_chance(count, error):
+        return NOTHING
+    if error == 0.0:
+        return Bounds(centre, centre)
+    skew = _skewness(residuals) / math.sqrt(count)
+    reach = t_quantile(confidence, count - 1)
+    return Bounds(centre - _unskewed(reach, skew) * error, centre - _unskewed(-reach, skew) * error)
+
+
+def mean(cases: Sequence[Values]) -> float:
+    """Return the mean of all values."""
+    return math.fsum(value for case in cases for value in case) / sum(map(len, cases))
+
+
+def case_residuals(cases: Sequence[Values], centre: float) -> list[float]:
+    """Return how far each case moves the mean of all values from `centre`, scaled by the number of cases."""
+    scale = len(cases) / sum(map(len, cases))
+    return [(math.fsum(case) - centre * len(case)) * scale for case in cases]
+
+
+def standard_error(residuals: Sequence[float]) -> float:
+    """Return the standard error of the mean of independent residuals around 0. There are at least two."""
+    count = len(residuals)
+    return math.hypot(*residuals) / math.sqrt(count * (count - 1))
+
+
+def all_equal_by_chance(count: int, error: float) -> bool:
+    """Tell whether `count` cases without any spread are too few to show that there is none."""
+    return error == 0.0 and count < ENOUGH_EQUAL
+
+
+def _skewness(residuals: Sequence[float]) -> float:
+    """Return the sample skewness G1 (the adjusted one that spreadsheets show); 0.0 for fewer than three residuals."""
+    count = len(residuals)
+    if count < 3:
+        return 0.0
+    largest = max(abs(each) for each in residuals)
+    scaled = [each / largest for each in residuals]  # their cubes must not overflow
+    second = math.fsum(each**2 for each in scaled) / count
+    third = math.fsum(each**3 for each in scaled) / count
+    return third / second**1.5 * math.sqrt(count * (count - 1)) / (count - 2)
+
+
+def _unskewed(reach: float, skew: float) -> float:
+    """Return Hall's transformed quantile: how many standard errors the bound lies below the mean."""
+    if abs(skew) < 1e-9:
+        return reach
+    root = float(math.cbrt(1.0 + skew * (reach - skew / 6.0)))
+    return 3.0 / skew * (root - 1.0)

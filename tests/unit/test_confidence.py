@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import mpmath
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.judge.confidence import (
+    ENOUGH_EQUAL,
+    NOTHING,
+    Bounds,
+    Hits,
+    effective_size,
+    mean,
+    mean_bounds,
+    percentile_bounds,
+    rate_bounds,
+    share,
+)
+from coval_gate.model.results import LARGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CASES = st.lists(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=2, max_size=40)
+NUMBERS = st.floats(-LARGEST, LARGEST)
+VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=4), min_size=2, max_size=20)
+LEVELS = st.floats(0.6, 0.999)
+
+
+def once(hits: int, count: int) -> list[Hits]:
+    """Return `count` cases with one conversation each, of which `hits` are hits."""
+    return [Hits(int(number < hits), 1) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("bound", "conversations"),
+    [  # how many conversations a rate needs to be above the bound with 0, 1, 2, 3 and 5 misses, exactly
+        (0.5, (5, 8, 11, 13, 18)),
+        (0.8, (14, 22, 30, 37, 50)),
+        (0.9, (29, 46, 61, 76, 103)),
+        (0.95, (59, 93, 124, 153, 208)),
+        (0.99, (299, 473, 628, 773, 1049)),
+    ],
+)
+def test_a_rate_with_one_conversation_a_case_is_judged_exactly(bound: float, conversations: tuple[int, ...]) -> None:
+    for misses, count in zip((0, 1, 2, 3, 5), conversations, strict=True):
+        assert rate_bounds(once(count - misses, count), 0.95).lower >= bound
+        assert rate_bounds(once(count - 1 - misses, count - 1), 0.95).lower < bound
+
+
+@pytest.mark.parametrize(("count", "misses"), [(5, 3), (10, 4), (20, 5), (50, 10), (100, 16), (200, 28)])
+def test_fewest_misses_with_which_a_rate_is_surely_below_90_percent(count: int, misses: int) -> None:
+    assert rate_bounds(once(count - misses, count), 0.95).upper < 0.9
+    assert rate_bounds(once(count - misses + 1, count), 0.95).upper >= 0.9
+
+
+@given(st.integers(2, 60), st.data(), LEVELS)
+def test_the_exact_interval_leaves_the_error_that_was_asked_for(count: int, data: st.DataObject, level: float) -> None:
+    hits = data.draw(st.integers(0, count))
+    lower, upper = rate_bounds(once(hits, count), level)
+
+    if hits:  # as many hits or more are as improbable as asked for at the lower bound
+        assert float(mpmath.betainc(hits, count - hits + 1, 0, lower, regularized=True)) == pytest.approx(1 - level)
+    else:
+        assert lower == 0
+    if hits < count:
+        assert float(mpmath.betainc(hits + 1, count - hits, upper, 1, regularized=True)) == pytest.approx(1 - level)
+    else:
+        assert upper == 1
+
+
+@given(CASES, LEVELS)
+def test_bounds_of_a_rate_enclose_it(drawn: list[tuple[int, int]], level: float) -> None:
+    cases = [Hits(*each) for each in drawn]
+    lower, upper = rate_bounds(cases, level)
+
+    assert 0 <= lower <= share(cases) <= upper <= 1
+
+
+@given(CASES, LEVELS, LEVELS, st.randoms())
+def test_more_confidence_never_claims_more_and_order_does_not_matter(
+    drawn: list[tuple[int, int]], one: float, other: float, rng: random.Random
+) -> None:
+    cases = [Hits(*each) for each in drawn]
+    shuffled = rng.sample(cases, len(cases))
+    less, more = sorted((one, other))
+
+    assert rate_bounds(cases, more).lower <= rate_bounds(cases, less).lower + 1e-12
+    assert rate_bounds(cases, more).upper >= rate_bounds(cases, less).upper - 1e-12
+    assert rate_bounds(shuffled, one) == pytest.approx(rate_bounds(cases, one), abs=1e-12)
+
+
+def test_conversations_of_one_case_that_always_agree_count_once() -> None:
+    alike = [Hits(3 * (number < 8), 3) for number in range(10)]
+
+    assert effective_size(alike, 0.95) == 10
+    assert rate_bounds(alike, 0.95) == rate_bounds(once(8, 10), 0.95)
+
+
+def test_conversations_that_vary_within_their_case_count_for_more() -> None:
+    varied = [Hits(2, 3) if number % 2 else Hits(3, 3) for number in range(30)]
+
+    assert 30 < effective_size(varied, 0.95) <= 90
+
+
+def test_no_case_variation_counts_cases() -> None:
+    assert effective_size([Hits(3, 3)] * 10, 0.95) == 10
+    assert effective_size([Hits(2, 3)] * 10, 0.95) == 10
+
+
+@pytest.mark.parametrize("cases", [[], [Hits(3, 3)]])
+def test_fewer_than_two_cases_claim_nothing(cases: list[Hits]) -> None:
+    assert rate_bounds(cases, 0.95) == NOTHING
+    assert percentile_bounds([[1.0]] * len(cases), 50, 0.95) == NOTHING
+    assert mean_bounds([[1.0]] * len(cases), 0.95) == NOTHING
+
+
+def test_a_percentile_has_no_upper_bound_below_59_values() -> None:
+    assert percentile_bounds([[float(number)] for number in range(58)], 95, 0.95).upper == math.inf
+    assert percentile_bounds([[float(number)] for number in range(59)], 95, 0.95).upper == 58
+
+
+def test_a_percentile_of_equal_values_is_that_value_once_there_are_enough() -> None:
+    assert percentile_bounds([[2.0]] * 100, 50, 0.95) == Bounds(2, 2)
+
+
+def test_a_median_has_the_bounds_that_order_statistics_give() -> None:
+    # Of 20 values, the 6th and the 15th bound the median with 97.9 % each, the 7th and the 14th with 94.2 %.
+    assert percentile_bounds([[float(number)] for number in range(1, 21)], 50, 0.95) == Bounds(6, 15)
+
+
+@given(VALUES, st.sampled_from([5, 50, 90, 95]), NUMBERS)
+def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(cases: list[list[float]], n: int, limit: float) -> None:
+    """Woodruff: the percentile is below a limit where the share of values below it is surely large enough."""
+    found = percentile_bounds(cases, n, 0.95)
+    below = rate_bounds([Hits(sum(value < limit for value in case), len(case)) for case in cases], 0.95)
+    up_to = rate_bounds([Hits(sum(value <= limit for value in case), len(case)) for case in cases], 0.95)
+
+    assert (found.upper < limit) == (below.lower >= n / 100)
+    assert (found.lower > limit) == (up_to.upper < n / 100)
+
+
+@given(VALUES, LEVELS)
+def test_bounds_of_a_mean_enclose_it(cases: list[list[float]], level: float) -> None:
+    lower, upper = mean_bounds(cases, level)
+    tolerance = 1e-9 * max(abs(value) for case in cases for value in case)
+
+    assert lower - tolerance <= mean(cases) <= upper + tolerance
+    assert not math.isnan(lower)
+    assert not math.isnan(upper)
+
+
+def test_a_mean_of_symmetric_values_has_the_bounds_of_students_t() -> None:
+    lower, upper = mean_bounds([[1.0], [2.0], [3.0], [4.0], [5.0]], 0.95)
+
+    assert (lower, upper) == pytest.approx((3 - 2.1318 * math.sqrt(0.5), 3 + 2.1318 * math.sqrt(0.5)), abs=1e-3)
+
+
+def test_a_long_tail_moves_both_bounds_towards_it() -> None:
+    lower, upper = mean_bounds([[1.0], [1.1], [1.2], [1.3], [6.0]], 0.95)
+    centre = mean([[1.0], [1.1], [1.2], [1.3], [6.0]])
+
+    assert upper - centre > centre - lower
+
+
+def test_equal_values_prove_that_there_is_no_spread_only_in_many_cases() -> None:
+    assert mean_bounds([[5.0]] * (ENOUGH_EQUAL - 1), 0.95) == NOTHING
+    assert mean_bounds([[5.0]] * ENOUGH_EQUAL, 0.95) == Bounds(5, 5)
+
+
+def test_cases_count_by_their_conversations() -> None:
+    assert mean([[1.0], [4.0, 4.0, 4.0]]) == 3.25
+
+
+def test_a_case_with_many_alike_conversations_does_not_narrow_the_bounds() -> None:
+    rng = random.Random(5)
+    single: Sequence[list[float]] = [[rng.gauss(3, 1)] for _ in range(12)]
+
+    assert mean_bounds([case * 5 for case in single], 0.95) == pytest.approx(mean_bounds(single, 0.95))

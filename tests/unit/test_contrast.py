@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.judge.confidence import NOTHING, Hits, share
+from coval_gate.judge.contrast import HitPair, ValuePair, exceedance_difference, mean_difference, rate_difference
+from coval_gate.judge.family import significant
+
+HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+HIT_PAIRS = st.lists(st.tuples(HITS, HITS), min_size=2, max_size=40)
+LISTS = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=3)
+VALUE_PAIRS = st.lists(st.tuples(LISTS, LISTS), min_size=2, max_size=20)
+FACTORS = st.floats(0, 2)
+
+
+def pairs_of(drawn: list[tuple[tuple[int, int], tuple[int, int]]]) -> list[HitPair]:
+    return [HitPair(Hits(*now), Hits(*base)) for now, base in drawn]
+
+
+def flips(better: int, worse: int, both: int, neither: int = 0) -> list[HitPair]:
+    """Return one pair of single conversations for each case that became better, became worse, or stayed."""
+    yes, no = Hits(1, 1), Hits(0, 1)
+    return (
+        [HitPair(yes, no)] * better
+        + [HitPair(no, yes)] * worse
+        + [HitPair(yes, yes)] * both
+        + [HitPair(no, no)] * neither
+    )
+
+
+@given(HIT_PAIRS, FACTORS)
+def test_bounds_of_a_difference_enclose_it(drawn: list[tuple[tuple[int, int], tuple[int, int]]], factor: float) -> None:
+    pairs = pairs_of(drawn)
+    lower, upper = rate_difference(pairs, 0.95, factor=factor)
+    difference = share([pair.now for pair in pairs]) - factor * share([pair.base for pair in pairs])
+
+    assert lower - 1e-12 <= difference <= upper + 1e-12
+
+
+@given(HIT_PAIRS)
+def test_the_reverse_comparison_has_the_reverse_bounds(drawn: list[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+    pairs = pairs_of(drawn)
+    lower, upper = rate_difference(pairs, 0.95)
+
+    assert rate_difference([HitPair(pair.base, pair.now) for pair in pairs], 0.95) == pytest.approx((-upper, -lower))
+
+
+def test_seven_of_fifty_cases_that_break_are_a_regression_and_five_are_not() -> None:
+    assert rate_difference(flips(better=0, worse=7, both=43), 0.95).upper < 0
+    assert rate_difference(flips(better=0, worse=2, both=48), 0.95).upper >= 0
+    assert rate_difference(flips(better=6, worse=7, both=37), 0.95).upper >= 0
+
+
+def test_agents_that_always_behave_alike_claim_nothing_in_few_cases() -> None:
+    """Without the two half cases, ten equal pairs would prove that the rates differ by less than a point."""
+    lower, upper = rate_difference(flips(better=0, worse=0, both=8, neither=2), 0.95)
+
+    assert lower < -0.05
+    assert upper > 0.05
+
+
+@given(VALUE_PAIRS, FACTORS)
+def test_differences_of_means_are_numbers(drawn: list[tuple[list[float], list[float]]], factor: float) -> None:
+    pairs = [ValuePair(now, base) for now, base in drawn]
+    for bounds in (
+        mean_difference(pairs, 0.95, factor=factor),
+        exceedance_difference(pairs, 50, 0.95, factor=factor),
+    ):
+        assert not math.isnan(bounds.lower)
+        assert not math.isnan(bounds.upper)
+        assert bounds.lower <= bounds.upper
+
+
+def test_a_paired_mean_sees_what_an_unpaired_one_would_miss() -> None:
+    rng = random.Random(2)
+    hard = [rng.uniform(0.5, 5) for _ in range(20)]
+    pairs = [ValuePair([level + 0.2 + rng.gauss(0, 0.1)], [level + rng.gauss(0, 0.1)]) for level in hard]
+
+    assert mean_difference(pairs, 0.95).lower > 0.05
+    assert mean_difference(pairs, 0.95).upper < 0.3
+
+
+def test_a_factor_scales_the_baseline() -> None:
+    rng = random.Random(3)
+    pairs = [ValuePair([level * 1.3], [level]) for level in (rng.uniform(1, 2) for _ in range(30))]
+
+    assert mean_difference(pairs, 0.95, factor=1.1).lower > 0
+    assert mean_difference(pairs, 0.95, factor=1.4).upper < 0
+
+
+def test_a_percentile_needs_enough_values_on_both_sides() -> None:
+    few = [ValuePair([float(number + 100)], [float(number)]) for number in range(19)]
+    enough = [ValuePair([float(number + 100)], [float(number)]) for number in range(20)]
+
+    assert exceedance_difference(few, 95, 0.95) == NOTHING
+    assert exceedance_difference(enough, 95, 0.95) != NOTHING
+    assert exceedance_difference(enough, 50, 0.95).lower > 0
+    assert exceedance_difference(enough, 50, 0.95, shift=200.0).upper < 0
+    assert exceedance_difference(enough, 50, 0.95, factor=1.0, shift=100.0) == pytest.approx(
+        exceedance_difference([ValuePair(pair.now, pair.now) for pair in enough], 50, 0.95)
+    )
+
+
+def test_fewer_than_two_shared_cases_claim_nothing() -> None:
+    pair = ValuePair([1.0] * 30, [2.0] * 30)
+
+    assert rate_difference(flips(1, 0, 0), 0.95) == NOTHING
+    assert mean_difference([pair], 0.95) == NOTHING
+    assert exceedance_difference([pair], 50, 0.95) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [  # at 5 %: the clearest of three has to be below 1.67 %, the next one below 2.5 %, the last one below 5 %
+        ([0.01, 0.02, 0.04], [True, True, True]),
+        ([0.04, 0.01, 0.03], [False, True, False]),
+        ([0.02, 0.03, 0.04], [False, False, False]),
+        ([0.04], [True]),
+        ([0.06], [False]),
+        ([], []),
+    ],
+)
+def test_holm(p_values: list[float], expected: list[bool]) -> None:
+    changes = [lambda level, p=p: p <= level for p in p_values]
+
+    assert significant(changes, 0.05) == expected

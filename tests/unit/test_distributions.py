@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import mpmath
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.judge.distributions import beta_cdf, beta_quantile, normal_quantile, t_quantile
+
+SHAPES = st.floats(0.5, 300)
+LEVELS = st.floats(0.001, 0.999)
+
+
+@given(st.floats(0, 1), SHAPES, SHAPES)
+def test_beta_cdf_agrees_with_mpmath(x: float, a: float, b: float) -> None:
+    assert beta_cdf(x, a, b) == pytest.approx(float(mpmath.betainc(a, b, 0, x, regularized=True)), abs=1e-9)
+
+
+@given(LEVELS, SHAPES, SHAPES)
+def test_beta_quantile_is_the_inverse_of_the_cdf(p: float, a: float, b: float) -> None:
+    found = beta_quantile(p, a, b)
+
+    assert 0.0 <= found <= 1.0
+    assert float(mpmath.betainc(a, b, 0, found, regularized=True)) == pytest.approx(p, abs=1e-9)
+
+
+@given(LEVELS, st.integers(1, 600))
+def test_t_quantile_is_the_inverse_of_the_cdf(p: float, degrees: int) -> None:
+    found = t_quantile(p, degrees)
+    beyond = float(mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + mpmath.mpf(found) ** 2), regularized=True))
+
+    assert (1 - beyond / 2 if found > 0 else beyond / 2) == pytest.approx(p, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "p", "expected"),
+    [  # from printed tables of Student's distribution
+        (1, 0.95, 6.3138),
+        (2, 0.95, 2.9200),
+        (9, 0.95, 1.8331),
+        (9, 0.975, 2.2622),
+        (30, 0.99, 2.4573),
+        (120, 0.95, 1.6577),
+    ],
+)
+def test_t_quantile_is_the_one_in_the_tables(degrees: int, p: float, expected: float) -> None:
+    assert t_quantile(p, degrees) == pytest.approx(expected, abs=5e-5)
+    assert t_quantile(1 - p, degrees) == pytest.approx(-expected, abs=5e-5)
+
+
+def test_t_approaches_the_normal_distribution() -> None:
+    assert t_quantile(0.95, 1e6) == pytest.approx(normal_quantile(0.95), rel=1e-5)
+    assert normal_quantile(0.95) == NormalDist().inv_cdf(0.95)
+
+
+def test_ends_of_the_beta_distribution() -> None:
+    assert (beta_cdf(-1, 2, 3), beta_cdf(0, 2, 3), beta_cdf(1, 2, 3), beta_cdf(2, 2, 3)) == (0, 0, 1, 1)
+    assert (beta_quantile(0, 2, 3), beta_quantile(1, 2, 3)) == (0, 1)
+
+
+def test_the_median_of_t_is_zero() -> None:
+    assert t_quantile(0.5, 7) == pytest.approx(0, abs=1e-7)
