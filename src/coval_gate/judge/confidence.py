@@ -56,11 +56,14 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
     if len(cases) < FEWEST_CASES:
         return NOTHING
     size = effective_size(cases, confidence)
-    expected = share(cases) * size
-    error = 1.0 - confidence
+    return exact_bounds(share(cases) * size, size, confidence)
+
+
+def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
+    """Return Clopper and Pearson's bounds on a share, if there are `hits` among `size` independent conversations."""
     return Bounds(
-        beta_quantile(error, expected, size - expected + 1.0) if expected > 0.0 else 0.0,
-        beta_quantile(confidence, expected + 1.0, size - expected) if expected < size else 1.0,
+        beta_quantile(1.0 - confidence, hits, size - hits + 1.0) if hits > 0.0 else 0.0,
+        beta_quantile(confidence, hits + 1.0, size - hits) if hits < size else 1.0,
     )
 
 
@@ -158,12 +161,11 @@ def _skewness(residuals: Sequence[float]) -> float:
     scaled = [each / largest for each in residuals]  # their cubes must not overflow
     second = math.fsum(each**2 for each in scaled) / count
     third = math.fsum(each**3 for each in scaled) / count
-    return third / second**1.5 * math.sqrt(count * (count - 1)) / (count - 2)
+    return third / math.sqrt(second) ** 3 * math.sqrt(count * (count - 1)) / (count - 2)
 
 
 def _unskewed(reach: float, skew: float) -> float:
     """Return Hall's transformed quantile: how many standard errors the bound lies below the mean."""
     if abs(skew) < 1e-9:
         return reach
-    root = float(math.cbrt(1.0 + skew * (reach - skew / 6.0)))
-    return 3.0 / skew * (root - 1.0)
+    return 3.0 / skew * (float(math.cbrt(1.0 + skew * (reach - skew / 6.0))) - 1.0)

@@ -1,0 +1,92 @@
+"""How many conversations a threshold needs before a confidence can be reached. Pure; exact for one conversation a case.
+
+More iterations of the same cases count for less than more cases, so these numbers are numbers of test cases.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.confidence import exact_bounds
+from coval_gate.judge.distributions import beta_cdf, normal_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
+MOST: Final = 100_000  # conversations that a plan considers
+
+
+class Chances(NamedTuple):
+    """How likely a run is to end in each of these verdicts; shares that leave the rest to `inconclusive`."""
+
+    passed: float
+    failed: float
+
+
+def needed(share: float, misses: int, confidence: float) -> int | None:
+    """Return how many conversations show that a rate is at least `share`, if `misses` of them are misses.
+
+    None if more than MOST are needed. Percentiles read the same: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
+    """
+    return _first(lambda count: count > misses and exact_bounds(count - misses, count, confidence).lower >= share)
+
+
+def fewest_misses(share: float, count: int, confidence: float) -> int | None:
+    """Return how many misses among `count` conversations show that a rate is below `share`; None if none do."""
+    misses = bisect_left(
+        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).upper < share
+    )
+    return misses if misses <= count else None
+
+
+def most_misses(share: float, count: int, confidence: float) -> int | None:
+    """Return the most misses with which `count` conversations show a rate of at least `share`; None if not even 0 do."""
+    beyond = bisect_left(
+        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).lower < share
+    )
+    return beyond - 1 if beyond else None
+
+
+def chances(share: float, truth: float, count: int, confidence: float) -> Chances:
+    """Return how `count` conversations will end for `rate >= share`, if the agent's true rate is `truth`."""
+    passing, failing = most_misses(share, count, confidence), fewest_misses(share, count, confidence)
+    return Chances(
+        passed=0.0 if passing is None else _at_most(passing, count, 1.0 - truth),
+        failed=0.0 if failing is None else 1.0 - _at_most(failing - 1, count, 1.0 - truth),
+    )
+
+
+def cases_to_pass(share: float, truth: float, confidence: float, *, power: float = POWER) -> int | None:
+    """Return how many conversations pass `rate >= share` with this `power`, if the agent's true rate is `truth`.
+
+    None if more than MOST are needed, as for an agent that is no better than the threshold.
+    """
+    if truth <= share:
+        return None
+    misses = 0
+    while (count := needed(share, misses, confidence)) is not None:
+        # Among all numbers of conversations that allow for so many misses, this one has the best chance.
+        if _at_most(misses, count, 1.0 - truth) >= power:
+            return count
+        misses += 1
+    return None
+
+
+def noticeable(error: float, confidence: float, *, power: float = POWER) -> float:
+    """Return the smallest change that is noticed with this `power`, for an estimate with that standard `error`."""
+    return (normal_quantile(confidence) + normal_quantile(power)) * error
+
+
+def _at_most(hits: int, count: int, share: float) -> float:
+    """Return the probability of at most `hits` of `count` independent trials, each with this probability."""
+    if hits < 0:
+        return 0.0
+    return 1.0 if hits >= count else 1.0 - beta_cdf(share, hits + 1.0, float(count - hits))
+
+
+def _first(reached: Callable[[int], bool]) -> int | None:
+    """Return the smallest number from 1 to MOST for which the monotonic `reached` is True."""
+    found = bisect_left(range(1, MOST + 1), True, key=reached) + 1
+    return found if found <= MOST else None

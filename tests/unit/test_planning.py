@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from coval_gate.judge.planning import cases_to_pass, chances, fewest_misses, most_misses, needed, noticeable
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, (5, 8, 11, 13, 18)), (0.9, (29, 46, 61, 76, 103)), (0.99, (299, 473, 628, 773, 1049))]
+)
+def test_conversations_that_a_rate_needs(share: float, expected: tuple[int, ...]) -> None:
+    assert tuple(needed(share, misses, 0.95) for misses in (0, 1, 2, 3, 5)) == expected
+
+
+def test_a_rate_of_100_percent_can_never_be_shown() -> None:
+    assert needed(1.0, 0, 0.95) is None
+
+
+@pytest.mark.parametrize(("count", "misses"), [(5, 3), (10, 4), (20, 5), (50, 10), (100, 16), (200, 28)])
+def test_misses_that_show_that_a_rate_is_too_low(count: int, misses: int) -> None:
+    assert fewest_misses(0.9, count, 0.95) == misses
+
+
+def test_runs_that_are_too_small_to_decide() -> None:
+    assert most_misses(0.9, 28, 0.95) is None
+    assert most_misses(0.9, 29, 0.95) == 0
+    assert fewest_misses(0.02, 20, 0.95) is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "count", "passed", "failed"),
+    [
+        (0.80, 50, 0, 56),
+        (0.95, 50, 28, 0),
+        (0.99, 50, 91, 0),
+        (0.85, 100, 0, 43),
+        (0.95, 200, 80, 0),
+        (0.8, 200, 0, 99),
+    ],
+)
+def test_chances_of_a_verdict(truth: float, count: int, passed: int, failed: int) -> None:
+    found = chances(0.9, truth, count, 0.95)
+
+    assert (round(found.passed * 100), round(found.failed * 100)) == (passed, failed)
+
+
+@pytest.mark.parametrize(("truth", "cases"), [(0.95, 179), (0.97, 76), (0.99, 46)])
+def test_cases_that_a_good_agent_needs_to_pass(truth: float, cases: int) -> None:
+    assert cases_to_pass(0.9, truth, 0.95) == cases
+    assert chances(0.9, truth, cases, 0.95).passed >= 0.8
+    assert all(chances(0.9, truth, fewer, 0.95).passed < 0.8 for fewer in range(10, cases))
+
+
+def test_an_agent_at_the_threshold_cannot_be_shown_to_be_better() -> None:
+    assert cases_to_pass(0.9, 0.9, 0.95) is None
+
+
+def test_a_noticeable_change_is_two_and_a_half_standard_errors() -> None:
+    assert noticeable(1.0, 0.95) == pytest.approx(1.645 + 0.842, abs=1e-3)
+    assert math.isinf(noticeable(math.inf, 0.95))
