@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import mpmath
@@ -53,6 +54,28 @@ def test_t_quantile_is_the_one_in_the_tables(degrees: int, p: float, expected: f
 def test_t_approaches_the_normal_distribution() -> None:
     assert t_quantile(0.95, 1e6) == pytest.approx(normal_quantile(0.95), rel=1e-5)
     assert normal_quantile(0.95) == NormalDist().inv_cdf(0.95)
+
+
+@given(SHAPES, SHAPES, st.integers(-3, 3))
+def test_the_point_where_the_continued_fraction_is_mirrored(a: float, b: float, steps: int) -> None:
+    """Next to this point, rounding may put the variable and its mirror image both above their limits."""
+    x = (a + 1) / (a + b + 2)
+    for _ in range(abs(steps)):
+        x = math.nextafter(x, math.copysign(math.inf, steps))
+
+    assert beta_cdf(x, a, b) == pytest.approx(float(mpmath.betainc(a, b, 0, x, regularized=True)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "x"),
+    [  # x is above (a + 1) / (a + b + 2), and 1 - x is above (b + 1) / (a + b + 2): rounded, both add up to less than 1
+        (216.2, 90.9, 0.7026852151407311),
+        (29.1, 298.7, 0.09126743480897515),
+        (296.0, 13.1, 0.9546769527483124),
+    ],
+)
+def test_a_point_above_the_limit_in_both_directions(a: float, b: float, x: float) -> None:
+    assert beta_cdf(x, a, b) == pytest.approx(float(mpmath.betainc(a, b, 0, x, regularized=True)), abs=1e-9)
 
 
 def test_ends_of_the_beta_distribution() -> None:

@@ -6,6 +6,7 @@ The standard library has only the normal distribution. NumPy and SciPy would tri
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
@@ -31,8 +32,8 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x >= 1.0:
         return 1.0
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast below this point; above it, mirror the variable
-        return 1.0 - beta_cdf(1.0 - x, b, a)
-    return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
+        return 1.0 - _lower_tail(1.0 - x, b, a)
+    return _lower_tail(x, a, b)
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
@@ -58,6 +59,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     return x
 
 
+@lru_cache(maxsize=256)  # the thresholds of a step ask for the same few again and again
 def t_quantile(p: float, degrees: float) -> float:
     """Return the `p`-quantile, 0 < p < 1, of Student's t distribution with `degrees` of freedom, at least 1.
 
@@ -65,6 +67,10 @@ def t_quantile(p: float, degrees: float) -> float:
     """
     rest = beta_quantile(2.0 * min(p, 1.0 - p), degrees / 2.0, 0.5)
     return math.copysign(math.sqrt(degrees * (1.0 - rest) / rest), p - 0.5)
+
+
+def _lower_tail(x: float, a: float, b: float) -> float:
+    return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
 
 
 def _front(x: float, a: float, b: float) -> float:
