@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.planning import cases_to_pass, chances, fewest_misses, most_misses, needed, noticeable
 
 
@@ -46,11 +47,29 @@ def test_chances_of_a_verdict(truth: float, count: int, passed: int, failed: int
     assert (round(found.passed * 100), round(found.failed * 100)) == (passed, failed)
 
 
-@pytest.mark.parametrize(("truth", "cases"), [(0.95, 179), (0.97, 76), (0.99, 46)])
+@pytest.mark.parametrize(("truth", "cases"), [(0.95, 203), (0.97, 89), (0.99, 46)])
 def test_cases_that_a_good_agent_needs_to_pass(truth: float, cases: int) -> None:
     assert cases_to_pass(0.9, truth, 0.95) == cases
-    assert chances(0.9, truth, cases, 0.95).passed >= 0.8
-    assert all(chances(0.9, truth, fewer, 0.95).passed < 0.8 for fewer in range(10, cases))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize(("better", "power"), [(0.3, 0.8), (0.5, 0.5), (0.5, 0.9), (0.9, 0.8)])
+def test_more_cases_than_needed_do_as_well(share: float, better: float, power: float) -> None:
+    """The chance to pass rises in teeth: it falls with each case that allows for no further miss."""
+    truth = share + better * (1 - share)
+    cases = cases_to_pass(share, truth, 0.95, power=power)
+    assert cases is not None
+    passed = {count: chances(share, truth, count, 0.95).passed for count in range(cases - 1, cases + 60)}
+
+    assert passed.pop(cases - 1) < power
+    assert all(chance >= power for chance in passed.values())
+
+
+def test_one_conversation_decides_nothing() -> None:
+    assert needed(0.02, 0, 0.95) == FEWEST_CASES
+    assert most_misses(0.02, 1, 0.95) is None
+    assert fewest_misses(0.98, 1, 0.95) is None
+    assert chances(0.98, 0.5, 1, 0.95) == (0, 0)
 
 
 def test_an_agent_at_the_threshold_cannot_be_shown_to_be_better() -> None:

@@ -6,13 +6,10 @@ More iterations of the same cases count for less than more cases, so these numbe
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from coval_gate.judge.confidence import exact_bounds
+from coval_gate.judge.confidence import FEWEST_CASES, exact_bounds
 from coval_gate.judge.distributions import beta_cdf, normal_quantile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
 MOST: Final = 100_000  # conversations that a plan considers
@@ -30,11 +27,15 @@ def needed(share: float, misses: int, confidence: float) -> int | None:
 
     None if more than MOST are needed. Percentiles read the same: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
     """
-    return _first(lambda count: count > misses and exact_bounds(count - misses, count, confidence).lower >= share)
+    counts = range(max(FEWEST_CASES, misses + 1), MOST + 1)
+    found = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
+    return counts[found] if found < len(counts) else None
 
 
 def fewest_misses(share: float, count: int, confidence: float) -> int | None:
     """Return how many misses among `count` conversations show that a rate is below `share`; None if none do."""
+    if count < FEWEST_CASES:
+        return None
     misses = bisect_left(
         range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).upper < share
     )
@@ -42,7 +43,9 @@ def fewest_misses(share: float, count: int, confidence: float) -> int | None:
 
 
 def most_misses(share: float, count: int, confidence: float) -> int | None:
-    """Return the most misses with which `count` conversations show a rate of at least `share`; None if not even 0 do."""
+    """Return the most misses with which `count` conversations show a rate of at least `share`; None if none do."""
+    if count < FEWEST_CASES:
+        return None
     beyond = bisect_left(
         range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).lower < share
     )
@@ -61,16 +64,19 @@ def chances(share: float, truth: float, count: int, confidence: float) -> Chance
 def cases_to_pass(share: float, truth: float, confidence: float, *, power: float = POWER) -> int | None:
     """Return how many conversations pass `rate >= share` with this `power`, if the agent's true rate is `truth`.
 
+    Any more conversations have at least that power too. The power rises in teeth: it falls with each conversation that
+    allows for no further miss (Chernick and Liu, The American Statistician 56, 2002).
+
     None if more than MOST are needed, as for an agent that is no better than the threshold.
     """
     if truth <= share:
         return None
-    misses = 0
-    while (count := needed(share, misses, confidence)) is not None:
-        # Among all numbers of conversations that allow for so many misses, this one has the best chance.
-        if _at_most(misses, count, 1.0 - truth) >= power:
+    misses, count = 0, needed(share, 0, confidence)
+    while count is not None:
+        following = needed(share, misses + 1, confidence)
+        if following is not None and _at_most(misses, following - 1, 1.0 - truth) >= power:
             return count
-        misses += 1
+        misses, count = misses + 1, following
     return None
 
 
@@ -84,9 +90,3 @@ def _at_most(hits: int, count: int, share: float) -> float:
     if hits < 0:
         return 0.0
     return 1.0 if hits >= count else 1.0 - beta_cdf(share, hits + 1.0, float(count - hits))
-
-
-def _first(reached: Callable[[int], bool]) -> int | None:
-    """Return the smallest number from 1 to MOST for which the monotonic `reached` is True."""
-    found = bisect_left(range(1, MOST + 1), True, key=reached) + 1
-    return found if found <= MOST else None
