@@ -134,15 +134,32 @@ def test_a_median_has_the_bounds_that_order_statistics_give() -> None:
     assert percentile_bounds([[float(number)] for number in range(1, 21)], 50, 0.95) == Bounds(6, 15)
 
 
-@given(VALUES, st.sampled_from([5, 50, 90, 95]), NUMBERS)
-def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(cases: list[list[float]], n: int, limit: float) -> None:
-    """Woodruff: the percentile is below a limit where the share of values below it is surely large enough."""
-    found = percentile_bounds(cases, n, 0.95)
-    below = rate_bounds([Hits(sum(value < limit for value in case), len(case)) for case in cases], 0.95)
-    up_to = rate_bounds([Hits(sum(value <= limit for value in case), len(case)) for case in cases], 0.95)
+def share_below(cases: list[list[float]], limit: float) -> Bounds:
+    return rate_bounds([Hits(sum(value < limit for value in case), len(case)) for case in cases], 0.95)
 
-    assert (found.upper < limit) == (below.lower >= n / 100)
-    assert (found.lower > limit) == (up_to.upper < n / 100)
+
+def share_up_to(cases: list[list[float]], limit: float) -> Bounds:
+    return rate_bounds([Hits(sum(value <= limit for value in case), len(case)) for case in cases], 0.95)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=40), st.sampled_from([5, 50, 90, 95]), NUMBERS)
+def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(values: list[float], n: int, limit: float) -> None:
+    """Woodruff: the percentile is below a limit where the share of values below it is surely large enough."""
+    cases = [[value] for value in values]
+    found = percentile_bounds(cases, n, 0.95)
+
+    assert (found.upper < limit) == (share_below(cases, limit).lower >= n / 100)
+    assert (found.lower > limit) == (share_up_to(cases, limit).upper < n / 100)
+
+
+@given(VALUES, st.sampled_from([5, 50, 90, 95]))
+def test_each_bound_of_a_percentile_is_one_that_the_share_supports(cases: list[list[float]], n: int) -> None:
+    """With several conversations a case, the effective sample size changes along the values, so only this is sure."""
+    lower, upper = percentile_bounds(cases, n, 0.95)
+
+    assert lower <= upper
+    assert share_below(cases, lower).upper < n / 100 or lower == -math.inf
+    assert share_up_to(cases, upper).lower >= n / 100 or upper == math.inf
 
 
 @given(VALUES, LEVELS)
@@ -171,6 +188,16 @@ def test_a_long_tail_moves_both_bounds_towards_it() -> None:
 def test_equal_values_prove_that_there_is_no_spread_only_in_many_cases() -> None:
     assert mean_bounds([[5.0]] * (ENOUGH_EQUAL - 1), 0.95) == NOTHING
     assert mean_bounds([[5.0]] * ENOUGH_EQUAL, 0.95) == Bounds(5, 5)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1.1, 4.35])
+@given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=ENOUGH_EQUAL - 1))
+def test_rounding_is_no_spread(value: float, sizes: list[int]) -> None:
+    assert mean_bounds([[value] * size for size in sizes], 0.95) == NOTHING
+
+
+def test_values_that_cancel_out_in_each_case_show_no_spread() -> None:
+    assert mean_bounds([[0.3, -0.1, -0.2]] * 10, 0.95) == NOTHING
 
 
 def test_cases_count_by_their_conversations() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.judge.confidence import NOTHING, Hits, share
+from coval_gate.judge.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
 from coval_gate.judge.contrast import HitPair, ValuePair, exceedance_difference, mean_difference, rate_difference
 from coval_gate.judge.family import significant
 
@@ -85,6 +85,18 @@ def test_a_paired_mean_sees_what_an_unpaired_one_would_miss() -> None:
     assert mean_difference(pairs, 0.95).upper < 0.3
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.1, 0.7])
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=ENOUGH_EQUAL - 1), rng=st.randoms())
+def test_few_cases_that_all_change_alike_claim_nothing(factor: float, sizes: list[int], rng: random.Random) -> None:
+    """Rounding leaves a tiny spread, which is none."""
+    levels = [rng.uniform(0.1, 5) for _ in sizes]
+    pairs = [
+        ValuePair([level * factor + 0.3] * size, [level] * size) for level, size in zip(levels, sizes, strict=True)
+    ]
+
+    assert mean_difference(pairs, 0.95, factor=factor) == NOTHING
+
+
 def test_a_factor_scales_the_baseline() -> None:
     rng = random.Random(3)
     pairs = [ValuePair([level * 1.3], [level]) for level in (rng.uniform(1, 2) for _ in range(30))]
@@ -129,3 +141,14 @@ def test_holm(p_values: list[float], expected: list[bool]) -> None:
     changes = [lambda level, p=p: p <= level for p in p_values]
 
     assert significant(changes, 0.05) == expected
+
+
+@given(st.lists(st.floats(0, 0.1), max_size=12))
+def test_holm_goes_from_the_clearest_change_to_the_next_one(p_values: list[float]) -> None:
+    changes = [lambda level, p=p: p <= level for p in p_values]
+    real = significant(changes, 0.05)
+    ascending = sorted(p_values)
+    steps = [p <= 0.05 / (len(ascending) - tested) for tested, p in enumerate(ascending)]
+    stop = steps.index(False) if False in steps else len(steps)
+
+    assert sorted(p for p, is_real in zip(p_values, real, strict=True) if is_real) == ascending[:stop]

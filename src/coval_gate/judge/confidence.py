@@ -4,7 +4,8 @@ The unit is the test case. Its conversations (iterations) are alike, so that twe
 than one conversation of each of twenty cases. The claims are about callers like these cases.
 
 Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
-makes one such claim at a time, so the bounds are one-sided. Why these methods and no others: `docs/statistics.md`.
+makes one such claim at a time, so the bounds are one-sided. Every confidence is at least 0.6 and below 1: lower ones
+would put Hall's bounds on the wrong side of the mean. Why these methods and no others: `docs/statistics.md`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FEWEST_CASES: Final = 2  # cases with values; one case says nothing about how cases differ
 ENOUGH_EQUAL: Final = 30  # cases; fewer that are all equal may well come from cases that differ
+ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 
 
 class Bounds(NamedTuple):
@@ -76,7 +78,8 @@ def effective_size(cases: Sequence[Hits], confidence: float) -> float:
     """Return how many independent conversations say as much as these do: from the number of cases up to all of them."""
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
-    variance = sum((case.hits - rate * case.size) ** 2 for case in cases) / conversations**2 * count / (count - 1)
+    squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter
+    variance = squares / conversations**2 * count / (count - 1)
     if not 0.0 < rate < 1.0 or variance <= 0.0:
         return float(count)
     # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
@@ -88,7 +91,9 @@ def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> B
     """Return bounds on the `n`-th percentile, 0 to 100, in the values' unit.
 
     The percentile is at most x where at least n % of all values are: so its bounds are those of the share of values up
-    to x, read the other way round (Woodruff, Journal of the American Statistical Association 47, 1952).
+    to x, read the other way round (Woodruff, Journal of the American Statistical Association 47, 1952). With several
+    conversations a case, the effective sample size may jump from one value to the next, so that a bound at some other
+    value would be supported as well; it is at most a few values away.
     """
     ascending = [sorted(case) for case in cases]
     different = sorted({value for case in cases for value in case})
@@ -120,7 +125,7 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
         return NOTHING
     centre = mean(cases)
     residuals = case_residuals(cases, centre)
-    error = standard_error(residuals)
+    error = standard_error(residuals, largest_of(cases))
     if all_equal_by_chance(count, error):
         return NOTHING
     if error == 0.0:
@@ -135,15 +140,25 @@ def mean(cases: Sequence[Values]) -> float:
     return math.fsum(value for case in cases for value in case) / sum(map(len, cases))
 
 
+def largest_of(cases: Sequence[Values]) -> float:
+    """Return the largest of all values, without its sign."""
+    return max(abs(value) for case in cases for value in case)
+
+
 def case_residuals(cases: Sequence[Values], centre: float) -> list[float]:
     """Return how far each case moves the mean of all values from `centre`, scaled by the number of cases."""
     scale = len(cases) / sum(map(len, cases))
     return [(math.fsum(case) - centre * len(case)) * scale for case in cases]
 
 
-def standard_error(residuals: Sequence[float]) -> float:
-    """Return the standard error of the mean of independent residuals around 0. There are at least two."""
+def standard_error(residuals: Sequence[float], magnitude: float) -> float:
+    """Return the standard error of the mean of independent residuals around 0. There are at least two.
+
+    It is 0 where the residuals are no more than what rounding leaves of values of this `magnitude` that are all equal.
+    """
     count = len(residuals)
+    if max(map(abs, residuals)) <= ROUNDING * magnitude:
+        return 0.0
     return math.hypot(*residuals) / math.sqrt(count * (count - 1))
 
 

@@ -17,6 +17,7 @@ from coval_gate.judge.confidence import (
     Hits,
     all_equal_by_chance,
     case_residuals,
+    largest_of,
     mean,
     rate_bounds,
     share,
@@ -76,7 +77,7 @@ def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: fl
     now, base = [pair.now for pair in pairs], [pair.base for pair in pairs]
     centre, earlier = mean(now), mean(base)
     both = zip(case_residuals(now, centre), case_residuals(base, earlier), strict=True)
-    error = standard_error([mine - factor * theirs for mine, theirs in both])
+    error = standard_error([mine - factor * theirs for mine, theirs in both], largest_of([*now, *base]))
     if all_equal_by_chance(count, error):
         return NOTHING
     reach = t_quantile(confidence, count - 1) * error
@@ -116,10 +117,10 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     """Return the correlation of the cases' rates, with the two half cases; never below 0."""
     weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
     weighted += [(0.5, 1.0, 0.0), (0.5, 0.0, 1.0)]
-    total = sum(weight for weight, _, _ in weighted)
-    x = sum(weight * now for weight, now, _ in weighted) / total
-    y = sum(weight * base for weight, _, base in weighted) / total
-    xy = sum(weight * (now - x) * (base - y) for weight, now, base in weighted)
-    xx = sum(weight * (now - x) ** 2 for weight, now, _ in weighted)
-    yy = sum(weight * (base - y) ** 2 for weight, _, base in weighted)
+    total = math.fsum(weight for weight, _, _ in weighted)
+    x = math.fsum(weight * now for weight, now, _ in weighted) / total
+    y = math.fsum(weight * base for weight, _, base in weighted) / total
+    xy = math.fsum(weight * (now - x) * (base - y) for weight, now, base in weighted)
+    xx = math.fsum(weight * (now - x) ** 2 for weight, now, _ in weighted)
+    yy = math.fsum(weight * (base - y) ** 2 for weight, _, base in weighted)
     return max(0.0, xy / math.sqrt(xx * yy))
