@@ -13,17 +13,13 @@ def significant(changes: Sequence[Callable[[float], bool]], error: float) -> lis
 
     Each change tells whether it is significant at the level that it is given, a share; it must not be so at a stricter
     level and not at a looser one. Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal
-    of Statistics 6, 1979): the clearest change of m is tested at error / m, the next one at error / (m - 1), and so on
-    until one is not significant.
+    of Statistics 6, 1979): each of m changes is tested at error / m. Those that are significant leave, and the rest is
+    tested again, at the level for so many as are left, until none leaves.
     """
-    count = len(changes)
-    # How strict a level each change stands: error / strictness; 0 if not even the whole error.
-    strictness = [
-        next((divisor for divisor in range(count, 0, -1) if change(error / divisor)), 0) for change in changes
-    ]
-    real = [False] * count
-    for tested, index in enumerate(sorted(range(count), key=lambda each: -strictness[each])):
-        if strictness[index] < count - tested:
+    left = set(range(len(changes)))
+    while left:
+        real = {index for index in left if changes[index](error / len(left))}
+        if not real:
             break
-        real[index] = True
-    return real
+        left -= real
+    return [index not in left for index in range(len(changes))]
