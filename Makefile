@@ -11,7 +11,7 @@ PORT ?= 8765
 SPEED ?= 15
 OPTIONS ?=
 
-.PHONY: help setup hooks demo sandbox test coverage check format render picture lock bench campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox test coverage check format render picture lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -67,6 +67,9 @@ mutants: setup  ## show that the campaign catches deliberate mistakes in the cod
 
 bench: setup  ## measure what README claims
 	@$(BIN)/python -m bench
+
+statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (ten minutes)
+	@$(BIN)/python bench/noise.py
 
 lock: setup  ## resolve the dependencies anew
 	BIN=$(BIN) scripts/lock

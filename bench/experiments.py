@@ -1,0 +1,216 @@
+"""What `bench/noise.py` measures of single thresholds: which agents, in which sizes, and what is acceptable.
+
+Errors are one-sided: the truth lies exactly at the bound, so that a bound on the wrong side of it is an error. The
+limits are those that were set before these methods were chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bench.agents import Size, latencies, mean_score, rates, scores
+from coval_gate.judge.confidence import mean_bounds, percentile_bounds, rate_bounds
+from coval_gate.judge.contrast import exceedance_difference, mean_difference, rate_difference
+from coval_gate.judge.distributions import normal_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from random import Random
+
+    from coval_gate.judge.confidence import Bounds, Hits
+    from coval_gate.judge.contrast import HitPair, ValuePair
+
+    Cell = Callable[[Random], tuple[bool, ...]]
+
+CONFIDENCE: Final = 0.95
+CASES: Final = (5, 10, 20, 50, 100)
+ICCS: Final = (0.0, 0.3, 0.6)
+# One run: how many conversations, and how alike those of one case are. With one, that makes no difference.
+ONE: Final = tuple(
+    (Size(cases, 0, now), icc) for cases in CASES for now, icc in ((1, 0.0), (3, 0.3), (5, 0.0), (5, 0.6))
+)
+TWO: Final = tuple(
+    (Size(cases, base, now), icc)
+    for cases, (base, now), icc in product(CASES, ((1, 1), (3, 1), (3, 3), (5, 1)), (0.0, 0.6))
+)
+TOO_HIGH, TOO_LOW = "lower bound above the truth", "upper bound below the truth"
+
+
+class Limit(NamedTuple):
+    """What a share in percent is, and the most that is acceptable; for what should happen often, the least."""
+
+    name: str
+    percent: float | None
+    least: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Cells that are alike. Each call of a cell is one run, or pair of runs: whether each of `limits` happened."""
+
+    limits: tuple[Limit, ...]
+    cells: tuple[Cell, ...]
+    times: int = 1  # so many times as many runs as the others, for limits that are close
+
+
+# One run against a number
+
+
+def one_run() -> Iterator[Experiment]:
+    """Yield the errors of the bounds that decide thresholds against a number."""
+    yield Experiment(
+        (Limit(f"rates of 50 to 95 %: {TOO_HIGH}", 7.0), Limit(f"rates of 50 to 95 %: {TOO_LOW}", 5.5)),
+        tuple(partial(rate_error, *each, truth) for each, truth in product(ONE, (0.5, 0.8, 0.9, 0.95))),
+    )
+    yield Experiment(
+        (Limit(f"rates of 99 %: {TOO_HIGH}", 12.0), Limit(f"rates of 99 %: {TOO_LOW}", 5.5)),
+        tuple(partial(rate_error, *each, 0.99) for each in ONE),
+    )
+    yield Experiment(
+        (Limit(f"percentiles 50, 90, 95: {TOO_HIGH}", 6.5), Limit(f"percentiles 50, 90, 95: {TOO_LOW}", 6.5)),
+        tuple(partial(percentile_error, *each, n) for each, n in product(ONE, (50.0, 90.0, 95.0))),
+    )
+    large, few = [each for each in ONE if each[0].cases >= 20], [each for each in ONE if each[0].cases < 20]
+    for name, chosen, sigmas, most in (
+        ("latency, sigma 0.5, from 20 cases", large, (0.5,), 8.0),
+        ("latency, sigma 0.9, from 20 cases", large, (0.9,), 11.0),
+        ("latency, 5 and 10 cases", few, (0.5, 0.9), 14.0),
+    ):
+        yield Experiment(
+            (Limit(f"mean of {name}: {TOO_HIGH}", most), Limit(f"mean of {name}: {TOO_LOW}", most)),
+            tuple(partial(latency_error, *each, sigma) for each, sigma in product(chosen, sigmas)),
+        )
+    for name, chosen, most in (("from 20 cases", large, 8.0), ("5 and 10 cases", few, 14.0)):
+        yield Experiment(
+            (Limit(f"mean of scores, {name}: {TOO_HIGH}", most), Limit(f"mean of scores, {name}: {TOO_LOW}", most)),
+            tuple(partial(score_error, *each, centre) for each, centre in product(chosen, (3.0, 4.2))),
+        )
+
+
+def rate_error(size: Size, icc: float, truth: float, rng: Random) -> tuple[bool, bool]:
+    """Draw one run, and tell whether its lower bound is above the truth, and whether its upper bound is below it."""
+    return _beyond(rate_bounds(hits_now(rates(rng, size, truth, icc)), CONFIDENCE), truth)
+
+
+def percentile_error(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
+    """Tell the same of a percentile of latencies."""
+    return _beyond(percentile_bounds(_values(latencies(rng, size, 0.5, icc)), n, CONFIDENCE), _percentile(n))
+
+
+def latency_error(size: Size, icc: float, sigma: float, rng: Random) -> tuple[bool, bool]:
+    """Tell the same of the mean of latencies."""
+    return _beyond(mean_bounds(_values(latencies(rng, size, sigma, icc)), CONFIDENCE), math.exp(sigma**2 / 2.0))
+
+
+def score_error(size: Size, icc: float, centre: float, rng: Random) -> tuple[bool, bool]:
+    """Tell the same of the mean of scores."""
+    return _beyond(mean_bounds(_values(scores(rng, size, centre, icc)), CONFIDENCE), mean_score(centre))
+
+
+def _percentile(n: float) -> float:
+    return math.exp(0.5 * normal_quantile(n / 100.0))
+
+
+def _beyond(bounds: Bounds, truth: float) -> tuple[bool, bool]:
+    return bounds.lower > truth + 1e-12, bounds.upper < truth - 1e-12
+
+
+def hits_now(pairs: Sequence[HitPair]) -> list[Hits]:
+    """Return the later run of pairs."""
+    return [pair.now for pair in pairs]
+
+
+def _values(pairs: Sequence[ValuePair]) -> list[Sequence[float]]:
+    return [pair.now for pair in pairs]
+
+
+# A run against a baseline
+
+
+def two_runs() -> Iterator[Experiment]:
+    """Yield the errors of the bounds that decide thresholds against a baseline."""
+    yield Experiment(
+        (Limit("unchanged rate: called worse", 6.5), Limit("unchanged rate: called better", 6.5)),
+        tuple(partial(rate_change, *each, truth, 0.0) for each, truth in product(TWO, (0.8, 0.95, 0.99))),
+    )
+    yield Experiment(
+        (Limit("rate lower by exactly 5pp: called worse", 6.0), Limit("rate lower by exactly 5pp: passed", 6.0)),
+        tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(TWO, (0.8, 0.95))),
+    )
+    for icc, most in ((0.9, 6.5), (0.999, None)):
+        alike = tuple((size, icc) for size in {size: None for size, _ in TWO})
+        yield Experiment(
+            (
+                Limit(f"the same, agents that behave alike (ICC {icc}): called worse", most),
+                Limit(f"the same, agents that behave alike (ICC {icc}): passed", most),
+            ),
+            tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(alike, (0.6, 0.95))),
+        )
+    yield Experiment(
+        (Limit("unchanged mean latency: called slower", 6.5), Limit("unchanged mean latency: called faster", 9.5)),
+        tuple(partial(mean_change, *each) for each in TWO),
+    )
+    yield Experiment(
+        (Limit("unchanged p50 and p95: called slower", 6.5), Limit("unchanged p50 and p95: called faster", 6.5)),
+        tuple(partial(percentile_change, *each, n) for each, n in product(TWO, (50.0, 95.0))),
+    )
+
+
+def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:
+    """Draw a pair of runs, and tell whether it seems to change by less, or by more, than it does."""
+    bounds = rate_difference(rates(rng, size, truth, icc, now=truth + change), CONFIDENCE)
+    return bounds.upper < change - 1e-12, bounds.lower > change + 1e-12
+
+
+def mean_change(size: Size, icc: float, rng: Random) -> tuple[bool, bool]:
+    """Tell whether an unchanged mean latency seems longer, and whether it seems shorter."""
+    bounds = mean_difference(latencies(rng, size, 0.5, icc), CONFIDENCE)
+    return bounds.lower > 0.0, bounds.upper < 0.0
+
+
+def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
+    """Tell whether an unchanged percentile of latencies seems longer, and whether it seems shorter."""
+    bounds = exceedance_difference(latencies(rng, size, 0.5, icc), n, CONFIDENCE)
+    return bounds.lower > 0.0, bounds.upper < 0.0
+
+
+# How often a regression is noticed
+
+
+def power() -> Iterator[Experiment]:
+    """Yield how often a regression is noticed, with the baseline's conversations of each case before the run's."""
+    for base, now, margin, least in ((1, 1, 0, 68), (3, 1, 0, 84), (3, 3, 0, 92), (3, 3, -5, 63), (5, 5, -5, 72)):
+        bound = "baseline - 5pp" if margin else "baseline"
+        yield Experiment(
+            (Limit(f"95 -> 80 %, `>= {bound}`, 50 cases, {base}/{now}: noticed", least, least=True),),
+            tuple(partial(drop, Size(50, base, now), margin / 100, icc) for icc in ICCS),
+        )
+    for base, now, factor, least in ((1, 1, 1.0, 85), (3, 3, 1.1, 86)):
+        bound = "baseline" if factor == 1.0 else f"baseline * {factor}"
+        yield Experiment(
+            (Limit(f"average latency +30 %, `<= {bound}`, 50 cases, {base}/{now}: noticed", least, least=True),),
+            tuple(partial(slower, Size(50, base, now), factor, icc) for icc in ICCS),
+        )
+    yield Experiment(
+        (Limit("p(95) of latency +30 %, `<= baseline`, 100 cases, 3/3: noticed", 84, least=True),),
+        tuple(partial(slower_tail, Size(100, 3, 3), icc) for icc in ICCS),
+    )
+
+
+def drop(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
+    """Tell whether a fall of a rate from 95 to 80 % is noticed."""
+    return (rate_difference(rates(rng, size, 0.95, icc, now=0.8), CONFIDENCE).upper < margin,)
+
+
+def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:
+    """Tell whether a mean latency that is longer by 30 % is noticed."""
+    return (mean_difference(latencies(rng, size, 0.5, icc, slower=1.3), CONFIDENCE, factor=factor).lower > 0.0,)
+
+
+def slower_tail(size: Size, icc: float, rng: Random) -> tuple[bool]:
+    """Tell whether latencies that are longer by 30 % are noticed in their 95th percentile."""
+    return (exceedance_difference(latencies(rng, size, 0.5, icc, slower=1.3), 95.0, CONFIDENCE).lower > 0.0,)

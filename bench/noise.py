@@ -1,0 +1,124 @@
+"""Measures how often verdicts with a confidence are wrong, and how often they notice a regression.
+
+Each row stands for many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the
+worst of them. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if not __package__:  # started as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.experiments import one_run, power, two_runs
+from bench.steps import families, family_power, invariants, repetition, ten_large_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.experiments import Cell, Experiment, Limit
+
+RUNS: Final = 2000  # of each cell
+MOST_SECONDS: Final = 3.0
+
+
+class Row(NamedTuple):
+    """The worst share in percent of an experiment's cells, and their mean."""
+
+    limit: Limit
+    worst: float
+    mean: float
+    cells: int
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the worst cell keeps to the limit."""
+        if self.limit.percent is None:
+            return True
+        return self.worst >= self.limit.percent if self.limit.least else self.worst <= self.limit.percent
+
+    def __str__(self) -> str:
+        sign = ">=" if self.limit.least else "<="
+        limit = (
+            "" if self.limit.percent is None else f"{sign} {self.limit.percent:4.1f} %   {'ok' if self.ok else 'NO'}"
+        )
+        return f"{self.limit.name:<84} {self.worst:6.2f} % {self.mean:6.2f} % {self.cells:5d}   {limit}".rstrip()
+
+
+def experiments() -> Iterator[Experiment]:
+    """Yield all experiments."""
+    yield from families()
+    yield from one_run()
+    yield from two_runs()
+    yield from power()
+    yield family_power()
+    yield from repetition()
+    yield invariants()
+
+
+def measure(runs: int = RUNS) -> list[Row]:
+    """Measure every row, in as many processes as there are cores."""
+    planned = list(experiments())
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        started = [
+            [
+                pool.submit(percentages, cell, runs * experiment.times, f"{experiment.limits[0].name}/{number}")
+                for number, cell in enumerate(experiment.cells)
+            ]
+            for experiment in planned
+        ]
+        return [
+            row
+            for experiment, cells in zip(planned, started, strict=True)
+            for row in rows(experiment, [each.result() for each in cells])
+        ]
+
+
+def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
+    """Return how often each of the things that a cell looks at happens, in percent of `runs`."""
+    rng = Random(seed)  # noqa: S311 - a simulation, which must be the same each time
+    return [100.0 * sum(column) / runs for column in zip(*(cell(rng) for _ in range(runs)), strict=True)]
+
+
+def rows(experiment: Experiment, found: Sequence[Sequence[float]]) -> list[Row]:
+    """Return a row for each limit of an experiment."""
+    return [
+        Row(limit, min(column) if limit.least else max(column), sum(column) / len(column), len(column))
+        for limit, column in zip(experiment.limits, zip(*found, strict=True), strict=True)
+    ]
+
+
+def seconds() -> float:
+    """Return how long ten baseline thresholds take on 1,000 cases with 10 conversations each."""
+    decide = ten_large_thresholds(Random("speed"))  # noqa: S311 - see above
+    began = time.process_time()
+    decide()
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Print all rows; exit with 1 if one of them is not acceptable."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help="pairs of runs for each combination (%(default)s)")
+    runs = parser.parse_args().runs
+    print(f"{f'one-sided, at 95 % confidence; {runs:,} runs a cell':<84}    worst     mean cells   limit of the worst")
+    found = measure(runs)
+    for row in found:
+        print(row)
+    took = seconds()
+    fast = took <= MOST_SECONDS
+    name = "ten baseline thresholds on 1,000 cases with 10 conversations each"
+    print(f"{name:<84} {took:6.2f} s {'':14}   <= {MOST_SECONDS:4.1f} s   {'ok' if fast else 'NO'}")
+    sys.exit(not (fast and all(row.ok for row in found)))
+
+
+if __name__ == "__main__":
+    main()

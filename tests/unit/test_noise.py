@@ -1,0 +1,85 @@
+"""A few cells of `make statistics`, with as many runs as take seconds, so that a broken formula is noticed at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import mpmath
+import pytest
+
+from bench.agents import Size
+from bench.experiments import (
+    drop,
+    latency_error,
+    mean_change,
+    percentile_change,
+    percentile_error,
+    rate_change,
+    rate_error,
+    score_error,
+    slower,
+)
+from bench.noise import MOST_SECONDS, percentages, seconds
+from bench.steps import contradictions, repeated, unchanged
+
+if TYPE_CHECKING:
+    from bench.experiments import Cell
+
+SURE: Final = 1e-6  # the chance that a share within its limit looks too large
+
+
+def most(percent: float, runs: int) -> float:
+    """Return the largest percentage of `runs` that is seen, all but surely, where `percent` is true."""
+
+    def chance_of_more(seen: int) -> float:
+        return float(mpmath.betainc(seen + 1, runs - seen, 0, percent / 100, regularized=True))
+
+    return 100 * bisect_left(range(runs), True, key=lambda seen: chance_of_more(seen) < SURE) / runs
+
+
+@pytest.mark.parametrize(
+    ("cell", "limits", "runs"),
+    [
+        pytest.param(partial(rate_error, Size(20, 0, 1), 0.0, 0.99), (7, 5.5), 400, id="rate of 99 %"),
+        pytest.param(partial(rate_error, Size(20, 0, 5), 0.6, 0.95), (7, 5.5), 400, id="rate, many conversations"),
+        pytest.param(partial(percentile_error, Size(20, 0, 3), 0.3, 95.0), (6.5, 6.5), 300, id="percentile"),
+        pytest.param(partial(latency_error, Size(20, 0, 1), 0.0, 0.9), (11, 11), 4000, id="mean with a long tail"),
+        pytest.param(partial(score_error, Size(20, 0, 3), 0.3, 4.2), (8, 8), 400, id="mean of scores"),
+        pytest.param(partial(rate_change, Size(10, 1, 1), 0.9, 0.6, -0.05), (6, 6), 400, id="agents that behave alike"),
+        pytest.param(
+            partial(rate_change, Size(20, 3, 3), 0.3, 0.95, -0.05), (6, 6), 400, id="rate lower by the margin"
+        ),
+        pytest.param(partial(rate_change, Size(50, 3, 1), 0.3, 0.9, 0.0), (6.5, 6.5), 300, id="unchanged rate"),
+        pytest.param(partial(mean_change, Size(20, 3, 1), 0.3), (6.5, 9.5), 400, id="unchanged mean"),
+        pytest.param(partial(percentile_change, Size(50, 3, 3), 0.3, 95.0), (6.5, 6.5), 300, id="unchanged percentile"),
+        pytest.param(partial(unchanged, 20, True), (2,), 100, id="ten thresholds with margins"),
+        pytest.param(partial(unchanged, 20, False), (5,), 150, id="ten thresholds without margins"),
+        pytest.param(contradictions, (0, 0, 0, 0), 300, id="contradictions"),
+    ],
+)
+def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: int) -> None:
+    for found, limit in zip(percentages(cell, runs, "quick"), limits, strict=False):
+        assert found <= most(limit, runs)
+
+
+@pytest.mark.parametrize(
+    ("cell", "least", "runs"),
+    [
+        pytest.param(partial(drop, Size(50, 3, 3), 0.0, 0.3), 92, 200, id="rate"),
+        pytest.param(partial(slower, Size(50, 1, 1), 1.0, 0.3), 85, 200, id="mean"),
+        pytest.param(partial(repeated, 0.3), 94, 1000, id="repetition"),
+    ],
+)
+def test_regressions_are_noticed(cell: Cell, least: float, runs: int) -> None:
+    assert 100 - percentages(cell, runs, "quick")[0] <= most(100 - least, runs)
+
+
+def test_a_large_run_is_decided_at_once() -> None:
+    assert seconds() < MOST_SECONDS
+
+
+def test_how_sure_is_sure() -> None:
+    assert most(0, 100) == 0
+    assert most(5, 400) == pytest.approx(11, abs=0.5)
