@@ -12,6 +12,7 @@ from coval_gate.judge.confidence import FEWEST_CASES, exact_bounds
 from coval_gate.judge.distributions import beta_cdf, normal_quantile
 
 POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
+MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 MOST: Final = 100_000  # conversations that a plan considers
 
 
@@ -71,13 +72,14 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
     """
     if truth <= share:
         return None
-    misses, count = 0, needed(share, 0, confidence)
-    while count is not None:
+
+    def enough(misses: int) -> bool:
+        """Tell whether each number of conversations that allows for just so many misses is enough, or above MOST."""
         following = needed(share, misses + 1, confidence)
-        if following is not None and _at_most(misses, following - 1, 1.0 - truth) >= power:
-            return count
-        misses, count = misses + 1, following
-    return None
+        return following is None or _at_most(misses, following - 1, 1.0 - truth) >= power
+
+    misses = bisect_left(range(MOST), True, key=enough)
+    return None if needed(share, misses + 1, confidence) is None else needed(share, misses, confidence)
 
 
 def noticeable(error: float, confidence: float, *, power: float = POWER) -> float:

@@ -1,0 +1,185 @@
+"""Tells how many conversations a threshold with a confidence needs. No other module uses it.
+
+python -m coval_gate.plan 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+from coval_gate.judge.confidence import LOWEST_CONFIDENCE
+from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
+from coval_gate.text import number, percent, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from coval_gate.config.thresholds import Threshold
+
+COUNTS: Final = (5, 10, 20, 50, 100, 200)  # conversations
+COUNT: Final = 50
+CONFIDENCE: Final = 0.95
+FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: agents that are worse, and better
+SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
+ALLOWED: Final = 0.1  # misses; instead of none, for agents that are worse and better than a threshold of 100%
+CASES: Final = "Each conversation is one of another test case. Several of the same test case say less."
+
+
+class Rate(NamedTuple):
+    """What a threshold demands: in the long run, at least `share` of the conversations are no misses.
+
+    `name` is that of the rate whose truth users know. If `inverse`, that is the share of the misses.
+    """
+
+    share: float
+    miss: str
+    name: str
+    inverse: bool = False
+
+    def mirrored(self, rate: float) -> float:
+        """Return the share without misses for a rate as users know it, and the other way round."""
+        return 1.0 - rate if self.inverse else rate
+
+
+def plan(threshold: Threshold, confidence: float, truth: float | None = None, count: int = COUNT) -> str:
+    """Return what a threshold needs, as text. `truth` is the agent's true rate, as the threshold counts it."""
+    title = f"{threshold.text}, with a confidence of {percent(confidence)}"
+    rate = demanded(threshold)
+    if rate is None:
+        return f"{title}\n\n{_without_plan(threshold)}\n"
+    usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
+    shares = [each for each in usual if each >= 0.0] if truth is None else [rate.mirrored(truth)]
+    parts = [
+        title,
+        rate.miss,
+        _passing(rate, confidence),
+        _failing(rate, confidence, sorted({*COUNTS, count})),
+        _outcomes(rate, confidence, shares, count),
+        "\n".join(_enough(rate, confidence, share) for share in shares if share > rate.share),
+        CASES,
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def demanded(threshold: Threshold) -> Rate | None:
+    """Return the rate that a threshold demands; None if it is decided in another way."""
+    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
+    at_most = operator in ("<", "<=")
+    if operator in ("==", "!="):
+        return None
+    if aggregate.name in ("rate", "pass_rate"):
+        counts = "counts" if at_most else "does not count"
+        miss = f"A miss is a conversation that {counts} for {aggregate}."
+        return Rate(1.0 - bound if at_most else bound, miss, str(aggregate), inverse=at_most)
+    if aggregate.name in ("p", "med"):
+        n = 50.0 if aggregate.percentile is None else aggregate.percentile
+        condition = f"{operator} {number(bound)}"
+        share = (n if at_most else 100.0 - n) / 100.0
+        return Rate(share, f"A miss is a value that is not {condition}.", f"share of values {condition}")
+    return None
+
+
+def _without_plan(threshold: Threshold) -> str:
+    if threshold.aggregate.name == "avg" and threshold.operator not in ("==", "!="):
+        return (
+            "How many conversations an average needs depends on how much the values vary. The run itself shows that:\n"
+            "launch one, and see how far its bounds are apart. Four times as many test cases halve that distance."
+        )
+    return (
+        "This threshold is decided as counted, with any number of conversations: it is about this run alone.\n"
+        "Confidence does not change it."
+    )
+
+
+def _passing(rate: Rate, confidence: float) -> str:
+    counts = [needed(rate.share, misses, confidence) for misses in MISSES]
+    if counts[0] is None:
+        return f"It cannot pass: even {MOST:,} conversations without a miss do not show this."
+    table = _table(("misses", *map(str, MISSES)), ("conversations", *(f"{each:,}" if each else "–" for each in counts)))
+    return f"It passes with this many conversations or more:\n\n{table}"
+
+
+def _failing(rate: Rate, confidence: float, counts: Iterable[int]) -> str:
+    rows = [(f"{count:,}", fewest_misses(rate.share, count, confidence)) for count in counts]
+    table = _table(
+        ("conversations", *(count for count, _ in rows)),
+        ("misses", *("–" if misses is None else f"{misses:,}" for _, misses in rows)),
+    )
+    never = "\n\n–: no number of misses is enough." if any(misses is None for _, misses in rows) else ""
+    return f"It fails with this many misses or more:\n\n{table}{never}"
+
+
+def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int) -> str:
+    rows: list[tuple[str, ...]] = [(f"true {rate.name}", "passes", "fails", "inconclusive")]
+    for share in shares:
+        found = chances(rate.share, share, count, confidence)
+        cells = (found.passed, found.failed, max(0.0, 1.0 - found.passed - found.failed))
+        rows.append((percent(rate.mirrored(share)), *(f"{100 * chance:.0f}%" for chance in cells)))
+    return f"With {plural(count, 'conversation')}, it\n\n{_table(*rows)}"
+
+
+def _enough(rate: Rate, confidence: float, share: float) -> str:
+    cases = cases_to_pass(rate.share, share, confidence)
+    agent = f"If the true {rate.name} is {percent(rate.mirrored(share))}, "
+    if cases is None:
+        return f"{agent}it takes more than {MOST:,} conversations to pass with a chance of {percent(POWER)}."
+    return f"{agent}it takes {plural(cases, 'conversation')} to pass with a chance of {percent(POWER)}."
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    """Return rows in columns: the first one on the left, the others on the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(["  " + row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+    )
+
+
+def _threshold(text: str) -> Threshold:
+    try:
+        found = parse_thresholds(text)
+    except ThresholdSyntaxError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if len(found) != 1:
+        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(found)}")
+    return found[0]
+
+
+def _share(text: str) -> float:
+    found = SHARE.fullmatch(text.strip())
+    share = float(found[1]) / (100.0 if found[2] else 1.0) if found else -1.0
+    if not 0.0 <= share <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95; got {text!r}")
+    return share
+
+
+def _confidence(text: str) -> float:
+    share = _share(text)
+    if not LOWEST_CONFIDENCE <= share < 1.0:
+        raise argparse.ArgumentTypeError(f"must be at least {percent(LOWEST_CONFIDENCE)} and below 100%; got {text!r}")
+    return share
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isdecimal() else 0
+    if not 1 <= count <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST}; got {text!r}")
+    return count
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the plan for the threshold on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m coval_gate.plan", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
+    parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
+    parser.add_argument("--truth", type=_share, help="the agent's true rate (default: a few that are worse and better)")
+    parser.add_argument("--count", type=_count, default=COUNT, help="conversations of a run (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    sys.stdout.write(plan(given.threshold, given.confidence, given.truth, given.count))
+
+
+if __name__ == "__main__":
+    main()
