@@ -113,6 +113,13 @@ def test_no_case_variation_counts_cases() -> None:
     assert effective_size([Hits(2, 3)] * 10, 0.95) == 10
 
 
+def test_a_case_with_most_of_the_conversations_counts_for_more_than_one_case_but_says_no_more() -> None:
+    cases = [Hits(0, 10), *[Hits(1, 1)] * 5]
+
+    assert effective_size(cases, 0.95) == pytest.approx(15**2 / 105)
+    assert effective_size([Hits(0, 5), *[Hits(5, 5)] * 5], 0.95) == 6
+
+
 @pytest.mark.parametrize("cases", [[], [Hits(3, 3)]])
 def test_fewer_than_two_cases_claim_nothing(cases: list[Hits]) -> None:
     assert rate_bounds(cases, 0.95) == NOTHING

@@ -76,7 +76,11 @@ def share(cases: Sequence[Hits]) -> float:
 
 
 def effective_size(cases: Sequence[Hits], confidence: float) -> float:
-    """Return how many independent conversations say as much as these do: from the number of cases up to all of them."""
+    """Return how many independent conversations say as much as these do: at most all of them.
+
+    The least is what they say if each case always behaves alike: the number of cases or, where some have more
+    conversations than others, Kish's effective size (Survey Sampling, 1965).
+    """
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
     squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter
@@ -85,7 +89,8 @@ def effective_size(cases: Sequence[Hits], confidence: float) -> float:
         return float(count)
     # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
     doubt = normal_quantile(confidence) / t_quantile(confidence, count - 1)
-    return min(max(rate * (1.0 - rate) / variance * doubt**2, float(count)), float(conversations))
+    least = conversations**2 / sum(case.size**2 for case in cases)
+    return min(max(rate * (1.0 - rate) / variance * doubt**2, least), float(conversations))
 
 
 def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> Bounds:
