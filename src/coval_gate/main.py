@@ -46,6 +46,7 @@ def reach_judgement(step: Step) -> Judgement:
 
 def launch_and_wait(step: Step, client: Client) -> Judgement:
     """Mode run."""
+    step.foresee()
     guard = step.launch(client)
     step.announce()
     return step.judge(client, guard.leg)

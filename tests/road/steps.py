@@ -27,6 +27,14 @@ THRESHOLDS = """
 """
 
 
+CONFIDENT = """
+    Latency: med < 1.5
+    Resolved: rate(YES) >= 70%
+    Resolved: rate(YES) >= 90%
+    Compliance: count(NO) == 0
+"""
+
+
 def example_thresholds() -> str:
     """Return the thresholds of the workflow that README shows."""
     example = Path(__file__).resolve().parents[2] / "examples" / "pull-request.yml"
@@ -53,6 +61,13 @@ STEPS: dict[str, dict[str, Any]] = {
     "launched": {"mode": "launch"},
     "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
     "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
+    "gate-in-doubt": {"thresholds": CONFIDENT, "confidence": "95%", "iteration_count": "3"},
+    "gate-in-doubt-passes": {
+        "thresholds": CONFIDENT,
+        "confidence": "95%",
+        "iteration_count": "3",
+        "on_inconclusive": "pass",
+    },
     "gate-flaky": {
         "test_set_id": "flaky001",
         "dashboard_url": "https://app.coval.dev/acme",

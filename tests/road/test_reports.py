@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = "Coval / voice gate"
-GOLDEN = ["gate-passed", "gate-failed", "gate-flaky", "gate-pass-rate", "gate-mutations", "failed-tolerated",
-         "gate-unknown-metric", "timed-out", "run-cancelled", "fork-skipped", "launched", "wrong-inputs"]  # fmt: skip
+GOLDEN = ["gate-passed", "gate-failed", "gate-flaky", "gate-in-doubt", "gate-in-doubt-passes", "gate-pass-rate",
+          "gate-mutations", "failed-tolerated", "gate-unknown-metric", "timed-out", "run-cancelled", "fork-skipped",
+          "launched", "wrong-inputs"]  # fmt: skip
 GOLDEN_JSON = ["gate-flaky", "gate-unknown-metric"]  # the JSON of the others is only validated against the schema
 
 
@@ -121,7 +122,7 @@ def test_all_reports_are_valid_and_consistent(
         assert (missed == []) == (verdict in ("passed", "") or leg["total_simulations"] is None)
         assert {each["reason"] for each in missed} <= set(document["reasons"])
         for each in missed:
-            assert (each["margin"] or 0.0) <= 0
+            assert (each["margin"] or 0.0) <= 0 or each["verdict"] == "inconclusive"
             assert each["problem"] or each["actual"] is not None
     assert [leg["run"]["id"] for leg in document["legs"]] == [each for each in [result.outputs["run_id"]] if each]
 
@@ -133,6 +134,8 @@ def test_all_reports_are_valid_and_consistent(
 
     states = [each["state"] for each in github.statuses[HEAD]] if github.statuses else []
     final = {"passed": "success", "failed": "failure", "skipped": "pending", "": "pending"}.get(verdict, "error")
+    if verdict == "inconclusive":
+        final = "failure" if result.exit_code else "success"
     launched = result.outputs["run_id"] != "" and name != "wrong-run"
     assert states == (["pending"] if launched else []) + ([final] if verdict else [])
 

@@ -98,6 +98,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
+    found += _without_confidence(inputs)
     found += [f"thresholds, line {each.line}: {doubt}" for each in inputs.thresholds if (doubt := _doubt(each))]
     found += [
         f"{name} in metadata has no effect, because the input {name} is set."
@@ -105,6 +106,16 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
     ]
     return [*found, *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant)]
+
+
+def _without_confidence(inputs: Inputs) -> list[str]:
+    """Return a sentence if nothing is decided with the confidence."""
+    if inputs.confidence is None:
+        return ["on_inconclusive has no effect without confidence."] if inputs.on_inconclusive == "pass" else []
+    if any(each.takes_confidence for each in inputs.thresholds):
+        return []
+    takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
+    return [f"confidence has no effect: there is no {takers}."]
 
 
 def _doubt(threshold: Threshold) -> str:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
+CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 % every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -222,6 +223,26 @@ def allowance() -> Field[Allowance]:
         return allowed
 
     return Field("number or %", Allowance(0), parse)
+
+
+def confidence() -> Field[float]:
+    """Return a field for a confidence: a percentage or a share; the value is a share."""
+    low, high = CONFIDENCES
+
+    def read(given: str) -> float | None:
+        number = _number(given.removesuffix("%").rstrip())
+        if number is None:
+            return None
+        percentage = number if given.endswith("%") else number * 100
+        return percentage / 100 if low <= percentage <= high else None
+
+    def parse(given: str) -> float:
+        if (share := read(given)) is None:
+            kinds = f"a percentage from {low:g}% to {high:g}%"
+            raise ValueError(_invalid(kinds, given, f"{given}%", read))
+        return share
+
+    return Field("percentage", 0.0, parse)
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:

@@ -306,6 +306,20 @@ class Inputs:
         "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
         "as `'\"a, b\"'`.",
     )
+    confidence: float | None = declare(
+        GATE,
+        fields.optional(fields.confidence()),
+        "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
+        "only if the run shows that the agent meets it, and fails only if the run shows that it does not. Empty: as "
+        "counted.",
+    )
+    on_inconclusive: str = declare(
+        GATE,
+        fields.choice("fail", "pass"),
+        "What to do where a threshold is neither met nor missed with the `confidence`: `fail` or `pass` the check. The "
+        "verdict is `inconclusive` either way.",
+        "fail",
+    )
     max_failed_simulations: Allowance = declare(
         GATE,
         fields.allowance(),

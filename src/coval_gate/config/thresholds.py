@@ -26,6 +26,7 @@ ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
 OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
 OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
+STATISTICAL: Final = ("rate", "pass_rate", "avg", "med", "p")
 AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
@@ -87,6 +88,11 @@ class Aggregate:
     def is_numeric(self) -> bool:
         return self.name in OF_NUMBERS
 
+    @property
+    def is_statistical(self) -> bool:
+        """Whether it says something about the agent beyond this run, which counts and extremes do not."""
+        return self.name in STATISTICAL
+
     def __str__(self) -> str:
         """Return the canonical text, which parses to the same aggregate."""
         if self.percentile is not None:
@@ -115,6 +121,11 @@ class Threshold:
     bound: Bound
     line: int
     text: str
+
+    @property
+    def takes_confidence(self) -> bool:
+        """Whether it can be decided with a confidence; otherwise it is decided as counted."""
+        return self.aggregate.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
     def holds(self, actual: float) -> bool:
         """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.

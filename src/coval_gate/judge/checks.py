@@ -54,12 +54,12 @@ class Check:
 
     @property
     def margin(self) -> float | None:
-        """How far the measured value is from the bound: 0 or more where the criterion is met, else 0 or less."""
+        """How far the measured value is from the bound: 0 or more where it is met, 0 or less where it is missed."""
         if self.measure is None or (requirement := self.requirement) is None:
             return None
         found = margin(self.measure.value, requirement)
         # What differs from the bound by a rounding error is as good as equal to it.
-        return max(0.0, found) if self.passed else min(0.0, found)
+        return max(0.0, found) if self.passed else min(0.0, found) if self.verdict is Verdict.FAILED else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

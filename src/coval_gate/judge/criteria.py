@@ -38,10 +38,11 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
-    """One line of the `thresholds` input."""
+    """One line of the `thresholds` input. `confidence`: the share that the user asked for; None: decide as counted."""
 
     kind: ClassVar = "threshold"
     threshold: Threshold
+    confidence: float | None = None
 
     @property
     def user_defined(self) -> bool:
@@ -222,7 +223,9 @@ class Criteria:
 
     `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations` are what the run was launched with, as
     far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
-    metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known.
+    metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known. `confidence`: the
+    share with which thresholds are decided; None: as counted. `inconclusive_passes`: whether the check is green where
+    they are neither met nor missed with that confidence.
     """
 
     max_failed: Allowance
@@ -235,6 +238,8 @@ class Criteria:
     mutations: int = 0
     cases: int = 0
     iterations: int | None = None
+    confidence: float | None = None
+    inconclusive_passes: bool = False
 
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> Criteria:
@@ -253,6 +258,8 @@ class Criteria:
             mutations=len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0,
             cases=len(inputs.test_case_ids) if launched_here else 0,
             iterations=inputs.iteration_count if launched_here else None,
+            confidence=inputs.confidence,
+            inconclusive_passes=inputs.on_inconclusive == "pass",
         )
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.checks import Check
+from coval_gate.judge.claims import number_interval, rate_interval, unknown_interval, verdict
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Measure, Requirement, margin
 from coval_gate.judge.problems import NoValues, OnlySummary
@@ -15,25 +17,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.measure import Interval
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import RunResult, Summary
 
 
-def evaluate(threshold: Threshold, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
+def evaluate(
+    threshold: Threshold, result: RunResult, variants: Sequence[Variant], confidence: float | None = None
+) -> Iterator[Check]:
+    """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already.
+
+    `confidence`: the share with which to decide it, where it can be; None: as counted.
+    """
     metrics = result.find_metrics(threshold.metric) if threshold.metric else ()
     if threshold.metric and len(metrics) != 1:
         return
+    criterion = ThresholdHolds(threshold=threshold, confidence=confidence)
     for variant in variants:
         if threshold.metric:
-            yield replace(_of_metric(threshold, variant.sample(metrics[0]), variant), metric=metrics[0].id)
+            yield replace(_of_metric(criterion, variant.sample(metrics[0]), variant), metric=metrics[0].id)
         else:
-            yield _of_run(threshold, variant)
+            yield _of_run(criterion, variant)
 
 
-def _of_run(threshold: Threshold, variant: Variant) -> Check:
+def _of_run(criterion: ThresholdHolds, variant: Variant) -> Check:
+    threshold = criterion.threshold
     counts = {
         "pass_rate": len(variant.passing),
         "completed_rate": len(variant.completed),
@@ -46,36 +56,41 @@ def _of_run(threshold: Threshold, variant: Variant) -> Check:
         measure = Measure(value=count / variant.total, unit="share", count=variant.total)
     else:
         measure = Measure(value=count, unit="simulations", count=variant.total)
-    return _measured(threshold, variant, measure, failing)
+    return _measured(
+        criterion, variant, measure, failing, partial(rate_interval, variant.simulations, variant.passing, ())
+    )
 
 
-def _of_metric(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
+def _of_metric(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Check:
+    threshold = criterion.threshold
     if sample.metric.summary is not None:
-        return _of_summary(threshold, sample, sample.metric.summary, variant)
+        return _of_summary(criterion, sample, sample.metric.summary, variant)
     if threshold.aggregate.name == "missing":
         measure = Measure(value=sample.missing, unit="simulations", count=sample.count, missing=sample.missing)
         failing = (each.id for each in variant.simulations if each.id not in sample.values)
-        return _measured(threshold, variant, measure, failing)
+        return _measured(criterion, variant, measure, failing)
     if not sample.count:
-        return _unknown(threshold, variant, NoValues(metric=sample.metric.name))
+        return _unknown(criterion, variant, NoValues(metric=sample.metric.name))
     if threshold.aggregate.is_numeric:
-        return _of_numbers(threshold, sample, variant)
-    return _of_texts(threshold, sample, variant)
+        return _of_numbers(criterion, sample, variant)
+    return _of_texts(criterion, sample, variant)
 
 
-def _of_summary(threshold: Threshold, sample: Sample, summary: Summary, variant: Variant) -> Check:
+def _of_summary(criterion: ThresholdHolds, sample: Sample, summary: Summary, variant: Variant) -> Check:
+    threshold = criterion.threshold
     known = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(threshold.aggregate.name)
     # Coval's own mean mixes the agent and its mutations.
     if known is None or not variant.alone:
-        return _unknown(threshold, variant, OnlySummary(metric=sample.metric.name))
+        return _unknown(criterion, variant, OnlySummary(metric=sample.metric.name))
     measure = Measure(value=known, unit="metric", count=sample.count, missing=sample.missing)
-    return _measured(threshold, variant, measure, ())
+    return _measured(criterion, variant, measure, (), unknown_interval)
 
 
-def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
+def _of_texts(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Check:
+    threshold = criterion.threshold
     aggregate = threshold.aggregate
     if problem := sample.obstacle(aggregate.values):
-        return _unknown(threshold, variant, problem)
+        return _unknown(criterion, variant, problem)
     hits = sample.having(aggregate.values)
     assumed = _assumed(threshold, len(hits), sample.missing, variant.total) if aggregate.is_rate else 0
     measure = Measure(
@@ -85,7 +100,9 @@ def _of_texts(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
         missing=sample.missing,
         assumed=assumed,
     )
-    return _measured(threshold, variant, measure, _to_blame(threshold, measure, hits, sample, variant))
+    unknown = [each.id for each in variant.simulations if each.id not in sample.values]
+    failing = _to_blame(threshold, measure, hits, sample, variant)
+    return _measured(criterion, variant, measure, failing, partial(rate_interval, variant.simulations, hits, unknown))
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
@@ -113,14 +130,17 @@ def _to_blame(
             yield each.id
 
 
-def _of_numbers(threshold: Threshold, sample: Sample, variant: Variant) -> Check:
+def _of_numbers(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Check:
+    threshold = criterion.threshold
     if problem := sample.not_numbers():
-        return _unknown(threshold, variant, problem)
+        return _unknown(criterion, variant, problem)
     found = _AGGREGATES[threshold.aggregate.name](sample, threshold.aggregate.percentile or 0.0)
     measure = Measure(value=found, unit="metric", count=sample.count, missing=sample.missing)
     bad = {each for each, value in sample.values.items() if isinstance(value, float) and not threshold.holds(value)}
     failing = (each.id for each in variant.completed if each.id in bad)
-    return _measured(threshold, variant, measure, failing)
+    return _measured(
+        criterion, variant, measure, failing, partial(number_interval, threshold, variant.completed, sample)
+    )
 
 
 _AGGREGATES: Final[dict[str, Callable[[Sample, float], float]]] = {
@@ -132,22 +152,33 @@ _AGGREGATES: Final[dict[str, Callable[[Sample, float], float]]] = {
 }
 
 
-def _measured(threshold: Threshold, variant: Variant, measure: Measure, failing: Iterable[str]) -> Check:
-    """Check a threshold whose aggregate is known; `failing` simulations are looked for only if it does not hold."""
-    holds = threshold.holds(measure.value)
+def _measured(
+    criterion: ThresholdHolds,
+    variant: Variant,
+    measure: Measure,
+    failing: Iterable[str],
+    interval: Callable[[float], Interval] | None = None,
+) -> Check:
+    """Check a threshold whose aggregate is known; `failing` simulations are looked for only if it does not pass.
+
+    `interval` returns that of the aggregate for a confidence, a share.
+    """
+    threshold = criterion.threshold
+    if interval and criterion.confidence and threshold.takes_confidence:
+        measure = replace(measure, interval=interval(criterion.confidence))
     return Check(
-        criterion=ThresholdHolds(threshold=threshold),
-        verdict=Verdict.PASSED if holds else Verdict.FAILED,
+        criterion=criterion,
+        verdict=(found := verdict(threshold, measure)),
         measure=measure,
         variant=variant.name,
         several=not variant.alone,
-        simulations=() if holds else tuple(failing),
+        simulations=() if found is Verdict.PASSED else tuple(failing),
     )
 
 
-def _unknown(threshold: Threshold, variant: Variant, problem: Problem) -> Check:
+def _unknown(criterion: ThresholdHolds, variant: Variant, problem: Problem) -> Check:
     return Check(
-        criterion=ThresholdHolds(threshold=threshold),
+        criterion=criterion,
         verdict=Verdict.ERROR,
         problem=problem,
         variant=variant.name,

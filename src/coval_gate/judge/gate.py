@@ -86,7 +86,13 @@ def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -
             each.id for variant in variants for each in variant.simulations if each.id not in variant.passing
         ),
     )
-    return conclude(Completed(result=result, late=late), checks, totals, variants)
+    return conclude(
+        Completed(result=result, late=late),
+        checks,
+        totals,
+        variants,
+        inconclusive_passes=criteria.inconclusive_passes,
+    )
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
@@ -145,7 +151,7 @@ def _values(result: RunResult, variants: Sequence[Variant], criteria: Criteria) 
     if criteria.needs_targets:
         yield from _targets(result, variants, criteria)
     for threshold in criteria.thresholds:
-        yield from evaluate(threshold, result, variants)
+        yield from evaluate(threshold, result, variants, criteria.confidence)
     if criteria.forbidden:
         yield from _forbidden(criteria.forbidden, result, variants)
 

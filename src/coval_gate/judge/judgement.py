@@ -73,11 +73,13 @@ class Judgement:
     totals: Totals | None = None
     variants: tuple[Variant, ...] = ()
     cancellation: Cancellation | None = None
+    inconclusive_passes: bool = False
 
     @property
     def lets_pass(self) -> bool:
         """Whether the step succeeds."""
-        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED)
+        tolerated = self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
+        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or tolerated
 
     @property
     def passed_unjudged(self) -> bool:
@@ -117,9 +119,14 @@ LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 
 def conclude(
-    outcome: Completed, checks: Sequence[Check], totals: Totals, variants: tuple[Variant, ...] = ()
+    outcome: Completed,
+    checks: Sequence[Check],
+    totals: Totals,
+    variants: tuple[Variant, ...] = (),
+    *,
+    inconclusive_passes: bool = False,
 ) -> Judgement:
-    """Judge a run that completed by its checks: the gravest decides.
+    """Judge a run that completed by its checks: the gravest decides. `inconclusive_passes`: whether doubt is green.
 
     Where they lack data that came too late, it is the time-out that left them without a verdict.
     """
@@ -127,6 +134,8 @@ def conclude(
     if verdict is Verdict.ERROR and outcome.late:
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
+    if inconclusive_passes:
+        statuses[Verdict.INCONCLUSIVE] = COMPLETED
     return Judgement(
         verdict=verdict,
         status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
@@ -134,6 +143,7 @@ def conclude(
         checks=tuple(checks),
         totals=totals,
         variants=variants,
+        inconclusive_passes=inconclusive_passes,
     )
 
 

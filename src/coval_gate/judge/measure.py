@@ -18,13 +18,26 @@ class Requirement(NamedTuple):
     bound: float
 
 
+class Interval(NamedTuple):
+    """What is claimed of the agent: at least `lower` and at most `upper`, each with the `confidence` by itself.
+
+    Both have the unit of the value; an infinite one claims nothing. `cases`: how many test cases the claims rest on; 0
+    if Coval does not tell which test case a value belongs to.
+    """
+
+    lower: float
+    upper: float
+    confidence: float
+    cases: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One measured value. An interval around it and a baseline to compare it with go here, once there are any.
+    """One measured value. A baseline to compare it with goes here, once there is one.
 
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
     simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
-    a share, which must hold whatever the missing values were.
+    a share, which must hold whatever the missing values were. `interval` is there if the criterion asks for confidence.
     """
 
     value: float
@@ -32,6 +45,7 @@ class Measure:
     count: int
     missing: int = 0
     assumed: int = 0
+    interval: Interval | None = None
 
     @property
     def total(self) -> int:

@@ -6,6 +6,7 @@ is added. Readers should not mind fields that they do not know.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -20,6 +21,7 @@ from coval_gate.report.provenance import configuration, what_ran
 from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
+from coval_gate.report.wording.claims import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention
 
 if TYPE_CHECKING:
@@ -106,9 +108,19 @@ class Criterion(_Model):
     """How many simulations were looked at and have a value."""
     missing: int | None
     """How many simulations should have a value, and have none."""
+    lower: float | None
+    """With a confidence: the agent has at least so much, in `unit`; null where nothing is claimed."""
+    upper: float | None
+    """With a confidence: the agent has at most so much."""
+    confidence: float | None
+    """That of each bound by itself, a share; null where the criterion was decided as counted."""
+    sides: Literal["one"] | None
+    """one: each bound has the whole confidence, and they do not share the error."""
     problem: Text
     """What stood in the way of measuring, such as no_such_metric; empty where nothing did."""
     actual_text: Text
+    claim_text: Text
+    """With a confidence: what is claimed of the agent, such as "at least 91.2%"."""
     margin_text: Text
     """By how much the criterion is missed; empty where it is met."""
     reason: Text
@@ -232,6 +244,7 @@ def schema() -> dict[str, Any]:
 def criterion_facts(check: Check) -> Criterion:
     """Return the entry of a criterion."""
     measure, requirement = check.measure, check.requirement
+    interval = measure.interval if measure else None
     blamed = () if check.passed and not check.informs else check.simulations
     return Criterion(
         kind=check.criterion.kind,
@@ -244,8 +257,13 @@ def criterion_facts(check: Check) -> Criterion:
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,
+        lower=interval.lower if interval and math.isfinite(interval.lower) else None,
+        upper=interval.upper if interval and math.isfinite(interval.upper) else None,
+        confidence=interval.confidence if interval else None,
+        sides="one" if interval else None,
         problem=check.problem.kind if check.problem else "",
         actual_text=actual_text(check),
+        claim_text=claim_text(check),
         margin_text=margin_text(check),
         reason=check_reason(check),
         variant=variant_key(check.variant),

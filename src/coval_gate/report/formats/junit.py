@@ -10,6 +10,7 @@ Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of tho
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +96,9 @@ def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
         what = row.trouble or next(iter(misses), TARGET)
         lines = [row.trouble, *misses, f"simulation {row.simulation.id}"]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
-        member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)))]
+        # A simulation may have missed a threshold, but the threshold itself is in doubt: its own case tells of that.
+        tolerated = row.verdict is Verdict.INCONCLUSIVE
+        member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)), tolerated=tolerated)]
     return member
 
 
@@ -123,7 +126,9 @@ def _gate(report: Report) -> Iterator[TestCase]:
     for name, check in checks:
         member = TestCase(_xml(name), classname=group, time=0)
         if reason := check_reason(check):
-            member.result = [_result(shown_verdict(check), reason, f"{reason}\nActual: {actual_text(check)}")]
+            text = f"{reason}\nActual: {actual_text(check)}"
+            tolerated = check.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
+            member.result = [_result(shown_verdict(check), reason, text, tolerated=tolerated)]
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
         member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}", classname=group, time=0)
@@ -148,13 +153,17 @@ def _gate(report: Report) -> Iterator[TestCase]:
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the numbers of each criterion that was measured. The schema has no properties of cases, only of suites."""
     for place, (whole, check) in enumerate(_checks(report), start=1):
-        # Six properties repeat it.
+        # Up to nine properties repeat it.
         name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
         if measure := check.measure:
             yield f"{name}: actual", _shown(measure.value)
             if requirement := check.requirement:
                 yield f"{name}: required", f"{requirement.operator} {_shown(requirement.bound)}"
                 yield f"{name}: margin", _shown(check.margin or 0.0)
+            if interval := measure.interval:
+                yield f"{name}: lower", _shown(interval.lower) if math.isfinite(interval.lower) else ""
+                yield f"{name}: upper", _shown(interval.upper) if math.isfinite(interval.upper) else ""
+                yield f"{name}: confidence", _shown(interval.confidence)
             yield f"{name}: unit", measure.unit
             yield f"{name}: count", str(measure.count)
             yield f"{name}: missing", str(measure.missing)
@@ -164,8 +173,10 @@ def _shown(value: float) -> str:
     return f"{value:.10g}"
 
 
-def _result(verdict: Verdict | None, message: str, text: str) -> Failure | Error | Skipped:
-    result: Failure | Error | Skipped = KINDS[verdict](_xml(one_line(message)), verdict or "none")
+def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool = False) -> Failure | Error | Skipped:
+    """Return the result of a case that did not pass. `tolerated`: it does not make the check red."""
+    kind = Skipped if tolerated else KINDS[verdict]
+    result: Failure | Error | Skipped = kind(_xml(one_line(message)), verdict or "none")
     result.text = _xml(text or message)  # some readers overlook an element that is empty
     return result
 

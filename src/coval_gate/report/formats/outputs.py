@@ -32,8 +32,8 @@ OUTPUTS: Final = {
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
     "status": "What became of the run: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
-    "verdict": "What the step says of it: `passed`, `failed`, `error`, `timed_out`, `cancelled` or `skipped`; "
-    "empty with `mode: launch` and `mode: cancel`.",
+    "verdict": "What the step says of it: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
+    "`skipped`; empty with `mode: launch` and `mode: cancel`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the run had.",

@@ -40,9 +40,10 @@ def context_name(report: Report) -> str:
 def render(report: Report) -> Status:
     """Return the commit's status; pending while there is no verdict."""
     judgement = report.judgement
+    tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
     told = headline(judgement, LIMIT) if judgement.verdict else "⏳ The evaluation is running."
     return Status(
-        state=STATES.get(judgement.verdict, "error"),
+        state="success" if tolerated else STATES.get(judgement.verdict, "error"),
         description=one_line(told, LIMIT),
         target_url=report.run_url or report.context.run_url,
     )

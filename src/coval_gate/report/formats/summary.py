@@ -112,7 +112,9 @@ def _checks(judgement: Judgement) -> Table:
         )
         for check in judgement.first_checks(MOST_CHECKS)
     )
-    return Table(head=("", "criterion", "actual", "margin"), rows=rows, total=len(judgement.checks))
+    claims = any(check.measure and check.measure.interval for check in judgement.checks)
+    last = "what it shows" if claims else "margin"
+    return Table(head=("", "criterion", "actual", last), rows=rows, total=len(judgement.checks))
 
 
 def _metrics(leg: LegReport) -> Iterator[str | Listing]:

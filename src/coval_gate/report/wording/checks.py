@@ -15,6 +15,7 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
 )
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
 from coval_gate.report.wording.criteria import VALUE_SHOWN, criterion_text, forbidden_text, mention, value_text, whom
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
@@ -59,10 +60,10 @@ def measure_text(measure: Measure) -> str:
 
 def margin_text(check: Check) -> str:
     """Return by how much, and in which direction, a criterion is missed; empty where it is met or nothing is known."""
-    if check.passed or not check.margin or not check.measure or not (requirement := check.requirement):
+    if not check.measure or not (requirement := check.requirement) or (check.margin or 0.0) >= 0.0:
         return ""
     many = check.measure.value > requirement.bound
-    gap = abs(check.margin)
+    gap = abs(check.margin or 0.0)
     match check.measure.unit:
         case "share":
             return f"{number(gap * 100)} percentage points too {'high' if many else 'low'}"
@@ -72,8 +73,8 @@ def margin_text(check: Check) -> str:
 
 
 def note_text(check: Check) -> str:
-    """Return what to add to a measured value: the margin, or that the check only informs; empty where it is met."""
-    return INFORMS if check.informs else margin_text(check)
+    """Return what to add to a measured value: that the check only informs, what is claimed, and the margin."""
+    return INFORMS if check.informs else ", ".join(filter(None, (claim_text(check), margin_text(check))))
 
 
 def check_reason(check: Check) -> str:
@@ -141,7 +142,10 @@ def _miss_reason(check: Check, measure: Measure) -> str:
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
             bound = _bound_text(threshold.bound.number, measure.unit)
-            return f"{_subject(threshold)} is {actual_text(check)}{about}, must be {threshold.operator} {bound}"
+            is_found = f"{_subject(threshold)} is {actual_text(check)}{about}"
+            if check.verdict is Verdict.INCONCLUSIVE:
+                return f"{is_found}, which neither shows nor rules out {threshold.operator} {bound}{doubt_text(check)}"
+            return f"{is_found}{sure_text(check)}, must be {threshold.operator} {bound}"
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
             return f"{failed} did not complete{about}; max_failed_simulations allows {allowance}"

@@ -1,0 +1,99 @@
+"""What a check with a confidence claims of the agent, in English.
+
+Claims, no brackets: readers take a pair of numbers in brackets for an interval that holds with the whole confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.confidence import FEWEST_CASES
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.foresight import cases_needed
+from coval_gate.judge.verdict import Verdict
+from coval_gate.text import number, percent, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.measure import Interval, Unit
+
+AS_COUNTED: Final = "as counted"
+DIGITS: Final = 4  # of a bound
+
+
+def claim_text(check: Check) -> str:
+    """Return what is claimed, such as "at least 86.4%"; empty without a confidence."""
+    criterion, measure = check.criterion, check.measure
+    if measure is None or not isinstance(criterion, ThresholdHolds) or criterion.confidence is None:
+        return ""
+    if (interval := measure.interval) is None:
+        return AS_COUNTED
+    wants_less = criterion.threshold.operator in ("<", "<=")
+    match check.verdict:
+        case Verdict.PASSED:
+            return _bounds_text(interval, measure.unit, lower=not wants_less, upper=wants_less)
+        case Verdict.FAILED:
+            return _bounds_text(interval, measure.unit, lower=wants_less, upper=not wants_less)
+    return _bounds_text(interval, measure.unit, lower=True, upper=True)
+
+
+def sure_text(check: Check) -> str:
+    """Return what a failed check claims, after a comma; empty if it was decided as counted."""
+    interval = check.measure.interval if check.measure else None
+    return f", surely {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
+
+
+def doubt_text(check: Check) -> str:
+    """Return why a check is inconclusive, and what would decide it, after a colon or a semicolon."""
+    interval = check.measure.interval if check.measure else None
+    if interval is None:
+        return ""
+    if not interval.cases:
+        return ": Coval does not say which test case each value belongs to"
+    if interval.cases < FEWEST_CASES:
+        return ": one test case does not show how test cases differ"
+    ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
+    if not ends:
+        return f": {interval.cases:,} test cases are too few to show anything"
+    told = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
+    needed = cases_needed(check.criterion) if isinstance(check.criterion, ThresholdHolds) else 0
+    return (
+        f"{told}; {interval.cases:,} test cases can never show it, {needed:,} can" if needed > interval.cases else told
+    )
+
+
+def undecidable_text(criterion: ThresholdHolds, cases: int, needed: int) -> str:
+    """Return that a run is too small for a threshold to pass, as a sentence."""
+    few = f"{plural(cases, 'test case')} can never show {criterion.threshold.text}"
+    confidence = f"with {percent(criterion.confidence or 0.0)} confidence"
+    return (
+        f"thresholds, line {criterion.threshold.line}: {few} {confidence}, however good the agent is; {needed:,} can."
+    )
+
+
+def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) -> str:
+    """Return the bounds that are asked for and known, rounded so that they claim no more."""
+    least = _rounded(interval.lower, unit, math.floor) if lower and math.isfinite(interval.lower) else ""
+    most = _rounded(interval.upper, unit, math.ceil) if upper and math.isfinite(interval.upper) else ""
+    if least and most:
+        return f"between {least} and {most}"
+    return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
+
+
+def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
+    """Return a bound as people read it, rounded away from the measured value."""
+    if unit == "share":
+        return percent(outwards(bound * 1000) / 1000)
+    if not bound:
+        return number(bound)
+    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if decimals < 0:
+        return number(outwards(bound / 10**-decimals) * 10**-decimals)
+    return number(outwards(bound * 10**decimals) / 10**decimals)
+
+
+def _confidence_text(interval: Interval, *, both: bool = False) -> str:
+    return f"{'each end ' if both else ''}with {percent(interval.confidence)} confidence"
