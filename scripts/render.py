@@ -1,4 +1,4 @@
-"""Generates the inputs and outputs in action.yml, README's tables, and the JSON report's schema from the code.
+"""Generates from the code: inputs and outputs in action.yml, tables in README and docs/, the JSON report's schema.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -10,11 +10,19 @@ import itertools
 import json
 import re
 import sys
+from math import sqrt
 from pathlib import Path
 
 from coval_gate.config.inputs import ALL_MODES, MODES, Input, declared
+from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
+from coval_gate.text import percent
+
+BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of the thresholds that docs/statistics.md plans
+COUNTS = (5, 10, 20, 50, 100, 200)  # of conversations there
+LARGER = (50, 100, 200, 500, 1000)  # of test cases there
+CONFIDENCE = 0.95  # there
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +70,36 @@ def readme_example() -> str:
     return f"```yaml\n{text[text.index('name: ') :]}```"
 
 
+def conversations() -> str:
+    """Return a table that says how many conversations pass a threshold, and one that says how many misses fail it."""
+    passing = [[percent(bound), *(f"{needed(bound, misses, CONFIDENCE):,}" for misses in MISSES)] for bound in BOUNDS]
+    failing = [
+        [percent(bound), *(str(fewest_misses(bound, count, CONFIDENCE) or "–") for count in COUNTS)] for bound in BOUNDS
+    ]
+    return "\n\n".join(
+        [
+            "Conversations that pass `>=` the bound, by the number of misses among them:",
+            table(["bound", *(f"{misses} misses" if misses != 1 else "1 miss" for misses in MISSES)], passing),
+            "Misses that fail `>=` the bound, by the number of conversations:",
+            table(["bound", *map(str, COUNTS)], failing),
+        ]
+    )
+
+
+def smallest_changes() -> str:
+    """Return a table of the changes that are noticed in rates, by the number of test cases."""
+    rows = [
+        [percent(rate), *(f"{100 * noticeable(sqrt(rate * (1 - rate) / count), CONFIDENCE):.0f}pp" for count in LARGER)]
+        for rate in BOUNDS
+    ]
+    return table(["rate", *(f"{count} test cases" for count in LARGER)], rows)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+
+
 def default(each: Input) -> str:
     """Return an input's default as README shows it."""
     return f"`{each.default}`" if each.default else ""
@@ -96,15 +134,19 @@ def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
 
 def rendered() -> dict[Path, str]:
     """Return the expected text of every generated file."""
-    action, readme = ROOT / "action.yml", ROOT / "README.md"
+    action, readme, statistics = ROOT / "action.yml", ROOT / "README.md", ROOT / "docs" / "statistics.md"
     yaml, markdown = ("#", ""), ("<!--", " -->")
     action_text = fill(action.read_text(encoding="utf-8"), "inputs", action_inputs(), yaml)
     readme_text = readme.read_text(encoding="utf-8")
     for name, content in (("example", readme_example()), ("inputs", readme_inputs()), ("outputs", readme_outputs())):
         readme_text = fill(readme_text, name, f"\n{content}\n", markdown)
+    statistics_text = statistics.read_text(encoding="utf-8")
+    for name, content in (("conversations", conversations()), ("noticeable", smallest_changes())):
+        statistics_text = fill(statistics_text, name, f"\n{content}\n", markdown)
     return {
         action: fill(action_text, "outputs", action_outputs(), yaml),
         readme: readme_text,
+        statistics: statistics_text,
         ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
