@@ -10,8 +10,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.config import fields
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.judge.confidence import LOWEST_CONFIDENCE
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.text import number, percent, plural
 
@@ -157,10 +157,10 @@ def _share(text: str) -> float:
 
 
 def _confidence(text: str) -> float:
-    share = _share(text)
-    if not LOWEST_CONFIDENCE <= share < 1.0:
-        raise argparse.ArgumentTypeError(f"must be at least {percent(LOWEST_CONFIDENCE)} and below 100%; got {text!r}")
-    return share
+    try:
+        return fields.confidence().parse(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

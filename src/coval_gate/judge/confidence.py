@@ -4,8 +4,8 @@ The unit is the test case. Its conversations (iterations) are alike, so that twe
 than one conversation of each of twenty cases. The claims are about callers like these cases.
 
 Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
-makes one such claim at a time, so the bounds are one-sided. Every confidence is at least LOWEST_CONFIDENCE and below 1.
-Why these methods and no others: `docs/statistics.md`.
+makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `config.fields` allows: at
+less, Hall's bounds of a mean may lie on the wrong side of it. Why these methods and no others: `docs/statistics.md`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Values = Sequence[float]  # of one test case, one for each of its conversations
 
-LOWEST_CONFIDENCE: Final = 0.6  # with less, Hall's bounds of a mean may lie on the wrong side of it
 FEWEST_CASES: Final = 2  # cases with values; one case says nothing about how cases differ
 ENOUGH_EQUAL: Final = 30  # cases; fewer that are all equal may well come from cases that differ
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
