@@ -32,7 +32,10 @@ def rate_interval(
     """Return the interval of a share of `simulations`, whatever the `unknown` ones among them are."""
     cases = by_case(simulations)
     fewest = rate_bounds([_hits(each, hits) for each in cases], confidence)
-    most = rate_bounds([_hits(each, {*hits, *unknown}) for each in cases], confidence) if unknown else fewest
+    if not unknown:
+        return Interval(*fewest, confidence, len(cases))
+    perhaps = {*hits, *unknown}
+    most = rate_bounds([_hits(each, perhaps) for each in cases], confidence)
     return Interval(fewest.lower, most.upper, confidence, len(cases))
 
 
