@@ -57,31 +57,34 @@ def post(runtime: Runtime) -> int:
         host.mask(secret)
     context = replace(host.context(), matrix=inputs.matrix)
     context = with_unknown_commit(context) if inputs.mode == "wait" else context
-    if left:
-        _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
+    hurried = bool(left) and _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
     if is_open:
-        _attempt(host, partial(_close, runtime, host, inputs, context, publisher))
+        _attempt(host, partial(_close, runtime, host, inputs, context, publisher, hurried=hurried))
     return 0
 
 
-def _attempt(host: Host, work: Callable[[], None]) -> None:
-    """Do a part of the work, and turn any failure into a warning."""
+def _attempt(host: Host, work: Callable[[], None]) -> bool:
+    """Do a part of the work, and turn any failure into a warning. Returns whether it was interrupted."""
     try:
         work()
     except Interrupted:
         host.log("The post step was interrupted.")
+        return True
     except Exception:  # noqa: BLE001 - a post step that fails would fail the job
         host.fold(BUG, traceback.format_exc().splitlines())
         host.annotate("warning", NAME, "The post step could not finish; the log has details for a bug report.")
+    return False
 
 
-def _close(runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher) -> None:
-    """Give the commit its final status."""
+def _close(
+    runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
+) -> None:
+    """Give the commit its final status. `hurried`: the runner is about to kill the step."""
     if not host.read_state(OWED):  # the main step saved no status, so find the commit here
         if inputs.mode == "wait":
             context = _with_commit_of_run(runtime, host, inputs, context)
         context = publisher.locate(context, inputs)
-    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs))
+    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), hurried=hurried)
 
 
 def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Context:

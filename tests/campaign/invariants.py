@@ -331,7 +331,8 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
         timed_out = result.verdict == "timed_out" and "had completed" not in result.outputs["reason"]
         if record is None or not timed_out or result.run_id in history.deleted:
             continue
-        if _met_fault(result.requests[-LAST_REQUESTS:]):
+        repeated = any(each.method == "DELETE" and each.fault for each in result.requests)  # the run may end meanwhile
+        if repeated or _met_fault(result.requests[-LAST_REQUESTS:]):
             continue
         after = LAST_REQUESTS * history.schedule.latency + 1 + _status_time(result)
         last_poll = history.coval_time(result.ended - after)
@@ -440,7 +441,9 @@ def status_is_final(history: History) -> Iterator[str]:
         states = [each["state"] for each in history.statuses if each["context"] == name]
         state = states[-1] if states else ""
         users = [each for each in _main_results(history) if _status_name(each) == name]
-        if state == "success" and not any(_told_verdict(each) == "passed" for each in users):
+        # Without its output file, a step tells its verdict in the log.
+        told = not any(_has_file_fault(each, "output") for each in users)
+        if state == "success" and told and not any(_told_verdict(each) == "passed" for each in users):
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue

@@ -360,7 +360,7 @@ MUTANTS: Final = (
                 else original(*args, clock=clock, deadline=deadline, last=last, **rest)
             ),
         ),
-        caught_by="last_poll_at_deadline",
+        caught_by="last_poll_at_deadline hanging_poll_is_not_the_last",
     ),
     mutant(
         "let a poll that hangs replace the last one",

@@ -97,9 +97,9 @@ class PullRequestPublisher:
         """Tell the post step whether the commit still needs its final status."""
         return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
 
-    def close(self, report: Report) -> None:
+    def close(self, report: Report, *, hurried: bool) -> None:
         """Give the commit the status that the main step saved; if it saved none, that of `report`."""
-        until = self._clock.now() + PATIENCE
+        until = self._clock.now() + (HURRIED if hurried else PATIENCE)
         self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
 
     def _owed_status(self, report: Report) -> OwedStatus | None:
