@@ -47,9 +47,13 @@ def number_interval(
     if threshold.aggregate.name == "avg":
         bounds = mean_bounds(cases, confidence)
     else:
-        n = MEDIAN if threshold.aggregate.percentile is None else threshold.aggregate.percentile
-        bounds = percentile_bounds(cases, n, confidence)
+        bounds = percentile_bounds(cases, percentile_of(threshold), confidence)
     return Interval(bounds.lower, bounds.upper, confidence, len(cases))
+
+
+def percentile_of(threshold: Threshold) -> float:
+    """Return the percentile that `med` or `p(N)` asks for, 0 to 100."""
+    return MEDIAN if threshold.aggregate.percentile is None else threshold.aggregate.percentile
 
 
 def unknown_interval(confidence: float) -> Interval:

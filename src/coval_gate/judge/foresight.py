@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from coval_gate.judge.claims import percentile_of
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.planning import needed
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.judge.criteria import Criteria
-
-MEDIAN: Final = 50.0
 
 
 def cases_needed(criterion: ThresholdHolds) -> int:
@@ -29,8 +28,8 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     elif threshold.aggregate.name == "avg":
         return 0
     else:
-        n = (MEDIAN if threshold.aggregate.percentile is None else threshold.aggregate.percentile) / 100.0
-        share = n if wants_less else 1.0 - n
+        share = percentile_of(threshold) / 100.0
+        share = share if wants_less else 1.0 - share
     return (needed(share, 0, criterion.confidence) or 0) if share > 0.0 else 0
 
 
