@@ -39,13 +39,16 @@ DEFAULTS = {each.name: each.default for each in declared()}
 
 def other_value(given: Input) -> str:
     """Return a valid value of an input that differs from its default."""
-    samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "7", "seconds": "77"}
+    samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "5", "seconds": "77"}
     samples |= {
         "true or false": "",
         "JSON object": '{"a": 1}',
         "thresholds": "total >= 1",
         "number or %": "7%",
         "percentage": "90%",
+        "age": "7d",
+        "baseline": "branch:main",
+        "tag": "stable",
     }
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
     words = [word.strip("`") for word in given.field.name.split(" or ") if word.startswith("`")]

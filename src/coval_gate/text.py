@@ -89,6 +89,12 @@ def percent(share: float) -> str:
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def age(seconds: float) -> str:
+    """Return an age as people say it: "2 days", "5 hours"."""
+    days = seconds / 86_400
+    return plural(round(days), "day") if days >= 2 else plural(max(1, round(seconds / 3600)), "hour")
+
+
 def duration(seconds: float) -> str:
     """Format a duration in its two largest units: "45 s", "12 min 05 s", "1 h 02 min"."""
     whole = max(0, round(seconds))

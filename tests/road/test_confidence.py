@@ -110,7 +110,7 @@ def test_threshold_that_run_is_too_small_for_is_told_before_launch(run_step: Run
 @pytest.mark.parametrize(
     ("inputs", "warning"),
     [
-        ({"on_inconclusive": "pass"}, "on_inconclusive has no effect without confidence."),
+        ({"on_inconclusive": "pass"}, "on_inconclusive has no effect without confidence or a baseline."),
         (
             {"confidence": "95%"},
             "confidence has no effect: there is no threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >=.",

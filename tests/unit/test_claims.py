@@ -238,7 +238,7 @@ def test_gravest_threshold_decides_and_doubt_is_green_only_if_asked_for(
         max_failed=Allowance(0),
         thresholds=parse_thresholds(thresholds),
         confidence=0.95,
-        inconclusive_passes=tolerant,
+        on_inconclusive="pass" if tolerant else "",
     )
     found = judge(result_of(yes(20, 20)), criteria)
 

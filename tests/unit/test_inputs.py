@@ -437,7 +437,8 @@ def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, given: Input)
         said = ""
     except InputError as error:
         said = f"{error.what}\n{error.advice}"
-    expected = f"{given.name} has no effect in mode {mode}, which judges nothing; use mode run or wait."
+    why, ways = "launches" if mode == "wait" else "judges", " or ".join(given.modes)
+    expected = f"{given.name} has no effect in mode {mode}, which {why} nothing; use mode {ways}."
     assert (expected in said) is (mode not in given.modes)
 
 

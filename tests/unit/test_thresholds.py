@@ -259,11 +259,24 @@ pass_rate >= 5pp
 Latency: avg < 5pp
 """,
     "baseline": """\
-pass_rate >= baseline - 5pp
-pass_rate >= Base
-Latency: avg < baseline * 1.1
-Latency: avg < baseline
-failed < base + 1
+pass_rate >= baseline - 5
+pass_rate >= baseline -
+pass_rate >= baseline - -5pp
+pass_rate >= baseline ± 5pp
+pass_rate >= baseline * 5pp
+pass_rate >= baseline - 100%
+pass_rate >= baseline 5pp
+pass_rate >= 1.1 * baseline
+pass_rate >= 95% - baseline
+pass_rate >= baselines
+Latency: avg < baseline * 0
+Latency: avg < baseline + 5pp
+Latency: avg < baseline + 5 seconds
+Latency: avg < base +
+total >= baseline
+?
+? ? failed == 0
+- ? failed == 0
 """,
     "end": """\
 pass_rate >= 95% and failed < 3
@@ -359,9 +372,59 @@ def test_small_differences_are_not_ignored() -> None:
     assert not parse_one("Latency: avg <= 0").holds(5e-324), "the tolerance is relative to the bound"
 
 
-def test_baseline_bound_cannot_be_compared_without_baseline() -> None:
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [
+        ("pass_rate >= baseline", Bound(0.0, "baseline")),
+        ("pass_rate >= Base", Bound(0.0, "base")),
+        ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
+        ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
+        ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
+        ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
+        ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
+        ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
+        ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
+        ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
+        ("failed <= baseline + 2", Bound(2.0, "baseline")),
+    ],
+)
+def test_bound_refers_to_baseline(written: str, bound: Bound) -> None:
+    found = parse_one(written).bound
+    assert (found.number, found.reference) == (bound.number, bound.reference)
+    assert found.factor == pytest.approx(bound.factor)
+
+
+def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
+    threshold = parse_one("pass_rate >= baseline - 5pp")
     with pytest.raises(ValueError, match="baseline"):
-        parse_one("pass_rate >= baseline").holds(1.0)
+        threshold.holds(1.0)
+    assert threshold.against(0.9).holds(0.85)
+    assert not threshold.against(0.9).holds(0.84)
+
+
+@pytest.mark.parametrize(
+    ("written", "improves"),
+    [
+        ("pass_rate >= baseline - 5pp", False),
+        ("pass_rate >= baseline", False),
+        ("pass_rate >= baseline + 5pp", True),
+        ("pass_rate > baseline * 1.1", True),
+        ("pass_rate > baseline * 0.9", False),
+        ("Latency: avg <= baseline * 0.9", True),
+        ("Latency: avg <= baseline - 0.1", True),
+        ("Latency: avg <= baseline + 0.1", False),
+        ("Latency: avg < 0.1", False),
+    ],
+)
+def test_bound_stricter_than_baseline_asks_for_improvement(written: str, *, improves: bool) -> None:
+    assert parse_one(written).asks_for_improvement is improves
+
+
+@pytest.mark.parametrize("written", ["? failed == 0", "?failed == 0  # shown only", "  ?  failed == 0"])
+def test_question_mark_makes_threshold_advisory(written: str) -> None:
+    threshold = parse_one(written)
+    assert (threshold.advisory, threshold.text) == (True, "failed == 0")
+    assert not parse_one("failed == 0").advisory
 
 
 OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
@@ -396,8 +459,9 @@ def test_stricter_bound_implies_laxer_bound(a: float, b: float, found: float, op
 
 # Nearly valid lines find more bugs than random text does.
 PIECES = st.sampled_from(
-    ["Latency", ":", " ", "avg", "p", "(", "95", ")", "<", ">=", "=", "1.5", "%", "pp", "baseline", "-", "+", "*", "#",
-     '"', "'", "\\", ",", "rate", "YES", "pass_rate", "\t", "\n", "\r", "e9", ".", "語", "\u2028", "\x1b", "\ud800"]
+    ["Latency", ":", " ", "avg", "p", "(", "95", ")", "<", ">=", "=", "1.5", "%", "pp", "baseline", "base", "?", "-",
+     "+", "*", "#", '"', "'", "\\", ",", "rate", "YES", "pass_rate", "\t", "\n", "\r", "e9", ".", "語", "\u2028",
+     "\x1b", "\ud800"]
 )  # fmt: skip
 ANY_TEXT = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
+from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared, default_of
 from coval_gate.config.metadata import read_metadata
 from coval_gate.errors import InputError
 from coval_gate.text import one_line, plural, quoted
@@ -98,7 +98,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
-    found += _without_confidence(inputs)
+    found += [*_without_confidence(inputs), *_without_reference(inputs)]
     found += [f"thresholds, line {each.line}: {doubt}" for each in inputs.thresholds if (doubt := _doubt(each))]
     found += [
         f"{name} in metadata has no effect, because the input {name} is set."
@@ -108,10 +108,22 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     return [*found, *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant)]
 
 
+def _without_reference(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence for each input about baselines that has no effect without another one."""
+    source = inputs.baseline
+    if source and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
+        yield "baseline has no effect: no threshold compares with it, as `Latency: avg <= baseline * 1.1` does."
+    found = source is not None and source.kind in ("tag", "branch")
+    if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield "baseline_max_age has no effect: it is for a baseline that a tag or a branch names."
+
+
 def _without_confidence(inputs: Inputs) -> list[str]:
     """Return a sentence if nothing is decided with the confidence."""
+    compares = any(each.bound.reference for each in inputs.thresholds)
     if inputs.confidence is None:
-        return ["on_inconclusive has no effect without confidence."] if inputs.on_inconclusive == "pass" else []
+        in_vain = inputs.on_inconclusive and not compares
+        return ["on_inconclusive has no effect without confidence or a baseline."] if in_vain else []
     if any(each.takes_confidence for each in inputs.thresholds):
         return []
     takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
@@ -123,7 +135,7 @@ def _doubt(threshold: Threshold) -> str:
     aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
     if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
         return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
-    if aggregate.is_numeric:
+    if aggregate.is_numeric or threshold.bound.reference:
         return ""
     least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
     if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
@@ -175,10 +187,12 @@ def _unused(inputs: Inputs) -> Iterator[Input]:
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    judging = " or ".join(MODES[GATE])
+    judges = inputs.mode in MODES[GATE]
     for each in _unused(inputs):
         if each.group == GATE:  # the user takes the check for a verdict
-            yield Problem(each.name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {judging}.")
+            why = "launches" if judges else "judges"
+            ways = " or ".join(each.modes)
+            yield Problem(each.name, f"has no effect in mode {inputs.mode}, which {why} nothing; use mode {ways}.")
     pair = ("fail_on_metric_id", "fail_on_metric_value")
     given = [name for name in pair if getattr(inputs, name)]
     if len(given) == 1:
@@ -187,12 +201,54 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
             yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
+    yield from _reference_contradictions(inputs)
+
+
+def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each threshold that has nothing to compare with, or that no confidence can decide."""
+    compared = [each for each in inputs.thresholds if each.bound.reference]
+    for each in compared:
+        if each.bound.reference == "baseline" and inputs.baseline is None:
+            where = f"{each.text} (thresholds, line {each.line})"
+            yield Problem("baseline", f"is required for {where}, such as branch:main.")
+            break
+    with_itself = [
+        each
+        for each in compared
+        if each.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
+    ]
+    if with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
+        (first, *_) = with_itself
+        yield Problem(
+            "thresholds",
+            f"has a line that compares mutations with the agent itself, but the run has no mutations: {first.text} "
+            f"(line {first.line}); set mutation_ids, or compare with baseline.",
+        )
+    for each in compared:
+        if inputs.confidence is not None and not each.takes_confidence:
+            yield Problem(
+                "thresholds",
+                f"has a line that cannot be compared with confidence: {each.text} (line {each.line}). "
+                f"{_alternative(each)}",
+            )
+
+
+def _alternative(threshold: Threshold) -> str:
+    """Return what to write in place of a threshold that no confidence can decide, as a sentence."""
+    if threshold.operator in ("==", "!="):
+        return "Use <, <=, > or >=."
+    match threshold.aggregate.name:
+        case "count" | "missing":
+            return "Use rate(…), which counts missing values as misses."
+        case "min" | "max":
+            return f"Use p({95 if threshold.aggregate.name == 'max' else 5})."
+    return "Use pass_rate, or a number."
 
 
 def _is_impossible(threshold: Threshold) -> bool:
     """Tell whether no run can meet a bound: counts are whole numbers of at least 0, rates are from 0 to 1."""
     aggregate, bound = threshold.aggregate, threshold.bound.number
-    if aggregate.is_numeric:
+    if aggregate.is_numeric or threshold.bound.reference:
         return False
     match threshold.operator:
         case "<":

@@ -17,6 +17,7 @@ from coval_gate.config import hints
 from coval_gate.config.json_text import NULL, read_object
 from coval_gate.config.lists import entries
 from coval_gate.config.metadata import read_metadata
+from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.secret import SHORTEST_SECRET, Secret
 from coval_gate.text import one_line, quoted
@@ -30,6 +31,10 @@ UNFILLED: Final = "${{"  # the start of an expression that the runner did not ev
 LONGEST_PATH: Final = 1024  # characters
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 % every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
+AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
+LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
+MOST_BASELINE_RUNS: Final = 20  # that are pooled; each costs calls
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -56,6 +61,21 @@ class Allowance:
 
     def __str__(self) -> str:
         return f"{self.most:g}%" if self.percent else f"{self.most:,.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """A length of time, in hours, days or weeks."""
+
+    number: float
+    unit: str
+
+    @property
+    def seconds(self) -> float:
+        return self.number * AGE_UNITS[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.number:g}{self.unit}"
 
 
 def text(longest: int) -> Field[str]:
@@ -243,6 +263,46 @@ def confidence() -> Field[float]:
         return share
 
     return Field("percentage", 0.0, parse)
+
+
+def age() -> Field[Age]:
+    """Return a field for an age such as `30d`."""
+
+    def read(given: str) -> Age | None:
+        found = AGE.fullmatch(given)
+        number = float(found[1]) if found else 0.0
+        return Age(number, found[2].lower()) if found and number > 0 else None
+
+    def parse(given: str) -> Age:
+        if (found := read(given)) is None:
+            allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
+            raise ValueError(_invalid(allowed, given, f"{given}d", read))
+        return found
+
+    return Field("age", Age(0.0, "d"), parse)
+
+
+def baseline() -> Field[BaselineSource | None]:
+    """Return a field for a baseline: `run:<id>`, `tag:<tag>`, `branch:<name>`, each of the last two with `last N`."""
+
+    def parse(given: str) -> BaselineSource:
+        if given.lower() == "base":
+            return BaselineSource(kind="base")
+        kind, colon, rest = (part.strip() for part in given.partition(":"))
+        found = LAST.fullmatch(rest)
+        name, last = (found[1], int(found[2])) if found else (rest, 1)
+        match kind.lower():
+            case "run" if colon and not found:
+                return BaselineSource(kind="run", name=_identifier(name))
+            case "tag" | "branch" as several if colon and name:
+                if not 1 <= last <= MOST_BASELINE_RUNS:
+                    raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
+                return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
+        ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
+        meant = f" Write branch:{given}." if not colon and given.lower() in ("main", "master") else ""
+        raise ValueError(f"must be {ways}; got {quoted(given)}.{meant}")
+
+    return Field("baseline", None, parse)
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:

@@ -18,8 +18,9 @@ from coval_gate.text import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from coval_gate.config.fields import Allowance
+    from coval_gate.config.fields import Age, Allowance
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
     from coval_gate.secret import Secret
 
@@ -306,6 +307,20 @@ class Inputs:
         "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
         "as `'\"a, b\"'`.",
     )
+    baseline: BaselineSource | None = declare(
+        GATE,
+        fields.baseline(),
+        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`: `run:<id>`; "
+        "`tag:<tag>` or `branch:<name>`, the newest run with that tag or of that branch; `branch:<name> last 3`, the "
+        "newest three together; `base`, the agent itself in the same run, for mutations.",
+        modes=RUNNING_MODES,
+    )
+    baseline_max_age: Age = declare(
+        GATE,
+        fields.age(),
+        "Age of the oldest run that a tag or a branch may stand for, such as `36h`, `30d` or `2w`.",
+        "30d",
+    )
     confidence: float | None = declare(
         GATE,
         fields.optional(fields.confidence()),
@@ -316,9 +331,9 @@ class Inputs:
     on_inconclusive: str = declare(
         GATE,
         fields.choice("fail", "pass"),
-        "What to do where a threshold is neither met nor missed with the `confidence`: `fail` or `pass` the check. The "
-        "verdict is `inconclusive` either way.",
-        "fail",
+        "What to do where a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
+        "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
+        "improvement.",
     )
     max_failed_simulations: Allowance = declare(
         GATE,
@@ -366,6 +381,11 @@ def declared() -> Iterator[Input]:
     """Yield every input, in the order in which README and action.yml list them."""
     for each in dataclasses.fields(Inputs):
         yield Input(each.name, *each.metadata["input"])
+
+
+def default_of(name: str) -> Any:
+    """Return the value of the input `name` where the user did not set it."""
+    return next(each.default_value for each in declared() if each.name == name)
 
 
 def key_in(environ: Mapping[str, str]) -> str:

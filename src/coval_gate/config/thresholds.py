@@ -4,6 +4,8 @@
     Latency: p(95) < 1.5  # a comment
     Resolved: rate(YES, "not applicable") >= 90%
     "Tone: friendly": avg >= 4
+    Resolved: rate(YES) >= baseline - 5pp
+    ? Compliance: count(NO) == 0  # advisory
 
 Rates and their bounds are shares from 0 to 1. Counts are numbers of simulations. Other values have their metric's unit.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NoReturn
 
 from coval_gate.config.values import QUOTED, is_blank, unquoted
@@ -28,6 +30,7 @@ OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
 OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
 STATISTICAL: Final = ("rate", "pass_rate", "avg", "med", "p")
 AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
+Reference = Literal["", "baseline", "base"]
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
 MEANT: Final = {
@@ -46,8 +49,12 @@ BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
 GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
 ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
 SIGNS: Final = re.compile(r"[<>=!≤≥≠⩽⩾]++")
-NUMBER: Final = re.compile(r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%))?")
-BASELINE: Final = re.compile(r"base(?:line)?\b", re.IGNORECASE)
+AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
+NUMBER, DIFFERENCE = re.compile(AMOUNT % "%"), re.compile(AMOUNT % r"%|pp\b")
+REFERENCE: Final = re.compile(r"(base(?:line)?)\b", re.IGNORECASE)
+CHANGE: Final = re.compile(r"[-+*−–×±]|x(?=\s*\d)", re.IGNORECASE)
+MULTIPLIED: Final = re.compile(r"\s*[*×+−-]\s*base(?:line)?\b", re.IGNORECASE)
+ADVISORY: Final = re.compile(r"\?")
 COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
 MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
 # Where none belongs: an aggregate after a colon, or one of the run; an operator; the beginning of a bound.
@@ -103,16 +110,26 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The value to compare with."""
+    """The value to compare with: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
+
+    baseline: the runs that the input `baseline` names. base: the agent itself in the same run.
+    """
 
     number: float
+    reference: Reference = ""
+    factor: float = 1.0
+
+    def of(self, earlier: float) -> float:
+        """Return the bound, where the reference has the value `earlier`."""
+        return self.factor * earlier + self.number if self.reference else self.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """A threshold from `line`, counted from 1.
 
-    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment.
+    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and without the
+    mark of an `advisory` threshold, which is shown and never fails.
     """
 
     metric: str
@@ -121,6 +138,30 @@ class Threshold:
     bound: Bound
     line: int
     text: str
+    advisory: bool = False
+
+    @property
+    def wants_less(self) -> bool:
+        """Whether smaller values are better."""
+        return self.operator in ("<", "<=")
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether larger values are better."""
+        return self.operator in (">", ">=")
+
+    @property
+    def asks_for_improvement(self) -> bool:
+        """Whether a value equal to that of the reference does not do, where the reference's is above 0."""
+        bound = self.bound
+        if not bound.reference or self.operator == "!=":
+            return False
+        stricter = (bound.factor < 1.0 or bound.number < 0.0, bound.factor > 1.0 or bound.number > 0.0)
+        return stricter[0] if self.wants_less else stricter[1] if self.wants_more else any(stricter)
+
+    def against(self, earlier: float) -> Threshold:
+        """Return the threshold with a number in place of its reference, whose value is `earlier`."""
+        return replace(self, bound=Bound(self.bound.of(earlier)))
 
     @property
     def takes_confidence(self) -> bool:
@@ -130,9 +171,13 @@ class Threshold:
     def holds(self, actual: float) -> bool:
         """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 
+        Raises ValueError for a bound with a reference; `against` makes it a number.
+
         For every operator, a value equals the bound if it differs from it by at most a billionth: 0.1 + 0.2 is not
         above 0.3. Where a threshold does not hold, a stricter one does not hold either.
         """
+        if self.bound.reference:
+            raise ValueError(f"{self.text} has no number to compare with")
         low, high = sorted(self.bound.number * factor for factor in (1 - TOLERANCE, 1 + TOLERANCE))
         less, equal, more = actual < low, low <= actual <= high, actual > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
@@ -185,10 +230,10 @@ class _Scanner:
             return None
         return unquoted(self.need(QUOTED, f"a closing {quote} for this one")[0])
 
-    def amount(self, expected: str) -> tuple[float, str]:
-        """Take a number and its unit, "" or "%". With a unit, the number is a share."""
-        found = self.need(NUMBER, expected)
-        unit = found[3] or ""
+    def amount(self, expected: str, pattern: re.Pattern[str] = NUMBER) -> tuple[float, str]:
+        """Take a number and its unit: "", "%" or, in a difference, "pp". With a unit, the number is a share."""
+        found = self.need(pattern, expected)
+        unit = (found[3] or "").lower()
         # The decimal point moves before the conversion, so that 7% and 0.07 are the same float.
         number = float(f"{found[1]}e{int(found[2] or 0) - (2 if unit else 0)}")
         return (number, unit) if abs(number) <= LARGEST else self.fail(f"a number of at most {LARGEST:g}")
@@ -197,6 +242,10 @@ class _Scanner:
 def _threshold(scanner: _Scanner) -> Threshold:
     if scanner.take(MARKER):
         scanner.fail("a threshold without a list marker")
+    advisory = bool(scanner.take(ADVISORY))
+    if advisory and scanner.take(ADVISORY):
+        scanner.fail("one question mark")
+    start = scanner.at
     metric = _metric(scanner)
     aggregate = _aggregate(scanner, metric)
     written = found[0] if (found := scanner.take(SIGNS)) else ""
@@ -208,8 +257,15 @@ def _threshold(scanner: _Scanner) -> Threshold:
     if not scanner.take(END):
         another = A_THRESHOLD.search(scanner.text, scanner.at)
         scanner.fail("the end of the line after the bound", ONE_PER_LINE if another else "")
-    text = one_line(scanner.text[: scanner.at])
-    return Threshold(metric=metric, aggregate=aggregate, operator=operator, bound=bound, line=scanner.line, text=text)
+    return Threshold(
+        metric=metric,
+        aggregate=aggregate,
+        operator=operator,
+        bound=bound,
+        line=scanner.line,
+        text=one_line(scanner.text[start : scanner.at]),
+        advisory=advisory,
+    )
 
 
 def _comment(scanner: _Scanner) -> None:
@@ -289,13 +345,47 @@ def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
 
 
 def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
-    kinds = "a number or a percentage" if aggregate.is_rate else "a number"
-    if scanner.take(BASELINE):
-        scanner.fail(kinds, f"this version cannot compare with a baseline: write {kinds}")
+    if reference := scanner.take(REFERENCE):
+        return _reference(scanner, aggregate, "base" if reference[1].lower() == "base" else "baseline")
+    kinds = "a number, a percentage or baseline" if aggregate.is_rate else "a number or baseline"
     number, unit = scanner.amount(kinds)
-    if unit and not aggregate.is_rate:
-        why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
-        scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")
+    if MULTIPLIED.match(scanner.text, scanner.at):
+        scanner.fail("baseline first, as in baseline * 1.1")
+    _check_unit(scanner, aggregate, unit)
     if aggregate.is_rate and not 0 <= number <= 1:
         scanner.fail("a share from 0% to 100%")
     return Bound(number)
+
+
+def _reference(scanner: _Scanner, aggregate: Aggregate, reference: Reference) -> Bound:
+    """Take what a bound adds to its reference, or multiplies it with."""
+    if aggregate.name == "total":
+        scanner.fail("a number: how many simulations there are is not compared with a baseline")
+    change = scanner.take(CHANGE)
+    if change is None:
+        return Bound(0.0, reference)
+    sign = change[0].lower()
+    if sign == "±":
+        scanner.fail("+ or -: a threshold has one bound")
+    number, unit = scanner.amount("a number after the sign", DIFFERENCE)
+    if number < 0:
+        scanner.fail("a number without a sign of its own")
+    if sign in ("*", "×", "x"):
+        if unit == "pp" or number == 0:
+            scanner.fail("a factor above 0, such as 1.1")
+        return Bound(0.0, reference, number)
+    signed = number if sign == "+" else -number
+    if unit == "%":
+        if signed <= -1:
+            scanner.fail("less than 100%")
+        return Bound(0.0, reference, 1.0 + signed)
+    _check_unit(scanner, aggregate, unit)
+    if aggregate.is_rate and number >= 1:
+        scanner.fail("percentage points such as 5pp, a percentage of the baseline such as 5%, or a share below 1")
+    return Bound(signed, reference)
+
+
+def _check_unit(scanner: _Scanner, aggregate: Aggregate, unit: str) -> None:
+    if unit and not aggregate.is_rate:
+        why = "in the unit of its metric" if aggregate.is_numeric else "a number of simulations"
+        scanner.fail(f"a number without {unit}: {aggregate.name} is {why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import margin
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -38,9 +39,21 @@ class Check:
         return self.verdict is Verdict.PASSED
 
     @property
+    def decides(self) -> bool:
+        """Whether the verdict rests on it; an advisory threshold is shown only."""
+        return not self.criterion.advisory
+
+    @property
     def informs(self) -> bool:
-        """Whether it only informs: it passed, and would have passed whatever was measured."""
+        """Whether it only informs: it is advisory, or it passed and would have passed whatever was measured."""
+        if not self.decides:
+            return True
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
+
+    @property
+    def doubt_passes(self) -> bool:
+        """Whether the check of the step is green although this one is inconclusive."""
+        return isinstance(self.criterion, ThresholdHolds) and self.criterion.doubt_passes
 
     @property
     def user_defined(self) -> bool:

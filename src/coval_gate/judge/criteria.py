@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from coval_gate.judge.measure import Measure, Requirement
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.results import Target
 
 
@@ -23,6 +24,11 @@ class _Kind:
     @property
     def user_defined(self) -> bool:
         """Whether the user asked for it; otherwise it is required of every run."""
+        return False
+
+    @property
+    def advisory(self) -> bool:
+        """Whether it is shown only, and never fails."""
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
@@ -38,19 +44,29 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
-    """One line of the `thresholds` input. `confidence`: the share that the user asked for; None: decide as counted."""
+    """One line of the `thresholds` input. `confidence`: the share that the user asked for; None: decide as counted.
+
+    `doubt_passes`: whether the check is green where the threshold is neither met nor missed.
+    """
 
     kind: ClassVar = "threshold"
     threshold: Threshold
     confidence: float | None = None
+    doubt_passes: bool = False
 
     @property
     def user_defined(self) -> bool:
         return True
 
-    def requirement(self, measure: Measure) -> Requirement:
-        del measure
-        return Requirement(self.threshold.operator, self.threshold.bound.number)
+    @property
+    def advisory(self) -> bool:
+        return self.threshold.advisory
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        bound, compared = self.threshold.bound, measure.comparison
+        if bound.reference and compared is None:
+            return None
+        return Requirement(self.threshold.operator, bound.of(compared.value if compared else 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +240,8 @@ class Criteria:
     `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations` are what the run was launched with, as
     far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
     metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known. `confidence`: the
-    share with which thresholds are decided; None: as counted. `inconclusive_passes`: whether the check is green where
-    they are neither met nor missed with that confidence.
+    share with which thresholds are decided; None: as counted. `on_inconclusive`: whether the check is green (pass) or
+    red (fail) where they are neither met nor missed; empty: red, except against a baseline.
     """
 
     max_failed: Allowance
@@ -239,7 +255,7 @@ class Criteria:
     cases: int = 0
     iterations: int | None = None
     confidence: float | None = None
-    inconclusive_passes: bool = False
+    on_inconclusive: str = ""
 
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> Criteria:
@@ -248,7 +264,7 @@ class Criteria:
         return cls(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,
-            thresholds=inputs.thresholds,
+            thresholds=tuple(_resolved(each, inputs.baseline) for each in inputs.thresholds),
             use_metric_targets=inputs.use_metric_targets,
             forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
             if inputs.fail_on_metric_id
@@ -259,22 +275,49 @@ class Criteria:
             cases=len(inputs.test_case_ids) if launched_here else 0,
             iterations=inputs.iteration_count if launched_here else None,
             confidence=inputs.confidence,
-            inconclusive_passes=inputs.on_inconclusive == "pass",
+            on_inconclusive=inputs.on_inconclusive,
         )
+
+    def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
+        """Return the criterion that a threshold is.
+
+        Against a number, the agent has to prove itself. Against a baseline, the burden of proof is on the regression,
+        unless the threshold asks for an improvement.
+        """
+        guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
+        policy = self.on_inconclusive or ("pass" if guards else "fail")
+        return ThresholdHolds(threshold=threshold, confidence=self.confidence, doubt_passes=policy == "pass")
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether a threshold compares with earlier runs."""
+        return any(each.bound.reference == "baseline" for each in self.thresholds)
 
     @property
     def needs_targets(self) -> bool:
         """Whether the metrics' own targets matter."""
+        return self.use_metric_targets or any(each.aggregate.name == "pass_rate" for each in self.thresholds)
+
+    @property
+    def judges_targets(self) -> bool:
+        """Whether a target that is not known leaves no verdict."""
         return self.use_metric_targets or self.sets_pass_rate
 
     @property
     def sets_pass_rate(self) -> bool:
         """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
-        return any(threshold.aggregate.name == "pass_rate" for threshold in self.thresholds)
+        return any(each.aggregate.name == "pass_rate" and not each.advisory for each in self.thresholds)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The metrics that the criteria name."""
-        named = [threshold.metric for threshold in self.thresholds if threshold.metric]
-        launched = self.metric_ids if self.needs_targets else ()
+        """The metrics that the criteria name, without advisory ones."""
+        named = [each.metric for each in self.thresholds if each.metric and not each.advisory]
+        launched = self.metric_ids if self.judges_targets else ()
         return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
+
+
+def _resolved(threshold: Threshold, source: BaselineSource | None) -> Threshold:
+    """Return a threshold against the baseline `base` as one against `base`."""
+    if threshold.bound.reference == "baseline" and source and source.kind == "base":
+        return replace(threshold, bound=replace(threshold.bound, reference="base"))
+    return threshold

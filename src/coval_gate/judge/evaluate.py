@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.checks import Check
 from coval_gate.judge.claims import number_interval, rate_interval, unknown_interval, verdict
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Measure, Requirement, margin
 from coval_gate.judge.problems import NoValues, OnlySummary
 from coval_gate.judge.verdict import Verdict
@@ -16,41 +15,52 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Aggregate, Threshold
+    from coval_gate.judge.criteria import ThresholdHolds
     from coval_gate.judge.measure import Interval
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.results import RunResult, Summary
+    from coval_gate.model.results import Metric, RunResult, Summary
 
 
-def evaluate(
-    threshold: Threshold, result: RunResult, variants: Sequence[Variant], confidence: float | None = None
-) -> Iterator[Check]:
-    """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already.
-
-    `confidence`: the share with which to decide it, where it can be; None: as counted.
-    """
+def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
+    """Check a threshold for the agent and for each mutation apart; nothing where its metric is in doubt already."""
+    threshold = criterion.threshold
     metrics = result.find_metrics(threshold.metric) if threshold.metric else ()
     if threshold.metric and len(metrics) != 1:
         return
-    criterion = ThresholdHolds(threshold=threshold, confidence=confidence)
     for variant in variants:
-        if threshold.metric:
-            yield replace(_of_metric(criterion, variant.sample(metrics[0]), variant), metric=metrics[0].id)
-        else:
-            yield _of_run(criterion, variant)
+        yield check_variant(criterion, variant, metrics[0] if metrics else None)
+
+
+def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
+    """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
+    if metric is None:
+        return _of_run(criterion, variant)
+    return replace(_of_metric(criterion, variant.sample_like(metric), variant), metric=metric.id)
+
+
+def value_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> float:
+    """Return an aggregate as counted. Simulations without a value are no hits, and no numbers.
+
+    A numeric aggregate needs numbers, and no other values.
+    """
+    if metric is None:
+        count = _count(aggregate, variant)
+        return count / variant.total if aggregate.is_rate else float(count)
+    sample = variant.sample_like(metric)
+    if aggregate.name == "missing":
+        return float(sample.missing)
+    if aggregate.is_numeric:
+        return _AGGREGATES[aggregate.name](sample, aggregate.percentile or 0.0)
+    hits = len(sample.having(aggregate.values))
+    return hits / variant.total if aggregate.is_rate else float(hits)
 
 
 def _of_run(criterion: ThresholdHolds, variant: Variant) -> Check:
     threshold = criterion.threshold
-    counts = {
-        "pass_rate": len(variant.passing),
-        "completed_rate": len(variant.completed),
-        "failed": variant.failed,
-        "total": variant.total,
-    }
-    count = counts[threshold.aggregate.name]
+    count = _count(threshold.aggregate, variant)
     failing = (each.id for each in variant.simulations if each.id not in variant.passing)
     if threshold.aggregate.is_rate:
         measure = Measure(value=count / variant.total, unit="share", count=variant.total)
@@ -59,6 +69,17 @@ def _of_run(criterion: ThresholdHolds, variant: Variant) -> Check:
     return _measured(
         criterion, variant, measure, failing, partial(rate_interval, variant.simulations, variant.passing, ())
     )
+
+
+def _count(aggregate: Aggregate, variant: Variant) -> int:
+    """Return how many simulations an aggregate of the run counts."""
+    counts = {
+        "pass_rate": len(variant.passing),
+        "completed_rate": len(variant.completed),
+        "failed": variant.failed,
+        "total": variant.total,
+    }
+    return counts[aggregate.name]
 
 
 def _of_metric(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Check:

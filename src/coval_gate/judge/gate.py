@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
+from coval_gate.judge.baseline import compare
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     AllEnded,
@@ -53,29 +54,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.config.fields import Allowance
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.criteria import Criteria, Forbidden
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import Baseline
     from coval_gate.model.outcomes import Limit, Outcome
     from coval_gate.model.results import Metric, RunResult, Target
 
 
-def judge_outcome(outcome: Outcome, criteria: Criteria) -> Judgement:
-    """Judge a run by how the work on it ended."""
+def judge_outcome(outcome: Outcome, criteria: Criteria, baseline: Baseline | None = None) -> Judgement:
+    """Judge a run by how the work on it ended; `baseline`: the earlier runs that thresholds refer to."""
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, late=late)
+            return judge(result, criteria, baseline=baseline, late=late)
         case NotCompleted():
             return not_completed(outcome)
     return timed_out(outcome)
 
 
-def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -> Judgement:
-    """Judge a run that completed; `late`: the limit that passed before Coval had all of its data."""
+def judge(
+    result: RunResult, criteria: Criteria, *, baseline: Baseline | None = None, late: Limit | None = None
+) -> Judgement:
+    """Judge a run that completed.
+
+    `baseline`: the earlier runs that thresholds refer to. `late`: the limit that passed before Coval had all of the
+    run's data.
+    """
     variants = variants_of(result)
     unknown = tuple(_presence(result, variants, criteria))
     known = () if unknown else tuple(_population(result, variants, criteria))
-    values = tuple(_values(result, variants, criteria))
+    values = tuple(_values(result, variants, criteria, baseline))
     if any(not check.passed for check in known):
         values = tuple(_blame_silence(values, variants))
     checks = (*unknown, *known, *values)
@@ -91,7 +101,7 @@ def judge(result: RunResult, criteria: Criteria, *, late: Limit | None = None) -
         checks,
         totals,
         variants,
-        inconclusive_passes=criteria.inconclusive_passes,
+        baseline=baseline,
     )
 
 
@@ -144,16 +154,44 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
         )
 
 
-def _values(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+def _values(
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
+) -> Iterator[Check]:
     """Check what was measured."""
     yield from _named_metrics(result, variants, criteria)
     yield from _absent_metrics(result)
-    if criteria.needs_targets:
+    if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
-    for threshold in criteria.thresholds:
-        yield from evaluate(threshold, result, variants, criteria.confidence)
+    yield from _thresholds(result, variants, criteria, baseline)
     if criteria.forbidden:
         yield from _forbidden(criteria.forbidden, result, variants)
+
+
+def _thresholds(
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
+) -> Iterator[Check]:
+    """Check every threshold, in their order."""
+    compared = compare(criteria, result, variants, baseline) if variants else {}
+    for threshold in criteria.thresholds:
+        criterion = criteria.of_threshold(threshold)
+        if threshold.advisory and (problem := _advisory_problem(threshold, result)):
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
+        elif threshold in compared:
+            yield from compared[threshold]
+        else:
+            yield from evaluate(criterion, result, variants)
+
+
+def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
+    """Return why an advisory threshold is about nothing; for others, a check of its own says so."""
+    if threshold.aggregate.name == "pass_rate" and all(metric.target is None for metric in result.metrics):
+        return NoTargets()
+    if not threshold.metric:
+        return None
+    metrics = result.find_metrics(threshold.metric)
+    if len(metrics) > 1:
+        return SeveralMetrics(ids=tuple(metric.id for metric in metrics))
+    return None if metrics else _no_such_metric(threshold.metric, result)
 
 
 def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coval_gate.errors import GateError
     from coval_gate.judge.checks import Check, Totals
     from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import Baseline
     from coval_gate.model.outcomes import Cancellation
 
 
@@ -63,7 +64,8 @@ class Judgement:
 
     `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
     a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.
-    `cancellation`: what became of the run that the step stopped waiting for.
+    `cancellation`: what became of the run that the step stopped waiting for. `baseline`: the earlier runs that
+    thresholds refer to.
     """
 
     verdict: Verdict | None
@@ -74,6 +76,7 @@ class Judgement:
     variants: tuple[Variant, ...] = ()
     cancellation: Cancellation | None = None
     inconclusive_passes: bool = False
+    baseline: Baseline | None = None
 
     @property
     def lets_pass(self) -> bool:
@@ -91,7 +94,7 @@ class Judgement:
         """The ids of the simulations that are to blame for checks that did not pass."""
         named: dict[str, None] = {}
         for check in self.checks:  # one by one: together they may name millions
-            named.update(dict.fromkeys(() if check.passed else check.simulations))
+            named.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
         return tuple(named)
 
     @property
@@ -103,8 +106,8 @@ class Judgement:
 
     @property
     def missed(self) -> tuple[Check, ...]:
-        """The checks that did not pass, the gravest first."""
-        wrong = (check for check in self.checks if not check.passed)
+        """The checks that did not pass, the gravest first; none that only informs."""
+        wrong = (check for check in self.checks if check.decides and not check.passed)
         return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
 
     def first_checks(self, most: int) -> tuple[Check, ...]:
@@ -124,13 +127,16 @@ def conclude(
     totals: Totals,
     variants: tuple[Variant, ...] = (),
     *,
-    inconclusive_passes: bool = False,
+    baseline: Baseline | None = None,
 ) -> Judgement:
-    """Judge a run that completed by its checks: the gravest decides. `inconclusive_passes`: whether doubt is green.
+    """Judge a run that completed by its checks: the gravest decides.
 
     Where they lack data that came too late, it is the time-out that left them without a verdict.
     """
-    verdict = min((check.verdict for check in checks), key=GRAVITY.index, default=Verdict.PASSED)
+    deciding = [check for check in checks if check.decides]
+    verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
+    doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
+    inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
     if verdict is Verdict.ERROR and outcome.late:
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
@@ -144,6 +150,7 @@ def conclude(
         totals=totals,
         variants=variants,
         inconclusive_passes=inconclusive_passes,
+        baseline=baseline,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Operator
 
 Unit = Literal["share", "simulations", "metric"]
+Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 
 
 class Requirement(NamedTuple):
@@ -31,13 +32,52 @@ class Interval(NamedTuple):
     cases: int
 
 
+class LeftOut(NamedTuple):
+    """What a comparison leaves out: numbers of test cases, and of runs of the baseline.
+
+    `new` cases are not in the baseline, `gone` ones only there. `changed` ones have other contents since. `valueless`
+    ones are in both, but have no value in one of them. The metric was judged otherwise in `runs` of the baseline, or
+    for another persona.
+    """
+
+    new: int = 0
+    gone: int = 0
+    changed: int = 0
+    valueless: int = 0
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a value is compared with, over the `cases` that both sides have.
+
+    `value` is that of the reference, in the unit of the measure, over `count` of its simulations. `change` has the
+    bounds of the measure's value minus this one; None where nothing was asked to be claimed. `trend` is what the change
+    amounts to. `noticeable`: the smallest change for the worse that a run like this shows in 80 % of cases, in the
+    unit; None where it is not known. `by_chance`: 0 or, where the bound is exceeded but the change is no evidence, how
+    many thresholds of the step are compared. `newly_failing` and `newly_passing` are test cases.
+    """
+
+    value: float
+    count: int
+    cases: int
+    left_out: LeftOut = field(default_factory=LeftOut)
+    trend: Trend = "inconclusive"
+    change: Interval | None = None
+    noticeable: float | None = None
+    by_chance: int = 0
+    newly_failing: tuple[str, ...] = ()
+    newly_passing: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One measured value. A baseline to compare it with goes here, once there is one.
+    """One measured value.
 
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
     simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
     a share, which must hold whatever the missing values were. `interval` is there if the criterion asks for confidence.
+    `comparison` is there if it refers to a baseline.
     """
 
     value: float
@@ -46,6 +86,7 @@ class Measure:
     missing: int = 0
     assumed: int = 0
     interval: Interval | None = None
+    comparison: Comparison | None = None
 
     @property
     def total(self) -> int:

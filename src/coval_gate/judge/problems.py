@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
+    from coval_gate.model.baseline import BaselineSource, NotFoundReason
     from coval_gate.model.results import Value
 
 
@@ -115,6 +117,79 @@ class ErrorReported:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoMutations:
+    """The run has no mutation that could be compared with the agent itself."""
+
+    kind: ClassVar = "no_mutations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoBaseline:
+    """There is no run to compare with; `source` is None where none was looked for."""
+
+    kind: ClassVar = "no_baseline"
+    source: BaselineSource | None
+    reason: NotFoundReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotInBaseline:
+    """The baseline does not have the metric or the mutation of this `name`."""
+
+    kind: ClassVar = "not_in_baseline"
+    what: Literal["metric", "mutation"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusableBaseline:
+    """The baseline's values of a metric cannot be compared with, for the reason in `problem`."""
+
+    kind: ClassVar = "unusable_baseline"
+    problem: NoValues | NoNumbers | CannotOccur | OnlySummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonaChanged:
+    """The baseline was talked to by another persona, or by another version of it."""
+
+    kind: ClassVar = "persona_changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeChanged:
+    """Another version of the metric of this name judged the baseline."""
+
+    kind: ClassVar = "judge_changed"
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CasesUnknown:
+    """Coval does not say which test case a simulation belongs to, of the run or of its baseline."""
+
+    kind: ClassVar = "cases_unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooFewShared:
+    """Fewer than two test cases can be compared: `shared` ones."""
+
+    kind: ClassVar = "too_few_shared"
+    shared: int
+    left_out: LeftOut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnequalCounts:
+    """The run has `now` simulations of the shared test cases and the baseline has `earlier` ones; these are counted."""
+
+    kind: ClassVar = "unequal_counts"
+    now: int
+    earlier: int
+
+
 Problem = (
     NoSuchMetric
     | NotListed
@@ -128,4 +203,13 @@ Problem = (
     | UnusableTarget
     | VariantsMissing
     | ErrorReported
+    | NoMutations
+    | NoBaseline
+    | NotInBaseline
+    | UnusableBaseline
+    | PersonaChanged
+    | JudgeChanged
+    | CasesUnknown
+    | TooFewShared
+    | UnequalCounts
 )

@@ -41,7 +41,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
     if isinstance(criterion, TargetMet):
         bound_of = partial(targets.closest_bound, criterion.target)
     elif isinstance(criterion, ThresholdHolds) and _compares_numbers(criterion.threshold):
-        bound_of = partial(_same, criterion.threshold.bound.number)
+        bound_of = partial(_same, _bound(check, criterion.threshold))
     else:
         yield from zip(check.simulations, repeat(WHOLE))
         return
@@ -59,6 +59,11 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
 def _compares_numbers(threshold: Threshold) -> bool:
     """Return whether a number that misses the threshold has a distance from its bound."""
     return threshold.aggregate.is_numeric and threshold.operator != "!="
+
+
+def _bound(check: Check, threshold: Threshold) -> float:
+    compared = check.measure.comparison if check.measure else None
+    return threshold.bound.of(compared.value if compared else 0.0)
 
 
 def _same(bound: float, number: float) -> float:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
 from coval_gate.judge.sample import Sample
 
 if TYPE_CHECKING:
-    from coval_gate.model.results import Metric, RunResult, Simulation
+    from collections.abc import Callable, Mapping, Sequence, Set
+
+    from coval_gate.model.results import Metric, RunResult, Simulation, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """The agent (`name` is BASE) or one of its mutations, with the simulations it held and a sample of each metric.
 
@@ -36,9 +40,78 @@ class Variant:
         """How many simulations did not complete."""
         return self.total - len(self.completed)
 
+    @property
+    def mutation_id(self) -> str:
+        """The id of the mutation; empty for the agent itself, and where it is not known."""
+        return self.simulations[0].mutation_id
+
+    @cached_property
+    def by_case(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of the simulations by test case, "" for those whose test case is not known; in order of the ids."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for each in self.simulations:
+            found[each.test_case_id].append(each.id)
+        return {case: tuple(found[case]) for case in sorted(found)}
+
+    @property
+    def cases(self) -> Set[str]:
+        return self.by_case.keys()
+
     def sample(self, metric: Metric) -> Sample:
         """Return the metric's values on this variant's simulations; `metric` must be one of the run's own."""
         return next(each for each in self.samples if each.metric is metric)
+
+    def sample_like(self, metric: Metric) -> Sample:
+        """Return the values of the metric with the id of `metric`, which the run must have."""
+        return next(each for each in self.samples if each.metric.id == metric.id)
+
+    def cases_with(self, metric: Metric) -> frozenset[str]:
+        """Return the test cases on which the metric has a value."""
+        values = self.sample_like(metric).values
+        return frozenset(each.test_case_id for each in self.simulations if each.id in values)
+
+    def of_cases(self, cases: Set[str]) -> Variant:
+        """Return the variant as if the run had these test cases only."""
+        return self._only(lambda each: each.test_case_id in cases)
+
+    def having_value(self, metric: Metric) -> Variant:
+        """Return the variant without the simulations that lack a value of the metric."""
+        values = self.sample_like(metric).values
+        return self._only(lambda each: each.id in values)
+
+    def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
+        simulations = tuple(each for each in self.simulations if wanted(each))
+        if len(simulations) == len(self.simulations):
+            return self
+        ids = dict.fromkeys(each.id for each in simulations)
+        return replace(
+            self,
+            simulations=simulations,
+            completed=tuple(each for each in self.completed if each.id in ids),
+            passing=frozenset(each for each in self.passing if each in ids),
+            samples=tuple(_sample(each.metric, each.values, ids, len(simulations)) for each in self.samples),
+        )
+
+
+def pooled(results: Sequence[RunResult]) -> RunResult:
+    """Return several runs as if they were one, with all of their simulations, which have unique ids.
+
+    A metric has the name and the target of the first run that has it.
+    """
+    metrics: dict[str, Metric] = {}
+    for metric in (each for result in results for each in result.metrics):
+        known = metrics.setdefault(metric.id, metric)
+        if known is not metric:
+            metrics[metric.id] = replace(known, values={**known.values, **metric.values})
+    return replace(
+        results[0],
+        expected=sum(result.expected for result in results),
+        reported_error=next((result.reported_error for result in results if result.reported_error), ""),
+        simulations=tuple(each for result in results for each in result.simulations),
+        metrics=tuple(metrics.values()),
+        absent_metrics=tuple(dict.fromkeys(each for result in results for each in result.absent_metrics)),
+        settled=all(result.settled for result in results),
+    )
 
 
 def variants_of(result: RunResult) -> tuple[Variant, ...]:
@@ -50,7 +123,7 @@ def variants_of(result: RunResult) -> tuple[Variant, ...]:
 def _variant(name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool) -> Variant:
     completed = tuple(each for each in simulations if each.completed)
     ids = dict.fromkeys(each.id for each in completed)
-    samples = tuple(_sample(metric, ids, len(simulations)) for metric in result.metrics)
+    samples = tuple(_sample(metric, metric.values, ids, len(simulations)) for metric in result.metrics)
     passing = set(ids)
     for sample in samples:
         if sample.metric.target is not None:
@@ -65,8 +138,7 @@ def _variant(name: str, simulations: tuple[Simulation, ...], result: RunResult, 
     )
 
 
-def _sample(metric: Metric, ids: dict[str, None], total: int) -> Sample:
-    values = metric.values
+def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None], total: int) -> Sample:
     if not values.keys() <= ids.keys():  # otherwise they are shared, which saves memory on large runs
         values = {each: values[each] for each in ids if each in values}
     return Sample(metric=metric, values=values, total=total)

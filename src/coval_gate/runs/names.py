@@ -50,7 +50,11 @@ class Reference:
 
 def references_in(inputs: Inputs) -> list[Reference]:
     """Return the first mention of each metric that the criteria name."""
-    found = [Reference(each.metric, "thresholds", f" in line {each.line}") for each in inputs.thresholds if each.metric]
+    found = [
+        Reference(each.metric, "thresholds", f" in line {each.line}")
+        for each in inputs.thresholds
+        if each.metric and not each.advisory
+    ]
     if inputs.fail_on_metric_id:
         found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id"))
     return list({each.text: each for each in reversed(found)}.values())[::-1]

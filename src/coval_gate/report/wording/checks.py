@@ -16,6 +16,7 @@ from coval_gate.judge.criteria import (
 )
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
+from coval_gate.report.wording.comparisons import doubt_about, earlier_text, reference_text
 from coval_gate.report.wording.criteria import VALUE_SHOWN, criterion_text, forbidden_text, mention, value_text, whom
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
@@ -24,7 +25,7 @@ from coval_gate.text import number, one_line, percent, plural
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Measure, Unit
+    from coval_gate.judge.measure import Measure, Requirement, Unit
     from coval_gate.report.simulations import Miss
 
 INFORMS: Final = "informs only"
@@ -74,11 +75,14 @@ def margin_text(check: Check) -> str:
 
 def note_text(check: Check) -> str:
     """Return what to add to a measured value: that the check only informs, what is claimed, and the margin."""
-    return INFORMS if check.informs else ", ".join(filter(None, (claim_text(check), margin_text(check))))
+    told = (claim_text(check), margin_text(check)) if check.decides and not check.informs else (INFORMS,)
+    return ", ".join(filter(None, told if check.decides else (*told, margin_text(check))))
 
 
 def check_reason(check: Check) -> str:
     """Return the reason why a check did not pass, or only informs, as a sentence; empty where it is met."""
+    if not check.decides:
+        return _advisory_reason(check)
     if check.informs:
         return _informs_reason(check)
     if check.passed:
@@ -103,7 +107,9 @@ def miss_text(miss: Miss) -> str:
 def _measured_text(check: Check, measure: Measure) -> str:
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
-            return _threshold_text(threshold, measure)
+            text = _threshold_text(threshold, measure, check.requirement)
+            earlier = earlier_text(check)
+            return f"{text}, {reference_text(check).removeprefix('the ')} {earlier}" if earlier else text
         case FewFailed():
             return f"{measure_text(measure)} failed"
         case EnoughCompleted():
@@ -121,14 +127,14 @@ def _measured_text(check: Check, measure: Measure) -> str:
     return measure_text(measure)
 
 
-def _threshold_text(threshold: Threshold, measure: Measure) -> str:
+def _threshold_text(threshold: Threshold, measure: Measure, requirement: Requirement | None) -> str:
     if threshold.aggregate.name == "total":
         return f"{measure.value:,.0f}"
     text = measure_text(measure)
     if measure.assumed:
         return f"{text}, {measure.assumed:,} of them without a value"
     # A miss by less than the usual digits show must not read like a hit.
-    bound = threshold.bound.number
+    bound = requirement.bound if requirement else measure.value
     if measure.unit == "metric" and text == number(bound) and measure.value != bound:
         return f"{measure.value:.10g}"
     if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
@@ -141,11 +147,12 @@ def _miss_reason(check: Check, measure: Measure) -> str:
     about, few = whom(check), f"{measure.value:,.0f}"
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
-            bound = _bound_text(threshold.bound.number, measure.unit)
+            required = _required_text(check, threshold, measure)
             is_found = f"{_subject(threshold)} is {actual_text(check)}{about}"
             if check.verdict is Verdict.INCONCLUSIVE:
-                return f"{is_found}, which neither shows nor rules out {threshold.operator} {bound}{doubt_text(check)}"
-            return f"{is_found}{sure_text(check)}, must be {threshold.operator} {bound}"
+                why = doubt_about(check) if measure.comparison else doubt_text(check)
+                return f"{is_found}, which neither shows nor rules out {required}{why}"
+            return f"{is_found}{sure_text(check)}, must be {required}"
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
             return f"{failed} did not complete{about}; max_failed_simulations allows {allowance}"
@@ -168,6 +175,17 @@ def _miss_reason(check: Check, measure: Measure) -> str:
     return f"{criterion_text(check.criterion)}: {actual_text(check)}"
 
 
+def _required_text(check: Check, threshold: Threshold, measure: Measure) -> str:
+    """Return what the value must be: the user's words for a reference, and the number that this makes."""
+    if not threshold.bound.reference:
+        return f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
+    bound = check.requirement.bound if check.requirement else 0.0
+    shown = percent(bound) if measure.unit == "share" else number(bound)
+    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+    written = threshold.text.rpartition(threshold.operator)[2].strip()
+    return f"{threshold.operator} {written}" + ("" if plain else f", which is {shown}")
+
+
 def _not_listed(measure: Measure) -> str:
     """Return why a run without all of its simulations is not judged, without a full stop."""
     if not measure.total:
@@ -177,6 +195,17 @@ def _not_listed(measure: Measure) -> str:
         )
     listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
     return f"Coval lists {listed} of the run; the rest are unaccounted for"
+
+
+def _advisory_reason(check: Check) -> str:
+    """Return why an advisory threshold is not met, as a sentence; empty where it is."""
+    if check.passed:
+        return ""
+    if check.problem:
+        why = problem_reason(check, check.problem)
+    else:
+        why = _miss_reason(check, check.measure) if check.measure else ""
+    return f"Informs only: {why}."
 
 
 def _informs_reason(check: Check) -> str:

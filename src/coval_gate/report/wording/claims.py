@@ -12,16 +12,15 @@ from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_needed
 from coval_gate.judge.verdict import Verdict
-from coval_gate.text import number, percent, plural
+from coval_gate.report.wording.amounts import rounded
+from coval_gate.report.wording.comparisons import change_text
+from coval_gate.text import percent, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Interval, Unit
 
 AS_COUNTED: Final = "as counted"
-DIGITS: Final = 4  # of a bound
 
 
 def claim_text(check: Check) -> str:
@@ -29,6 +28,8 @@ def claim_text(check: Check) -> str:
     criterion, measure = check.criterion, check.measure
     if measure is None or not isinstance(criterion, ThresholdHolds) or criterion.confidence is None:
         return ""
+    if measure.comparison:
+        return f"{measure.comparison.trend}: {change_text(check) or AS_COUNTED}"
     if (interval := measure.interval) is None:
         return AS_COUNTED
     wants_less = criterion.threshold.operator in ("<", "<=")
@@ -42,8 +43,12 @@ def claim_text(check: Check) -> str:
 
 def sure_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
-    interval = check.measure.interval if check.measure else None
-    return f", surely {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
+    measure = check.measure
+    interval = measure.interval if measure else None
+    if measure and measure.comparison:
+        interval = measure.comparison.change
+    claim = change_text(check) if measure and measure.comparison else claim_text(check)
+    return f", surely {claim} ({_confidence_text(interval)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:
@@ -76,23 +81,11 @@ def undecidable_text(criterion: ThresholdHolds, cases: int, needed: int) -> str:
 
 def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) -> str:
     """Return the bounds that are asked for and known, rounded so that they claim no more."""
-    least = _rounded(interval.lower, unit, math.floor) if lower and math.isfinite(interval.lower) else ""
-    most = _rounded(interval.upper, unit, math.ceil) if upper and math.isfinite(interval.upper) else ""
+    least = rounded(interval.lower, unit, math.floor) if lower and math.isfinite(interval.lower) else ""
+    most = rounded(interval.upper, unit, math.ceil) if upper and math.isfinite(interval.upper) else ""
     if least and most:
         return f"between {least} and {most}"
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-
-
-def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
-    """Return a bound as people read it, rounded away from the measured value."""
-    if unit == "share":
-        return percent(outwards(bound * 1000) / 1000)
-    if not bound:
-        return number(bound)
-    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
-    if decimals < 0:
-        return number(outwards(bound / 10**-decimals) * 10**-decimals)
-    return number(outwards(bound * 10**decimals) / 10**decimals)
 
 
 def _confidence_text(interval: Interval, *, both: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import MetricPresent, MetricsHaveTargets, TargetMet, ValueAbsent, VariantsPresent
 from coval_gate.judge.problems import (
@@ -19,6 +19,7 @@ from coval_gate.judge.problems import (
     UnusableTarget,
     VariantsMissing,
 )
+from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
 from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, value_text, whom
 from coval_gate.report.wording.targets import target_problem_text, target_text
 from coval_gate.text import in_words, plural, quoted
@@ -64,7 +65,7 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"of {plural(mutations, 'mutation')}{'' if agent else ', none of the agent itself'}"
         case ErrorReported(text=text):
             return f"it reports {text}"
-    assert_never(found)
+    return comparison_problem_text(found)
 
 
 def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case for each kind
@@ -115,7 +116,7 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
         case ErrorReported(text=text):
             return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
-    assert_never(found)
+    return comparison_problem_reason(check, found, about)
 
 
 def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:

@@ -1,0 +1,339 @@
+"""Thresholds that refer to a baseline: earlier runs, or the agent itself in the same run. Pure and total.
+
+Only test cases that both sides have are compared, paired by test case. A threshold fails if its bound is exceeded and,
+with a confidence, the change itself is more than one of so many thresholds shows in an unchanged agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.checks import Check
+from coval_gate.judge.evaluate import check_variant
+from coval_gate.judge.family import significant
+from coval_gate.judge.measure import Comparison, LeftOut
+from coval_gate.judge.paired import Pairs
+from coval_gate.judge.problems import (
+    CasesUnknown,
+    JudgeChanged,
+    NoBaseline,
+    NoMutations,
+    NotInBaseline,
+    NoValues,
+    OnlySummary,
+    PersonaChanged,
+    TooFewShared,
+    UnequalCounts,
+    UnusableBaseline,
+)
+from coval_gate.judge.variants import pooled, variants_of
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.baseline import NotFoundReason
+from coval_gate.model.results import BASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.criteria import Criteria, ThresholdHolds
+    from coval_gate.judge.measure import Trend
+    from coval_gate.judge.problems import CannotOccur, NoNumbers, Problem
+    from coval_gate.judge.sample import Sample
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import Baseline, BaselineRun
+    from coval_gate.model.results import Metric, RunResult
+
+FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
+NEVER_LOOKED: Final = NotFoundReason(kind="none")
+
+
+class Reference(NamedTuple):
+    """What a variant is compared with: its `variant` in the baseline, and what distinguishes the two.
+
+    `changed` are the test cases that have other contents since in every run of the baseline; `runs` is how many of its
+    runs cannot be compared.
+    """
+
+    variant: Variant
+    changed: frozenset[str] = frozenset()
+    runs: int = 0
+
+
+class Compared(NamedTuple):
+    """A check, and whether its change for the worse is significant at a level; None where that does not matter."""
+
+    check: Check
+    is_worse: Callable[[float], bool] | None = None
+
+
+def compare(
+    criteria: Criteria, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None
+) -> dict[Threshold, tuple[Check, ...]]:
+    """Check every threshold that has a reference, for the agent and for each mutation apart.
+
+    A threshold whose metric is in doubt has no check; that is told elsewhere.
+    """
+    references = _References(result, variants, baseline)
+    found = {
+        threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
+        for threshold in criteria.thresholds
+        if threshold.bound.reference
+    }
+    real = iter(_evident([each for some in found.values() for each in some], criteria.confidence))
+    return {threshold: tuple(next(real) for _ in some) for threshold, some in found.items()}
+
+
+def _evident(compared: Sequence[Compared], confidence: float | None) -> Iterator[Check]:
+    """Yield the checks; those that fail only because there are so many are inconclusive."""
+    family = [each.is_worse for each in compared if each.is_worse and each.check.decides]
+    real = iter(significant(family, 1.0 - confidence) if confidence else ())
+    for check, is_worse in compared:
+        if is_worse is None or confidence is None:
+            yield check
+            continue
+        members = len(family) if check.decides else 1
+        evident = next(real) if check.decides else is_worse(1.0 - confidence)
+        measure = check.measure
+        if check.verdict is Verdict.FAILED and not evident and measure and measure.comparison:
+            doubtful = replace(measure.comparison, by_chance=members, trend="inconclusive")
+            yield replace(check, verdict=Verdict.INCONCLUSIVE, measure=replace(measure, comparison=doubtful))
+        else:
+            yield check
+
+
+def _of_threshold(
+    criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: _References
+) -> Iterator[Compared]:
+    threshold = criterion.threshold
+    metrics = result.find_metrics(threshold.metric) if threshold.metric else ()
+    if threshold.metric and len(metrics) != 1:
+        return
+    metric = metrics[0] if metrics else None
+    compared = variants
+    if threshold.bound.reference == "base":
+        compared = [each for each in variants if each.name != BASE]
+        if not compared:
+            yield Compared(_unknown(criterion, variants[0], metric, NoMutations(), Verdict.ERROR))
+    for variant in compared:
+        sample = variant.sample(metric) if metric else None
+        problem = _own_problem(criterion, sample)
+        if problem:
+            yield Compared(_unknown(criterion, variant, metric, problem, Verdict.ERROR))
+            continue
+        reference = references.of(criterion, variant, metric)
+        if isinstance(reference, Reference):
+            yield _against(criterion, variant, metric, reference)
+        else:
+            yield Compared(_unknown(criterion, variant, metric, reference, Verdict.INCONCLUSIVE))
+
+
+def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
+    """Return what stands in the way of measuring the run itself."""
+    if sample is None or sample.metric.summary is not None or criterion.threshold.aggregate.name == "missing":
+        return None
+    if not sample.count:
+        return NoValues(metric=sample.metric.name)
+    return _kind_problem(criterion, sample)
+
+
+def _kind_problem(criterion: ThresholdHolds, sample: Sample) -> NoNumbers | CannotOccur | None:
+    aggregate = criterion.threshold.aggregate
+    return sample.not_numbers() if aggregate.is_numeric else sample.obstacle(aggregate.values)
+
+
+class _References:
+    """What the variants of a run are compared with. Runs are pooled once for all thresholds that can use the same."""
+
+    def __init__(self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None) -> None:
+        self._result = result
+        self._own = {variant.name: variant for variant in variants}
+        self._baseline = baseline
+        self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+
+    def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
+        """Return what a variant is compared with by a threshold, or why there is nothing to compare with."""
+        if criterion.threshold.bound.reference == "base":
+            base = self._own.get(BASE)
+            return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
+        return self._earlier(criterion, variant, metric)
+
+    def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
+        baseline = self._baseline
+        if baseline is None or not baseline.runs:
+            reason = baseline.missing if baseline else None
+            return NoBaseline(source=baseline.source if baseline else None, reason=reason or NEVER_LOOKED)
+        alike = [each for each in baseline.runs if not each.changed_persona]
+        if not alike:
+            return PersonaChanged()
+        for each in self._metrics(criterion, metric):
+            having = [run for run in alike if run.result.find_metrics(each.id) or run.result.find_metrics(each.name)]
+            if not having:
+                return NotInBaseline(what="metric", name=each.name)
+            alike = [run for run in having if each.id not in run.changed_metrics]
+            if not alike:
+                return JudgeChanged(metric=each.name)
+        found = self._variant(variant, alike)
+        if found is None:
+            return NotInBaseline(what="mutation", name=variant.name)
+        changed = frozenset[str].intersection(*(each.changed_cases for each in alike))
+        return Reference(found, changed, len(baseline.runs) - len(alike))
+
+    def _metrics(self, criterion: ThresholdHolds, metric: Metric | None) -> list[Metric]:
+        """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
+        if metric:
+            return [metric]
+        if criterion.threshold.aggregate.name != "pass_rate":
+            return []
+        return [each for each in self._result.metrics if each.target is not None]
+
+    def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
+        """Return the same variant in the pooled runs, by the mutation's id where it is known."""
+        key = tuple(each.result.run_id for each in runs)
+        if key not in self._pools:
+            self._pools[key] = variants_of(pooled([self._comparable(each) for each in runs]))
+        own_id = variant.mutation_id
+        same = [each for each in self._pools[key] if own_id and each.mutation_id == own_id]
+        named = [each for each in self._pools[key] if each.name == variant.name]
+        return next(iter(same or named), None)
+
+    def _comparable(self, run: BaselineRun) -> RunResult:
+        """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
+        now = {each.id: each for each in self._result.metrics}
+        metrics = tuple(
+            replace(each, id=same.id, name=same.name, target=same.target)
+            for each in run.result.metrics
+            if (same := now.get(each.id) or _named(self._result, each.name))
+        )
+        simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
+        return replace(run.result, simulations=simulations, metrics=metrics)
+
+
+def _named(result: RunResult, name: str) -> Metric | None:
+    found = result.find_metrics(name)
+    return found[0] if len(found) == 1 else None
+
+
+def _against(criterion: ThresholdHolds, variant: Variant, metric: Metric | None, reference: Reference) -> Compared:
+    threshold = criterion.threshold
+    sample = variant.sample(metric) if metric else None
+    earlier = reference.variant
+    base = next((each for each in earlier.samples if metric and each.metric.id == metric.id), None)
+
+    def doubt(problem: Problem) -> Compared:
+        return Compared(_unknown(criterion, variant, metric, problem, Verdict.INCONCLUSIVE))
+
+    if metric and base is None:
+        return doubt(NotInBaseline(what="metric", name=metric.name))
+    for each in filter(None, (sample, base)):
+        if each.metric.summary is not None:
+            return doubt(OnlySummary(metric=each.metric.name))
+    if base is not None and threshold.aggregate.name != "missing":
+        unusable = _kind_problem(criterion, base) if base.count else NoValues(metric=base.metric.name)
+        if unusable:
+            return doubt(UnusableBaseline(problem=unusable))
+    shared = _shared(threshold, variant, metric, reference)
+    if isinstance(shared, CasesUnknown | TooFewShared):
+        return doubt(shared)
+    cases, left_out = shared
+    now, then = variant.of_cases(cases), earlier.of_cases(cases)
+    if base is not None and not threshold.aggregate.is_numeric and threshold.aggregate.name != "missing":
+        then = then.having_value(base.metric)
+    if not threshold.aggregate.is_rate and not _averages(threshold) and now.total != then.total:
+        return doubt(UnequalCounts(now=now.total, earlier=then.total))
+    return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
+
+
+def _averages(threshold: Threshold) -> bool:
+    """Tell whether the number of simulations does not move a numeric aggregate."""
+    return threshold.aggregate.name in ("avg", "med", "p")
+
+
+def _shared(
+    threshold: Threshold, variant: Variant, metric: Metric | None, reference: Reference
+) -> tuple[frozenset[str], LeftOut] | CasesUnknown | TooFewShared:
+    """Return the test cases that can be compared, and how many cannot."""
+    earlier = reference.variant
+    now, then = variant.cases, earlier.cases
+    if "" in now or "" in then:
+        return CasesUnknown()
+    both = now & then
+    shared = both
+    if metric and threshold.aggregate.name != "missing":
+        shared = shared & earlier.cases_with(metric)
+        if threshold.aggregate.is_numeric:
+            shared = shared & variant.cases_with(metric)
+    changed = reference.changed & now
+    left_out = LeftOut(
+        new=len(now - then - changed),
+        gone=len(then - now),
+        changed=len(changed),
+        valueless=len(both) - len(shared),
+        runs=reference.runs,
+    )
+    if len(shared) < FEWEST_SHARED:
+        return TooFewShared(shared=len(shared), left_out=left_out)
+    return frozenset(shared), left_out
+
+
+def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
+    """Check a threshold over the shared test cases."""
+    threshold, confidence = criterion.threshold, criterion.confidence
+    as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
+    check = check_variant(as_number, pairs.now, pairs.metric)
+    measure, verdict = check.measure, check.verdict
+    if measure is None:
+        return Compared(replace(check, criterion=criterion))
+    comparison = Comparison(value=pairs.earlier, count=pairs.then_count, cases=pairs.cases, left_out=left_out)
+    is_worse = None
+    if confidence is not None and threshold.takes_confidence:
+        change = pairs.change(confidence)
+        comparison = replace(comparison, change=change, noticeable=pairs.noticeable(change))
+        verdict = pairs.verdict(check.passed, confidence)
+        if not threshold.asks_for_improvement:
+            is_worse = pairs.is_worse
+    failing, passing = pairs.flips()
+    comparison = replace(
+        comparison,
+        trend=_trend(pairs, measure.value, comparison, verdict),
+        newly_failing=failing,
+        newly_passing=passing,
+    )
+    check = replace(
+        check,
+        criterion=criterion,
+        verdict=verdict,
+        measure=replace(measure, comparison=comparison),
+        simulations=() if verdict is Verdict.PASSED else check.simulations,
+    )
+    return Compared(check, is_worse)
+
+
+def _trend(pairs: Pairs, value: float, comparison: Comparison, verdict: Verdict) -> Trend:
+    """Say what a change amounts to: with a confidence, only what is evident."""
+    if comparison.change is not None:
+        lower, upper = comparison.change.lower, comparison.change.upper
+        rises, falls = lower > 0.0, upper < 0.0
+        if not (rises or falls):
+            return "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
+    else:
+        equal = replace(pairs.threshold, operator="==").against(comparison.value)
+        at_par = replace(equal, bound=replace(equal.bound, number=comparison.value))
+        if at_par.holds(value):
+            return "unchanged"
+        rises, falls = value > comparison.value, value < comparison.value
+    worse = rises if pairs.threshold.wants_less else falls if pairs.threshold.wants_more else True
+    return "worse" if worse else "improved"
+
+
+def _unknown(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, problem: Problem, verdict: Verdict
+) -> Check:
+    return Check(
+        criterion=criterion,
+        verdict=verdict,
+        problem=problem,
+        variant=variant.name,
+        several=not variant.alone,
+        metric=metric.id if metric else "",
+    )

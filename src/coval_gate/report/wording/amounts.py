@@ -1,0 +1,27 @@
+"""Numbers that bound something, rounded so that they claim no more."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.text import number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.judge.measure import Unit
+
+DIGITS: Final = 4  # of a bound
+
+
+def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
+    """Return a bound as people read it; `outwards` rounds it away from the measured value, with floor or ceil."""
+    if unit == "share":
+        return percent(outwards(bound * 1000) / 1000)
+    if not bound:
+        return number(bound)
+    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if decimals < 0:
+        return number(outwards(bound / 10**-decimals) * 10**-decimals)
+    return number(outwards(bound * 10**decimals) / 10**decimals)
