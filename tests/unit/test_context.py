@@ -102,3 +102,33 @@ def test_malformed_event_has_no_pull_request(malformed: object) -> None:
 
 def test_context_is_empty_outside_github() -> None:
     assert read_context({}, {}) == Context()
+
+
+PUSH = {name: value for name, value in ENVIRON.items() if name != "GITHUB_HEAD_REF"}
+MAIN = {"GITHUB_REF": "refs/heads/main"}
+OF_PUSH = {"event": "push", "head_branch": "topic/x", "head_sha": "s"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "event", "branch"),
+    [
+        ({"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/topic/x"}, {}, "topic/x"),
+        ({"GITHUB_EVENT_NAME": "schedule", **MAIN}, {}, "main"),
+        ({"GITHUB_EVENT_NAME": "workflow_dispatch", **MAIN}, {"inputs": {}}, "main"),
+        ({"GITHUB_EVENT_NAME": "issue_comment", **MAIN}, {"issue": {"number": 7}}, "main"),
+        ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH}, "topic/x"),
+        ({"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/tags/v1"}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "push"}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-1"}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "pull_request_target", **MAIN}, {"pull_request": PULL_REQUEST}, ""),
+        ({"GITHUB_EVENT_NAME": "pull_request", **MAIN, "GITHUB_HEAD_REF": "x"}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "issue_comment", **MAIN}, {"issue": {"number": 7, "pull_request": {"url": "u"}}}, ""),
+        ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH | {"event": "pull_request"}}, ""),
+        ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH | {"event": "issue_comment"}}, ""),
+        ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": {"event": "push"}}, ""),
+    ],
+)
+def test_branch_is_known_unless_the_event_is_of_a_pull_request(
+    environ: dict[str, str], event: dict[str, Any], branch: str
+) -> None:
+    assert read_context(PUSH | environ, event).branch == branch

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from coval_gate.ci.context import Context
 from coval_gate.config.metadata import MOST_TAGS
 from coval_gate.runs.request import launch_request
@@ -119,3 +121,13 @@ def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
     assert sent["tags"] == (*tags, "key", "group")
     assert len(sent["tags"]) == 20
     assert (sent["customer"]["coval_gate_0"], sent["customer"]["coval_gate_1"]) == ("key", "group")
+
+
+@pytest.mark.parametrize("count", [MOST_TAGS, MOST_TAGS - 1])
+def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: int) -> None:
+    tags = [f"t{number}" for number in range(count)]
+    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    sent = launch_request(inputs, CONTEXT).body(["key", "group", "branch"])["metadata"]
+    assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
+    assert sent["customer"]["coval_gate_2"] == "branch"

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context, Head
 from coval_gate.model.run import Run
-from coval_gate.runs.tags import KEY, as_metadata, provenance_of, tags_for
+from coval_gate.runs.tags import (
+    KEY,
+    as_metadata,
+    branch_tag,
+    is_of_pull_request,
+    provenance_of,
+    tags_for,
+    tags_of,
+)
 
 CONTEXT = Context(
     repository="acme/voice-agent",
@@ -123,3 +134,62 @@ def test_commit_is_read_from_tags_of_same_repository() -> None:
 @pytest.mark.parametrize("context", [{"sha": "main"}, {"sha": "5d1c1b0" * 6, "sha_is_known": False}])
 def test_key_without_commit_is_readable(context: dict[str, Any]) -> None:
     assert OURS.continues(other_tags(run_attempt="1", **context))
+
+
+MAIN = replace(CONTEXT, pull_request=None, ref="refs/heads/main", branch="main")
+
+
+def test_run_of_branch_has_third_tag_that_names_it() -> None:
+    tags = tags_for(MAIN, BODY, "00c0ffee")
+    assert tuple(tags) == (tags.key, tags.group, tags.branch)
+    assert re.fullmatch(r"coval-gate/branch/main/[0-9a-f]{24}", tags.branch)
+    assert tags.branch == branch_tag(MAIN, "main") == branch_tag(MAIN, "refs/heads/main")
+    assert tags.branch == tags_for(replace(MAIN, run_id="7", job="other"), BODY | {"agent_id": "a2"}, "1").branch
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"repository": "acme/other"}, {"server_url": "https://github.example"}, {"branch": "Main"}, {"branch": "main2"}],
+)
+def test_branch_tag_depends_on_server_repository_and_branch(other: dict[str, Any]) -> None:
+    assert tags_for(replace(MAIN, **other), BODY, "1").branch != tags_for(MAIN, BODY, "1").branch
+
+
+@given(st.text(min_size=1))
+def test_branch_tag_is_lower_case_and_short_whatever_the_branch(branch: str) -> None:
+    tag = branch_tag(MAIN, branch)
+    assert re.fullmatch(r"coval-gate/branch/[a-z0-9._-]{0,60}/[0-9a-f]{24}", tag)
+    assert not KEY.fullmatch(tag)
+
+
+def test_run_of_pull_request_has_no_branch_tag() -> None:
+    assert tags_for(replace(MAIN, pull_request=42), BODY, "1").branch == ""
+
+
+def test_branch_tag_outside_workflow_runs_needs_repository() -> None:
+    assert tuple(tags_for(Context(repository="acme/voice-agent", branch="main"), BODY, "00")) == (
+        "coval-gate/00",
+        branch_tag(Context(repository="acme/voice-agent"), "main"),
+    )
+    assert tuple(tags_for(Context(branch="main"), BODY, "00")) == ("coval-gate/00",)
+
+
+def test_all_tags_are_in_lower_case() -> None:
+    upper = replace(MAIN, repository="ACME/Voice", branch="Feature/X", sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    assert all(tag == tag.lower() for tag in tags_for(upper, BODY, "00c0ffee"))
+
+
+@pytest.mark.parametrize("shown", ["tags", "metadata"])
+def test_run_of_pull_request_is_recognized_in_any_repository(shown: str) -> None:
+    sha = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
+    for number, expected in ((42, True), (None, False)):
+        tags = tuple(tags_for(replace(CONTEXT, sha=sha, repository="other/repo", pull_request=number), BODY, "1"))
+        fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": as_metadata(tags)}
+        assert is_of_pull_request(Run(run_id="r1", status="COMPLETED", **fields)) is expected
+    named = Run(run_id="r1", status="COMPLETED", metadata={"github_pull_request": 42})
+    assert is_of_pull_request(named)
+
+
+def test_only_numbered_metadata_are_tags() -> None:
+    metadata = {"coval_gate_0": "a", "coval_gate_fingerprint": "1.2.3", "coval_gate_1": 7, "coval_gate_x": "b"}
+    assert tags_of(Run(run_id="r1", status="COMPLETED", metadata=metadata)) == ("a",)

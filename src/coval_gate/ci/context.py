@@ -38,6 +38,7 @@ class Context:
     step: str = ""
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
+    branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag
     run_id: str = ""
     run_url: str = ""
     run_attempt: str = ""

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LONGEST_TEXT: Final = 200  # characters of a name or a tag; Coval's limit
-MOST_TAGS: Final = 18  # for the user; Coval allows 20, and the gate adds two
+MOST_RUN_TAGS: Final = 20  # Coval's limit
+MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third one where there is room
 TEXTS: Final = ("display_name", "created_by", "template_name")
 TAGS: Final = "tags"
 CUSTOMER: Final = "customer"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
-from coval_gate.config.metadata import read_metadata
+from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
 from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
@@ -36,9 +36,13 @@ class LaunchRequest:
     config_overrides: Mapping[str, Any] | None = None
 
     def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the body as JSON-ready values, without unset fields. `tags` are added to the user's own."""
+        """Return the body as JSON-ready values, without unset fields.
+
+        `tags` are added to the user's own, the most important first: where there is no room for one, only the metadata
+        contain it.
+        """
         metadata = dict(self.metadata)
-        metadata["tags"] = (*metadata.get("tags", ()), *tags)
+        metadata["tags"] = (*metadata.get("tags", ()), *tags)[:MOST_RUN_TAGS]
         if tags:
             metadata["customer"] = {**metadata.get("customer", {}), **as_metadata(tags)}
         return _set_only({**asdict(self), "metadata": _set_only(metadata)})

@@ -2,10 +2,11 @@
 
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
-of its own.
+of its own. A third tag names the branch, so that later runs can find this one as their baseline; runs of pull requests
+have none.
 
-Some responses show the tags, others the metadata of the launch. So both contain the key and the group, and both name
-the commit.
+Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
+in lower case, because Coval may return tags so.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ KEY: Final = re.compile(
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
 SHA: Final = re.compile("[0-9a-f]{40,64}")
+NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
+SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
+REFS: Final = "refs/heads/"
 EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # part of the group
 
 
@@ -50,17 +54,18 @@ class Tags:
     key: str
     group: str = ""
     origin: Origin | None = None
+    branch: str = ""
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the tags to send to Coval."""
-        return (tag for tag in (self.key, self.group) if tag)
+        """Yield the tags to send to Coval, the most important first."""
+        return (tag for tag in (self.key, self.group, self.branch) if tag)
 
     def continues(self, tags: Iterable[str]) -> bool:
         """Tell whether an earlier attempt of this step launched the run with these tags."""
         return self.origin is not None and any(
             (earlier.workflow_run, earlier.digest) == (self.origin.workflow_run, self.origin.digest)
             and earlier.attempt < self.origin.attempt
-            for earlier in _origins(tags)
+            for earlier in origins(tags)
         )
 
     def supersedes(self, tags: Iterable[str]) -> bool:
@@ -73,7 +78,7 @@ class Tags:
         tags = tuple(tags)
         if self.origin is None or self.group not in tags:
             return False
-        earlier = next(_origins(tags), None)
+        earlier = next(origins(tags), None)
         if earlier is None:
             return False
         if earlier.workflow_run == self.origin.workflow_run:
@@ -86,8 +91,9 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
 
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
+    named = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
     if not (context.repository and context.run_id.isdecimal() and context.run_attempt.isdecimal()):
-        return Tags(f"{PREFIX}/{nonce}")
+        return Tags(f"{PREFIX}/{nonce}", branch=named)
     place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
     place += [context.matrix.digest] if context.matrix else []
     launched = {name: value for name, value in body.items() if name != "metadata"}
@@ -98,7 +104,16 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
-    return Tags(key, f"{PREFIX}/line/{group}", origin)
+    return Tags(key, f"{PREFIX}/line/{group}", origin, named)
+
+
+def branch_tag(context: Context, branch: str) -> str:
+    """Return the tag of all runs of a branch of the context's repository; empty if the repository is not known."""
+    if not context.repository:
+        return ""
+    branch = branch.removeprefix(REFS)
+    slug = re.sub(r"[^a-z0-9._-]+", "-", branch.lower())[:SLUG_LIMIT]
+    return f"{PREFIX}/branch/{slug}/{_digest([context.server_url, context.repository, branch])[:24]}"
 
 
 def as_metadata(tags: Iterable[str]) -> dict[str, str]:
@@ -108,8 +123,14 @@ def as_metadata(tags: Iterable[str]) -> dict[str, str]:
 
 def tags_of(run: Run) -> tuple[str, ...]:
     """Return the tags that a run was launched with, as far as it shows them: as tags or as metadata."""
-    named = (tag for name, tag in run.metadata.items() if name.startswith(f"{IN_METADATA}_") and isinstance(tag, str))
+    named = (tag for name, tag in run.metadata.items() if NUMBERED.fullmatch(name) and isinstance(tag, str))
     return tuple(dict.fromkeys((*run.tags, *named)))
+
+
+def is_of_pull_request(run: Run) -> bool:
+    """Tell whether a run tests a pull request, of any repository, as far as it shows its tags or metadata."""
+    keys = filter(None, map(KEY.fullmatch, tags_of(run)))
+    return bool(run.metadata.get(PULL_REQUEST)) or any(int(match[5] or 0) for match in keys)
 
 
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
@@ -125,7 +146,7 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
     return run.metadata
 
 
-def _origins(tags: Iterable[str]) -> Iterator[Origin]:
+def origins(tags: Iterable[str]) -> Iterator[Origin]:
     """Yield the origin in each key among `tags`."""
     for match in filter(None, map(KEY.fullmatch, tags)):
         yield Origin(int(match[1]), int(match[2]), match[3])

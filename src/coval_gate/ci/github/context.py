@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from coval_gate.ci.context import Withheld
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
+BRANCHES = "refs/heads/"
+BRANCH_EVENTS = (
+    "push",
+    "schedule",
+    "workflow_dispatch",
+)  # before an event workflow_run; others may be a pull request's
 
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
@@ -35,6 +41,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         step=environ.get("GITHUB_ACTION", ""),
         server_url=environ.get("GITHUB_SERVER_URL", ""),
         ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF", ""),
+        branch=_branch(environ, event),
         run_id=environ.get("GITHUB_RUN_ID", ""),
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
@@ -43,6 +50,18 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         head=_head(before),
         sha_is_known=not commented,
     )
+
+
+def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
+    """Return the branch that is tested; empty for a tag, a merge queue, and any event of a pull request."""
+    name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event.get("workflow_run"))
+    of_pull_request = event.get("pull_request") or _mapping(event.get("issue")).get("pull_request")
+    if of_pull_request or environ.get("GITHUB_HEAD_REF") or name == "merge_group":
+        return ""
+    if before:  # GITHUB_REF is the default branch there
+        return _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
+    ref = environ.get("GITHUB_REF", "")
+    return ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
