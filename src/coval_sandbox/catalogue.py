@@ -138,6 +138,28 @@ def _test_case(test_set_id: str, number: int) -> TestCase:
 
 
 @dataclass(frozen=True)
+class Persona:
+    """A simulated caller; `prompt` and `voice` are what a conversation depends on."""
+
+    id: str
+    name: str
+    prompt: str
+    voice: str = "aria"
+
+
+PERSONAS = (
+    Persona(PERSONA_ID, "Patient caller", "You are friendly, and you have time."),
+    Persona(IMPATIENT_PERSONA_ID, "Hurried caller", "You are in a hurry. Interrupt long answers.", voice="rex"),
+)
+
+
+def persona_for(persona_id: str) -> Persona:
+    """Return the persona with this id. An unknown one is a plain caller."""
+    known = next((each for each in PERSONAS if each.id == persona_id), None)
+    return known or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
+
+
+@dataclass(frozen=True)
 class Mutation:
     """A variant of an agent; `shift` moves its values, in standard deviations (above 0 is worse)."""
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .catalogue import Json
+    from .edits import Edits
     from .quirks import Quirks
 
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "Agent": frozenset({catalogue.AGENT_ID}),
-    "Persona": frozenset({catalogue.PERSONA_ID, catalogue.IMPATIENT_PERSONA_ID}),
+    "Persona": frozenset(persona.id for persona in catalogue.PERSONAS),
     "Test set": frozenset(scenario.test_set_id for scenario in SCENARIOS),
     "Metric": frozenset(metric.id for metric in catalogue.METRICS),
     "Mutation": frozenset(mutation.id for mutation in catalogue.MUTATIONS),
@@ -36,9 +37,12 @@ class CatalogueApi:
     If `strict`, only the resources of the catalogue exist. Otherwise, every id of the right length exists.
     """
 
-    def __init__(self, scenario_for: Callable[[str], Scenario], quirks: Quirks, *, strict: bool = False) -> None:
+    def __init__(
+        self, scenario_for: Callable[[str], Scenario], quirks: Quirks, edits: Edits, *, strict: bool = False
+    ) -> None:
         self._scenario_for = scenario_for
         self._quirks = quirks
+        self._edits = edits
         self._strict = strict
 
     def require(self, what: str, field: str, identifier: str) -> None:
@@ -53,14 +57,14 @@ class CatalogueApi:
         """GET /metrics; include_builtin=true adds the built-in ones."""
         found = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
-        rows = [views.metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
+        rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
         rows = [row for row in rows if found.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "metric_name"), lambda row, field: row[field])
         return self._listing("metrics", rows, query)
 
     def get_metric(self, metric_id: str) -> Json:
         """GET /metrics/{metric_id}."""
-        return {"metric": views.metric(self._metric(metric_id))}
+        return {"metric": self._shown_metric(self._metric(metric_id))}
 
     def get_threshold(self, metric_id: str) -> Json:
         """GET /metrics/{metric_id}/threshold."""
@@ -96,7 +100,7 @@ class CatalogueApi:
         asked = (term.value for term in found.terms if term.field == "test_set_id")
         named = {each for each in asked if len(each) == TEST_SET_ID_LENGTH and self._exists("Test set", each)}
         rows = [
-            views.test_case(case)
+            self._shown_case(case)
             for test_set_id in sorted(named | KNOWN["Test set"])
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
@@ -107,9 +111,16 @@ class CatalogueApi:
     def get_test_case(self, test_case_id: str) -> Json:
         """GET /test-cases/{test_case_id}."""
         try:
-            return {"test_case": views.test_case(catalogue.test_case(test_case_id))}
+            return {"test_case": self._shown_case(catalogue.test_case(test_case_id))}
         except ValueError:
             raise not_found("Test case", "test_case_id", test_case_id) from None
+
+    def get_persona(self, persona_id: str) -> Json:
+        """GET /personas/{persona_id}."""
+        if len(persona_id) != ID_LENGTH:
+            raise not_found("Persona", "persona_id", persona_id)
+        self.require("Persona", "persona_id", persona_id)
+        return {"persona": self._edits.applied(views.persona(catalogue.persona_for(persona_id)))}
 
     def list_run_templates(self, query: Query) -> Json:
         """GET /run-templates."""
@@ -151,6 +162,13 @@ class CatalogueApi:
         if len(agent_id) != ID_LENGTH:
             raise not_found("Agent", "agent_id", agent_id)
         self.require("Agent", "agent_id", agent_id)
+
+    def _shown_case(self, case: catalogue.TestCase) -> Json:
+        shown = self._edits.applied(views.test_case(case))
+        return shown if self._quirks.update_times == "shown" else shown | {"update_time": None}
+
+    def _shown_metric(self, metric: catalogue.Metric) -> Json:
+        return views.metric(metric, self._edits.version(metric.id))
 
     def _metric(self, metric_id: str) -> catalogue.Metric:
         if len(metric_id) != ID_LENGTH:

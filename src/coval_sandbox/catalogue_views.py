@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from .catalogue import DEFAULT_METRICS, FOUNDED
+from .edits import version_ulid
 from .ids import rng, ulid
 from .views import timestamp
 
 if TYPE_CHECKING:
-    from .catalogue import Json, Metric, Mutation, TestCase
+    from .catalogue import Json, Metric, Mutation, Persona, TestCase
     from .scenarios import Scenario
 
 _WHEN = timestamp(FOUNDED)
@@ -28,8 +29,8 @@ _NO_THRESHOLD = {
 _EVALUATORS = {"METRIC_LLM_BINARY": "llm_judge", "METRIC_AGENT_JUDGE": "agent_judge", "METRIC_PYTHON": "python"}
 
 
-def metric(metric: Metric) -> Json:
-    """Return the JSON of a metric, as in GET."""
+def metric(metric: Metric, version: int = 1) -> Json:
+    """Return the JSON of a metric, as in GET; built-in ones have no versions."""
     evaluation = {
         "evaluator": _EVALUATORS.get(metric.metric_type, "builtin"),
         "output_type": metric.output_type,
@@ -49,7 +50,16 @@ def metric(metric: Metric) -> Json:
         "unit": metric.unit,
         "target_condition": metric.target,
         "organization_threshold": threshold(metric) if metric.threshold else None,
+        "current_version": None if metric.builtin else _version(metric, version),
         "tags": [],
+    }
+
+
+def _version(metric: Metric, number: int) -> Json:
+    return {
+        "ulid": version_ulid(metric.id, number, FOUNDED),
+        "version_number": number,
+        "change_type": "save",
     }
 
 
@@ -94,6 +104,24 @@ def test_case(case: TestCase) -> Json:
         "expected_behaviors": [f"The agent {case.expected}."],
         "description": case.label,
         "input_type": "SCENARIO",
+    }
+
+
+def persona(persona: Persona) -> Json:
+    """Return the JSON of a persona, as in GET."""
+    return {
+        **_AUDIT,
+        **_TIMES,
+        "resource_name": f"personas/{persona.id}",
+        "id": persona.id,
+        "name": persona.name,
+        "persona_prompt": persona.prompt,
+        "voice_name": persona.voice,
+        "language_code": "en-US",
+        "background_sound": "off",
+        "conversation_initiation": "wait_for_user",
+        "interruption_rate": "NONE",
+        "tags": [],
     }
 
 

@@ -73,6 +73,14 @@ class Quirks:
     """A filter by tag has no effect."""
     blind_tag_filter: bool = False
     """A filter by tag finds nothing."""
+    refuse_tag_filter: bool = False
+    """A filter by tag is refused."""
+    lower_case_tags: bool = False
+    """The tags of a run are in lower case."""
+    metric_versions: Literal["shown", "null"] = "shown"
+    """Whether metric outputs tell the version of their metric."""
+    update_times: Literal["shown", "null"] = "shown"
+    """Whether test cases tell when they were changed."""
     unquoted_filters: bool = False
     """Filter values need no quotes."""
     iteration_limit: int = 50

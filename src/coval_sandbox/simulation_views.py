@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import catalogue
+from .edits import FIRST_VERSION, version_ulid
 from .ids import rng, ulid
 from .values import json_value, value_fate
 from .views import spelled, timestamp
@@ -109,7 +110,7 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
     return {
         "metric_output_id": ulid(ended, rng(planned.simulation_id, metric_id)),
         "metric_id": metric_id,
-        "metric_version_ulid": ulid(catalogue.FOUNDED, rng("version", metric_id)),
+        "metric_version_ulid": _version(record, metric_id, quirks),
         "value": json_value(value),
         "status": spelled(status, quirks),
         "status_reason": reason,
@@ -118,6 +119,12 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
         "result": {"llm": {"answer_explanation": explanation}} if explanation else None,
         "runtime_metadata": {"duration_seconds": 1.2} if explanation else None,
     }
+
+
+def _version(record: RunRecord, metric_id: str, quirks: Quirks) -> str | None:
+    if quirks.metric_versions == "null":
+        return None
+    return version_ulid(metric_id, record.metric_versions.get(metric_id, FIRST_VERSION), catalogue.FOUNDED)
 
 
 def _superseded(record: RunRecord, planned: PlannedSimulation, output: Json) -> Json:

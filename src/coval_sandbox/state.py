@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .launch import LaunchRequest
     from .plan import Plan, PlannedSimulation
 
@@ -19,8 +21,8 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 class RunRecord:
     """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
-    `body` is the original request. `cancel_time` is when a DELETE of the unfinished run ends it,
-    `delete_time` when a DELETE of the finished run removed it.
+    `body` is the original request, `metric_versions` are those at the launch. `cancel_time` is when a DELETE of the
+    unfinished run ends it, `delete_time` when a DELETE of the finished run removed it.
     """
 
     run_id: str
@@ -29,6 +31,7 @@ class RunRecord:
     request: LaunchRequest
     plan: Plan
     tags: tuple[str, ...] = ()
+    metric_versions: Mapping[str, int] = field(default_factory=dict)
     cancel_time: float | None = None
     delete_time: float | None = None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import catalogue, simulation_views, views
 from .catalogue_api import CatalogueApi
+from .edits import Edits
 from .filters import (
     Filter,
     Query,
@@ -63,8 +64,8 @@ class World:
 
     `scenario` (a name) overrides the scenarios of test set ids. If `strict`, ids that are not in the catalogue do not
     exist. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body
-    of a success, or raise `Problem`. Operations on other resources are in `catalogue`. Methods do not lock: a caller
-    that shares a world between threads must hold `lock` around each call.
+    of a success, or raise `Problem`. Operations on other resources are in `catalogue`, and what users change there in
+    `edits`. Methods do not lock: a caller that shares a world between threads must hold `lock` around each call.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class World:
         self.quirks = quirks or Quirks()
         self.api_keys = dict(api_keys)
         self.lock = Lock()
-        self.catalogue = CatalogueApi(self.scenario_for, self.quirks, strict=strict)
+        self.edits = Edits(clock)
+        self.catalogue = CatalogueApi(self.scenario_for, self.quirks, self.edits, strict=strict)
         self._records: dict[str, RunRecord] = {}
 
     # For tests
@@ -117,7 +119,8 @@ class World:
             body=body if isinstance(body, dict) else {},
             request=request,
             plan=plan,
-            tags=clean_tags(request.metadata.tags),
+            tags=self._stored(request.metadata.tags),
+            metric_versions={each: self.edits.version(each) for each in plan.metric_ids},
         )
         self._records[record.run_id] = record
         return views.launched_run(record, record.create_time, self.quirks)
@@ -135,9 +138,12 @@ class World:
             for record in self._visible
             if now - record.create_time >= self.quirks.list_lag
         ]
+        by_tag = any(term.field == "tag" for term in found.terms)
+        if self.quirks.refuse_tag_filter and by_tag:
+            raise invalid(("filter", "runs cannot be filtered by tag"))
         if self.quirks.ignore_tag_filter:
             found = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in found.groups))
-        if self.quirks.blind_tag_filter and any(term.field == "tag" for term in found.terms):
+        if self.quirks.blind_tag_filter and by_tag:
             rows = []
         rows = [pair for pair in rows if found.matches(pair[1])]
         rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
@@ -155,7 +161,7 @@ class World:
 
     def update_run(self, run_id: str, body: object) -> Json:
         """PATCH /runs/{run_id}."""
-        tags = clean_tags(parse_update(body).tags)
+        tags = self._stored(parse_update(body).tags)
         self._records[run_id] = replace(self._find(run_id), tags=tags)
         return self.get_run(run_id)
 
@@ -253,6 +259,9 @@ class World:
     def _outputs(self, simulation_id: str) -> list[Json]:
         record, planned = self._find_simulation(simulation_id)
         return simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
+
+    def _stored(self, tags: list[str] | None) -> tuple[str, ...]:
+        return clean_tags([tag.lower() for tag in tags or ()] if self.quirks.lower_case_tags else tags)
 
     def _require_parts(self, request: LaunchRequest) -> None:
         require = self.catalogue.require

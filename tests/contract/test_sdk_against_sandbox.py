@@ -238,6 +238,26 @@ def test_get_test_sets(setup: Setup) -> None:
     assert client.get_test_set("large001").test_set.test_case_count == 250
 
 
+def test_get_personas(setup: Setup) -> None:
+    client = setup.client.personas
+    setup.server.world.edits.change(catalogue.PERSONA_ID, persona_prompt="Be brief.")
+    for persona in catalogue.PERSONAS:
+        found = client.get_persona(persona.id).persona
+        assert (found.id, found.name, found.voice_name) == (persona.id, persona.name, persona.voice)
+    assert client.get_persona(catalogue.PERSONA_ID).persona.persona_prompt == "Be brief."
+
+
+def test_metric_outputs_tell_current_version_of_metric(setup: Setup) -> None:
+    setup.server.world.edits.revise(catalogue.TOPICS.id)
+    run_id = setup.launch()
+    setup.clock.advance(100)
+    simulation_id = setup.client.runs.get_run(run_id).run.results.output_ids[0]
+    outputs = setup.client.metric_outputs.list_simulated_conversation_metrics(simulation_id).metrics
+    (output,) = (each for each in outputs if each.metric_id == catalogue.TOPICS.id)
+    current = setup.client.metrics.get_metric(catalogue.TOPICS.id).metric.current_version
+    assert (current.version_number, current.ulid) == (2, output.metric_version_ulid)
+
+
 def test_metrics_are_listed_on_pages(setup: Setup) -> None:
     list_metrics = setup.client.metrics.list_metrics_without_preload_content
     seen: list[str] = []

@@ -325,3 +325,31 @@ def test_all_quirks_have_descriptions() -> None:
     assert all(meaning.endswith(".") for meaning in described.values())
     assert described["metrics-lag=<number>"] == "Seconds from the run's end until the last value is available."
     assert described["iteration-limit=<whole number>"].endswith(" Default: 50.")
+
+
+def test_refused_tag_filter_quirk() -> None:
+    world = Organization(refuse_tag_filter=True).world
+    with pytest.raises(Problem) as caught:
+        world.list_runs({"filter": 'tag="x"'})
+    assert caught.value.status == 400
+    assert len(world.list_runs({"filter": f'agent_id="{catalogue.AGENT_ID}"'})["runs"]) == 1
+
+
+def test_lower_case_tags_quirk() -> None:
+    for lower, expected in ((False, ["Nightly"]), (True, ["nightly"])):
+        organization = Organization(lower_case_tags=lower)
+        organization.world.update_run(organization.run_id, {"tags": ["Nightly"]})
+        assert organization.after(0)["tags"] == expected
+
+
+def test_metric_versions_quirk() -> None:
+    for quirk, expected in (("shown", False), ("null", True)):
+        organization = Organization(metric_versions=quirk)
+        organization.after(100)
+        assert all((each["metric_version_ulid"] is None) is expected for each in organization.outputs())
+
+
+def test_update_times_quirk() -> None:
+    shelf = Organization(update_times="null").world.catalogue
+    cases = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
+    assert {each["update_time"] for each in cases} == {None}

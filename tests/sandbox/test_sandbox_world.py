@@ -598,3 +598,46 @@ def test_speed_clock_runs_faster_than_real_time() -> None:
     assert fast() - start >= 5
     with pytest.raises(ValueError, match="above 0"):
         SpeedClock(0)
+
+
+def test_edited_test_case_and_persona_show_change_and_its_time() -> None:
+    organization, clock = world()
+    case = catalogue.test_cases("passing1", 1)[0]
+    shelf = organization.catalogue
+    before = shelf.get_test_case(case.id)["test_case"]
+    clock.advance(60)
+    organization.edits.change(case.id, input_str="Another question")
+    organization.edits.change(catalogue.PERSONA_ID, persona_prompt="Be brief.")
+    after = shelf.get_test_case(case.id)["test_case"]
+    assert (before["update_time"], after["update_time"]) == ("2025-06-15T15:06:40.000Z", "2027-01-15T08:01:00.000Z")
+    assert after["input_str"] == "Another question"
+    listed = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
+    assert [each["id"] for each in listed if each["update_time"] != before["update_time"]] == [case.id]
+    persona = shelf.get_persona(catalogue.PERSONA_ID)["persona"]
+    assert (persona["persona_prompt"], persona["update_time"]) == ("Be brief.", after["update_time"])
+    other = shelf.get_persona(catalogue.IMPATIENT_PERSONA_ID)["persona"]
+    assert other["update_time"] == before["update_time"]
+
+
+def test_run_is_judged_by_versions_of_its_launch() -> None:
+    organization, clock = world()
+    ids = [launch(organization)]
+    organization.edits.revise(catalogue.LATENCY.id)
+    ids.append(launch(organization))
+    clock.advance(100)
+    versions = []
+    for run_id in ids:
+        simulation_id = run(organization, run_id)["results"]["output_ids"][0]
+        outputs = organization.list_metric_outputs(simulation_id, {})["metrics"]
+        versions.append({each["metric_id"]: each["metric_version_ulid"] for each in outputs})
+    assert {each for each in versions[0] if versions[0][each] != versions[1][each]} == {catalogue.LATENCY.id}
+    current = organization.catalogue.get_metric(catalogue.LATENCY.id)["metric"]["current_version"]
+    assert (current["ulid"], current["version_number"]) == (versions[1][catalogue.LATENCY.id], 2)
+
+
+@pytest.mark.parametrize("identifier", ["short", "missing000000000000001"])
+def test_unknown_persona_is_404(identifier: str) -> None:
+    organization, _ = world()
+    with pytest.raises(Problem) as caught:
+        organization.catalogue.get_persona(identifier)
+    assert caught.value.status == 404
