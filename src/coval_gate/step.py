@@ -26,7 +26,7 @@ from coval_gate.publish.pull_request import BUG, NAME
 from coval_gate.report.model import LegReport, Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
-from coval_gate.runs.schedule import run, together
+from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +108,7 @@ class Step:
     def launch(self, client: Client) -> RunGuard:
         """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError."""
         from coval_gate.runs.launch import Launcher
+        from coval_gate.runs.prepare import prepare
         from coval_gate.runs.request import launch_request
         from coval_gate.runs.tags import tags_for
 
@@ -123,7 +124,7 @@ class Step:
             tags=tags,
             clock=self.clock,
             until=self.deadline,
-            check=partial(self._check_names, client),
+            check=partial(prepare, client, leg, inputs, clock=self.clock, until=self.deadline, log=self.host.quote),
             record=self.record_id,
             log=self.host.quote,
             warn=self.warn,
@@ -158,6 +159,7 @@ class Step:
         from coval_gate.judge.criteria import Criteria
         from coval_gate.judge.gate import judge_outcome
         from coval_gate.model.outcomes import Completed
+        from coval_gate.runs.baseline import baseline_of
         from coval_gate.runs.follow import follow
         from coval_gate.runs.progress import ProgressLog, waiting_title
         from coval_gate.runs.watch import Budgets
@@ -179,7 +181,17 @@ class Step:
 
         with self.host.group(waiting_title(self.inputs.max_wait_time)):
             outcome = self._unless_cancelled(leg, follow_run()) or run(follow_run(), self.clock)
-        leg.judgement = judge_outcome(outcome, criteria)
+        finding = baseline_of(
+            client,
+            leg,
+            outcome,
+            self.inputs,
+            self.context,
+            clock=self.clock,
+            deadline=self.deadline,
+            log=self.host.quote,
+        )
+        leg.judgement = judge_outcome(outcome, criteria, run(finding, self.clock))
         if isinstance(outcome, Completed):
             leg.result = outcome.result
             self.publisher.write_outputs(self.report(leg.judgement))
@@ -232,7 +244,7 @@ class Step:
                 ).clean_up(judgement.verdict)
                 for guard in concerned
             )
-            _all_or_first_error(run(together(cleanups, self.clock), self.clock))
+            all_or_first_error(run(together(cleanups, self.clock), self.clock))
         for guard in self.guards:
             if guard.ended:
                 judgement = guard.leg.judgement = replace(judgement, cancellation=guard.ended)
@@ -256,7 +268,7 @@ class Step:
         self.unguarded = [Leg(run_id=run_ids[0])]
         self.record_id(run_ids[0])
         procedure = cancel_runs(client, run_ids, clock=self.clock, until=self.deadline, report=report)
-        return _all_or_first_error(run(procedure, self.clock))
+        return all_or_first_error(run(procedure, self.clock))
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -314,14 +326,6 @@ class Step:
             self.announce()
         return ended
 
-    def _check_names(self, client: Client) -> Procedure[None]:
-        """Check that the run will have the metrics that the criteria name. Raises InputError."""
-        if not (self.inputs.fail_on_metric_id or any(each.metric for each in self.inputs.thresholds)):
-            return  # without the import, which the launch would wait for
-        from coval_gate.runs.names import check_names
-
-        yield from check_names(client, self.inputs, clock=self.clock, until=self.deadline, log=self.host.quote)
-
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)
         self.guards.append(guard)
@@ -332,7 +336,7 @@ class Step:
 
     def _see(self, leg: Leg, run: Run) -> None:
         """Record what a poll showed."""
-        leg.run = run
+        leg.see(run, at=self.clock.now())
         if self.inputs.mode == "wait":
             from coval_gate.runs.tags import provenance_of
 
@@ -358,11 +362,3 @@ class Step:
                 ),
                 self.clock,
             )
-
-
-def _all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
-    """Return what procedures returned, unless one of them raised: then raise the first error."""
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-    return [result for result in results if not isinstance(result, Exception)]

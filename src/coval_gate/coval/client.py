@@ -21,7 +21,7 @@ from coval_gate.transport import Request, Server, Timeouts
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.model.results import Simulation
@@ -37,7 +37,7 @@ RUN_LIMIT: Final = (
 )  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 SMALL_PAGE: Final = 100  # test cases, metrics; the API's maximum
-MOST_RUNS: Final = 100  # that a search considers; the first page of a list has them all unless it is too large
+MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATIONS_ADVICE: Final = (
@@ -166,29 +166,33 @@ class Client:
         # A proxy's page is not a success.
         self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
-    def list_runs(self, wanted: str, *, until: float) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter `wanted`, at most MOST_RUNS, without unreadable entries.
+    def list_runs(
+        self, wanted: str, *, until: float, go_on: Callable[[Sequence[Run]], bool] = lambda _: False
+    ) -> Procedure[tuple[Run, ...]]:
+        """Return the newest runs that match the filter `wanted`, without unreadable entries.
 
-        Raises as `get_run`.
+        MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. Raises as `get_run`.
         """
         from coval_gate.coval.models import read_run
 
         query = {"filter": wanted, "order_by": "-create_time"}
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
 
+        def runs_in(entries: list[dict[str, Any]]) -> tuple[Run, ...]:
+            # A page shifts while runs are launched, so a run may be listed twice.
+            return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
+
         def attempt() -> Procedure[list[dict[str, Any]]]:
             entries: list[dict[str, Any]] = []
 
             def take(entry: dict[str, Any]) -> bool:
                 entries.append(entry)
-                return len(entries) < MOST_RUNS
+                return bool(len(entries) % MOST_RUNS) or go_on(runs_in(entries))
 
             yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
             return entries
 
-        entries = yield from self._calls.read_series(attempt, until)
-        # A page shifts while runs are launched, so a run may be listed twice.
-        return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
+        return runs_in((yield from self._calls.read_series(attempt, until)))
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
@@ -225,6 +229,10 @@ class Client:
     def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
         """Return an agent as raw JSON. `once` and errors as in `get_run`."""
         return self._calls.get("/agents", agent_id, "agent", until, once=once)
+
+    def get_persona(self, persona_id: str, *, until: float) -> Procedure[dict[str, Any]]:
+        """Return a persona as raw JSON. Raises as `get_run`."""
+        return self._calls.get("/personas", persona_id, "persona", until)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
         """Return a test case as raw JSON. Raises as `get_run`."""

@@ -23,6 +23,12 @@ class Operation(NamedTuple):
     inputs: tuple[str, ...] = ()
 
 
+RESOURCES: Final = {  # that are read one at a time, by the first part of the path
+    "runs": Operation("runs:read", ("run_id",)),
+    "metrics": Operation("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
+    "agents": Operation("agents:read", ("agent_id",)),
+    "personas": Operation("personas:read", ("persona_id",)),
+}
 LAUNCH: Final = Operation("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
 
 
@@ -33,14 +39,10 @@ def operation_of(request: Request) -> Operation:
             return LAUNCH
         case "GET", ["runs"]:
             return Operation("runs:read")
-        case "GET", ["runs", _]:
-            return Operation("runs:read", ("run_id",))
         case "DELETE", ["runs", _]:
             return Operation("runs:write", ("run_id",))
-        case "GET", ["metrics", _]:
-            return Operation("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id"))
-        case "GET", ["agents", _]:
-            return Operation("agents:read", ("agent_id",))
+        case "GET", [kind, _] if kind in RESOURCES:
+            return RESOURCES[kind]
         case "GET", ["test-cases", *more]:
             return Operation("test-cases:read", ("test_case_ids",) if more else ())
         case "GET", ["conversations", "simulated", *_]:

@@ -81,7 +81,7 @@ def runs_with(
             continue
         listed = {run.run_id: run for run in runs} | {run_id: run for run_id, run in listed.items() if _is_named(run)}
         bare = [run for run in listed.values() if is_bare(run)][:MOST_FETCHED]
-        listed |= {run.run_id: run for run in (yield from _fetched(client, bare, clock=clock, until=until))}
+        listed |= {run.run_id: run for run in (yield from fetched(client, bare, clock=clock, until=until))}
         if found := tuple(run for run in listed.values() if has_tag(run, tag)):
             return Found(found)
     if len(refused) == len(filters):
@@ -156,6 +156,28 @@ def has_tag(run: Run, tag: str) -> bool:
     return tag in tags_of(run)
 
 
+def fetched(client: Client, runs: Iterable[Run], *, clock: Clock, until: float) -> Procedure[list[Run]]:
+    """Fetch each of the runs, except those that cannot be read. Raises Unavailable as `Client.get_run`."""
+    fetched = yield from together((client.get_run(run.run_id, until=until) for run in runs), clock)
+    for result in fetched:
+        if isinstance(result, Unavailable) or not isinstance(result, Run | CovalError):
+            raise result
+    return [result for result in fetched if isinstance(result, Run)]
+
+
+def created_at(run: Run) -> float | None:
+    """Return when a run was created, in seconds since the epoch; None if it does not tell."""
+    return moment_of(run.create_time)
+
+
+def moment_of(text: str) -> float | None:
+    """Return a time of Coval's in seconds since the epoch; None if it cannot be read."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
     """Return the run in a response that came late, or None if all launches surely had no effect.
 
@@ -204,15 +226,6 @@ def _key(leg: Leg) -> str:
     return leg.tags.key if leg.tags else ""
 
 
-def _fetched(client: Client, runs: Iterable[Run], *, clock: Clock, until: float) -> Procedure[list[Run]]:
-    """Fetch each of the runs, except those that cannot be read. Raises Unavailable as `Client.get_run`."""
-    fetched = yield from together((client.get_run(run.run_id, until=until) for run in runs), clock)
-    for result in fetched:
-        if isinstance(result, Unavailable) or not isinstance(result, Run | CovalError):
-            raise result
-    return [result for result in fetched if isinstance(result, Run)]
-
-
 def _is_named(run: Run) -> bool:
     """Tell whether a run shows what it was launched with."""
     return bool(run.tags or run.metadata)
@@ -225,7 +238,5 @@ def _is_of(run: Run, body: Mapping[str, Any]) -> bool:
 
 def _is_created(run: Run, since: float) -> bool:
     """Tell whether a run may have been created since that time, in seconds since the epoch."""
-    try:
-        return datetime.fromisoformat(run.create_time).timestamp() >= since - SKEW
-    except (ValueError, OverflowError):
-        return True
+    created = created_at(run)
+    return created is None or created >= since - SKEW

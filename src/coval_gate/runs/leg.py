@@ -24,7 +24,8 @@ class Leg:
     `name` tells the legs of a step apart; it is empty where there is one. `request` is what to launch, None for a run
     that was launched elsewhere; `launches` are the attempts at it, whose responses may still come. `launched_again`:
     one of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
-    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed.
+    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
+    `over_since` when a poll first showed that the run is over, None if it is not.
     """
 
     name: str = ""
@@ -36,6 +37,7 @@ class Leg:
     known_since: float = 0.0
     resumed: bool = False
     run: Run | None = None
+    over_since: float | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
     details: Details = field(default_factory=Details)
@@ -57,7 +59,12 @@ class Leg:
 
     def forget(self) -> None:
         """Forget a run that another one replaces."""
-        self.run_id, self.resumed, self.run = "", False, None
+        self.run_id, self.resumed, self.run, self.over_since = "", False, None, None
+
+    def see(self, run: Run, *, at: float) -> None:
+        """Record what a poll showed `at` that time on the clock."""
+        self.run = run
+        self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
 
     @property
     def is_over(self) -> bool:

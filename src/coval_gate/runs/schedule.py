@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from coval_gate.clock import Clock
     from coval_gate.waiting import Procedure
@@ -54,6 +54,14 @@ def together(
     finally:
         for task in tasks:
             task.procedure.close()
+
+
+def all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
+    """Return what procedures returned, unless one of them raised: then raise the first error."""
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return [result for result in results if not isinstance(result, Exception)]
 
 
 class _Task(Generic[T]):

@@ -1,0 +1,301 @@
+"""Finds the baseline of a run: the earlier runs that its thresholds compare it with.
+
+Every run is checked here, whatever Coval was asked for: a list may lag, ignore a filter, or show neither tags nor
+metadata. A run that cannot be read does not fail the step: then there is no baseline, and the reason says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.outcomes import Completed
+from coval_gate.model.results import RunResult
+from coval_gate.model.statuses import COMPLETED, TERMINAL
+from coval_gate.runs.collect import CALL_TIME
+from coval_gate.runs.comparable import Subject, distinguish
+from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import branch_tag, is_of_pull_request, origins, tags_of
+from coval_gate.text import age, in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from coval_gate.ci.context import Context
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.run import Run
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
+
+MOST_LISTED: Final = 1000  # runs that a search considers
+
+Fit = Literal["fits", "too_old", "pull_request", "unknown", "other"]
+
+
+class Found(NamedTuple):
+    """The runs that a source stands for, newest first, or the reason why there is none."""
+
+    runs: tuple[BaselineRun, ...] = ()
+    missing: NotFoundReason | None = None
+
+
+def find_baseline(
+    client: Client,
+    source: BaselineSource,
+    subject: Subject,
+    *,
+    max_age: float,
+    clock: Clock,
+    until: float,
+    log: Callable[[str], None],
+) -> Procedure[Baseline]:
+    """Find the runs that `source` stands for, and what distinguishes them from the subject.
+
+    A tag or a branch stands for runs that were created at most `max_age` seconds before the subject. Never raises
+    CovalError: if Coval does not tell `until` then, the baseline is missing.
+    """
+    if source.kind == "base":
+        return Baseline(source=source)
+    search = _Search(client, source, subject, max_age=max_age, clock=clock, until=until)
+    try:
+        found = yield from (search.named() if source.kind == "run" else search.newest())
+    except CovalError as error:
+        found = Found(missing=_unreadable(error))
+    runs = found.runs
+    if runs:
+        log(_found_text(source, subject, runs))
+        runs = yield from distinguish(client, runs, subject, clock=clock, until=until)
+    return Baseline(
+        source=source,
+        runs=runs,
+        missing=found.missing,
+        fewer_than_asked=source.last - len(runs) if runs else 0,
+    )
+
+
+class _Search:
+    """The search for one baseline. A method raises CovalError if Coval does not tell."""
+
+    def __init__(
+        self, client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._subject = subject
+        self._max_age = max_age
+        self._clock = clock
+        self._until = until
+        self._created = created_at(subject.run)
+        self._own_origins = {each.workflow_run for each in origins(tags_of(subject.run))}
+        if subject.context.run_id.isdecimal():
+            self._own_origins.add(int(subject.context.run_id))
+        self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
+
+    def named(self) -> Procedure[Found]:
+        """Return the run that the source names, whatever its age, its agent, its persona and its test set."""
+        run_id = self._source.name
+        if run_id == self._subject.run.run_id:
+            return Found(missing=NotFoundReason(kind="itself", run_id=run_id))
+        try:
+            run = yield from self._client.get_run(run_id, until=self._until)
+            if run.status != COMPLETED:
+                return Found(missing=NotFoundReason(kind="not_completed", run_id=run_id, status=run.status))
+            loaded = yield from self._loaded(run)
+        except NotFound:
+            return Found(missing=NotFoundReason(kind="gone", run_id=run_id))
+        if isinstance(loaded, str):
+            return Found(missing=NotFoundReason(kind="unreadable", run_id=run_id, text=loaded))
+        return Found((loaded,))
+
+    def newest(self) -> Procedure[Found]:
+        """Return the newest runs with a tag or of a branch that fit."""
+        if unknown := self._unknown():
+            return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
+        listed = yield from self._listed()
+        candidates = self._sorted(listed, "fits")
+        found: list[BaselineRun] = []
+        failures: list[Exception | str] = []
+        while candidates and len(found) < self._source.last:
+            lacking = self._source.last - len(found)
+            batch, candidates = candidates[:lacking], candidates[lacking:]
+            for result in (yield from together(map(self._checked, batch), self._clock)):
+                if isinstance(result, BaselineRun):
+                    found.append(result)
+                elif result is not None:
+                    failures.append(result)
+        return Found(tuple(found)) if found else Found(missing=self._reason(listed, failures))
+
+    def _unknown(self) -> str:
+        """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
+        if not self._tag:
+            return "The step does not know of which repository the branch is: name the baseline by a tag or a run."
+        unknown = [name for name, value in self._subject.ids.items() if not value]
+        if self._created is None:
+            unknown.append("create_time")
+        return f"Coval does not tell {in_words(unknown)} of the run." if unknown else ""
+
+    def _listed(self) -> Procedure[list[Run]]:
+        """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
+        same = " AND ".join(f'{name}="{value}"' for name, value in self._subject.ids.items())
+        same += f' AND status="{COMPLETED}"'
+        # How to escape other characters in a filter is not documented.
+        can_ask = self._tag.isprintable() and not set('"\\') & set(self._tag)
+        filters = [*([f'tag="{self._tag}" AND {same}'] if can_ask else []), same]
+        known: dict[str, Run] = {}
+        refused: list[Rejected] = []
+        for wanted in filters:
+            try:
+                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_more)
+            except Rejected as error:
+                refused.append(error)
+                continue
+            known = {run.run_id: run for run in runs} | known
+            doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
+            whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
+            known |= {run.run_id: run for run in whole}
+            if len(self._sorted(known.values(), "fits")) >= self._source.last:
+                break
+        if len(refused) == len(filters):
+            raise refused[0]
+        return list(known.values())
+
+    def _lacks_more(self, runs: Sequence[Run]) -> bool:
+        """Tell whether the list of runs has to be read on, which comes newest first."""
+        oldest = created_at(runs[-1])
+        is_old = oldest is not None and self._age(oldest) > self._max_age
+        enough = len(self._sorted(runs, "fits")) >= self._source.last
+        return not (enough or is_old or len(runs) >= MOST_LISTED)
+
+    def _sorted(self, runs: Iterable[Run], fit: Fit) -> list[Run]:
+        """Return the runs of one kind, newest first."""
+        chosen = {run.run_id: run for run in runs if self._fit(run) == fit}
+        return sorted(chosen.values(), key=lambda run: created_at(run) or 0.0, reverse=True)
+
+    def _fit(self, run: Run, *, whole: bool = False) -> Fit:
+        """Return whether a run fits, as far as it shows; `unknown`: it does not show its tags.
+
+        `whole`: the run was read alone, so what it does not show stays unknown, and it does not fit.
+        """
+        created, ids = created_at(run), self._subject.ids
+        if run.run_id == self._subject.run.run_id or run.status != COMPLETED or not self._is_earlier(created):
+            return "other"
+        if any(getattr(run, name) not in (value, *(() if whole else ("",))) for name, value in ids.items()):
+            return "other"
+        tags = tags_of(run)
+        if self._own_origins & {each.workflow_run for each in origins(tags)}:
+            return "other"
+        if self._tag.lower() not in map(str.lower, tags):
+            return "unknown" if self._hides_tag(run) else "other"
+        if is_of_pull_request(run):
+            return "pull_request"
+        return "too_old" if created is None or self._age(created) > self._max_age else "fits"
+
+    def _hides_tag(self, run: Run) -> bool:
+        """Tell whether a run may have the tag, although it does not show it."""
+        if self._source.kind == "tag":
+            return not run.tags  # the metadata contain only the gate's own
+        return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
+
+    def _is_earlier(self, created: float | None) -> bool:
+        return created is not None and self._created is not None and created < self._created
+
+    def _age(self, created: float) -> float:
+        """Return how long before the subject a run was created. Both times are on Coval's clock."""
+        return (self._created or created) - created
+
+    def _checked(self, listed: Run) -> Procedure[BaselineRun | str | None]:
+        """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
+        run = yield from self._client.get_run(listed.run_id, until=self._until)
+        # One of the two places may show neither.
+        run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        return (yield from self._loaded(run)) if self._fit(run, whole=True) == "fits" else None
+
+    def _loaded(self, run: Run) -> Procedure[BaselineRun | str]:
+        """Return a run with its result; a sentence if it has none that is complete. Raises CovalError."""
+        simulations = yield from self._client.list_simulations(run.run_id, until=self._until)
+        listed, named = {each.id for each in simulations}, set(run.output_ids or ())
+        if not simulations:
+            return f"Coval lists no simulation of run {run.run_id}."
+        if named - listed:
+            total = len(named | listed)
+            return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
+        if not all(each.status in TERMINAL for each in simulations):
+            return f"Simulations of run {run.run_id} have not ended."
+        if not run.metrics:
+            return f"Coval lists no metric of run {run.run_id}."
+        result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
+        return BaselineRun(run=run, result=result)
+
+    def _reason(self, listed: Sequence[Run], failures: Sequence[Exception | str]) -> NotFoundReason:
+        """Return why no run was found. Raises the first failure that is not an error of Coval."""
+        for failure in failures:
+            if isinstance(failure, Exception) and not isinstance(failure, CovalError):
+                raise failure
+        for failure in failures:
+            if isinstance(failure, str):
+                return NotFoundReason(kind="unreadable", text=failure)
+            if isinstance(failure, CovalError) and not isinstance(failure, NotFound):
+                return _unreadable(failure)
+        for run in self._sorted(listed, "too_old"):
+            return NotFoundReason(kind="too_old", run_id=run.run_id, age=self._age(created_at(run) or 0.0))
+        for run in self._sorted(listed, "pull_request"):
+            return NotFoundReason(kind="pull_request", run_id=run.run_id)
+        for run in self._sorted(listed, "fits") if failures else ():
+            return NotFoundReason(kind="gone", run_id=run.run_id)
+        return NotFoundReason(kind="none")
+
+
+def _unreadable(error: CovalError) -> NotFoundReason:
+    advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else []
+    return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
+
+
+def _found_text(source: BaselineSource, subject: Subject, runs: Sequence[BaselineRun]) -> str:
+    """Return what the subject is compared with, as one line of the log."""
+    ids = [each.run.run_id for each in runs]
+    created = [moment for each in (subject.run, runs[-1].run) if (moment := created_at(each)) is not None]
+    old = f" ({age(created[0] - created[1])} old)" if len(created) > 1 else ""
+    fewer = f", {source.last} were asked for" if len(ids) < source.last else ""
+    return f"Baseline {source}: {'run' if len(ids) == 1 else 'runs'} {in_words(ids)}{old}{fewer}"
+
+
+def baseline_of(
+    client: Client,
+    leg: Leg,
+    outcome: Outcome,
+    inputs: Inputs,
+    context: Context,
+    *,
+    clock: Clock,
+    deadline: float,
+    log: Callable[[str], None],
+) -> Procedure[Baseline | None]:
+    """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
+
+    It is found until the deadline, but a run that completed just before it gets CALL_TIME, as for its own data.
+    """
+    source, run = inputs.baseline, leg.run
+    compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
+    if not (compares and source and run and isinstance(outcome, Completed)):
+        return None
+    subject = Subject(run=run, result=outcome.result, body=leg.body, context=context, thresholds=inputs.thresholds)
+    over_since = clock.now() if leg.over_since is None else leg.over_since
+    return (
+        yield from find_baseline(
+            client,
+            source,
+            subject,
+            max_age=inputs.baseline_max_age.seconds,
+            clock=clock,
+            until=max(deadline, over_since + CALL_TIME),
+            log=log,
+        )
+    )

@@ -1,0 +1,189 @@
+"""Finds out what distinguishes earlier runs from the run that is compared with them.
+
+What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.errors import CovalError
+from coval_gate.runs.find import LAUNCHED_WITH, created_at, moment_of
+from coval_gate.runs.fingerprint import changed_cases, changed_options, changed_persona, read_fingerprint
+from coval_gate.runs.schedule import together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from coval_gate.ci.context import Context
+    from coval_gate.clock import Clock
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.coval.client import Client
+    from coval_gate.model.baseline import BaselineRun, Unchecked
+    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.model.run import Run
+    from coval_gate.runs.fingerprint import Fingerprint
+    from coval_gate.waiting import Procedure
+
+CHECKING_TIME: Final = 15.0  # s for all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The run that is compared: what it showed last, its result, and where and with which `body` it was launched.
+
+    `body` is empty for a run that was launched elsewhere. `thresholds` are those of the step.
+    """
+
+    run: Run
+    result: RunResult
+    body: Mapping[str, Any]
+    context: Context
+    thresholds: tuple[Threshold, ...]
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The agent, persona and test set; empty ones are not known."""
+        return {name: getattr(self.run, name) or str(self.body.get(name, "")) for name in LAUNCHED_WITH}
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of the launch; None if it is not known."""
+        sent = self.body.get("metadata", {}).get("customer", {})
+        return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that thresholds compare with the baseline, by name or by their targets."""
+        compared = [each for each in self.thresholds if each.bound.reference == "baseline"]
+        by_target = any(each.aggregate.name == "pass_rate" for each in compared)
+        found = [metric for each in compared if each.metric for metric in self.result.find_metrics(each.metric)]
+        found += [metric for metric in self.result.metrics if by_target and metric.target]
+        return tuple({metric.id: metric for metric in found}.values())
+
+
+def distinguish(
+    client: Client, runs: Sequence[BaselineRun], subject: Subject, *, clock: Clock, until: float
+) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with all that distinguishes them from the subject, as far as it can be found out."""
+    until = min(until, clock.now() + CHECKING_TIME)
+    results = [subject.result, *(each.result for each in runs)]
+    calls = [_versions(client, each, subject.metrics, until) for each in results]
+    if any(_cases_in(each, subject) is None for each in runs):
+        calls.append(_change_times(client, subject, until))
+    read = [_known(each) for each in (yield from together(calls, clock))]
+    ours, *theirs = read[: len(results)]
+    (times,) = read[len(results) :] or ({},)
+    return tuple(
+        _distinguished(run, subject, times, ours, versions) for run, versions in zip(runs, theirs, strict=True)
+    )
+
+
+def _distinguished(
+    run: BaselineRun,
+    subject: Subject,
+    times: Mapping[str, str],
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+) -> BaselineRun:
+    """Return a run with what distinguishes it. `times` are those of test cases, `ours` and `theirs` versions."""
+    now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
+    unsure: dict[Unchecked, bool] = {}
+    cases = _cases_in(run, subject)
+    if cases is None:
+        cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
+    persona = _other_persona(run.run, subject) or changed_persona(now, then)
+    unsure["persona"] = persona is None
+    metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
+    return replace(
+        run,
+        changed_cases=cases,
+        changed_metrics=metrics,
+        changed_persona=bool(persona),
+        changed_options=changed_options(now, then),
+        unchecked=tuple(what for what, is_unsure in unsure.items() if is_unsure),
+    )
+
+
+def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
+    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not tell."""
+    shared = _shared(run, subject)
+    return changed_cases(subject.fingerprint, read_fingerprint(run.run.metadata), shared) if shared else shared
+
+
+def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
+    """Return the ids of the test cases that are in both runs."""
+    ours, theirs = ({each.test_case_id for each in of.simulations} for of in (subject.result, run.result))
+    return frozenset(filter(None, ours & theirs))
+
+
+def _known(result: dict[str, str] | Exception) -> dict[str, str]:
+    """Return what a call found out; nothing if Coval did not tell."""
+    if isinstance(result, Exception) and not isinstance(result, CovalError):
+        raise result
+    return {} if isinstance(result, CovalError) else result
+
+
+def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
+    """Return when each test case of the set was changed last, by its id. Raises CovalError."""
+    times: dict[str, str] = {}
+
+    def take(case: dict[str, Any]) -> bool:
+        times[str(case.get("id"))] = str(case.get("update_time") or case.get("create_time"))
+        return True
+
+    yield from client.list_test_cases(subject.ids["test_set_id"], until=until, take=take)
+    return times
+
+
+def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:
+    """Return the test cases that were changed after the run was launched, and whether any of them may have been."""
+    launched = created_at(run)
+    changed, unsure = set(), False
+    for case in cases:
+        moment = moment_of(times.get(case, ""))
+        if launched is None or moment is None:
+            unsure = True
+        elif moment > launched:
+            changed.add(case)
+    return frozenset(changed), unsure
+
+
+def _other_persona(run: Run, subject: Subject) -> bool:
+    ours = subject.ids["persona_id"]
+    return bool(ours and run.persona_id and ours != run.persona_id)
+
+
+def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> Procedure[dict[str, str]]:
+    """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
+    wanted = [
+        each for metric in metrics for each in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
+    ]
+    completed = [each.id for each in result.simulations if each.completed]
+    if not (wanted and completed):
+        return {}
+    judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
+    outputs = yield from client.list_metric_outputs(judged, until=until)
+    # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
+    outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
+    versions = {str(each.get("metric_id")): each.get("metric_version_ulid") for each in outputs}
+    return {metric_id: version for metric_id, version in versions.items() if isinstance(version, str) and version}
+
+
+def _other_judges(
+    metrics: Sequence[Metric], result: RunResult, ours: Mapping[str, str], theirs: Mapping[str, str]
+) -> tuple[frozenset[str], bool]:
+    """Return the metrics (ids) that another version evaluated in `result`, and whether any of them may be one."""
+    changed, unsure = set(), False
+    for metric in metrics:
+        same = result.find_metrics(metric.id) or result.find_metrics(metric.name)
+        if not same:
+            continue  # there is nothing to compare with
+        if same[0].is_identified and metric.is_identified and same[0].id != metric.id:
+            changed.add(metric.id)  # another metric of that name
+        elif not (ours.get(metric.id) and theirs.get(metric.id)):
+            unsure = True
+        elif ours[metric.id] != theirs[metric.id]:
+            changed.add(metric.id)
+    return frozenset(changed), unsure

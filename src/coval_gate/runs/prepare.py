@@ -1,0 +1,95 @@
+"""Prepares a launch: checks what would make it vain, and notes what later comparisons need.
+
+Both cost calls that the launch waits for, so a step makes them only if its inputs need them, and side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.errors import CovalError
+from coval_gate.runs.schedule import all_or_first_error, together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
+
+READING_TIME: Final = 5.0  # s to read what the fingerprint is of
+READING_SHARE: Final = 0.25  # of the time that is left; the launch needs most of it
+
+
+def is_compared(inputs: Inputs) -> bool:
+    """Tell whether the run is compared with earlier ones, so that later ones may be compared with it."""
+    return inputs.baseline is not None and inputs.baseline.kind != "base"
+
+
+def prepare(
+    client: Client, leg: Leg, inputs: Inputs, *, clock: Clock, until: float, log: Callable[[str], None]
+) -> Procedure[None]:
+    """Check the metrics that the criteria name, and add the fingerprint to the request of the leg.
+
+    The step has to be done at `until`. Raises InputError if the launch would be in vain.
+    """
+    work: list[Procedure[None]] = []
+    if inputs.fail_on_metric_id or any(each.metric for each in inputs.thresholds):
+        from coval_gate.runs.names import check_names
+
+        work.append(check_names(client, inputs, clock=clock, until=until, log=log))
+    if is_compared(inputs):
+        work.append(_add_fingerprint(client, leg, clock=clock, until=until, log=log))
+    all_or_first_error((yield from together(work, clock)))
+
+
+def _add_fingerprint(
+    client: Client, leg: Leg, *, clock: Clock, until: float, log: Callable[[str], None]
+) -> Procedure[None]:
+    """Add a fingerprint of all that can be read in time."""
+    from coval_gate.runs.fingerprint import fingerprint_of
+
+    if leg.request is None:
+        return
+    body, now = leg.request.body(), clock.now()
+    until = now + min(READING_TIME, READING_SHARE * max(0.0, until - now))
+    cases, persona = yield from together([_cases(client, body, until), _persona(client, body, until)], clock)
+    unread: dict[str, CovalError] = {}
+    for what, result in (("test cases", cases), ("persona", persona)):
+        if isinstance(result, CovalError):
+            unread[what] = result
+        elif isinstance(result, Exception):
+            raise result
+    if unread:
+        why = next(iter(unread.values())).what
+        log(f"Comparisons of this run cannot tell whether the {' and the '.join(unread)} changed: {why}")
+    found = fingerprint_of(
+        body,
+        cases if isinstance(cases, list) else (),
+        persona[0] if isinstance(persona, list) else None,
+    )
+    metadata = dict(leg.request.metadata)
+    metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
+    leg.request = replace(leg.request, metadata=metadata)
+
+
+def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[Mapping[str, Any]]]:
+    """Return the test cases that the run may have. Raises CovalError."""
+    found: list[Mapping[str, Any]] = []
+    chosen = (body.get("options") or {}).get("test_case_ids")
+
+    def take(case: dict[str, Any]) -> bool:
+        if not chosen or case.get("id") in chosen:
+            found.append(case)
+        return True
+
+    yield from client.list_test_cases(body["test_set_id"], until=until, take=take)
+    return found
+
+
+def _persona(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[Mapping[str, Any]]]:
+    """Return the persona, the only one of the list. Raises CovalError."""
+    return [(yield from client.get_persona(body["persona_id"], until=until))]

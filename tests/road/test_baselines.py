@@ -1,0 +1,532 @@
+"""A step finds the earlier runs that its thresholds compare with, whatever Coval's lists say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.ci.context import Context
+from coval_gate.config.fields import baseline as baseline_field
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundReason
+from coval_gate.model.results import RunResult
+from coval_gate.runs.baseline import find_baseline
+from coval_gate.runs.comparable import Subject
+from coval_gate.runs.fingerprint import NAME
+from coval_gate.runs.schedule import run
+from coval_sandbox import catalogue
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import KEY, VirtualClock, new_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.coval.client import Client
+    from coval_gate.waiting import Procedure
+    from support import StepResult
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+DAY = 86_400.0
+PUSH = {"ref": "refs/heads/main"}
+ON_MAIN = {"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main", "GITHUB_EVENT_NAME": "push"}
+HERE = Context(server_url="https://github.com", repository="acme/voice-agent", run_id="9999")
+COMPARED = "Latency: avg <= baseline * 1.1"
+CASES = [case.id for case in catalogue.test_cases("passing1", 10)]
+OTHER_AGENT = "agent00000000000000002"
+OTHER_PERSONA = "persona000000000000002"
+
+
+class Past:
+    """A sandbox with runs that steps launched, each some time before the next."""
+
+    def __init__(self, run_step: RunStep, clock: VirtualClock, **quirks: Any) -> None:
+        self.world = World(clock.time, quirks=Quirks(**quirks))
+        self.requests: list[str] = []
+        self.log: list[str] = []
+        self._run_step = run_step
+        self._clock = clock
+
+    def launch(self, *, days: float = 1.0, pull_request: bool = False, **given: str) -> str:
+        """Launch a run in a workflow run of its own, and wait for so many days."""
+        env = {"GITHUB_RUN_ID": str(1000 + len(self.world.runs))} | ({} if pull_request else ON_MAIN)
+        inputs = {"mode": "launch", "baseline": "branch:main"} | given
+        event = None if pull_request else PUSH
+        result, _ = self._run_step(world=self.world, event=event, env=env, **inputs)
+        self._clock.sleep(days * DAY)
+        return result.outputs["run_id"]
+
+    def find(
+        self,
+        source: str,
+        *faults: str,
+        of: str = "",
+        days: float = 30,
+        patience: float = 600,
+        thresholds: str = COMPARED,
+        context: Context = HERE,
+    ) -> Baseline:
+        """Find the baseline of the newest run, or `of` the one with that id."""
+        clock = self._clock
+        with Server(self.world) as server:
+            client = new_client(server.url, clock, log=self.log.append)
+            run_id = of or self.world.runs[-1].run_id
+            subject = run(_subject(client, run_id, thresholds, context), clock)
+            server.requests_seen.clear()
+            for fault in faults:
+                server.faults.add(fault)
+            finding = find_baseline(
+                client,
+                source_of(source),
+                subject,
+                max_age=days * DAY,
+                clock=clock,
+                until=clock.now() + patience,
+                log=self.log.append,
+            )
+            found = run(finding, clock)
+            self.requests = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
+        return found
+
+
+def _subject(client: Client, run_id: str, thresholds: str, context: Context) -> Procedure[Subject]:
+    """Return the subject as a step in mode wait knows it."""
+    shown = yield from client.get_run(run_id, until=1e9)
+    simulations = yield from client.list_simulations(run_id, until=1e9)
+    result = RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
+    return Subject(run=shown, result=result, body={}, context=context, thresholds=parse_thresholds(thresholds))
+
+
+def source_of(text: str) -> BaselineSource:
+    source = baseline_field().parse(text)
+    assert source is not None
+    return source
+
+
+def ids_of(baseline: Baseline) -> list[str]:
+    return [each.run.run_id for each in baseline.runs]
+
+
+@pytest.fixture
+def past(run_step: RunStep, clock: VirtualClock) -> Past:
+    return Past(run_step, clock)
+
+
+def test_branch_stands_for_its_newest_run(past: Past) -> None:
+    _, newer, own = past.launch(), past.launch(), past.launch(pull_request=True)
+    found = past.find("branch:main")
+    assert (ids_of(found), found.missing, found.fewer_than_asked) == ([newer], None, 0)
+    assert found.runs[0].result.run_id == newer != own
+    assert len(found.runs[0].result.simulations) == 10
+    assert len(found.runs[0].result.find_metrics("Latency")[0].values) == 10
+    assert past.log == [f"Baseline branch:main: run {newer} (24 hours old)"]
+
+
+def test_last_runs_are_pooled_newest_first(past: Past) -> None:
+    first, second, third, _ = (past.launch() for _ in range(4))
+    assert ids_of(past.find("branch:main last 2")) == [third, second]
+    found = past.find("branch:main last 5")
+    assert (ids_of(found), found.fewer_than_asked) == ([third, second, first], 2)
+    assert past.log[1] == (
+        f"Baseline branch:main last 5: runs {third}, {second} and {first} (3 days old), 5 were asked for"
+    )
+
+
+def test_baseline_of_run_needs_few_calls(past: Past) -> None:
+    for _ in range(4):
+        past.launch()
+    past.find("branch:main last 3")
+    asked = past.requests
+    assert asked.count("GET /runs") == 1
+    assert len([each for each in asked if each.startswith("GET /runs/")]) == 3
+    assert asked.count("GET /conversations/simulated") == 3
+    assert len([each for each in asked if each.endswith("/metrics")]) == 4
+    assert len(asked) == 1 + 3 + 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"pull_request": True, "tags": "nightly"}, "branch:main"),
+        ({"agent_id": OTHER_AGENT}, "branch:main"),
+        ({"persona_id": OTHER_PERSONA}, "branch:main"),
+        ({"test_set_id": "passing2"}, "branch:main"),
+        ({"test_set_id": "runFails"}, "branch:main"),
+        ({}, "branch:other"),
+        ({}, "branch:Main"),
+        ({}, "tag:nightly"),
+        ({"tags": "nightly"}, "tag:night"),
+    ],
+)
+def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str, past: Past) -> None:
+    past.launch(**given)
+    past.launch(pull_request=True)
+    assert past.find(source) == Baseline(source=source_of(source), missing=NotFoundReason(kind="none"))
+
+
+def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
+    past.launch()
+    past.launch()
+    found = past.find("branch:main", context=replace(HERE, repository="acme/other"))
+    assert found.missing == NotFoundReason(kind="none")
+
+
+def test_branch_without_known_repository_says_so(past: Past) -> None:
+    past.launch()
+    past.launch()
+    found = past.find("branch:main", context=Context())
+    assert found.missing is not None
+    assert (found.missing.kind, past.requests) == ("unreadable", [])
+    assert "does not know of which repository the branch is" in found.missing.text
+
+
+def test_later_run_and_run_itself_are_no_baseline(past: Past) -> None:
+    own = past.launch()
+    past.launch()
+    assert past.find("branch:main", of=own).missing == NotFoundReason(kind="none")
+
+
+def test_runs_of_same_workflow_run_are_no_baseline(past: Past) -> None:
+    first, second, _ = past.launch(), past.launch(), past.launch()
+    assert ids_of(past.find("branch:main", context=replace(HERE, run_id="1001"))) == [first]
+    assert ids_of(past.find("branch:main", context=replace(HERE, run_id=""))) == [second]
+
+
+def test_tag_stands_for_runs_in_any_case(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock, lower_case_tags=True)
+    tagged = past.launch(tags="Release-Check")
+    past.launch()
+    assert ids_of(past.find("tag:Release-Check")) == [tagged]
+    assert ids_of(past.find("tag:release-check")) == [tagged]
+
+
+def test_only_runs_of_pull_requests_have_the_tag(past: Past) -> None:
+    of_pull_request = past.launch(pull_request=True, tags="nightly")
+    past.launch()
+    assert past.find("tag:nightly").missing == NotFoundReason(kind="pull_request", run_id=of_pull_request)
+    assert ids_of(past.find(f"run:{of_pull_request}")) == [of_pull_request]
+
+
+def test_old_runs_are_no_baseline(past: Past) -> None:
+    old = past.launch(days=8)
+    past.launch()
+    found = past.find("branch:main", days=7)
+    assert found.missing == NotFoundReason(kind="too_old", run_id=old, age=8 * DAY)
+    assert ids_of(past.find("branch:main", days=8)) == [old]
+    assert ids_of(past.find(f"run:{old}", days=1)) == [old]
+
+
+def test_base_needs_no_call(past: Past) -> None:
+    past.launch()
+    assert past.find("base") == Baseline(source=source_of("base"))
+    assert past.requests == []
+
+
+def test_named_run_that_cannot_be_baseline_says_why(past: Past) -> None:
+    failed, deleted, own = past.launch(test_set_id="runFails"), past.launch(), past.launch()
+    past.world.delete_run(deleted)
+    assert past.find(f"run:{failed}").missing == NotFoundReason(kind="not_completed", run_id=failed, status="FAILED")
+    assert past.find(f"run:{deleted}").missing == NotFoundReason(kind="gone", run_id=deleted)
+    assert past.find(f"run:{own}").missing == NotFoundReason(kind="itself", run_id=own)
+    empty, _ = past.launch(test_set_id="empty001"), past.launch()
+    assert past.find(f"run:{empty}").missing == NotFoundReason(
+        kind="unreadable", run_id=empty, text=f"Coval lists no simulation of run {empty}."
+    )
+
+
+def test_next_run_is_taken_where_newest_cannot_be_used(past: Past) -> None:
+    first, second, third, _ = (past.launch() for _ in range(4))
+    found = past.find("branch:main last 2", f"GET /runs/{third} -> 404")
+    assert ids_of(found) == [second, first]
+    found = past.find("branch:main", f"GET /runs/{third} -> 404", f"GET /runs/{second} -> 403")
+    assert ids_of(found) == [first]
+
+
+def test_runs_that_were_deleted_meanwhile_are_gone(past: Past) -> None:
+    first, second, _ = (past.launch() for _ in range(3))
+    found = past.find("branch:main", f"GET /runs/{first} -> 404", f"GET /runs/{second} -> 404")
+    assert found.missing == NotFoundReason(kind="gone", run_id=second)
+
+
+LISTS = [
+    {"ignore_tag_filter": True},
+    {"blind_tag_filter": True},
+    {"refuse_tag_filter": True},
+    {"lower_case_tags": True},
+    {"page_token_end": "empty"},
+    *({"list_identity": each} for each in ("tags", "metadata", "neither")),
+    *({"run_identity": each} for each in ("tags", "metadata", "neither")),
+    {"blind_tag_filter": True, "list_identity": "neither"},
+    {"simulations_api": "legacy-only", "superseded_outputs": True},
+]
+
+
+@pytest.mark.parametrize("quirks", LISTS, ids=str)
+@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
+def test_baseline_is_found_whatever_lists_show(
+    source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    past = Past(run_step, clock, **quirks)
+    past.launch(tags="nightly")
+    newest = past.launch(tags="nightly")
+    past.launch(pull_request=True, tags="nightly")
+    past.launch(tags="nightly", agent_id=OTHER_AGENT)
+    past.launch(pull_request=True)
+    assert ids_of(past.find(source)) == [newest]
+
+
+def test_runs_that_show_nothing_are_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock, list_identity="neither", run_identity="neither")
+    past.launch()
+    past.launch()
+    assert past.find("branch:main").missing == NotFoundReason(kind="none")
+
+
+def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, clock: VirtualClock) -> None:
+    tags = ",".join(f"t{number}" for number in range(18))
+    for shown in ("both", "tags"):
+        past = Past(run_step, clock, list_identity=shown)
+        full = past.launch(tags=tags)
+        past.launch()
+        assert ids_of(past.find("branch:main")) == [full]
+
+
+@pytest.mark.parametrize("quirks", [{}, {"blind_tag_filter": True}, {"ignore_tag_filter": True}], ids=str)
+def test_search_reads_on_where_other_branches_are_busy(
+    quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    past = Past(run_step, clock, **quirks)
+    wanted = past.launch(days=0.1)
+    body = past.world.runs[0].body
+    others = body | {"metadata": {"tags": ["other"], "customer": {"a": "b"}}}
+    for _ in range(250):
+        past.world.launch(others)
+        clock.sleep(60)
+    past.launch()
+    assert ids_of(past.find("branch:main")) == [wanted]
+    found = past.find("branch:main", days=0.05)
+    assert found.missing is not None
+    assert found.missing.kind == ("none" if quirks else "too_old")
+    assert past.requests.count("GET /runs") <= 6
+
+
+@pytest.mark.parametrize("fault", ["503", "429", "reset-before", "html 502", "body {}", "cut"])
+@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
+@pytest.mark.parametrize("source", ["branch:main", "run"])
+def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, past: Past) -> None:
+    wanted = past.launch()
+    past.launch()
+    source = f"run:{wanted}" if source == "run" else source
+    assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [wanted]
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
+@pytest.mark.parametrize("fault", ["503", "reset-before", "body {}"])
+def test_lasting_failure_leaves_no_baseline_at_the_deadline(
+    fault: str, path: str, past: Past, clock: VirtualClock
+) -> None:
+    past.launch()
+    past.launch()
+    began = clock.now()
+    found = past.find("branch:main", f"GET {path} -> {fault}", patience=60)
+    assert found.missing is not None
+    assert (found.missing.kind, found.runs) == ("unreadable", ())
+    assert found.missing.text.endswith(".")
+    assert clock.now() - began == 60
+
+
+def test_missing_permission_is_named(past: Past, clock: VirtualClock) -> None:
+    past.launch()
+    past.launch()
+    began = clock.now()
+    for path, permission in (("/runs", "runs:read"), ("/runs/*", "runs:read")):
+        found = past.find("branch:main", f"GET {path} -> 403")
+        assert found.missing is not None
+        assert (found.missing.kind, permission in found.missing.text) == ("unreadable", True), found.missing.text
+    found = past.find("branch:main", "GET /conversations/* -> 403", "GET /simulations -> 403")
+    assert found.missing is not None
+    assert "simulated-conversations:read" in found.missing.text
+    assert clock.now() == began
+
+
+def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
+    wanted = past.launch()
+    past.launch()
+    listed = past.world.list_simulations({"filter": f'run_id="{wanted}"'})["simulated_conversations"]
+    for shown, text in ((listed[:7], "7 of the 10 simulations"), ([], "no simulation")):
+        answer = json.dumps({"simulated_conversations": shown})
+        found = past.find("branch:main", f"GET /conversations/simulated -> json {answer}")
+        assert found.missing == NotFoundReason(kind="unreadable", text=f"Coval lists {text} of run {wanted}.")
+
+
+# What distinguishes the runs
+
+
+def test_nothing_distinguishes_runs_of_the_same(past: Past) -> None:
+    past.launch()
+    past.launch(iteration_count="3", concurrency="2")
+    (found,) = past.find("branch:main").runs
+    assert (found.changed_cases, found.changed_metrics, found.changed_persona) == (frozenset(), frozenset(), False)
+    assert (found.changed_options, found.unchecked) == ((), ())
+
+
+def test_changes_since_the_baseline_are_found(past: Past) -> None:
+    past.launch()
+    past.world.edits.change(CASES[2], input_str="Another question")
+    past.world.edits.change(CASES[3], description="Only another label")
+    past.world.edits.change(catalogue.PERSONA_ID, name="Only another name")
+    past.world.edits.revise(catalogue.LATENCY.id)
+    past.world.edits.revise(catalogue.TONE.id)
+    past.launch(config_overrides='{"simulation_timeout_seconds": 60}')
+    (found,) = past.find("branch:main").runs
+    assert (found.changed_cases, found.changed_persona) == (frozenset({CASES[2]}), False)
+    assert found.changed_metrics == frozenset({catalogue.LATENCY.id})
+    assert (found.changed_options, found.unchecked) == (("config_overrides",), ())
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        (COMPARED, {catalogue.LATENCY.id}),
+        ("Resolved: rate(YES) >= baseline - 5pp", set()),
+        ("Latency: avg < 9\nResolved: rate(YES) >= baseline", set()),
+    ],
+)
+def test_only_metrics_that_are_compared_matter(thresholds: str, expected: set[str], past: Past) -> None:
+    past.launch()
+    past.world.edits.revise(catalogue.LATENCY.id)
+    past.launch()
+    (found,) = past.find("branch:main", thresholds=thresholds).runs
+    assert found.changed_metrics == expected
+
+
+def test_metrics_need_no_calls_where_none_is_compared(past: Past) -> None:
+    past.launch()
+    past.launch()
+    (found,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
+    assert (found.unchecked, [each for each in past.requests if each.endswith("/metrics")]) == ((), [])
+
+
+def test_changed_persona_is_found(past: Past) -> None:
+    earlier = past.launch()
+    past.world.edits.change("persona000000000000001", persona_prompt="Be brief.")
+    past.launch()
+    assert past.find("branch:main").runs[0].changed_persona
+    past.launch(persona_id=OTHER_PERSONA)
+    (found,) = past.find(f"run:{earlier}").runs
+    assert (found.changed_persona, found.unchecked) == (True, ())
+
+
+def test_without_fingerprint_changes_of_test_cases_show_in_their_times(past: Past) -> None:
+    past.launch(baseline="")
+    past.world.edits.change(CASES[2], description="Only another label")
+    past.launch()
+    (found,) = past.find("branch:main").runs
+    assert (found.changed_cases, found.unchecked) == (frozenset({CASES[2]}), ("persona",))
+    (found,) = past.find("branch:main", "GET /test-cases -> 403").runs
+    assert (found.changed_cases, found.unchecked) == (frozenset(), ("test_cases", "persona"))
+
+
+def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
+    past.launch()
+    past.launch()
+    (found,) = past.find("branch:main").runs
+    assert found.unchecked == ("persona", "metrics")
+    began = clock.now()
+    (found,) = past.find("branch:main", "GET /test-cases -> 503", "GET /conversations/simulated/*/metrics -> 503").runs
+    assert found.unchecked == ("test_cases", "persona", "metrics")
+    assert clock.now() - began <= 20
+
+
+# The fingerprint at the launch
+
+
+def requests_before_launch(server: Server) -> list[str]:
+    seen = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
+    return sorted(seen[: seen.index("POST /runs")])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "calls"),
+    [
+        ({}, False),
+        ({"baseline": "base", "thresholds": "Latency: avg <= base", "mutation_id": catalogue.MUTATIONS[0].id}, False),
+        ({"baseline": "branch:main", "thresholds": "completed_rate >= baseline"}, True),
+        ({"baseline": "tag:nightly", "mode": "launch"}, True),
+    ],
+)
+def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:
+    _, server = run_step(bare=True, **inputs)
+    asked = [each for each in requests_before_launch(server) if "/personas/" in each or "/test-cases" in each]
+    assert bool(asked) is calls
+    customer = server.world.runs[0].request.metadata.customer
+    assert (NAME in customer) is calls
+
+
+@pytest.mark.parametrize("fault", ["403", "503", "reset-before", "body {}", "hang 60"])
+def test_launch_does_not_wait_long_for_what_cannot_be_read(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    inputs = {"mode": "launch", "baseline": "branch:main"}
+    faults = [f"GET /test-cases -> {fault}", f"GET /personas/* -> {fault}"] if "hang" not in fault else []
+    result, server = run_step(*faults, **inputs)
+    assert result.exit_code == 0
+    assert len(server.world.runs) == 1
+    assert clock.now() <= 7
+    lines = [line for line in result.log.splitlines() if "cannot tell whether" in line]
+    assert len(lines) == (1 if faults else 0)
+
+
+def test_lost_and_repeated_launch_sends_same_fingerprint(run_step: RunStep) -> None:
+    _, server = run_step("POST /runs #1 -> reset-before", mode="launch", baseline="branch:main")
+    sent = [each.json["metadata"]["customer"] for each in server.requests_seen if each.method == "POST"]
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+    assert NAME in sent[0]
+
+
+def test_fingerprint_of_large_test_set_is_small(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", baseline="branch:main", test_set_id="large001")
+    customer = server.world.runs[0].request.metadata.customer
+    parts = [text for name, text in customer.items() if name.startswith(NAME)]
+    assert all(len(each) <= 200 for each in parts)
+    assert 1900 < sum(map(len, parts)) <= 2100
+
+
+# Whole steps
+
+
+def test_step_compares_with_its_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock)
+    earlier = past.launch(days=3)
+    result, _ = run_step(world=past.world, baseline="branch:main", thresholds=COMPARED, bare=True)
+    assert f"Baseline branch:main: run {earlier} (3 days old)" in result.log
+    assert result.outputs["verdict"]
+
+
+def test_step_in_mode_wait_compares_with_its_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock)
+    earlier, own = past.launch(), past.launch(days=0.01)
+    inputs = {"mode": "wait", "run_id": own, "agent_id": "", "persona_id": "", "test_set_id": ""}
+    result, _ = run_step(world=past.world, baseline="branch:main", thresholds=COMPARED, bare=True, **inputs)
+    assert f"Baseline branch:main: run {earlier} (24 hours old)" in result.log
+
+
+def test_step_without_comparison_looks_for_no_baseline(run_step: RunStep) -> None:
+    _, server = run_step(baseline="branch:main", thresholds="Latency: avg < 9")
+    assert not [each for each in server.requests_seen if each.method == "GET" and each.path == "/v1/runs"]
+
+
+@pytest.mark.parametrize("fault", ["403", "503", "body {}", "reset-before"])
+def test_unreadable_baseline_is_no_pass_and_keeps_the_deadline(
+    fault: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    inputs = {"baseline": "branch:main", "thresholds": COMPARED, "max_wait_time": "120"}
+    result, _ = run_step(f"GET /runs -> {fault}", bare=True, **inputs)
+    assert result.outputs["verdict"] != "passed"
+    assert clock.now() <= 121
+    assert KEY not in result.log.replace(f"::add-mask::{KEY}", "")

@@ -1,0 +1,156 @@
+"""A fingerprint tells what has changed between two launches, and survives its way through a run's metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.runs.fingerprint import (
+    MOST_CASES,
+    NAME,
+    PART_LIMIT,
+    Fingerprint,
+    changed_cases,
+    changed_options,
+    changed_persona,
+    fingerprint_of,
+    read_fingerprint,
+)
+
+BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1"}
+PERSONA: dict[str, Any] = {"id": "p1", "name": "Ann", "persona_prompt": "Be kind.", "update_time": "1"}
+
+
+def cases(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"id": f"case{number}", "input_str": f"Question {number}", **fields} for number in range(count)]
+
+
+def ids(count: int) -> list[str]:
+    return [each["id"] for each in cases(count)]
+
+
+def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) -> Fingerprint:
+    return fingerprint_of(BODY | body, cases(count), persona)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, MOST_CASES, MOST_CASES + 1, 1000])
+def test_fingerprint_survives_metadata_in_small_texts(count: int) -> None:
+    found = fingerprint(count, config_overrides={"a": {"b": 1}})
+    metadata = found.as_metadata()
+    assert read_fingerprint(metadata | {"other": 1}) == found
+    assert next(iter(metadata)) == NAME
+    assert all(len(each) <= PART_LIMIT for each in metadata.values())
+    assert sum(map(len, metadata.values())) <= 2100
+
+
+def test_fingerprint_depends_on_nothing_but_its_run() -> None:
+    assert fingerprint_of(BODY, reversed(cases(3)), PERSONA) == fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input_str", "Another question"),
+        ("input_type", "SCRIPT"),
+        ("expected_behaviors", ["greets"]),
+        ("expected_output_json", {"a": 1}),
+        ("script_turns", ["Hello"]),
+        ("simulation_metadata_input", {"a": 1}),
+        ("metric_input", {"a": 1}),
+    ],
+)
+def test_changed_content_of_test_case_is_noticed(field: str, value: Any) -> None:
+    changed = [cases(3)[0], cases(3)[1] | {field: value}, cases(3)[2]]
+    assert changed_cases(fingerprint(), fingerprint_of(BODY, changed), ids(3)) == frozenset({"case1"})
+
+
+@pytest.mark.parametrize("field", ["description", "user_notes", "name", "tags", "update_time", "updated_by"])
+def test_cosmetic_change_of_test_case_is_none(field: str) -> None:
+    assert changed_cases(fingerprint(), fingerprint_of(BODY, cases(3, **{field: "other"})), ids(3)) == frozenset()
+
+
+@pytest.mark.parametrize("empty", [None, "", [], {}])
+def test_field_that_is_null_or_empty_is_as_good_as_absent(empty: object) -> None:
+    assert fingerprint_of(BODY, cases(3, script_turns=empty)) == fingerprint_of(BODY, cases(3))
+
+
+def test_test_case_that_one_fingerprint_lacks_counts_as_changed() -> None:
+    assert changed_cases(fingerprint(4), fingerprint(3), ids(4)) == frozenset({"case3"})
+    assert changed_cases(fingerprint(3), fingerprint(4), ids(4)) == frozenset({"case3"})
+
+
+def test_many_test_cases_are_compared_as_a_whole() -> None:
+    many = fingerprint(MOST_CASES + 1)
+    assert changed_cases(many, fingerprint(MOST_CASES + 1), ids(5)) == frozenset()
+    assert changed_cases(many, fingerprint(MOST_CASES + 2), ids(5)) is None
+    assert changed_cases(many, fingerprint(3), ids(3)) is None
+
+
+def test_without_both_fingerprints_nothing_is_known() -> None:
+    known, empty = fingerprint(), fingerprint_of(BODY)
+    for now, then in ((known, None), (None, known), (known, empty), (empty, known), (empty, empty)):
+        assert changed_cases(now, then, ids(3)) is None
+        assert changed_persona(now, then) is None
+        assert changed_options(now, then) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"persona_prompt": "Be rude."}, True),
+        ({"voice_name": "rex"}, True),
+        ({"language_code": "es"}, True),
+        ({"metadata": {"a": 1}}, True),
+        ({"name": "Bob"}, False),
+        ({"update_time": "2"}, False),
+        ({"tags": ["x"]}, False),
+    ],
+)
+def test_changed_behaviour_of_persona_is_noticed(change: dict[str, Any], expected: bool) -> None:
+    assert changed_persona(fingerprint(), fingerprint(persona=PERSONA | change)) is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, ()),
+        ({"options": {"iteration_count": 5, "concurrency": 3}}, ()),
+        ({"config_overrides": {"timeout": 9}}, ("config_overrides",)),
+        ({"options": {"sub_sample_size": 5, "sub_sample_seed": 1}}, ("sub_sample_size", "sub_sample_seed")),
+    ],
+)
+def test_changed_options_are_named(body: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert changed_options(fingerprint(), fingerprint(**body)) == expected
+
+
+@given(st.data())
+def test_damaged_fingerprint_is_none(data: st.DataObject) -> None:
+    metadata: dict[str, Any] = fingerprint(60).as_metadata()
+    name = data.draw(st.sampled_from(sorted(metadata)))
+    whole = metadata[name]
+    damaged = data.draw(
+        st.one_of(
+            st.none(),
+            st.integers(),
+            st.text(),
+            st.integers(0, len(whole) - 1).map(lambda end: whole[:end]),
+            st.integers(0, len(whole) - 1).map(lambda place: whole[:place] + "~" + whole[place + 1 :]),
+        )
+    )
+    if damaged != whole:
+        assert read_fingerprint(metadata | {name: damaged}) is None
+    del metadata[name]
+    assert read_fingerprint(metadata) is None
+
+
+@given(st.text())
+def test_any_text_is_read_without_crash(text: str) -> None:
+    assert read_fingerprint({NAME: text}) is None
+
+
+def test_other_version_is_none() -> None:
+    metadata = fingerprint().as_metadata()
+    assert read_fingerprint(metadata | {NAME: "2" + metadata[NAME][1:]}) is None
