@@ -111,7 +111,8 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
 def _without_reference(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence for each input about baselines that has no effect without another one."""
     source = inputs.baseline
-    if source and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
+    # A launch alone has no thresholds, but the baseline makes it note what the comparison needs.
+    if source and inputs.mode != "launch" and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
         yield "baseline has no effect: no threshold compares with it, as `Latency: avg <= baseline * 1.1` does."
     found = source is not None and source.kind in ("tag", "branch")
     if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
