@@ -15,7 +15,7 @@ HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(
 HIT_PAIRS = st.lists(st.tuples(HITS, HITS), min_size=2, max_size=40)
 LISTS = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=3)
 VALUE_PAIRS = st.lists(st.tuples(LISTS, LISTS), min_size=2, max_size=20)
-FACTORS = st.floats(0, 2)
+FACTORS = st.floats(0.01, 2)
 
 
 def pairs_of(drawn: list[tuple[tuple[int, int], tuple[int, int]]]) -> list[HitPair]:

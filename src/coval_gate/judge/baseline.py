@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import check_variant
 from coval_gate.judge.family import significant
@@ -61,7 +62,11 @@ class Reference(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A check, and whether its change for the worse is significant at a level; None where that does not matter."""
+    """A check, and whether its change for the worse is significant at a level.
+
+    None where that is not asked for: there is no confidence, too few values for any claim, or the threshold asks for an
+    improvement.
+    """
 
     check: Check
     is_worse: Callable[[float], bool] | None = None
@@ -80,26 +85,25 @@ def compare(
         for threshold in criteria.thresholds
         if threshold.bound.reference
     }
-    real = iter(_evident([each for some in found.values() for each in some], criteria.confidence))
-    return {threshold: tuple(next(real) for _ in some) for threshold, some in found.items()}
+    told = iter(_evident([each for some in found.values() for each in some], criteria.confidence))
+    return {threshold: tuple(next(told) for _ in some) for threshold, some in found.items()}
 
 
 def _evident(compared: Sequence[Compared], confidence: float | None) -> Iterator[Check]:
-    """Yield the checks; those that fail only because there are so many are inconclusive."""
+    """Yield the checks; one that fails is inconclusive if one of so many may well change as much by chance."""
     family = [each.is_worse for each in compared if each.is_worse and each.check.decides]
     real = iter(significant(family, 1.0 - confidence) if confidence else ())
     for check, is_worse in compared:
-        if is_worse is None or confidence is None:
-            yield check
-            continue
-        members = len(family) if check.decides else 1
-        evident = next(real) if check.decides else is_worse(1.0 - confidence)
-        measure = check.measure
-        if check.verdict is Verdict.FAILED and not evident and measure and measure.comparison:
-            doubtful = replace(measure.comparison, by_chance=members, trend="inconclusive")
-            yield replace(check, verdict=Verdict.INCONCLUSIVE, measure=replace(measure, comparison=doubtful))
-        else:
-            yield check
+        evident = next(real) if is_worse and check.decides else True
+        yield check if evident or check.verdict is not Verdict.FAILED else _by_chance(check, len(family))
+
+
+def _by_chance(check: Check, members: int) -> Check:
+    measure = check.measure
+    if measure and measure.comparison:
+        compared = replace(measure.comparison, by_chance=members, trend="inconclusive")
+        measure = replace(measure, comparison=compared)
+    return replace(check, verdict=Verdict.INCONCLUSIVE, measure=measure)
 
 
 def _of_threshold(
@@ -123,7 +127,7 @@ def _of_threshold(
             continue
         reference = references.of(criterion, variant, metric)
         if isinstance(reference, Reference):
-            yield _against(criterion, variant, metric, reference)
+            yield _against(criterion, variant, metric, reference, references)
         else:
             yield Compared(_unknown(criterion, variant, metric, reference, Verdict.INCONCLUSIVE))
 
@@ -143,13 +147,14 @@ def _kind_problem(criterion: ThresholdHolds, sample: Sample) -> NoNumbers | Cann
 
 
 class _References:
-    """What the variants of a run are compared with. Runs are pooled once for all thresholds that can use the same."""
+    """What the variants of a run are compared with. Runs are pooled, and cases left out, once for all thresholds."""
 
     def __init__(self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None) -> None:
         self._result = result
         self._own = {variant.name: variant for variant in variants}
         self._baseline = baseline
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+        self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
     def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
         """Return what a variant is compared with by a threshold, or why there is nothing to compare with."""
@@ -157,6 +162,13 @@ class _References:
             base = self._own.get(BASE)
             return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
         return self._earlier(criterion, variant, metric)
+
+    def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
+        """Return a variant with these test cases only; the same for all thresholds that have the same in common."""
+        key = (id(variant), cases)
+        if key not in self._restricted:
+            self._restricted[key] = (variant, variant.of_cases(cases))  # the first, so that its id stays its own
+        return self._restricted[key][1]
 
     def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
         baseline = self._baseline
@@ -167,7 +179,7 @@ class _References:
         if not alike:
             return PersonaChanged()
         for each in self._metrics(criterion, metric):
-            having = [run for run in alike if run.result.find_metrics(each.id) or run.result.find_metrics(each.name)]
+            having = [run for run in alike if self._same(run.result, each)]
             if not having:
                 return NotInBaseline(what="metric", name=each.name)
             alike = [run for run in having if each.id not in run.changed_metrics]
@@ -199,22 +211,29 @@ class _References:
 
     def _comparable(self, run: BaselineRun) -> RunResult:
         """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
-        now = {each.id: each for each in self._result.metrics}
         metrics = tuple(
-            replace(each, id=same.id, name=same.name, target=same.target)
-            for each in run.result.metrics
-            if (same := now.get(each.id) or _named(self._result, each.name))
+            replace(same, id=each.id, name=each.name, target=each.target)
+            for each in self._result.metrics
+            if (same := self._same(run.result, each))
         )
         simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
         return replace(run.result, simulations=simulations, metrics=metrics)
 
+    def _same(self, earlier: RunResult, metric: Metric) -> Metric | None:
+        """Return what a metric of the run that is judged is in an earlier one: by its id or else by its name.
 
-def _named(result: RunResult, name: str) -> Metric | None:
-    found = result.find_metrics(name)
-    return found[0] if len(found) == 1 else None
+        A name must mean one metric in both runs, and not one that the run that is judged has under another name.
+        """
+        found = earlier.find_metrics(metric.id)
+        if not found and len(self._result.find_metrics(metric.name)) == 1:
+            own = {each.id for each in self._result.metrics}
+            found = tuple(each for each in earlier.find_metrics(metric.name) if each.id not in own)
+        return found[0] if len(found) == 1 else None
 
 
-def _against(criterion: ThresholdHolds, variant: Variant, metric: Metric | None, reference: Reference) -> Compared:
+def _against(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, reference: Reference, references: _References
+) -> Compared:
     threshold = criterion.threshold
     sample = variant.sample(metric) if metric else None
     earlier = reference.variant
@@ -236,7 +255,7 @@ def _against(criterion: ThresholdHolds, variant: Variant, metric: Metric | None,
     if isinstance(shared, CasesUnknown | TooFewShared):
         return doubt(shared)
     cases, left_out = shared
-    now, then = variant.of_cases(cases), earlier.of_cases(cases)
+    now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if base is not None and not threshold.aggregate.is_numeric and threshold.aggregate.name != "missing":
         then = then.having_value(base.metric)
     if not threshold.aggregate.is_rate and not _averages(threshold) and now.total != then.total:
@@ -288,17 +307,15 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     is_worse = None
     if confidence is not None and threshold.takes_confidence:
         change = pairs.change(confidence)
-        comparison = replace(comparison, change=change, noticeable=pairs.noticeable(change))
         verdict = pairs.verdict(check.passed, confidence)
-        if not threshold.asks_for_improvement:
+        comparison = replace(comparison, change=change, noticeable=pairs.noticeable(change))
+        trend = _evident_trend(pairs, verdict, 1.0 - confidence)
+        if pairs.is_decidable(confidence) and not pairs.asks_for_improvement:
             is_worse = pairs.is_worse
+    else:
+        trend = _trend(pairs, measure.value)
     failing, passing = pairs.flips()
-    comparison = replace(
-        comparison,
-        trend=_trend(pairs, measure.value, comparison, verdict),
-        newly_failing=failing,
-        newly_passing=passing,
-    )
+    comparison = replace(comparison, trend=trend, newly_failing=failing, newly_passing=passing)
     check = replace(
         check,
         criterion=criterion,
@@ -309,21 +326,22 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     return Compared(check, is_worse)
 
 
-def _trend(pairs: Pairs, value: float, comparison: Comparison, verdict: Verdict) -> Trend:
-    """Say what a change amounts to: with a confidence, only what is evident."""
-    if comparison.change is not None:
-        lower, upper = comparison.change.lower, comparison.change.upper
-        rises, falls = lower > 0.0, upper < 0.0
-        if not (rises or falls):
-            return "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
-    else:
-        equal = replace(pairs.threshold, operator="==").against(comparison.value)
-        at_par = replace(equal, bound=replace(equal.bound, number=comparison.value))
-        if at_par.holds(value):
-            return "unchanged"
-        rises, falls = value > comparison.value, value < comparison.value
-    worse = rises if pairs.threshold.wants_less else falls if pairs.threshold.wants_more else True
-    return "worse" if worse else "improved"
+def _evident_trend(pairs: Pairs, verdict: Verdict, error: float) -> Trend:
+    """Say what a change amounts to, as far as it is evident; a share of `error` of such claims is wrong."""
+    if pairs.is_worse(error):
+        return "worse"
+    if pairs.is_better(error):
+        return "improved"
+    return "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
+
+
+def _trend(pairs: Pairs, value: float) -> Trend:
+    """Say what a change amounts to as counted."""
+    threshold, rise = pairs.threshold, value - pairs.earlier
+    if abs(rise) <= TOLERANCE * abs(pairs.earlier):
+        return "unchanged"
+    better = threshold.wants_less if rise < 0.0 else threshold.wants_more
+    return "improved" if better else "worse"
 
 
 def _unknown(

@@ -8,11 +8,15 @@ all factors, that is Fieller's interval for a ratio (Journal of the Royal Statis
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from coval_gate.judge.confidence import (
     FEWEST_CASES,
     NOTHING,
+    ROUNDING,
     Bounds,
     Hits,
     all_equal_by_chance,
@@ -78,7 +82,7 @@ def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: fl
     centre, earlier = mean(now), mean(base)
     both = zip(case_residuals(now, centre), case_residuals(base, earlier), strict=True)
     error = standard_error([mine - factor * theirs for mine, theirs in both], largest_of([*now, *base]))
-    if all_equal_by_chance(count, error):
+    if all_equal_by_chance(count, error) or not math.isfinite(factor * earlier + error):
         return NOTHING
     reach = t_quantile(confidence, count - 1) * error
     return Bounds(centre - factor * earlier - reach, centre - factor * earlier + reach)
@@ -87,26 +91,48 @@ def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: fl
 def exceedance_difference(
     pairs: Sequence[ValuePair], n: float, confidence: float, *, factor: float = 1.0, shift: float = 0.0
 ) -> Bounds:
-    """Return bounds on how much larger the share of values above a common limit is now than in the baseline.
-
-    The limit is the `n`-th percentile of all values together, the baseline's times `factor` plus `shift`. If the share
-    is larger, so is the percentile (Mood's test, "On the Asymptotic Efficiency of Certain Nonparametric Two-Sample
-    Tests", Annals of Mathematical Statistics 25, 1954; here for paired cases). With fewer values than one is expected
-    to lie beyond the percentile, there are no bounds.
-    """
-    tail = min(n, 100.0 - n) / 100.0
-    moved = [ValuePair(pair.now, [value * factor + shift for value in pair.base]) for pair in pairs]
-    now = [value for pair in moved for value in pair.now]
-    base = [value for pair in moved for value in pair.base]
-    if len(pairs) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
-        return NOTHING
-    limit = percentile(sorted(now + base), n)
-    above = [HitPair(_above(pair.now, limit), _above(pair.base, limit)) for pair in moved]
-    return rate_difference(above, confidence)
+    """Return bounds on how much larger the share of values above a common limit is now than in the baseline."""
+    return Exceedances(pairs).difference(n, confidence, factor=factor, shift=shift)
 
 
-def _above(values: Values, limit: float) -> Hits:
-    return Hits(sum(value > limit for value in values), len(values))
+class Exceedances:
+    """How many values of each test case lie above a limit. They are sorted once, for any number of limits."""
+
+    def __init__(self, pairs: Sequence[ValuePair]) -> None:
+        self._now = [sorted(pair.now) for pair in pairs]
+        self._base = [sorted(pair.base) for pair in pairs]
+
+    def difference(self, n: float, confidence: float, *, factor: float = 1.0, shift: float = 0.0) -> Bounds:
+        """Return bounds on how much larger the share of values above a common limit is now than in the baseline.
+
+        The limit is the `n`-th percentile of all values together, the baseline's times `factor` plus `shift`. If the
+        share is larger, so is the percentile (Mood's test, "On the Asymptotic Efficiency of Certain Nonparametric
+        Two-Sample Tests", Annals of Mathematical Statistics 25, 1954; here for paired cases). With fewer values than
+        one is expected to lie beyond the percentile, there are no bounds.
+        """
+        now, base = self._values
+        tail = min(n, 100.0 - n) / 100.0
+        if len(self._now) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
+            return NOTHING
+        limit = percentile(sorted(now + [value * factor + shift for value in base]), n)
+        limit += ROUNDING * max(abs(limit), abs(shift))  # what differs by rounding is not above
+        above = map(_above, self._now, [limit] * len(self._now))
+        above_base = map(_above, self._base, [(limit - shift) / factor] * len(self._base))
+        return rate_difference(list(map(HitPair, above, above_base)), confidence)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the most by which a value now can lie above one of the baseline."""
+        now, base = self._values
+        return now[0] - base[-1], now[-1] - base[0]
+
+    @cached_property
+    def _values(self) -> tuple[list[float], list[float]]:
+        return sorted(chain.from_iterable(self._now)), sorted(chain.from_iterable(self._base))
+
+
+def _above(ascending: Values, limit: float) -> Hits:
+    return Hits(len(ascending) - bisect_right(ascending, limit), len(ascending))
 
 
 def _added(arm: float, other: float, correlation: float) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.claims import percentile_of
-from coval_gate.judge.confidence import Bounds, Hits
-from coval_gate.judge.contrast import HitPair, ValuePair, exceedance_difference, mean_difference, rate_difference
+from coval_gate.judge.confidence import NOTHING, Bounds, Hits
+from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, mean_difference, rate_difference
 from coval_gate.judge.distributions import normal_quantile
 from coval_gate.judge.evaluate import value_of
 from coval_gate.judge.measure import Interval
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 POWER: Final = 0.8  # the share of runs in which a change counts as noticeable
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
-STEPS: Final = 20  # of a bisection: to a millionth of the range of the values
+STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,24 +58,47 @@ class Pairs:
         """How many simulations of the reference say something."""
         return self.then.sample_like(self.metric).count if self.metric else self.then.total
 
+    @property
+    def asks_for_improvement(self) -> bool:
+        """Whether the reference's own value would not do, which `baseline * 1.1` means for a negative one, too."""
+        excess = self.earlier - self.threshold.bound.of(self.earlier)
+        missed_by = excess if self.threshold.wants_less else -excess
+        return missed_by > TOLERANCE * abs(self.earlier)
+
     def verdict(self, holds: bool, confidence: float) -> Verdict:
-        """Return what the bounds say; a conclusive verdict never contradicts the value as counted, which `holds`."""
+        """Return what the bounds say; a conclusive verdict never contradicts the value as counted, which `holds`.
+
+        A regression fails only if it is evident itself, as it nearly always is where it exceeds `baseline * 1.1`.
+        """
         excess = self._excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
-        strict = self.threshold.operator in ("<", ">")
-        below = excess.upper < 0.0 if strict and self.threshold.wants_less else excess.upper <= 0.0
-        above = excess.lower > 0.0 if strict and not self.threshold.wants_less else excess.lower >= 0.0
-        if self.threshold.wants_less:
-            passed, failed = below, excess.lower > 0.0
-        else:
-            passed, failed = above, excess.upper < 0.0
-        if holds and passed:
+        best, worst = excess if self.threshold.wants_less else reversed(excess)
+        if holds and self._meets(worst):
             return Verdict.PASSED
-        return Verdict.FAILED if failed and not holds else Verdict.INCONCLUSIVE
+        missed = not holds and not self._meets(best)
+        evident = self.asks_for_improvement or self.is_worse(1.0 - confidence)
+        return Verdict.FAILED if missed and evident else Verdict.INCONCLUSIVE
+
+    def _meets(self, excess: float) -> bool:
+        """Tell whether a value that is so far above the bound would do."""
+        # That of a percentile is a share of values, so that it does not round as the bound does.
+        equal = 0.0 if self._is_percentile else TOLERANCE * abs(self.threshold.bound.of(self.earlier))
+        strict = self.threshold.operator in ("<", ">")
+        missed_by = excess if self.threshold.wants_less else -excess
+        return missed_by < -equal if strict else missed_by <= equal
+
+    def is_decidable(self, confidence: float) -> bool:
+        """Tell whether there are enough values to show a change of any size."""
+        return any(map(math.isfinite, self._excess(confidence, 1.0, 0.0)))
 
     def is_worse(self, error: float) -> bool:
-        """Tell whether the change for the worse is significant at the level `error`, a share."""
-        change = self._excess(1.0 - error, 1.0, 0.0)
-        return change.lower > 0.0 if self.threshold.wants_less else change.upper < 0.0
+        """Tell whether a change for the worse is significant at the level `error`, a share."""
+        lower, upper = self._excess(1.0 - error, 1.0, 0.0)
+        return lower > 0.0 if self.threshold.wants_less else upper < 0.0
+
+    def is_better(self, error: float) -> bool:
+        """Tell whether a change for the better is significant at the level `error`, a share."""
+        lower, upper = self._excess(1.0 - error, 1.0, 0.0)
+        return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 
     def change(self, confidence: float) -> Interval:
         """Return the bounds of the value now minus the reference's, in the unit of the value."""
@@ -88,11 +112,14 @@ class Pairs:
         if not math.isfinite(reach):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        margin = 0.0 if self.threshold.asks_for_improvement else margin
+        margin = 0.0 if self.asks_for_improvement else margin
         return margin + reach * (1.0 + normal_quantile(POWER) / normal_quantile(change.confidence))
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that fail now and passed before, and the reverse; none for numbers."""
+        """Return the test cases that fail now and passed before, and the reverse; none for numbers.
+
+        A missing value counts as one that fails.
+        """
         aggregate = self.threshold.aggregate
         if not aggregate.is_rate or not (self.threshold.wants_less or self.threshold.wants_more):
             return (), ()
@@ -110,6 +137,12 @@ class Pairs:
 
         Those of a percentile have another unit, but the same sign.
         """
+        asked = (confidence, factor, number)
+        if asked not in self._known:
+            self._known[asked] = self._excess_of(*asked)
+        return self._known[asked]
+
+    def _excess_of(self, confidence: float, factor: float, number: float) -> Bounds:
         aggregate = self.threshold.aggregate
         if aggregate.is_rate:
             fewest, most = self._hits
@@ -119,29 +152,33 @@ class Pairs:
         if aggregate.name == "avg":
             bounds = mean_difference(self._values, confidence, factor=factor)
             return Bounds(bounds.lower - number, bounds.upper - number)
-        return exceedance_difference(
-            self._values, percentile_of(self.threshold), confidence, factor=factor, shift=number
-        )
+        return self._exceedances.difference(percentile_of(self.threshold), confidence, factor=factor, shift=number)
 
     def _shift(self, confidence: float) -> Bounds:
-        """Return bounds on by how much a percentile moved: the shifts of the reference that the values rule out."""
-        now = [value for pair in self._values for value in pair.now]
-        base = [value for pair in self._values for value in pair.base]
-        least, most = min(now) - max(base), max(now) - min(base)
-        if not math.isfinite(self._excess(confidence, 1.0, 0.0).lower):
-            return Bounds(-math.inf, math.inf)
-        above = partial(self._is_above, confidence)
-        below = partial(self._is_below, confidence)
+        """Return bounds on by how much a percentile moved: the shifts of the reference that the values rule out.
+
+        At no shift, they say what `is_worse` and `is_better` say.
+        """
+        none = self._excess(confidence, 1.0, 0.0)
+        if not math.isfinite(none.lower):
+            return NOTHING
+        least, most = self._exceedances.range
+
+        def is_above(shift: float) -> bool:
+            return self._excess_of(confidence, 1.0, shift).lower > 0.0
+
+        def is_below(shift: float) -> bool:
+            return self._excess_of(confidence, 1.0, -shift).upper < 0.0
+
         return Bounds(
-            _last(above, least, most) if above(least) else -math.inf,
-            -_last(lambda shift: below(-shift), -most, -least) if below(most) else math.inf,
+            _last(is_above, 0.0, most) if none.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
+            -(_last(is_below, 0.0, -least) if none.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
         )
 
-    def _is_above(self, confidence: float, shift: float) -> bool:
-        return self._excess(confidence, 1.0, shift).lower > 0.0
-
-    def _is_below(self, confidence: float, shift: float) -> bool:
-        return self._excess(confidence, 1.0, shift).upper < 0.0
+    @cached_property
+    def _known(self) -> dict[tuple[float, float, float], Bounds]:
+        """What `_excess` returned: verdict, trend and family ask for the same."""
+        return {}
 
     @cached_property
     def _hits(self) -> tuple[list[HitPair], list[HitPair]]:
@@ -161,12 +198,17 @@ class Pairs:
         return [ValuePair(now[case], then[case]) for case in now]
 
     @cached_property
+    def _exceedances(self) -> Exceedances:
+        return Exceedances(self._values)
+
+    @cached_property
     def _shares(self) -> tuple[dict[str, float], dict[str, float]]:
-        fewest, _ = self._hits
-        cases = list(self.now.by_case)
+        """The share of hits of each test case, now and before."""
+        fewest, most = self._hits
+        paired = list(zip(self.now.by_case, most if self.threshold.wants_less else fewest, strict=True))
         return (
-            {case: pair.now.hits / pair.now.size for case, pair in zip(cases, fewest, strict=True)},
-            {case: pair.base.hits / pair.base.size for case, pair in zip(cases, fewest, strict=True)},
+            {case: pair.now.hits / pair.now.size for case, pair in paired},
+            {case: pair.base.hits / pair.base.size for case, pair in paired},
         )
 
 
@@ -201,9 +243,14 @@ def _numbers(variant: Variant, metric: Metric | None) -> dict[str, list[float]]:
 
 
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return the largest number for which `holds`, which does for `low`; from above on, it does not."""
+    """Return the largest number from `low` to `high` for which `holds`, which does not from there on.
+
+    -inf if there is none.
+    """
     if holds(high):
         return high
+    if not holds(low):
+        return -math.inf
     for _ in range(STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)

@@ -79,10 +79,12 @@ def change_text(check: Check) -> str:
     if check.measure is None or compared is None or compared.change is None:
         return ""
     unit, lower, upper = check.measure.unit, compared.change.lower, compared.change.upper
-    if upper < 0.0:
-        return f"lower by at least {_amount(-upper, unit, math.floor)}"
-    if lower > 0.0:
-        return f"higher by at least {_amount(lower, unit, math.floor)}"
+    if lower == upper == 0.0:
+        return "the same"
+    if upper <= 0.0:  # 0 where a percentile of few different values moved by less than the values are apart
+        return f"lower by at least {_amount(-upper, unit, math.floor)}" if upper else "lower"
+    if lower >= 0.0:
+        return f"higher by at least {_amount(lower, unit, math.floor)}" if lower else "higher"
     least = f"{_amount(-lower, unit, math.ceil)} lower" if math.isfinite(lower) else ""
     most = f"{_amount(upper, unit, math.ceil)} higher" if math.isfinite(upper) else ""
     if least and most:
