@@ -1,37 +1,61 @@
-"""What `bench/noise.py` measures of whole steps: families of thresholds, repetition, and what must never happen."""
+"""What `bench/noise.py` measures of whole steps, as judged: families, repetition, and what must never happen."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from bench.agents import Size, latencies, rates, scores
 from bench.experiments import CASES, CONFIDENCE, ICCS, Experiment, Limit, hits_now
-from coval_gate.judge.confidence import Hits, share
-from coval_gate.judge.contrast import exceedance_difference, mean_difference, rate_difference
-from coval_gate.judge.family import significant
-from coval_gate.judge.statistics import mean, percentile
+from bench.judged import as_counted, checks, criteria, decide, holds_as_counted, is_red, run, runs, without_family
+from coval_gate.judge.confidence import Hits
+from coval_gate.judge.gate import judge
+from coval_gate.judge.variants import pooled
+from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from random import Random
 
-    from coval_gate.judge.confidence import Bounds
-    from coval_gate.judge.contrast import HitPair, ValuePair
+    from bench.judged import Pairs
+    from coval_gate.judge.checks import Check
 
-ERROR: Final = 1.0 - CONFIDENCE
+MARGINS: Final = """
+    Resolved: rate(YES) >= baseline - 5pp
+    Polite: rate(YES) >= baseline - 5pp
+    Understood: rate(YES) >= baseline - 5pp
+    Safe: rate(YES) >= baseline
+    Latency: avg <= baseline * 1.1
+    Duration: avg <= baseline * 1.1
+    Latency: med <= baseline
+    Latency: p(95) <= baseline * 1.1
+    Tone: avg >= baseline - 0.2
+    Clarity: avg >= baseline - 0.2
+"""
+NO_MARGINS: Final = MARGINS.replace(" - 5pp", "").replace(" * 1.1", "").replace(" - 0.2", "")
+FIVE: Final = """
+    Resolved: rate(YES) >= baseline - 5pp
+    Polite: rate(YES) >= baseline - 5pp
+    Latency: avg <= baseline * 1.1
+    Latency: p(95) <= baseline * 1.1
+    Clarity: avg >= baseline - 0.2
+"""
+LARGE: Final = """
+    Resolved: rate(YES) >= baseline
+    Polite: rate(YES) >= baseline - 5pp
+    Understood: rate(YES) >= baseline * 0.95
+    Latency: avg <= baseline
+    Latency: avg <= baseline * 1.1
+    Latency: med <= baseline
+    Duration: p(90) <= baseline
+    Duration: p(95) <= baseline * 1.1
+    Delay: p(95) <= baseline
+    Delay: p(99) <= baseline + 0.1
+"""
 
 
 # Many thresholds at once, as a workflow has them
-
-
-class Verdicts(NamedTuple):
-    """What one threshold against a baseline says: of the numbers as they are, of its bound, and of the change."""
-
-    plain: bool
-    beyond: bool
-    change: Callable[[float], bool]
 
 
 def families() -> Iterator[Experiment]:
@@ -59,97 +83,43 @@ def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
     """Draw two runs of one agent, and tell whether the step is red: with all rules, without Holm, as counted."""
     icc, base, now = rng.choice(ICCS), rng.choice((1, 3, 5)), rng.choice((1, 3, 5))
     size = Size(cases, base, rng.choice((base, base, now)))  # about a quarter are unequal
-    pp, factor, points = (-0.05, 1.1, 0.2) if margins else (0.0, 1.0, 0.0)
-    slow = latencies(rng, size, 0.5, icc)
-    thresholds = [
-        *(rate_verdicts(rates(rng, size, truth, icc), pp) for truth in (0.8, 0.9, 0.95)),
-        rate_verdicts(rates(rng, size, 0.99, icc), 0.0),
-        mean_verdicts(slow, factor),
-        mean_verdicts(latencies(rng, size, 0.9, icc), factor),
-        percentile_verdicts(slow, 50.0, 1.0),
-        percentile_verdicts(slow, 95.0, factor),
-        *(score_verdicts(scores(rng, size, centre, icc), points) for centre in (3.0, 4.2)),
-    ]
-    return red(thresholds), any(each.beyond for each in thresholds), any(each.plain for each in thresholds)
+    judgement = decide(
+        MARGINS if margins else NO_MARGINS,
+        {
+            "Resolved": rates(rng, size, 0.8, icc),
+            "Polite": rates(rng, size, 0.9, icc),
+            "Understood": rates(rng, size, 0.95, icc),
+            "Safe": rates(rng, size, 0.99, icc),
+            "Latency": latencies(rng, size, 0.5, icc),
+            "Duration": latencies(rng, size, 0.9, icc),
+            "Tone": scores(rng, size, 3.0, icc),
+            "Clarity": scores(rng, size, 4.2, icc),
+        },
+        CONFIDENCE,
+    )
+    return is_red(judgement), without_family(judgement), as_counted(judgement)
 
 
 def drop_among_five(size: Size, rng: Random) -> tuple[bool]:
     """Tell whether a step with five thresholds is red, where one rate falls from 95 to 80 %."""
-    slow = latencies(rng, size, 0.5, 0.3)
-    thresholds = [
-        rate_verdicts(rates(rng, size, 0.95, 0.3, now=0.8), -0.05),
-        rate_verdicts(rates(rng, size, 0.9, 0.3), -0.05),
-        mean_verdicts(slow, 1.1),
-        percentile_verdicts(slow, 95.0, 1.1),
-        score_verdicts(scores(rng, size, 4.2, 0.3), 0.2),
-    ]
-    return (red(thresholds),)
+    metrics: dict[str, Pairs] = {
+        "Resolved": rates(rng, size, 0.95, 0.3, now=0.8),
+        "Polite": rates(rng, size, 0.9, 0.3),
+        "Latency": latencies(rng, size, 0.5, 0.3),
+        "Clarity": scores(rng, size, 4.2, 0.3),
+    }
+    return (is_red(decide(FIVE, metrics, CONFIDENCE)),)
 
 
 def ten_large_thresholds(rng: Random) -> Callable[[], bool]:
-    """Return a function that decides ten thresholds on 1,000 cases with 10 conversations each; all have changed."""
+    """Return a function that judges ten thresholds on 1,000 cases with 10 conversations each; all have changed."""
     size = Size(1000, 10, 10)
-    hits = [rates(rng, size, 0.95, 0.3, now=0.8) for _ in range(4)]
-    values = [latencies(rng, size, 0.5, 0.3, slower=1.3) for _ in range(6)]
-    return lambda: red(
-        [
-            *(rate_verdicts(each, 0.0) for each in hits),
-            *(mean_verdicts(each, 1.0) for each in values[:3]),
-            *(percentile_verdicts(each, 95.0, 1.0) for each in values[3:]),
-        ]
-    )
-
-
-def red(thresholds: Sequence[Verdicts]) -> bool:
-    """Tell whether a step fails: a bound lies beyond the limit, and that threshold's change is significant."""
-    if not any(each.beyond for each in thresholds):
-        return False
-    real = significant([each.change for each in thresholds], ERROR)
-    return any(each.beyond and changed for each, changed in zip(thresholds, real, strict=True))
-
-
-def rate_verdicts(pairs: Sequence[HitPair], margin: float) -> Verdicts:
-    """Decide `>= baseline` with a margin that is at most 0."""
-    difference = share(hits_now(pairs)) - share([pair.base for pair in pairs])
-    return Verdicts(
-        difference < margin - 1e-12,
-        rate_difference(pairs, CONFIDENCE).upper < margin,
-        lambda error: rate_difference(pairs, 1.0 - error).upper < 0.0,
-    )
-
-
-def mean_verdicts(pairs: Sequence[ValuePair], factor: float) -> Verdicts:
-    """Decide `avg <= baseline * factor`."""
-    now, base = (mean(each) for each in _sorted(pairs))
-    return Verdicts(
-        now > factor * base,
-        mean_difference(pairs, CONFIDENCE, factor=factor).lower > 0.0,
-        lambda error: mean_difference(pairs, 1.0 - error).lower > 0.0,
-    )
-
-
-def percentile_verdicts(pairs: Sequence[ValuePair], n: float, factor: float) -> Verdicts:
-    """Decide `p(n) <= baseline * factor`."""
-    now, base = (percentile(each, n) for each in _sorted(pairs))
-    return Verdicts(
-        now > factor * base,
-        exceedance_difference(pairs, n, CONFIDENCE, factor=factor).lower > 0.0,
-        lambda error: exceedance_difference(pairs, n, 1.0 - error).lower > 0.0,
-    )
-
-
-def score_verdicts(pairs: Sequence[ValuePair], points: float) -> Verdicts:
-    """Decide `avg >= baseline - points`."""
-    now, base = (mean(each) for each in _sorted(pairs))
-    return Verdicts(
-        now < base - points - 1e-12,
-        mean_difference(pairs, CONFIDENCE).upper < -points,
-        lambda error: mean_difference(pairs, 1.0 - error).upper < 0.0,
-    )
-
-
-def _sorted(pairs: Sequence[ValuePair]) -> tuple[list[float], list[float]]:
-    return sorted(value for pair in pairs for value in pair.now), sorted(value for pair in pairs for value in pair.base)
+    metrics: dict[str, Pairs] = {
+        **{name: rates(rng, size, 0.95, 0.3, now=0.8) for name in ("Resolved", "Polite", "Understood")},
+        **{name: latencies(rng, size, 0.5, 0.3, slower=1.3) for name in ("Latency", "Duration", "Delay")},
+    }
+    now, baseline = runs(metrics)
+    return lambda: is_red(judge(now, criteria(LARGE, CONFIDENCE), baseline=baseline))
 
 
 # The whole selection once more, if the step would be red
@@ -177,24 +147,29 @@ def repetition() -> Iterator[Experiment]:
 def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
     """Tell whether a step is red after a repetition, and whether it is without."""
     pairs = rates(rng, Size(50, 1, 1), 0.8, icc)  # two runs of one agent
-    first = share(hits_now(pairs)) < 0.9 - 1e-12
-    return first and share([_pooled(pair) for pair in pairs]) < 0.9 - 1e-12, first
+    first = run("first", {"Resolved": hits_now(pairs)})
+    second = run("second", {"Resolved": [pair.base for pair in pairs]})
+    wanted = criteria("Resolved: rate(YES) >= 90%", None)
+    once = is_red(judge(first, wanted))
+    return once and is_red(judge(pooled([first, second]), wanted)), once
 
 
 def repeated_unchanged(icc: float, rng: Random) -> tuple[bool, bool]:
     """Tell the same of an unchanged agent against a baseline."""
     drawn = rates(rng, Size(50, 3, 2), 0.95, icc)
     once = [pair._replace(now=Hits(_one_of(pair.now, rng), 1)) for pair in drawn]
-    first = rate_difference(once, CONFIDENCE).upper < 0.0
-    return first and rate_difference(drawn, CONFIDENCE).upper < 0.0, first
+    rest = [Hits(pair.now.hits - one.now.hits, 1) for pair, one in zip(drawn, once, strict=True)]
+    now, baseline = runs({"Resolved": once})
+    wanted = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
+    first = is_red(judge(now, wanted, baseline=baseline))
+    if not first:
+        return False, False
+    both = pooled([now, run("again", {"Resolved": rest})])
+    return is_red(judge(both, wanted, baseline=baseline)), first
 
 
 def _one_of(case: Hits, rng: Random) -> int:
     return int(rng.random() * case.size < case.hits)
-
-
-def _pooled(pair: HitPair) -> Hits:
-    return Hits(pair.now.hits + pair.base.hits, pair.now.size + pair.base.size)
 
 
 # What must never happen
@@ -214,32 +189,42 @@ def invariants() -> Experiment:
 
 
 def contradictions(rng: Random) -> tuple[bool, bool, bool, bool]:
-    """Draw a pair of runs and a threshold, and tell which of the invariants it breaks."""
-    size = Size(rng.choice((2, 3, 5, 12, 40)), rng.choice((1, 3)), rng.choice((1, 3)))
+    """Judge a pair of runs, and tell which of the invariants it breaks."""
+    size = Size(rng.choice((1, 2, 3, 5, 12, 40)), rng.choice((1, 3)), rng.choice((1, 3)))
     icc, moved = rng.choice((*ICCS, 0.95)), rng.choice((0.8, 1.0, 1.3))
     level, more = sorted((rng.uniform(0.6, 0.999), rng.uniform(0.6, 0.999)))
-    kind = rng.choice(("rate", "mean", "percentile"))
-    decide: Callable[[Sequence[HitPair | ValuePair], float], Bounds]
-    pairs: Sequence[HitPair | ValuePair]
-    if kind == "rate":
-        pairs = hits = rates(rng, size, 0.9, icc, now=0.9 * min(moved, 1.0))
-        difference = share(hits_now(hits)) - share([pair.base for pair in hits])
-        decide = rate_difference  # type: ignore[assignment]
-    else:
-        pairs = values = latencies(rng, size, 0.5, icc, slower=moved)
-        now, base = _sorted(values)
-        n = rng.choice((50.0, 90.0, 95.0))
-        difference = mean(now) - mean(base) if kind == "mean" else percentile(now, n) - percentile(base, n)
-        decide = mean_difference if kind == "mean" else partial(_shares_above, n)  # type: ignore[assignment]
-    bounds, wider = decide(pairs, level), decide(pairs, more)
-    again = decide(rng.sample(pairs, len(pairs)), level)
+    hits, values = rates(rng, size, 0.9, icc, now=0.9 * min(moved, 1.0)), latencies(rng, size, 0.5, icc, slower=moved)
+    aggregates = (("Resolved", "rate(YES)"), ("Latency", "avg"), ("Latency", "med"), ("Latency", "p(90)"))
+    thresholds = "\n".join(
+        f"{metric}: {aggregate} {rng.choice(('<', '<=', '>', '>='))} baseline{rng.choice(('', ' * 1.1', ' - 0.05'))}"
+        for metric, aggregate in rng.sample(aggregates, rng.choice((1, 2, 4)))
+    )
+    shuffled = rng.sample(range(size.cases), size.cases)
+    metrics: dict[str, Pairs] = {"Resolved": hits, "Latency": values}
+    reordered: dict[str, Pairs] = {
+        "Resolved": [hits[place] for place in shuffled],
+        "Latency": [values[place] for place in shuffled],
+    }
+    sure, surer, again = (
+        checks(decide(thresholds, drawn, confidence))
+        for drawn, confidence in ((metrics, level), (metrics, more), (reordered, level))
+    )
+    bounds = [[_shown(check) for check in each] for each in (sure, surer, again)]
     return (
-        (bounds.lower > 0.0 and difference < -1e-12) or (bounds.upper < 0.0 and difference > 1e-12),
-        wider.lower > bounds.lower + 1e-9 or wider.upper < bounds.upper - 1e-9,
-        any(map(math.isnan, (*bounds, *wider))),
-        any(abs(one - other) > 1e-9 for one, other in zip(bounds, again, strict=True) if math.isfinite(one)),
+        any(_contradicts(check) for check in (*sure, *surer)),
+        any(one.verdict not in (other.verdict, Verdict.INCONCLUSIVE) for one, other in zip(surer, sure, strict=True)),
+        any(math.isnan(bound) for each in bounds for pair in each for bound in pair),
+        [each.verdict for each in sure] != [each.verdict for each in again] or bounds[0] != bounds[2],
     )
 
 
-def _shares_above(n: float, pairs: Sequence[ValuePair], confidence: float) -> Bounds:
-    return exceedance_difference(pairs, n, confidence)
+def _contradicts(check: Check) -> bool:
+    if check.problem or check.verdict is Verdict.INCONCLUSIVE:
+        return False
+    return holds_as_counted(check) is not (check.verdict is Verdict.PASSED)
+
+
+def _shown(check: Check) -> tuple[float, float]:
+    """Return the bounds of the change; nothing where nothing could be compared."""
+    change = check.measure.comparison.change if check.measure and check.measure.comparison else None
+    return (change.lower, change.upper) if change else (-math.inf, math.inf)

@@ -1,4 +1,4 @@
-"""Verdicts against a baseline agree with the numbers as counted, with the bounds that are shown, and with each other."""
+"""Verdicts against a baseline agree with the numbers as counted, with the bounds shown, and with each other."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_thresholds_that_cannot_be_decided_do_not_dilute_the_family() -> None:
 
 
 def test_a_regression_that_is_not_evident_itself_does_not_fail() -> None:
-    """Far above `* 1.1` in a few cases: the excess is more certain than the change, which 29 equal cases cannot show."""
+    """The excess over `* 1.1` is more certain than the change, which 29 equal differences cannot show."""
     before = {f"case{n:03}": [float(n)] for n in range(29)}
     now = {case: [value + 10.0] for case, (value,) in before.items()}
     judgement = judged(run_of("now", now), baseline_of(run_of("old", before)), "Resolved: avg <= baseline * 1.1")

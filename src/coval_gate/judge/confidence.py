@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.distributions import beta_quantile, normal_quantile, t_quantile
@@ -61,6 +62,7 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
     return exact_bounds(share(cases) * size, size, confidence)
 
 
+@lru_cache(maxsize=4096)  # a search for a percentile's bounds counts the same hits again and again
 def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
     """Return Clopper and Pearson's bounds on a share, if there are `hits` among `size` independent conversations."""
     return Bounds(

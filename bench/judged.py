@@ -1,0 +1,117 @@
+"""Simulated runs as the gate gets them, so that what is measured is what ships."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.confidence import Hits
+from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.gate import judge
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
+from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.model.run import Run
+from coval_gate.model.statuses import COMPLETED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.confidence import Values
+    from coval_gate.judge.contrast import HitPair, ValuePair
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.results import Value
+
+    Pairs = Sequence[HitPair] | Sequence[ValuePair]
+
+SOURCE: Final = BaselineSource(kind="branch", name="main")
+
+
+def decide(thresholds: str, metrics: Mapping[str, Pairs], confidence: float | None) -> Judgement:
+    """Judge the later run of pairs against the earlier one; `metrics` by their names, all over the same cases."""
+    now, baseline = runs(metrics)
+    return judge(now, criteria(thresholds, confidence), baseline=baseline)
+
+
+def runs(metrics: Mapping[str, Pairs]) -> tuple[RunResult, Baseline]:
+    """Return the later run of pairs, and the earlier one as its baseline."""
+    now, earlier = (
+        run(side, {name: [getattr(pair, side) for pair in pairs] for name, pairs in metrics.items()})
+        for side in ("now", "base")
+    )
+    found = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
+    return now, Baseline(source=SOURCE, runs=(found,))
+
+
+def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]]) -> RunResult:
+    """Return a run in which the conversations of each case, in order, have these values of the `metrics`."""
+    drawn = {name: [_values(case) for case in cases] for name, cases in metrics.items()}
+    simulations = _simulations(run_id, tuple(map(len, next(iter(drawn.values())))))
+    found = tuple(
+        Metric(
+            id=name,
+            name=name,
+            values={
+                each.id: value
+                for each, value in zip(simulations, (value for case in cases for value in case), strict=True)
+            },
+        )
+        for name, cases in drawn.items()
+    )
+    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=found)
+
+
+def is_red(judgement: Judgement) -> bool:
+    """Tell whether a step fails: its agent does, whatever the policy for doubt is."""
+    return judgement.verdict is Verdict.FAILED
+
+
+def without_family(judgement: Judgement) -> bool:
+    """Tell whether a step would fail if each threshold stood alone."""
+    return any(check.verdict is Verdict.FAILED or _by_chance(check) for check in checks(judgement))
+
+
+def as_counted(judgement: Judgement) -> bool:
+    """Tell whether a step would fail without confidence."""
+    return not all(holds_as_counted(check) for check in checks(judgement))
+
+
+def holds_as_counted(check: Check) -> bool:
+    """Tell whether a threshold is met by the numbers as they are."""
+    criterion, measure = check.criterion, check.measure
+    if measure is None or measure.comparison is None or not isinstance(criterion, ThresholdHolds):
+        raise ValueError(f"nothing was compared: {check.problem}")
+    return criterion.threshold.against(measure.comparison.value).holds(measure.value)
+
+
+def checks(judgement: Judgement) -> list[Check]:
+    """Return the checks of thresholds."""
+    return [check for check in judgement.checks if isinstance(check.criterion, ThresholdHolds)]
+
+
+@lru_cache
+def criteria(thresholds: str, confidence: float | None) -> Criteria:
+    """Return the criteria of a step with nothing but thresholds."""
+    return Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds), confidence=confidence)
+
+
+def _by_chance(check: Check) -> bool:
+    return bool(check.measure and check.measure.comparison and check.measure.comparison.by_chance)
+
+
+def _values(case: Hits | Values) -> Sequence[Value]:
+    if isinstance(case, Hits):
+        return ["YES"] * case.hits + ["NO"] * (case.size - case.hits)
+    return case
+
+
+@lru_cache
+def _simulations(run_id: str, sizes: tuple[int, ...]) -> tuple[Simulation, ...]:
+    return tuple(
+        Simulation(id=f"{run_id}.{case}.{number}", status=COMPLETED, test_case_id=f"case{case:04}")
+        for case, size in enumerate(sizes)
+        for number in range(size)
+    )
