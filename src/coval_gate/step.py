@@ -93,7 +93,7 @@ class Step:
         self.context = self.publisher.pull_request.locate(self.context, self.inputs)
 
     def foresee(self) -> None:
-        """Warn of thresholds that the run is too small to meet with the confidence."""
+        """Warn of thresholds that the run is too small to decide with the confidence."""
         inputs = self.inputs
         cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
         if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
@@ -102,8 +102,8 @@ class Step:
         from coval_gate.judge.foresight import undecidable
         from coval_gate.report.wording.claims import undecidable_text
 
-        for criterion, needed in undecidable(Criteria.from_inputs(inputs), cases):
-            self.warn(undecidable_text(criterion, cases, needed))
+        for found in undecidable(Criteria.from_inputs(inputs), cases):
+            self.warn(undecidable_text(found, cases))
 
     def launch(self, client: Client) -> RunGuard:
         """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError."""

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.claims import percentile_of
-from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.confidence import FEWEST_CASES, Hits
+from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.judge.planning import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.judge.criteria import Criteria
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.criteria import Criteria, ThresholdHolds
+
+MOST_CASES: Final = 5_000  # that are considered for a comparison
+
+
+class Undecidable(NamedTuple):
+    """A threshold that runs of a size cannot meet or, where it guards against a regression, cannot miss.
+
+    `needed`: how many test cases can; None if not even MOST_CASES can.
+    """
+
+    criterion: ThresholdHolds
+    needed: int | None
 
 
 def cases_needed(criterion: ThresholdHolds) -> int:
-    """Return how many test cases can show that a perfect agent meets a threshold with a confidence.
+    """Return how many test cases can show that a perfect agent meets a threshold, against a number, with a confidence.
 
     0 where even one can, or where the spread of the values decides, as for an average.
     """
     threshold = criterion.threshold
-    if criterion.confidence is None or not threshold.takes_confidence:
+    if criterion.confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
     wants_less, bound = threshold.operator in ("<", "<="), threshold.bound.number
     if threshold.aggregate.is_rate:
@@ -33,9 +48,58 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     return (needed(share, 0, criterion.confidence) or 0) if share > 0.0 else 0
 
 
-def undecidable(criteria: Criteria, cases: int) -> Iterator[tuple[ThresholdHolds, int]]:
-    """Yield each threshold that no run with so many test cases can meet with the confidence, and how many can."""
+def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: int = 1) -> int | None:
+    """Return how many test cases can show the greatest change that there is from a baseline, with a confidence.
+
+    This is a regression, unless the threshold asks for an improvement. Both runs have so many `iterations`. `family`:
+    how many thresholds guard against regressions. None if not even MOST_CASES can; FEWEST_CASES where any number can,
+    or where the spread of the values decides, as for an average.
+    """
+    threshold, confidence = criterion.threshold, criterion.confidence
+    if confidence is None or not threshold.takes_confidence or threshold.aggregate.name == "avg":
+        return FEWEST_CASES
+    strictest = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
+    shows = _rate_shows if threshold.aggregate.is_rate else _percentile_shows
+    counts = range(FEWEST_CASES, MOST_CASES + 1)
+    found = bisect_left(counts, True, key=lambda cases: shows(threshold, cases, iterations, confidence, strictest))
+    return counts[found] if found < len(counts) else None
+
+
+def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
+    """Yield each threshold that no run with so many test cases can decide as it should, with the confidence."""
+    guards = [each for each in criteria.thresholds if _is_guard(each) and not each.advisory]
+    family = max(1, len(guards)) * (1 + criteria.mutations)
     for threshold in criteria.thresholds:
-        criterion = ThresholdHolds(threshold=threshold, confidence=criteria.confidence)
-        if (least := cases_needed(criterion)) > cases:
-            yield criterion, least
+        criterion = criteria.of_threshold(threshold)
+        if threshold.bound.reference:
+            alone = threshold.advisory or not _is_guard(threshold)
+            least = cases_to_compare(criterion, iterations=criteria.iterations or 1, family=1 if alone else family)
+        else:
+            least = cases_needed(criterion)
+        if least is None or least > cases:
+            yield Undecidable(criterion, least)
+
+
+def _is_guard(threshold: Threshold) -> bool:
+    return bool(threshold.bound.reference) and threshold.takes_confidence and not threshold.asks_for_improvement
+
+
+def _rate_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
+    """Tell whether a rate that goes from all to nothing, or the reverse, is beyond the bound, and a change at all."""
+    rises = threshold.wants_less is not threshold.asks_for_improvement
+    all_of_them, none = Hits(iterations, iterations), Hits(0, iterations)
+    pairs = [HitPair(all_of_them, none) if rises else HitPair(none, all_of_them)] * cases
+    bound = rate_difference(pairs, confidence, factor=threshold.bound.factor)
+    change, number = rate_difference(pairs, strictest), threshold.bound.number
+    if rises:
+        return bound.lower > number and change.lower > 0.0
+    return bound.upper < number and change.upper < 0.0
+
+
+def _percentile_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
+    """Tell whether it shows that all values now are beyond all values before, by far more than any margin."""
+    del confidence  # the strictest says all
+    low = [[float(place * cases + case) for place in range(iterations)] for case in range(cases)]
+    high = [[value + 2.0 * cases * iterations for value in values] for values in low]
+    found = Exceedances(list(map(ValuePair, high, low))).difference(percentile_of(threshold), strictest)
+    return found.lower > 0.0

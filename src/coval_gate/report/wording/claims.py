@@ -18,6 +18,7 @@ from coval_gate.text import percent, plural
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.foresight import Undecidable
     from coval_gate.judge.measure import Interval, Unit
 
 AS_COUNTED: Final = "as counted"
@@ -70,13 +71,18 @@ def doubt_text(check: Check) -> str:
     )
 
 
-def undecidable_text(criterion: ThresholdHolds, cases: int, needed: int) -> str:
-    """Return that a run is too small for a threshold to pass, as a sentence."""
-    few = f"{plural(cases, 'test case')} can never show {criterion.threshold.text}"
+def undecidable_text(found: Undecidable, cases: int) -> str:
+    """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
+    criterion, needed = found.criterion, found.needed
+    threshold, few = criterion.threshold, plural(cases, "test case")
+    line = f"thresholds, line {threshold.line}:"
     confidence = f"with {percent(criterion.confidence or 0.0)} confidence"
-    return (
-        f"thresholds, line {criterion.threshold.line}: {few} {confidence}, however good the agent is; {needed:,} can."
-    )
+    if not threshold.bound.reference:
+        enough = f"; {needed:,} can" if needed else ""
+        return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."
+    what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
+    enough = f"; with {needed:,}, it can" if needed else ""
+    return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
 
 
 def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) -> str:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.problems import (
     CasesUnknown,
     JudgeChanged,
@@ -131,9 +132,20 @@ def doubt_about(check: Check) -> str:
         many = f"of {compared.by_chance:,} thresholds, one may well change as much in an agent that has not changed"
         return f": it is {change_text(check)} ({confidence}), but {many}"
     ends = math.isfinite(compared.change.lower) + math.isfinite(compared.change.upper)
+    enough = _enough_text(check, compared)
     if not ends:
-        return f": {plural(compared.cases, 'shared test case')} are too few to show anything"
-    return f": it is {change_text(check)} ({'each end ' if ends > 1 else ''}{confidence})"
+        return f": {plural(compared.cases, 'shared test case')} are too few to show anything{enough and f'; {enough}'}"
+    told = f": it is {change_text(check)} ({'each end ' if ends > 1 else ''}{confidence})"
+    return f"{told}; so few test cases can never show it, {enough}" if enough else told
+
+
+def _enough_text(check: Check, compared: Comparison) -> str:
+    """Return how many test cases can show the greatest change at all; empty if these can."""
+    if not isinstance(check.criterion, ThresholdHolds):
+        return ""
+    iterations = max(1, compared.count // compared.cases)
+    needed = cases_to_compare(check.criterion, iterations=iterations)
+    return f"{needed:,} can" if needed and needed > compared.cases else ""
 
 
 def comparison_problem_text(found: ComparisonProblem) -> str:
