@@ -109,7 +109,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
 
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence for each input about baselines that has no effect without another one."""
+    """Yield a sentence for each input about baselines and repetitions that has no effect without another one."""
     source = inputs.baseline
     # A launch alone has no thresholds, but the baseline makes it note what the comparison needs.
     if source and inputs.mode != "launch" and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
@@ -117,6 +117,8 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
     found = source is not None and source.kind in ("tag", "branch")
     if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
         yield "baseline_max_age has no effect: it is for a baseline that a tag or a branch names."
+    if inputs.on_flaky == "fail" and not inputs.repeat_on_failure:
+        yield "on_flaky has no effect without repeat_on_failure."
 
 
 def _without_confidence(inputs: Inputs) -> list[str]:

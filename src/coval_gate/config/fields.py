@@ -35,6 +35,8 @@ AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNO
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
 LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
 MOST_BASELINE_RUNS: Final = 20  # that are pooled; each costs calls
+TAG: Final = re.compile("[a-z0-9._:/-]+")
+OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -303,6 +305,18 @@ def baseline() -> Field[BaselineSource | None]:
         raise ValueError(f"must be {ways}; got {quoted(given)}.{meant}")
 
     return Field("baseline", None, parse)
+
+
+def tag(longest: int) -> Field[str]:
+    """Return a field for one tag of a run, in lower case, as Coval may return it."""
+
+    def parse(given: str) -> str:
+        if len(given) > longest or not TAG.fullmatch(given.lower()) or given.lower().startswith(OWN_TAGS):
+            kinds = f"a tag of at most {longest} letters, digits and . _ : / -, which does not begin with {OWN_TAGS}"
+            raise ValueError(f"must be {kinds}; got {quoted(given)}.")
+        return given.lower()
+
+    return Field("tag", "", parse)
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:

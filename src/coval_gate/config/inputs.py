@@ -49,6 +49,7 @@ KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds that are corrected
+MOST_REPETITIONS: Final = 5
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
 
 
@@ -321,6 +322,11 @@ class Inputs:
         "Age of the oldest run that a tag or a branch may stand for, such as `36h`, `30d` or `2w`.",
         "30d",
     )
+    promote: str = declare(
+        GATE,
+        fields.tag(LONGEST_TEXT),
+        "If the run passes, give it this tag, which the run that has it so far loses. Pull requests cannot promote.",
+    )
     confidence: float | None = declare(
         GATE,
         fields.optional(fields.confidence()),
@@ -334,6 +340,21 @@ class Inputs:
         "What to do where a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
         "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
         "improvement.",
+    )
+    repeat_on_failure: int = declare(
+        GATE,
+        fields.whole(0, MOST_REPETITIONS),
+        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). The check fails "
+        "only if all conversations together fail as well. Thresholds that are decided as counted stay as they were.",
+        "0",
+        modes=("run",),
+    )
+    on_flaky: str = declare(
+        GATE,
+        fields.choice("pass", "fail"),
+        "What to do where the run failed at first, but did not with its repetitions: `pass` or `fail` the check.",
+        "pass",
+        modes=("run",),
     )
     max_failed_simulations: Allowance = declare(
         GATE,
