@@ -459,6 +459,7 @@ def requests_before_launch(server: Server) -> list[str]:
         ({"baseline": "base", "thresholds": "Latency: avg <= base", "mutation_id": catalogue.MUTATIONS[0].id}, False),
         ({"baseline": "branch:main", "thresholds": "completed_rate >= baseline"}, True),
         ({"baseline": "tag:nightly", "mode": "launch"}, True),
+        ({"promote": "nightly"}, True),
     ],
 )
 def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:

@@ -25,8 +25,8 @@ READING_SHARE: Final = 0.25  # of the time that is left; the launch needs most o
 
 
 def is_compared(inputs: Inputs) -> bool:
-    """Tell whether the run is compared with earlier ones, so that later ones may be compared with it."""
-    return inputs.baseline is not None and inputs.baseline.kind != "base"
+    """Tell whether the run is compared with earlier ones, or later ones with it."""
+    return bool(inputs.promote) or (inputs.baseline is not None and inputs.baseline.kind != "base")
 
 
 def prepare(
