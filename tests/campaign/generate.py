@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from campaign.baselines import with_baseline
 from campaign.github import HANG
 from campaign.schedule import (
     ALL_GATES,
@@ -169,6 +170,7 @@ def generate(seed: int) -> Schedule:
         return _quick(schedule)
     if severity == "rough":
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
+    schedule = with_baseline(schedule, Random(f"baseline/{seed}"))
     return _with_commit_status(schedule, Random(f"github/{seed}"))
 
 

@@ -14,8 +14,9 @@ from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from campaign.baselines import possible_baselines
 from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
-from campaign.schedule import CONNECTION_FAULTS, ECHO, MISNAMED_GATES, UNREADABLE_GATES
+from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from leaks import holds
 from support import KEY
@@ -44,7 +45,12 @@ CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the de
 LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
 GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
-STATES: Final = {"passed": "success", "failed": "failure", "skipped": "pending"}  # by verdict; others are an error
+STATES: Final = {
+    "passed": "success",
+    "failed": "failure",
+    "inconclusive": "failure",
+    "skipped": "pending",
+}  # others: error
 STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 CHECK_TIME: Final = 7.0  # s for the check of names before the launch
@@ -295,6 +301,19 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
             yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
 
 
+def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
+    """A step that compares its run with a baseline passes only with one, and is not in error for want of one."""
+    if history.schedule.gate not in BASELINE_GATES:
+        return
+    for result in _main_results(history):
+        if result.step.mode == "launch":
+            continue
+        if result.verdict == "passed" and not possible_baselines(history, result):
+            yield f"{_name(result)} passed without a baseline"
+        if result.verdict == "error" and "baseline" in result.outputs["reason"]:
+            yield f"{_name(result)} is in error because of its baseline: {result.outputs['reason']}"
+
+
 def mutations_are_told_apart(history: History) -> Iterator[str]:
     """A step that judged its run has told the agent and each mutation apart, with all of their simulations."""
     for result in _main_results(history):
@@ -509,6 +528,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     late_values_are_waited_for,
     no_pass_without_data,
     pass_rests_on_everything,
+    baseline_decides_nothing_alone,
     mutations_are_told_apart,
     verdict_matches_run,
     last_poll_at_deadline,
@@ -721,10 +741,20 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
     if record.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
     if is_good(record, schedule.gate, schedule.quirks, now):
-        return ("passed",)
+        return _compared(history, result)
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
     return ("failed",) if can_decide(schedule.gate) else ("error",)
+
+
+def _compared(history: History, result: ProcessResult) -> tuple[str, ...]:
+    """Return the verdicts on a good run: where it is compared with a baseline, it needs one to pass."""
+    fate = history.schedule.fate
+    if history.schedule.gate not in BASELINE_GATES or fate == "there":
+        return ("passed",)
+    if fate == "deleted" and possible_baselines(history, result):  # a launch took so long that its run was left
+        return ("passed", "inconclusive")
+    return ("inconclusive",)
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
@@ -757,7 +787,7 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
                 return
     missed = {each["verdict"] for each in json.loads(outputs["failed_criteria"] or "[]")}
     if (verdict == "passed" and outputs["failed_criteria"] != "[]") or (
-        status == "COMPLETED_WITH_FAILURES" and "failed" not in missed
+        status == "COMPLETED_WITH_FAILURES" and not missed & {"failed", "inconclusive"}
     ):
         yield f"has the verdict {verdict!r} with failed_criteria={outputs['failed_criteria'][:80]}"
 

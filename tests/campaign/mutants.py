@@ -44,6 +44,7 @@ from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import outputs
 from coval_gate.runs import (
     announced,
+    baseline,
     cancel,
     cleanup,
     collect,
@@ -63,7 +64,7 @@ from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
-from coval_gate.runs.tags import tags_of
+from coval_gate.runs.tags import is_of_pull_request, tags_of
 from coval_gate.step import Step
 from coval_gate.transport import Server
 
@@ -148,6 +149,11 @@ def launch_all_the_same(
         return (yield from original(self, trouble, way_out=way_out))
     except CovalError:
         return Found(())
+
+
+def raise_instead(_: object, error: CovalError) -> None:
+    """Raise the error."""
+    raise error
 
 
 MUTANTS: Final = (
@@ -581,6 +587,26 @@ MUTANTS: Final = (
         "tell no failed criteria of the first leg",
         ReplaceFunction(outputs._failed_criteria, lambda original, legs: original(legs[1:])),
         caught_by="outputs_are_complete",
+    ),
+    mutant(
+        "let a baseline that cannot be read fail the step",
+        ReplaceFunction(baseline._unreadable, raise_instead),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take any listed run for a baseline",
+        ReplaceFunction(baseline._Search._fit, returns("fits")),
+        caught_by="baseline_decides_nothing_alone verdict_matches_run",
+    ),
+    mutant(
+        "take a run of a pull request for a baseline",
+        ReplaceFunction(is_of_pull_request, returns(value=False)),
+        caught_by="baseline_decides_nothing_alone verdict_matches_run",
+    ),
+    mutant(
+        "do not fetch listed runs that may be a baseline",
+        SetConstant(baseline, "MOST_FETCHED", 0),
+        caught_by="verdict_matches_run",
     ),
     mutant(
         "mask an API key in no base64",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import GATES
+from campaign.schedule import BASELINE_GATES, GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
@@ -28,6 +28,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "number among words": (catalogue.RESOLVED,),
     "forbidden word": (catalogue.LATENCY,),
     "forbidden number": (catalogue.COMPLIANCE,),
+    **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
 }
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
@@ -47,7 +48,7 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return gate in GATES
+    return gate in GATES or gate in BASELINE_GATES
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:

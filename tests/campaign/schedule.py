@@ -54,7 +54,21 @@ UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
     "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
-ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES
+# Any good run meets these if there is a baseline: conversations of the same test set differ less.
+BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
+    name: {
+        "thresholds": "Latency: avg <= baseline * 5\nResolved: rate(YES) >= baseline - 95pp",
+        "baseline": source,
+        "baseline_max_age": "1h",
+        "on_inconclusive": "fail",
+    }
+    for name, source in (
+        ("baseline of branch", "branch:main"),
+        ("baseline of branches", "branch:main last 2"),
+        ("baseline of tag", "tag:nightly"),
+    )
+}
+ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +142,10 @@ class FileFault:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An outside event: "revoke" the API key, "delete" the step's run, or "jump" the wall clock by `amount` s."""
+    """An outside event: "revoke" the API key, "jump" the wall clock by `amount` s, or "delete" the step's run.
+
+    "delete all" deletes every run that has ended.
+    """
 
     kind: str
     at: float
@@ -149,6 +166,7 @@ class Step:
     attempt: int = 1
     action: str = "__acme_coval-gate"
     matrix: str = ""  # the value that tells the job from those of its matrix
+    branch: str = ""  # whose push began the workflow; empty: a pull request did
     signal: Signal | None = None
     file_fault: FileFault | None = None
     post: bool = True
@@ -172,6 +190,7 @@ class Step:
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
+        job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {given}"]
         lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
         lines += [] if self.post else ["    no post step"]
@@ -198,6 +217,7 @@ class Schedule:
     # Another repository launches the same just before the first step, with metadata ("tagged") or without ("bare").
     foreign_run: str = ""
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status
+    fate: str = ""  # of the runs that are the baseline of the last step
 
     @property
     def recoverable(self) -> bool:
@@ -212,7 +232,7 @@ class Schedule:
             if getattr(self.quirks, each.name) != getattr(DEFAULT, each.name)
         ]
         lines = [
-            f"schedule {self.seed}: {self.severity}, workflow {self.workflow}",
+            f"schedule {self.seed}: {self.severity}, workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
             f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}",
             f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}",
             f"  quirks: {', '.join(quirks) or 'none'}",

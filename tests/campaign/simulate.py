@@ -22,7 +22,7 @@ from coval_gate.main import main
 from coval_gate.post import post
 from coval_gate.runtime import Runtime
 from coval_sandbox.problems import Problem
-from coval_sandbox.runner import LocalRunner, read_entries
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.world import World
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -193,7 +193,7 @@ class Simulator:
         """Run one process until it ends or is killed: the post step if there is a `main_result`."""
         directory = self.directory / f"{number}{'-post' if main_result else ''}"
         directory.mkdir()
-        runner = LocalRunner(directory)
+        runner = LocalRunner(directory, {"ref": f"refs/heads/{step.branch}"} if step.branch else PULL_REQUEST)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
         inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}
@@ -205,6 +205,9 @@ class Simulator:
             "GITHUB_RUN_ATTEMPT": str(step.attempt),
             "GITHUB_API_URL": self.github.connect(),
         }
+        if step.branch:
+            ref = {"GITHUB_HEAD_REF": "", "GITHUB_REF": f"refs/heads/{step.branch}", "GITHUB_EVENT_NAME": "push"}
+            environ |= ref
         if main_result:
             environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
         process = _Process(self.clock, connection, directory)
@@ -289,6 +292,12 @@ class Simulator:
                 self.world.api_keys.pop(KEY, None)
             case "jump":
                 self.clock.wall_offset += event.amount
+            case "delete all":
+                for each in self.world.runs:
+                    if each.finished(self.world.clock()):
+                        self.deleted.append(each.run_id)
+                        with suppress(Problem):
+                            self.world.delete_run(each.run_id)
             case "delete":
                 ours = [each.run_id for each in self.world.runs if each.run_id not in self.foreign_runs]
                 for run_id in ours[-1:]:
