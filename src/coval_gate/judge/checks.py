@@ -22,7 +22,7 @@ class Check:
 
     `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
     are the ids of those that are to blame if the verdict is not passed; of a target that only informs, those that miss
-    it.
+    it. `runs`: how many runs of the step it rests on. `first`: what was measured in the first of several runs.
     """
 
     criterion: Criterion
@@ -33,6 +33,8 @@ class Check:
     several: bool = False
     metric: str = ""
     simulations: tuple[str, ...] = ()
+    runs: int = 1
+    first: Measure | None = None
 
     @property
     def passed(self) -> bool:

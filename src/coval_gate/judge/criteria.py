@@ -208,6 +208,17 @@ class ValueAbsent(_Kind):
         return Requirement("<=", 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFlaky(_Kind):
+    """The run did not fail at first, and no longer with its repetitions (`on_flaky: fail`)."""
+
+    kind: ClassVar = "not_flaky"
+
+    @property
+    def user_defined(self) -> bool:
+        return True
+
+
 Criterion = (
     ThresholdHolds
     | FewFailed
@@ -222,6 +233,7 @@ Criterion = (
     | MetricsHaveTargets
     | TargetMet
     | ValueAbsent
+    | NotFlaky
 )
 
 

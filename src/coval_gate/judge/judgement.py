@@ -65,7 +65,7 @@ class Judgement:
     `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
     a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.
     `cancellation`: what became of the run that the step stopped waiting for. `baseline`: the earlier runs that
-    thresholds refer to.
+    thresholds refer to. `repetition` is there if the run failed and was repeated.
     """
 
     verdict: Verdict | None
@@ -77,12 +77,18 @@ class Judgement:
     cancellation: Cancellation | None = None
     inconclusive_passes: bool = False
     baseline: Baseline | None = None
+    repetition: Repetition | None = None
 
     @property
     def lets_pass(self) -> bool:
         """Whether the step succeeds."""
         tolerated = self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or tolerated
+
+    @property
+    def passed_flaky(self) -> bool:
+        """Whether the run failed at first, and passed with its repetitions."""
+        return self.verdict is Verdict.PASSED and self.repetition is not None
 
     @property
     def passed_unjudged(self) -> bool:
@@ -115,6 +121,56 @@ class Judgement:
         if len(self.checks) <= most:
             return self.checks
         return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingleRun:
+    """One of the runs of a step that repeats them, judged alone. `run_id` is empty if no run was launched."""
+
+    run_id: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseStability:
+    """How often a test case failed with the agent or one of its mutations, over the conversations of all runs."""
+
+    test_case_id: str
+    variant: str
+    failed: int
+    total: int
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it failed at times only; otherwise it fails consistently."""
+        return self.failed < self.total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """What came of running a failed run again.
+
+    `runs` count, in the order of their launch. `unusable`: a repetition that does not count, because it has no data to
+    judge. `together`: the verdict on all runs that count. `cases` are those that failed in any of them; the
+    conversations to blame are `failing` (ids). `replaced`: conversations without a result that another run replaces.
+    """
+
+    runs: tuple[SingleRun, ...]
+    together: Verdict
+    unusable: SingleRun | None = None
+    cases: tuple[CaseStability, ...] = ()
+    failing: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether the first run failed, but all runs together do not."""
+        return self.together is not Verdict.FAILED
+
+    @property
+    def all_runs(self) -> tuple[SingleRun, ...]:
+        """Every run of the step, also one that does not count."""
+        return (*self.runs, *([self.unusable] if self.unusable else []))
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
@@ -154,6 +210,19 @@ def conclude(
     )
 
 
+def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
+    """Return the judgement of a run that completed as if these had been its checks."""
+    if not isinstance(judgement.cause, Completed) or judgement.totals is None:
+        return judgement
+    return conclude(
+        judgement.cause,
+        checks,
+        judgement.totals,
+        judgement.variants,
+        inconclusive_passes=judgement.inconclusive_passes,
+    )
+
+
 def not_completed(outcome: NotCompleted) -> Judgement:
     """Judge a run that is over, but did not complete."""
     status = outcome.run.status
@@ -189,7 +258,7 @@ def skipped(withheld: str) -> Judgement:
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     """Return the judgement with `redact` applied to the texts of errors, which may repeat what they were given."""
-    cause, cancellation = judgement.cause, judgement.cancellation
+    cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
     if isinstance(cause, Errored):
         cause = Errored(
             title=redact(cause.title),
@@ -202,4 +271,7 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
         cause = NotCompleted(run=run)
     if cancellation:
         cancellation = replace(cancellation, reason=redact(cancellation.reason))
-    return replace(judgement, cause=cause, cancellation=cancellation)
+    if repetition and (unusable := repetition.unusable):
+        told = replace(unusable, judgement=redacted(unusable.judgement, redact))
+        repetition = replace(repetition, unusable=told)
+    return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)

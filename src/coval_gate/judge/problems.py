@@ -190,6 +190,14 @@ class UnequalCounts:
     earlier: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaky:
+    """The first run failed, but the step's `runs` together do not."""
+
+    kind: ClassVar = "flaky"
+    runs: int
+
+
 Problem = (
     NoSuchMetric
     | NotListed
@@ -212,4 +220,5 @@ Problem = (
     | CasesUnknown
     | TooFewShared
     | UnequalCounts
+    | Flaky
 )

@@ -20,7 +20,8 @@ BASE: Final = ""  # the variant name of the agent itself
 class Simulation:
     """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; names are unique in a run.
 
-    `mutation_id` is empty for the agent itself, and where it is not known.
+    `mutation_id` is empty for the agent itself, and where it is not known. `run_id` is there if the results of several
+    runs are pooled.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Simulation:
     mutation: str = BASE
     mutation_id: str = ""
     error: str = ""
+    run_id: str = ""
 
     @property
     def completed(self) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording.checks import actual_text, check_text, here_text, note_text, shown_verdict
+from coval_gate.report.wording.checks import check_text, here_text, note_text, shown_actual_text, shown_verdict
 from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
 from coval_gate.text import one_line, plural, shortened_at_word
 
@@ -92,8 +92,8 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
     texts = [_check_text(check) for check in shown]
     width = min(WIDEST, max((len(each) for each in texts), default=0))
     for text, check in zip(texts, shown, strict=True):
-        note = note_text(check)
-        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {actual_text(check)}{f', {note}' if note else ''}"
+        note = f", {each}" if (each := note_text(check)) else ""
+        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {shown_actual_text(check)}{note}"
     if len(judgement.checks) > MOST_CHECKS:
         more = len(judgement.checks) - MOST_CHECKS
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"

@@ -14,7 +14,7 @@ from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
 from coval_gate.report.simulations import simulation_rows, to_look_at
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, here_text, note_text, shown_verdict
+from coval_gate.report.wording.checks import check_reason, here_text, note_text, shown_actual_text, shown_verdict
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
 from coval_gate.text import number, plural, visible
@@ -107,7 +107,7 @@ def _checks(judgement: Judgement) -> Table:
         row(
             MARKS[shown_verdict(check)],
             code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else ""),
-            escape(actual_text(check)),
+            escape(shown_actual_text(check)),
             escape(note_text(check)),
         )
         for check in judgement.first_checks(MOST_CHECKS)

@@ -46,7 +46,14 @@ def actual_text(check: Check) -> str:
     """Return what was measured, or in a few words why nothing was."""
     if check.problem:
         return problem_text(check.problem)
-    return _measured_text(check, check.measure) if check.measure else ""
+    over = f" over {check.runs} runs" if check.runs > 1 else ""
+    return f"{_measured_text(check, check.measure)}{over}" if check.measure else ""
+
+
+def shown_actual_text(check: Check) -> str:
+    """Return what was measured and, of several runs, what the first one alone had."""
+    alone = f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
+    return f"{actual_text(check)}{alone}"
 
 
 def measure_text(measure: Measure) -> str:

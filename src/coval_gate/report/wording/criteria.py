@@ -15,6 +15,7 @@ from coval_gate.judge.criteria import (
     MetricPresent,
     MetricsHaveTargets,
     NoErrorReported,
+    NotFlaky,
     TargetMet,
     ThresholdHolds,
     ValueAbsent,
@@ -65,6 +66,8 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
             return f"{metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
         case ValueAbsent(metric=metric, value=value):
             return f"{metric} is never {forbidden_text(value)}"
+        case NotFlaky():
+            return "the run is not flaky"
     assert_never(criterion)
 
 

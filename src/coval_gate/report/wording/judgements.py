@@ -9,10 +9,13 @@ from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCance
 from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.report.wording.repetition import all_runs_text, ran_text
 from coval_gate.text import duration, one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
-    from coval_gate.judge.judgement import Judgement
+    from collections.abc import Iterator
+
+    from coval_gate.judge.judgement import Judgement, Repetition
     from coval_gate.model.outcomes import Cancellation, Limit
     from coval_gate.model.run import Run
 
@@ -59,6 +62,8 @@ def heading(judgement: Judgement) -> str:
 
 def title(judgement: Judgement) -> str:
     """Return the title of an annotation; empty where there is nothing to warn about."""
+    if judgement.passed_flaky:
+        return "Flaky"
     match judgement.cause:
         case Completed():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
@@ -134,6 +139,8 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.ERROR:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), told)))
+    if judgement.repetition:
+        return "\n".join(_repetition_lines(judgement, judgement.repetition))
     return UNJUDGED if judgement.passed_unjudged else ""
 
 
@@ -177,8 +184,27 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
     return tuple(missed) or (_all_well(judgement),)
 
 
+def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
+    """Yield sentences on what came of each run, and on what the verdict rests on."""
+    if len(repetition.runs) > 1:
+        yield ran_text(repetition)
+    if unusable := repetition.unusable:
+        which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
+        decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
+        yield f"{which} does not count, so {decide}: {reason(unusable.judgement)}"
+    if count := len(repetition.replaced):
+        were = "was" if count == 1 else "were"
+        yield f"{plural(count, 'simulation')} without a result {were} replaced by one of another run."
+    pooled = {check.runs > 1 for check in judgement.checks}
+    if len(pooled) > 1:
+        yield f'What is not "over {len(repetition.runs)} runs" was decided by the first run.'
+
+
 def _all_well(judgement: Judgement) -> str:
     """Return how many simulations completed; where the user set criteria, also how many rows of the table are met."""
+    if judgement.passed_flaky and judgement.repetition:
+        both = all_runs_text(len(judgement.repetition.runs))
+        return f"Flaky: the first run failed, but {both} together meet every criterion."
     total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
     met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
     everything = "The one simulation" if total == 1 else f"All {total:,} simulations"

@@ -8,6 +8,7 @@ from coval_gate.judge.criteria import MetricPresent, MetricsHaveTargets, TargetM
 from coval_gate.judge.problems import (
     CannotOccur,
     ErrorReported,
+    Flaky,
     NoNumbers,
     NoSuchMetric,
     NoTargets,
@@ -21,6 +22,7 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
 from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, value_text, whom
+from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.report.wording.targets import target_problem_text, target_text
 from coval_gate.text import in_words, plural, quoted
 
@@ -65,6 +67,8 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"of {plural(mutations, 'mutation')}{'' if agent else ', none of the agent itself'}"
         case ErrorReported(text=text):
             return f"it reports {text}"
+        case Flaky(runs=runs):
+            return f"the first run failed, {all_runs_text(runs)} together do not"
     return comparison_problem_text(found)
 
 
@@ -116,6 +120,8 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
         case ErrorReported(text=text):
             return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
+        case Flaky(runs=runs):
+            return f"Flaky: the first run failed, {all_runs_text(runs)} together do not, and on_flaky is fail"
     return comparison_problem_reason(check, found, about)
 
 

@@ -1,0 +1,180 @@
+"""Several runs of the same selection, judged together. Pure and total.
+
+If the first run fails, more runs follow, and all their conversations count as iterations. The step fails only if the
+first run and the pooled data do, so that repeating a run never makes a good agent fail more often. To repeat only what
+failed would hide most regressions: an agent that fails in one of five conversations fails twice in one of 25.
+
+What is decided as counted is never softened: a rule that was broken once was broken.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.checks import Check
+from coval_gate.judge.criteria import EnoughCompleted, FewFailed, NoErrorReported, NotFlaky, ThresholdHolds
+from coval_gate.judge.gate import judge
+from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
+from coval_gate.judge.problems import Flaky
+from coval_gate.judge.stability import failing_simulations, stability_of
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.outcomes import Completed
+from coval_gate.model.results import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.judge.criteria import Criteria, Criterion
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.results import Metric, RunResult, Simulation
+
+USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+
+
+class Pool(NamedTuple):
+    """The results of several runs as one. `replaced`: the ids of simulations that are left out of it."""
+
+    result: RunResult
+    replaced: frozenset[str] = frozenset()
+
+
+class Together(NamedTuple):
+    """The judgement of a step with several runs, and the results that its reports show."""
+
+    result: RunResult
+    judgement: Judgement
+
+
+def can_soften(criterion: Criterion) -> bool:
+    """Return whether a criterion that the first run failed may be met by all runs together."""
+    if isinstance(criterion, ThresholdHolds):
+        return criterion.threshold.takes_confidence
+    return isinstance(criterion, FewFailed | EnoughCompleted)
+
+
+def has_failed(judgement: Judgement) -> bool:
+    """Return whether a run failed by its data, so that more data may show something else."""
+    return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
+
+
+def is_usable(judgement: Judgement) -> bool:
+    """Return whether a repetition counts: it completed, its data are all there, and Coval reports no error of it."""
+    broken = any(isinstance(check.criterion, NoErrorReported) and not check.passed for check in judgement.checks)
+    return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
+
+
+def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
+    """Judge a run that failed together with its repetitions, the last of which may be unusable.
+
+    `flaky_fails`: a step that failed at first fails, whatever its repetitions show.
+    """
+    counted = tuple(each for each in runs if each is runs[0] or is_usable(each.judgement))
+    unusable = runs[-1] if len(counted) < len(runs) else None
+    judgements = [each.judgement for each in counted]
+    pool = pooled([_result(each) for each in judgements])
+    if len(counted) == 1:
+        repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
+        return Together(pool.result, replace(judgements[0], repetition=repetition))
+    together = judge(pool.result, criteria)
+    checks = softened(judgements[0], together, pool, runs=len(counted))
+    judgement = with_checks(together, checks)
+    failing = failing_simulations(judgements)
+    repetition = Repetition(
+        runs=counted,
+        together=judgement.verdict or Verdict.FAILED,
+        unusable=unusable,
+        cases=stability_of(judgements, failing),
+        failing=failing,
+        replaced=pool.replaced,
+    )
+    if repetition.is_flaky and flaky_fails:
+        flaky = Check(criterion=NotFlaky(), verdict=Verdict.FAILED, problem=Flaky(runs=len(counted)))
+        judgement = with_checks(together, (*checks, flaky))
+    return Together(pool.result, replace(judgement, repetition=repetition))
+
+
+def softened(first: Judgement, together: Judgement, pool: Pool, *, runs: int) -> tuple[Check, ...]:
+    """Return the checks of the first run; those that it failed and that can be softened are those of the pooled data.
+
+    Where the pooled data leave no verdict, the first run's stays.
+    """
+    again = {(check.criterion, check.variant): check for check in together.checks}
+    found = []
+    for check in first.checks:
+        other = again.get((check.criterion, check.variant))
+        if isinstance(check.criterion, EnoughCompleted):
+            other = _enough_completed(check, check.criterion, first, pool)
+        softens = check.verdict is Verdict.FAILED and can_soften(check.criterion)
+        if softens and other and other.verdict in USABLE:
+            found.append(replace(other, first=check.measure, runs=runs))
+        else:
+            found.append(check)
+    return tuple(found)
+
+
+def pooled(results: Sequence[RunResult]) -> Pool:
+    """Return the results of several runs as one, whose simulations are iterations of the same test cases.
+
+    A simulation without a result is left out if one of the same test case and variant completed in another run.
+    """
+    if len(results) == 1:
+        return Pool(results[0])
+    simulations = tuple(replace(each, run_id=result.run_id) for result in results for each in result.simulations)
+    replaced = _replaced(simulations)
+    kept = tuple(each for each in simulations if each.id not in replaced)
+    result = replace(results[0], expected=len(kept), simulations=kept, metrics=_merged(results))
+    return Pool(result, replaced)
+
+
+def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
+    """Return the ids of the simulations that did not complete, and that one of another run can replace, one for one."""
+    completed: dict[tuple[str, str], list[str]] = defaultdict(list)  # the runs of those that did
+    for each in simulations:
+        if each.completed:
+            completed[each.test_case_id, each.mutation].append(each.run_id)
+    found = set()
+    for each in simulations:
+        others = completed[each.test_case_id, each.mutation]
+        other = next((run_id for run_id in others if run_id != each.run_id), None)
+        if each.test_case_id and not each.completed and other is not None:
+            others.remove(other)
+            found.add(each.id)
+    return frozenset(found)
+
+
+def _merged(results: Sequence[RunResult]) -> tuple[Metric, ...]:
+    """Return each metric with the values of all runs. Summaries of several runs do not make one."""
+    found: dict[str, Metric] = {}
+    for metric in (metric for result in results for metric in result.metrics):
+        before = found.get(metric.id)
+        if before is None:
+            found[metric.id] = metric
+            continue
+        has_summary = before.summary is not None or metric.summary is not None
+        found[metric.id] = replace(
+            before,
+            values={**before.values, **metric.values},
+            summary=Summary() if has_summary else None,
+            is_identified=before.is_identified and metric.is_identified,
+        )
+    return tuple(found.values())
+
+
+def _enough_completed(check: Check, criterion: EnoughCompleted, first: Judgement, pool: Pool) -> Check:
+    """Return whether enough simulations of the first run completed, or were replaced."""
+    measure = check.measure
+    if measure is None:
+        return check
+    own = [each.id for variant in first.variants for each in variant.simulations]
+    enough = replace(measure, value=measure.value + len(pool.replaced.intersection(own)))
+    verdict = Verdict.PASSED if enough.value >= criterion.least else Verdict.FAILED
+    return replace(check, verdict=verdict, measure=enough)
+
+
+def _result(judgement: Judgement) -> RunResult:
+    """Return the results of a run that completed."""
+    if not isinstance(judgement.cause, Completed):
+        raise TypeError("only a run that completed has results")
+    return judgement.cause.result

@@ -1,0 +1,48 @@
+"""A repeated run in English: what came of each run, and how often each test case failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.verdict import Verdict
+from coval_gate.text import plural
+
+if TYPE_CHECKING:
+    from coval_gate.judge.judgement import CaseStability, Repetition
+
+FLAKY, CONSISTENT = "flaky", "consistent"
+TOGETHER: Final = {
+    Verdict.PASSED: "they pass",
+    Verdict.FAILED: "they fail",
+    Verdict.INCONCLUSIVE: "they are inconclusive",
+}
+
+
+def all_runs_text(runs: int) -> str:
+    """Return "both runs" or "all 3 runs"."""
+    return "both runs" if runs == 2 else f"all {runs} runs"
+
+
+def ran_text(repetition: Repetition) -> str:
+    """Return the verdict on each run that counts, and on all of them together, as a sentence."""
+    alone = ", ".join(f"run {each.run_id} {_verdict_text(each.judgement.verdict)}" for each in repetition.runs)
+    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[repetition.together]}."
+
+
+def stability_word(case: CaseStability) -> str:
+    """Return whether a test case fails always, or only at times."""
+    return FLAKY if case.is_flaky else CONSISTENT
+
+
+def stability_text(case: CaseStability) -> str:
+    """Return the word with its figures: "flaky, failed 2 of 3"."""
+    return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
+
+
+def again_text(why: str, number: int, most: int) -> str:
+    """Return that a run is launched again, and why, as a sentence."""
+    return f"The run failed: {why.rstrip('.')}. It runs again, {number} of at most {plural(most, 'time')}."
+
+
+def _verdict_text(verdict: Verdict | None) -> str:
+    return "was inconclusive" if verdict is Verdict.INCONCLUSIVE else str(verdict)
