@@ -49,7 +49,12 @@ def launch_and_wait(step: Step, client: Client) -> Judgement:
     step.foresee()
     guard = step.launch(client)
     step.announce()
-    return step.judge(client, guard.leg)
+    judgement = step.judge(client, guard.leg)
+    if not step.inputs.repeat_on_failure:
+        return judgement
+    from coval_gate.repeat import repeat_on_failure  # it imports what the launch need not wait for
+
+    return repeat_on_failure(step, client, guard.leg, judgement)
 
 
 def launch_only(step: Step, client: Client) -> Judgement:

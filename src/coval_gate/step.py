@@ -5,6 +5,7 @@ What is known is written down the moment that it is known: a step may be killed 
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from contextlib import suppress
@@ -19,11 +20,12 @@ from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, NotFound, RunnerError, Unavailable
-from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
+from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted, with_end_of_repetition
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.pull_request import BUG, NAME
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.model import LegReport, Report, RunReport
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.schedule import all_or_first_error, run, together
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.repetition import Together
+    from coval_gate.model.baseline import Baseline
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
     from coval_gate.runs.launch import Launcher
@@ -58,6 +62,11 @@ class Step:
         self.guards: list[RunGuard] = []
         self.launcher: Launcher | None = None
         self.unguarded: list[Leg] = []  # runs that mode cancel names
+
+    @property
+    def legs(self) -> list[Leg]:
+        """The step's first run, and its repetitions; in mode cancel, the runs to cancel."""
+        return [*(guard.leg for guard in self.guards), *self.unguarded]
 
     @property
     def deadline(self) -> float:
@@ -105,8 +114,11 @@ class Step:
         for found in undecidable(Criteria.from_inputs(inputs), cases):
             self.warn(undecidable_text(found, cases))
 
-    def launch(self, client: Client) -> RunGuard:
-        """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError."""
+    def launch(self, client: Client, *, repetition: int = 0) -> RunGuard:
+        """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError.
+
+        `repetition`: which repetition of the step's first run it is, so that a later attempt resumes the right one.
+        """
         from coval_gate.runs.launch import Launcher
         from coval_gate.runs.prepare import prepare
         from coval_gate.runs.request import launch_request
@@ -114,10 +126,10 @@ class Step:
 
         inputs = self.inputs
         request = launch_request(inputs, self.context)
-        own = (inputs.display_name, inputs.tags, inputs.metadata)
+        own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
         nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
         tags = tags_for(self.context, request.body(), nonce, own)
-        leg = Leg(request=request, tags=tags)
+        leg = Leg(request=request, tags=tags, repetition=repetition)
         launcher = Launcher(
             client=client,
             leg=leg,
@@ -131,8 +143,9 @@ class Step:
         )
         self.launcher = launcher
         guard = self._guard(leg)
+        supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
         how = launcher.launch_guarded(
-            guard, resume=inputs.resume, supersede=inputs.supersede, cancel=inputs.cancel_on_interrupt
+            guard, resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
         )
         resumed = run(how, self.clock)
         how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
@@ -159,7 +172,7 @@ class Step:
         from coval_gate.judge.criteria import Criteria
         from coval_gate.judge.gate import judge_outcome
         from coval_gate.model.outcomes import Completed
-        from coval_gate.runs.baseline import baseline_of
+        from coval_gate.report.formats.log import check_lines
         from coval_gate.runs.follow import follow
         from coval_gate.runs.progress import ProgressLog, waiting_title
         from coval_gate.runs.watch import Budgets
@@ -179,24 +192,28 @@ class Step:
                 record=lambda seen: self._see(leg, seen),
             )
 
-        with self.host.group(waiting_title(self.inputs.max_wait_time)):
+        left = max(0.0, self.deadline - self.clock.now()) if leg.repetition else self.inputs.max_wait_time
+        with self.host.group(waiting_title(left)):
             outcome = self._unless_cancelled(leg, follow_run()) or run(follow_run(), self.clock)
-        finding = baseline_of(
-            client,
-            leg,
-            outcome,
-            self.inputs,
-            self.context,
-            clock=self.clock,
-            deadline=self.deadline,
-            log=self.host.quote,
-        )
-        leg.judgement = judge_outcome(outcome, criteria, run(finding, self.clock))
+        leg.judgement = judge_outcome(outcome, criteria, self._baseline(client, leg, outcome))
         if isinstance(outcome, Completed):
             leg.result = outcome.result
-            self.publisher.write_outputs(self.report(leg.judgement))
-            self._explain(client, leg, leg.judgement)
+            if leg.repetition:  # only all runs together have a verdict
+                self.host.quote(*check_lines(leg.judgement))
+            else:
+                self._explain(client, leg, leg.judgement)
         return leg.judgement
+
+    def take_together(self, client: Client, leg: Leg, together: Together) -> None:
+        """Record what the leg's run and its repetitions show together. Raises RunnerError."""
+        from coval_gate.report.wording.repetition import all_runs_text
+
+        leg.alone = leg.alone or leg.judgement
+        leg.result, leg.judgement = together
+        repetition = leg.judgement.repetition
+        if repetition and not repetition.unusable:
+            self.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
+            self._explain(client, leg, leg.judgement)
 
     def confirm(self, client: Client, leg: Leg) -> None:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
@@ -241,12 +258,14 @@ class Step:
                     hurried=hurried,
                     late=late,
                     log=self.host.quote,
-                ).clean_up(judgement.verdict)
+                ).clean_up(_verdict_for(guard.leg, judgement))
                 for guard in concerned
             )
             all_or_first_error(run(together(cleanups, self.clock), self.clock))
         for guard in self.guards:
-            if guard.ended:
+            if guard.ended and _is_judged_apart(guard.leg, judgement):
+                judgement = self.guards[0].leg.judgement = with_end_of_repetition(judgement, guard.ended)
+            elif guard.ended:
                 judgement = guard.leg.judgement = replace(judgement, cancellation=guard.ended)
         if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
@@ -265,7 +284,7 @@ class Step:
             text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
             self.host.quote(text)
 
-        self.unguarded = [Leg(run_id=run_ids[0])]
+        self.unguarded = [Leg(run_id=each) for each in run_ids]
         self.record_id(run_ids[0])
         procedure = cancel_runs(client, run_ids, clock=self.clock, until=self.deadline, report=report)
         return all_or_first_error(run(procedure, self.clock))
@@ -279,25 +298,26 @@ class Step:
         self.host.fold(BUG, traceback.format_exc().splitlines())
 
     def record_id(self, run_id: str) -> None:
-        """Write down the id of a run. Raises RunnerError."""
-        self.host.set_outputs({"run_id": run_id, "run_url": self.run_url(run_id)})
+        """Write down the id of a run: the step's first, or one of a repetition. Raises RunnerError."""
+        ids = [leg.run_id for leg in self.legs if leg.run_id] or [run_id]
+        self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
         self._save_state()
 
     def report(self, judgement: Judgement) -> Report:
-        """Say what is known by now."""
-        legs = [*(guard.leg for guard in self.guards), *self.unguarded]
+        """Say what is known by now: of the step's first run and of its repetitions, as one leg."""
+        legs = [leg for leg in self.legs if leg.run_id]
         # A secret in the text of an error can be recognised only before a format escapes it.
         judgement = redacted(judgement, self.host.redact)
         return Report(
             judgement=judgement,
-            legs=tuple(self._leg_report(leg, judgement) for leg in legs if leg.run_id),
+            legs=(self._leg_report(legs[0], legs, judgement),) if legs else (),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,
             seconds=self.clock.now() - self.began,
         )
 
-    def _leg_report(self, leg: Leg, judgement: Judgement) -> LegReport:
+    def _leg_report(self, leg: Leg, runs: Sequence[Leg], judgement: Judgement) -> LegReport:
         own = leg.judgement  # what went wrong with the step afterwards outranks it
         return LegReport(
             judgement=redacted(own, self.host.redact) if own and own.verdict is judgement.verdict else judgement,
@@ -307,7 +327,13 @@ class Step:
             run=leg.run,
             result=leg.result,
             details=leg.details,
+            single_runs=tuple(self._run_report(each, judgement) for each in runs),
         )
+
+    def _run_report(self, leg: Leg, judgement: Judgement) -> RunReport:
+        alone = leg.alone or leg.judgement or judgement
+        status = leg.run.status if leg.run else ""
+        return RunReport(run_id=leg.run_id, run_url=self.run_url(leg.run_id), status=status, verdict=alone.verdict)
 
     def run_url(self, run_id: str) -> str:
         """Return the page of a run in Coval's dashboard; empty for no run."""
@@ -319,12 +345,32 @@ class Step:
             return run(watching, self.clock)
         from coval_gate.runs.takeover import unless_cancelled
 
-        replace_run = partial(self.launcher.launch_instead, self.guards[0], cancel=self.inputs.cancel_on_interrupt)
+        (guard,) = (guard for guard in self.guards if guard.leg is leg)
+        replace_run = partial(self.launcher.launch_instead, guard, cancel=self.inputs.cancel_on_interrupt)
         ended = run(unless_cancelled(watching, leg, replace_run, clock=self.clock), self.clock)
         if ended is None:
             self.host.log(f"Launched run {leg.run_id}: {self.run_url(leg.run_id)}")
             self.announce()
         return ended
+
+    def _baseline(self, client: Client, leg: Leg, outcome: Outcome) -> Baseline | None:
+        """Find the runs that thresholds compare with; a repetition is compared with those of the first run."""
+        from coval_gate.runs.baseline import baseline_of
+
+        first = self.guards[0].leg.judgement
+        if leg.repetition and first:
+            return first.baseline
+        finding = baseline_of(
+            client,
+            leg,
+            outcome,
+            self.inputs,
+            self.context,
+            clock=self.clock,
+            deadline=self.deadline,
+            log=self.host.quote,
+        )
+        return run(finding, self.clock)
 
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)
@@ -344,14 +390,19 @@ class Step:
             self.publisher.pull_request.owe(self.report(UNFINISHED))
 
     def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
-        """Log every check, and fetch details about the simulations to look at."""
+        """Write the outputs, log every check, and fetch details about the simulations to look at.
+
+        Raises RunnerError.
+        """
         from coval_gate.report.formats.log import check_lines
         from coval_gate.report.simulations import leg_rows, to_look_at
         from coval_gate.runs.details import DETAILS_TIME, fetch_details
 
+        report = self.report(judgement)
+        self.publisher.write_outputs(report)
         self.host.quote(*check_lines(judgement))
         if leg.result and leg.run:
-            rows = to_look_at(leg_rows(self.report(judgement), self._leg_report(leg, judgement)))
+            rows = to_look_at(leg_rows(report, report.legs[0]))
             leg.details = run(
                 fetch_details(
                     client,
@@ -362,3 +413,14 @@ class Step:
                 ),
                 self.clock,
             )
+
+
+def _is_judged_apart(leg: Leg, judgement: Judgement) -> bool:
+    """Return whether a leg is a repetition whose own verdict is not that of the step, which goes on without it."""
+    return bool(leg.repetition and leg.judgement) and judgement.verdict is not Verdict.CANCELLED
+
+
+def _verdict_for(leg: Leg, judgement: Judgement) -> Verdict | None:
+    """Return the verdict that decides what becomes of the leg's run."""
+    own = leg.judgement if _is_judged_apart(leg, judgement) else None
+    return (own or judgement).verdict

@@ -24,6 +24,7 @@ ERRORS = (
     "The agent closed the connection during the first turn",
     "No audio from the agent for 30 seconds",
 )
+UNRESOLVED = {catalogue.RESOLVED.id: "NO"}
 # The shares of a value's spread due to the test case and to chance, so that iterations of one case
 # resemble each other, as in reality. The squares add up to 1.
 CASE_SHARE, CHANCE_SHARE = 0.6, 0.8
@@ -67,7 +68,8 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
     variants = (None, *request.mutations)
     places = list(product(range(request.options.iteration_count), variants, cases))
     times = schedule(scenario, len(places), request.options.concurrency, random)
-    failed = _failed(scenario, len(places), random)
+    failed = _chosen(scenario.failed_share, len(places), random)
+    unresolved = _chosen(scenario.first_unresolved, len(places), random)
     simulations = tuple(
         PlannedSimulation(
             number=number,
@@ -79,7 +81,9 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
             end=end,
             failed=number in failed,
             error_message=ERRORS[number % len(ERRORS)] if number in failed else None,
-            values={} if number in failed else _values(scenario, metric_ids, case, mutation, random),
+            values={}
+            if number in failed
+            else _values(scenario, metric_ids, case, mutation, random) | (UNRESOLVED if number in unresolved else {}),
         )
         for number, ((iteration, mutation, case), (start, end)) in enumerate(zip(places, times, strict=True))
     )
@@ -123,10 +127,11 @@ def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
     return lengths
 
 
-def _failed(scenario: Scenario, count: int, random: Random) -> frozenset[int]:
-    if not scenario.failed_share or not count:
+def _chosen(share: float, count: int, random: Random) -> frozenset[int]:
+    """Return a random choice of that share of the conversations, and at least one unless the share is 0."""
+    if not share or not count:
         return frozenset()
-    return frozenset(random.sample(range(count), max(1, round(scenario.failed_share * count))))
+    return frozenset(random.sample(range(count), max(1, round(share * count))))
 
 
 def _values(

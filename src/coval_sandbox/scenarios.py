@@ -89,9 +89,9 @@ MIXED = _values(
 @dataclass(frozen=True)
 class Scenario:
     """The course of a run. All times are in seconds of sandbox time.
-
     `conversation` is the shortest and the longest conversation. `failed_share` of the simulations end
-    FAILED. `breaks_after` ends the run that long after its launch, with `end_status`. A `stuck_status`
+    FAILED. `first_unresolved` is the share of the simulations whose issue is not resolved in the first
+    run on the test set. `breaks_after` ends the run that long after its launch, with `end_status`. A `stuck_status`
     is never left. `unknown_status` shows for the first seconds in progress.
     """
 
@@ -103,6 +103,7 @@ class Scenario:
     conversation: tuple[float, float] = (3.0, 7.0)
     failed_share: float = 0.0
     values: Mapping[str, Distribution] = field(default_factory=lambda: GOOD)
+    first_unresolved: float = 0.0
     end_status: RunStatus = "COMPLETED"
     breaks_after: float | None = None
     stuck_status: RunStatus | None = None
@@ -119,6 +120,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     PASSING,
     Scenario("failing", "failing1", "completes, but most values are bad", values=BAD),
     Scenario("flaky", "flaky001", "some values miss their targets", values=MIXED),
+    Scenario(
+        "unlucky",
+        "flaky002",
+        "two in ten conversations of the first run are not resolved, later runs pass",
+        first_unresolved=0.2,
+    ),
     Scenario(
         "some-failed",
         "someFail",

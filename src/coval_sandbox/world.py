@@ -112,7 +112,11 @@ class World:
         request = parse_launch(body, self.quirks.iteration_limit)
         self._require_parts(request)
         number = len(self._records)
-        plan = make_plan(self.scenario_for(request.test_set_id), request, f"{self.seed}/{number}")
+        scenario = self.scenario_for(request.test_set_id)
+        is_first = all(each.request.test_set_id != request.test_set_id for each in self.runs)
+        if not is_first:
+            scenario = replace(scenario, first_unresolved=0.0)
+        plan = make_plan(scenario, request, f"{self.seed}/{number}")
         record = RunRecord(
             run_id=short_id(rng(self.seed, number, "run")),
             create_time=self.clock(),

@@ -12,7 +12,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 
-PACKAGES = ["main", "post", "plan", "step", "publish", "runs", "report", "judge", "coval", "ci", "config", "model"]
+PACKAGES = [
+    "main",
+    "post",
+    "plan",
+    "repeat",
+    "step",
+    "publish",
+    "runs",
+    "report",
+    "judge",
+    "coval",
+    "ci",
+    "config",
+    "model",
+]
 GROUND = {
     "",
     "address",

@@ -73,6 +73,37 @@ STEPS: dict[str, dict[str, Any]] = {
         "dashboard_url": "https://app.coval.dev/acme",
         "thresholds": example_thresholds(),
     },
+    "repeated-flaky": {
+        "test_set_id": "flaky002",
+        "dashboard_url": "https://app.coval.dev/acme",
+        "thresholds": example_thresholds(),
+        "repeat_on_failure": "2",
+    },
+    "repeated-flaky-fails": {
+        "test_set_id": "flaky002",
+        "thresholds": example_thresholds(),
+        "repeat_on_failure": "1",
+        "on_flaky": "fail",
+    },
+    "repeated-failed": {
+        "test_set_id": "flaky001",
+        "dashboard_url": "https://app.coval.dev/acme",
+        "mutation_ids": "fasterModel000000000000001",
+        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%\nCompliance: count(NO) == 0",
+        "repeat_on_failure": "2",
+    },
+    "repeated-in-doubt": {
+        "test_set_id": "flaky002",
+        "thresholds": "Resolved: rate(YES) >= 95%",
+        "confidence": "60%",
+        "repeat_on_failure": "1",
+    },
+    "repeated-without-time": {
+        "test_set_id": "flaky002",
+        "thresholds": example_thresholds(),
+        "repeat_on_failure": "1",
+        "max_wait_time": "90",
+    },
     "gate-mutations": {
         "test_set_id": "flaky001",
         "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",

@@ -190,12 +190,18 @@ def test_slow_run_takes_about_an_hour() -> None:
 
 def test_scenario_is_selected_by_test_set() -> None:
     assert {scenario.test_set_id for scenario in SCENARIOS} == {
-        "passing1", "failing1", "flaky001", "someFail", "allFail1", "runFails", "cancels1", "deletes1", "errors01",
+        "passing1", "failing1", "flaky001", "flaky002", "someFail", "allFail1", "runFails", "cancels1", "deletes1", "errors01",
         "slow0001", "stuck001", "queued01", "empty001", "dirty001", "unknown1", "noProgrs", "large001",
     }  # fmt: skip
     assert all(for_test_set(scenario.test_set_id) is scenario for scenario in SCENARIOS)
     assert for_test_set("any") is PASSING
     assert all(len(scenario.test_set_id) == 8 for scenario in SCENARIOS)
+
+
+@given(st.integers(), st.integers(1, 3))
+def test_unlucky_run_has_two_in_ten_unresolved_conversations(seed: int, iterations: int) -> None:
+    simulations = plan("unlucky", seed, options={"iteration_count": iterations}).simulations
+    assert [each.values[catalogue.RESOLVED.id] for each in simulations].count("NO") == 2 * iterations
 
 
 @given(luck=st.floats(-6, 6), seed=st.integers())

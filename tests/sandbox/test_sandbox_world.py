@@ -641,3 +641,13 @@ def test_unknown_persona_is_404(identifier: str) -> None:
     with pytest.raises(Problem) as caught:
         organization.catalogue.get_persona(identifier)
     assert caught.value.status == 404
+
+
+def test_only_first_run_on_test_set_is_unlucky() -> None:
+    a, _ = world()
+    runs = [launch(a, test_set) for test_set in ("flaky002", "passing1", "flaky002")]
+    records = {record.run_id: record for record in a.runs}
+    unresolved = [
+        [each.values[catalogue.RESOLVED.id] for each in records[run_id].plan.simulations].count("NO") for run_id in runs
+    ]
+    assert unresolved == [2, 0, 0]

@@ -60,7 +60,7 @@ def test_schema_is_valid_and_closed() -> None:
     Draft202012Validator.check_schema(schema())
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     ours = object_schemas(schema())
-    assert len(ours) == 8  # the document, step, leg, run, variant, criterion, metric, simulation
+    assert len(ours) == 10  # the document, step, leg, run, single run, case, variant, criterion, metric, simulation
     assert [each["additionalProperties"] for each in ours] == [False] * len(ours)
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 
@@ -218,6 +218,8 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "bound": 1.5,
         "unit": "metric",
         "margin": -1.0,
+        "runs": 1,
+        "first_actual": None,
         "count": 4,
         "missing": 0,
         "lower": None,
@@ -262,11 +264,13 @@ def test_simulations_have_values_and_worst_is_first() -> None:
     assert [each["id"] for each in found] == ["s4", "s1", "s2", "s3"]
     assert found[0] == {
         "id": "s4",
+        "run_id": "run00000000000000000001",
         "status": "COMPLETED",
         "variant": "agent",
         "test_case_id": "case-s4",
         "test_case": "A caller who hangs up",
         "iteration": 1,
+        "stability": None,
         "verdict": "failed",
         "missed_criteria": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
         "missed_criteria_left_out": 0,

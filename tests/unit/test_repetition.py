@@ -127,6 +127,12 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
     assert [each.id for each in both.result.simulations if each.run_id == "r1"] == [f"r1.{n}" for n in range(8)]
 
 
+def test_runs_that_all_lose_simulations_do_not_pass_together() -> None:
+    runs = ["XYYYYYYYYY", "YXYYYYYYYY", "YYXYYYYYYY"]
+    assert together(*runs, criteria=criteria_of()).judgement.verdict is Verdict.FAILED
+    assert together(*runs, "Y" * 10, criteria=criteria_of()).judgement.verdict is Verdict.PASSED
+
+
 @pytest.mark.parametrize(
     ("runs", "replaced"),
     [
@@ -134,11 +140,12 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
         (["XX", "YX"], ["r1.0"]),
         (["X", "X", "Y"], ["r1.0"]),  # one for one
         (["X", "Y", "Y"], ["r1.0"]),
-        (["Y" * CASES + "X", "X"], ["r2.0"]),  # never by an iteration of its own run
+        (["Y", "X"], []),  # never by an earlier run
+        (["Y" * CASES + "X", "N"], ["r1.10"]),  # never by an iteration of its own run
         (["XYYYYYYYYYY"], []),
     ],
 )
-def test_completed_simulation_of_another_run_replaces_one(runs: list[str], replaced: list[str]) -> None:
+def test_completed_simulation_of_later_run_replaces_one(runs: list[str], replaced: list[str]) -> None:
     pool = pooled([result_of(f"r{n}", each) for n, each in enumerate(runs, 1)])
     assert sorted(pool.replaced) == replaced
     assert pool.result.expected == len(pool.result.simulations) == len("".join(runs)) - len(replaced)

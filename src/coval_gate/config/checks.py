@@ -119,6 +119,17 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
         yield "baseline_max_age has no effect: it is for a baseline that a tag or a branch names."
     if inputs.on_flaky == "fail" and not inputs.repeat_on_failure:
         yield "on_flaky has no effect without repeat_on_failure."
+    if inputs.repeat_on_failure and not _can_be_softened(inputs):
+        yield (
+            "repeat_on_failure softens no criterion: all are decided as counted. Repetitions only replace simulations "
+            "without a result, and tell flaky test cases from consistent ones."
+        )
+
+
+def _can_be_softened(inputs: Inputs) -> bool:
+    """Return whether repetitions may show that a missed criterion was bad luck, if there is any criterion."""
+    counted = inputs.use_metric_targets or bool(inputs.fail_on_metric_id) or bool(inputs.thresholds)
+    return not counted or any(each.takes_confidence and not each.advisory for each in inputs.thresholds)
 
 
 def _without_confidence(inputs: Inputs) -> list[str]:

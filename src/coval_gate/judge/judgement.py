@@ -152,7 +152,8 @@ class Repetition:
 
     `runs` count, in the order of their launch. `unusable`: a repetition that does not count, because it has no data to
     judge. `together`: the verdict on all runs that count. `cases` are those that failed in any of them; the
-    conversations to blame are `failing` (ids). `replaced`: conversations without a result that another run replaces.
+    conversations to blame are `failing` (ids). `replaced`: conversations without a result, in whose place those of a
+    later run count.
     """
 
     runs: tuple[SingleRun, ...]
@@ -219,7 +220,7 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
         checks,
         judgement.totals,
         judgement.variants,
-        inconclusive_passes=judgement.inconclusive_passes,
+        baseline=judgement.baseline,
     )
 
 
@@ -254,6 +255,16 @@ def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
 def skipped(withheld: str) -> Judgement:
     """Return the judgement of a step without an API key, where that means to skip."""
     return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
+
+
+def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
+    """Return the judgement of a step with what became of a repetition that it stopped waiting for."""
+    repetition = judgement.repetition
+    if repetition is None or repetition.unusable is None:
+        return judgement
+    alone = replace(repetition.unusable.judgement, cancellation=ended)
+    unusable = SingleRun(run_id=repetition.unusable.run_id or ended.run_id, judgement=alone)
+    return replace(judgement, repetition=replace(repetition, unusable=unusable))
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import EnoughCompleted, FewFailed, NoErrorReported, NotFlaky, ThresholdHolds
 from coval_gate.judge.gate import judge
@@ -21,14 +22,13 @@ from coval_gate.judge.problems import Flaky
 from coval_gate.judge.stability import failing_simulations, stability_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.judge.criteria import Criteria, Criterion
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.results import Metric, RunResult, Simulation
+    from coval_gate.model.results import RunResult, Simulation
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 
@@ -77,7 +77,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, replace(judgements[0], repetition=repetition))
-    together = judge(pool.result, criteria)
+    together = judge(pool.result, criteria, baseline=judgements[0].baseline)
     checks = softened(judgements[0], together, pool, runs=len(counted))
     judgement = with_checks(together, checks)
     failing = failing_simulations(judgements)
@@ -117,49 +117,34 @@ def softened(first: Judgement, together: Judgement, pool: Pool, *, runs: int) ->
 def pooled(results: Sequence[RunResult]) -> Pool:
     """Return the results of several runs as one, whose simulations are iterations of the same test cases.
 
-    A simulation without a result is left out if one of the same test case and variant completed in another run.
+    A simulation without a result is left out if one of the same test case and variant completed in a later run.
     """
     if len(results) == 1:
         return Pool(results[0])
     simulations = tuple(replace(each, run_id=result.run_id) for result in results for each in result.simulations)
     replaced = _replaced(simulations)
     kept = tuple(each for each in simulations if each.id not in replaced)
-    result = replace(results[0], expected=len(kept), simulations=kept, metrics=_merged(results))
-    return Pool(result, replaced)
+    return Pool(replace(variants.pooled(results), expected=len(kept), simulations=kept), replaced)
 
 
 def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
-    """Return the ids of the simulations that did not complete, and that one of another run can replace, one for one."""
-    completed: dict[tuple[str, str], list[str]] = defaultdict(list)  # the runs of those that did
+    """Return the ids of the simulations that did not complete, and that one of a later run replaces, one for one.
+
+    Those of the last run stay: otherwise runs that all fail could pass together.
+    """
+    order = {run_id: place for place, run_id in enumerate(dict.fromkeys(each.run_id for each in simulations))}
+    completed: dict[tuple[str, str], list[int]] = defaultdict(list)  # the runs of those that did, the earliest first
     for each in simulations:
         if each.completed:
-            completed[each.test_case_id, each.mutation].append(each.run_id)
+            completed[each.test_case_id, each.mutation].append(order[each.run_id])
     found = set()
     for each in simulations:
-        others = completed[each.test_case_id, each.mutation]
-        other = next((run_id for run_id in others if run_id != each.run_id), None)
-        if each.test_case_id and not each.completed and other is not None:
-            others.remove(other)
+        runs = completed[each.test_case_id, each.mutation]
+        later = next((place for place in runs if place > order[each.run_id]), None)
+        if each.test_case_id and not each.completed and later is not None:
+            runs.remove(later)
             found.add(each.id)
     return frozenset(found)
-
-
-def _merged(results: Sequence[RunResult]) -> tuple[Metric, ...]:
-    """Return each metric with the values of all runs. Summaries of several runs do not make one."""
-    found: dict[str, Metric] = {}
-    for metric in (metric for result in results for metric in result.metrics):
-        before = found.get(metric.id)
-        if before is None:
-            found[metric.id] = metric
-            continue
-        has_summary = before.summary is not None or metric.summary is not None
-        found[metric.id] = replace(
-            before,
-            values={**before.values, **metric.values},
-            summary=Summary() if has_summary else None,
-            is_identified=before.is_identified and metric.is_identified,
-        )
-    return tuple(found.values())
 
 
 def _enough_completed(check: Check, criterion: EnoughCompleted, first: Judgement, pool: Pool) -> Check:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
 from coval_gate.judge.sample import Sample
+from coval_gate.model.results import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
@@ -96,13 +97,19 @@ class Variant:
 def pooled(results: Sequence[RunResult]) -> RunResult:
     """Return several runs as if they were one, with all of their simulations, which have unique ids.
 
-    A metric has the name and the target of the first run that has it.
+    A metric has the name and the target of the first run that has it. Summaries of several runs do not make one.
     """
     metrics: dict[str, Metric] = {}
     for metric in (each for result in results for each in result.metrics):
         known = metrics.setdefault(metric.id, metric)
         if known is not metric:
-            metrics[metric.id] = replace(known, values={**known.values, **metric.values})
+            has_summary = known.summary is not None or metric.summary is not None
+            metrics[metric.id] = replace(
+                known,
+                values={**known.values, **metric.values},
+                summary=Summary() if has_summary else None,
+                is_identified=known.is_identified and metric.is_identified,
+            )
     return replace(
         results[0],
         expected=sum(result.expected for result in results),

@@ -123,7 +123,7 @@ class Publisher:
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
         if annotates and not judgement.lets_pass:
             self._host.annotate("error", *closing.verdict)
-        elif annotates and judgement.verdict is Verdict.INCONCLUSIVE:
+        elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky):
             self._host.annotate("warning", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)

@@ -15,8 +15,19 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
+    from coval_gate.judge.verdict import Verdict
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run by itself: its page, the status that Coval reported last, and the verdict on it alone."""
+
+    run_id: str
+    run_url: str
+    status: str
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +35,8 @@ class LegReport:
     """One run of the step: what was last seen of it, what it produced, and the judgement of it.
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
-    values.
+    values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
+    count.
     """
 
     judgement: Judgement
@@ -34,6 +46,14 @@ class LegReport:
     run: Run | None = None
     result: RunResult | None = None
     details: Details = field(default_factory=Details)
+    single_runs: tuple[RunReport, ...] = ()
+
+    @property
+    def runs(self) -> tuple[RunReport, ...]:
+        """The run, and its repetitions."""
+        status = self.run.status if self.run else ""
+        alone = RunReport(run_id=self.run_id, run_url=self.run_url, status=status, verdict=self.judgement.verdict)
+        return self.single_runs or (alone,)
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -74,6 +94,11 @@ class Report:
     def run_url(self) -> str:
         """The page of the first leg's run in Coval; empty where there is none."""
         return self.legs[0].run_url if self.legs else ""
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The ids of all runs, also those of repetitions."""
+        return [run.run_id for leg in self.legs for run in leg.runs]
 
     @property
     def exit_code(self) -> int:

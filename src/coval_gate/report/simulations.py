@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import CaseStability
     from coval_gate.model.results import RunResult, Simulation, Value
     from coval_gate.report.model import LegReport, Report
 
@@ -36,7 +37,8 @@ class SimulationRow:
     criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
     `misses` are the first of the criteria that it misses, and `more_misses` is the number of the others. `texts` is
     what the metrics' judges say, by metric id. `iteration` counts the simulations of one test case from 1; `of` is how
-    many there are.
+    many there are. `stability`: how often its test case failed, where the step has several runs and it failed in any;
+    `failed_alone`: whether this simulation is one of those that failed.
     """
 
     simulation: Simulation
@@ -48,6 +50,8 @@ class SimulationRow:
     url: str = ""
     iteration: int = 1
     of: int = 1
+    stability: CaseStability | None = None
+    failed_alone: bool = False
 
     @property
     def title(self) -> str:
@@ -87,8 +91,11 @@ def _order(row: SimulationRow, blame: _Blame) -> tuple[int, tuple[bool, float, i
     return group, severity(completed=row.simulation.completed, distance=blame.distance, misses=blame.count)
 
 
-def _rows(leg: LegReport, result: RunResult, blame: Mapping[str, _Blame], pages: str) -> Iterator[SimulationRow]:
-    judgement, details = leg.judgement, leg.details
+def _rows(
+    leg: LegReport, result: RunResult, blame: Mapping[str, _Blame], pages: Mapping[str, str]
+) -> Iterator[SimulationRow]:
+    judgement, details, repetition = leg.judgement, leg.details, leg.judgement.repetition
+    cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
     shared = _shared(details.labels)
@@ -100,25 +107,33 @@ def _rows(leg: LegReport, result: RunResult, blame: Mapping[str, _Blame], pages:
         blamed = blame.get(each.id, _NO_BLAME)
         yield SimulationRow(
             simulation=each,
-            name=_name(each, details.labels.get(each.test_case_id, ""), shared),
+            name=_title(each.test_case_id, details.labels.get(each.test_case_id, ""), shared) or each.id,
             verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
             texts=details.texts.get(each.id, {}),
-            url=f"{pages}{quote(each.id, safe='')}" if pages else "",
+            url=f"{page}{quote(each.id, safe='')}" if (page := pages.get(each.run_id or leg.run_id, "")) else "",
             iteration=seen[key] if each.test_case_id else 1,
             of=iterations[key] if each.test_case_id else 1,
+            stability=cases.get(key),
+            failed_alone=repetition is not None and each.id in repetition.failing,
         )
 
 
-def _simulation_pages(report: Report, leg: LegReport) -> str:
-    """Return where the pages of the leg's simulations are, with a slash at the end; empty where that is not known.
+def _simulation_pages(report: Report, leg: LegReport) -> dict[str, str]:
+    """Return where the pages of each run's simulations are, with a slash at the end; nothing where that is not known.
 
     Such pages are only known below an organization's own address, which `dashboard_url` may have.
     """
-    if not (report.inputs and leg.run_url and urlsplit(report.inputs.dashboard_url).path):
-        return ""
-    return f"{leg.run_url}/results/"
+    if not (report.inputs and urlsplit(report.inputs.dashboard_url).path):
+        return {}
+    urls = {leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
+    return {run_id: f"{url}/results/" for run_id, url in urls.items() if url}
+
+
+def case_title(test_case_id: str, labels: Mapping[str, str]) -> str:
+    """Return a test case in words, or else its id, which also tells apart those that share their words."""
+    return _title(test_case_id, labels.get(test_case_id, ""), _shared(labels))
 
 
 def _shared(labels: Mapping[str, str]) -> set[str]:
@@ -126,10 +141,8 @@ def _shared(labels: Mapping[str, str]) -> set[str]:
     return {label for label, count in Counter(labels.values()).items() if count > 1}
 
 
-def _name(simulation: Simulation, label: str, shared: set[str]) -> str:
-    if label in shared:
-        return f"{label} [{simulation.test_case_id}]"
-    return label or simulation.test_case_id or simulation.id
+def _title(test_case_id: str, label: str, shared: set[str]) -> str:
+    return f"{label} [{test_case_id}]" if label in shared else label or test_case_id
 
 
 @dataclass(slots=True)

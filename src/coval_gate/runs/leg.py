@@ -25,7 +25,9 @@ class Leg:
     that was launched elsewhere; `launches` are the attempts at it, whose responses may still come. `launched_again`:
     one of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
-    `over_since` when a poll first showed that the run is over, None if it is not.
+    `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
+    first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
+    are those of several runs together.
     """
 
     name: str = ""
@@ -40,6 +42,8 @@ class Leg:
     over_since: float | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
+    repetition: int = 0
+    alone: Judgement | None = None
     details: Details = field(default_factory=Details)
 
     @property

@@ -34,8 +34,11 @@ def prepare(
 ) -> Procedure[None]:
     """Check the metrics that the criteria name, and add the fingerprint to the request of the leg.
 
-    The step has to be done at `until`. Raises InputError if the launch would be in vain.
+    A repetition needs neither: its first run was checked, and it is nobody's baseline. The step has to be done at
+    `until`. Raises InputError if the launch would be in vain.
     """
+    if leg.repetition:
+        return
     work: list[Procedure[None]] = []
     if inputs.fail_on_metric_id or any(each.metric for each in inputs.thresholds):
         from coval_gate.runs.names import check_names

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.report.formats.summary import links, opening, troubled
+from coval_gate.report.formats.summary import links, opening, troubled, unstable
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.simulations import simulation_rows
@@ -27,6 +27,7 @@ def render(report: Report) -> str:
     parts = [
         marker(report),
         *opening(report),
+        *unstable(report),
         *troubled(simulation_rows(report)),
         f"<sub>{footer}</sub>" if footer else "",
     ]

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.judgement import CaseStability, Judgement
     from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = "3.0"
+SCHEMA_VERSION: Final = "3.1"
+Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 
@@ -61,6 +62,31 @@ class RunFacts(_Model):
     agent_id: Text
     persona_id: Text
     test_set_id: Text
+
+
+class SingleRunFacts(_Model):
+    """One of the runs of a leg, judged alone."""
+
+    id: Text
+    url: Text
+    status: Text
+    """As Coval reported it last."""
+    verdict: Outcome | None
+
+
+class CaseFacts(_Model):
+    """A test case that failed in any of several runs, with the agent or one of its mutations."""
+
+    test_case_id: Text
+    test_case: Text
+    """The test case in words, where the API key may read them."""
+    variant: Text
+    stability: Stability
+    """consistent: each of its conversations failed; flaky: only some of them."""
+    failed: int
+    """How many of its conversations failed, over all runs."""
+    total: int
+    """How many it had."""
 
 
 class StepFacts(_Model):
@@ -104,6 +130,10 @@ class Criterion(_Model):
     """share: from 0 to 1; simulations: how many; metric: the metric's own unit."""
     margin: float | None
     """How far `actual` is from `bound`, in `unit`: positive on the side that is required, negative on the other."""
+    runs: int
+    """How many runs of the leg it was decided by: all, or the first one."""
+    first_actual: float | None
+    """Where several runs decided: what the first one alone had, in `unit`."""
     count: int | None
     """How many simulations were looked at and have a value."""
     missing: int | None
@@ -146,12 +176,15 @@ class SimulationFacts(_Model):
     """One conversation."""
 
     id: Text
+    run_id: Text
     status: Text
     variant: Text
     test_case_id: Text
     test_case: Text
     """The test case in words, where the API key may read them."""
     iteration: int
+    stability: Stability | None
+    """That of its test case, if that failed in any of several runs."""
     verdict: Outcome
     """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
     but that is tolerated."""
@@ -191,6 +224,12 @@ class Leg(_Model):
     reasons_left_out: int
     """How many more there are."""
     run: RunFacts
+    runs: list[SingleRunFacts]
+    """The run and its repetitions (`repeat_on_failure`); everything else is about those of them that count."""
+    failing_cases: list[CaseFacts]
+    """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
+    replaced_simulation_ids: list[Text]
+    """Simulations without a result that one of a later run replaces; they count nowhere else."""
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
@@ -255,6 +294,8 @@ def criterion_facts(check: Check) -> Criterion:
         bound=requirement.bound if requirement else None,
         unit=measure.unit if measure else None,
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
+        runs=check.runs,
+        first_actual=check.first.value if check.first else None,
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,
         lower=interval.lower if interval and math.isfinite(interval.lower) else None,
@@ -291,7 +332,7 @@ def _document(report: Report) -> Document:
 
 
 def _leg(report: Report, leg: LegReport) -> Leg:
-    judgement, totals = leg.judgement, leg.judgement.totals
+    judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
     metrics = leg.result.metrics if leg.result else ()
     shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.variants)))]
     return Leg(
@@ -300,6 +341,12 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         status=judgement.status,
         **_reasons(judgement),
         run=_run(report, leg),
+        runs=[
+            SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=_outcome(run.verdict))
+            for run in leg.runs
+        ],
+        failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
+        replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
@@ -310,7 +357,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
             MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in shown
         ],
         metrics_left_out=len(metrics) - len(shown),
-        simulations=[_simulation(row, metrics, leg.details.labels) for row in leg_rows(report, leg)],
+        simulations=[_simulation(row, metrics, leg) for row in leg_rows(report, leg)],
     )
 
 
@@ -348,17 +395,34 @@ def _step(report: Report) -> StepFacts:
     )
 
 
-def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], labels: Mapping[str, str]) -> SimulationFacts:
+def _case(case: CaseStability, labels: Mapping[str, str]) -> CaseFacts:
+    return CaseFacts(
+        test_case_id=case.test_case_id,
+        test_case=labels.get(case.test_case_id, ""),
+        variant=variant_key(case.variant),
+        stability=_stability(case),
+        failed=case.failed,
+        total=case.total,
+    )
+
+
+def _stability(case: CaseStability) -> Stability:
+    return "flaky" if case.is_flaky else "consistent"
+
+
+def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], leg: LegReport) -> SimulationFacts:
     simulation = row.simulation
     known = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
     values, explanations = _first(known, row), _first(row.texts, row)
     return SimulationFacts(
         id=simulation.id,
+        run_id=simulation.run_id or leg.run_id,
         status=simulation.status,
         variant=variant_key(simulation.mutation),
         test_case_id=simulation.test_case_id,
-        test_case=labels.get(simulation.test_case_id, ""),
+        test_case=leg.details.labels.get(simulation.test_case_id, ""),
         iteration=row.iteration,
+        stability=_stability(row.stability) if row.stability else None,
         verdict=_outcome(row.verdict) or "error",
         missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
         missed_criteria_left_out=row.more_misses,

@@ -15,14 +15,16 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import provenance
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.simulations import case_title, leg_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
+from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import one_line, plural, shortened
 
 if TYPE_CHECKING:
@@ -55,7 +57,10 @@ def render(report: Report) -> str:
         found = leg_rows(report, leg)
         for variant in leg.result.variants if leg.result else ():
             members = (_simulation(report, row, leg) for row in found if row.simulation.mutation == variant)
-            document.append(_suite(report, leg, variant_key(variant), members))  # type: ignore[no-untyped-call]
+            suite = _suite(report, leg, variant_key(variant), members)
+            for name, value in _stability(leg, variant):
+                suite.add_property(_xml(name), _xml(value))
+            document.append(suite)  # type: ignore[no-untyped-call]
     gate = _suite(report, report.legs[0] if report.legs else None, "gate", _gate(report))
     for name, value in _numbers(report):
         gate.add_property(_xml(name), _xml(value))
@@ -94,12 +99,31 @@ def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
     if row.verdict is not Verdict.PASSED:
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
-        lines = [row.trouble, *misses, f"simulation {row.simulation.id}"]
+        stability = f"the test case is {stability_text(row.stability)}" if row.stability else ""
+        lines = [row.trouble, *misses, stability, f"simulation {row.simulation.id}"]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
         # A simulation may have missed a threshold, but the threshold itself is in doubt: its own case tells of that.
         tolerated = row.verdict is Verdict.INCONCLUSIVE
         member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)), tolerated=tolerated)]
+    elif row.failed_alone and row.stability:
+        # Surefire's element for a test that failed in one of several runs and passes in the end.
+        flaky = FlakyFailure(_xml(stability_text(row.stability)), "failed")
+        flaky.text = f"simulation {row.simulation.id}"
+        member.append(flaky)  # type: ignore[no-untyped-call]
     return member
+
+
+def _stability(leg: LegReport, variant: str) -> Iterator[tuple[str, str]]:
+    """Yield, of several runs, their ids, what was replaced, and how often each test case failed."""
+    if not (repetition := leg.judgement.repetition):
+        return
+    yield "runs", " ".join(run.run_id for run in leg.runs)
+    if repetition.replaced:
+        yield "replaced simulations", " ".join(sorted(repetition.replaced))
+    for case in repetition.cases[:MOST_CRITERIA]:
+        if case.variant == variant:
+            title = shortened(case_title(case.test_case_id, leg.details.labels), LONGEST_MENTION)
+            yield f"stability of {title}", stability_text(case)
 
 
 def _misses(row: SimulationRow) -> Iterator[str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording.checks import check_text, here_text, note_text, shown_actual_text, shown_verdict
+from coval_gate.report.wording.checks import actual_text, check_text, first_text, here_text, note_text, shown_verdict
 from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
+from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
     width = min(WIDEST, max((len(each) for each in texts), default=0))
     for text, check in zip(texts, shown, strict=True):
         note = f", {each}" if (each := note_text(check)) else ""
-        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {shown_actual_text(check)}{note}"
+        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {actual_text(check)}{note}{first_text(check)}"
     if len(judgement.checks) > MOST_CHECKS:
         more = len(judgement.checks) - MOST_CHECKS
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
@@ -102,6 +103,8 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
 def _row_lines(row: SimulationRow) -> Iterator[str]:
     """Yield a line for a simulation, and below it what is known of it."""
     yield _name(row)
+    if row.stability:
+        yield f"    {stability_text(row.stability)}"
     if not row.simulation.completed:
         yield f"    did not complete: {row.simulation.error or row.simulation.status}"
     for miss in row.misses:
@@ -120,8 +123,8 @@ def _message(report: Report) -> Iterator[str]:
     if len(found) > MOST_REASONS:
         yield f"… and {plural(len(found) - MOST_REASONS, 'more reason')}."
     yield advice(judgement)
-    for leg in report.legs:
-        yield f"Run: {leg.run_url}" if leg.run_url else ""
+    for run in (run for leg in report.legs for run in leg.runs):
+        yield f"Run: {run.run_url}" if run.run_url else ""
     if page := link(judgement):
         yield f"More: {page}"
 
@@ -135,6 +138,8 @@ def _told(row: SimulationRow) -> Iterator[str]:
         yield f"Missed: {'. '.join(filter(None, (text, row.texts.get(miss.check.metric))))}"
     if row.more_misses:
         yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}."
+    if row.stability:
+        yield f"The test case is {stability_text(row.stability)}."
     yield _name(row)
 
 

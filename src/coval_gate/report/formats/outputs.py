@@ -29,6 +29,8 @@ CRITERION_FIELDS: Final = (
 )
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
+    "run_ids": "The ids of the run and of its repetitions (`repeat_on_failure`), as a JSON list; with `mode: cancel` "
+    "all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
     "status": "What became of the run: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
@@ -61,6 +63,7 @@ def render(report: Report) -> dict[str, str]:
     total, completed = _counts(legs)
     return {
         "run_id": report.run_id,
+        "run_ids": json.dumps(report.run_ids) if report.run_ids else "",
         "run_url": report.run_url,
         "status": judgement.status,
         "verdict": judgement.verdict or "",

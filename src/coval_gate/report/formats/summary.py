@@ -12,11 +12,12 @@ from coval_gate.report.charts import histogram
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
-from coval_gate.report.simulations import simulation_rows, to_look_at
+from coval_gate.report.simulations import case_title, simulation_rows, to_look_at
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import check_reason, here_text, note_text, shown_actual_text, shown_verdict
+from coval_gate.report.wording.checks import actual_text, check_reason, first_text, here_text, note_text, shown_verdict
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.wording.repetition import in_figures, stability_text, stability_word
 from coval_gate.text import number, plural, visible
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary 
 MOST_REASONS: Final = 20
 MOST_CHECKS: Final = 100
 MOST_CHARTS: Final = 2
+MOST_UNFOLDED: Final = 10  # rows of a table that is folded if it is longer
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 
@@ -41,6 +43,7 @@ def render(report: Report) -> str:
     found = simulation_rows(report)
     parts = [
         *opening(report),
+        *unstable(report),
         *(part for leg in report.legs for part in _metrics(leg)),
         *troubled(found),
         *_passed(found),
@@ -75,10 +78,35 @@ def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
         yield Table(head=("", "simulation", "missed criteria", "why"), rows=map(_simulation, ill), total=len(ill))
 
 
+def unstable(report: Report) -> Iterator[str | Listing]:
+    """Yield the test cases that failed in any of several runs, and whether they fail always or only at times."""
+    for leg in report.legs:
+        cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
+        if not cases:
+            continue
+        several = len(leg.variants) > 1
+        rows = (
+            row(
+                escape(case_title(case.test_case_id, leg.details.labels)),
+                *((escape(variant_key(case.variant)),) if several else ()),
+                stability_word(case),
+                f"{case.failed:,} of {case.total:,}",
+            )
+            for case in cases
+        )
+        head = ("test case", *(("variant",) if several else ()), "stability", "failed")
+        heading = f"Test cases that failed: {in_figures(cases)}"
+        long = len(cases) > MOST_UNFOLDED
+        if not long:
+            yield f"#### {heading}"
+        yield Table(head=head, rows=rows, total=len(cases), folded=heading if long else "")
+
+
 def links(report: Report) -> str:
     """Return where to read on."""
+    runs = [run for leg in report.legs for run in leg.runs]
     targets = {
-        "Open the run in Coval": report.run_url,
+        **{"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs},
         "Workflow run": report.context.run_url,
         "Read more": judgements.link(report.judgement),
     }
@@ -107,7 +135,7 @@ def _checks(judgement: Judgement) -> Table:
         row(
             MARKS[shown_verdict(check)],
             code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else ""),
-            escape(shown_actual_text(check)),
+            escape(f"{actual_text(check)}{first_text(check)}"),
             escape(note_text(check)),
         )
         for check in judgement.first_checks(MOST_CHECKS)
@@ -182,7 +210,8 @@ def _simulation(found: SimulationRow) -> str:
     texts = [found.simulation.error, *(found.texts.get(miss.check.metric, "") for miss in found.misses)]
     why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
     variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
-    which = f"{link(escape(found.title), found.url)}{variant}<br>{code(found.simulation.id)}"
+    stability = f"<br>{stability_text(found.stability)}" if found.stability else ""
+    which = f"{link(escape(found.title), found.url)}{variant}<br>{code(found.simulation.id)}{stability}"
     return row(MARKS[found.verdict], which, "<br>".join(misses) or "a target", "<br>".join(why))
 
 
@@ -194,7 +223,8 @@ def _passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
             row(
                 link(escape(each.title), each.url),
                 *((escape(variant_key(each.simulation.mutation)),) if several else ()),
-                code(each.simulation.id),
+                code(each.simulation.id)
+                + (f"<br>{stability_text(each.stability)}" if each.failed_alone and each.stability else ""),
             )
             for each in well
         )

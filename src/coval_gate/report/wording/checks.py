@@ -50,10 +50,9 @@ def actual_text(check: Check) -> str:
     return f"{_measured_text(check, check.measure)}{over}" if check.measure else ""
 
 
-def shown_actual_text(check: Check) -> str:
-    """Return what was measured and, of several runs, what the first one alone had."""
-    alone = f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
-    return f"{actual_text(check)}{alone}"
+def first_text(check: Check) -> str:
+    """Return what the first of several runs had alone, after a semicolon; empty where it decided."""
+    return f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
 
 
 def measure_text(measure: Measure) -> str:

@@ -191,20 +191,25 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
     if unusable := repetition.unusable:
         which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
         decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
-        yield f"{which} does not count, so {decide}: {reason(unusable.judgement)}"
+        yield " ".join(
+            filter(
+                None,
+                (f"{which} does not count, so {decide}.", reason(unusable.judgement), _left_text(unusable.judgement)),
+            )
+        )
     if count := len(repetition.replaced):
         were = "was" if count == 1 else "were"
-        yield f"{plural(count, 'simulation')} without a result {were} replaced by one of another run."
+        yield f"{plural(count, 'simulation')} without a result {were} replaced by one of a later run."
     pooled = {check.runs > 1 for check in judgement.checks}
     if len(pooled) > 1:
-        yield f'What is not "over {len(repetition.runs)} runs" was decided by the first run.'
+        yield f'Criteria without "over {len(repetition.runs)} runs" were decided by the first run.'
 
 
 def _all_well(judgement: Judgement) -> str:
     """Return how many simulations completed; where the user set criteria, also how many rows of the table are met."""
     if judgement.passed_flaky and judgement.repetition:
         both = all_runs_text(len(judgement.repetition.runs))
-        return f"Flaky: the first run failed, but {both} together meet every criterion."
+        return f"The first run failed, but {both} together meet every criterion (flaky)."
     total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
     met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
     everything = "The one simulation" if total == 1 else f"All {total:,} simulations"

@@ -68,7 +68,7 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
         case ErrorReported(text=text):
             return f"it reports {text}"
         case Flaky(runs=runs):
-            return f"the first run failed, {all_runs_text(runs)} together do not"
+            return f"the first run failed, but {all_runs_text(runs)} together did not"
     return comparison_problem_text(found)
 
 
@@ -121,7 +121,7 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
         case ErrorReported(text=text):
             return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
         case Flaky(runs=runs):
-            return f"Flaky: the first run failed, {all_runs_text(runs)} together do not, and on_flaky is fail"
+            return f"The first run failed, but {all_runs_text(runs)} together did not (flaky), and on_flaky is fail"
     return comparison_problem_reason(check, found, about)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.text import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.judge.judgement import CaseStability, Repetition
 
 FLAKY, CONSISTENT = "flaky", "consistent"
@@ -34,6 +35,13 @@ def stability_word(case: CaseStability) -> str:
     return FLAKY if case.is_flaky else CONSISTENT
 
 
+def in_figures(cases: Sequence[CaseStability]) -> str:
+    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
+    flaky = sum(case.is_flaky for case in cases)
+    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
 def stability_text(case: CaseStability) -> str:
     """Return the word with its figures: "flaky, failed 2 of 3"."""
     return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
@@ -41,7 +49,7 @@ def stability_text(case: CaseStability) -> str:
 
 def again_text(why: str, number: int, most: int) -> str:
     """Return that a run is launched again, and why, as a sentence."""
-    return f"The run failed: {why.rstrip('.')}. It runs again, {number} of at most {plural(most, 'time')}."
+    return f"The run failed: {why.rstrip('.')}. It runs again, {number} of at most {most}."
 
 
 def _verdict_text(verdict: Verdict | None) -> str:

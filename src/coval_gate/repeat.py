@@ -1,0 +1,57 @@
+"""Repeats a run that failed: the same request, a new run, as often as `repeat_on_failure` says.
+
+Each repetition is a leg with a guard of its own, so it is launched once, cancelled, resumed and left to the post step
+like the first run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coval_gate.errors import GateError
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.judgement import SingleRun, errored
+from coval_gate.judge.repetition import has_failed, judge_together
+from coval_gate.report.wording.judgements import reason
+from coval_gate.report.wording.repetition import again_text
+
+if TYPE_CHECKING:
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.runs.leg import Leg
+    from coval_gate.step import Step
+
+
+def repeat_on_failure(step: Step, client: Client, leg: Leg, first: Judgement) -> Judgement:
+    """Repeat the leg's run while it fails, and return the judgement of all runs together. Raises RunnerError.
+
+    A repetition that has no data to judge is the last: the runs before it decide.
+    """
+    inputs, criteria, judgement = step.inputs, Criteria.from_inputs(step.inputs), first
+    runs = [SingleRun(run_id=leg.run_id, judgement=first)]
+    for number in range(1, inputs.repeat_on_failure + 1):
+        if not has_failed(judgement):
+            break
+        if step.clock.now() >= step.deadline:
+            step.host.log("The run failed; max_wait_time leaves no time to run it again.")
+            break
+        step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
+        runs.append(_run_again(step, client, number))
+        together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
+        judgement = together.judgement
+        step.take_together(client, leg, together)
+        repetition = judgement.repetition
+        if repetition is None or repetition.unusable or repetition.is_flaky:
+            break
+    return judgement
+
+
+def _run_again(step: Step, client: Client, number: int) -> SingleRun:
+    """Launch, follow and judge a repetition; an error is its judgement, too. Raises Interrupted."""
+    try:
+        judgement = step.judge(client, step.launch(client, repetition=number).leg)
+    except GateError as error:
+        judgement = errored(error)
+    leg = step.legs[-1]  # there is one, even if the launch failed
+    leg.judgement = judgement
+    return SingleRun(run_id=leg.run_id, judgement=judgement)

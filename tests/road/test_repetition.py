@@ -1,0 +1,239 @@
+"""A run that failed is repeated: launched once each, judged together, cancelled and left like the first one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.runs.tags import KEY
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.scenarios import PASSING
+from coval_sandbox.world import World
+from road.test_run_lifecycle import launch_count, run_post_step, run_statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+RATE = "Resolved: rate(YES) >= 90%"
+FLAKY = {"test_set_id": "flaky002", "thresholds": RATE, "repeat_on_failure": "2"}
+SECOND = 75.0  # s; by then the first run has ended, and the second one is in progress
+
+
+def summary_of(result: StepResult, world: World) -> tuple[str, int, list[str]]:
+    """Return the verdict, the number of runs, and whether run_ids names them all."""
+    assert json.loads(result.outputs["run_ids"])[0] == result.outputs["run_id"] == world.runs[0].run_id
+    return result.outputs["verdict"], len(world.runs), json.loads(result.outputs["run_ids"])
+
+
+def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
+    result, server = run_step(**FLAKY)
+    first, second = server.world.runs
+    assert summary_of(result, server.world) == ("passed", 2, [first.run_id, second.run_id])
+    assert result.outputs["reason"] == "The first run failed, but both runs together meet every criterion (flaky)."
+    assert (result.outputs["status"], result.outputs["total_simulations"]) == ("COMPLETED", "20")
+    (warning,) = result.annotations("warning")
+    assert warning.properties["title"] == "Coval Gate: Flaky"
+
+
+def test_repetition_sends_same_request_with_key_of_its_own(run_step: RunStep) -> None:
+    _, server = run_step(**FLAKY, display_name="Nightly", tags="nightly", iteration_count="2")
+    first, second = (record.body for record in server.world.runs)
+    assert without_identity(first) == without_identity(second)
+    keys = [KEY.fullmatch(record.tags[1]) for record in server.world.runs]
+    assert keys[0]
+    assert keys[1]
+    assert keys[0][3] != keys[1][3]
+    assert server.world.runs[0].tags[2] == server.world.runs[1].tags[2], "both are in the same concurrency group"
+
+
+def without_identity(body: Any) -> Any:
+    metadata = body["metadata"]
+    customer = {name: value for name, value in metadata["customer"].items() if not name.startswith("coval_gate")}
+    return {**body, "metadata": {**metadata, "tags": metadata["tags"][:1], "customer": customer}}
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="failing1", thresholds=RATE, repeat_on_failure=str(most))
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 1 + most)
+    assert result.log.count("It runs again") == most
+
+
+def test_as_counted_threshold_is_not_softened_but_cases_are_classified(run_step: RunStep) -> None:
+    result, server = run_step(**FLAKY | {"thresholds": "Resolved: count(NO) == 0"})
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
+    assert "#### Test cases that failed: 2 flaky" in result.summary
+    assert "repeat_on_failure softens no criterion" in result.annotations("warning")[0].data
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({}, "passed"),
+        ({"test_set_id": "runFails"}, "failed"),  # it has no data that others could be added to
+        ({"test_set_id": "cancels1"}, "cancelled"),
+        ({"test_set_id": "errors01"}, "error"),
+        ({"test_set_id": "stuck001", "max_wait_time": "120"}, "timed_out"),
+        ({"thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 95%", "confidence": "95%"}, "inconclusive"),
+        ({"thresholds": "Latency: avg < 2", "quirks": Quirks(missing_values=0.9)}, "error"),
+    ],
+)
+def test_only_failed_run_is_repeated(given: dict[str, Any], verdict: str, run_step: RunStep) -> None:
+    result, server = run_step(repeat_on_failure="2", **given)
+    assert (result.outputs["verdict"], len(server.world.runs)) == (verdict, 1)
+
+
+def test_flaky_run_fails_if_asked(run_step: RunStep) -> None:
+    result, server = run_step(**FLAKY, on_flaky="fail")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 2)
+    assert result.outputs["reason"] == (
+        "The first run failed, but both runs together did not (flaky), and on_flaky is fail."
+    )
+    assert [each["criterion"] for each in json.loads(result.outputs["failed_criteria"])] == ["the run is not flaky"]
+
+
+def test_simulations_without_result_are_replaced(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time, scenario="some-failed")
+    clock.at(30, lambda: setattr(world, "scenario", PASSING))
+    result, _ = run_step(world=world, repeat_on_failure="3")
+    assert (result.outputs["verdict"], len(world.runs)) == ("passed", 2)
+    assert "3 simulations without a result were replaced by one of a later run." in result.log
+    assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("17", "17")
+
+
+def test_runs_that_all_lose_simulations_fail(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="someFail", repeat_on_failure="3")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 4)
+
+
+@pytest.mark.parametrize("cancel", ["true", "false"])
+def test_first_run_decides_if_time_is_over(cancel: str, run_step: RunStep) -> None:
+    result, server = run_step(**FLAKY, max_wait_time="90", cancel_on_timeout=cancel)
+    assert summary_of(result, server.world)[:2] == ("failed", 2)
+    assert result.outputs["reason"] == "rate(YES) of Resolved is 80% (8 of 10), must be >= 90%."
+    second = server.world.runs[1].run_id
+    assert f"Repetition {second} does not count, so the first run decides. The run was still IN PROGRESS" in result.log
+    assert ("The run was cancelled." if cancel == "true" else "The run goes on in Coval.") in result.log
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN PROGRESS"]
+    assert not result.post_step_cancels
+
+
+def test_no_repetition_without_time(run_step: RunStep) -> None:
+    result, server = run_step("GET /conversations/simulated -> hang 60", **FLAKY, max_wait_time="62")
+    assert len(server.world.runs) == 1, result.log
+
+
+@pytest.mark.parametrize("fault", ["403", "400"])
+def test_first_run_decides_if_launch_is_rejected(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"POST /runs #2 -> {fault}", **FLAKY)
+    assert summary_of(result, server.world)[:2] == ("failed", 1)
+    assert f"A repetition does not count, so the first run decides. POST /runs returned {fault}" in result.log
+    assert not result.post_step_cancels
+
+
+@pytest.mark.parametrize("fault", ["reset-after", "500 after", "reset-before", "html 502 after"])
+def test_repetition_is_launched_once(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"POST /runs #2 -> {fault}", **FLAKY)
+    assert summary_of(result, server.world)[:2] == ("passed", 2)
+    assert launch_count(server) <= 3
+
+
+def test_repetition_that_coval_cancels_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
+    worlds: list[World] = []
+
+    def remember(world: World) -> dict[str, str]:
+        worlds.append(world)
+        return {}
+
+    clock.at(SECOND, lambda: worlds[0].delete_run(worlds[0].runs[1].run_id))
+    result, server = run_step(**FLAKY, prepare=remember)
+    assert summary_of(result, server.world)[:2] == ("failed", 2)
+    assert "does not count, so the first run decides. The run was cancelled in Coval." in result.log
+
+
+@pytest.mark.parametrize("cancel", ["true", "false"])
+def test_interrupt_cancels_repetition(cancel: str, run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(SECOND, clock.interrupt)
+    result, server = run_step(**FLAKY, cancel_on_interrupt=cancel)
+    assert summary_of(result, server.world)[:2] == ("cancelled", 2)
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN PROGRESS"]
+    assert server.world.runs[0].delete_time is None
+    assert not result.post_step_cancels
+
+
+def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(SECOND, clock.interrupt)
+    result, server = run_step("DELETE /runs/* -> 500", **FLAKY)
+    first, second = json.loads(result.state["legs"])
+    assert (first["cancel"], second["cancel"]) == (False, True)
+    assert "was cancelled" in run_post_step(result, server.world, INPUT_TEST_SET_ID="flaky002")
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
+
+
+def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
+    """The first run is launched anew; the unfinished repetition of the earlier attempt waits until that has failed."""
+    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1"}
+    clock.at(SECOND, clock.interrupt)
+    _, server = run_step(**given, cancel_on_interrupt="false")
+    prolong(server.world, seconds=600)
+    clock.rearm()
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    first, repetition, anew = server.world.runs
+    assert json.loads(again.outputs["run_ids"]) == [anew.run_id, repetition.run_id]
+    assert f"Taking over the run of an earlier attempt, {repetition.run_id}" in again.log
+    assert first.run_id not in again.outputs["run_ids"]
+
+
+def prolong(world: World, *, seconds: float) -> None:
+    """Let the last run go on for longer."""
+    record = world.runs[-1]
+    last = record.plan.simulations[-1]
+    simulations = (*record.plan.simulations[:-1], replace(last, end=last.end + seconds))
+    plan = replace(record.plan, simulations=simulations, end=record.plan.end + seconds)
+    world._records[record.run_id] = replace(record, plan=plan)
+
+
+def test_newer_workflow_run_supersedes_repetition(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(SECOND, clock.interrupt)
+    _, server = run_step(**FLAKY, cancel_on_interrupt="false")
+    clock.rearm()
+    newer = {"GITHUB_RUN_ID": "9999999999"}
+    run_step(world=server.world, env=newer, **FLAKY, supersede="true")
+    assert run_statuses(server.world)[:2] == ["COMPLETED", "CANCELLED"]
+
+
+def test_supersede_leaves_own_runs_alone(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="failing1", thresholds=RATE, repeat_on_failure="2", supersede="true")
+    assert summary_of(result, server.world)[:2] == ("failed", 3)
+    assert not any(request.method == "DELETE" for request in server.requests_seen)
+
+
+def test_mode_cancel_names_every_run(run_step: RunStep) -> None:
+    launched, server = run_step(mode="launch", test_set_id="stuck001")
+    other, _ = run_step(world=server.world, mode="launch", test_set_id="stuck001", display_name="other")
+    ids = [launched.outputs["run_id"], other.outputs["run_id"]]
+    result, _ = run_step(world=server.world, mode="cancel", run_id=",".join(ids))
+    assert json.loads(result.outputs["run_ids"]) == ids
+
+
+def test_reports_tell_runs_apart(run_step: RunStep) -> None:
+    url = "https://app.coval.dev/acme"
+    result, server = run_step(**FLAKY, dashboard_url=url, json_path="reports/coval.json")
+    first, second = (record.run_id for record in server.world.runs)
+    (leg,) = json.loads(result.json)["legs"]
+    assert [(each["id"], each["verdict"], each["status"]) for each in leg["runs"]] == [
+        (first, "failed", "COMPLETED"),
+        (second, "passed", "COMPLETED"),
+    ]
+    for each in leg["simulations"]:
+        assert each["run_id"] in (first, second)
+        assert each["url"] == f"{url}/runs/{each['run_id']}/results/{each['id']}"
+    assert {(each["stability"], each["failed"], each["total"]) for each in leg["failing_cases"]} == {("flaky", 1, 2)}
