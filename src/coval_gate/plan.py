@@ -1,18 +1,24 @@
 """Tells how many conversations a threshold with a confidence needs. No other module uses it.
 
 python -m coval_gate.plan 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
+python -m coval_gate.plan 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
+from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config import fields
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
+from coval_gate.judge.power import MOST_CASES, Agents, cases_to_decide, chance, misses
 from coval_gate.text import number, percent, plural
 
 if TYPE_CHECKING:
@@ -26,6 +32,13 @@ CONFIDENCE: Final = 0.95
 FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: agents that are worse, and better
 SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
 ALLOWED: Final = 0.1  # misses; instead of none, for agents that are worse and better than a threshold of 100%
+ITERATIONS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case: in the baseline, and now
+ICC: Final = 0.3
+SEED: Final = 1  # of the runs that are drawn; the same each time
+NO_FORMULA: Final = (
+    "How many test cases notice a change depends on all values. Launch a run, and its report says which change it\n"
+    "notices. An average or a rate notices the same change with fewer test cases."
+)
 CASES: Final = "Each conversation is one of another test case. Several of the same test case say less."
 
 
@@ -45,9 +58,21 @@ class Rate(NamedTuple):
         return 1.0 - rate if self.inverse else rate
 
 
+class Change(NamedTuple):
+    """What a threshold is to notice, as on the command line; None where it is not given."""
+
+    before: float | None = None
+    truth: float | None = None
+    spread: float | None = None
+    icc: float = ICC
+
+
 def plan(threshold: Threshold, confidence: float, truth: float | None = None, count: int = COUNT) -> str:
-    """Return what a threshold needs, as text. `truth` is the agent's true rate, as the threshold counts it."""
-    title = f"{threshold.text}, with a confidence of {percent(confidence)}"
+    """Return what a threshold against a number needs, as text.
+
+    `truth` is the agent's true rate, as the threshold counts it.
+    """
+    title = _title(threshold, confidence)
     rate = demanded(threshold)
     if rate is None:
         return f"{title}\n\n{_without_plan(threshold)}\n"
@@ -63,6 +88,60 @@ def plan(threshold: Threshold, confidence: float, truth: float | None = None, co
         CASES,
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def plan_comparison(threshold: Threshold, confidence: float, change: Change, count: int = COUNT) -> str:
+    """Return what a threshold against a baseline needs, as text."""
+    parts = [_title(threshold, confidence)]
+    if not threshold.takes_confidence:
+        parts.append("It is decided as counted, with any number of conversations. Confidence does not change it.")
+    elif threshold.aggregate.name not in ("rate", "pass_rate", "avg"):
+        parts += [_at_least(threshold, confidence), NO_FORMULA]
+    elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
+        given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
+        parts += [_at_least(threshold, confidence), f"Say what it is to notice, such as {given}."]
+    else:
+        parts += [_at_least(threshold, confidence), *_noticed(threshold, confidence, change, count)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _title(threshold: Threshold, confidence: float) -> str:
+    return f"{threshold.text}, with a confidence of {percent(confidence)}"
+
+
+def _at_least(threshold: Threshold, confidence: float) -> str:
+    what = "pass" if threshold.asks_for_improvement else "fail"
+    if threshold.aggregate.name == "avg":
+        return ""
+    cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence))
+    if cases is None:
+        return f"It can never {what}: not even {MOST_CASES:,} test cases show the greatest change that there is."
+    return f"With fewer than {plural(cases, 'test case')}, it can never {what}."
+
+
+def _noticed(threshold: Threshold, confidence: float, change: Change, count: int) -> tuple[str, ...]:
+    """Return how many test cases decide it, and how often `count` of them do, for some numbers of conversations."""
+    before, now, spread = change.before or 0.0, change.truth or 0.0, change.spread or 0.0
+    shown = percent if threshold.aggregate.is_rate else number
+    agents = Agents(before, now, change.icc, spread=spread)
+    what = "fail" if misses(threshold, agents) else "pass"
+    if math.isclose(now, threshold.bound.of(before)):
+        return (f"{shown(now)} is exactly the bound: no number of test cases can tell whether it is met.",)
+    rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
+    for earlier, iterations in ITERATIONS:
+        each = agents._replace(earlier=earlier, iterations=iterations)
+        cases = cases_to_decide(threshold, each, confidence, lambda: Random(SEED))  # noqa: S311 - a simulation
+        share = chance(threshold, each, count, confidence, Random(SEED))  # noqa: S311 - a simulation
+        enough = f"{cases:,}" if cases else f"> {MOST_CASES:,}"
+        rows.append((str(earlier), str(iterations), enough, f"{100 * share:.0f}%"))
+    moves = f"goes from {shown(before)} to {shown(now)}" if now != before else f"stays at {shown(now)}"
+    return (
+        f"If the true {threshold.aggregate} {moves}, it takes this many test cases to {what} with a chance of "
+        f'{percent(POWER)}.\n"before" and "now" are conversations of each test case, in the baseline and now.',
+        _table(*rows),
+        f"Assumed: {percent(change.icc)} of the variance is due to the test case (--icc). Beside other thresholds, it "
+        "takes a few more.",
+    )
 
 
 def demanded(threshold: Threshold) -> Rate | None:
@@ -148,10 +227,15 @@ def _threshold(text: str) -> Threshold:
     return found[0]
 
 
-def _share(text: str) -> float:
+def _number(text: str) -> float:
     found = SHARE.fullmatch(text.strip())
-    share = float(found[1]) / (100.0 if found[2] else 1.0) if found else -1.0
-    if not 0.0 <= share <= 1.0:
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95, or a number; got {text!r}")
+    return float(found[1]) / (100.0 if found[2] else 1.0)
+
+
+def _share(text: str) -> float:
+    if (share := _number(text)) > 1.0:
         raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95; got {text!r}")
     return share
 
@@ -175,10 +259,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m coval_gate.plan", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
     parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
-    parser.add_argument("--truth", type=_share, help="the agent's true rate (default: a few that are worse and better)")
-    parser.add_argument("--count", type=_count, default=COUNT, help="conversations of a run (default: %(default)s)")
+    parser.add_argument("--truth", type=_number, help="the agent's true rate or mean now (default: a few rates)")
+    parser.add_argument("--before", type=_number, help="against a baseline: its true rate or mean in the baseline")
+    parser.add_argument("--spread", type=_number, help="of an average: the standard deviation of its values")
+    parser.add_argument(
+        "--icc", type=_share, default=ICC, help="share of the variance due to test cases (default: 0.3)"
+    )
+    parser.add_argument(
+        "--count", type=_count, default=COUNT, help="conversations, or test cases, of a run (default: %(default)s)"
+    )
     given = parser.parse_args(arguments)
-    sys.stdout.write(plan(given.threshold, given.confidence, given.truth, given.count))
+    threshold: Threshold = given.threshold
+    compares = bool(threshold.bound.reference)
+    for name in ("truth", "before"):
+        if (getattr(given, name) or 0.0) > 1.0 and threshold.aggregate.name != "avg":
+            parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(given, name):g}")
+    if not compares and (given.before is not None or given.spread is not None):
+        parser.error("--before and --spread need a threshold against a baseline")
+    if compares:
+        change = Change(given.before, given.truth, given.spread, given.icc)
+        sys.stdout.write(plan_comparison(threshold, given.confidence, change, given.count))
+    else:
+        sys.stdout.write(plan(threshold, given.confidence, given.truth, given.count))
 
 
 if __name__ == "__main__":

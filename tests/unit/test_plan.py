@@ -22,6 +22,15 @@ PLANS = (
     ["Latency: max < 5"],
     ["Resolved: rate(YES) == 100%"],
     ["Rude: count(YES) == 0"],
+    ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "70%"],
+    ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.2", "--spread", "0.6", "--icc", "0"],
+    ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.56", "--spread", "0.6"],
+    ["Rude: rate(YES) <= baseline - 10pp", "--before", "50%", "--truth", "5%", "--count", "20"],
+    ["Resolved: rate(YES) >= baseline - 5pp"],
+    ["Latency: avg <= baseline", "--before", "1.2", "--truth", "1.3"],
+    ["Latency: p(95) <= baseline"],
+    ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "90%"],
+    ["Resolved: rate(YES) == baseline"],
 )
 
 
@@ -42,7 +51,10 @@ def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], 
         (["pass_rate >= 90%", "--confidence", "95"], 'must be a percentage from 60% to 99.9%; got "95". Write 95%.'),
         (["pass_rate >= 90%", "--confidence", "50%"], 'must be a percentage from 60% to 99.9%; got "50%".'),
         (["pass_rate >= 90%", "--confidence", "100%"], 'must be a percentage from 60% to 99.9%; got "100%".'),
-        (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95; got 'nan'"),
+        (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95, or a number; got 'nan'"),
+        (["pass_rate >= 90%", "--truth", "95"], "must be a share such as 95% or 0.95; got 95"),
+        (["pass_rate >= baseline", "--before", "95"], "must be a share such as 95% or 0.95; got 95"),
+        (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold against a baseline"),
         (["pass_rate >= 90%", "--count", "0"], "must be a whole number from 1 to 100000; got '0'"),
     ],
 )

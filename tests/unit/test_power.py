@@ -1,0 +1,67 @@
+"""Plans against a baseline agree with the figures that were measured for the methods."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from coval_gate.config.thresholds import Threshold, parse_thresholds
+from coval_gate.judge.power import Agents, cases_to_decide, chance, misses
+
+
+def parsed(threshold: str) -> Threshold:
+    (found,) = parse_thresholds(threshold)
+    return found
+
+
+def seeded() -> Random:
+    return Random(1)
+
+
+@pytest.mark.parametrize(("earlier", "iterations", "least", "most"), [(1, 1, 37, 39), (3, 3, 12, 15)])
+def test_averages_take_as_many_test_cases_as_the_formula_says(
+    earlier: int, iterations: int, least: int, most: int
+) -> None:
+    """Latencies with sigma 0.5 that are longer by 30 %: 38 test cases with one conversation each, 14 with three."""
+    agents = Agents(1.0, 1.3, 0.3, earlier, iterations, spread=0.533)
+
+    found = cases_to_decide(parsed("Latency: avg <= baseline"), agents, 0.95, seeded)
+
+    assert found
+    assert least <= found <= most
+
+
+def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
+    """`make statistics` measures 71 % with 50 test cases that differ no more than by chance."""
+    threshold, agents = parsed("Resolved: rate(YES) >= baseline"), Agents(0.95, 0.8, 0.0)
+
+    assert chance(threshold, agents, 50, 0.95, seeded()) == pytest.approx(0.71, abs=0.08)
+    assert cases_to_decide(threshold, agents, 0.95, seeded) == pytest.approx(60, abs=8)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "before", "now", "expected"),
+    [
+        ("m: rate(YES) >= baseline - 5pp", 0.95, 0.8, True),
+        ("m: rate(YES) >= baseline - 5pp", 0.95, 0.95, False),
+        ("m: rate(YES) >= baseline + 5pp", 0.8, 0.8, True),
+        ("m: avg <= baseline * 1.1", 1.0, 1.2, True),
+        ("m: avg <= baseline * 1.1", 1.0, 1.05, False),
+    ],
+)
+def test_agent_that_does_not_meet_a_threshold_should_fail(
+    threshold: str, before: float, now: float, *, expected: bool
+) -> None:
+    assert misses(parsed(threshold), Agents(before, now, 0.3)) is expected
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.3, 1.0])
+def test_agents_that_never_or_always_succeed(icc: float) -> None:
+    threshold = parsed("m: rate(YES) >= baseline - 5pp")
+    assert chance(threshold, Agents(1.0, 0.0, icc), 20, 0.95, seeded()) == 1.0
+    assert 0.0 <= chance(threshold, Agents(0.0, 0.0, icc), 20, 0.95, seeded()) <= 1.0
+
+
+def test_change_to_the_bound_itself_is_never_decided() -> None:
+    assert cases_to_decide(parsed("m: avg <= baseline"), Agents(1.0, 1.0, 0.3, spread=0.5), 0.95, seeded) is None
