@@ -50,11 +50,12 @@ def launch_and_wait(step: Step, client: Client) -> Judgement:
     guard = step.launch(client)
     step.announce()
     judgement = step.judge(client, guard.leg)
-    if not step.inputs.repeat_on_failure:
-        return judgement
-    from coval_gate.repeat import repeat_on_failure  # it imports what the launch need not wait for
+    if step.inputs.repeat_on_failure:
+        from coval_gate.repeat import repeat_on_failure  # it imports what the launch need not wait for
 
-    return repeat_on_failure(step, client, guard.leg, judgement)
+        judgement = repeat_on_failure(step, client, guard.leg, judgement)
+    step.promote(client, guard.leg)
+    return judgement
 
 
 def launch_only(step: Step, client: Client) -> Judgement:
@@ -69,7 +70,10 @@ def launch_only(step: Step, client: Client) -> Judgement:
 def wait(step: Step, client: Client) -> Judgement:
     """Mode wait."""
     (run_id,) = step.inputs.run_id
-    return step.judge(client, step.take_over(run_id).leg)
+    guard = step.take_over(run_id)
+    judgement = step.judge(client, guard.leg)
+    step.promote(client, guard.leg)
+    return judgement
 
 
 def cancel(step: Step, client: Client) -> Judgement:

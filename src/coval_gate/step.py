@@ -88,6 +88,10 @@ class Step:
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
         self.publisher.write_outputs(self.report(UNFINISHED))
         self._save_state()
+        if self.inputs.promote:
+            from coval_gate.runs.promote import promotion_problems
+
+            problems += promotion_problems(self.inputs, self.context)
         check_inputs(self.inputs, problems, environ, self.context.secrets_withheld_from)
         for warning in warnings_about(self.inputs, environ):
             self.warn(warning)
@@ -215,6 +219,29 @@ class Step:
             self.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
             self._explain(client, leg, leg.judgement)
 
+    def promote(self, client: Client, leg: Leg) -> None:
+        """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
+        if not self.inputs.promote or leg.judgement is None or leg.judgement.verdict is not Verdict.PASSED:
+            return
+        from coval_gate.report.wording.promotion import log_text, warning_text
+        from coval_gate.runs.promote import promote
+
+        leg.promotion = run(
+            promote(
+                client,
+                leg,
+                self.inputs.promote,
+                repository=self.context.repository,
+                clock=self.clock,
+                until=self.deadline,
+            ),
+            self.clock,
+        )
+        if leg.promotion.promoted or leg.promotion.obstacle == "newer":
+            self.host.quote(log_text(leg.promotion))
+        if warning := warning_text(leg.promotion):
+            self.warn(warning)
+
     def confirm(self, client: Client, leg: Leg) -> None:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
         from coval_gate.runs.progress import ProgressLog
@@ -328,6 +355,7 @@ class Step:
             result=leg.result,
             details=leg.details,
             single_runs=tuple(self._run_report(each, judgement) for each in runs),
+            promotion=leg.promotion and leg.promotion.redacted(self.host.redact),
         )
 
     def _run_report(self, leg: Leg, judgement: Judgement) -> RunReport:

@@ -40,6 +40,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         run_url="https://github.example/acme/voice-agent/actions/runs/7/attempts/2",
         run_attempt="2",
         pull_request=42,
+        of_pull_request=True,
     )
 
 
@@ -132,3 +133,29 @@ def test_branch_is_known_unless_the_event_is_of_a_pull_request(
     environ: dict[str, str], event: dict[str, Any], branch: str
 ) -> None:
     assert read_context(PUSH | environ, event).branch == branch
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "expected"),
+    [
+        ({"pull_request": PULL_REQUEST}, "pull_request", True),
+        ({"pull_request": PULL_REQUEST}, "pull_request_target", True),
+        ({"pull_request": PULL_REQUEST}, "pull_request_review", True),
+        ({"issue": {"number": 5, "pull_request": {"url": "…"}}}, "issue_comment", True),
+        ({"merge_group": {"head_sha": "queued"}}, "merge_group", True),
+        ({}, "merge_group", True),
+        ({}, "pull_request", True),
+        ({"workflow_run": {"event": "pull_request", "head_branch": "b", "head_repository": {"owner": {"login": "o"}}}},
+         "workflow_run", True),
+        ({"workflow_run": {"event": "pull_request", "head_repository": None}}, "workflow_run", True),
+        ({"workflow_run": {"event": "merge_group"}}, "workflow_run", True),
+        ({"workflow_run": {"event": "push", "head_branch": "main", "head_repository": {"owner": {"login": "o"}}}},
+         "workflow_run", False),
+        ({"issue": {"number": 5}}, "issue_comment", False),
+        ({"ref": "refs/heads/main"}, "push", False),
+        ({"schedule": "0 3 * * *"}, "schedule", False),
+        ({}, "workflow_dispatch", False),
+    ],
+)  # fmt: skip
+def test_event_of_pull_request_or_merge_queue_is_known(event: dict[str, Any], name: str, expected: bool) -> None:
+    assert read_context(ENVIRON | {"GITHUB_EVENT_NAME": name}, event).of_pull_request is expected

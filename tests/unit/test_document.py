@@ -60,7 +60,8 @@ def test_schema_is_valid_and_closed() -> None:
     Draft202012Validator.check_schema(schema())
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     ours = object_schemas(schema())
-    assert len(ours) == 10  # the document, step, leg, run, single run, case, variant, criterion, metric, simulation
+    # the document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation
+    assert len(ours) == 11
     assert [each["additionalProperties"] for each in ours] == [False] * len(ours)
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 

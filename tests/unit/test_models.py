@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.models import parse_run
+from coval_gate.coval.models import parse_run, parse_tags
 from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
@@ -166,3 +166,21 @@ NO_SIMULATIONS = {"total_test_cases": 0, "completed_test_cases": 0}
 )
 def test_run_is_empty_only_if_both_counts_say_so(fields: dict[str, Any], is_empty: bool) -> None:
     assert run(**fields).is_empty is is_empty
+
+
+@pytest.mark.parametrize(
+    ("response", "tags"),
+    [
+        ({"run": {"run_id": "r", "name": "runs/r", "tags": ["a", "b"]}}, ("a", "b")),
+        ({"tags": ["a"]}, ("a",)),
+        ({"run": {"tags": []}}, ()),
+    ],
+)
+def test_tags_are_read_from_either_form_of_response(response: object, tags: tuple[str, ...]) -> None:
+    assert parse_tags(json.dumps(response).encode()) == tags
+
+
+@pytest.mark.parametrize("response", [{}, {"run": {}}, {"run": {"tags": "a"}}, {"run": {"tags": [1]}}, [], "text"])
+def test_response_without_tags_is_error(response: object) -> None:
+    with pytest.raises(ValueError, match=r"not a list of texts|not a JSON object"):
+        parse_tags(json.dumps(response).encode())

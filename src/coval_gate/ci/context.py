@@ -46,6 +46,7 @@ class Context:
     secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request whose number the event does not contain
     sha_is_known: bool = True  # False if the event contains only the pull request's number: `sha` is another commit
+    of_pull_request: bool = False  # whether a pull request, from a fork or not, or a merge queue started the workflow
 
 
 def with_unknown_commit(context: Context) -> Context:

@@ -166,6 +166,17 @@ class Client:
         # A proxy's page is not a success.
         self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
+    def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[tuple[str, ...]]:
+        """Send `PATCH /runs/{run_id}` once, which replaces all tags of the run, and return those of the response.
+
+        Raises Rejected (NotFound for a 404) or Unavailable.
+        """
+        from coval_gate.coval.models import parse_tags
+
+        path = f"/runs/{quote(run_id, safe='')}"
+        request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
+        return self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_tags)
+
     def list_runs(
         self, wanted: str, *, until: float, go_on: Callable[[Sequence[Run]], bool] = lambda _: False
     ) -> Procedure[tuple[Run, ...]]:

@@ -103,6 +103,16 @@ def read_run(fields: dict[str, Any]) -> Run | None:
         return None
 
 
+def parse_tags(body: bytes) -> tuple[str, ...]:
+    """Read the tags in the response to `PATCH /runs/{id}`. Raises ValueError if there are none, or no list of them."""
+    content = parse_object(body)
+    enveloped = content.get("run")
+    tags = _texts_or_none((enveloped if isinstance(enveloped, dict) else content).get("tags"))
+    if tags is None:
+        raise ValueError("tags: not a list of texts")
+    return tags
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """Read the JSON object in a response. Raises ValueError if there is none.
 

@@ -39,7 +39,7 @@ def operation_of(request: Request) -> Operation:
             return LAUNCH
         case "GET", ["runs"]:
             return Operation("runs:read")
-        case "DELETE", ["runs", _]:
+        case "DELETE" | "PATCH", ["runs", _]:
             return Operation("runs:write", ("run_id",))
         case "GET", [kind, _] if kind in RESOURCES:
             return RESOURCES[kind]

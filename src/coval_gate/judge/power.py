@@ -17,6 +17,7 @@ from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from coval_gate.config.thresholds import Threshold
 
 RUNS: Final = 500  # that are drawn: a share of 80 % is known to two points

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
+    from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
 
@@ -36,7 +37,7 @@ class LegReport:
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
-    count.
+    count. `promotion`: what became of it, if the run was to be promoted.
     """
 
     judgement: Judgement
@@ -46,6 +47,7 @@ class LegReport:
     run: Run | None = None
     result: RunResult | None = None
     details: Details = field(default_factory=Details)
+    promotion: Promotion | None = None
     single_runs: tuple[RunReport, ...] = ()
 
     @property

@@ -10,6 +10,7 @@ from coval_gate.model.details import Details
 if TYPE_CHECKING:
     from coval_gate.coval.client import Launch
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
     from coval_gate.runs.request import LaunchRequest
@@ -27,7 +28,8 @@ class Leg:
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
     first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
-    are those of several runs together.
+    are those of several runs together. `promotion`: what became of it, if the run was to
+    be promoted.
     """
 
     name: str = ""
@@ -45,6 +47,7 @@ class Leg:
     repetition: int = 0
     alone: Judgement | None = None
     details: Details = field(default_factory=Details)
+    promotion: Promotion | None = None
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:

@@ -49,6 +49,13 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         secrets_withheld_from=_withheld(environ, event),
         head=_head(before),
         sha_is_known=not commented,
+        of_pull_request=bool(
+            pull_request
+            or commented
+            or merge_group
+            or _is_of_pull_request(environ.get("GITHUB_EVENT_NAME", ""))
+            or _is_of_pull_request(_text(before.get("event")))
+        ),
     )
 
 
@@ -62,6 +69,11 @@ def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
         return _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
     ref = environ.get("GITHUB_REF", "")
     return ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
+
+
+def _is_of_pull_request(event: str) -> bool:
+    """Tell whether an event of this name is about a pull request, or a group of them in a merge queue."""
+    return event.startswith("pull_request") or event == "merge_group"
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:

@@ -15,6 +15,7 @@ from coval_gate import __version__
 from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.judge.verdict import Verdict
+from coval_gate.model.promotion import Obstacle  # noqa: TC001
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
@@ -23,12 +24,14 @@ from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
 from coval_gate.report.wording.claims import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention
+from coval_gate.report.wording.promotion import report_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
+    from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
@@ -213,6 +216,22 @@ class MetricFacts(_Model):
     """count, missing; for numbers mean, stdev, min, median, p95, max; for texts values: how often each occurs."""
 
 
+class PromotionFacts(_Model):
+    """What became of the promotion of a run that passed."""
+
+    tag: Text
+    promoted: bool
+    """Whether the run has the tag."""
+    obstacle: Obstacle
+    """Why it does not have it, in a word; empty where it does."""
+    previous_run_ids: list[Text]
+    """The runs that had the tag, and lost it."""
+    remaining_run_ids: list[Text]
+    """Older runs that could not be changed, and still have the tag."""
+    text: Text
+    """All of this in sentences."""
+
+
 class Leg(_Model):
     """One run that the step launched or waited for, and what became of it."""
 
@@ -233,6 +252,8 @@ class Leg(_Model):
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
+    promotion: PromotionFacts | None
+    """Null unless the run passed and was to be promoted."""
     variants: list[VariantFacts]
     """Those that have simulations."""
     criteria: list[Criterion]
@@ -350,6 +371,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
+        promotion=_promotion(leg.promotion) if leg.promotion else None,
         variants=_variants(leg),
         criteria=[criterion_facts(check) for check in judgement.first_checks(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
@@ -358,6 +380,17 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         ],
         metrics_left_out=len(metrics) - len(shown),
         simulations=[_simulation(row, metrics, leg) for row in leg_rows(report, leg)],
+    )
+
+
+def _promotion(promotion: Promotion) -> PromotionFacts:
+    return PromotionFacts(
+        tag=promotion.tag,
+        promoted=promotion.promoted,
+        obstacle=promotion.obstacle,
+        previous_run_ids=list(promotion.previous[:MOST_IDS]),
+        remaining_run_ids=list(promotion.remaining[:MOST_IDS]),
+        text=report_text(promotion),
     )
 
 

@@ -17,6 +17,7 @@ from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, first_text, here_text, note_text, shown_verdict
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.wording.promotion import report_text
 from coval_gate.report.wording.repetition import in_figures, stability_text, stability_word
 from coval_gate.text import number, plural, visible
 
@@ -61,6 +62,9 @@ def opening(report: Report) -> Iterator[str | Listing]:
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))
+    for leg in report.legs:
+        if leg.promotion:
+            yield report_text(leg.promotion, code=code, escape=escape)
     if reasons := _more_reasons(report):
         rows = (f"- {escape(reason)}" for reason in reasons[:MOST_REASONS])
         yield Listing(rows=rows, total=len(reasons))

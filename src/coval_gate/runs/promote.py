@@ -1,0 +1,281 @@
+"""Promotes a run that passed: gives it a tag, and then takes the tag away from the runs that had it.
+
+Only one run of an agent, persona and test set is to have the tag. Coval replaces all tags of a run at once and has no
+locks, so every change begins with a fresh look at the run and ends with another one. A step that is killed between the
+two changes leaves two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the
+older one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.ci.context import PULL_REQUEST
+from coval_gate.config.inputs import Problem
+from coval_gate.config.metadata import MOST_TAGS, read_metadata
+from coval_gate.coval.errors import unavailable
+from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
+from coval_gate.model.promotion import Promotion
+from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, fetched
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import KEY, PREFIX, provenance_of, tags_of
+from coval_gate.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from coval_gate.ci.context import Context
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.model.promotion import Obstacle
+    from coval_gate.model.run import Run
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
+
+PROMOTE_TIME: Final = 30.0  # s for the whole promotion
+# The ends of its parts, as shares of that time: one that meets an outage leaves time for the next.
+LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
+MOST_ALLOWED: Final = 20  # tags of a run in Coval
+MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+
+
+def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
+    """Return what speaks against a promotion before anything is launched."""
+    tag = inputs.promote
+    if not tag:
+        return []
+    if context.of_pull_request:
+        condition = f"${{{{ github.event_name == 'push' && '{tag}' || '' }}}}"
+        return [
+            Problem(
+                "promote",
+                "must be empty if a pull request or a merge queue started the workflow: neither may move the baseline."
+                f"\nIf other events start the workflow too, write:\n    promote: {condition}",
+            )
+        ]
+    own = inputs.tags or read_metadata(inputs.metadata).tags
+    if tag in _lowered(own):
+        return [Problem("promote", f"must not be one of tags: the run would have the tag {tag} before its verdict.")]
+    if len(own) >= MOST_TAGS:
+        return [Problem("promote", f"adds a tag, so there may be at most {MOST_TAGS - 1} other tags; got {len(own)}.")]
+    return []
+
+
+def promote(client: Client, leg: Leg, tag: str, *, repository: str, clock: Clock, until: float) -> Procedure[Promotion]:
+    """Give the leg's run the tag, and take it away from older runs of the same agent, persona and test set.
+
+    Ends `until` then, and after PROMOTE_TIME. An error becomes an obstacle.
+    """
+    time = min(PROMOTE_TIME, until - clock.now())
+    promotion = Promotion(run_id=leg.run_id, tag=tag)
+    if time <= 0:
+        return replace(promotion, obstacle="late")
+    promoter = _Promoter(client, leg, promotion, repository, clock, began=clock.now(), time=time)
+    try:
+        return (yield from promoter.promote())
+    except _Refused as refused:
+        return refused.promotion
+    except CovalError as error:
+        return replace(promotion, obstacle="failed", text=error.what, advice=error.advice)
+
+
+class _Refused(Exception):
+    """There is an obstacle that a retry does not remove."""
+
+    def __init__(self, promotion: Promotion) -> None:
+        super().__init__(promotion.obstacle)
+        self.promotion = promotion
+
+
+@dataclass(frozen=True, slots=True)
+class _Promoter:
+    """One promotion: what all of its parts need, and the answer for the case that all goes well."""
+
+    client: Client
+    leg: Leg
+    promotion: Promotion
+    repository: str
+    clock: Clock
+    began: float
+    time: float
+
+    def promote(self) -> Procedure[Promotion]:
+        """Promote the run. Raises CovalError, _Refused."""
+        run = yield from self.client.get_run(self.leg.run_id, until=self._end(LOOK))
+        self._check(run)
+        before = yield from self._holders(run, [_alike(run)], until=self._end(LOOK))
+        self._refuse_if_newer(run, before)
+        run = yield from self._change(run.run_id, self._with_tag, until=self._end(TAG))
+        after = yield from self._holders_after(run)
+        try:
+            self._refuse_if_newer(run, after)  # another step has promoted a newer run meanwhile
+        except _Refused:
+            yield from self._change(run.run_id, self._without_tag, until=self._end(TAKE_AWAY))
+            raise
+        older = {each.run_id: each for each in (*after, *before) if _is_newer(run, each)}
+        changes = (self._change(each, self._without_tag, until=self._end(TAKE_AWAY)) for each in older)
+        results = yield from together(changes, self.clock, at_once=MOST_AT_ONCE)
+        return _with_results(self.promotion, dict(zip(older, results, strict=True)))
+
+    def _end(self, share: float) -> float:
+        return self.began + share * self.time
+
+    def _refused(self, obstacle: Obstacle, other: str = "") -> _Refused:
+        return _Refused(replace(self.promotion, obstacle=obstacle, other=other))
+
+    def _check(self, run: Run) -> None:
+        """Check that the run may be promoted, and that its tags can be kept. Raises CovalError, _Refused."""
+        if self.leg.request is None:  # it was launched elsewhere
+            number = _pull_request(run, self.repository)
+            if number is not None:
+                raise self._refused("pull_request", number)
+            if not (run.tags or run.metadata):
+                raise self._refused("unknown_origin")
+        known = [*tags_of(run), *(() if self.leg.resumed else self.leg.tags or ())]
+        if not {tag for tag in _lowered(known) if tag.startswith(PREFIX)} <= _lowered(run.tags):
+            raise self._refused("hidden_tags")
+        if _created(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+            raise CovalError(
+                "Run not recognized",
+                f"Coval does not show when run {run.run_id} was created, or with which agent, persona and test set.",
+            )
+
+    def _refuse_if_newer(self, run: Run, holders: Iterable[Run]) -> None:
+        for each in holders:
+            if _is_newer(each, run):
+                raise self._refused("newer", each.run_id)
+
+    def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
+        """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""
+        filters = [f'tag="{self.promotion.tag}" AND {_alike(run)}', _alike(run)]
+        try:
+            return (yield from self._holders(run, filters, until=self._end(LOOK_AGAIN)))
+        except CovalError:
+            return ()
+
+    def _holders(self, run: Run, filters: Iterable[str], *, until: float) -> Procedure[tuple[Run, ...]]:
+        """Return the other runs like this one that have the tag, except those of pull requests. Raises CovalError.
+
+        The filters are tried in turn until one finds the run itself: some servers do not know a filter for tags.
+        """
+        refused: Rejected | None = None
+        listed: dict[str, Run] = {}
+        for each in filters:
+            try:
+                found = yield from self.client.list_runs(each, until=until)
+            except Rejected as error:
+                refused = error
+                continue
+            if not any(run.tags for run in found):  # the list may not show them
+                found = tuple((yield from fetched(self.client, found[:MOST_FETCHED], clock=self.clock, until=until)))
+            listed |= {run.run_id: run for run in found}
+            if run.run_id in listed:
+                break
+        if refused and not listed:
+            raise refused
+        return tuple(each for each in listed.values() if self._is_holder(each, run))
+
+    def _is_holder(self, other: Run, run: Run) -> bool:
+        alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCHED_WITH)
+        is_other = other.run_id != run.run_id and _pull_request(other, self.repository) is None
+        return is_other and alike and self._is_tagged(other.tags)
+
+    def _is_tagged(self, tags: Iterable[str]) -> bool:
+        return self.promotion.tag in _lowered(tags)
+
+    def _with_tag(self, run: Run) -> tuple[str, ...]:
+        self._check(run)
+        if self._is_tagged(run.tags):
+            return run.tags
+        if len(run.tags) >= MOST_ALLOWED:
+            raise self._refused("no_room")
+        return (*run.tags, self.promotion.tag)
+
+    def _without_tag(self, run: Run) -> tuple[str, ...]:
+        return tuple(tag for tag in run.tags if tag.lower() != self.promotion.tag)
+
+    def _change(self, run_id: str, change: Callable[[Run], tuple[str, ...]], *, until: float) -> Procedure[Run]:
+        """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError.
+
+        `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the
+        deadline, is a look only: a change whose response was lost may have had its effect.
+        """
+        pause, is_set = FIRST_PAUSE, False
+        problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
+        report_retry = self.client.retry_reporter()
+        while True:
+            is_last = self.clock.now() >= until
+            try:
+                run = yield from self.client.get_run(run_id, until=until, once=True)
+                tags = change(run)
+                if tags == run.tags:
+                    return run
+                if is_last:
+                    raise problem
+                if is_set:
+                    is_set = False
+                    raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
+                answered = yield from self.client.set_tags(run_id, tags, until=until)
+                is_set = self._is_tagged(answered) == self._is_tagged(tags)
+                if is_set:
+                    continue
+                raise unavailable(f"PATCH /runs/{run_id}", "returned other tags than it was sent.", arrived=True)
+            except Unavailable as error:
+                if is_last:
+                    raise
+                problem = error
+            pause_now = max(pause, problem.retry_after or 0.0)
+            pause_now = max(0.0, min(pause_now, until - self.clock.now()))
+            report_retry(problem, pause_now)
+            yield Wait(pause_now)
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) -> Promotion:
+    """Return the promotion with what became of the runs that had the tag, by their ids; deleted ones do not count."""
+    problems = {run_id: each for run_id, each in results.items() if isinstance(each, Exception)}
+    for each in problems.values():
+        if not isinstance(each, CovalError):
+            raise each
+    remaining = {run_id: each for run_id, each in problems.items() if not isinstance(each, NotFound)}
+    return replace(
+        promotion,
+        previous=tuple(run_id for run_id in results if run_id not in problems),
+        remaining=tuple(remaining),
+        text=next((each.what for each in remaining.values() if isinstance(each, CovalError)), ""),
+    )
+
+
+def _pull_request(run: Run, repository: str) -> str | None:
+    """Return the number of the pull request that a run evaluates, empty if it is not one; None if there is none."""
+    named = provenance_of(run, repository).get(PULL_REQUEST)
+    tagged = next((match[5] for match in map(KEY.fullmatch, tags_of(run)) if match), None)
+    found = next((str(each) for each in (named, tagged) if each not in (None, "", 0, "0")), None)
+    return found if found is None or re.fullmatch(r"[0-9]{1,9}", found) else ""
+
+
+def _alike(run: Run) -> str:
+    """Return the filter for runs of the same agent, persona and test set."""
+    return " AND ".join(f'{name}="{getattr(run, name)}"' for name in LAUNCHED_WITH)
+
+
+def _is_newer(run: Run, other: Run) -> bool:
+    """Tell whether a run was created after another one; False if Coval does not say."""
+    mine, others = _created(run), _created(other)
+    return mine is not None and others is not None and (mine, run.run_id) > (others, other.run_id)
+
+
+def _created(run: Run) -> float | None:
+    try:
+        return datetime.fromisoformat(run.create_time).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _lowered(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset(tag.lower() for tag in tags)

@@ -1,0 +1,445 @@
+"""A run that passed gets the tag of `promote`, and the run that had it loses it; whatever happens to the calls."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.config.metadata import MOST_TAGS
+from coval_gate.runs.promote import MOST_ALLOWED, PROMOTE_TIME
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.world import World
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+PUSH: dict[str, Any] = {"ref": "refs/heads/main"}
+ENV = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
+NIGHT = 86_400.0  # s
+
+
+def tags(world: World, run_id: str) -> tuple[str, ...]:
+    """Return the tags of a run, without those of the gate."""
+    (record,) = [each for each in world.runs if each.run_id == run_id]
+    return tuple(tag for tag in record.tags if not tag.startswith("coval-gate/"))
+
+
+def holders(world: World) -> list[str]:
+    """Return the runs that have the tag, oldest first."""
+    return [each.run_id for each in world.runs if "stable" in map(str.lower, each.tags) and each.delete_time is None]
+
+
+def launch(world: World, *own: str, **body: Any) -> str:
+    """Launch a run by hand, as in Coval's dashboard."""
+    world.launch({**IDS, "metadata": {"tags": list(own)}, **body})
+    return world.runs[-1].run_id
+
+
+def promote(run_step: RunStep, *faults: str, **given: Any) -> tuple[StepResult, Server]:
+    """Run a step that promotes its run, after a push."""
+    given = {"event": PUSH, "promote": "stable", **given}
+    return run_step(*faults, env=ENV | given.pop("env", {}), **given)
+
+
+def world_with(clock: VirtualClock, *own: str, quirks: Quirks | None = None, **body: Any) -> tuple[World, str]:
+    """Return a world with one run of the night before, and its id."""
+    world = World(clock.time, quirks=quirks or Quirks())
+    run_id = launch(world, *own, **body)
+    clock.sleep(NIGHT)
+    return world, run_id
+
+
+def requests(server: Server, method: str) -> list[str]:
+    return [each.path for each in server.requests_seen if each.method == method]
+
+
+def test_first_promotion_adds_tag_and_keeps_others(run_step: RunStep) -> None:
+    result, server = promote(run_step, tags="nightly", json_path="reports/coval.json")
+    (record,) = server.world.runs
+    assert tags(server.world, record.run_id) == ("nightly", "stable")
+    assert len(record.tags) == 4, "the gate's own tags are kept"
+    assert f"Promoted run {record.run_id} to tag stable.\n" in result.log
+    assert "\n\nPromoted to `stable`.\n\n" in result.summary
+    (leg,) = json.loads(result.json)["legs"]
+    assert leg["promotion"] == {
+        "tag": "stable",
+        "promoted": True,
+        "obstacle": "",
+        "previous_run_ids": [],
+        "remaining_run_ids": [],
+        "text": "Promoted to stable.",
+    }
+    assert result.annotations("warning") == []
+
+
+def test_old_holder_loses_tag_and_keeps_others(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "nightly", "Stable", "mine")
+    result, _ = promote(run_step, world=world, json_path="reports/coval.json")
+    new = result.outputs["run_id"]
+    assert (tags(world, old), holders(world)) == (("nightly", "mine"), [new])
+    assert f"Promoted run {new} to tag stable (run {old} had it)." in result.log
+    assert f"Promoted to `stable`, which run `{old}` had." in result.summary
+    assert json.loads(result.json)["legs"][0]["promotion"]["previous_run_ids"] == [old]
+
+
+def test_tag_is_set_before_old_holder_loses_it(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    result, server = promote(run_step, world=world)
+    assert requests(server, "PATCH") == [f"/v1/runs/{result.outputs['run_id']}", f"/v1/runs/{old}"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"agent_id": "a" * 22}, {"persona_id": "p" * 22}, {"test_set_id": "unknown1"}], ids=str
+)
+def test_run_of_other_agent_persona_or_test_set_keeps_tag(
+    other: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    world, old = world_with(clock, "stable", **other)
+    result, _ = promote(run_step, world=world)
+    assert holders(world) == [old, result.outputs["run_id"]]
+
+
+def test_many_holders_lose_tag(run_step: RunStep, clock: VirtualClock) -> None:
+    """Steps that were killed between the two changes, or people, have left several."""
+    world, first = world_with(clock, "stable")
+    olds = [first, *(launch(world, "stable") for _ in range(24))]
+    clock.sleep(NIGHT)
+    result, _ = promote(run_step, world=world)
+    assert holders(world) == [result.outputs["run_id"]]
+    assert "and 22 more had." in result.summary
+    assert [tags(world, each) for each in olds] == [()] * 25
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        Quirks(ignore_tag_filter=True),
+        Quirks(blind_tag_filter=True),
+        Quirks(list_identity="metadata"),
+        Quirks(list_identity="neither"),
+        Quirks(list_identity="tags", run_identity="tags"),
+    ],
+    ids=str,
+)
+def test_old_holder_is_found_whatever_lists_show(quirks: Quirks, run_step: RunStep, clock: VirtualClock) -> None:
+    world, _ = world_with(clock, "stable", quirks=quirks)
+    result, _ = promote(run_step, world=world)
+    assert holders(world) == [result.outputs["run_id"]]
+
+
+def test_old_holder_is_found_among_many_later_runs(run_step: RunStep, clock: VirtualClock) -> None:
+    """The list without a filter for the tag ends before it."""
+    world, _ = world_with(clock, "stable")
+    for _ in range(150):
+        launch(world, "nightly")
+    clock.sleep(NIGHT)
+    result, _ = promote(run_step, world=world)
+    assert holders(world) == [result.outputs["run_id"]]
+
+
+def test_refused_tag_filter_is_done_without(run_step: RunStep, clock: VirtualClock) -> None:
+    world, _ = world_with(clock, "stable")
+    result, _ = promote(run_step, "GET /runs #2 -> 400", world=world)
+    assert holders(world) == [result.outputs["run_id"]]
+
+
+@pytest.mark.parametrize("run_identity", ["metadata", "neither"])
+def test_run_whose_tags_are_hidden_is_not_promoted(run_identity: Any, run_step: RunStep) -> None:
+    """A change would remove the tags that Coval does not show."""
+    result, server = promote(run_step, quirks=Quirks(run_identity=run_identity), tags="nightly")
+    assert tags(server.world, result.outputs["run_id"]) == ("nightly",)
+    (warning,) = result.annotations("warning")
+    assert "Coval does not show all of its tags, so they would be lost." in warning.data
+    assert result.outputs["verdict"] == "passed"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"},
+        {"test_set_id": "stuck001", "max_wait_time": "90"},
+        {"test_set_id": "errors01"},
+        {"test_set_id": "someFail"},
+        {"thresholds": "Resolved: rate(YES) >= 95%", "confidence": "95%", "on_inconclusive": "pass"},
+    ],
+    ids=["failed", "timed out", "error", "simulations failed", "inconclusive that lets pass"],
+)
+def test_only_passed_run_is_promoted(given: dict[str, str], run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable", test_set_id=given.get("test_set_id", "passing1"))
+    result, server = promote(run_step, world=world, json_path="reports/coval.json", **given)
+    assert result.outputs["verdict"] != "passed"
+    assert (holders(world), requests(server, "PATCH")) == ([old], [])
+    assert json.loads(result.json)["legs"][0]["promotion"] is None
+    assert "promote" not in result.summary.lower().replace("`promote`", "")
+
+
+@pytest.mark.parametrize(
+    ("event", "env"),
+    [
+        (PULL_REQUEST, {"GITHUB_EVENT_NAME": "pull_request"}),
+        (PULL_REQUEST, {"GITHUB_EVENT_NAME": "pull_request_target"}),
+        ({"issue": {"number": 5, "pull_request": {"url": "…"}}}, {"GITHUB_EVENT_NAME": "issue_comment"}),
+        ({"merge_group": {"head_sha": "0" * 40}}, {"GITHUB_EVENT_NAME": "merge_group"}),
+        (PUSH, {"GITHUB_EVENT_NAME": "merge_group"}),
+        (
+            {
+                "workflow_run": {
+                    "event": "pull_request",
+                    "head_sha": "0" * 40,
+                    "head_branch": "patch-1",
+                    "head_repository": {"owner": {"login": "mallory"}},
+                }
+            },
+            {"GITHUB_EVENT_NAME": "workflow_run"},
+        ),
+    ],
+    ids=["pull_request", "pull_request_target", "comment", "merge_group", "merge_group without event", "workflow_run"],
+)
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_pull_request_cannot_promote(event: dict[str, Any], env: dict[str, str], mode: str, run_step: RunStep) -> None:
+    run_id = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "wait" else {}
+    result, server = promote(run_step, event=event, env=env, mode=mode, **run_id)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert "promote: ${{ github.event_name == 'push' && 'stable' || '' }}" in result.log
+    assert result.outputs["reason"].startswith("promote must be empty if a pull request or a merge queue started")
+
+
+def judge(run_step: RunStep, server: Server, run_id: str, **given: Any) -> StepResult:
+    """Judge a run in another workflow, which no pull request started."""
+    env = {"GITHUB_EVENT_NAME": "repository_dispatch", "GITHUB_RUN_ID": "777"}
+    result, _ = promote(run_step, world=server.world, mode="wait", run_id=run_id, env=env, **given)
+    return result
+
+
+@pytest.mark.parametrize("shown", ["both", "tags", "metadata"])
+def test_run_of_pull_request_is_not_promoted_elsewhere(shown: Any, run_step: RunStep) -> None:
+    """Its metadata or its tags tell where a run comes from."""
+    launched, server = run_step(mode="launch", quirks=Quirks(run_identity=shown))
+    result = judge(run_step, server, launched.outputs["run_id"])
+    assert (result.outputs["verdict"], holders(server.world)) == ("passed", [])
+    (warning,) = result.annotations("warning")
+    assert "it evaluates pull request #42, and pull requests must not move the baseline." in warning.data
+    assert "Not promoted to `stable`: it evaluates pull request #42" in result.summary
+
+
+@pytest.mark.parametrize("number", ["5 | <b>", [5], {"a": 1}, True])
+def test_run_with_odd_pull_request_is_not_promoted(number: object, run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    run_id = launch(world, metadata={"customer": {"github_pull_request": number}})
+    result, _ = promote(run_step, world=world, mode="wait", run_id=run_id)
+    assert holders(world) == []
+    assert "it evaluates a pull request, and pull requests" in result.summary
+
+
+def test_run_of_push_is_promoted_elsewhere(run_step: RunStep) -> None:
+    launched, server = promote(run_step, mode="launch", promote="")
+    judge(run_step, server, run_id := launched.outputs["run_id"])
+    assert holders(server.world) == [run_id]
+
+
+def test_run_without_any_origin_is_not_promoted(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    result, _ = promote(run_step, world=world, mode="wait", run_id=launch(world))
+    assert (result.outputs["verdict"], holders(world)) == ("passed", [])
+    assert "Coval shows neither its tags nor its metadata, so it may evaluate a pull request." in result.summary
+
+
+def test_newer_holder_keeps_tag(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    clock.at(clock.now() + 30, lambda: launch(world, "stable"))
+    result, server = promote(run_step, world=world)
+    newer = world.runs[-1].run_id
+    assert (holders(world), requests(server, "PATCH")) == ([old, newer], [])
+    assert f"was not promoted to tag stable: run {newer}, which is newer, has the tag." in result.log
+    assert f"Not promoted to `stable`: run `{newer}`, which is newer, has the tag." in result.summary
+    assert (result.annotations("warning"), result.outputs["verdict"]) == ([], "passed")
+
+
+class RacingWorld(World):
+    """A world in which another step promotes its own, newer run just before the tag of ours is set."""
+
+    def update_run(self, run_id: str, body: object) -> dict[str, Any]:
+        if len(self.runs) == 1:
+            launch(self, "stable")
+        return super().update_run(run_id, body)
+
+
+def test_newer_run_that_is_promoted_meanwhile_keeps_tag(run_step: RunStep, clock: VirtualClock) -> None:
+    world = RacingWorld(clock.time)
+    result, _ = promote(run_step, world=world)
+    ours, newer = (each.run_id for each in world.runs)
+    assert (result.outputs["run_id"], holders(world)) == (ours, [newer])
+
+
+def test_newer_run_of_pull_request_with_tag_does_not_count(run_step: RunStep) -> None:
+    """A pull request may edit its workflow, so that its run has the tag from the beginning."""
+    _, server = run_step(mode="launch", tags="stable")
+    promoted, _ = promote(run_step, world=server.world)
+    assert promoted.outputs["run_id"] in holders(server.world)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ("PATCH /runs/* #1 -> 429 retry-after=2",),
+        ("PATCH /runs/* #1-3 -> 503",),
+        ("PATCH /runs/* #1 -> 500",),
+        ("PATCH /runs/* #1 -> reset-before",),
+        ("PATCH /runs/* #1 -> reset-after",),
+        ("PATCH /runs/* #1 -> cut",),
+        ("PATCH /runs/* #1 -> json {}",),
+        ('PATCH /runs/* #1 -> json {"run": {"tags": []}}',),
+        ("PATCH /runs/* #2 -> reset-after",),
+        ("PATCH /runs/* #2 -> 503",),
+        ("GET /runs #1-2 -> 503",),
+        ("GET /runs #2 -> 500",),
+    ],
+    ids=" ".join,
+)
+def test_passing_fault_does_not_hinder_promotion(
+    faults: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+) -> None:
+    world, old = world_with(clock, "nightly", "stable")
+    result, _ = promote(run_step, *faults, world=world, tags="mine")
+    assert holders(world) == [result.outputs["run_id"]]
+    assert (tags(world, old), tags(world, result.outputs["run_id"])) == (("nightly",), ("mine", "stable"))
+    assert result.annotations("warning") == []
+
+
+class ForgetfulWorld(World):
+    """A world in which somebody with an older copy of the tags overwrites ours, once."""
+
+    forgot = False
+
+    def update_run(self, run_id: str, body: object) -> dict[str, Any]:
+        answer = super().update_run(run_id, body)
+        if not self.forgot:
+            self.forgot = True
+            (record,) = [each for each in self.runs if each.run_id == run_id]
+            super().update_run(run_id, {"tags": [*(each for each in record.tags if each != "stable"), "theirs"]})
+        return answer
+
+
+def test_lost_update_is_repaired(run_step: RunStep, clock: VirtualClock) -> None:
+    world = ForgetfulWorld(clock.time)
+    result, _ = promote(run_step, world=world)
+    assert tags(world, result.outputs["run_id"]) == ("theirs", "stable")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("PATCH /runs/* -> 403", "Give the API key the permission runs:write"),
+        ("PATCH /runs/* -> 503", "PATCH /runs/"),
+        ("GET /runs -> 503", "GET /runs returned 503"),
+        ("GET /runs -> 403", "Give the API key the permission runs:read"),
+    ],
+)
+def test_failed_promotion_is_warning_and_verdict_stays(
+    fault: str, text: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world, old = world_with(clock, "stable")
+    result, _ = promote(run_step, fault, world=world)
+    assert (result.outputs["verdict"], result.exit_code, holders(world)) == ("passed", 0, [old])
+    (warning,) = result.annotations("warning")
+    assert warning.data.startswith(f"Run {result.outputs['run_id']} was not promoted to tag stable: ")
+    assert text in warning.data
+    assert "add the tag to the run in Coval" in warning.data
+    assert "Not promoted to `stable`: " in result.summary
+    assert clock.now() < NIGHT + 60 + PROMOTE_TIME + 10
+
+
+def test_change_whose_responses_are_lost_counts(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    result, _ = promote(run_step, "PATCH /runs/* -> reset-after", world=world)
+    assert holders(world) == [result.outputs["run_id"]]
+    assert f"Promoted run {result.outputs['run_id']} to tag stable (run {old} had it)." in result.log
+
+
+def test_old_holder_that_cannot_be_changed_is_warning(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    result, _ = promote(run_step, f"PATCH /runs/{old} -> 403", world=world, json_path="reports/coval.json")
+    new = result.outputs["run_id"]
+    assert holders(world) == [old, new]
+    (warning,) = result.annotations("warning")
+    assert warning.data.startswith(f"The older run {old} still has the tag stable, and loses it at the next promotion:")
+    assert f"Promoted run {new} to tag stable.\n" in result.log
+    promotion = json.loads(result.json)["legs"][0]["promotion"]
+    assert (promotion["promoted"], promotion["remaining_run_ids"]) == (True, [old])
+    clock.sleep(NIGHT)
+    result, _ = promote(run_step, world=world, env={"GITHUB_RUN_ID": "2"})
+    assert holders(world) == [result.outputs["run_id"]], "the next promotion repairs it"
+
+
+def test_deleted_holder_is_no_problem(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    result, _ = promote(run_step, f"GET /runs/{old} -> 404", world=world)
+    assert result.annotations("warning") == []
+    assert "Promoted to `stable`.\n" in result.summary
+
+
+def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    clock.at(clock.now() + 75, clock.interrupt)
+    result, _ = promote(run_step, f"PATCH /runs/{old} -> 503", world=world)
+    assert result.outputs["verdict"] == "cancelled"
+    assert holders(world) == [old, result.outputs["run_id"]]
+    clock.rearm()
+    clock.sleep(NIGHT)
+    result, _ = promote(run_step, world=world, env={"GITHUB_RUN_ID": "2"})
+    assert holders(world) == [result.outputs["run_id"]]
+
+
+def test_run_that_has_tag_is_not_changed(run_step: RunStep) -> None:
+    first, server = promote(run_step)
+    again = judge(run_step, server, first.outputs["run_id"])
+    assert "Promoted to `stable`.\n" in again.summary
+    assert holders(server.world) == [first.outputs["run_id"]]
+
+
+@pytest.mark.parametrize("through", ["tags", "metadata"])
+def test_room_for_tag_is_checked_before_launch(through: str, run_step: RunStep) -> None:
+    def with_tags(count: int) -> dict[str, str]:
+        own = [f"t{number}" for number in range(count)]
+        return {"tags": ",".join(own)} if through == "tags" else {"metadata": json.dumps({"tags": own})}
+
+    result, server = promote(run_step, **with_tags(MOST_TAGS))
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert result.outputs["reason"] == (
+        f"promote adds a tag, so there may be at most {MOST_TAGS - 1} other tags; got {MOST_TAGS}."
+    )
+    result, server = promote(run_step, **with_tags(MOST_TAGS - 1))
+    assert holders(server.world) == [result.outputs["run_id"]]
+    assert len(server.world.runs[0].tags) <= MOST_ALLOWED
+
+
+def test_run_without_room_is_not_promoted(run_step: RunStep, clock: VirtualClock) -> None:
+    world, run_id = world_with(clock, *(f"t{number}" for number in range(MOST_ALLOWED)))
+    result, _ = promote(run_step, world=world, mode="wait", run_id=run_id)
+    (warning,) = result.annotations("warning")
+    assert "it has as many tags as Coval allows.\nLaunch runs with fewer tags." in warning.data
+    assert len(tags(world, run_id)) == MOST_ALLOWED
+
+
+def test_run_must_not_have_tag_from_its_launch(run_step: RunStep) -> None:
+    result, server = promote(run_step, tags="nightly, Stable")
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert result.outputs["reason"] == (
+        "promote must not be one of tags: the run would have the tag stable before its verdict."
+    )
+
+
+def test_promotion_keeps_deadline(run_step: RunStep, clock: VirtualClock) -> None:
+    """The run takes a minute; a promotion that Coval does not let succeed ends at the deadline of the step."""
+    result, _ = promote(run_step, "PATCH /runs/* -> 503", max_wait_time="70")
+    assert result.outputs["verdict"] == "passed"
+    assert clock.now() <= 75
