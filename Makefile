@@ -32,7 +32,7 @@ demo: setup  ## run the action against the local sandbox; INPUTS=--help tells ho
 	@$(BIN)/python scripts/demo.py
 
 sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
-	@$(BIN)/python -m coval_sandbox --port $(PORT) --speed $(SPEED) $(OPTIONS)
+	@$(BIN)/python -m coval_sandbox --history --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 test: setup  ## run all tests that need no Docker
 	$(BIN)/python -m pytest -m 'not e2e' --numprocesses auto --dist worksteal $(PYTEST_ARGS)

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from coval_gate.config.inputs import declared
 from coval_sandbox import guide
-from coval_sandbox.runner import LocalRunner, read_log, shown_lines
+from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID
+from coval_sandbox.history import TAG
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_log, shown_lines
 from coval_sandbox.world import DEFAULT_KEY
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the beginning of an entry; `==` is an operator of thresholds
 INPUTS = {
     "api_key": DEFAULT_KEY,
-    "agent_id": "demoAgent0000000000001",
-    "persona_id": "demoPersona00000000001",
+    "agent_id": AGENT_ID,
+    "persona_id": PERSONA_ID,
     "test_set_id": "passing1",
     "check_interval": "1",  # the sandbox is too fast for adaptive pauses
     "thresholds": """
@@ -40,7 +42,9 @@ INPUTS = {
         Compliance: count(NO) == 0
     """,
 }
+PUSH = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}  # may promote
 EXAMPLE = "test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5"
+REGRESSION = f"test_set_id=regress1 baseline=tag:{TAG} thresholds=Latency: avg <= baseline * 1.1"
 BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
 STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW}Warning: ", "notice": f"{BLUE}Notice: "}
 
@@ -86,7 +90,7 @@ def unknown(name: str, names: Collection[str]) -> ValueError:
 @contextmanager
 def sandbox(options: Sequence[str]) -> Iterator[str]:
     """Start a sandbox in a separate process; yield the URL of its API."""
-    command = [sys.executable, "-m", "coval_sandbox", "--quiet", *options]
+    command = [sys.executable, "-m", "coval_sandbox", "--quiet", "--history", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -102,11 +106,12 @@ def sandbox(options: Sequence[str]) -> Iterator[str]:
 def run(given: dict[str, str], url: str) -> int:
     """Run the action with `given` inputs, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
-        runner = LocalRunner(Path(directory))
+        runner = LocalRunner(Path(directory), {} if given.get("promote") else PULL_REQUEST)
         inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
         began = time.monotonic()
         command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
-        with subprocess.Popen(command, env=runner.environ(inputs), stdout=subprocess.PIPE, text=True) as process:
+        environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
             log = show_log(process.stdout or ())
         show_results(runner, log)
         print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
@@ -155,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
 examples:
   scripts/demo.py test_set_id=someFail max_failed_simulations=50% 'thresholds=Latency: p(95) < 0.5'
   make demo INPUTS="{EXAMPLE}"
+  make demo INPUTS="{REGRESSION}"
   make demo INPUTS=list
 
 In INPUTS, a value goes on until the next name of an input and =, so it may contain spaces. If INPUTS begins with -, it
@@ -191,6 +197,7 @@ def main(arguments: Sequence[str], entries: str) -> int:
     options, given = read_command_line(arguments, entries)
     if given is None:
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
+        print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
         print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
         print(f"Faults, injected by --fault '{guide.FAULT}':\n{guide.faults()}")
         return 0

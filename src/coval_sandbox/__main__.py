@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
             scenario=options.scenario,
             quirks=parse_quirks(options.quirk),
             strict=options.strict,
+            history=options.history,
             api_keys=DEFAULT_KEYS | dict.fromkeys(options.api_key, ("*",)),
         )
         faults = FaultScript(options.fault)
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         with Server(world, faults=faults, host=options.host, port=options.port) as server:
             _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
             if not options.quiet:
-                _say(f"\n{guide.guide(server.url, strict=options.strict)}\nCtrl-C stops the sandbox.")
+                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}\nCtrl-C stops the sandbox.")
             signal.sigwait(STOP)
     except OSError as error:
         parser.error(f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port")
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=float, default=1.0, help="speed of its clock: at 15, a run of a minute takes 4 s (default: 1)")
     add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
     add("--strict", action="store_true", help="answer 404 to ids that are not in the lists below")
+    add("--history", action="store_true", help="begin with runs of the last three nights, to compare with")
     add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, whatever its test set")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="variant of the API; may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="fault to inject; may be repeated")
@@ -82,6 +84,9 @@ scenarios: what becomes of a run, by its test set id
 
 ids:
 {guide.resources()}
+
+earlier runs, with --history and the first agent and persona of that list:
+{guide.nights()}
 
 keys:
   {DEFAULT_KEY}  may do everything

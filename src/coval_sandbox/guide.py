@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from . import catalogue
+from .clock import SpeedClock
 from .faults import ACTIONS
+from .history import TAG
 from .quirks import describe_quirks
 from .scenarios import PASSING, SCENARIOS
-from .world import DEFAULT_KEY
+from .world import DEFAULT_KEY, World
 
 PAGE = "docs/sandbox.md"
 FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"
@@ -16,6 +18,19 @@ def scenarios() -> str:
     """Describe what becomes of a run, by its test set id."""
     width = max(len(each.name) for each in SCENARIOS)
     return "\n".join(f"  {each.test_set_id}  {each.name:<{width}}  {each.summary}" for each in SCENARIOS)
+
+
+def nights(world: World | None = None) -> str:
+    """Describe the earlier runs of a world; those of a sandbox with the default seed if there is none."""
+    records = (world or World(SpeedClock(), history=True)).nights
+    width = max((len(each.plan.scenario.name) for each in records), default=0)
+    ordered = sorted(records, key=lambda each: (each.request.test_set_id, each.create_time))
+    lines = []
+    for each in ordered:
+        tags = [tag for tag in each.tags if not tag.startswith("coval-gate/")]
+        name = each.plan.scenario.name
+        lines.append(f"  {each.request.test_set_id}  {name:<{width}}  run {each.run_id}, tags {', '.join(tags)}")
+    return "\n".join(lines)
 
 
 def resources() -> str:
@@ -74,7 +89,7 @@ def variables(url: str) -> str:
     return "\n".join(f"  {name}={value}" for name, value in values.items())
 
 
-def guide(url: str, *, strict: bool) -> str:
+def guide(url: str, world: World, *, strict: bool) -> str:
     """Return what `make sandbox` shows about a sandbox at `url`."""
     others = (
         "No other one exists." if strict else 'Any other one passes, but one that begins with "missing" does not exist.'
@@ -85,7 +100,7 @@ Test sets, and what becomes of their runs. {others}
 
 Other ids:
 {resources()}
-
+{_earlier(world)}
 A step to copy:
 {step(url)}
 
@@ -93,4 +108,13 @@ The same as a secret and variables of a repository:
 {variables(url)}
 
 {PAGE} explains how a workflow on your machine reaches the sandbox.
+"""
+
+
+def _earlier(world: World) -> str:
+    if not world.nights:
+        return ""
+    return f"""
+Runs of the last three nights, of the first agent and persona, to compare with: baseline: tag:{TAG}, or run:ID
+{nights(world)}
 """

@@ -84,15 +84,18 @@ BAD = _values(Numbers(2.1, 0.3, 1.55, 6.0), yes_no(0.5, 0.4, 0.1), yes_no(0.8, 0
 MIXED = _values(
     Numbers(1.35, 0.25, 0.3, 6.0), yes_no(0.8, 0.15, 0.05), yes_no(0.95, 0.05), Numbers(4.2, -0.3, 1.0, 5.0)
 )
+WORSE = _values(Numbers(1.75, 0.25, 0.3, 6.0), yes_no(0.45, 0.45, 0.1), yes_no(0.9, 0.1), Numbers(3.8, -0.3, 1.0, 5.0))
 
 
 @dataclass(frozen=True)
 class Scenario:
     """The course of a run. All times are in seconds of sandbox time.
-    `conversation` is the shortest and the longest conversation. `failed_share` of the simulations end
-    FAILED. `first_unresolved` is the share of the simulations whose issue is not resolved in the first
-    run on the test set. `breaks_after` ends the run that long after its launch, with `end_status`. A `stuck_status`
-    is never left. `unknown_status` shows for the first seconds in progress.
+
+    `before`: the values of the runs of the last nights, where there are any. `conversation` is the shortest and the
+    longest conversation. `failed_share` of the simulations end FAILED. `first_unresolved` is the share of the
+    simulations whose issue is not resolved in the first run on the test set. `breaks_after` ends the run that long
+    after its launch, with `end_status`. A `stuck_status` is never left. `unknown_status` shows for the first seconds in
+    progress.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Scenario:
     unknown_status: str | None = None
     simulated: bool = True
     null_progress: bool = False
+    before: Mapping[str, Distribution] | None = None
     error: str | None = None
     error_status: str | None = "SUCCESS"
 
@@ -203,6 +207,24 @@ SCENARIOS: tuple[Scenario, ...] = (
         test_cases=250,
         conversation=(0.1, 0.3),
         values=MIXED,
+    ),
+    Scenario(
+        "regressed",
+        "regress1",
+        "30 test cases, worse than in the nights before",
+        test_cases=30,
+        conversation=(1.0, 2.3),
+        values=WORSE,
+        before=MIXED,
+    ),
+    Scenario(
+        "unchanged",
+        "unchang1",
+        "30 test cases, as good as in the nights before: some values miss their targets",
+        test_cases=30,
+        conversation=(1.0, 2.3),
+        values=MIXED,
+        before=MIXED,
     ),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -22,6 +22,7 @@ from .filters import (
     ordered,
     parse_filter,
 )
+from .history import nights
 from .ids import ID_LENGTH, ULID_LENGTH, rng, short_id
 from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
 from .plan import PlannedSimulation, make_plan
@@ -63,9 +64,10 @@ class World:
     """A Coval organization.
 
     `scenario` (a name) overrides the scenarios of test set ids. If `strict`, ids that are not in the catalogue do not
-    exist. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body
-    of a success, or raise `Problem`. Operations on other resources are in `catalogue`, and what users change there in
-    `edits`. Methods do not lock: a caller that shares a world between threads must hold `lock` around each call.
+    exist. `history`: there are runs of the last nights from the beginning. `api_keys` maps a key to its scopes, e.g.
+    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or raise `Problem`. Operations on
+    other resources are in `catalogue`, and what users change there in `edits`. Methods do not lock: a caller that
+    shares a world between threads must hold `lock` around each call.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class World:
         scenario: str | None = None,
         quirks: Quirks | None = None,
         strict: bool = False,
+        history: bool = False,
         api_keys: Mapping[str, Sequence[str]] = DEFAULT_KEYS,
     ) -> None:
         self.clock = clock
@@ -86,7 +89,9 @@ class World:
         self.lock = Lock()
         self.edits = Edits(clock)
         self.catalogue = CatalogueApi(self.scenario_for, self.quirks, self.edits, strict=strict)
-        self._records: dict[str, RunRecord] = {}
+        earlier = nights(clock(), seed) if history else ()
+        self._records: dict[str, RunRecord] = {record.run_id: record for record in earlier}
+        self._launched = 0
 
     # For tests
 
@@ -94,6 +99,11 @@ class World:
     def runs(self) -> tuple[RunRecord, ...]:
         """Every launched run, oldest first, including deleted ones."""
         return tuple(self._records.values())
+
+    @property
+    def nights(self) -> tuple[RunRecord, ...]:
+        """The runs that there were from the beginning, oldest first."""
+        return self.runs[: len(self._records) - self._launched]
 
     @property
     def unfinished(self) -> tuple[RunRecord, ...]:
@@ -111,7 +121,8 @@ class World:
         """POST /runs."""
         request = parse_launch(body, self.quirks.iteration_limit)
         self._require_parts(request)
-        number = len(self._records)
+        number = self._launched
+        self._launched += 1
         scenario = self.scenario_for(request.test_set_id)
         is_first = all(each.request.test_set_id != request.test_set_id for each in self.runs)
         if not is_first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -116,6 +117,13 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "  Error: Coval Gate: Gate failed\n" in rest
     assert "verdict                 failed" in rest
     assert "`Say 'hi' & $HOME`" in rest
+
+
+def test_demo_begins_with_earlier_runs_and_may_promote() -> None:
+    shown = demo("--speed", "200", entries="test_set_id=unchang1 promote=stable thresholds=Latency: avg < 1.5")
+    assert shown.returncode == 0, shown.stdout
+    assert re.search(r"Promoted run \w{22} to tag stable \(run \w{22} had it\)\.", shown.stdout)
+    assert "none" in shown.stdout.partition("\nAnnotations\n")[2].splitlines()[0]
 
 
 HOSTILE = [

@@ -34,7 +34,14 @@ def test_program_runs_without_docker() -> None:
 
 @pytest.mark.parametrize("line", sample("Start the sandbox").splitlines()[1:-1])
 def test_sample_of_guide_is_what_sandbox_shows(line: str) -> None:
-    assert line in guide.guide(f"http://127.0.0.1:{PORT}/v1", strict=False).splitlines()
+    world = World(SpeedClock(), history=True)
+    assert line in guide.guide(f"http://127.0.0.1:{PORT}/v1", world, strict=False).splitlines()
+
+
+@pytest.mark.parametrize("line", sample("Earlier runs").splitlines())
+def test_sample_of_earlier_runs_is_what_sandbox_shows(line: str) -> None:
+    world = World(SpeedClock(), history=True)
+    assert line in guide.guide(f"http://127.0.0.1:{PORT}/v1", world, strict=False).splitlines()
 
 
 def test_page_has_port_of_make_sandbox_and_variables_of_guide() -> None:

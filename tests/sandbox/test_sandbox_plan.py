@@ -192,6 +192,7 @@ def test_scenario_is_selected_by_test_set() -> None:
     assert {scenario.test_set_id for scenario in SCENARIOS} == {
         "passing1", "failing1", "flaky001", "flaky002", "someFail", "allFail1", "runFails", "cancels1", "deletes1",
         "errors01", "slow0001", "stuck001", "queued01", "empty001", "dirty001", "unknown1", "noProgrs", "large001",
+        "regress1", "unchang1",
     }  # fmt: skip
     assert all(for_test_set(scenario.test_set_id) is scenario for scenario in SCENARIOS)
     assert for_test_set("any") is PASSING

@@ -1,0 +1,69 @@
+"""Earlier runs, for what compares with them: those of the last three nights, on the test sets that have such nights.
+
+Their tags and metadata look like those of a gate in CI. The newest one has the tag `stable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import catalogue
+from .ids import rng, short_id
+from .launch import clean_tags, parse_launch
+from .plan import make_plan
+from .scenarios import SCENARIOS, Scenario
+from .state import RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NIGHTS = 3
+DAY = 86_400.0  # s
+TAG = "stable"  # of the last night's run
+REPOSITORY = "acme/voice-agent"
+
+
+def nights(now: float, seed: int) -> Iterator[RunRecord]:
+    """Yield the earlier runs of all test sets, oldest first: of the catalogue's first agent and persona."""
+    for night in reversed(range(NIGHTS)):
+        for scenario in SCENARIOS:
+            if scenario.before is not None:
+                yield _night(scenario, night, now - (night + 1) * DAY, seed)
+
+
+def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> RunRecord:
+    """Return the run of a night; 0 is the last one."""
+    random = rng(seed, "history", scenario.name, night)
+    body = _body(scenario.test_set_id, night, f"{random.getrandbits(160):040x}")
+    request = parse_launch(body)
+    earlier = replace(scenario, values=scenario.before or scenario.values)
+    return RunRecord(
+        run_id=short_id(random),
+        create_time=create_time,
+        body=body,
+        request=request,
+        plan=make_plan(earlier, request, f"{seed}/history/{night}"),
+        tags=clean_tags(request.metadata.tags),
+    )
+
+
+def _body(test_set_id: str, night: int, commit: str) -> catalogue.Json:
+    workflow_run = 1_000_000_000 - night
+    key = f"coval-gate/{workflow_run}.1/{commit[:12]}/{commit[12:20]}"
+    return {
+        "agent_id": catalogue.AGENT_ID,
+        "persona_id": catalogue.PERSONA_ID,
+        "test_set_id": test_set_id,
+        "metadata": {
+            "display_name": f"{REPOSITORY} · {commit[:7]} · Nightly regression",
+            "tags": ["nightly", *([] if night else [TAG]), key],
+            "created_by": "mona",
+            "customer": {
+                "github_repository": REPOSITORY,
+                "github_commit": commit,
+                "github_run_url": f"https://github.com/{REPOSITORY}/actions/runs/{workflow_run}/attempts/1",
+                "coval_gate_0": key,
+            },
+        },
+    }

@@ -1,0 +1,89 @@
+"""The runs of the last nights, which a sandbox may begin with."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from coval_sandbox import guide
+from coval_sandbox.catalogue import AGENT_ID, LATENCY, PERSONA_ID, RESOLVED
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.history import DAY, NIGHTS, TAG
+from coval_sandbox.scenarios import SCENARIOS
+from coval_sandbox.world import World
+
+WITH_HISTORY = [each.test_set_id for each in SCENARIOS if each.before]
+
+
+def world(**given: Any) -> World:
+    return World(ManualClock(1_800_000_000.0), history=True, **given)
+
+
+def listed(of: World, wanted: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = of.list_runs({"filter": wanted})["runs"]
+    return runs
+
+
+def launched(of: World, test_set_id: str) -> dict[str, Any]:
+    """Launch a run, wait for its end, and return it."""
+    of.launch({"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": test_set_id})
+    assert isinstance(of.clock, ManualClock)
+    of.clock.advance(3600)
+    run: dict[str, Any] = of.get_run(of.runs[-1].run_id)["run"]
+    return run
+
+
+def latency(run: dict[str, Any]) -> float:
+    return float(mean(each["value"] for each in run["results"]["metrics"][LATENCY.id]["values"]))
+
+
+def resolved(run: dict[str, Any]) -> float:
+    values = [each["value"] for each in run["results"]["metrics"][RESOLVED.id]["values"]]
+    return values.count("YES") / len(values)
+
+
+@pytest.mark.parametrize("test_set_id", WITH_HISTORY)
+def test_three_nights_have_completed(test_set_id: str) -> None:
+    sandbox = world()
+    runs = listed(sandbox, f'test_set_id="{test_set_id}"')
+    assert [each["status"] for each in runs] == ["COMPLETED"] * NIGHTS
+    assert [TAG in each["tags"] for each in runs] == [True, False, False], "the newest comes first"
+    assert {(each["agent_id"], each["persona_id"]) for each in runs} == {(AGENT_ID, PERSONA_ID)}
+    ages = [sandbox.clock() - each.create_time for each in sandbox.nights if each.request.test_set_id == test_set_id]
+    assert ages == [3 * DAY, 2 * DAY, DAY]
+
+
+def test_there_are_none_unless_asked_for() -> None:
+    assert World(ManualClock()).runs == ()
+
+
+def test_nights_are_the_same_each_time() -> None:
+    assert world().nights == world().nights
+    assert world(seed=1).nights != world().nights
+
+
+def test_history_changes_no_later_run() -> None:
+    with_history, without = world(), World(ManualClock(1_800_000_000.0))
+    assert launched(with_history, "flaky001") == launched(without, "flaky001")
+
+
+def test_later_run_is_worse_or_as_good() -> None:
+    for test_set_id, is_worse in (("regress1", True), ("unchang1", False)):
+        sandbox = world()
+        before, now = listed(sandbox, f'test_set_id="{test_set_id}"')[0], launched(sandbox, test_set_id)
+        before = sandbox.get_run(before["run_id"])["run"]
+        assert (latency(now) > latency(before) * 1.2) is is_worse
+        assert (resolved(now) < resolved(before) - 0.2) is is_worse
+        assert (latency(now) < latency(before) * 1.1) is not is_worse
+        cases = [sorted(each.test_case_id for each in run.plan.simulations) for run in sandbox.runs
+                 if run.request.test_set_id == test_set_id]  # fmt: skip
+        assert len({tuple(each) for each in cases}) == 1
+
+
+def test_guide_names_every_run_of_the_world() -> None:
+    sandbox = world(seed=3)
+    shown = guide.guide("http://127.0.0.1:1/v1", sandbox, strict=False)
+    assert all(f"run {each.run_id}, tags nightly" in shown for each in sandbox.nights)
+    assert "last three nights" not in guide.guide("http://127.0.0.1:1/v1", World(ManualClock()), strict=False)
