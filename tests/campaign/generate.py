@@ -18,6 +18,7 @@ from campaign.schedule import (
     INTERIM,
     MISNAMED_GATES,
     REFUSED,
+    STABLE,
     UNREADABLE_GATES,
     Event,
     Fault,
@@ -171,7 +172,46 @@ def generate(seed: int) -> Schedule:
     if severity == "rough":
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}"))
-    return _with_commit_status(schedule, Random(f"github/{seed}"))
+    schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
+    return _with_promotion(schedule, Random(f"promotion/{seed}"))
+
+
+def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the steps of some schedules promote their run, mostly after a push, and let the changes of tags meet faults.
+
+    A run of a pull request may be judged in a workflow that a push started.
+    """
+    if any(step.branch for step in schedule.steps):  # it compares with a baseline
+        return schedule
+    if schedule.workflow not in ("run", "launch-wait", "twice", "rerun", "supersede") or rng.random() > 0.25:
+        return schedule
+    events = ["push"] * len(schedule.steps)
+    if schedule.workflow in ("run", "launch-wait") and rng.random() < 0.15:
+        events[0] = "pull_request"
+    steps = tuple(
+        replace(step, event=event, inputs=with_inputs(step.inputs, promote=STABLE))
+        for step, event in zip(schedule.steps, events, strict=True)
+    )
+    more = (*AMBIGUOUS, *PERMANENT) if schedule.severity == "rough" else ()
+    actions = (*SAFE_TO_RETRY, *LOST_RESPONSES, "500", *more)
+    first = rng.randint(1, 2)
+    fault = Fault(
+        method=_choose(rng, ("PATCH", "PATCH", "GET")),
+        path="/runs/*",
+        first=first if schedule.severity == "mild" else rng.randint(1, 20),
+        last=first + rng.randint(0, 2),
+        action=_choose_action(rng, actions),
+    )
+    fault = replace(fault, path="/runs" if fault.method == "GET" else fault.path, last=max(fault.first, fault.last))
+    faults = (*schedule.faults, fault) if schedule.severity != "benign" and rng.random() < 0.6 else schedule.faults
+    return replace(
+        schedule,
+        steps=steps,
+        holder=rng.random() < 0.7,
+        faults=faults,
+        # The older run is launched just before the steps, but stands for one of the night before.
+        quirks=replace(schedule.quirks, not_found_after_launch=DEFAULT.not_found_after_launch, list_lag=0.0),
+    )
 
 
 def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:

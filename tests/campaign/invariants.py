@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.baselines import possible_baselines
 from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
-from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, UNREADABLE_GATES
+from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, STABLE, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from leaks import holds
 from support import KEY
@@ -411,6 +411,61 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
                 yield f"{_name(result)} is cancelled, but neither the step nor its run was"
 
 
+def only_good_runs_are_promoted(history: History) -> Iterator[str]:
+    """A run gets the tag only by its own step, only if it met the criteria, and never if a pull request launched it."""
+    schedule = history.schedule
+    for result in history.results:
+        for request in result.requests:
+            if request.method != "PATCH" or STABLE not in json.loads(request.body)["tags"]:
+                continue
+            run_id = request.path.rpartition("/")[2]
+            record, now = history.runs[run_id], history.coval_time(request.sent_at)
+            if run_id not in (result.run_id, *result.launched_runs, *result.given_runs) or not result.step.promotes:
+                yield f"{_name(result)} promoted the run {run_id}, which is not its own"
+            if not is_good(record, schedule.gate, schedule.quirks, now):
+                yield f"{_name(result)} promoted a run that did not meet the criteria"
+            if any(run_id in each.launched_runs and each.step.event == "pull_request" for each in history.results):
+                yield f"{_name(result)} promoted a run of a pull request"
+
+
+def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
+    """A step that a pull request started, and that is to promote its run, sends no request."""
+    for result in _main_results(history):
+        if _may_not_promote(result) and result.requests:
+            yield f"{_name(result)} sent {len(result.requests)} requests, but it may not promote its run"
+
+
+def promotion_leaves_one_holder(history: History) -> Iterator[str]:
+    """After a promotion that met no faults, its run has the tag, and no older run has it."""
+    for result in _main_results(history):
+        if not _has_promoted(history, result) or result.run_id in history.deleted:
+            continue
+        holders = [each for each in history.runs.values() if STABLE in each.tags]
+        mine = history.runs[result.run_id]
+        if any(each.create_time < mine.create_time for each in holders):
+            yield f"{_name(result)} promoted its run, but an older run still has the tag"
+        if not any(each.create_time >= mine.create_time for each in holders):
+            yield f"{_name(result)} passed, but its run was not promoted"
+
+
+def baseline_is_never_lost(history: History) -> Iterator[str]:
+    """Whatever happens, a run that had the tag loses it only once a newer run has it."""
+    holders = [each for each in history.runs.values() if STABLE in each.tags]
+    if history.schedule.holder and not holders:
+        yield "no run has the tag any more"
+
+
+def other_tags_are_kept(history: History) -> Iterator[str]:
+    """Promotions change no other tags."""
+    read = (each for result in history.results for each in result.requests if each.path.startswith("/runs/"))
+    if any(each.fault.startswith(("damage", "json", "body")) for each in read):
+        return  # nothing tells a step which tags the run really has
+    for record in history.runs.values():
+        before, now = ({*tags} - {STABLE} for tags in (record.request.metadata.tags or (), record.tags))
+        if before != now:
+            yield f"the run {record.run_id} had the tags {sorted(before)}, and has {sorted(now)}"
+
+
 def outputs_are_complete(history: History) -> Iterator[str]:
     """Outputs, summary and reports exist and are well-formed; the exit code matches the verdict."""
     for result in _main_results(history):
@@ -534,6 +589,11 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     last_poll_at_deadline,
     hanging_poll_is_not_the_last,
     reason_matches_verdict,
+    only_good_runs_are_promoted,
+    promotion_of_pull_request_costs_nothing,
+    promotion_leaves_one_holder,
+    baseline_is_never_lost,
+    other_tags_are_kept,
     outputs_are_complete,
     api_key_does_not_leak,
     status_is_final,
@@ -615,8 +675,29 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the run tells the commit.
     known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
+    known &= (
+        main.step.event == "pull_request" or main.step.mode != "wait" or any(each.answered for each in main.requests)
+    )
     files = any(_has_file_fault(main, each) for each in ("state", "output"))
     return began and known and _knows_events(history) and not (down or ended_early or files)
+
+
+def _may_not_promote(result: ProcessResult) -> bool:
+    """Return whether a step is to promote a run although a pull request started it; the runner tells it so."""
+    return result.step.promotes and result.step.event == "pull_request"
+
+
+def _has_promoted(history: History, result: ProcessResult) -> bool:
+    """Return whether a step must have promoted its run: it passed, and nothing stood in its way."""
+    schedule, record = history.schedule, history.runs.get(result.run_id)
+    if result.verdict != "passed" or not result.step.promotes or record is None or schedule.severity == "rough":
+        return False
+    launchers = [each for each in history.results if result.run_id in each.launched_runs]
+    if any(each.step.event == "pull_request" for each in launchers):
+        return False
+    shows_tags = schedule.quirks.run_identity in ("both", "tags")
+    over = record.end_time - history.coval_time(0.0)
+    return shows_tags and not _met_fault(tuple(each for each in result.requests if each.sent_at >= over))
 
 
 def _is_ended(history: History, record: RunRecord, now: float) -> bool:
@@ -729,7 +810,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    if schedule.gate in UNREADABLE_GATES:
+    if schedule.gate in UNREADABLE_GATES or _may_not_promote(result):
         return ("error",)
     if record is None and schedule.gate in MISNAMED_GATES:
         return ("error",)

@@ -54,6 +54,7 @@ from coval_gate.runs import (
     launch,
     names,
     never,
+    promote,
     schedule,
     takeover,
     watch,
@@ -64,6 +65,7 @@ from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import is_of_pull_request, tags_of
 from coval_gate.step import Step
 from coval_gate.transport import Server
@@ -577,6 +579,47 @@ MUTANTS: Final = (
         "owe the commit a success before there is a verdict",
         SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
         caught_by="status_is_final",
+    ),
+    mutant(
+        "promote a run whatever its verdict",
+        SetCondition(Step.promote, mentions="promote", value=False),
+        caught_by="only_good_runs_are_promoted",
+    ),
+    mutant(
+        "promote runs of pull requests",
+        ReplaceFunction(promote._pull_request, returns(value=None)),
+        caught_by="only_good_runs_are_promoted",
+    ),
+    mutant(
+        "promote in workflows of pull requests",
+        ReplaceFunction(promote.promotion_problems, returns(value=[])),
+        caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run",
+    ),
+    mutant(
+        "leave the tag with the run that had it",
+        ReplaceFunction(_Promoter._without_tag, lambda _original, _promoter, run: run.tags),
+        caught_by="promotion_leaves_one_holder",
+    ),
+    mutant(
+        "give up a promotion after one try",
+        SetConstant(promote, "PROMOTE_TIME", 0.001),
+        caught_by="promotion_leaves_one_holder",
+    ),
+    mutant(
+        "drop the other tags of a promoted run",
+        ReplaceFunction(_Promoter._with_tag, lambda _original, promoter, _run: (promoter.promotion.tag,)),
+        caught_by="other_tags_are_kept",
+    ),
+    mutant(
+        "keep no tags that Coval does not show",
+        RemoveCall(_Promoter._with_tag, call="_check"),
+        RemoveCall(_Promoter.promote, call="_check"),
+        caught_by="other_tags_are_kept",
+    ),
+    mutant(
+        "take the tag away from the newer run",
+        ReplaceFunction(promote._is_newer, lambda original, run, other: original(other, run)),
+        caught_by="promotion_leaves_one_holder baseline_is_never_lost",
     ),
     mutant(
         "mask an API key only as it is written",

@@ -70,6 +70,8 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
 }
 ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
+STABLE: Final = "stable"  # the tag of promoted runs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -172,6 +174,7 @@ class Step:
     post: bool = True
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
+    event: str = "pull_request"  # that started the workflow; or push
 
     @property
     def given(self) -> dict[str, str]:
@@ -183,6 +186,11 @@ class Step:
         """Return what identifies the job that the step belongs to."""
         return self.workflow_run, self.attempt, self.matrix
 
+    @property
+    def promotes(self) -> bool:
+        """Return whether the step is to promote its run, if that passes."""
+        return self.mode in ("run", "wait") and bool(self.given.get("promote"))
+
     def flag(self, name: str) -> bool:
         """Return a boolean input, which the schedule must set."""
         return self.given[name] == "true"
@@ -192,6 +200,7 @@ class Step:
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
         job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {given}"]
+        lines += [f"    after a {self.event}"] if self.promotes else []
         lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
@@ -218,6 +227,7 @@ class Schedule:
     foreign_run: str = ""
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status
     fate: str = ""  # of the runs that are the baseline of the last step
+    holder: bool = False  # an older run has the tag that a step promotes its run to
 
     @property
     def recoverable(self) -> bool:
@@ -234,7 +244,8 @@ class Schedule:
         lines = [
             f"schedule {self.seed}: {self.severity}, workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
             f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}",
-            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}",
+            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
+            + (f", an older run has the tag {STABLE}" if self.holder else ""),
             f"  quirks: {', '.join(quirks) or 'none'}",
             *(f"  {each}" for each in self._incidents()),
             *(f"  {each}" for each in self.steps),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
+from campaign.schedule import STABLE
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 MODES_OF: Final = {each.name: each.modes for each in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
+HEAD: Final = PULL_REQUEST["pull_request"]["head"]["sha"]  # the commit that accepts statuses, whatever the event
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
 SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their process ends
 POST_DELAY: Final = 1.0  # s until a job's post steps run
@@ -147,6 +149,9 @@ class Simulator:
             latency=self.schedule.latency,
         )
         self.github = GitHub(self.clock, self.schedule.github_outages)
+        if self.schedule.holder:
+            self.world.launch({**IDS, "test_set_id": self.schedule.test_set, "metadata": {"tags": ["nightly", STABLE]}})
+            self.foreign_runs.append(self.world.runs[-1].run_id)
 
     def run(self) -> History:
         """Run all steps, and the post steps at the end of each job."""
@@ -193,7 +198,9 @@ class Simulator:
         """Run one process until it ends or is killed: the post step if there is a `main_result`."""
         directory = self.directory / f"{number}{'-post' if main_result else ''}"
         directory.mkdir()
-        runner = LocalRunner(directory, {"ref": f"refs/heads/{step.branch}"} if step.branch else PULL_REQUEST)
+        of_pull_request = step.event == "pull_request" and not step.branch
+        event = PULL_REQUEST if of_pull_request else {"ref": f"refs/heads/{step.branch or 'main'}"}
+        runner = LocalRunner(directory, event)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
         inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}
@@ -204,7 +211,9 @@ class Simulator:
             "GITHUB_RUN_ID": step.workflow_run,
             "GITHUB_RUN_ATTEMPT": str(step.attempt),
             "GITHUB_API_URL": self.github.connect(),
+            "GITHUB_EVENT_NAME": step.event,
         }
+        environ |= {"GITHUB_HEAD_REF": "", "GITHUB_SHA": HEAD} if step.event == "push" else {}
         if step.branch:
             ref = {"GITHUB_HEAD_REF": "", "GITHUB_REF": f"refs/heads/{step.branch}", "GITHUB_EVENT_NAME": "push"}
             environ |= ref
