@@ -597,7 +597,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the tag with the run that had it",
-        ReplaceFunction(_Promoter._without_tag, lambda _original, _promoter, run: run.tags),
+        ReplaceFunction(_Promoter._without_tag, lambda _, *given: given[1].tags),
         caught_by="promotion_leaves_one_holder",
     ),
     mutant(
@@ -607,7 +607,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "drop the other tags of a promoted run",
-        ReplaceFunction(_Promoter._with_tag, lambda _original, promoter, _run: (promoter.promotion.tag,)),
+        ReplaceFunction(_Promoter._with_tag, lambda _, *given: (given[0].promotion.tag,)),
         caught_by="other_tags_are_kept",
     ),
     mutant(
