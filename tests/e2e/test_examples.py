@@ -167,32 +167,49 @@ def test_pull_request_reports(example: Example, github: FakeGitHub) -> None:
     assert result.log("1", "0").split() == ["coval.json", "junit.xml"]
 
 
-def test_nightly_keeps_one_issue(example: Example, github: FakeGitHub, gh_runner: str) -> None:
-    """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone."""
+def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
+    """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
+
+    The runs that pass take the tag over from the run that had it, the others do not.
+    """
     title = "Nightly regression of the voice agent"
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
     other = github.add_issue(title, "by a person", "mallory")
+    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
+    trusted = sandbox.launch(**ids, options={"iteration_count": 3}, metadata={"tags": ["stable"]})
     nights = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
-        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
+        given["flags"] = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
         for test_set in ("flaky001", "someFail", "passing1", "passing1"):
-            variables = {"COVAL_TEST_SET_ID": test_set}
-            result = example("nightly", github, event="schedule", runner=gh_runner, flags=flags, variables=variables)
-            assert result.outcome("Open, update or close the issue") == "success", result.log("1")
+            result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+            assert result.outcome("Open, update or close the issue") == "success", result.log("2")
+            assert result.log("1", "0").split() == ["coval.json"]
             ((number, issue),) = [each for each in github.issues.items() if each[1].author == BOT]
             assert issue.title == title
             comments = [each.body for each in github.comments.get(number, [])]
-            nights.append((result.outputs("gate")["verdict"], result.job, issue.state, issue.body, comments))
+            gate = result.outputs("gate")
+            stable = [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]]
+            assert stable == [gate["run_id"] if gate["verdict"] == "passed" else trusted]
+            nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
     failed, failed_again, passed, passed_again = nights
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
-    assert "**failed**\n\n    pass_rate is " in failed[3]
+    assert "**failed**\n\n    count(NO) of Compliance is " in failed[3]
     assert "did not complete" in failed_again[3]
     assert passed[:4] == ("passed", "success", "closed", failed_again[3])
     assert ["**passed**" in comment for comment in passed[4]] == [True]
     assert passed_again == passed
     assert github.issues[other].state == "open"
     assert other not in github.comments
+
+
+def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
+    """Another branch may neither move the baseline nor close the issue."""
+    payload = {"ref": "refs/heads/patch-1", "inputs": {}}
+    result = example("nightly", github, event="workflow_dispatch", runner=gh_runner, payload=payload)
+    assert result.jobs == {}
+    assert (sandbox.runs, github.issues) == ([], {})
 
 
 def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
