@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.config.metadata import MOST_TAGS
-from coval_gate.runs.promote import MOST_ALLOWED, PROMOTE_TIME
+from coval_gate.runs.promote import MOST_ALLOWED, OURS, PROMOTE_TIME
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.world import World
@@ -66,7 +65,8 @@ def test_first_promotion_adds_tag_and_keeps_others(run_step: RunStep) -> None:
     result, server = promote(run_step, tags="nightly", json_path="reports/coval.json")
     (record,) = server.world.runs
     assert tags(server.world, record.run_id) == ("nightly", "stable")
-    assert len(record.tags) == 4, "the gate's own tags are kept"
+    launched_with = record.request.metadata.tags or []
+    assert record.tags == (*launched_with, "stable"), "the gate's own tags are kept"
     assert f"Promoted run {record.run_id} to tag stable.\n" in result.log
     assert "\n\nPromoted to `stable`.\n\n" in result.summary
     (leg,) = json.loads(result.json)["legs"]
@@ -412,12 +412,11 @@ def test_room_for_tag_is_checked_before_launch(through: str, run_step: RunStep) 
         own = [f"t{number}" for number in range(count)]
         return {"tags": ",".join(own)} if through == "tags" else {"metadata": json.dumps({"tags": own})}
 
-    result, server = promote(run_step, **with_tags(MOST_TAGS))
+    most = MOST_ALLOWED - OURS - 1
+    result, server = promote(run_step, **with_tags(most + 1))
     assert (result.outputs["verdict"], server.world.runs) == ("error", ())
-    assert result.outputs["reason"] == (
-        f"promote adds a tag, so there may be at most {MOST_TAGS - 1} other tags; got {MOST_TAGS}."
-    )
-    result, server = promote(run_step, **with_tags(MOST_TAGS - 1))
+    assert result.outputs["reason"] == f"promote adds a tag, so there may be at most {most} other tags; got {most + 1}."
+    result, server = promote(run_step, **with_tags(most))
     assert holders(server.world) == [result.outputs["run_id"]]
     assert len(server.world.runs[0].tags) <= MOST_ALLOWED
 
@@ -428,6 +427,11 @@ def test_run_without_room_is_not_promoted(run_step: RunStep, clock: VirtualClock
     (warning,) = result.annotations("warning")
     assert "it has as many tags as Coval allows.\nLaunch runs with fewer tags." in warning.data
     assert len(tags(world, run_id)) == MOST_ALLOWED
+
+
+def test_own_tags_of_steps_are_counted(run_step: RunStep) -> None:
+    _, server = promote(run_step, mode="launch", promote="")
+    assert len(server.world.runs[0].tags) <= OURS
 
 
 def test_run_must_not_have_tag_from_its_launch(run_step: RunStep) -> None:

@@ -149,6 +149,8 @@ def test_branch_is_known_unless_the_event_is_of_a_pull_request(
          "workflow_run", True),
         ({"workflow_run": {"event": "pull_request", "head_repository": None}}, "workflow_run", True),
         ({"workflow_run": {"event": "merge_group"}}, "workflow_run", True),
+        ({"workflow_run": {"event": "issue_comment"}}, "workflow_run", True),
+        ({"workflow_run": {"event": "workflow_run"}}, "workflow_run", True),
         ({"workflow_run": {"event": "push", "head_branch": "main", "head_repository": {"owner": {"login": "o"}}}},
          "workflow_run", False),
         ({"issue": {"number": 5}}, "issue_comment", False),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.context import PULL_REQUEST
 from coval_gate.config.inputs import Problem
-from coval_gate.config.metadata import MOST_TAGS, read_metadata
+from coval_gate.config.metadata import read_metadata
 from coval_gate.coval.errors import unavailable
 from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.model.promotion import Promotion
@@ -40,6 +40,7 @@ PROMOTE_TIME: Final = 30.0  # s for the whole promotion
 # The ends of its parts, as shares of that time: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
 MOST_ALLOWED: Final = 20  # tags of a run in Coval
+OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
@@ -61,8 +62,9 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     own = inputs.tags or read_metadata(inputs.metadata).tags
     if tag in _lowered(own):
         return [Problem("promote", f"must not be one of tags: the run would have the tag {tag} before its verdict.")]
-    if len(own) >= MOST_TAGS:
-        return [Problem("promote", f"adds a tag, so there may be at most {MOST_TAGS - 1} other tags; got {len(own)}.")]
+    most = MOST_ALLOWED - OURS - 1
+    if len(own) > most:
+        return [Problem("promote", f"adds a tag, so there may be at most {most} other tags; got {len(own)}.")]
     return []
 
 
@@ -137,7 +139,8 @@ class _Promoter:
             if not (run.tags or run.metadata):
                 raise self._refused("unknown_origin")
         known = [*tags_of(run), *(() if self.leg.resumed else self.leg.tags or ())]
-        if not {tag for tag in _lowered(known) if tag.startswith(PREFIX)} <= _lowered(run.tags):
+        shown = {tag for tag in _lowered(known) if tag.startswith(PREFIX)} <= _lowered(run.tags)
+        if not shown and len(run.tags) < MOST_ALLOWED:  # else one of the step's own found no room
             raise self._refused("hidden_tags")
         if _created(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
             raise CovalError(

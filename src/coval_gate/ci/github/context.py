@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Withheld
 
+OF_BRANCHES = ("push", "schedule", "workflow_dispatch")  # events before a workflow_run that no pull request caused
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 BRANCHES = "refs/heads/"
 BRANCH_EVENTS = (
@@ -54,7 +55,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
             or commented
             or merge_group
             or _is_of_pull_request(environ.get("GITHUB_EVENT_NAME", ""))
-            or _is_of_pull_request(_text(before.get("event")))
+            or (before and before.get("event") not in OF_BRANCHES)
         ),
     )
 
