@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparing import (
+from baselines import (
     MAIN,
     RATE,
     Cases,

@@ -26,6 +26,18 @@ from support import other_value
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
+COMPARISON = (
+    "baseline_value",
+    "baseline_count",
+    "change",
+    "change_lower",
+    "change_upper",
+    "change_confidence",
+    "trend",
+    "noticeable_change",
+    "shared_test_cases",
+    "left_out",
+)
 ANY = st.text(st.characters())  # with lone surrogates
 
 
@@ -60,8 +72,8 @@ def test_schema_is_valid_and_closed() -> None:
     Draft202012Validator.check_schema(schema())
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     ours = object_schemas(schema())
-    # the document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation
-    assert len(ours) == 11
+    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation, four of baselines
+    assert len(ours) == 15
     assert [each["additionalProperties"] for each in ours] == [False] * len(ours)
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 
@@ -236,6 +248,14 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "metric_id": "m1",
         "simulation_ids": ["s4"],
         "simulation_ids_left_out": 0,
+        "reference": "",
+        "advisory": False,
+        **dict.fromkeys(COMPARISON),
+        "by_chance": 0,
+        "newly_failing": [],
+        "newly_failing_left_out": 0,
+        "newly_passing": [],
+        "newly_passing_left_out": 0,
     }
     assert found[2]["verdict"] == "passed"
     assert (found[2]["reason"], found[2]["simulation_ids"], found[2]["margin_text"]) == ("", [], "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comparing import baseline_of, judged, only, run_of
+from baselines import baseline_of, judged, only, run_of
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from comparing import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
+from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, Value
 

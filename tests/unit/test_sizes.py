@@ -15,13 +15,26 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, ThresholdHolds
 from coval_gate.judge.gate import judge
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.details import Details
 from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.model.run import Run
+from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
+from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
+from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
 from coval_gate.report.formats.summary import render as summary
-from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_MISSES, MOST_VALUES
+from coval_gate.report.limits import (
+    LONGEST_MENTION,
+    MOST_CRITERIA,
+    MOST_FIGURES,
+    MOST_FLIPS,
+    MOST_IDS,
+    MOST_MISSES,
+    MOST_VALUES,
+)
 from coval_gate.report.model import LegReport, Report
 from hostile import example_reports
 
@@ -71,6 +84,37 @@ def thresholds(metrics: int) -> tuple[Threshold, ...]:
     )
 
 
+def compared_report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS) -> Report:
+    """Return the report on simulations that all miss every threshold against a baseline, in which they all met it."""
+    large = report_of(metrics=metrics, variants=variants, simulations=simulations)
+    (leg,) = large.legs
+    assert leg.result
+    now = replace(
+        leg.result, metrics=tuple(replace(each, values=dict.fromkeys(each.values, "NO")) for each in leg.result.metrics)
+    )
+    then = replace(
+        now,
+        run_id=ID("runs", 0),
+        metrics=tuple(replace(each, values=dict.fromkeys(each.values, "YES")) for each in now.metrics),
+    )
+    baseline = Baseline(
+        source=BaselineSource(kind="branch", name="main", last=1),
+        runs=(BaselineRun(run=Run(run_id=then.run_id, status="COMPLETED"), result=then),),
+    )
+    lines = [
+        f'"Seconds until the answer, {number % metrics}": rate(YES) >= baseline - 0.{number:03}'
+        for number in range(THRESHOLDS)
+    ]
+    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("\n".join(lines)))
+    judgement = judge(now, criteria, baseline=baseline)
+    return replace(large, judgement=judgement, legs=(replace(leg, judgement=judgement, result=now),))
+
+
+COMPARED_SHAPES: dict[str, dict[str, Any]] = {
+    "compared, one metric": {"metrics": 1},
+    "compared, a metric for each threshold": {"metrics": THRESHOLDS},
+    "compared, 101 variants": {"metrics": 1, "variants": 101},
+}
 SHAPES: dict[str, dict[str, Any]] = {
     "one metric": {"metrics": 1},
     "a metric for each threshold": {"metrics": THRESHOLDS},
@@ -82,6 +126,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 @cache
 def report(shape: str) -> Report:
     return report_of(**SHAPES[shape])
+
+
+@cache
+def compared_report(shape: str) -> Report:
+    return compared_report_of(**COMPARED_SHAPES[shape])
 
 
 @cache
@@ -116,6 +165,24 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
         assert each["values_left_out"] == metrics - len(each["values"])
     explained = found["simulations"][0]
     assert len(explained["explanations"]) + explained["explanations_left_out"] == metrics
+
+
+@pytest.mark.parametrize("shape", COMPARED_SHAPES)
+def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out(shape: str) -> None:
+    large = compared_report(shape)
+    text = document(large)
+    assert len(text.encode()) < MOST_BYTES
+    assert len(junit(large).encode()) < MOST_BYTES
+    assert len(summary(large).encode()) <= SUMMARY_LIMIT
+    assert len(comment(large)) <= COMMENT_LIMIT
+    assert sum(map(len, closing(large).flips)) < 100_000
+    (found,) = json.loads(text)["legs"]
+    checks = large.legs[0].judgement.first_checks(MOST_CRITERIA)
+    for each, check in zip(found["criteria"], checks, strict=True):
+        flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
+        assert len(each["newly_failing"]) == min(MOST_FLIPS, len(flipped))
+        assert each["newly_failing_left_out"] == len(flipped) - len(each["newly_failing"])
+    assert any(each["newly_failing"] for each in found["criteria"])
 
 
 def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:

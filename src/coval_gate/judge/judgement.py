@@ -117,10 +117,10 @@ class Judgement:
         return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
 
     def first_checks(self, most: int) -> tuple[Check, ...]:
-        """Return at most `most` checks: all in their order or, where there are more, the gravest of them."""
+        """Return at most `most` checks: all in their order or, where there are more, the gravest that decide."""
         if len(self.checks) <= most:
             return self.checks
-        return tuple(sorted(self.checks, key=lambda check: GRAVITY.index(check.verdict))[:most])
+        return tuple(sorted(self.checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict)))[:most])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

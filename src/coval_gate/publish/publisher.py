@@ -117,8 +117,9 @@ class Publisher:
         first = closing.annotations(self._host.room_for_warnings) if annotates and not judgement.lets_pass else []
         for each in first:
             self._host.annotate("warning", *each)
-        if lines := closing.simulation_lines(after=len(first)):
-            self._host.fold(lines[0], lines[1:])
+        for lines in (closing.simulation_lines(after=len(first)), closing.flips):
+            if lines:
+                self._host.fold(lines[0], lines[1:])
         with tolerant(self._host):
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
         if annotates and not judgement.lets_pass:

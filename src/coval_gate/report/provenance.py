@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.model.baseline import Baseline
     from coval_gate.report.model import LegReport, Report
 
 
@@ -41,6 +42,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     known = {
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
+        "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
         **{name.removesuffix("_id").replace("_", " "): each for name, each in what_ran(report, leg).items()},
         "repository": context.repository,
         "commit": context.sha,
@@ -55,6 +57,13 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "Coval Gate": __version__,
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _baseline_text(baseline: Baseline | None) -> str:
+    """Return the source of the baseline with the ids of its runs."""
+    if baseline is None:
+        return ""
+    return f"{baseline.source}: {', '.join(each.run.run_id for each in baseline.runs) or 'none'}"
 
 
 def _written(value: Any) -> str:

@@ -13,7 +13,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import MOST_MISSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability
@@ -76,6 +76,17 @@ def to_look_at(rows: Iterable[SimulationRow]) -> list[SimulationRow]:
     return [row for row in rows if row.verdict is not Verdict.PASSED]
 
 
+def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what names a test case by its id: in words where these are known, with the id where several share them."""
+    shared = _shared(labels)
+
+    def name(case: str) -> str:
+        label = labels.get(case, "")
+        return f"{label} [{case}]" if label in shared else label or case
+
+    return name
+
+
 def leg_rows(report: Report, leg: LegReport) -> tuple[SimulationRow, ...]:
     """Return every simulation of a leg: those that fail the gate, then tolerated ones, each with the worst first."""
     if leg.result is None:
@@ -98,7 +109,7 @@ def _rows(
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-    shared = _shared(details.labels)
+    name = case_names(details.labels)
     iterations = Counter((each.mutation, each.test_case_id) for each in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for each in result.simulations:
@@ -107,7 +118,7 @@ def _rows(
         blamed = blame.get(each.id, _NO_BLAME)
         yield SimulationRow(
             simulation=each,
-            name=_title(each.test_case_id, details.labels.get(each.test_case_id, ""), shared) or each.id,
+            name=name(each.test_case_id) or each.id,
             verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
@@ -133,16 +144,12 @@ def _simulation_pages(report: Report, leg: LegReport) -> dict[str, str]:
 
 def case_title(test_case_id: str, labels: Mapping[str, str]) -> str:
     """Return a test case in words, or else its id, which also tells apart those that share their words."""
-    return _title(test_case_id, labels.get(test_case_id, ""), _shared(labels))
+    return case_names(labels)(test_case_id)
 
 
 def _shared(labels: Mapping[str, str]) -> set[str]:
     """Return the labels that several test cases have."""
     return {label for label, count in Counter(labels.values()).items() if count > 1}
-
-
-def _title(test_case_id: str, label: str, shared: set[str]) -> str:
-    return f"{label} [{test_case_id}]" if label in shared else label or test_case_id
 
 
 @dataclass(slots=True)
@@ -183,7 +190,7 @@ def _blame(leg: LegReport) -> dict[str, _Blame]:
     checks = [
         _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
         for check in leg.judgement.checks
-        if isinstance(check.criterion, TargetMet) or (check.user_defined and not check.passed)
+        if isinstance(check.criterion, TargetMet) or (check.user_defined and check.decides and not check.passed)
     ]
     off_target = {each for check in checks if isinstance(check.criterion, TargetMet) for each in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)

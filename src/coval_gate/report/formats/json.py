@@ -7,15 +7,17 @@ is added. Readers should not mind fields that they do not know.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from coval_gate import __version__
 from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.promotion import Obstacle  # noqa: TC001
+from coval_gate.report.json_comparisons import BaselineFacts, ComparedCriterion, baseline_facts, comparison_fields
+from coval_gate.report.json_models import Model, Text
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
@@ -43,19 +45,7 @@ Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 
-def _encodable(value: object) -> object:
-    """Half a surrogate, which an answer may hold, has no place in UTF-8."""
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_encodable)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class RunFacts(_Model):
+class RunFacts(Model):
     """The run in Coval; empty where the step did not come so far."""
 
     id: Text
@@ -67,7 +57,7 @@ class RunFacts(_Model):
     test_set_id: Text
 
 
-class SingleRunFacts(_Model):
+class SingleRunFacts(Model):
     """One of the runs of a leg, judged alone."""
 
     id: Text
@@ -77,7 +67,7 @@ class SingleRunFacts(_Model):
     verdict: Outcome | None
 
 
-class CaseFacts(_Model):
+class CaseFacts(Model):
     """A test case that failed in any of several runs, with the agent or one of its mutations."""
 
     test_case_id: Text
@@ -92,7 +82,7 @@ class CaseFacts(_Model):
     """How many it had."""
 
 
-class StepFacts(_Model):
+class StepFacts(Model):
     """Where and when the step ran."""
 
     repository: Text
@@ -112,18 +102,15 @@ class StepFacts(_Model):
     """Version of this action."""
 
 
-class Criterion(_Model):
-    """One thing that is required of the agent or one of its mutations, and what was measured: numbers, then words.
-
-    The numbers are null where nothing was measured.
-    """
+class PlainCriterion(Model):
+    """A criterion without what a comparison adds to it."""
 
     kind: Text
     """threshold, max_failed_simulations, target_met and so on."""
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
     verdict: Outcome
-    """skipped: it only informs, because nothing that is measured can make it fail."""
+    """skipped: it only informs, because it is advisory, or because nothing that is measured can make it fail."""
     actual: float | None
     """The measured value, in `unit`."""
     operator: Operator | None
@@ -166,7 +153,14 @@ class Criterion(_Model):
     """How many more miss it."""
 
 
-class VariantFacts(_Model):
+class Criterion(ComparedCriterion, PlainCriterion):
+    """One thing that is required of the agent or one of its mutations, and what was measured: numbers, then words.
+
+    The numbers are null where nothing was measured.
+    """
+
+
+class VariantFacts(Model):
     """The agent itself or one of its mutations, as it is called in `variant` and `variants` everywhere else."""
 
     variant: Text
@@ -175,7 +169,7 @@ class VariantFacts(_Model):
     """Empty for the agent itself, and if Coval does not give it."""
 
 
-class SimulationFacts(_Model):
+class SimulationFacts(Model):
     """One conversation."""
 
     id: Text
@@ -207,7 +201,7 @@ class SimulationFacts(_Model):
     """How many more there are."""
 
 
-class MetricFacts(_Model):
+class MetricFacts(Model):
     """A metric in a few numbers, for each variant."""
 
     id: Text
@@ -216,7 +210,7 @@ class MetricFacts(_Model):
     """count, missing; for numbers mean, stdev, min, median, p95, max; for texts values: how often each occurs."""
 
 
-class PromotionFacts(_Model):
+class PromotionFacts(Model):
     """What became of the promotion of a run that passed."""
 
     tag: Text
@@ -232,7 +226,7 @@ class PromotionFacts(_Model):
     """All of this in sentences."""
 
 
-class Leg(_Model):
+class Leg(Model):
     """One run that the step launched or waited for, and what became of it."""
 
     name: Text
@@ -249,6 +243,8 @@ class Leg(_Model):
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     replaced_simulation_ids: list[Text]
     """Simulations without a result that one of a later run replaces; they count nowhere else."""
+    baseline: BaselineFacts | None
+    """The earlier runs that thresholds refer to; null where none do."""
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
@@ -268,7 +264,7 @@ class Leg(_Model):
     """Those to look at first: those that fail the gate, then tolerated ones; of each kind, the worst first."""
 
 
-class Document(_Model):
+class Document(Model):
     """The result of one step of Coval Gate."""
 
     schema_version: Text
@@ -332,6 +328,7 @@ def criterion_facts(check: Check) -> Criterion:
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
         simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
+        **comparison_fields(check),
     )
 
 
@@ -368,6 +365,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         ],
         failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
+        baseline=baseline_facts(report, judgement.baseline),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,

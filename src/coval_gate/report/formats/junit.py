@@ -24,6 +24,16 @@ from coval_gate.report.provenance import provenance
 from coval_gate.report.simulations import case_title, leg_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
+from coval_gate.report.wording.comparisons import (
+    CHANCE,
+    NAMES,
+    comparison_of,
+    difference_text,
+    earlier_text,
+    noticeable_text,
+    reference_of,
+    shown_text,
+)
 from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import one_line, plural, shortened
 
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.measure import Measure
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
@@ -149,6 +160,8 @@ def _gate(report: Report) -> Iterator[TestCase]:
     judgement, checks, group = report.judgement, _checks(report), _group(report, "gate")
     for name, check in checks:
         member = TestCase(_xml(name), classname=group, time=0)
+        if compared := _compared(check):
+            member.system_out = _xml(compared)
         if reason := check_reason(check):
             text = f"{reason}\nActual: {actual_text(check)}"
             tolerated = check.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
@@ -159,7 +172,7 @@ def _gate(report: Report) -> Iterator[TestCase]:
         left_out = f"This report has the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
-    if any(check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
+    if any(check.decides and check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
     member = TestCase("evaluation", classname=group, time=0)
     if judgement.verdict is not Verdict.PASSED:
@@ -184,6 +197,7 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
             if requirement := check.requirement:
                 yield f"{name}: required", f"{requirement.operator} {_shown(requirement.bound)}"
                 yield f"{name}: margin", _shown(check.margin or 0.0)
+            yield from ((f"{name}: {key}", value) for key, value in _comparison_numbers(measure))
             if interval := measure.interval:
                 yield f"{name}: lower", _shown(interval.lower) if math.isfinite(interval.lower) else ""
                 yield f"{name}: upper", _shown(interval.upper) if math.isfinite(interval.upper) else ""
@@ -191,6 +205,31 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
             yield f"{name}: unit", measure.unit
             yield f"{name}: count", str(measure.count)
             yield f"{name}: missing", str(measure.missing)
+
+
+def _comparison_numbers(measure: Measure) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of a comparison with a baseline."""
+    if (found := measure.comparison) is None:
+        return
+    yield "baseline", _shown(found.value)
+    yield "change", _shown(measure.value - found.value)
+    if found.change:
+        yield "change, lower", _shown(found.change.lower) if math.isfinite(found.change.lower) else ""
+        yield "change, upper", _shown(found.change.upper) if math.isfinite(found.change.upper) else ""
+        yield "change, confidence", _shown(found.change.confidence)
+    yield "trend", found.trend
+    yield "shared test cases", str(found.cases)
+
+
+def _compared(check: Check) -> str:
+    """Return what a criterion compares, in lines; empty where it compares nothing."""
+    if comparison_of(check) is None:
+        return ""
+    reference = NAMES[reference_of(check)]
+    lines = [f"{reference}: {earlier_text(check)}", f"change: {difference_text(check)}", shown_text(check)]
+    if noticeable := noticeable_text(check):
+        lines.append(f"{noticeable} would show in {CHANCE} of such runs")
+    return "\n".join(lines)
 
 
 def _shown(value: float) -> str:

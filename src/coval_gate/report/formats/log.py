@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.comparisons import absolute, compared, comparisons, flipped_cases, flips, lacks_baseline
 from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording.checks import actual_text, check_text, first_text, here_text, note_text, shown_verdict
+from coval_gate.report.wording.baselines import baseline_text, shared_text
+from coval_gate.report.wording.checks import (
+    actual_text,
+    check_text,
+    first_text,
+    here_text,
+    informs_text,
+    note_text,
+    shown_verdict,
+)
+from coval_gate.report.wording.comparisons import (
+    CHANCE,
+    NAMES,
+    difference_text,
+    earlier_text,
+    flips_title,
+    noticeable_text,
+    shown_text,
+)
 from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
 from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import one_line, plural, shortened_at_word
+from coval_gate.text import in_words, one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
@@ -32,6 +53,7 @@ MOST_REASONS: Final = 10  # in an annotation
 REASON_SHOWN: Final = 300  # characters of one, so that they all fit in an annotation
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
+MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
 
 
 class Annotation(NamedTuple):
@@ -42,11 +64,15 @@ class Annotation(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations."""
+    """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
+
+    `flips` are a title, and lines on the test cases that flipped since the baseline; empty where none did.
+    """
 
     rows: tuple[SimulationRow, ...]
     lines: tuple[str, ...]
     verdict: Annotation
+    flips: tuple[str, ...] = ()
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations; the last says how many more there are."""
@@ -76,6 +102,7 @@ def render(report: Report) -> Closing:
         rows=tuple(row for row in simulation_rows(report) if row.verdict in (Verdict.FAILED, Verdict.ERROR)),
         lines=tuple(_closing_lines(judgement)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
+        flips=tuple(_flip_lines(report)),
     )
 
 
@@ -88,16 +115,71 @@ def _closing_lines(judgement: Judgement) -> Iterator[str]:
 
 
 def check_lines(judgement: Judgement) -> Iterator[str]:
-    """Yield a line for each check: a mark, the criterion, what was measured, the margin by which it is missed."""
+    """Yield a line for each check: a mark, the criterion, what was measured, the margin by which it is missed.
+
+    Checks that compare come last: with the reference's value, the change, and what that shows.
+    """
+    yield from _lines(absolute(judgement), [_cells(check) for check in absolute(judgement).first_checks(MOST_CHECKS)])
+    for reference, part in compared(judgement):
+        yield f"  {_reference_text(part, reference)}"
+        yield from _lines(part, [_compared_cells(check) for check in part.first_checks(MOST_CHECKS)])
+
+
+def _lines(judgement: Judgement, cells: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yield aligned lines; the last cell is as wide as it wants to be."""
     shown = judgement.first_checks(MOST_CHECKS)
-    texts = [_check_text(check) for check in shown]
-    width = min(WIDEST, max((len(each) for each in texts), default=0))
-    for text, check in zip(texts, shown, strict=True):
-        note = f", {each}" if (each := note_text(check)) else ""
-        yield f"  {MARKS[shown_verdict(check)]} {text:<{width}}  {actual_text(check)}{note}{first_text(check)}"
-    if len(judgement.checks) > MOST_CHECKS:
-        more = len(judgement.checks) - MOST_CHECKS
+    widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
+    for check, (*first, last) in zip(shown, cells, strict=True):
+        aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
+        yield f"  {MARKS[shown_verdict(check)]} {aligned}  {last}".rstrip()
+        if noticeable := _noticeable(check):
+            yield f"    {noticeable}"
+    if more := len(judgement.checks) - len(shown):
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
+
+
+def _cells(check: Check) -> tuple[str, ...]:
+    told = ", ".join(filter(None, (actual_text(check), note_text(check))))
+    return _check_text(check), f"{told}{first_text(check)}"
+
+
+def _compared_cells(check: Check) -> tuple[str, ...]:
+    """Return a criterion, both values, the change and what it shows; or else why there is no comparison."""
+    if check.problem:
+        return _check_text(check), actual_text(check), "", informs_text(check)
+    values = f"{earlier_text(check)} → {actual_text(check)}"
+    shown = "; ".join(filter(None, (informs_text(check), shown_text(check))))
+    return _check_text(check), values, difference_text(check), f"{shown}{first_text(check)}"
+
+
+def _noticeable(check: Check) -> str:
+    """Return which change would have shown, where a check is inconclusive."""
+    change = noticeable_text(check, short=True) if check.verdict is Verdict.INCONCLUSIVE else ""
+    return f"{change} would show in {CHANCE} of such runs" if change else ""
+
+
+def _reference_text(part: Judgement, reference: Reference) -> str:
+    """Return what the checks of a reference compare with."""
+    found = comparisons(part)
+    if reference == "base" or part.baseline is None:
+        return f"Compared with the {NAMES[reference]}{f': {shared_text(found, NAMES[reference])}' if found else ''}"
+    told = any(lacks_baseline(check) for check in part.missed)  # among the reasons
+    return f"Baseline {part.baseline.source}: {baseline_text(part.baseline, found, why=not told)}"
+
+
+def _flip_lines(report: Report) -> Iterator[str]:
+    """Yield the test cases that flipped, by leg and criterion, below a title."""
+    counts = [flipped_cases(leg.judgement) for leg in report.legs]
+    failing, passing = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    if not (failing or passing):
+        return
+    yield f"{flips_title(failing, passing)}"
+    for leg in report.legs:
+        for each in flips(replace(leg.judgement, checks=leg.judgement.first_checks(MOST_CHECKS)), leg.details.labels):
+            yield f"{leg.name}: {each}" if leg.name else str(each)
+            for word, cases in (("fails now", each.failing), ("passes now", each.passing)):
+                if cases:
+                    yield f"    {word}: {in_words([one_line(case, WIDEST) for case in cases], most=MOST_FLIPS)}"
 
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:

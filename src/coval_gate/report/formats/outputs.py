@@ -50,6 +50,7 @@ OUTPUTS: Final = {
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
+    "baseline_run_id": "The id of the newest run that thresholds were compared with; empty where there was none.",
     "comment_url": "The comment on the pull request, where `comment` asked for one.",
     **{each.input: each.output for each in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
@@ -76,6 +77,7 @@ def render(report: Report) -> dict[str, str]:
         "failed_criteria": _failed_criteria(legs) if totals else "",
         "metric_failures": _ids(each for leg in legs for each in leg.judgement.metric_failures),
         "metrics": _metrics(legs),
+        "baseline_run_id": _baseline_run_id(legs),
         "comment_url": report.comment_url,
         **{each.input: report.files.get(each.input, "") for each in formats(Surface.FILE)},
         "duration_seconds": str(round(report.seconds)),
@@ -90,6 +92,14 @@ def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
         return str(totals.total), str(totals.completed)
     progress = legs[0].run.progress if legs[0].run else None
     return (str(progress.total), str(progress.completed)) if progress else ("", "")
+
+
+def _baseline_run_id(legs: Sequence[LegReport]) -> str:
+    if not legs or legs[0].judgement.baseline is None:  # then nothing heavy need be imported, as before the launch
+        return ""
+    from coval_gate.report.comparisons import compared_run_id
+
+    return compared_run_id(legs[0].judgement)
 
 
 def _metrics(legs: Sequence[LegReport]) -> str:

@@ -9,6 +9,8 @@ from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import histogram
+from coval_gate.report.comparison_tables import MOST_CHECKS, comparison_parts, criterion_cell
+from coval_gate.report.comparisons import absolute, lacks_baseline
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary whole
 MOST_REASONS: Final = 20
-MOST_CHECKS: Final = 100
 MOST_CHARTS: Final = 2
 MOST_UNFOLDED: Final = 10  # rows of a table that is folded if it is longer
 TEXTS_SHOWN: Final = 8  # different texts of a metric
@@ -71,8 +72,9 @@ def opening(report: Report) -> Iterator[str | Listing]:
     for leg in report.legs:
         if leg.name:
             yield f"#### {escape(leg.name)}"
-        if leg.judgement.checks:
-            yield _checks(leg.judgement)
+        if (judgement := absolute(leg.judgement)).checks:
+            yield _checks(judgement)
+        yield from comparison_parts(report, leg)
 
 
 def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
@@ -120,7 +122,7 @@ def links(report: Report) -> str:
 def _more_reasons(report: Report) -> list[str]:
     """Return the reasons that neither the first line nor the table of criteria tells."""
     shown = (check for leg in report.legs for check in leg.judgement.first_checks(MOST_CHECKS))
-    told = {check_reason(check) for check in shown if check.measure}
+    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
     return [reason for reason in judgements.reasons(report.judgement)[1:] if reason not in told]
 
 
@@ -138,7 +140,7 @@ def _checks(judgement: Judgement) -> Table:
     rows = (
         row(
             MARKS[shown_verdict(check)],
-            code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else ""),
+            criterion_cell(check),
             escape(f"{actual_text(check)}{first_text(check)}"),
             escape(note_text(check)),
         )

@@ -16,7 +16,7 @@ from coval_gate.judge.criteria import (
 )
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
-from coval_gate.report.wording.comparisons import doubt_about, earlier_text, reference_text
+from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
 from coval_gate.report.wording.criteria import VALUE_SHOWN, criterion_text, forbidden_text, mention, value_text, whom
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
@@ -25,10 +25,11 @@ from coval_gate.text import number, one_line, percent, plural
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Measure, Requirement, Unit
+    from coval_gate.judge.measure import Comparison, Measure, Requirement, Unit
     from coval_gate.report.simulations import Miss
 
 INFORMS: Final = "informs only"
+ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": in doubt"}
 
 
 def shown_verdict(check: Check) -> Verdict:
@@ -81,8 +82,17 @@ def margin_text(check: Check) -> str:
 
 def note_text(check: Check) -> str:
     """Return what to add to a measured value: that the check only informs, what is claimed, and the margin."""
-    told = (claim_text(check), margin_text(check)) if check.decides and not check.informs else (INFORMS,)
-    return ", ".join(filter(None, told if check.decides else (*told, margin_text(check))))
+    informs = informs_text(check)
+    told = ("" if informs and check.decides else claim_text(check), margin_text(check))
+    return ", ".join(filter(None, (informs, *told)))
+
+
+def informs_text(check: Check) -> str:
+    """Return that a check only informs; of an advisory one, also what it found. Empty for a check that decides."""
+    if not check.decides:
+        doubtful = check.verdict is Verdict.INCONCLUSIVE and check.measure and check.measure.comparison  # told as such
+        return INFORMS if doubtful else f"{INFORMS}{ADVISORY.get(check.verdict, '')}"
+    return INFORMS if check.informs else ""
 
 
 def check_reason(check: Check) -> str:
@@ -113,9 +123,7 @@ def miss_text(miss: Miss) -> str:
 def _measured_text(check: Check, measure: Measure) -> str:
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
-            text = _threshold_text(threshold, measure, check.requirement)
-            earlier = earlier_text(check)
-            return f"{text}, {reference_text(check).removeprefix('the ')} {earlier}" if earlier else text
+            return _threshold_text(threshold, measure, check.requirement)
         case FewFailed():
             return f"{measure_text(measure)} failed"
         case EnoughCompleted():
@@ -148,16 +156,17 @@ def _threshold_text(threshold: Threshold, measure: Measure, requirement: Require
     return text
 
 
-def _miss_reason(check: Check, measure: Measure) -> str:
+def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case for each kind
     """Return the reason of a check whose value is not what it must be, without a full stop."""
     about, few = whom(check), f"{measure.value:,.0f}"
     match check.criterion:
+        case ThresholdHolds(threshold=threshold) if measure.comparison:
+            return _compared_reason(check, threshold, measure.comparison)
         case ThresholdHolds(threshold=threshold):
-            required = _required_text(check, threshold, measure)
+            required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
             is_found = f"{_subject(threshold)} is {actual_text(check)}{about}"
             if check.verdict is Verdict.INCONCLUSIVE:
-                why = doubt_about(check) if measure.comparison else doubt_text(check)
-                return f"{is_found}, which neither shows nor rules out {required}{why}"
+                return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
             return f"{is_found}{sure_text(check)}, must be {required}"
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
@@ -181,15 +190,30 @@ def _miss_reason(check: Check, measure: Measure) -> str:
     return f"{criterion_text(check.criterion)}: {actual_text(check)}"
 
 
-def _required_text(check: Check, threshold: Threshold, measure: Measure) -> str:
-    """Return what the value must be: the user's words for a reference, and the number that this makes."""
-    if not threshold.bound.reference:
-        return f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
-    bound = check.requirement.bound if check.requirement else 0.0
-    shown = percent(bound) if measure.unit == "share" else number(bound)
-    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+def _compared_reason(check: Check, threshold: Threshold, compared: Comparison) -> str:
+    """Return the reason of a check that compares and is not met, without a full stop."""
+    required = _required_text(check, threshold)
+    now = f"{_subject(threshold)} is {actual_text(check)}{whom(check)}"
+    found = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"
+    clause = f": {change_clause(check)}" if has_bounds(check) else ""
+    if check.verdict is not Verdict.INCONCLUSIVE:
+        return f"{found}{clause}, must be {required}"
+    if compared.by_chance:
+        return f"{found}{clause}; required is {required}"
+    few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
+    neither = "which neither shows nor rules out" if clause else "are too few to show or to rule out"
+    return f"{found}{clause or few}{', ' if clause else ' '}{neither} {required}"
+
+
+def _required_text(check: Check, threshold: Threshold) -> str:
+    """Return what a value must be against a reference: the user's words, and the number that they make."""
     written = threshold.text.rpartition(threshold.operator)[2].strip()
-    return f"{threshold.operator} {written}" + ("" if plain else f", which is {shown}")
+    if check.measure is None or check.requirement is None:
+        return f"{threshold.operator} {written}"
+    bound = check.requirement.bound
+    shown = percent(bound) if check.measure.unit == "share" else number(bound)
+    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+    return f"{threshold.operator} {written}" + ("" if plain else f" ({shown})")
 
 
 def _not_listed(measure: Measure) -> str:

@@ -30,7 +30,7 @@ def claim_text(check: Check) -> str:
     if measure is None or not isinstance(criterion, ThresholdHolds) or criterion.confidence is None:
         return ""
     if measure.comparison:
-        return f"{measure.comparison.trend}: {change_text(check) or AS_COUNTED}"
+        return change_text(check) or AS_COUNTED
     if (interval := measure.interval) is None:
         return AS_COUNTED
     wants_less = criterion.threshold.operator in ("<", "<=")
@@ -44,12 +44,8 @@ def claim_text(check: Check) -> str:
 
 def sure_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
-    measure = check.measure
-    interval = measure.interval if measure else None
-    if measure and measure.comparison:
-        interval = measure.comparison.change
-    claim = change_text(check) if measure and measure.comparison else claim_text(check)
-    return f", surely {claim} ({_confidence_text(interval)})" if interval else ""
+    interval = check.measure.interval if check.measure else None
+    return f", surely {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
+from coval_gate.judge.paired import POWER
 from coval_gate.judge.problems import (
+    CannotOccur,
     CasesUnknown,
     JudgeChanged,
     NoBaseline,
     NoMutations,
+    NoNumbers,
     NotInBaseline,
+    NoValues,
+    OnlySummary,
     PersonaChanged,
     TooFewShared,
     UnequalCounts,
@@ -20,12 +25,15 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.amounts import rounded
-from coval_gate.text import age, in_words, number, percent, plural
+from coval_gate.report.wording.baselines import left_out_text, no_baseline_text
+from coval_gate.text import number, percent, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Comparison, LeftOut, Measure, Trend, Unit
-    from coval_gate.model.baseline import BaselineSource, NotFoundReason
+    from coval_gate.judge.measure import Comparison, Interval, Unit
 
 ComparisonProblem = (
     NoMutations
@@ -39,22 +47,25 @@ ComparisonProblem = (
     | UnequalCounts
 )
 
-TREND_MARKS: Final[dict[Trend, str]] = {"improved": "▲", "unchanged": "=", "worse": "▼", "inconclusive": "?"}
+NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
+CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs in which a noticeable change shows
 
 
-def reference_text(check: Check) -> str:
-    """Return what a threshold refers to: "the baseline", or "the agent" for `base`; empty for a number."""
-    if not isinstance(check.criterion, ThresholdHolds):
-        return ""
-    return {"baseline": "the baseline", "base": "the agent", "": ""}[check.criterion.threshold.bound.reference]
+def reference_of(check: Check) -> Reference:
+    """Return what a check compares with; empty for a number, and for what is no threshold."""
+    return check.criterion.threshold.bound.reference if isinstance(check.criterion, ThresholdHolds) else ""
+
+
+def comparison_of(check: Check) -> Comparison | None:
+    """Return what was measured of both sides; None where nothing was."""
+    return check.measure.comparison if check.measure else None
 
 
 def earlier_text(check: Check) -> str:
     """Return the reference's value with its total, such as "95.3% (143 of 150)"; empty without a comparison."""
-    measure = check.measure
-    if measure is None or measure.comparison is None:
+    measure, compared = check.measure, comparison_of(check)
+    if measure is None or compared is None:
         return ""
-    compared = measure.comparison
     match measure.unit:
         case "share":
             hits = round(compared.value * compared.count)
@@ -64,88 +75,94 @@ def earlier_text(check: Check) -> str:
     return number(compared.value)
 
 
-def difference_text(measure: Measure) -> str:
-    """Return how far the value is from the reference's: "15.3 percentage points lower"; "the same"."""
-    if measure.comparison is None:
+def difference_text(check: Check) -> str:
+    """Return the measured value minus the reference's: "-4pp", "+0.12 (+11%)", "+1"; empty without a comparison."""
+    measure, compared = check.measure, comparison_of(check)
+    if measure is None or compared is None:
         return ""
-    return _moved(measure.value - measure.comparison.value, measure.unit)
+    difference = measure.value - compared.value
+    if measure.unit == "share":
+        return f"{_signed(round(100 * difference, 2))}pp"
+    relative = difference / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
+    # From ten times as much on, the values themselves say more.
+    told = 0.0005 <= abs(relative) < 10.0
+    return _signed(difference) + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if told else "")
 
 
-def change_text(check: Check) -> str:
-    """Return what is claimed of a change, such as "lower by at least 3.1 percentage points".
+def shown_text(check: Check) -> str:
+    """Return what a comparison shows in a few words: "worse: at least 23pp lower", "unchanged"."""
+    compared = comparison_of(check)
+    if compared is None:
+        return "" if check.passed else str(check.verdict)
+    claim = change_text(check, short=True)
+    told = f"{compared.trend}: {claim}" if claim else compared.trend
+    if compared.by_chance:
+        return f"{told}, but one of {compared.by_chance:,} thresholds may show that by chance"
+    doubtful = check.verdict is Verdict.INCONCLUSIVE and compared.trend != "inconclusive"
+    return f"{told}, inconclusive at the bound" if doubtful else told
 
-    Without a confidence, nothing is claimed, and the text is empty.
+
+def change_text(check: Check, *, short: bool = False) -> str:
+    """Return what is claimed of a change, such as "at least 3.1 percentage points lower".
+
+    A check that is inconclusive at its bound names both ends. Without a confidence, nothing is claimed, and the text
+    is empty. With `short`, percentage points are pp.
     """
-    compared = check.measure.comparison if check.measure else None
+    compared = comparison_of(check)
     if check.measure is None or compared is None or compared.change is None:
         return ""
-    unit, lower, upper = check.measure.unit, compared.change.lower, compared.change.upper
-    if lower == upper == 0.0:
-        return "the same"
-    if upper <= 0.0:  # 0 where a percentile of few different values moved by less than the values are apart
-        return f"lower by at least {_amount(-upper, unit, math.floor)}" if upper else "lower"
-    if lower >= 0.0:
-        return f"higher by at least {_amount(lower, unit, math.floor)}" if lower else "higher"
-    least = f"{_amount(-lower, unit, math.ceil)} lower" if math.isfinite(lower) else ""
-    most = f"{_amount(upper, unit, math.ceil)} higher" if math.isfinite(upper) else ""
-    if least and most:
-        return f"between {least} and {rounded(upper, unit, math.ceil).removesuffix('%')} higher"
-    return f"at most {least or most}" if least or most else "nothing is certain"
+    doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
+    return _change_text(compared.change, check.measure.unit, both=doubtful, short=short)
 
 
-def noticeable_text(check: Check) -> str:
-    """Return the smallest change for the worse that such a run shows in 80 % of cases; empty where it is not known."""
-    compared = check.measure.comparison if check.measure else None
+def noticeable_text(check: Check, *, short: bool = False) -> str:
+    """Return the smallest change for the worse that such a run shows in most cases: "a drop of 13 percentage points".
+
+    Empty where it is not known.
+    """
+    compared = comparison_of(check)
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
-    return _amount(compared.noticeable, check.measure.unit, math.ceil)
+    rises = isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.wants_less
+    size = _amount(compared.noticeable, check.measure.unit, math.ceil, short=short)
+    return f"a {'rise' if rises else 'drop'} of {size}"
 
 
-def compared_text(compared: Comparison) -> str:
-    """Return over how many test cases a comparison is, and which ones it leaves out."""
-    left = left_out_text(compared.left_out)
-    return f"over {plural(compared.cases, 'shared test case')}{f'; left out: {left}' if left else ''}"
-
-
-def left_out_text(left_out: LeftOut) -> str:
-    """Return what a comparison leaves out, and why; empty where that is nothing."""
-    told = [
-        (left_out.new, "that the baseline does not have"),
-        (left_out.gone, "that only the baseline has"),
-        (left_out.changed, "whose contents changed"),
-        (left_out.valueless, "without a value in one of the two"),
-    ]
-    parts = [f"{count:,} {why}" for count, why in told if count]
-    if left_out.runs:
-        parts.append(f"{plural(left_out.runs, 'run')} of the baseline with another persona, metric or judge")
-    return in_words(parts, most=len(parts))
-
-
-def doubt_about(check: Check) -> str:
-    """Return why a comparison is inconclusive, after a colon or a semicolon."""
-    measure = check.measure
-    compared = measure.comparison if measure else None
-    if measure is None or compared is None or compared.change is None:
+def change_clause(check: Check) -> str:
+    """Return what is claimed of a change, as a part of a sentence after a colon; empty where nothing is."""
+    compared = comparison_of(check)
+    if compared is None or compared.change is None:
         return ""
-    confidence = f"with {percent(compared.change.confidence)} confidence"
+    told = f"{change_text(check)} ({_confidence_text(compared.change)})"
     if compared.by_chance:
-        many = f"of {compared.by_chance:,} thresholds, one may well change as much in an agent that has not changed"
-        return f": it is {change_text(check)} ({confidence}), but {many}"
-    ends = math.isfinite(compared.change.lower) + math.isfinite(compared.change.upper)
-    enough = _enough_text(check, compared)
-    if not ends:
-        return f": {plural(compared.cases, 'shared test case')} are too few to show anything{enough and f'; {enough}'}"
-    told = f": it is {change_text(check)} ({'each end ' if ends > 1 else ''}{confidence})"
-    return f"{told}; so few test cases can never show it, {enough}" if enough else told
+        return f"{told}, but of {compared.by_chance:,} thresholds, one may well show that by chance"
+    enough = _enough(check, compared)
+    return f"{told}; so few test cases can never show more, {enough:,} can" if enough else told
 
 
-def _enough_text(check: Check, compared: Comparison) -> str:
-    """Return how many test cases can show the greatest change at all; empty if these can."""
-    if not isinstance(check.criterion, ThresholdHolds):
-        return ""
+def _enough(check: Check, compared: Comparison) -> int:
+    """Return how many test cases can show the greatest change at all; 0 if these can, or that is not known."""
+    if check.verdict is not Verdict.INCONCLUSIVE or not isinstance(check.criterion, ThresholdHolds):
+        return 0
     iterations = max(1, compared.count // compared.cases)
     needed = cases_to_compare(check.criterion, iterations=iterations)
-    return f"{needed:,} can" if needed and needed > compared.cases else ""
+    return needed if needed and needed > compared.cases else 0
+
+
+def flips_title(failing: int, passing: int) -> str:
+    """Return how many test cases flipped, and how: "Test cases that flipped: 2 fail now, 1 passes now"."""
+    told = []
+    if failing:
+        told.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
+    if passing:
+        told.append(f"{passing:,} {'passes' if passing == 1 else 'pass'} now")
+    return f"Test cases that flipped: {', '.join(told)}"
+
+
+def has_bounds(check: Check) -> bool:
+    """Tell whether anything is claimed of a change."""
+    compared = comparison_of(check)
+    return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
 
 def comparison_problem_text(found: ComparisonProblem) -> str:
@@ -166,84 +183,111 @@ def comparison_problem_text(found: ComparisonProblem) -> str:
         case CasesUnknown():
             return "the test cases are not known"
         case TooFewShared(shared=shared):
-            return f"{plural(shared, 'shared test case')}"
+            return plural(shared, "shared test case")
         case UnequalCounts(now=now, earlier=earlier):
-            return f"{now:,} simulations now, {earlier:,} in the baseline"
+            return f"{now:,} simulations, not {earlier:,}"
     assert_never(found)
 
 
-def comparison_problem_reason(check: Check, found: ComparisonProblem, about: str) -> str:  # noqa: C901 - one for each
-    """Return why there is no comparison, and what to do about it, without a full stop."""
+def comparison_problem_reason(check: Check, found: ComparisonProblem, about: str) -> str:
+    """Return why there is no comparison, and what to do about it, without a full stop.
+
+    What is so for every threshold does not name one, so that it is told once.
+    """
     text = check.criterion.threshold.text if isinstance(check.criterion, ThresholdHolds) else ""
-    beginning = f"{text} has nothing to compare with{about}"
     match found:
         case NoMutations():
-            return f"{beginning}: the run has no mutations; base is the agent itself, beside its mutations"
+            return f"{text} compares mutations with the agent itself, but the run has no mutations"
         case NoBaseline(source=source, reason=reason):
-            return f"{beginning}: {_no_baseline(source, reason)}"
-        case NotInBaseline(what="mutation", name=name):
-            return f"{beginning}: the baseline has no simulations of {name or 'the agent itself'}"
-        case NotInBaseline(name=name):
-            return f"{beginning}: the baseline was not judged by {name}; launch a new baseline with that metric"
-        case UnusableBaseline(problem=problem):
-            return f"{beginning}: the baseline's values of {problem.metric} are of another kind, or there are none"
+            return f"There is no baseline: {no_baseline_text(source, reason)}"
         case PersonaChanged():
-            return f"{beginning}: another persona, or another version of it, talked to the baseline; launch a new one"
-        case JudgeChanged(metric=metric):
-            return f"{beginning}: another version of {metric} judged the baseline; launch a new one"
+            return "The baseline has another persona, or another version of it; launch a new baseline"
         case CasesUnknown():
-            return f"{beginning}: Coval does not say which test case each simulation belongs to"
+            return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
+    return f"{text} has nothing to compare with{about}: {_obstacle_text(check, found)}"
+
+
+def _obstacle_text(
+    check: Check, found: NotInBaseline | UnusableBaseline | JudgeChanged | TooFewShared | UnequalCounts
+) -> str:
+    reference = NAMES[reference_of(check)]
+    match found:
+        case NotInBaseline(what="mutation", name=name):
+            return f"the {reference} has no simulations of {name or 'the agent itself'}"
+        case NotInBaseline(name=name):
+            return f"no run of the baseline has the metric {name}; launch a new baseline with it"
+        case UnusableBaseline(problem=problem):
+            return _unusable_text(reference, problem)
+        case JudgeChanged(metric=metric):
+            return f"another version of {metric} judged the baseline; launch a new one"
         case TooFewShared(shared=shared, left_out=left_out):
-            left = left_out_text(left_out)
-            why = f"; left out are {left}" if left else ""
-            return f"{beginning}: only {plural(shared, 'test case')} can be compared, and it takes two{why}"
+            left = left_out_text(left_out, reference)
+            why = f"; left out: {left}" if left else ""
+            return f"{plural(shared, 'test case')} can be compared, and two are the least{why}"
         case UnequalCounts(now=now, earlier=earlier):
             return (
-                f"{beginning}: it counts, but there are {plural(now, 'simulation')} now and {earlier:,} in the "
-                "baseline; compare a rate, or run as many iterations"
+                f"it counts simulations, and there are {now:,}, but {earlier:,} of the {reference}; use a rate, or "
+                "launch both with the same iteration_count"
             )
     assert_never(found)
 
 
-def _no_baseline(source: BaselineSource | None, reason: NotFoundReason) -> str:
-    match reason.kind:
-        case "too_old":
-            return f"the newest run of {source}, {reason.run_id}, is {age(reason.age)} old; raise baseline_max_age"
-        case "not_completed":
-            return f"run {reason.run_id} did not complete; it is {reason.status}"
-        case "gone":
-            return f"Coval does not have the run {reason.run_id}"
-        case "itself":
-            return f"run {reason.run_id} is the run itself"
-        case "pull_request":
-            return f"only runs of pull requests fit {source}, and they are no baseline; name one by its id"
-        case "unreadable":
-            return f"Coval does not say which run is {source}: {reason.text.rstrip('.')}"
-    if source is None:
-        return "there is no baseline"
-    how = "a run gets the tag through promote" if source.kind == "tag" else "the next run on that branch is one"
-    return f"no earlier run of the same agent, persona and test set is {source}; {how}"
+def _unusable_text(reference: str, problem: NoValues | NoNumbers | CannotOccur | OnlySummary) -> str:
+    match problem:
+        case NoValues(metric=metric):
+            return f"the {reference} has no value of {metric}"
+        case NoNumbers(metric=metric):
+            return f"the {reference} has values of {metric} that are not numbers"
+        case CannotOccur(metric=metric):
+            return f"the {reference} has values of {metric} of another kind"
+        case OnlySummary(metric=metric):
+            return f"Coval reports no single values of {metric} for the {reference}"
+    assert_never(problem)
 
 
-def _moved(difference: float, unit: Unit) -> str:
-    text = _amount(abs(difference), unit, round)
-    if not float(text.split(" ")[0].replace(",", "").replace("%", "") or 0):
+def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> str:
+    """Return the bounds of a change, rounded so that they claim no more."""
+    lower, upper = change.lower, change.upper
+    if not (math.isfinite(lower) or math.isfinite(upper)):
+        return "too few test cases to tell"
+    if lower == upper == 0.0:
         return "the same"
-    return f"{text} {'higher' if difference > 0 else 'lower'}"
+    if upper < 0.0:
+        return _one_direction(-upper, -lower, "lower", unit, both=both, short=short)
+    if lower > 0.0:
+        return _one_direction(lower, upper, "higher", unit, both=both, short=short)
+    least = f"{_amount(-lower, unit, math.ceil, short=short)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, unit, math.ceil, short=short)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    if least and most:
+        most = most if short or unit != "share" else f"{rounded(upper, unit, math.ceil).removesuffix('%')} higher"
+        return f"between {least} and {most}"
+    if least or most:
+        return f"at most {least or most}"
+    return "not lower" if lower == 0.0 else "not higher"
 
 
-def _amount(value: float, unit: Unit, outwards: object) -> str:
+def _one_direction(least: float, most: float, word: str, unit: Unit, *, both: bool, short: bool) -> str:
+    """Return a change whose direction is certain; `both`: also how large it is at most, where that is known."""
+    small = _amount(least, unit, math.floor, short=short)
+    if both and math.isfinite(most):
+        return f"between {small} and {_amount(most, unit, math.ceil, short=short)} {word}"
+    return f"at least {small} {word}" if float(small.split()[0].removesuffix("pp").replace(",", "")) else word
+
+
+def _confidence_text(change: Interval) -> str:
+    ends = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
+    return f"{'each end ' if ends else ''}with {percent(change.confidence)} confidence"
+
+
+def _amount(value: float, unit: Unit, outwards: Callable[[float], int], *, short: bool) -> str:
     """Return a change as people read it, in percentage points for a share."""
-    shown = rounded(max(0.0, value), unit, outwards)  # type: ignore[arg-type]
-    match unit:
-        case "share":
-            points = shown.removesuffix("%")
-            return f"{points} percentage point{'' if points == '1' else 's'}"
-        case "simulations":
-            return plural(round(value), "simulation")
-    return shown
+    shown = rounded(max(0.0, value), unit, outwards)
+    if unit != "share":
+        return shown
+    points = shown.removesuffix("%")
+    return f"{points}pp" if short else f"{points} percentage point{'' if points == '1' else 's'}"
 
 
-def is_doubtful(check: Check) -> bool:
-    """Tell whether a check compares, and does not know."""
-    return check.verdict is Verdict.INCONCLUSIVE and bool(check.measure and check.measure.comparison)
+def _signed(value: float) -> str:
+    text = number(abs(value)) if abs(value) >= 1e-9 else "0"
+    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"

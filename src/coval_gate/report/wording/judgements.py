@@ -84,7 +84,8 @@ def title(judgement: Judgement) -> str:
 
 def headline(judgement: Judgement, limit: int) -> str:
     """Return heading and reason on one line of at most `limit` characters, for where there is nothing else."""
-    beginning = f"{heading(judgement)}: "
+    tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
+    beginning = f"{heading(judgement)}{' (passes)' if tolerated else ''}: "
     return f"{beginning}{reason(judgement, limit - len(beginning))}"
 
 

@@ -1,0 +1,91 @@
+"""What a leg was compared with, as reports show it: the checks of each reference, the test cases that flipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
+
+from coval_gate.judge.problems import NoBaseline
+from coval_gate.report.simulations import case_names
+from coval_gate.report.wording.checks import check_text
+from coval_gate.report.wording.comparisons import comparison_of, reference_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from coval_gate.config.thresholds import Reference
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.measure import Comparison
+    from coval_gate.model.run import Run
+    from coval_gate.report.model import Report
+
+REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
+
+
+class Flips(NamedTuple):
+    """The test cases, in words, that a check passed before and fails now, and the reverse."""
+
+    check: Check
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return check_text(self.check)
+
+
+def absolute(judgement: Judgement) -> Judgement:
+    """Return the judgement with only the checks that compare with nothing."""
+    return _only(judgement, "")
+
+
+def compared(judgement: Judgement) -> list[tuple[Reference, Judgement]]:
+    """Return the judgement with only the checks of a reference, for each reference that has some."""
+    parts = ((reference, _only(judgement, reference)) for reference in REFERENCES)
+    return [(reference, part) for reference, part in parts if part.checks]
+
+
+def comparisons(judgement: Judgement) -> list[Comparison]:
+    """Return what the checks found where they could compare."""
+    return [found for check in judgement.checks if (found := comparison_of(check))]
+
+
+def lacks_baseline(check: Check) -> bool:
+    """Tell whether a check does not pass because there is no baseline."""
+    return isinstance(check.problem, NoBaseline)
+
+
+def flips(judgement: Judgement, labels: Mapping[str, str]) -> list[Flips]:
+    """Return the checks that have test cases which flipped, with these cases."""
+    name = case_names(labels)
+    return [
+        Flips(check, tuple(map(name, found.newly_failing)), tuple(map(name, found.newly_passing)))
+        for check in judgement.checks
+        if (found := comparison_of(check)) and (found.newly_failing or found.newly_passing)
+    ]
+
+
+def flipped_cases(judgement: Judgement) -> tuple[int, int]:
+    """Return how many test cases fail by some check that they passed before, and how many the reverse."""
+    found = comparisons(judgement)
+    failing = {case for each in found for case in each.newly_failing}
+    passing = {case for each in found for case in each.newly_passing}
+    return len(failing), len(passing)
+
+
+def compared_run_id(judgement: Judgement) -> str:
+    """Return the id of the newest run that was compared with; empty where none was."""
+    if not judgement.baseline or not comparisons(_only(judgement, "baseline")):
+        return ""
+    return next((each.run.run_id for each in judgement.baseline.runs if not each.changed_persona), "")
+
+
+def run_page(report: Report, run: Run) -> str:
+    """Return the page of a run in Coval's dashboard; empty where that is not known."""
+    return f"{report.inputs.dashboard_url}/runs/{quote(run.run_id, safe='')}" if report.inputs and run.run_id else ""
+
+
+def _only(judgement: Judgement, reference: Reference) -> Judgement:
+    checks: Sequence[Check] = [check for check in judgement.checks if reference_of(check) == reference]
+    return replace(judgement, checks=tuple(checks))

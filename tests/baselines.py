@@ -1,0 +1,209 @@
+"""Builders of runs that are compared with a baseline, and reports of such comparisons."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from coval_gate.ci.context import Context
+from coval_gate.config.fields import Allowance
+from coval_gate.config.inputs import parse_inputs
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
+from coval_gate.model.details import Details
+from coval_gate.model.results import BASE, Metric, RunResult, Simulation, Target, Value
+from coval_gate.model.run import Run
+from coval_gate.report.model import LegReport, Report
+
+if TYPE_CHECKING:
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.measure import Comparison
+
+Cases = Mapping[str, Sequence[Value | None]]  # the values of each test case; None where one is missing
+MAIN = BaselineSource(kind="branch", name="main")
+RATE = "Resolved: rate(YES) >= baseline - 5pp"
+NO_BASELINE = Baseline(source=MAIN, missing=NotFoundReason(kind="none"))
+DASHBOARD = "https://app.coval.dev/acme"
+
+
+def run_of(
+    run_id: str,
+    cases: Cases,
+    *,
+    mutation: str = BASE,
+    target: Target | None = None,
+    name: str = "Resolved",
+    metric_id: str = "m",
+) -> RunResult:
+    """Return a run with one metric."""
+    simulations, values = [], {}
+    for case, found in cases.items():
+        for place, value in enumerate(found):
+            each = f"{run_id}.{mutation}.{case}.{place}"
+            simulations.append(Simulation(id=each, status="COMPLETED", test_case_id=case, mutation=mutation))
+            if value is not None:
+                values[each] = value
+    metric = Metric(id=metric_id, name=name, values=values, target=target)
+    return RunResult(run_id=run_id, expected=len(simulations), simulations=tuple(simulations), metrics=(metric,))
+
+
+def both(one: RunResult, other: RunResult) -> RunResult:
+    """Return one run with the simulations of two, which have the same metric."""
+    metric = replace(one.metrics[0], values={**one.metrics[0].values, **other.metrics[0].values})
+    simulations = (*one.simulations, *other.simulations)
+    return replace(one, simulations=simulations, expected=len(simulations), metrics=(metric,))
+
+
+def also(one: RunResult, other: RunResult) -> RunResult:
+    """Return one run with the metrics of two, which have the same simulations."""
+    return replace(one, metrics=(*one.metrics, *other.metrics))
+
+
+def baseline_of(*runs: RunResult | BaselineRun, source: BaselineSource = MAIN) -> Baseline:
+    """Return a baseline of runs that completed."""
+    found = [
+        each
+        if isinstance(each, BaselineRun)
+        else BaselineRun(run=Run(run_id=each.run_id, status="COMPLETED"), result=each)
+        for each in runs
+    ]
+    return Baseline(source=source, runs=tuple(found))
+
+
+def judged(
+    now: RunResult,
+    baseline: Baseline | None,
+    thresholds: str,
+    *,
+    confidence: float | None = 0.95,
+    on_inconclusive: str = "",
+) -> Judgement:
+    """Judge a run, any of whose simulations may fail."""
+    criteria = Criteria(
+        max_failed=Allowance(100, percent=True),
+        thresholds=parse_thresholds(thresholds),
+        confidence=confidence,
+        on_inconclusive=on_inconclusive,
+    )
+    return judge(now, criteria, baseline=baseline)
+
+
+def yes(hits: int, count: int, iterations: int = 1) -> dict[str, list[Value | None]]:
+    """Return that many cases, of which the first `hits` are YES in every conversation."""
+    return {f"case{n:03}": ["YES" if n < hits else "NO"] * iterations for n in range(count)}
+
+
+def numbers(seed: int, count: int, *, slower: float = 1.0) -> dict[str, list[Value | None]]:
+    """Return that many cases with a number each; `slower` is what they are multiplied by."""
+    rng = random.Random(seed)
+    return {f"case{n:03}": [round(slower * rng.lognormvariate(0, 0.5), 3)] for n in range(count)}
+
+
+def report_on(
+    now: RunResult,
+    baseline: Baseline | None,
+    thresholds: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    confidence: float | None = 0.95,
+    on_inconclusive: str = "",
+) -> Report:
+    """Return the report of a step with one run."""
+    judgement = judged(now, baseline, thresholds, confidence=confidence, on_inconclusive=on_inconclusive)
+    leg = LegReport(
+        judgement=judgement,
+        run_id=now.run_id,
+        run_url=f"{DASHBOARD}/runs/{now.run_id}",
+        run=Run(run_id=now.run_id, status="COMPLETED"),
+        result=now,
+        details=Details(labels=labels or {}),
+    )
+    return Report(
+        judgement=judgement,
+        legs=(leg,),
+        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate"),
+        inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
+        began="2026-01-03T00:00:00Z",
+        seconds=62.5,
+    )
+
+
+def earlier(run_id: str, day: int, result: RunResult, **differences: object) -> BaselineRun:
+    """Return a run of the baseline that was launched on a day of January."""
+    run = Run(run_id=run_id, status="COMPLETED", create_time=f"2026-01-{day:02}T04:00:00Z")
+    return BaselineRun(run=run, result=replace(result, run_id=run_id), **differences)  # type: ignore[arg-type]
+
+
+CALLERS = ("Books an appointment", "Angry caller", "Wants a human", "Speaks Spanish", "Background noise")
+LABELS = {f"case{n:03}": f"{caller} {n + 1}" for n, caller in enumerate(CALLERS * 4)}
+
+
+def latency(run_id: str, seed: int, slower: float = 1.0) -> RunResult:
+    """Return a run of twenty cases that measures a latency."""
+    return run_of(run_id, numbers(seed, 20, slower=slower), name="Latency", metric_id="l")
+
+
+def pair(run_id: str, hits: int, seed: int, slower: float = 1.0) -> RunResult:
+    """Return a run of twenty cases with two metrics."""
+    return also(run_of(run_id, yes(hits, 20)), latency(run_id, seed, slower))
+
+
+TWO = f"{RATE}\nLatency: avg <= baseline * 1.1"
+
+
+def comparison_reports() -> dict[str, Report]:
+    """Return a report for each way in which a comparison can end."""
+    fine = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
+    slow = baseline_of(earlier("old1", 2, pair("old1", 9, 1, slower=3)))
+    fifty = baseline_of(earlier("old1", 2, run_of("old1", yes(44, 50))))
+    three = Baseline(
+        source=replace(MAIN, last=5),
+        runs=(
+            earlier("old3", 2, run_of("old3", yes(18, 22)), changed_cases=frozenset({"case000"})),
+            earlier("old2", 1, run_of("old2", yes(19, 22)), changed_options=("config_overrides",)),
+            earlier("old1", 1, run_of("old1", yes(19, 22)), changed_persona=True, unchecked=("metrics",)),
+        ),
+        fewer_than_asked=2,
+    )
+    agent = run_of("now", yes(19, 20))
+    ten = "\n".join([RATE.replace(" - 5pp", "")] + ["Resolved: rate(NO, YES) >= baseline - 90%"] * 9)
+    return {
+        "better": report_on(pair("now", 20, 1), slow, TWO, labels=LABELS),
+        "unchanged": report_on(pair("now", 19, 1), fine, TWO, labels=LABELS, confidence=None),
+        "worse": report_on(pair("now", 8, 2, slower=3), fine, f"{TWO}\nLatency: p(50) < 2", labels=LABELS),
+        "worse, as counted": report_on(pair("now", 16, 1), fine, TWO, labels=LABELS, confidence=None),
+        "in doubt": report_on(pair("now", 18, 2), fine, TWO, labels=LABELS),
+        "in doubt, red": report_on(pair("now", 18, 2), fine, TWO, labels=LABELS, on_inconclusive="fail"),
+        "by chance": report_on(run_of("now", yes(40, 50)), fifty, ten, confidence=0.9),
+        "several runs": report_on(run_of("now", yes(15, 21)), three, RATE, labels=LABELS),
+        "no baseline": report_on(pair("now", 19, 1), NO_BASELINE, TWO, labels=LABELS),
+        "no baseline, red": report_on(pair("now", 19, 1), NO_BASELINE, f"{TWO}\nLatency: max < 2", confidence=None),
+        "advisory": report_on(pair("now", 16, 2), fine, f"? {RATE}\n? Latency: avg < 0.9\n? Tone: avg > 4\ntotal >= 9"),
+        "mutations": report_on(
+            both(agent, run_of("now", yes(8, 20), mutation="Faster")),
+            None,
+            "Resolved: rate(YES) >= base - 5pp",
+            labels=LABELS,
+        ),
+    }
+
+
+def checks_of(judgement: Judgement) -> list[Check]:
+    return [each for each in judgement.checks if each.criterion.kind == "threshold"]
+
+
+def only(judgement: Judgement) -> Check:
+    (check,) = checks_of(judgement)
+    return check
+
+
+def comparison(judgement: Judgement) -> Comparison:
+    measure = only(judgement).measure
+    assert measure
+    assert measure.comparison
+    return measure.comparison
