@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
+import xmlschema
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from baselines import comparison_reports
+from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.checks import Check
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import LARGEST
+from coval_gate.report.charts import compared_histogram
+from coval_gate.report.formats.comment import marker
+from coval_gate.report.formats.comment import render as comment
+from coval_gate.report.formats.json import render as document
+from coval_gate.report.formats.json import schema
+from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.log import render as closing
+from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.formats.status import render as commit_status
 from coval_gate.report.formats.summary import render as summary
+from coval_gate.report.simulations import simulation_rows
+from coval_gate.report.wording.baselines import shared_text
+from coval_gate.report.wording.comparisons import change_text, shown_text
+from coval_gate.report.wording.judgements import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.judge.measure import Trend, Unit
     from coval_gate.report.model import Report
 
 NAMES = list(comparison_reports())
@@ -42,3 +70,169 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
     status = commit_status(report)
     lines = [*check_lines(report.legs[0].judgement), *end.flips, *end.lines, "", "Annotation", *end.verdict]
     golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{status.state} {status.description}", ""]))
+
+
+@pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
+def test_junit_and_json_show_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
+    """Only what comparisons add to these reports is compared: the suite of criteria, the baseline and the criteria."""
+    report = reports()[name]
+    gate = [*ET.fromstring(junit(report))][-1]
+    ET.indent(gate)
+    (leg,) = json.loads(document(report))["legs"]
+    golden(f"compared/{file_of(name)}.xml", ET.tostring(gate, encoding="unicode") + "\n")
+    shown = {"baseline": leg["baseline"], "criteria": [each for each in leg["criteria"] if each["kind"] == "threshold"]}
+    golden(f"compared/{file_of(name)}.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_match_their_schemas(name: str) -> None:
+    Draft202012Validator(schema()).validate(json.loads(document(reports()[name])))
+    xmlschema.XMLSchema(str(Path(__file__).parents[1] / "junit.xsd")).validate(junit(reports()[name]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bound_of_document_is_what_reference_makes(name: str) -> None:
+    for each in json.loads(document(reports()[name]))["legs"][0]["criteria"]:
+        if each["change"] is None:
+            assert each["trend"] is each["baseline_value"] is each["left_out"] is None
+            continue
+        assert each["change"] == pytest.approx(each["actual"] - each["baseline_value"])
+        difference = each["actual"] - each["bound"]
+        assert abs(each["margin"]) == pytest.approx(abs(difference))
+
+
+@pytest.mark.parametrize(
+    ("name", "run_id"),
+    [("worse", "old1"), ("several runs", "old3"), ("no baseline", ""), ("mutations", "")],
+)
+def test_output_names_newest_run_that_was_compared_with(name: str, run_id: str) -> None:
+    assert outputs(reports()[name])["baseline_run_id"] == run_id
+
+
+def test_run_with_another_persona_is_not_named_as_compared() -> None:
+    other = earlier("newer", 3, run_of("newer", yes(4, 4)), changed_persona=True)
+    both_runs = baseline_of(other, earlier("old", 2, run_of("old", yes(4, 4))))
+    assert outputs(report_on(run_of("now", yes(4, 4)), both_runs, RATE))["baseline_run_id"] == "old"
+    assert outputs(report_on(run_of("now", yes(4, 4)), baseline_of(other), RATE))["baseline_run_id"] == ""
+
+
+def test_missed_advisory_threshold_is_red_nowhere() -> None:
+    """Neither is one that compares, lacks a baseline, or is about a metric that the run does not have."""
+    lines = f"? Resolved: rate(YES) >= 90%\n? {RATE}\n? Tone: avg > 4\n? Resolved: avg > 4"
+    for baseline in (NO_BASELINE, baseline_of(earlier("old", 2, run_of("old", yes(20, 20))))):
+        report = report_on(run_of("now", yes(2, 20)), baseline, lines)
+        assert report.exit_code == 0
+        assert {row.verdict for row in simulation_rows(report)} == {Verdict.PASSED}
+        assert closing(report).annotations(10) == []
+        assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")
+        root = ET.fromstring(junit(report))
+        assert not [*root.iter("failure"), *root.iter("error")]
+        messages = [each.attrib["message"] for each in root.iter("skipped")]
+        assert sum(each.startswith("Informs only: ") for each in messages) == 4 + 1  # and max_failed_simulations
+        marks = [line.split()[0] for line in check_lines(report.legs[0].judgement) if " Resolved:" in line]
+        assert set(marks) == {"○"}
+        assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")
+
+
+def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
+    lines = "\n".join([*["? Tone: avg > 4"] * 150, "Resolved: rate(YES) >= 90%"])
+    report = report_on(run_of("now", yes(2, 20)), None, lines)
+    assert any("✗ Resolved" in line for line in check_lines(report.legs[0].judgement))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("in doubt")])
+def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
+    report = reports()[name]
+    passes = not name.endswith("red")
+    assert report.exit_code == (0 if passes else 1)
+    assert closing(report).verdict.title == "Coval Gate: Inconclusive"
+    assert "### ❔ Inconclusive" in summary(report)
+    status = commit_status(report)
+    assert status.state == ("success" if passes else "failure")
+    assert status.description.startswith("❔ Inconclusive (passes): " if passes else "❔ Inconclusive: ")
+    assert len(status.description) <= 140
+
+
+def test_reason_that_is_so_for_every_threshold_is_told_once() -> None:
+    report = reports()["no baseline, red"]
+    assert len(reasons(report.judgement)) == 2
+    assert summary(report).count("no earlier run of this agent") == 1
+
+
+def test_flips_are_named_and_cut() -> None:
+    now, then = run_of("now", yes(0, 30)), run_of("old", yes(30, 30))
+    report = report_on(now, baseline_of(earlier("old", 2, then)), RATE, labels=LABELS)
+    assert "<details><summary>Test cases that flipped: 30 fail now</summary>" in summary(report)
+    assert "… and 10 more |" in summary(report)
+    assert closing(report).flips[-1].endswith("Background noise 5 and 25 more")
+
+
+def test_commonest_ways_of_leaving_out_are_worded() -> None:
+    least, most = LeftOut(new=1), LeftOut(new=1, valueless=3)
+    found = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
+    assert shared_text(found[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
+    assert shared_text(found) == (
+        "8 to 9 shared test cases; left out at most: 1 that the baseline does not have and 3 without a value in one of "
+        "the two"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "unit", "short", "long"),
+    [
+        (
+            (-0.12, 0.027),
+            "share",
+            "between 12pp lower and 2.7pp higher",
+            "between 12 percentage points lower and 2.7 higher",
+        ),
+        ((-0.5, -0.23), "share", "at least 23pp lower", "at least 23 percentage points lower"),
+        ((0.01, 0.5), "share", "at least 1pp higher", "at least 1 percentage point higher"),
+        ((-0.5, -0.0004), "share", "lower", "lower"),
+        ((-math.inf, 0.04), "share", "at most 4pp higher", "at most 4 percentage points higher"),
+        ((-0.04, math.inf), "share", "at most 4pp lower", "at most 4 percentage points lower"),
+        ((0.0, 0.04), "share", "at most 4pp higher", "at most 4 percentage points higher"),
+        ((0.0, math.inf), "metric", "not lower", "not lower"),
+        ((-math.inf, 0.0), "metric", "not higher", "not higher"),
+        ((0.0, 0.0), "metric", "the same", "the same"),
+        ((-math.inf, math.inf), "metric", "too few test cases to tell", "too few test cases to tell"),
+        ((1234.5, 2000.0), "metric", "at least 1,234 higher", "at least 1,234 higher"),
+    ],
+)
+def test_change_is_worded(change: tuple[float, float], unit: Unit, short: str, long: str) -> None:
+    check = compared_check(change, unit)
+    assert (change_text(check, short=True), change_text(check)) == (short, long)
+
+
+def test_check_in_doubt_names_both_ends_of_an_evident_change() -> None:
+    doubtful = replace(compared_check((-0.2, -0.01), "share", trend="worse"), verdict=Verdict.INCONCLUSIVE)
+    assert shown_text(doubtful) == "worse: between 1pp and 20pp lower, inconclusive at the bound"
+
+
+def compared_check(change: tuple[float, float], unit: Unit, trend: Trend = "unchanged") -> Check:
+    """Return a check that compares, with these bounds of the change."""
+    found = Comparison(value=0.9, count=9, cases=9, trend=trend, change=Interval(*change, 0.95, 9))
+    return Check(
+        criterion=ThresholdHolds(threshold=parse_thresholds(RATE)[0], confidence=0.95),
+        verdict=Verdict.PASSED,
+        measure=Measure(value=0.9, unit=unit, count=9, comparison=found),
+    )
+
+
+def test_chart_shows_both_sides_over_the_same_ranges() -> None:
+    chart = compared_histogram([float(n) for n in range(10)], [n + 4.0 for n in range(10)])
+    bars, line, axis = (re.search(rf"^    {kind} \[(.*)\]$", chart, re.MULTILINE) for kind in ("bar", "line", "x-axis"))
+    assert bars
+    assert line
+    assert axis
+    assert len(bars[1].split(", ")) == len(line[1].split(", ")) == axis[1].count('"') / 2
+    assert sum(map(float, bars[1].split(", "))) == sum(map(float, line[1].split(", "))) == 100
+    assert compared_histogram([1.0] * 9 + [2.0], [3.0] * 9) == "", "nine values say too little"
+
+
+@given(*[st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30)] * 2)
+def test_chart_of_any_two_samples_is_well_formed(now: list[float], then: list[float]) -> None:
+    chart = compared_histogram(now, then)
+    assert len(chart) < 2000
+    for found in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
+        assert 99 < sum(map(float, found.split(", "))) < 101

@@ -13,11 +13,8 @@ from coval_gate.text import number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# One blue that both themes show well: the bars' own colour is next to invisible on white.
-INIT: Final = (
-    '%%{init: {"xyChart": {"width": 640, "height": 240}, '
-    '"themeVariables": {"xyChart": {"plotColorPalette": "#3b82d0"}}}}%%'
-)
+# Both themes show these well: the bars' own colour is next to invisible on white.
+BLUE, ORANGE = "#3b82d0", "#d9822b"
 LARGEST, SMALLEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # that hold values; below that, so does the table
@@ -30,41 +27,67 @@ def histogram(values: Sequence[float]) -> str:
 
     Source of the notation: Mermaid's documentation of xychart.
     """
+    bars = _bars(values) if _can_draw(values) else []
+    if sum(count > 0 for _, (count,) in bars) < LEAST_BARS:
+        return ""
+    shares = [round(100 * count / len(values), 1) for _, (count,) in bars]
+    return _chart([label for label, _ in bars], [("bar", shares)], [BLUE])
+
+
+def compared_histogram(now: Sequence[float], earlier: Sequence[float]) -> str:
+    """Return a fenced chart of two histograms over the same ranges: bars for `now`, a line for `earlier`.
+
+    Empty where a table says as much.
+    """
+    drawable = _can_draw([*now, *earlier]) and min(len(now), len(earlier)) >= LEAST_VALUES
+    bars = _bars(now, earlier) if drawable else []
+    if sum(any(counts) for _, counts in bars) < LEAST_BARS:
+        return ""
+    shares = [
+        [round(100 * counts[place] / len(values), 1) for _, counts in bars]
+        for place, values in enumerate((now, earlier))
+    ]
+    return _chart([label for label, _ in bars], [("bar", shares[0]), ("line", shares[1])], [BLUE, ORANGE])
+
+
+def _can_draw(values: Sequence[float]) -> bool:
+    """Tell whether there are enough values, of a size that labels of four decimals and the width of a bar can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
-    # Labels of four decimals and the width of a bar both need numbers of a usual size.
-    if len(values) < LEAST_VALUES or max(-low, high) >= LARGEST or high - low <= SMALLEST * max(1.0, -low, high):
-        return ""
-    bars = _bars(values)
-    if sum(count > 0 for _, count in bars) < LEAST_BARS:
-        return ""
-    labels = ", ".join(f'"{label}"' for label, _ in bars)
-    shares = [round(100 * count / len(values), 1) for _, count in bars]
+    usual = max(-low, high) < LARGEST and high - low > SMALLEST * max(1.0, -low, high)
+    return usual and len(values) >= LEAST_VALUES
+
+
+def _chart(labels: Sequence[str], plots: Sequence[tuple[str, Sequence[float]]], colours: Sequence[str]) -> str:
+    highest = max(max(shares) for _, shares in plots)
+    palette = ", ".join(colours)
     return "\n".join(
         [
             "```mermaid",
-            INIT,
+            '%%{init: {"xyChart": {"width": 640, "height": 240}, '
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{palette}"}}}}}}}}%%',
             "xychart-beta",
-            f"    x-axis [{labels}]",
-            f'    y-axis "% of simulations" 0 --> {10 * math.ceil(max(shares) / 10)}',
-            f"    bar [{', '.join(f'{share:g}' for share in shares)}]",
+            f"    x-axis [{', '.join(f'{chr(34)}{label}{chr(34)}' for label in labels)}]",
+            f'    y-axis "% of simulations" 0 --> {10 * math.ceil(highest / 10)}',
+            *(f"    {kind} [{', '.join(f'{share:g}' for share in shares)}]" for kind, shares in plots),
             "```",
         ]
     )
 
 
-def _bars(values: Sequence[float]) -> list[tuple[str, int]]:
-    """Return ranges of equal width with round bounds, and how many values each holds; the lower bound belongs to it.
+def _bars(*samples: Sequence[float]) -> list[tuple[str, list[int]]]:
+    """Return ranges of equal width with round bounds, and how many values of each sample they hold.
 
-    About as many as Sturges proposes, "The Choice of a Class Interval" (Journal of the American Statistical
-    Association 21, 1926).
+    The lower bound belongs to a range. There are about as many as Sturges proposes for the largest sample, "The Choice
+    of a Class Interval" (Journal of the American Statistical Association 21, 1926).
     """
-    low, high = min(values), max(values)
-    rough = (high - low) / min(MOST_BARS, math.ceil(math.log2(len(values))) + 1)
+    low, high = min(map(min, samples)), max(map(max, samples))
+    rough = (high - low) / min(MOST_BARS, math.ceil(math.log2(max(map(len, samples)))) + 1)
     power = 10.0 ** math.floor(math.log10(rough))
     width = next(step * power for step in STEPS if step * power >= rough * (1 - 1e-9))
     first = math.floor(low / width + 1e-9)
-    counts = [0] * (math.floor(high / width + 1e-9) - first + 1)
-    for value in values:
-        counts[math.floor(value / width + 1e-9) - first] += 1
+    counts = [[0] * len(samples) for _ in range(math.floor(high / width + 1e-9) - first + 1)]
+    for place, values in enumerate(samples):
+        for value in values:
+            counts[math.floor(value / width + 1e-9) - first][place] += 1
     bounds = [number((first + place) * width) for place in range(len(counts) + 1)]
     return [(f"{lower} – {upper}", count) for lower, upper, count in zip(bounds, bounds[1:], counts, strict=False)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from coval_gate.judge.problems import NoBaseline
+from coval_gate.model.results import BASE
 from coval_gate.report.simulations import case_names
 from coval_gate.report.wording.checks import check_text
 from coval_gate.report.wording.comparisons import comparison_of, reference_of
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.measure import Comparison
+    from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
-    from coval_gate.report.model import Report
+    from coval_gate.report.model import LegReport, Report
 
 REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
 
@@ -79,6 +81,27 @@ def compared_run_id(judgement: Judgement) -> str:
     if not judgement.baseline or not comparisons(_only(judgement, "baseline")):
         return ""
     return next((each.run.run_id for each in judgement.baseline.runs if not each.changed_persona), "")
+
+
+def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
+    """Return a metric's numbers now and in the baseline, of the agent itself and over the test cases of both."""
+    baseline = leg.judgement.baseline
+    if baseline is None or leg.result is None:
+        return [], []
+    now = _numbers(leg.result, metric)
+    earlier: list[tuple[str, float]] = []
+    for run in baseline.runs:
+        same = run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name)
+        if len(same) == 1 and not run.changed_persona and metric.id not in run.changed_metrics:
+            earlier += [each for each in _numbers(run.result, same[0]) if each[0] not in run.changed_cases]
+    shared = {case for case, _ in now} & {case for case, _ in earlier}
+    return [value for case, value in now if case in shared], [value for case, value in earlier if case in shared]
+
+
+def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
+    """Return the numbers of the agent itself, each with its test case."""
+    values = ((each, metric.values.get(each.id)) for each in result.simulations if each.mutation == BASE)
+    return [(each.test_case_id, value) for each, value in values if isinstance(value, float)]
 
 
 def run_page(report: Report, run: Run) -> str:

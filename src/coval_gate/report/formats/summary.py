@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report.charts import histogram
+from coval_gate.report.charts import compared_histogram, histogram
 from coval_gate.report.comparison_tables import MOST_CHECKS, comparison_parts, criterion_cell
-from coval_gate.report.comparisons import absolute, lacks_baseline
+from coval_gate.report.comparisons import absolute, lacks_baseline, paired_numbers
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import configuration, provenance
 from coval_gate.report.simulations import case_title, simulation_rows, to_look_at
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, first_text, here_text, note_text, shown_verdict
+from coval_gate.report.wording.comparisons import comparison_of, reference_of
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
 from coval_gate.report.wording.promotion import report_text
@@ -196,14 +197,22 @@ def _texts(texts: Sequence[tuple[str, int]]) -> str:
 def _charts(leg: LegReport) -> Iterator[str]:
     """Yield how the agent's values are spread out: of the metrics that missed or, if none did, of all that decide."""
     checks = [check for check in leg.judgement.checks if check.metric]
-    decisive = [check for check in checks if not check.passed] or checks
+    decisive = [check for check in checks if check.decides and not check.passed] or checks
     agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
     wanted = [samples[each] for each in dict.fromkeys(check.metric for check in decisive) if each in samples]
-    charts = ((sample, histogram(sample.numbers)) for sample in wanted)
-    for sample, chart in islice(((sample, chart) for sample, chart in charts if chart), MOST_CHARTS):
-        yield f"How {escape(sample.metric.name)} is spread out:"
-        yield chart
+    compared = {check.metric for check in checks if reference_of(check) == "baseline" and comparison_of(check)}
+    charts = (chart for sample in wanted for chart in [_chart(leg, sample, pair=sample.metric.id in compared)] if chart)
+    yield from (part for chart in islice(charts, MOST_CHARTS) for part in chart)
+
+
+def _chart(leg: LegReport, sample: Sample, *, pair: bool) -> tuple[str, ...]:
+    """Return a title and a chart, with `pair` beside the baseline; nothing where a table says as much."""
+    name = escape(sample.metric.name)
+    if pair and (chart := compared_histogram(*paired_numbers(leg, sample.metric))):
+        return f"How {name} is spread out now (bars) and in the baseline (line):", chart
+    chart = histogram(sample.numbers)
+    return (f"How {name} is spread out:", chart) if chart else ()
 
 
 def _simulation(found: SimulationRow) -> str:
