@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import ALL_GATES, BASELINE_GATES, Event, Fault, Schedule, Step
+from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, Event, Fault, Schedule, Step
+from leaks import DISGUISES
 
 if TYPE_CHECKING:
     from random import Random
@@ -20,6 +21,7 @@ LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
 # What becomes of the earlier runs: all is well, or the step must not find them.
 FATES: Final = ("there", "there", "there", "none", "elsewhere", "old", "lagging", "deleted", "unreadable")
+ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
 
 
@@ -50,7 +52,9 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
         case "deleted":
             changes["events"] = (*schedule.events, Event(kind="delete all", at=SETTLED + 20))
         case "unreadable":
-            failure = Fault(method="GET", path="/runs", first=1, last=10_000, action=rng.choice(FAILURES))
+            failure = Fault(
+                method="GET", path="/runs", first=1, last=10_000, action=rng.choice((*FAILURES, rng.choice(ECHOES)))
+            )
             changes["faults"] = (failure, *schedule.faults)
     return replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, quirks=quirks, **changes)
 

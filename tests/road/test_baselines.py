@@ -14,6 +14,7 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundReason
 from coval_gate.model.results import RunResult
 from coval_gate.runs.baseline import find_baseline
+from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject
 from coval_gate.runs.fingerprint import NAME
 from coval_gate.runs.schedule import run
@@ -280,6 +281,28 @@ def test_baseline_is_found_whatever_lists_show(
     assert ids_of(past.find(source)) == [newest]
 
 
+def test_list_in_wrong_order_that_repeats_runs_is_sorted(past: Past) -> None:
+    first, second, third, _ = (past.launch() for _ in range(4))
+    listed = past.world.list_runs({"order_by": "create_time"})["runs"]
+    answer = json.dumps({"runs": [*listed, *listed]})
+    assert ids_of(past.find("branch:main last 2", f"GET /runs -> json {answer}")) == [third, second]
+    assert ids_of(past.find("branch:main last 9", f"GET /runs -> json {answer}")) == [third, second, first]
+
+
+def test_list_without_readable_runs_has_no_baseline(past: Past) -> None:
+    past.launch()
+    past.launch()
+    answer = json.dumps({"runs": [{"run_id": None}] * 100, "next_page_token": "more"})
+    assert past.find("branch:main", f"GET /runs -> json {answer}").missing == NotFoundReason(kind="none")
+
+
+def test_list_that_has_not_noticed_a_lost_tag_is_not_trusted(past: Past) -> None:
+    first, second, _ = (past.launch(tags="nightly") for _ in range(3))
+    listed = json.dumps(past.world.list_runs({}))
+    past.world.update_run(second, {"tags": ["other"]})
+    assert ids_of(past.find("tag:nightly", f"GET /runs -> json {listed}")) == [first]
+
+
 def test_runs_that_show_nothing_are_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     past = Past(run_step, clock, list_identity="neither", run_identity="neither")
     past.launch()
@@ -524,6 +547,15 @@ def test_step_in_mode_wait_compares_with_its_baseline(run_step: RunStep, clock: 
 def test_step_without_comparison_looks_for_no_baseline(run_step: RunStep) -> None:
     _, server = run_step(baseline="branch:main", thresholds="Latency: avg < 9")
     assert not [each for each in server.requests_seen if each.method == "GET" and each.path == "/v1/runs"]
+
+
+def test_run_that_completes_at_the_deadline_leaves_a_moment_for_its_baseline(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    inputs = {"baseline": "branch:main", "thresholds": COMPARED, "max_wait_time": "61"}
+    result, _ = run_step("GET /runs -> 503", **inputs, bare=True)
+    assert result.outputs["verdict"] == "inconclusive"
+    assert 61 + 20 < clock.now() <= 61 + CALL_TIME
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "body {}", "reset-before"])

@@ -120,17 +120,20 @@ class _Search:
         if unknown := self._unknown():
             return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
         listed = yield from self._listed()
-        candidates = self._sorted(listed, "fits")
+        candidates = self._sorted(listed, "fits")[: self._source.last + MOST_FETCHED]
         found: list[BaselineRun] = []
-        failures: list[Exception | str] = []
+        failures: list[CovalError | str] = []
         while candidates and len(found) < self._source.last:
             lacking = self._source.last - len(found)
             batch, candidates = candidates[:lacking], candidates[lacking:]
             for result in (yield from together(map(self._checked, batch), self._clock)):
-                if isinstance(result, BaselineRun):
-                    found.append(result)
-                elif result is not None:
-                    failures.append(result)
+                match result:
+                    case BaselineRun():
+                        found.append(result)
+                    case CovalError() | str():
+                        failures.append(result)
+                    case Exception():
+                        raise result
         return Found(tuple(found)) if found else Found(missing=self._reason(listed, failures))
 
     def _unknown(self) -> str:
@@ -169,10 +172,10 @@ class _Search:
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
         """Tell whether the list of runs has to be read on, which comes newest first."""
-        oldest = created_at(runs[-1])
+        oldest = created_at(runs[-1]) if runs else None
         is_old = oldest is not None and self._age(oldest) > self._max_age
         enough = len(self._sorted(runs, "fits")) >= self._source.last
-        return not (enough or is_old or len(runs) >= MOST_LISTED)
+        return bool(runs) and not (enough or is_old or len(runs) >= MOST_LISTED)
 
     def _sorted(self, runs: Iterable[Run], fit: Fit) -> list[Run]:
         """Return the runs of one kind, newest first."""
@@ -234,15 +237,12 @@ class _Search:
         result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
         return BaselineRun(run=run, result=result)
 
-    def _reason(self, listed: Sequence[Run], failures: Sequence[Exception | str]) -> NotFoundReason:
-        """Return why no run was found. Raises the first failure that is not an error of Coval."""
-        for failure in failures:
-            if isinstance(failure, Exception) and not isinstance(failure, CovalError):
-                raise failure
+    def _reason(self, listed: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
+        """Return why no run was found; `failures` are those of the runs that fit."""
         for failure in failures:
             if isinstance(failure, str):
                 return NotFoundReason(kind="unreadable", text=failure)
-            if isinstance(failure, CovalError) and not isinstance(failure, NotFound):
+            if not isinstance(failure, NotFound):
                 return _unreadable(failure)
         for run in self._sorted(listed, "too_old"):
             return NotFoundReason(kind="too_old", run_id=run.run_id, age=self._age(created_at(run) or 0.0))
