@@ -14,6 +14,9 @@ from math import sqrt
 from pathlib import Path
 
 from coval_gate.config.inputs import ALL_MODES, MODES, Input, declared
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
@@ -23,6 +26,7 @@ BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of the thresholds that docs/
 COUNTS = (5, 10, 20, 50, 100, 200)  # of conversations there
 LARGER = (50, 100, 200, 500, 1000)  # of test cases there
 CONFIDENCE = 0.95  # there
+FAMILIES = (1, 5, 10)  # of thresholds there
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,6 +99,23 @@ def smallest_changes() -> str:
     return table(["rate", *(f"{count} test cases" for count in LARGER)], rows)
 
 
+def comparable() -> str:
+    """Return a table of the fewest test cases with which a comparison with a baseline can fail."""
+    kinds = (
+        "rate(YES) >= baseline - 5pp",
+        "med <= baseline",
+        "p(90) <= baseline",
+        "p(95) <= baseline",
+        "p(99) <= baseline",
+    )
+    rows = []
+    for kind in kinds:
+        (threshold,) = parse_thresholds(f"m: {kind}")
+        criterion = ThresholdHolds(threshold=threshold, confidence=CONFIDENCE)
+        rows.append([f"`{kind}`", *(str(cases_to_compare(criterion, family=count) or "–") for count in FAMILIES)])
+    return table(["threshold", *("alone" if count == 1 else f"one of {count}" for count in FAMILIES)], rows)
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
@@ -141,7 +162,11 @@ def rendered() -> dict[Path, str]:
     for name, content in (("example", readme_example()), ("inputs", readme_inputs()), ("outputs", readme_outputs())):
         readme_text = fill(readme_text, name, f"\n{content}\n", markdown)
     statistics_text = statistics.read_text(encoding="utf-8")
-    for name, content in (("conversations", conversations()), ("noticeable", smallest_changes())):
+    for name, content in (
+        ("conversations", conversations()),
+        ("noticeable", smallest_changes()),
+        ("comparable", comparable()),
+    ):
         statistics_text = fill(statistics_text, name, f"\n{content}\n", markdown)
     return {
         action: fill(action_text, "outputs", action_outputs(), yaml),
