@@ -127,6 +127,18 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
     assert [each.id for each in both.result.simulations if each.run_id == "r1"] == [f"r1.{n}" for n in range(8)]
 
 
+@pytest.mark.parametrize("has_metric", [True, False])
+@pytest.mark.parametrize(("answers", "verdict"), [("Y" * 10, "passed"), ("YYYYYYYYYN", "failed")])
+def test_run_without_any_result_is_replaced(answers: str, verdict: str, *, has_metric: bool) -> None:
+    """Even what is decided as counted is: no simulation has broken it."""
+    lost = result_of("r1", "X" * 10)
+    lost = lost if has_metric else replace(lost, metrics=())
+    criteria = criteria_of("Resolved: count(NO) == 0\nLatency: avg < 1.5")
+    judgement = together(lost, result_of("r2", answers), criteria=criteria).judgement
+    assert judgement.verdict == verdict
+    assert len([check for check in judgement.checks if check.metric and check.runs == 2]) == 2
+
+
 def test_runs_that_all_lose_simulations_do_not_pass_together() -> None:
     runs = ["XYYYYYYYYY", "YXYYYYYYYY", "YYXYYYYYYY"]
     assert together(*runs, criteria=criteria_of()).judgement.verdict is Verdict.FAILED

@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import EnoughCompleted, FewFailed, NoErrorReported, NotFlaky, ThresholdHolds
+from coval_gate.judge.criteria import (
+    EnoughCompleted,
+    FewFailed,
+    MetricPresent,
+    NoErrorReported,
+    NotFlaky,
+    ThresholdHolds,
+)
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
-from coval_gate.judge.problems import Flaky
+from coval_gate.judge.problems import Flaky, NoValues
 from coval_gate.judge.stability import failing_simulations, stability_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed
@@ -98,20 +105,30 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
 def softened(first: Judgement, together: Judgement, pool: Pool, *, runs: int) -> tuple[Check, ...]:
     """Return the checks of the first run; those that it failed and that can be softened are those of the pooled data.
 
-    Where the pooled data leave no verdict, the first run's stays.
+    So are those that it failed because none of its simulations completed: others have replaced them. Where the pooled
+    data leave no verdict, the first run's stays.
     """
-    again = {(check.criterion, check.variant): check for check in together.checks}
+    again = {_place(check): check for check in together.checks}
     found = []
     for check in first.checks:
-        other = again.get((check.criterion, check.variant))
+        other = again.get(_place(check))
         if isinstance(check.criterion, EnoughCompleted):
             other = _enough_completed(check, check.criterion, first, pool)
-        softens = check.verdict is Verdict.FAILED and can_soften(check.criterion)
+        silent = isinstance(check.problem, NoValues)
+        softens = check.verdict is Verdict.FAILED and (silent or can_soften(check.criterion))
         if softens and other and other.verdict in USABLE:
             found.append(replace(other, first=check.measure, runs=runs))
-        else:
+        elif other or not isinstance(check.criterion, MetricPresent):
             found.append(check)
-    return tuple(found)
+        # Otherwise the pooled data have the metric that the first run lacked.
+    known = {_place(check) for check in first.checks}
+    new = (check for check in together.checks if _place(check) not in known and check.user_defined)
+    return (*found, *(replace(check, runs=runs) for check in new))
+
+
+def _place(check: Check) -> tuple[Criterion, str]:
+    """Return what a check is about: its criterion and its variant."""
+    return check.criterion, check.variant
 
 
 def pooled(results: Sequence[RunResult]) -> Pool:

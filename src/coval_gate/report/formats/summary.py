@@ -113,7 +113,9 @@ def links(report: Report) -> str:
     """Return where to read on."""
     runs = [run for leg in report.legs for run in leg.runs]
     targets = {
-        **{"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs},
+        **{
+            "Open the run in Coval" if len(runs) == 1 else f"Open run {escape(run.run_id)}": run.run_url for run in runs
+        },
         "Workflow run": report.context.run_url,
         "Read more": judgements.link(report.judgement),
     }
