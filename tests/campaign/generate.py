@@ -18,6 +18,7 @@ from campaign.schedule import (
     INTERIM,
     MISNAMED_GATES,
     REFUSED,
+    REPEATED_GATES,
     STABLE,
     UNREADABLE_GATES,
     Event,
@@ -150,6 +151,8 @@ IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_ide
 
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
+FAILING_SETS: Final = ("flaky002", "flaky002", "flaky001", "failing1", "someFail", "allFail1")
+REPEATING: Final = ("run", "twice", "rerun", "supersede")  # workflows
 ROUGH_SETS: Final = (
     *PASSING_SETS,
     *OTHER_SETS,
@@ -171,7 +174,8 @@ def generate(seed: int) -> Schedule:
         return _quick(schedule)
     if severity == "rough":
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
-    schedule = with_baseline(schedule, Random(f"baseline/{seed}"))
+    repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
+    schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
     return _with_promotion(schedule, Random(f"promotion/{seed}"))
 
@@ -181,7 +185,7 @@ def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
 
     A run of a pull request may be judged in a workflow that a push started.
     """
-    if any(step.branch for step in schedule.steps):  # it compares with a baseline
+    if any(step.branch or step.repetitions for step in schedule.steps):
         return schedule
     if schedule.workflow not in ("run", "launch-wait", "twice", "rerun", "supersede") or rng.random() > 0.25:
         return schedule
@@ -225,6 +229,50 @@ def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:
     outage = _outage(end - length, length, _choose(rng, ("hang 60", "hang 60", "slow 6")))
     step = replace(step, inputs=with_inputs(step.inputs, max_wait_time=str(deadline)))
     return replace(schedule, steps=(step,), outages=(*schedule.outages, outage))
+
+
+def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the runs of some schedules fail, and their steps repeat them.
+
+    In rough ones, the launch of a repetition may be lost, and a signal may arrive while one is under way.
+    """
+    if schedule.workflow not in REPEATING or schedule.gate not in GATES or rng.random() > 0.3:
+        return schedule
+    gate = str(_choose(rng, tuple(REPEATED_GATES)))
+    given = {"repeat_on_failure": _choose(rng, ("1", "1", "2")), "on_flaky": _choose(rng, ("pass", "pass", "fail"))}
+    steps, faults = [], schedule.faults
+    for step in schedule.steps:
+        inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
+        inputs |= REPEATED_GATES[gate] | given
+        if schedule.severity == "rough":
+            step = _disturb_repetition(step, rng)
+            inputs["max_wait_time"] = _choose(rng, ("90", "110", "600", "3600"))
+        steps.append(replace(step, inputs=tuple(inputs.items())))
+    if schedule.severity == "rough" and rng.random() < 0.4:
+        number = _choose(rng, (2, 2, 3))
+        action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
+        faults = (Fault(method="POST", path="/runs", first=number, last=number, action=action),)
+    events = (Event(kind="recover", at=_choose(rng, (3.0, 30.0))),) if rng.random() < 0.4 else ()
+    return replace(
+        schedule,
+        test_set=_choose(rng, FAILING_SETS),
+        gate=gate,
+        steps=tuple(steps),
+        faults=faults,
+        events=(*schedule.events, *events),
+        foreign_run="",
+    )
+
+
+def _disturb_repetition(step: Step, rng: Random) -> Step:
+    """Aim a signal at the repetition in place of the one that the step has."""
+    kind, kill = rng.random(), rng.random() < 0.4
+    if kind < 0.15:
+        phase = _choose(rng, ("before", "after"))
+        return replace(step, signal=Signal(kill=kill, method="POST", path="/runs", request=2, phase=phase))
+    if kind < 0.45:
+        return replace(step, signal=Signal(kill=kill, at=round(rng.uniform(55, 125), 3)))
+    return replace(step, signal=None)
 
 
 def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:

@@ -15,7 +15,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.baselines import possible_baselines
-from campaign.oracle import GATE_METRICS, can_decide, has_data, is_good
+from campaign.oracle import GATE_METRICS, are_good_together, can_decide, has_data, is_good, pool_of
 from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, STABLE, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from leaks import holds
@@ -79,11 +79,14 @@ def violations(history: History) -> list[Violation]:
 
 
 def one_launch_per_step(history: History) -> Iterator[str]:
-    """A step launches one run, or none if its verdict says why; launches that took effect too late do not count."""
+    """A step launches one run, or none if its verdict says why; launches that took effect too late do not count.
+
+    With `repeat_on_failure`, it launches no more than that many others.
+    """
     for result in history.results:
         launched = sum(_was_prompt(history, each) for each in result.requests if each.launched_run)
         may_launch = not result.is_post and result.step.mode in ("run", "launch")
-        if launched > (1 if may_launch else 0):
+        if launched > (1 + result.step.repetitions if may_launch else 0):
             yield f"{_name(result)} launched {launched} runs"
         if may_launch and not result.launched_runs and result.killed is None:
             resumed = result.run_id and result.run_id in _earlier_runs(history, result)
@@ -101,7 +104,12 @@ def second_runs_are_ended(history: History) -> Iterator[str]:
             record = history.runs[run_id]
             began_in_time = record.create_time < history.coval_time(result.ended - END_TIME)
             is_ended = _is_ended(history, record, history.coval_time(history.ended)) or run_id in history.deleted
-            if run_id == result.run_id or is_ended or not began_in_time or _met_fault(result.requests[-LAST_REQUESTS:]):
+            if (
+                run_id in result.run_ids
+                or is_ended
+                or not began_in_time
+                or _met_fault(result.requests[-LAST_REQUESTS:])
+            ):
                 continue
             if not _cancel_was_impossible(history, result, record):
                 yield f"{_name(result)} left its second run {run_id} unfinished"
@@ -134,6 +142,8 @@ def rerun_resumes(history: History) -> Iterator[str]:
             continue
         launched_at = history.runs[result.launched_runs[0]].create_time
         for run_id in _earlier_runs(history, result):
+            if result.step.repetitions and not _is_first_run(history, run_id):
+                continue  # the step resumes it in its turn, if its own first run fails as well
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
             misled = any(each.fault.startswith("damage") for each in result.requests if each.path.startswith("/runs"))
@@ -192,7 +202,7 @@ def no_orphaned_run(history: History) -> Iterator[str]:
     for result in _main_results(history):
         if result.step.mode not in ("run", "wait") or not _must_cancel(result):
             continue
-        for run_id in {*result.launched_runs, *([result.run_id] if result.run_id in history.runs else [])}:
+        for run_id in {*result.launched_runs, *(each for each in result.run_ids if each in history.runs)}:
             record = history.runs[run_id]
             unfinished = not _is_ended(history, record, now) and run_id not in history.deleted
             if unfinished and not _cancel_was_impossible(history, result, record):
@@ -275,16 +285,18 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
 
 
 def no_pass_without_data(history: History) -> Iterator[str]:
-    """A step passes only if its run completed, all required data exist, and all criteria are met."""
-    schedule = history.schedule
+    """A step passes only if its run completed, all required data exist, and all criteria are met.
+
+    With repetitions, all runs together must meet what a sample can show, and the first one what is counted.
+    """
     for result in _main_results(history):
         if result.verdict != "passed":
             continue
         record = history.runs.get(result.run_id)
         if record is None:
             yield f"{_name(result)} passed without a run"
-        elif not is_good(record, schedule.gate, schedule.quirks, history.coval_time(result.ended)):
-            yield f"{_name(result)} passed, but its run did not meet the criteria"
+        elif not _is_good(history, result, history.coval_time(result.ended)):
+            yield f"{_name(result)} passed, but its runs did not meet the criteria"
 
 
 def pass_rests_on_everything(history: History) -> Iterator[str]:
@@ -293,7 +305,8 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
         record = history.runs.get(result.run_id)
         if result.verdict != "passed" or record is None:
             continue
-        counted, total = int(result.outputs["total_simulations"]), len(record.plan.simulations)
+        total = len(pool_of([history.runs[each] for each in result.run_ids]))
+        counted = int(result.outputs["total_simulations"])
         if counted != total:
             yield f"{_name(result)} passed on {counted} of {total} simulations"
         seen = {each["id"] for each in json.loads(result.outputs["metrics"]).values()}
@@ -320,11 +333,13 @@ def mutations_are_told_apart(history: History) -> Iterator[str]:
         record = history.runs.get(result.run_id)
         if result.verdict not in ("passed", "failed") or record is None or not result.outputs["metrics"]:
             continue
-        dealt = Counter(each.mutation_id for each in record.plan.simulations)
+        runs = [history.runs[each] for each in result.run_ids]
+        pools = [pool_of(each) for each in (runs, runs[:-1]) if each]  # the last repetition may be unusable
+        dealt = [sorted(Counter(each.mutation_id for each in pool).values()) for pool in pools]
         for name, metric in json.loads(result.outputs["metrics"]).items():
             counted = [each["count"] + each["missing"] for each in metric["variants"].values()]
-            if sorted(counted) != sorted(dealt.values()):
-                yield f"{_name(result)} counted {counted} simulations of {name} instead of {[*dealt.values()]}"
+            if sorted(counted) not in dealt:
+                yield f"{_name(result)} counted {counted} simulations of {name} instead of {dealt}"
 
 
 def verdict_matches_run(history: History) -> Iterator[str]:
@@ -559,6 +574,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
         if result.exit_code not in (0, None):
             yield f"{_name(result)} failed"
         concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
+        concluded = concluded and not _may_have_left_repetition(history, main)
         launches = [each for each in main.requests if each.method == "POST" and each.path == "/runs"]
         repeated = len(launches) > 1 and not all(each.answered for each in launches)
         launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
@@ -706,6 +722,20 @@ def _is_ended(history: History, record: RunRecord, now: float) -> bool:
     return cancelled or record.finished(now)
 
 
+def _is_good(history: History, result: ProcessResult, now: float) -> bool:
+    """Return whether the step's run meets the gate, or all of its runs do together."""
+    schedule = history.schedule
+    runs = [history.runs[each] for each in result.run_ids if each in history.runs]
+    if is_good(runs[0], schedule.gate, schedule.quirks, now):
+        return True
+    return len(runs) > 1 and are_good_together(runs, schedule.gate, schedule.quirks, now)
+
+
+def _is_first_run(history: History, run_id: str) -> bool:
+    """Return whether a step launched the run as its first one, and not as a repetition."""
+    return any(result.run_id == run_id for result in _main_results(history))
+
+
 def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
     """Return whether the run of a step was cancelled before the step began."""
     requests = (each for process in history.results if process.began < result.began for each in process.requests)
@@ -726,6 +756,8 @@ def _must_cancel(result: ProcessResult) -> bool:
     """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
     if _told_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
+    if result.step.repetitions and result.killed is None and _told_verdict(result) in ("passed", "failed"):
+        return result.step.flag("cancel_on_timeout") and result.step.flag("cancel_on_interrupt")
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     return interrupted and result.step.flag("cancel_on_interrupt")
 
@@ -741,6 +773,15 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
     return interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
+
+
+def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
+    """Return whether a repetition may have been unfinished when the step ended: its first run decides then."""
+    if not main.step.repetitions or main.verdict != "failed":
+        return False
+    lost = any(each.method == "POST" and not each.answered for each in main.requests)
+    own = [history.runs[each] for each in {*main.launched_runs, *main.run_ids} if each in history.runs]
+    return lost or not all(each.finished(history.coval_time(main.ended)) for each in own)
 
 
 def _cancel_failed(result: ProcessResult) -> bool:
@@ -821,7 +862,9 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return ("passed", "failed")
     if record.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
-    if is_good(record, schedule.gate, schedule.quirks, now):
+    if _is_good(history, result, now):
+        if len(result.run_ids) > 1:
+            return ("failed",) if result.step.given["on_flaky"] == "fail" else ("passed",)
         return _compared(history, result)
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
@@ -844,7 +887,7 @@ def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator
         return
     for request in result.requests:
         known = request.launched_run and request.answered and (result.killed or 0.0) > request.ended_at
-        if known and outputs.get("run_id") != request.launched_run:
+        if known and request.launched_run not in json.loads(outputs.get("run_ids") or "[]"):
             yield f"{_name(result)} was killed without its run in the outputs: {request.launched_run}"
 
 

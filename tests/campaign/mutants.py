@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import secret
+from coval_gate import repeat, secret, step
 from coval_gate.ci.console import Console
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
@@ -32,7 +32,7 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
-from coval_gate.judge import evaluate, gate, population
+from coval_gate.judge import evaluate, gate, population, repetition
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
@@ -655,6 +655,31 @@ MUTANTS: Final = (
         "mask an API key in no base64",
         SetConstant(secret, "_base64", lambda secret, offset: f"{secret}{offset}"),
         caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "soften a threshold that is decided as counted",
+        ReplaceFunction(repetition.can_soften, returns(value=True)),
+        caught_by="no_pass_without_data verdict_matches_run",
+    ),
+    mutant(
+        "judge the last repetition alone",
+        ReplaceFunction(repetition.pooled, lambda original, results: original(results[-1:])),
+        caught_by="no_pass_without_data pass_rests_on_everything mutations_are_told_apart verdict_matches_run",
+    ),
+    mutant(
+        "let an earlier run replace what a later one lost",
+        ReplaceFunction(repetition._replaced, lambda original, simulations: original(simulations[::-1])),
+        caught_by="no_pass_without_data mutations_are_told_apart verdict_matches_run",
+    ),
+    mutant(
+        "launch each repetition twice",
+        ReplaceFunction(repeat._run_again, lambda original, *args: [original(*args) for _ in range(2)][-1]),
+        caught_by="one_launch_per_step",
+    ),
+    mutant(
+        "leave a repetition that the step gave up",
+        ReplaceFunction(step._verdict_for, lambda _, *args: args[1].verdict),
+        caught_by="no_orphaned_run",
     ),
 )
 

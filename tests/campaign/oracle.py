@@ -5,11 +5,13 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import BASELINE_GATES, GATES
+from campaign.schedule import BASELINE_GATES, GATES, REPEATED_GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_sandbox.plan import PlannedSimulation
     from coval_sandbox.quirks import Quirks
     from coval_sandbox.state import RunRecord
@@ -20,6 +22,9 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
+    "rate": (catalogue.RESOLVED,),
+    "counted": (catalogue.RESOLVED,),
+    "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "forbidden": (catalogue.COMPLIANCE,),
     "exact rate": (catalogue.COMPLIANCE,),
     "other rate": (catalogue.COMPLIANCE,),
@@ -48,7 +53,7 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return gate in GATES or gate in BASELINE_GATES
+    return gate in GATES or gate in REPEATED_GATES or gate in BASELINE_GATES
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -135,5 +140,73 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
         case "forbidden":
             return "NO" not in compliance
+        case "rate" | "counted" | "mixed":
+            return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
         case _:
             return True
+
+
+def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether a run and its repetitions meet the gate together, none of which may lack data.
+
+    What a sample shows has to hold in the first run or over all conversations; what is counted, in the first run.
+    """
+    for record in records:
+        done = record.status(now) == "COMPLETED" and record.cancel_time is None
+        failed = sum(each.failed for each in record.plan.simulations)
+        if not done or _reports_error(record, quirks, failed) or not _has_values(record, gate, quirks, now):
+            return False
+    runs = [{each[0].mutation_id: each for each in _variants(record) if each} for record in records]
+    return all(_good_variant([run.get(name, ()) for run in runs], gate) for name in runs[0])
+
+
+def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
+    """Return the simulations of all runs, without those that one of a later run replaces."""
+    runs = [{each[0].mutation_id: each for each in _variants(record) if each} for record in records]
+    return [each for name in runs[0] for each in _pool([run.get(name, ()) for run in runs])]
+
+
+def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    return all(_has_all_values(each, gate, record, quirks, now) for each in _variants(record))
+
+
+def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
+    first, pool = runs[0], _pool(runs)
+    all_completed = not any(each.failed for each in first) or not any(each.failed for each in pool)
+    sampled = _meets_sampled(first, gate) or _meets_sampled(pool, gate)
+    is_silent = all(each.failed for each in first)  # then others have replaced them all
+    return all_completed and sampled and _meets_counted(pool if is_silent else first, gate)
+
+
+def _pool(runs: Sequence[Simulations]) -> Simulations:
+    """Return the simulations of all runs; a failed one is left out for each of a later run that completed."""
+    spare = [[each.test_case_id for each in run if not each.failed] for run in runs]
+    pool: list[PlannedSimulation] = []
+    for number, run in enumerate(runs):
+        for each in run:
+            later = next((cases for cases in spare[number + 1 :] if each.test_case_id in cases), None)
+            if each.failed and later is not None:
+                later.remove(each.test_case_id)
+            else:
+                pool.append(each)
+    return tuple(pool)
+
+
+def _meets_sampled(simulations: Simulations, gate: str) -> bool:
+    """Return whether the rates and averages of a gate of REPEATED_GATES hold."""
+    completed = [each.values for each in simulations if not each.failed]
+    if gate not in ("rate", "mixed"):
+        return True
+    if not completed or [each[catalogue.RESOLVED.id] for each in completed].count("YES") / len(simulations) < 0.9:
+        return False
+    return gate == "rate" or fmean(float(str(each[catalogue.LATENCY.id])) for each in completed) < 1.4
+
+
+def _meets_counted(simulations: Simulations, gate: str) -> bool:
+    """Return whether the counts of a gate of REPEATED_GATES hold."""
+    match gate:
+        case "counted":
+            return [each.values.get(catalogue.RESOLVED.id) for each in simulations].count("YES") >= 9
+        case "mixed":
+            return not any(each.values.get(catalogue.COMPLIANCE.id) == "NO" for each in simulations)
+    return True

@@ -37,6 +37,7 @@ class Outcome:
     signals: int
     workflow: str
     verdicts: tuple[str, ...]
+    repeated: int
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Tally:
     faults: int = 0
     signals: int = 0
     seconds: float = 0.0
+    repeated: int = 0  # steps that repeated their run
     verdicts: Counter[str] = field(default_factory=Counter)
     workflows: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Tally:
         self.schedules += 1
         self.faults += outcome.faults
         self.signals += outcome.signals
+        self.repeated += outcome.repeated
         self.verdicts.update(outcome.verdicts)
         self.workflows[outcome.workflow] += 1
         if outcome.violations:
@@ -119,6 +122,7 @@ def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
         signals=sum(each.interrupted is not None or each.killed is not None for each in history.results),
         workflow=history.schedule.workflow,
         verdicts=tuple(_ending(each) for each in history.results if not each.is_post),
+        repeated=sum(len(each.run_ids) > 1 for each in history.results if each.step.repetitions and not each.is_post),
     )
 
 

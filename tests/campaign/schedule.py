@@ -30,6 +30,13 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "exact rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) == 0%"},
     "other rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) != 20%"},
 }
+# Of steps that repeat a run that failed. Only rates, averages and missing results are softened.
+REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
+    "failed": {},
+    "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},
+    "counted": {"thresholds": "Resolved: count(YES) >= 9"},  # which two runs together nearly always have
+    "mixed": {"thresholds": "Latency: avg < 1.4\nResolved: rate(YES) >= 90%\nCompliance: count(NO) == 0"},
+}
 # No run can decide these: the values of the metric are of another kind.
 IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
@@ -68,7 +75,7 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
         ("baseline of tag", "tag:nightly"),
     )
 }
-ALL_GATES: Final = GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
+ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 STABLE: Final = "stable"  # the tag of promoted runs
 
@@ -144,9 +151,10 @@ class FileFault:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An outside event: "revoke" the API key, "jump" the wall clock by `amount` s, or "delete" the step's run.
+    """An outside event.
 
-    "delete all" deletes every run that has ended.
+    "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
+    s; or "recover": runs that are launched afterwards pass.
     """
 
     kind: str
@@ -190,6 +198,11 @@ class Step:
     def promotes(self) -> bool:
         """Return whether the step is to promote its run, if that passes."""
         return self.mode in ("run", "wait") and bool(self.given.get("promote"))
+
+    @property
+    def repetitions(self) -> int:
+        """Return how often the step may repeat a run that failed."""
+        return int(self.given.get("repeat_on_failure", "0")) if self.mode == "run" else 0
 
     def flag(self, name: str) -> bool:
         """Return a boolean input, which the schedule must set."""

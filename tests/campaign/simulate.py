@@ -24,6 +24,7 @@ from coval_gate.post import post
 from coval_gate.runtime import Runtime
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
+from coval_sandbox.scenarios import PASSING
 from coval_sandbox.world import World
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -91,6 +92,11 @@ class ProcessResult:
     def run_id(self) -> str:
         """Return the run_id output, or an empty string."""
         return _or_empty(lambda: self.outputs.get("run_id", ""))
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Return the run_ids output: the first run and its repetitions, as far as the step knows their ids."""
+        return tuple(json.loads(_or_empty(lambda: self.outputs.get("run_ids", "")) or "[]"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +305,8 @@ class Simulator:
         match event.kind:
             case "revoke":
                 self.world.api_keys.pop(KEY, None)
+            case "recover":
+                self.world.scenario = PASSING
             case "jump":
                 self.clock.wall_offset += event.amount
             case "delete all":

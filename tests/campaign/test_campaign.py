@@ -33,6 +33,7 @@ def test_all_invariants_hold_in_a_thousand_schedules(print_tally: Callable[[obje
     print_tally(tally)
     assert not tally.failures, "\n\n".join(each.description for each in tally.failures[:5])
     assert min(tally.workflows.values()) >= LEAST, tally.workflows
+    assert tally.repeated >= LEAST
     for verdict in ("passed", "failed", "error", "timed_out", "cancelled", "killed"):
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts
 
