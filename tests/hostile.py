@@ -27,7 +27,10 @@ from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import (
     LAUNCH,
     UNFINISHED,
+    CaseStability,
     Judgement,
+    Repetition,
+    SingleRun,
     conclude,
     errored,
     interrupted,
@@ -50,7 +53,7 @@ from coval_gate.model.details import Details
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.model import LegReport, Report, RunReport
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -215,6 +218,31 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         began="2026-01-01T00:00:00Z",
         seconds=3725.5,
     )
+
+
+def repeated(report: Report) -> Report:
+    """Return the report as that of a run that was repeated twice, the second time without a verdict."""
+    (leg,) = report.legs
+    simulations = leg.result.simulations if leg.result else ()
+    alone = replace(leg.judgement, verdict=Verdict.FAILED)
+    cases = dict.fromkeys((each.test_case_id, each.mutation) for each in simulations)
+    repetition = Repetition(
+        runs=(SingleRun(run_id=RUN_ID, judgement=alone), SingleRun(run_id="run2", judgement=alone)),
+        together=Verdict.FAILED,
+        unusable=SingleRun(run_id="run3", judgement=report.judgement),
+        cases=tuple(
+            CaseStability(test_case_id=case, variant=variant, failed=1 + number % 2, total=2)
+            for number, (case, variant) in enumerate(cases)
+        ),
+        failing=frozenset(each.id for each in simulations),
+        replaced=frozenset({"lost"}),
+    )
+    judgement = replace(leg.judgement, verdict=Verdict.FAILED, repetition=repetition)
+    runs = tuple(
+        RunReport(run_id=each.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
+        for each in repetition.all_runs
+    )
+    return replace(report, judgement=judgement, legs=(replace(leg, judgement=judgement, single_runs=runs),))
 
 
 def with_leg(report: Report, **changes: Any) -> Report:

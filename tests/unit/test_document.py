@@ -20,7 +20,7 @@ from coval_gate.report.formats.json import SCHEMA_VERSION, schema
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.wording.judgements import reason, reasons
-from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, report_of, simulation, with_leg
+from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, repeated, report_of, simulation, with_leg
 from support import other_value
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def test_document_with_hostile_text_matches_schema() -> None:
         found = parsed_document(report_of(text[:1000]))
         assert (found["verdict"], found["legs"][0]["verdict"]) == ("error", "error"), name
         assert found["passed"] is False, name
+        (leg,) = parsed_document(repeated(report_of(text[:1000])))["legs"]
+        assert {each["stability"] for each in leg["failing_cases"]} == {"flaky", "consistent"}, name
 
 
 @given(ANY)

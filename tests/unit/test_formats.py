@@ -52,7 +52,7 @@ from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner, read_log
-from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
+from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def test_hostile_text_does_not_change_parts_of_any_format(name: str, reference: 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_hostile_text_does_not_change_parts_without_error_or_legs(name: str) -> None:
-    """Check reports without a final error, and reports with nothing else."""
+    """Check reports without a final error, reports with nothing else, and those of several runs."""
 
     def without_error(text: str) -> Report:
         report = report_of(text)
@@ -297,7 +297,10 @@ def test_hostile_text_does_not_change_parts_without_error_or_legs(name: str) -> 
     def error_only(text: str) -> Report:
         return replace(report_of(text), legs=())
 
-    for report in (without_error, error_only):
+    def again(text: str) -> Report:
+        return repeated(report_of(text))
+
+    for report in (without_error, error_only, again):
         found, reference, text = report(NAMED[name]), report(HARMLESS), NAMED[name]
         assert_same_page(RenderedPage(summary(found)), RenderedPage(summary(reference)), text)
         assert_same_page(RenderedPage(comment(found)), RenderedPage(comment(reference)), text)

@@ -26,7 +26,7 @@ from coval_gate.model.results import RunResult
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows
-from hostile import NAMED, RUN_URL, example_reports, report_of, simulation, with_leg
+from hostile import NAMED, RUN_URL, example_reports, repeated, report_of, simulation, with_leg
 
 RESULTS = ("failure", "error", "skipped")
 
@@ -196,6 +196,7 @@ def test_schema_rejects_invalid_reports() -> None:
 def test_report_with_hostile_text_is_valid(name: str) -> None:
     text = junit(report_of(NAMED[name]))
     schema().validate(text)
+    schema().validate(junit(repeated(report_of(NAMED[name]))))
     root = ET.fromstring(text)
     names = [suite.attrib["name"] for suite in root][::2]
     assert [each.partition(" (")[0] for each in names] == ["agent", "gate"]
