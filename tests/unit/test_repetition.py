@@ -14,12 +14,13 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import CovalError
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
-from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed
+from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
 from coval_gate.judge.repetition import is_usable, judge_together, pooled
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import NotCompleted
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import Run
+from coval_gate.report.wording.judgements import advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,6 +210,15 @@ def test_first_run_decides_if_repetition_is_unusable() -> None:
         assert found.judgement.repetition is not None
         assert found.judgement.repetition.unusable is other
         assert found.result.run_id == "r1"
+
+
+def test_texts_of_unusable_repetition_are_redacted() -> None:
+    criteria = criteria_of("Resolved: rate(YES) >= 85%")
+    first = SingleRun(run_id="r1", judgement=judge(result_of("r1", "YYYYYYYNNN"), criteria))
+    other = SingleRun(run_id="", judgement=errored(CovalError("Rejected", "The key secret is wrong.")))
+    judgement = judge_together([first, other], criteria, flaky_fails=False).judgement
+    assert "secret" in advice(judgement)
+    assert "secret" not in advice(redacted(judgement, lambda text: text.replace("secret", "***")))
 
 
 def test_test_cases_are_classified_over_all_runs() -> None:

@@ -140,9 +140,8 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.ERROR:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), told)))
-    if judgement.repetition:
-        return "\n".join(_repetition_lines(judgement, judgement.repetition))
-    return UNJUDGED if judgement.passed_unjudged else ""
+    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+    return "\n".join([*lines, *([UNJUDGED] if judgement.passed_unjudged else [])])
 
 
 def link(judgement: Judgement) -> str:
