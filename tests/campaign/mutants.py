@@ -601,7 +601,7 @@ MUTANTS: Final = (
         caught_by="promotion_leaves_one_holder",
     ),
     mutant(
-        "give up a promotion after one try",
+        "leave a promotion no time",
         SetConstant(promote, "PROMOTE_TIME", 0.001),
         caught_by="promotion_leaves_one_holder",
     ),
