@@ -181,8 +181,9 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     nights = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
         given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
-        given["flags"] = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        for test_set in ("flaky001", "someFail", "passing1", "passing1"):
+        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        for night, test_set in enumerate(("flaky001", "someFail", "passing1", "passing1")):
+            given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
             result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
             assert result.log("1", "0").split() == ["coval.json"]
