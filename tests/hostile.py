@@ -38,21 +38,25 @@ from coval_gate.judge.judgement import (
     skipped,
     timed_out,
 )
-from coval_gate.judge.measure import Measure
+from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.judge.problems import (
     CannotOccur,
     ErrorReported,
+    NoBaseline,
     NoNumbers,
     NoSuchMetric,
+    NotInBaseline,
     SeveralMetrics,
     UnusableTarget,
 )
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.details import Details
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
+from coval_gate.model.run import Run
 from coval_gate.report.model import LegReport, Report, RunReport
 from coval_gate.text import one_line
 
@@ -60,7 +64,6 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.problems import Problem
-    from coval_gate.model.run import Run
 
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"
@@ -172,6 +175,8 @@ HOSTILE: Final[list[str]] = list(NAMED.values())
 RUN_ID: Final = "run00000000000000000001"
 DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization, so that simulations are linked
 RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
+EARLIER_ID: Final = "run00000000000000000000"  # of the baseline
+EARLIER_URL: Final = f"{DASHBOARD}/runs/{EARLIER_ID}"
 WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
 GUIDE: Final = "https://docs.coval.dev"
 WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough for a chart
@@ -364,6 +369,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         ),
         replace(missed, criterion=ValueAbsent(metric=text, value=text), simulations=("ill",)),
         Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=text)),
+        *_compared_checks(text, first, threshold, mutation),
         *(
             Check(
                 criterion=criterion,
@@ -376,7 +382,55 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         ),
     )
     totals = Totals(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant"))
-    return conclude(Completed(result=result), checks, totals)
+    return conclude(Completed(result=result), checks, totals, baseline=_baseline(text, result))
+
+
+def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: str) -> tuple[Check, ...]:
+    """Return checks that compare with a baseline and with the agent itself, or cannot."""
+    comparison = Comparison(
+        value=0.75,
+        count=16,
+        cases=16,
+        left_out=LeftOut(1, 2, 3, 4, 5),
+        change=Interval(-0.5, 0.1, 0.95, 16),
+        noticeable=0.25,
+        newly_failing=(text, f"1 {text}"),
+        newly_passing=(f"2 {text}",),
+    )
+    rate = replace(threshold, aggregate=Aggregate("rate", values=(text,)))
+    earlier, agent = (replace(rate, bound=Bound(0.0, reference)) for reference in ("baseline", "base"))
+    compared = Check(
+        criterion=ThresholdHolds(threshold=earlier, confidence=0.95),
+        verdict=Verdict.INCONCLUSIVE,
+        measure=Measure(value=0.5, unit="share", count=16, comparison=comparison),
+        metric=metric.id,
+        simulations=("ill",),
+    )
+    gone = NotFoundReason(kind="unreadable", run_id=text, text=text)
+    return (
+        compared,
+        replace(compared, criterion=ThresholdHolds(threshold=agent), variant=mutation, several=True),
+        replace(
+            compared,
+            criterion=ThresholdHolds(threshold=replace(earlier, advisory=True)),
+            measure=None,
+            problem=NoBaseline(source=BaselineSource(kind="tag", name=text), reason=gone),
+            simulations=(),
+        ),
+        replace(compared, measure=None, problem=NotInBaseline(what="metric", name=text), simulations=()),
+    )
+
+
+def _baseline(text: str, result: RunResult) -> Baseline:
+    """Return a baseline of runs whose times and options are `text`."""
+    run = BaselineRun(
+        run=Run(run_id=EARLIER_ID, status="COMPLETED", create_time=text),
+        result=result,
+        changed_metrics=frozenset({text}),
+        changed_options=(text,),
+        unchecked=("persona",),
+    )
+    return Baseline(source=BaselineSource(kind="tag", name=text, last=6), runs=(run,) * 5, fewer_than_asked=1)
 
 
 def _error(text: str) -> Judgement:

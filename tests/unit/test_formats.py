@@ -52,7 +52,7 @@ from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner, read_log
-from hostile import GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
+from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ summary, comment, junit, document, outputs, commit_status, closing = (
     next(each.render for each in FORMATS if each.name == name)
     for name in ("summary", "comment", "junit", "json", "outputs", "status", "log")
 )
-EXPECTED_URLS = re.compile(rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})")
+EXPECTED_URLS = re.compile(
+    rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})"
+)
 # Text that GitHub acts on after rendering: mentions, issues, URLs, emoji codes.
 ACTIVE_MARKUP = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)
 NOT_PLAIN_ASCII = re.compile(r"[^\n\t -~]")  # only these may be unprintable
@@ -372,14 +374,15 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     assert report.inputs
     step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
-    assert len(tokens) == len(set(tokens)) == 3
+    assert len(tokens) == len(set(tokens)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in tokens)
     quoted = "\n".join(
-        re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL)[place][1] for place in range(3)
+        re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL)[place][1] for place in range(4)
     )
     assert "First " in quoted  # a line of text from the API
     assert "✗ " in quoted  # a criterion
     assert "(1 of 3) (ill)" in quoted  # a simulation
+    assert "passes now: " in quoted  # test cases that flipped
 
 
 @pytest.mark.parametrize("name", ["table cells", "HTML image", "emphasis", "mentions", "link", "list"])
@@ -404,6 +407,23 @@ def test_unsafe_run_url_is_not_linked(url: str) -> None:
     for page in (RenderedPage(summary(report)), RenderedPage(comment(report))):
         assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
         assert "img" not in page.tags
+
+
+@pytest.mark.parametrize("name", [name for name, text in NAMED.items() if not re.fullmatch(r"[\w-]*", text)])
+def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
+    report = harmless()
+    (leg,) = report.legs
+    assert leg.judgement.baseline
+    runs = tuple(replace(each, run=replace(each.run, run_id=NAMED[name])) for each in leg.judgement.baseline.runs)
+    judgement = replace(leg.judgement, baseline=replace(leg.judgement.baseline, runs=runs))
+    found = with_leg(report, judgement=judgement)
+    for page in (RenderedPage(summary(found)), RenderedPage(comment(found))):
+        assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
+        assert EARLIER_URL not in page.urls
+        assert not ACTIVE_MARKUP.search(page.text)
+        assert not {"img", "strong img", "em"} & set(page.tags)
+    assert len(comment(found)) <= COMMENT_LIMIT
+    assert json.loads(document(found))["legs"][0]["baseline"]["runs"][0]["url"] == ""
 
 
 def test_id_is_percent_encoded_in_url() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote
 
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.model.results import BASE
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.report.model import LegReport, Report
 
+USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
 
 
@@ -105,8 +106,9 @@ def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
 
 
 def run_page(report: Report, run: Run) -> str:
-    """Return the page of a run in Coval's dashboard; empty where that is not known."""
-    return f"{report.inputs.dashboard_url}/runs/{quote(run.run_id, safe='')}" if report.inputs and run.run_id else ""
+    """Return the page of a run in Coval's dashboard; empty where that is not known, or the id is no usual one."""
+    usual = USUAL_ID.fullmatch(run.run_id)
+    return f"{report.inputs.dashboard_url}/runs/{run.run_id}" if report.inputs and usual else ""
 
 
 def _only(judgement: Judgement, reference: Reference) -> Judgement:

@@ -25,6 +25,7 @@ from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
 from coval_gate.report.wording.claims import claim_text
+from coval_gate.report.wording.comparisons import comparison_of
 from coval_gate.report.wording.criteria import criterion_text, mention
 from coval_gate.report.wording.promotion import report_text
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
+    from coval_gate.judge.measure import Requirement
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
@@ -308,7 +310,7 @@ def criterion_facts(check: Check) -> Criterion:
         verdict=_outcome(shown_verdict(check)) or "error",
         actual=measure.value if measure else None,
         operator=requirement.operator if requirement else None,
-        bound=requirement.bound if requirement else None,
+        bound=_bound(check, requirement),
         unit=measure.unit if measure else None,
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         runs=check.runs,
@@ -330,6 +332,13 @@ def criterion_facts(check: Check) -> Criterion:
         simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
         **comparison_fields(check),
     )
+
+
+def _bound(check: Check, requirement: Requirement | None) -> float | None:
+    """Return the bound as the user wrote it; one that a reference makes without its rounding errors."""
+    if requirement is None:
+        return None
+    return float(f"{requirement.bound:.12g}") if comparison_of(check) else requirement.bound
 
 
 def _document(report: Report) -> Document:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.criteria import MetricPresent, MetricsHaveTargets, TargetMet, ValueAbsent, VariantsPresent
+from coval_gate.judge.criteria import (
+    MetricPresent,
+    MetricsHaveTargets,
+    TargetMet,
+    ThresholdHolds,
+    ValueAbsent,
+    VariantsPresent,
+)
 from coval_gate.judge.problems import (
     CannotOccur,
     ErrorReported,
@@ -90,7 +97,7 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
                 "deadline"
             )
         case SeveralMetrics(ids=ids):
-            named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+            named = _metric_named(criterion)
             return f"The run has {len(ids)} metrics named {named}; use the id of one of them: {' or '.join(ids)}"
         case NoValues(metric=metric) if isinstance(criterion, ValueAbsent):
             return f"{metric} has no single value{about}, so fail_on_metric_value cannot be judged"
@@ -126,11 +133,18 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
 
 
 def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:
-    named = quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
+    named = _metric_named(criterion)
     if not found.known:
         return f"The run has no metric {named}; it has no metrics at all"
     meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
     return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
+
+
+def _metric_named(criterion: Criterion) -> str:
+    """Return the metric as the user named it; an advisory threshold has no criterion of its own for that."""
+    if isinstance(criterion, ThresholdHolds):
+        return quoted(criterion.threshold.metric)
+    return quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
 
 
 def _samples_text(samples: Sequence[Value]) -> str:
