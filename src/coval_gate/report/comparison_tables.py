@@ -12,12 +12,13 @@ from coval_gate.report.wording.checks import actual_text, informs_text, shown_ve
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
+    claimed_text,
     comparison_of,
     difference_text,
     earlier_text,
     flips_title,
     noticeable_text,
-    shown_text,
+    trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
@@ -79,9 +80,10 @@ def _values(check: Check, columns: int) -> Iterator[str]:
 
 def _shown(check: Check) -> str:
     """Return what a comparison shows, or why there is none."""
-    shown = actual_text(check) if check.problem else shown_text(check)
-    text = "; ".join(filter(None, (informs_text(check), shown)))
-    return "<br>".join(filter(None, (escape(text), _noticeable(check))))
+    if check.problem:
+        return "<br>".join(map(escape, filter(None, (actual_text(check), informs_text(check)))))
+    lines = (escape(claimed_text(check)), escape(informs_text(check)), _noticeable(check))
+    return "<br>".join([f"**{trend_text(check)}**", *filter(None, lines)])
 
 
 def _noticeable(check: Check) -> str:

@@ -91,15 +91,24 @@ def difference_text(check: Check) -> str:
 
 def shown_text(check: Check) -> str:
     """Return what a comparison shows in a few words: "worse: at least 23pp lower", "unchanged"."""
+    return ": ".join(filter(None, (trend_text(check), claimed_text(check))))
+
+
+def trend_text(check: Check) -> str:
+    """Return what a change amounts to in a word; empty without a comparison."""
     compared = comparison_of(check)
+    return compared.trend if compared else ""
+
+
+def claimed_text(check: Check) -> str:
+    """Return what is claimed of a change in a few words, and what it leaves open; empty where nothing is claimed."""
+    compared, claim = comparison_of(check), change_text(check, short=True)
     if compared is None:
-        return "" if check.passed else str(check.verdict)
-    claim = change_text(check, short=True)
-    told = f"{compared.trend}: {claim}" if claim else compared.trend
+        return ""
     if compared.by_chance:
-        return f"{told}, but one of {compared.by_chance:,} thresholds may show that by chance"
+        return f"{claim}, but one of {compared.by_chance:,} thresholds may show that by chance"
     doubtful = check.verdict is Verdict.INCONCLUSIVE and compared.trend != "inconclusive"
-    return f"{told}, inconclusive at the bound" if doubtful else told
+    return f"{claim}, inconclusive at the bound" if doubtful else claim
 
 
 def change_text(check: Check, *, short: bool = False) -> str:
