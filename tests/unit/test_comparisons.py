@@ -84,6 +84,19 @@ def test_junit_and_json_show_comparisons(name: str, golden: Callable[[str, str],
     golden(f"compared/{file_of(name)}.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
 
+def test_documentation_shows_a_real_report() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Comparisons\n")
+    section = section.partition("\n## ")[0]
+    (log,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
+    assert log in "".join(f"{line}\n" for line in check_lines(reports()["worse"].legs[0].judgement))
+    link = re.compile(r"\[(`\w+`)\]\([^)]*\)")
+    shown = link.sub(r"\1", summary(reports()["in doubt"])).replace("|  |", "| |").splitlines()
+    quoted = re.findall(r"^> ?(.+)", section, re.MULTILINE)
+    assert len(quoted) > 8
+    assert set(quoted) <= set(shown)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_files_match_their_schemas(name: str) -> None:
     Draft202012Validator(schema()).validate(json.loads(document(reports()[name])))
