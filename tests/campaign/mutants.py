@@ -611,9 +611,8 @@ MUTANTS: Final = (
         caught_by="other_tags_are_kept",
     ),
     mutant(
-        "keep no tags that Coval does not show",
-        RemoveCall(_Promoter._with_tag, call="_check"),
-        RemoveCall(_Promoter.promote, call="_check"),
+        "lose the tags that Coval does not show",
+        SetCondition(_Promoter._check, mentions="shown", value=False),
         caught_by="other_tags_are_kept",
     ),
     mutant(
