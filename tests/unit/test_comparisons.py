@@ -19,8 +19,10 @@ from jsonschema import Draft202012Validator
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.judgement import errored
 from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST
@@ -249,3 +251,19 @@ def test_chart_of_any_two_samples_is_well_formed(now: list[float], then: list[fl
     assert len(chart) < 2000
     for found in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
         assert 99 < sum(map(float, found.split(", "))) < 101
+
+
+def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:
+    """The step ended in an error, and the advisory threshold is about a metric that the run does not have."""
+    report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
+    root = ET.fromstring(junit(replace(report, judgement=errored(GateError("Title", "What happened.")))))
+    assert [each.attrib["name"] for each in root.iter("testcase")][-1] == "evaluation"
+    assert len([*root.iter("error")]) == 1
+
+
+def test_tables_count_criteria_that_they_leave_out() -> None:
+    lines = "\n".join([RATE] * 120)
+    text = summary(
+        report_on(run_of("now", yes(8, 20)), baseline_of(earlier("old", 2, run_of("old", yes(19, 20)))), lines)
+    )
+    assert text.count("\nShowing 100 of 120.\n") == 2

@@ -114,7 +114,8 @@ def _flips(leg: LegReport) -> Iterator[str | Listing]:
         for each in found
     )
     head = ("criterion", *(word for word, some in columns if some))
-    yield Table(head=head, rows=rows, total=len(found), folded=title if many else "")
+    total = sum(bool(each.newly_failing or each.newly_passing) for each in comparisons(leg.judgement))
+    yield Table(head=head, rows=rows, total=total, folded=title if many else "")
 
 
 def _cases(names: Sequence[str]) -> str:
