@@ -145,10 +145,8 @@ class Pairs:
     def _excess_of(self, confidence: float, factor: float, number: float) -> Bounds:
         aggregate = self.threshold.aggregate
         if aggregate.is_rate:
-            fewest, most = self._hits
-            lower = rate_difference(fewest, confidence, factor=factor).lower
-            upper = rate_difference(most, confidence, factor=factor).upper
-            return Bounds(lower - number, upper - number)
+            bounds = rate_difference(self._hits, confidence, factor=factor)
+            return Bounds(bounds.lower - number, bounds.upper - number)
         if aggregate.name == "avg":
             bounds = mean_difference(self._values, confidence, factor=factor)
             return Bounds(bounds.lower - number, bounds.upper - number)
@@ -181,16 +179,16 @@ class Pairs:
         return {}
 
     @cached_property
-    def _hits(self) -> tuple[list[HitPair], list[HitPair]]:
-        """The hits of each test case, if simulations without a value have none, and if they all have one."""
+    def _hits(self) -> list[HitPair]:
+        """The hits of each test case. A simulation without a value counts against the run, as it does as counted.
+
+        Otherwise, missing values would leave a doubt, and against a baseline doubt is green.
+        """
         hits, unknown = _hits(self.threshold, self.now, self.metric)
+        hits = hits | unknown if self.threshold.wants_less else hits
         earlier, _ = _hits(self.threshold, self.then, self.metric)
         now, then = self.now.by_case, self.then.by_case
-        fewest = [HitPair(_count(now[case], hits), _count(then[case], earlier)) for case in now]
-        if not unknown:
-            return fewest, fewest
-        perhaps = hits | unknown
-        return fewest, [HitPair(_count(now[case], perhaps), _count(then[case], earlier)) for case in now]
+        return [HitPair(_count(now[case], hits), _count(then[case], earlier)) for case in now]
 
     @cached_property
     def _values(self) -> list[ValuePair]:
@@ -204,8 +202,7 @@ class Pairs:
     @cached_property
     def _shares(self) -> tuple[dict[str, float], dict[str, float]]:
         """The share of hits of each test case, now and before."""
-        fewest, most = self._hits
-        paired = list(zip(self.now.by_case, most if self.threshold.wants_less else fewest, strict=True))
+        paired = list(zip(self.now.by_case, self._hits, strict=True))
         return (
             {case: pair.now.hits / pair.now.size for case, pair in paired},
             {case: pair.base.hits / pair.base.size for case, pair in paired},
