@@ -14,6 +14,7 @@ from coval_gate.judge.judgement import SingleRun, errored
 from coval_gate.judge.repetition import has_failed, judge_together
 from coval_gate.report.wording.judgements import reason
 from coval_gate.report.wording.repetition import again_text
+from coval_gate.text import duration
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -28,12 +29,17 @@ def repeat_on_failure(step: Step, client: Client, leg: Leg, first: Judgement) ->
     A repetition that has no data to judge is the last: the runs before it decide.
     """
     inputs, criteria, judgement = step.inputs, Criteria.from_inputs(step.inputs), first
+    took = step.clock.now() - step.began
     runs = [SingleRun(run_id=leg.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
         if not has_failed(judgement):
             break
-        if step.clock.now() >= step.deadline:
-            step.host.log("The run failed; max_wait_time leaves no time to run it again.")
+        left = step.deadline - step.clock.now()
+        if left < took:
+            step.host.log(
+                f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
+                "so it does not run again."
+            )
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
         runs.append(_run_again(step, client, number))

@@ -129,10 +129,12 @@ class Step:
         from coval_gate.runs.tags import tags_for
 
         inputs = self.inputs
-        request = launch_request(inputs, self.context)
+        # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
+        context = replace(self.context, branch="") if repetition else self.context
+        request = launch_request(inputs, context)
         own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
         nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
-        tags = tags_for(self.context, request.body(), nonce, own)
+        tags = tags_for(context, request.body(), nonce, own)
         leg = Leg(request=request, tags=tags, repetition=repetition)
         launcher = Launcher(
             client=client,

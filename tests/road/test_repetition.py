@@ -10,7 +10,7 @@ import pytest
 
 from coval_gate.runs.tags import KEY
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.scenarios import PASSING
+from coval_sandbox.scenarios import PASSING, for_test_set
 from coval_sandbox.world import World
 from road.test_run_lifecycle import launch_count, run_post_step, run_statuses
 
@@ -115,20 +115,32 @@ def test_runs_that_all_lose_simulations_fail(run_step: RunStep) -> None:
 
 
 @pytest.mark.parametrize("cancel", ["true", "false"])
-def test_first_run_decides_if_time_is_over(cancel: str, run_step: RunStep) -> None:
-    result, server = run_step(**FLAKY, max_wait_time="90", cancel_on_timeout=cancel)
+def test_first_run_decides_if_time_is_over(cancel: str, run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    # The first run was launched before.
+    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", for_test_set("slow0001")))
+    result, server = run_step(**FLAKY, world=world, max_wait_time="150", cancel_on_timeout=cancel)
     assert summary_of(result, server.world)[:2] == ("failed", 2)
     assert result.outputs["reason"] == "rate(YES) of Resolved is 80% (8 of 10), must be >= 90%."
     second = server.world.runs[1].run_id
-    assert f"Repetition {second} does not count, so the first run decides. The run was still IN PROGRESS" in result.log
+    assert f"Repetition {second} does not count, so the first run decides. The run was still IN QUEUE" in result.log
     assert ("The run was cancelled." if cancel == "true" else "The run goes on in Coval.") in result.log
-    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN PROGRESS"]
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN QUEUE"]
     assert not result.post_step_cancels
 
 
 def test_no_repetition_without_time(run_step: RunStep) -> None:
-    result, server = run_step("GET /conversations/simulated -> hang 60", **FLAKY, max_wait_time="62")
-    assert len(server.world.runs) == 1, result.log
+    result, server = run_step(**FLAKY, max_wait_time="90")
+    assert len(server.world.runs) == 1
+    why = "The run failed and took 59 s, but max_wait_time leaves 31 s, so it does not run again."
+    assert why in result.log
+
+
+def test_repetition_is_no_run_of_the_branch(run_step: RunStep) -> None:
+    env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
+    _, server = run_step(**FLAKY, event={"ref": "refs/heads/main"}, env=env)
+    of_branch = [any("coval-gate/branch/main" in tag for tag in record.tags) for record in server.world.runs]
+    assert of_branch == [True, False]
 
 
 @pytest.mark.parametrize("fault", ["403", "400"])

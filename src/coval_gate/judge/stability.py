@@ -32,7 +32,7 @@ def failing_simulations(judgements: Sequence[Judgement]) -> frozenset[str]:
         (check.criterion, check.variant): check
         for judgement in judgements
         for check in judgement.checks
-        if check.verdict is Verdict.FAILED and not is_advisory(check)
+        if check.decides and check.verdict is Verdict.FAILED
     }
     variants = [variant for judgement in judgements for variant in judgement.variants]
     return frozenset(
@@ -62,11 +62,6 @@ def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tu
         if case and failed[case, variant]
     )
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
-
-
-def is_advisory(check: Check) -> bool:
-    """Return whether a check is shown only, and never fails."""
-    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.advisory
 
 
 def _missing_it(check: Check, variant: Variant) -> Iterable[str]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
 
+PATIENCE: Final = 300.0  # s during which an outage does not end the search
 MOST_LISTED: Final = 1000  # runs that a search considers
 
 Fit = Literal["fits", "too_old", "pull_request", "unknown", "other"]
@@ -280,7 +281,8 @@ def baseline_of(
 ) -> Procedure[Baseline | None]:
     """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
 
-    It is found until the deadline, but a run that completed just before it gets CALL_TIME, as for its own data.
+    It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
+    CALL_TIME, as for its own data.
     """
     source, run = inputs.baseline, leg.run
     compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
@@ -295,7 +297,7 @@ def baseline_of(
             subject,
             max_age=inputs.baseline_max_age.seconds,
             clock=clock,
-            until=max(deadline, over_since + CALL_TIME),
+            until=max(min(deadline, clock.now() + PATIENCE), over_since + CALL_TIME),
             log=log,
         )
     )
