@@ -223,25 +223,20 @@ class Step:
 
     def promote(self, client: Client, leg: Leg) -> None:
         """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
-        if not self.inputs.promote or leg.judgement is None or leg.judgement.verdict is not Verdict.PASSED:
+        if not self.inputs.promote or leg.judgement is None or not leg.judgement.may_be_promoted:
             return
         from coval_gate.report.wording.promotion import log_text, warning_text
         from coval_gate.runs.promote import promote
 
-        leg.promotion = run(
-            promote(
-                client,
-                leg,
-                self.inputs.promote,
-                repository=self.context.repository,
-                clock=self.clock,
-                until=self.deadline,
-            ),
-            self.clock,
+        repository = self.context.repository
+        promoting = promote(
+            client, leg, self.inputs.promote, repository=repository, clock=self.clock, until=self.deadline
         )
-        if leg.promotion.promoted or leg.promotion.obstacle == "newer":
+        leg.promotion = run(promoting, self.clock)
+        warning = warning_text(leg.promotion)
+        if leg.promotion.promoted or not warning:
             self.host.quote(log_text(leg.promotion))
-        if warning := warning_text(leg.promotion):
+        if warning:
             self.warn(warning)
 
     def confirm(self, client: Client, leg: Leg) -> None:

@@ -46,7 +46,8 @@ def run_step(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[StepRes
             return result, server
         assert list(result.outputs) == list(OUTPUTS), "a step must write all outputs"
         green = result.outputs["verdict"] in ("passed", "skipped", "")
-        green |= result.outputs["verdict"] == "inconclusive" and inputs.get("on_inconclusive") == "pass"
+        policy = inputs.get("on_inconclusive") or ("pass" if "baseline" in inputs.get("thresholds", "") else "fail")
+        green |= result.outputs["verdict"] == "inconclusive" and policy == "pass"
         assert result.exit_code == (0 if green else 1)
         assert len(result.annotations("error")) == (0 if green or silent else 1), (
             "a failing step must write one ::error"

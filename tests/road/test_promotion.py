@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.promote import MOST_ALLOWED, OURS, PROMOTE_TIME
+from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.runs.promote import OURS, PROMOTE_TIME
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.world import World
@@ -412,21 +413,21 @@ def test_room_for_tag_is_checked_before_launch(through: str, run_step: RunStep) 
         own = [f"t{number}" for number in range(count)]
         return {"tags": ",".join(own)} if through == "tags" else {"metadata": json.dumps({"tags": own})}
 
-    most = MOST_ALLOWED - OURS - 1
+    most = MOST_RUN_TAGS - OURS - 1
     result, server = promote(run_step, **with_tags(most + 1))
     assert (result.outputs["verdict"], server.world.runs) == ("error", ())
     assert result.outputs["reason"] == f"promote adds a tag, so there may be at most {most} other tags; got {most + 1}."
     result, server = promote(run_step, **with_tags(most))
     assert holders(server.world) == [result.outputs["run_id"]]
-    assert len(server.world.runs[0].tags) <= MOST_ALLOWED
+    assert len(server.world.runs[0].tags) <= MOST_RUN_TAGS
 
 
 def test_run_without_room_is_not_promoted(run_step: RunStep, clock: VirtualClock) -> None:
-    world, run_id = world_with(clock, *(f"t{number}" for number in range(MOST_ALLOWED)))
+    world, run_id = world_with(clock, *(f"t{number}" for number in range(MOST_RUN_TAGS)))
     result, _ = promote(run_step, world=world, mode="wait", run_id=run_id)
     (warning,) = result.annotations("warning")
     assert "it has as many tags as Coval allows.\nLaunch runs with fewer tags." in warning.data
-    assert len(tags(world, run_id)) == MOST_ALLOWED
+    assert len(tags(world, run_id)) == MOST_RUN_TAGS
 
 
 def test_own_tags_of_steps_are_counted(run_step: RunStep) -> None:
@@ -447,3 +448,38 @@ def test_promotion_keeps_deadline(run_step: RunStep, clock: VirtualClock) -> Non
     result, _ = promote(run_step, "PATCH /runs/* -> 503", max_wait_time="70")
     assert result.outputs["verdict"] == "passed"
     assert clock.now() <= 75
+
+
+BASELINE = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 5"}
+
+
+def test_first_run_becomes_the_baseline_that_it_lacks(run_step: RunStep) -> None:
+    first, server = promote(run_step, **BASELINE)
+    assert (first.outputs["verdict"], first.exit_code) == ("inconclusive", 0)
+    assert holders(server.world) == [first.outputs["run_id"]]
+    assert f"Promoted run {first.outputs['run_id']} to tag stable.\n" in first.log
+
+
+def test_later_run_is_compared_with_the_promoted_one(run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = promote(run_step, **BASELINE)
+    clock.sleep(NIGHT)
+    second, _ = promote(run_step, world=server.world, env={"GITHUB_RUN_ID": "2"}, **BASELINE)
+    assert (second.outputs["verdict"], second.outputs["baseline_run_id"]) == ("passed", first.outputs["run_id"])
+    assert holders(server.world) == [second.outputs["run_id"]]
+
+
+def test_run_that_lacks_more_than_a_baseline_is_not_promoted(run_step: RunStep) -> None:
+    thresholds = f"{BASELINE['thresholds']}\nLatency: avg < 0.1"
+    result, server = promote(run_step, **BASELINE | {"thresholds": thresholds})
+    assert result.outputs["verdict"] == "failed"
+    assert holders(server.world) == []
+
+
+def test_run_that_passed_with_its_repetitions_only_is_not_promoted(run_step: RunStep) -> None:
+    result, server = promote(
+        run_step, test_set_id="flaky002", thresholds="Resolved: rate(YES) >= 90%", repeat_on_failure="1"
+    )
+    assert result.outputs["verdict"] == "passed"
+    assert holders(server.world) == []
+    why = "it failed at first, and passed only together with its repetitions."
+    assert f"Run {result.outputs['run_id']} was not promoted to tag stable: {why}" in result.log

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
@@ -89,6 +90,18 @@ class Judgement:
     def passed_flaky(self) -> bool:
         """Whether the run failed at first, and passed with its repetitions."""
         return self.verdict is Verdict.PASSED and self.repetition is not None
+
+    @property
+    def may_be_promoted(self) -> bool:
+        """Whether the run is good enough for a baseline: it passed, or lacks nothing to pass but a baseline.
+
+        Without the latter, there would never be a first run with the tag that a baseline names.
+        """
+        lacks_baseline = all(
+            isinstance(check.problem, NoBaseline) and check.problem.reason.kind in ("none", "too_old")
+            for check in self.missed
+        )
+        return self.verdict is Verdict.PASSED or (self.verdict is Verdict.INCONCLUSIVE and lacks_baseline)
 
     @property
     def passed_unjudged(self) -> bool:

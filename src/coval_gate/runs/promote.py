@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.context import PULL_REQUEST
 from coval_gate.config.inputs import Problem
-from coval_gate.config.metadata import read_metadata
+from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
 from coval_gate.coval.errors import unavailable
 from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.model.promotion import Promotion
-from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, fetched
+from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import KEY, PREFIX, provenance_of, tags_of
 from coval_gate.waiting import Wait
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 PROMOTE_TIME: Final = 30.0  # s for the whole promotion
 # The ends of its parts, as shares of that time: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
-MOST_ALLOWED: Final = 20  # tags of a run in Coval
 OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
@@ -62,7 +60,7 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     own = inputs.tags or read_metadata(inputs.metadata).tags
     if tag in _lowered(own):
         return [Problem("promote", f"must not be one of tags: the run would have the tag {tag} before its verdict.")]
-    most = MOST_ALLOWED - OURS - 1
+    most = MOST_RUN_TAGS - OURS - 1
     if len(own) > most:
         return [Problem("promote", f"adds a tag, so there may be at most {most} other tags; got {len(own)}.")]
     return []
@@ -75,6 +73,8 @@ def promote(client: Client, leg: Leg, tag: str, *, repository: str, clock: Clock
     """
     time = min(PROMOTE_TIME, until - clock.now())
     promotion = Promotion(run_id=leg.run_id, tag=tag)
+    if leg.judgement and leg.judgement.repetition:
+        return replace(promotion, obstacle="repeated")
     if time <= 0:
         return replace(promotion, obstacle="late")
     promoter = _Promoter(client, leg, promotion, repository, clock, began=clock.now(), time=time)
@@ -140,9 +140,9 @@ class _Promoter:
                 raise self._refused("unknown_origin")
         known = [*tags_of(run), *(() if self.leg.resumed else self.leg.tags or ())]
         shown = {tag for tag in _lowered(known) if tag.startswith(PREFIX)} <= _lowered(run.tags)
-        if not shown and len(run.tags) < MOST_ALLOWED:  # else one of the step's own found no room
+        if not shown and len(run.tags) < MOST_RUN_TAGS:  # else one of the step's own found no room
             raise self._refused("hidden_tags")
-        if _created(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+        if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
             raise CovalError(
                 "Run not recognized",
                 f"Coval does not show when run {run.run_id} was created, or with which agent, persona and test set.",
@@ -195,7 +195,7 @@ class _Promoter:
         self._check(run)
         if self._is_tagged(run.tags):
             return run.tags
-        if len(run.tags) >= MOST_ALLOWED:
+        if len(run.tags) >= MOST_RUN_TAGS:
             raise self._refused("no_room")
         return (*run.tags, self.promotion.tag)
 
@@ -269,15 +269,8 @@ def _alike(run: Run) -> str:
 
 def _is_newer(run: Run, other: Run) -> bool:
     """Tell whether a run was created after another one; False if Coval does not say."""
-    mine, others = _created(run), _created(other)
+    mine, others = created_at(run), created_at(other)
     return mine is not None and others is not None and (mine, run.run_id) > (others, other.run_id)
-
-
-def _created(run: Run) -> float | None:
-    try:
-        return datetime.fromisoformat(run.create_time).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _lowered(tags: Iterable[str]) -> frozenset[str]:

@@ -11,14 +11,9 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Withheld
 
-OF_BRANCHES = ("push", "schedule", "workflow_dispatch")  # events before a workflow_run that no pull request caused
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 BRANCHES = "refs/heads/"
-BRANCH_EVENTS = (
-    "push",
-    "schedule",
-    "workflow_dispatch",
-)  # before an event workflow_run; others may be a pull request's
+BRANCH_EVENTS = ("push", "schedule", "workflow_dispatch")  # before a workflow_run; others may be a pull request's
 
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
@@ -55,7 +50,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
             or commented
             or merge_group
             or _is_of_pull_request(environ.get("GITHUB_EVENT_NAME", ""))
-            or (before and before.get("event") not in OF_BRANCHES)
+            or (before and before.get("event") not in BRANCH_EVENTS)
         ),
     )
 

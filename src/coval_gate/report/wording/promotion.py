@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     Mark = Callable[[str], str]
 
+NOTHING_TO_DO: Final = ("newer", "repeated")
 MOST_NAMED: Final = 3  # runs
 BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
 
@@ -41,7 +42,7 @@ def warning_text(promotion: Promotion) -> str:
     """Return what to warn of, and what to do about it, in lines; empty where there is nothing to do."""
     if promotion.promoted:
         return remaining_text(promotion)
-    if promotion.obstacle == "newer":
+    if promotion.obstacle in NOTHING_TO_DO:
         return ""
     return f"{log_text(promotion)}\n{_advice(promotion)}"
 
@@ -69,6 +70,8 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return "Coval shows neither its tags nor its metadata, so it may evaluate a pull request."
         case "hidden_tags":
             return "Coval does not show all of its tags, so they would be lost."
+        case "repeated":
+            return "it failed at first, and passed only together with its repetitions."
         case "late":
             return "max_wait_time was over."
         case "failed" | "":
