@@ -476,7 +476,9 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
     if any(each.fault.startswith(("damage", "json", "body")) for each in read):
         return  # nothing tells a step which tags the run really has
     for record in history.runs.values():
-        before, now = ({*tags} - {STABLE} for tags in (record.request.metadata.tags or (), record.tags))
+        # Coval may store tags in lower case.
+        both = (record.request.metadata.tags or (), record.tags)
+        before, now = ({*map(str.lower, tags)} - {STABLE} for tags in both)
         if before != now:
             yield f"the run {record.run_id} had the tags {sorted(before)}, and has {sorted(now)}"
 

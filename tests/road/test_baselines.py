@@ -486,7 +486,8 @@ def requests_before_launch(server: Server) -> list[str]:
     ],
 )
 def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:
-    _, server = run_step(bare=True, **inputs)
+    env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
+    _, server = run_step(bare=True, event={"ref": "refs/heads/main"}, env=env, **inputs)
     asked = [each for each in requests_before_launch(server) if "/personas/" in each or "/test-cases" in each]
     assert bool(asked) is calls
     customer = server.world.runs[0].request.metadata.customer
