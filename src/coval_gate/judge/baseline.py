@@ -64,8 +64,7 @@ class Reference(NamedTuple):
 class Compared(NamedTuple):
     """A check, and whether its change for the worse is significant at a level.
 
-    None where that is not asked for: there is no confidence, too few values for any claim, or the threshold asks for an
-    improvement.
+    None where that is not asked for: there is no confidence, or the threshold asks for an improvement.
     """
 
     check: Check
@@ -310,7 +309,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         verdict = pairs.verdict(check.passed, confidence)
         comparison = replace(comparison, change=change, noticeable=pairs.noticeable(change))
         trend = _evident_trend(pairs, verdict, 1.0 - confidence)
-        if pairs.is_decidable(confidence) and not pairs.asks_for_improvement:
+        if not pairs.asks_for_improvement:
             is_worse = pairs.is_worse
     else:
         trend = _trend(pairs, measure.value)

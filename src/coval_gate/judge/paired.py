@@ -86,10 +86,6 @@ class Pairs:
         missed_by = excess if self.threshold.wants_less else -excess
         return missed_by < -equal if strict else missed_by <= equal
 
-    def is_decidable(self, confidence: float) -> bool:
-        """Tell whether there are enough values to show a change of any size."""
-        return any(map(math.isfinite, self._excess(confidence, 1.0, 0.0)))
-
     def is_worse(self, error: float) -> bool:
         """Tell whether a change for the worse is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error, 1.0, 0.0)
