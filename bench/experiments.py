@@ -41,11 +41,15 @@ TOO_HIGH, TOO_LOW = "lower bound above the truth", "upper bound below the truth"
 
 
 class Limit(NamedTuple):
-    """What a share in percent is, and the most that is acceptable; for what should happen often, the least."""
+    """What a share in percent is, and the most that is acceptable; for what should happen often, the least.
+
+    It holds for the worst cell; with `overall`, for all cells together.
+    """
 
     name: str
     percent: float | None
     least: bool = False
+    overall: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,19 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Tell whether the worst cell keeps to the limit."""
+        """Tell whether the worst cell, or all together, keep to the limit."""
         if self.limit.percent is None:
             return True
-        return self.worst >= self.limit.percent if self.limit.least else self.worst <= self.limit.percent
+        found = self.mean if self.limit.overall else self.worst
+        return found >= self.limit.percent if self.limit.least else found <= self.limit.percent
 
     def __str__(self) -> str:
         sign = ">=" if self.limit.least else "<="
+        of = " (mean)" if self.limit.overall else ""
         limit = (
-            "" if self.limit.percent is None else f"{sign} {self.limit.percent:4.1f} %   {'ok' if self.ok else 'NO'}"
+            ""
+            if self.limit.percent is None
+            else f"{sign} {self.limit.percent:4.1f} %{of}   {'ok' if self.ok else 'NO'}"
         )
         return f"{self.limit.name:<92} {self.worst:6.2f} % {self.mean:6.2f} % {self.cells:5d}   {limit}".rstrip()
 

@@ -63,7 +63,7 @@ def families() -> Iterator[Experiment]:
     for margins, name, most in ((True, "ten thresholds, eight with margins", 2.0), (False, "ten without margins", 5.0)):
         yield Experiment(
             (
-                Limit(f"unchanged agent, {name}: red", most),
+                Limit(f"unchanged agent, {name}: red", most, overall=True),
                 Limit("  the same runs without the rule for families", None),
                 Limit("  the same runs without confidence", None),
             ),
