@@ -49,11 +49,10 @@ def launch_and_wait(step: Step, client: Client) -> Judgement:
     step.foresee()
     guard = step.launch(client)
     step.announce()
-    judgement = step.judge(client, guard.leg)
-    if step.inputs.repeat_on_failure:
-        from coval_gate.repeat import repeat_on_failure  # it imports what the launch need not wait for
+    # What follows takes long to import, and the launch need not wait for it.
+    from coval_gate.repeat import judge_and_repeat
 
-        judgement = repeat_on_failure(step, client, guard.leg, judgement)
+    judgement = judge_and_repeat(step, client, guard.leg)
     step.promote(client, guard.leg)
     return judgement
 
@@ -71,7 +70,9 @@ def wait(step: Step, client: Client) -> Judgement:
     """Mode wait."""
     (run_id,) = step.inputs.run_id
     guard = step.take_over(run_id)
-    judgement = step.judge(client, guard.leg)
+    from coval_gate.decide import judge_run
+
+    judgement = judge_run(step, client, guard.leg)
     step.promote(client, guard.leg)
     return judgement
 

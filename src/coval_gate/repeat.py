@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.decide import judge_run, take_together
 from coval_gate.errors import GateError
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.judgement import SingleRun, errored
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from coval_gate.step import Step
 
 
-def repeat_on_failure(step: Step, client: Client, leg: Leg, first: Judgement) -> Judgement:
-    """Repeat the leg's run while it fails, and return the judgement of all runs together. Raises RunnerError.
+def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
+    """Judge the leg's run, repeat it while it fails, and return the judgement of all runs together.
 
-    A repetition that has no data to judge is the last: the runs before it decide.
+    A repetition that has no data to judge is the last: the runs before it decide. Raises CovalError, RunnerError.
     """
-    inputs, criteria, judgement = step.inputs, Criteria.from_inputs(step.inputs), first
+    inputs, criteria = step.inputs, Criteria.from_inputs(step.inputs)
+    judgement = first = judge_run(step, client, leg)
     took = step.clock.now() - step.began
     runs = [SingleRun(run_id=leg.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
@@ -45,7 +47,7 @@ def repeat_on_failure(step: Step, client: Client, leg: Leg, first: Judgement) ->
         runs.append(_run_again(step, client, number))
         together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
         judgement = together.judgement
-        step.take_together(client, leg, together)
+        take_together(step, client, leg, together)
         repetition = judgement.repetition
         if repetition is None or repetition.unusable or repetition.is_flaky:
             break
@@ -55,7 +57,7 @@ def repeat_on_failure(step: Step, client: Client, leg: Leg, first: Judgement) ->
 def _run_again(step: Step, client: Client, number: int) -> SingleRun:
     """Launch, follow and judge a repetition; an error is its judgement, too. Raises Interrupted."""
     try:
-        judgement = step.judge(client, step.launch(client, repetition=number).leg)
+        judgement = judge_run(step, client, step.launch(client, repetition=number).leg)
     except GateError as error:
         judgement = errored(error)
     leg = step.legs[-1]  # there is one, even if the launch failed

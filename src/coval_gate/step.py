@@ -20,12 +20,12 @@ from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, NotFound, RunnerError, Unavailable
-from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted, with_end_of_repetition
-from coval_gate.judge.verdict import Verdict
+from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
+from coval_gate.publish.legs import leg_report
 from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.pull_request import BUG, NAME
-from coval_gate.report.model import LegReport, Report, RunReport
+from coval_gate.report.model import Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.schedule import all_or_first_error, run, together
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.repetition import Together
-    from coval_gate.model.baseline import Baseline
-    from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
     from coval_gate.runs.launch import Launcher
     from coval_gate.runtime import Runtime
@@ -172,55 +169,6 @@ class Step:
         """Set the commit's status to pending."""
         self.publisher.pull_request.announce(self.report(LAUNCH), until=self.deadline)
 
-    def judge(self, client: Client, leg: Leg) -> Judgement:
-        """Watch the leg's run to its end, collect its result, and judge it. Raises CovalError, RunnerError."""
-        # All that follows takes longer to import than the rest of the start, and nothing is lost by now.
-        from coval_gate.judge.criteria import Criteria
-        from coval_gate.judge.gate import judge_outcome
-        from coval_gate.model.outcomes import Completed
-        from coval_gate.report.formats.log import check_lines
-        from coval_gate.runs.follow import follow
-        from coval_gate.runs.progress import ProgressLog, waiting_title
-        from coval_gate.runs.watch import Budgets
-
-        criteria = Criteria.from_inputs(self.inputs)
-
-        def follow_run() -> Procedure[Outcome]:
-            return follow(
-                client,
-                leg.run_id,
-                inputs=self.inputs,
-                criteria=criteria,
-                clock=self.clock,
-                budgets=Budgets.from_inputs(self.inputs, began=self.began),
-                progress=ProgressLog(self.clock, self.host.log, self.warn),
-                log=self.host.quote,
-                record=lambda seen: self._see(leg, seen),
-            )
-
-        left = max(0.0, self.deadline - self.clock.now()) if leg.repetition else self.inputs.max_wait_time
-        with self.host.group(waiting_title(left)):
-            outcome = self._unless_cancelled(leg, follow_run()) or run(follow_run(), self.clock)
-        leg.judgement = judge_outcome(outcome, criteria, self._baseline(client, leg, outcome))
-        if isinstance(outcome, Completed):
-            leg.result = outcome.result
-            if leg.repetition:  # only all runs together have a verdict
-                self.host.quote(*check_lines(leg.judgement))
-            else:
-                self._explain(client, leg, leg.judgement)
-        return leg.judgement
-
-    def take_together(self, client: Client, leg: Leg, together: Together) -> None:
-        """Record what the leg's run and its repetitions show together. Raises RunnerError."""
-        from coval_gate.report.wording.repetition import all_runs_text
-
-        leg.alone = leg.alone or leg.judgement
-        leg.result, leg.judgement = together
-        repetition = leg.judgement.repetition
-        if repetition and not repetition.unusable:
-            self.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
-            self._explain(client, leg, leg.judgement)
-
     def promote(self, client: Client, leg: Leg) -> None:
         """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
         if not self.inputs.promote or leg.judgement is None or not leg.judgement.may_be_promoted:
@@ -251,17 +199,17 @@ class Step:
             clock=self.clock,
             until=self.deadline,
             progress=progress,
-            record=lambda seen: self._see(leg, seen),
+            record=lambda seen: self.see(leg, seen),
         )
         try:
-            self._unless_cancelled(leg, watching)
+            self.unless_cancelled(leg, watching)
         except (NotFound, Unavailable):
             if not leg.run_id:
                 raise  # the launch that was to replace it failed
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
-        from coval_gate.runs.cleanup import Cleanup
+        from coval_gate.runs.cleanup import Cleanup, verdict_for, with_cancellations
 
         for guard in self.guards:
             if guard.leg.is_over:
@@ -282,15 +230,11 @@ class Step:
                     hurried=hurried,
                     late=late,
                     log=self.host.quote,
-                ).clean_up(_verdict_for(guard.leg, judgement))
+                ).clean_up(verdict_for(guard.leg, judgement))
                 for guard in concerned
             )
             all_or_first_error(run(together(cleanups, self.clock), self.clock))
-        for guard in self.guards:
-            if guard.ended and _is_judged_apart(guard.leg, judgement):
-                judgement = self.guards[0].leg.judgement = with_end_of_repetition(judgement, guard.ended)
-            elif guard.ended:
-                judgement = guard.leg.judgement = replace(judgement, cancellation=guard.ended)
+        judgement = with_cancellations(judgement, self.guards)
         if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
         return judgement
@@ -328,43 +272,24 @@ class Step:
         self._save_state()
 
     def report(self, judgement: Judgement) -> Report:
-        """Say what is known by now: of the step's first run and of its repetitions, as one leg."""
+        """Say what is known by now."""
         legs = [leg for leg in self.legs if leg.run_id]
         # A secret in the text of an error can be recognised only before a format escapes it.
         judgement = redacted(judgement, self.host.redact)
         return Report(
             judgement=judgement,
-            legs=(self._leg_report(legs[0], legs, judgement),) if legs else (),
+            legs=(leg_report(legs, judgement, page=self.run_url, redact=self.host.redact),) if legs else (),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,
             seconds=self.clock.now() - self.began,
         )
 
-    def _leg_report(self, leg: Leg, runs: Sequence[Leg], judgement: Judgement) -> LegReport:
-        own = leg.judgement  # what went wrong with the step afterwards outranks it
-        return LegReport(
-            judgement=redacted(own, self.host.redact) if own and own.verdict is judgement.verdict else judgement,
-            name=leg.name,
-            run_id=leg.run_id,
-            run_url=self.run_url(leg.run_id),
-            run=leg.run,
-            result=leg.result,
-            details=leg.details,
-            single_runs=tuple(self._run_report(each, judgement) for each in runs),
-            promotion=leg.promotion and leg.promotion.redacted(self.host.redact),
-        )
-
-    def _run_report(self, leg: Leg, judgement: Judgement) -> RunReport:
-        alone = leg.alone or leg.judgement or judgement
-        status = leg.run.status if leg.run else ""
-        return RunReport(run_id=leg.run_id, run_url=self.run_url(leg.run_id), status=status, verdict=alone.verdict)
-
     def run_url(self, run_id: str) -> str:
         """Return the page of a run in Coval's dashboard; empty for no run."""
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
 
-    def _unless_cancelled(self, leg: Leg, watching: Procedure[T]) -> T | None:
+    def unless_cancelled(self, leg: Leg, watching: Procedure[T]) -> T | None:
         """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
         if self.launcher is None or not leg.resumed:
             return run(watching, self.clock)
@@ -378,25 +303,6 @@ class Step:
             self.announce()
         return ended
 
-    def _baseline(self, client: Client, leg: Leg, outcome: Outcome) -> Baseline | None:
-        """Find the runs that thresholds compare with; a repetition is compared with those of the first run."""
-        from coval_gate.runs.baseline import baseline_of
-
-        first = self.guards[0].leg.judgement
-        if leg.repetition and first:
-            return first.baseline
-        finding = baseline_of(
-            client,
-            leg,
-            outcome,
-            self.inputs,
-            self.context,
-            clock=self.clock,
-            deadline=self.deadline,
-            log=self.host.quote,
-        )
-        return run(finding, self.clock)
-
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)
         self.guards.append(guard)
@@ -405,7 +311,7 @@ class Step:
     def _save_state(self) -> None:
         self.host.save_state({LEGS: write_state(self.guards)})
 
-    def _see(self, leg: Leg, run: Run) -> None:
+    def see(self, leg: Leg, run: Run) -> None:
         """Record what a poll showed."""
         leg.see(run, at=self.clock.now())
         if self.inputs.mode == "wait":
@@ -413,39 +319,3 @@ class Step:
 
             self.context = with_run_metadata(self.context, provenance_of(run, self.context.repository))
             self.publisher.pull_request.owe(self.report(UNFINISHED))
-
-    def _explain(self, client: Client, leg: Leg, judgement: Judgement) -> None:
-        """Write the outputs, log every check, and fetch details about the simulations to look at.
-
-        Raises RunnerError.
-        """
-        from coval_gate.report.formats.log import check_lines
-        from coval_gate.report.simulations import leg_rows, to_look_at
-        from coval_gate.runs.details import DETAILS_TIME, fetch_details
-
-        report = self.report(judgement)
-        self.publisher.write_outputs(report)
-        self.host.quote(*check_lines(judgement))
-        if leg.result and leg.run:
-            rows = to_look_at(leg_rows(report, report.legs[0]))
-            leg.details = run(
-                fetch_details(
-                    client,
-                    leg.result,
-                    [row.simulation.id for row in rows],
-                    test_set_id=leg.run.test_set_id or self.inputs.test_set_id,
-                    until=self.clock.now() + DETAILS_TIME,
-                ),
-                self.clock,
-            )
-
-
-def _is_judged_apart(leg: Leg, judgement: Judgement) -> bool:
-    """Return whether a leg is a repetition whose own verdict is not that of the step, which goes on without it."""
-    return bool(leg.repetition and leg.judgement) and judgement.verdict is not Verdict.CANCELLED
-
-
-def _verdict_for(leg: Leg, judgement: Judgement) -> Verdict | None:
-    """Return the verdict that decides what becomes of the leg's run."""
-    own = leg.judgement if _is_judged_apart(leg, judgement) else None
-    return (own or judgement).verdict

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import repeat, secret, step
+from coval_gate import repeat, secret
 from coval_gate.ci.console import Console
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
@@ -677,7 +677,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave a repetition that the step gave up",
-        ReplaceFunction(step._verdict_for, lambda _, *args: args[1].verdict),
+        ReplaceFunction(cleanup.verdict_for, lambda _, *args: args[1].verdict),
         caught_by="no_orphaned_run",
     ),
 )

@@ -17,6 +17,7 @@ PACKAGES = [
     "post",
     "plan",
     "repeat",
+    "decide",
     "step",
     "publish",
     "runs",

@@ -1,23 +1,26 @@
-"""Cleans up after a leg: cancels a run that is not over or leaves it, and ends any second run."""
+"""Cleans up after a leg: cancels a run that is not over or leaves it, and cancels any second run."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import GateError, InternalError, RunnerError
+from coval_gate.judge.judgement import with_end_of_repetition
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import CANCEL_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.guard import RunGuard
+    from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
 
 HURRIED_TIME: Final = 4.0  # s after a signal, and a little more for calls under way; the runner kills 10 s after it
@@ -89,3 +92,27 @@ class Cleanup:
                 gave_up = self.late and self.guard.leg.run_id
                 return not (self.inputs.cancel_on_timeout if gave_up else self.inputs.cancel_on_interrupt)
         return True
+
+
+def verdict_for(leg: Leg, judgement: Judgement) -> Verdict | None:
+    """Return the verdict that decides what becomes of the leg's run; `judgement` is that of the step."""
+    own = leg.judgement if _is_judged_apart(leg, judgement) else None
+    return (own or judgement).verdict
+
+
+def with_cancellations(judgement: Judgement, guards: Sequence[RunGuard]) -> Judgement:
+    """Return the step's judgement with what became of its runs, and record it in their legs.
+
+    The first guard is that of the step's first run.
+    """
+    for guard in guards:
+        if guard.ended and _is_judged_apart(guard.leg, judgement):
+            judgement = guards[0].leg.judgement = with_end_of_repetition(judgement, guard.ended)
+        elif guard.ended:
+            judgement = guard.leg.judgement = replace(judgement, cancellation=guard.ended)
+    return judgement
+
+
+def _is_judged_apart(leg: Leg, judgement: Judgement) -> bool:
+    """Return whether a leg is a repetition whose own verdict is not that of the step, which goes on without it."""
+    return bool(leg.repetition and leg.judgement) and judgement.verdict is not Verdict.CANCELLED

@@ -28,8 +28,7 @@ class Leg:
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
     first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
-    are those of several runs together. `promotion`: what became of it, if the run was to
-    be promoted.
+    are those of several runs together. `promotion`: what became of it, if the run was to be promoted.
     """
 
     name: str = ""

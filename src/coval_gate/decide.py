@@ -1,0 +1,111 @@
+"""Decides what a run shows: follows it to its end, judges it, and explains the judgement.
+
+The modules that this needs take longer to import than the rest of the start, so they are imported after the launch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge_outcome
+from coval_gate.model.outcomes import Completed
+from coval_gate.report.formats.log import check_lines
+from coval_gate.report.simulations import leg_rows, to_look_at
+from coval_gate.report.wording.repetition import all_runs_text
+from coval_gate.runs.baseline import baseline_of
+from coval_gate.runs.details import DETAILS_TIME, fetch_details
+from coval_gate.runs.follow import follow
+from coval_gate.runs.progress import ProgressLog, waiting_title
+from coval_gate.runs.schedule import run
+from coval_gate.runs.watch import Budgets
+
+if TYPE_CHECKING:
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.repetition import Together
+    from coval_gate.model.baseline import Baseline
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.runs.leg import Leg
+    from coval_gate.step import Step
+    from coval_gate.waiting import Procedure
+
+
+def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
+    """Watch the leg's run to its end, collect its result, and judge it. Raises CovalError, RunnerError."""
+    criteria = Criteria.from_inputs(step.inputs)
+
+    def follow_run() -> Procedure[Outcome]:
+        return follow(
+            client,
+            leg.run_id,
+            inputs=step.inputs,
+            criteria=criteria,
+            clock=step.clock,
+            budgets=Budgets.from_inputs(step.inputs, began=step.began),
+            progress=ProgressLog(step.clock, step.host.log, step.warn),
+            log=step.host.quote,
+            record=lambda seen: step.see(leg, seen),
+        )
+
+    left = max(0.0, step.deadline - step.clock.now()) if leg.repetition else step.inputs.max_wait_time
+    with step.host.group(waiting_title(left)):
+        outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
+    leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
+    if isinstance(outcome, Completed):
+        leg.result = outcome.result
+        if leg.repetition:  # only all runs together have a verdict
+            step.host.quote(*check_lines(leg.judgement))
+        else:
+            _explain(step, client, leg, leg.judgement)
+    return leg.judgement
+
+
+def take_together(step: Step, client: Client, leg: Leg, together: Together) -> None:
+    """Record what the leg's run and its repetitions show together. Raises RunnerError."""
+    leg.alone = leg.alone or leg.judgement
+    leg.result, leg.judgement = together
+    repetition = leg.judgement.repetition
+    if repetition and not repetition.unusable:
+        step.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
+        _explain(step, client, leg, leg.judgement)
+
+
+def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Baseline | None:
+    """Find the runs that thresholds compare with; a repetition is compared with those of the first run."""
+    first = step.legs[0].judgement
+    if leg.repetition and first:
+        return first.baseline
+    finding = baseline_of(
+        client,
+        leg,
+        outcome,
+        step.inputs,
+        step.context,
+        clock=step.clock,
+        deadline=step.deadline,
+        log=step.host.quote,
+    )
+    return run(finding, step.clock)
+
+
+def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None:
+    """Write the outputs, log every check, and fetch details about the simulations to look at.
+
+    Raises RunnerError.
+    """
+    report = step.report(judgement)
+    step.publisher.write_outputs(report)
+    step.host.quote(*check_lines(judgement))
+    if leg.result and leg.run:
+        rows = to_look_at(leg_rows(report, report.legs[0]))
+        leg.details = run(
+            fetch_details(
+                client,
+                leg.result,
+                [row.simulation.id for row in rows],
+                test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
+                until=step.clock.now() + DETAILS_TIME,
+            ),
+            step.clock,
+        )
