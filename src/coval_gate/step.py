@@ -176,10 +176,7 @@ class Step:
         from coval_gate.report.wording.promotion import log_text, warning_text
         from coval_gate.runs.promote import promote
 
-        repository = self.context.repository
-        promoting = promote(
-            client, leg, self.inputs.promote, repository=repository, clock=self.clock, until=self.deadline
-        )
+        promoting = promote(client, leg, self.inputs.promote, clock=self.clock, until=self.deadline)
         leg.promotion = run(promoting, self.clock)
         warning = warning_text(leg.promotion)
         if leg.promotion.promoted or not warning:

@@ -66,7 +66,7 @@ from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.promote import _Promoter
-from coval_gate.runs.tags import is_of_pull_request, tags_of
+from coval_gate.runs.tags import tags_of
 from coval_gate.step import Step
 from coval_gate.transport import Server
 
@@ -587,7 +587,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "promote runs of pull requests",
-        ReplaceFunction(promote._pull_request, returns(value=None)),
+        SetCondition(_Promoter._check, mentions="number", value=False),
         caught_by="only_good_runs_are_promoted",
     ),
     mutant(
@@ -642,7 +642,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a run of a pull request for a baseline",
-        ReplaceFunction(is_of_pull_request, returns(value=False)),
+        SetCondition(baseline._Search._fit, mentions="pull_request_of", value=False),
         caught_by="baseline_decides_nothing_alone verdict_matches_run",
     ),
     mutant(

@@ -16,8 +16,8 @@ from coval_gate.runs.tags import (
     KEY,
     as_metadata,
     branch_tag,
-    is_of_pull_request,
     provenance_of,
+    pull_request_of,
     tags_for,
     tags_of,
 )
@@ -182,12 +182,18 @@ def test_all_tags_are_in_lower_case() -> None:
 @pytest.mark.parametrize("shown", ["tags", "metadata"])
 def test_run_of_pull_request_is_recognized_in_any_repository(shown: str) -> None:
     sha = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
-    for number, expected in ((42, True), (None, False)):
+    for number, expected in ((42, "42"), (None, None)):
         tags = tuple(tags_for(replace(CONTEXT, sha=sha, repository="other/repo", pull_request=number), BODY, "1"))
         fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": as_metadata(tags)}
-        assert is_of_pull_request(Run(run_id="r1", status="COMPLETED", **fields)) is expected
-    named = Run(run_id="r1", status="COMPLETED", metadata={"github_pull_request": 42})
-    assert is_of_pull_request(named)
+        assert pull_request_of(Run(run_id="r1", status="COMPLETED", **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [(42, "42"), ("42", "42"), ("the last one", ""), (0, None), ("0", None), ("", None), (None, None)],
+)
+def test_run_of_pull_request_is_recognized_by_its_metadata(named: object, expected: str | None) -> None:
+    assert pull_request_of(Run(run_id="r1", status="COMPLETED", metadata={"github_pull_request": named})) == expected
 
 
 def test_only_numbered_metadata_are_tags() -> None:

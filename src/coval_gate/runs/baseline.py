@@ -19,7 +19,7 @@ from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import branch_tag, is_of_pull_request, origins, tags_of
+from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
 from coval_gate.text import age, in_words
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class _Search:
             return "other"
         if self._tag.lower() not in map(str.lower, tags):
             return "unknown" if self._hides_tag(run) else "other"
-        if is_of_pull_request(run):
+        if pull_request_of(run) is not None:
             return "pull_request"
         return "too_old" if created is None or self._age(created) > self._max_age else "fits"
 

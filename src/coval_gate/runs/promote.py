@@ -8,11 +8,9 @@ older one.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.ci.context import PULL_REQUEST
 from coval_gate.config.inputs import Problem
 from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
 from coval_gate.coval.errors import unavailable
@@ -20,7 +18,7 @@ from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.model.promotion import Promotion
 from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import KEY, PREFIX, provenance_of, tags_of
+from coval_gate.runs.tags import PREFIX, pull_request_of, tags_of
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     return []
 
 
-def promote(client: Client, leg: Leg, tag: str, *, repository: str, clock: Clock, until: float) -> Procedure[Promotion]:
+def promote(client: Client, leg: Leg, tag: str, *, clock: Clock, until: float) -> Procedure[Promotion]:
     """Give the leg's run the tag, and take it away from older runs of the same agent, persona and test set.
 
     Ends `until` then, and after PROMOTE_TIME. An error becomes an obstacle.
@@ -77,7 +75,7 @@ def promote(client: Client, leg: Leg, tag: str, *, repository: str, clock: Clock
         return replace(promotion, obstacle="repeated")
     if time <= 0:
         return replace(promotion, obstacle="late")
-    promoter = _Promoter(client, leg, promotion, repository, clock, began=clock.now(), time=time)
+    promoter = _Promoter(client, leg, promotion, clock, began=clock.now(), time=time)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
@@ -101,7 +99,6 @@ class _Promoter:
     client: Client
     leg: Leg
     promotion: Promotion
-    repository: str
     clock: Clock
     began: float
     time: float
@@ -133,7 +130,7 @@ class _Promoter:
     def _check(self, run: Run) -> None:
         """Check that the run may be promoted, and that its tags can be kept. Raises CovalError, _Refused."""
         if self.leg.request is None:  # it was launched elsewhere
-            number = _pull_request(run, self.repository)
+            number = pull_request_of(run)
             if number is not None:
                 raise self._refused("pull_request", number)
             if not (run.tags or run.metadata):
@@ -185,7 +182,7 @@ class _Promoter:
 
     def _is_holder(self, other: Run, run: Run) -> bool:
         alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCHED_WITH)
-        is_other = other.run_id != run.run_id and _pull_request(other, self.repository) is None
+        is_other = other.run_id != run.run_id and pull_request_of(other) is None
         return is_other and alike and self._is_tagged(other.tags)
 
     def _is_tagged(self, tags: Iterable[str]) -> bool:
@@ -252,14 +249,6 @@ def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) 
         remaining=tuple(remaining),
         text=next((each.what for each in remaining.values() if isinstance(each, CovalError)), ""),
     )
-
-
-def _pull_request(run: Run, repository: str) -> str | None:
-    """Return the number of the pull request that a run evaluates, empty if it is not one; None if there is none."""
-    named = provenance_of(run, repository).get(PULL_REQUEST)
-    tagged = next((match[5] for match in map(KEY.fullmatch, tags_of(run)) if match), None)
-    found = next((str(each) for each in (named, tagged) if each not in (None, "", 0, "0")), None)
-    return found if found is None or re.fullmatch(r"[0-9]{1,9}", found) else ""
 
 
 def _alike(run: Run) -> str:

@@ -33,6 +33,7 @@ KEY: Final = re.compile(
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
 SHA: Final = re.compile("[0-9a-f]{40,64}")
+NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
 REFS: Final = "refs/heads/"
@@ -127,10 +128,15 @@ def tags_of(run: Run) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*run.tags, *named)))
 
 
-def is_of_pull_request(run: Run) -> bool:
-    """Tell whether a run tests a pull request, of any repository, as far as it shows its tags or metadata."""
+def pull_request_of(run: Run) -> str | None:
+    """Return the number of the pull request that a run tests, of any repository; None if it shows none.
+
+    The number is empty where the metadata name a pull request in another way.
+    """
     keys = filter(None, map(KEY.fullmatch, tags_of(run)))
-    return bool(run.metadata.get(PULL_REQUEST)) or any(int(match[5] or 0) for match in keys)
+    named = (str(each or 0) for each in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
+    found = next((each for each in named if each.strip("0")), None)
+    return found if found is None or NUMBER.fullmatch(found) else ""
 
 
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
