@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.ci.context import Context
-from coval_gate.config.fields import baseline as baseline_field
+from coval_gate.config.baseline_fields import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundReason
 from coval_gate.model.results import RunResult

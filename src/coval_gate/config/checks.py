@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared, default_of
+from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
 from coval_gate.config.metadata import read_metadata
+from coval_gate.config.threshold_checks import threshold_contradictions, threshold_warnings
 from coval_gate.errors import InputError
 from coval_gate.text import one_line, plural, quoted
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.config.inputs import Input, Inputs
-    from coval_gate.config.thresholds import Threshold
 
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 
@@ -40,7 +40,6 @@ OTHER_NAMES: Final = {  # what inputs are called elsewhere
     "test_set_name": "test_set_id",
     "overrides": "config_overrides",
 }
-TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share that was written as a percentage
 
 
 class NoKey(NamedTuple):
@@ -98,67 +97,13 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         found.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
-    found += [*_without_confidence(inputs), *_without_reference(inputs)]
-    found += [f"thresholds, line {each.line}: {doubt}" for each in inputs.thresholds if (doubt := _doubt(each))]
+    found += threshold_warnings(inputs)
     found += [
         f"{name} in metadata has no effect, because the input {name} is set."
         for name in ("display_name", "created_by", "tags")
         if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
     ]
     return [*found, *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant)]
-
-
-def _without_reference(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence for each input about baselines and repetitions that has no effect without another one."""
-    source = inputs.baseline
-    # A launch alone has no thresholds, but the baseline makes it note what the comparison needs.
-    if source and inputs.mode != "launch" and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
-        yield "baseline has no effect: no threshold compares with it, as `Latency: avg <= baseline * 1.1` does."
-    found = source is not None and source.kind in ("tag", "branch")
-    if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield "baseline_max_age has no effect: it is for a baseline that a tag or a branch names."
-    if inputs.on_flaky == "fail" and not inputs.repeat_on_failure:
-        yield "on_flaky has no effect without repeat_on_failure."
-    if inputs.repeat_on_failure and not _can_be_softened(inputs):
-        yield (
-            "repeat_on_failure softens no criterion: all are decided as counted. Repetitions only replace simulations "
-            "without a result, and tell flaky test cases from consistent ones."
-        )
-
-
-def _can_be_softened(inputs: Inputs) -> bool:
-    """Return whether repetitions may show that a missed criterion was bad luck, if there is any criterion."""
-    counted = inputs.use_metric_targets or bool(inputs.fail_on_metric_id) or bool(inputs.thresholds)
-    return not counted or any(each.takes_confidence and not each.advisory for each in inputs.thresholds)
-
-
-def _without_confidence(inputs: Inputs) -> list[str]:
-    """Return a sentence if nothing is decided with the confidence."""
-    compares = any(each.bound.reference for each in inputs.thresholds)
-    if inputs.confidence is None:
-        in_vain = inputs.on_inconclusive and not compares
-        return ["on_inconclusive has no effect without confidence or a baseline."] if in_vain else []
-    if any(each.takes_confidence for each in inputs.thresholds):
-        return []
-    takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
-    return [f"confidence has no effect: there is no {takers}."]
-
-
-def _doubt(threshold: Threshold) -> str:
-    """Return why a bound looks like a mistake: every run meets it, or nearly every one; empty if it does not."""
-    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
-        return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
-    if aggregate.is_numeric or threshold.bound.reference:
-        return ""
-    least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
-    if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
-        return f"every run meets {threshold.text}, so it decides nothing."
-    if least and aggregate.is_rate and 0 < bound < TINY_SHARE:
-        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
-    if most and 1 - TINY_SHARE < bound < 1:
-        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
-    return ""
 
 
 def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -212,68 +157,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if len(given) == 1:
         (missing,) = set(pair) - set(given)
         yield Problem(missing, f"is required with {given[0]}.")
-    for threshold in inputs.thresholds:
-        if _is_impossible(threshold):
-            yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
-    yield from _reference_contradictions(inputs)
-
-
-def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for each threshold that has nothing to compare with, or that no confidence can decide."""
-    compared = [each for each in inputs.thresholds if each.bound.reference]
-    for each in compared:
-        if each.bound.reference == "baseline" and inputs.baseline is None:
-            where = f"{each.text} (thresholds, line {each.line})"
-            yield Problem("baseline", f"is required for {where}, such as branch:main.")
-            break
-    with_itself = [
-        each
-        for each in compared
-        if each.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
-    ]
-    if with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
-        (first, *_) = with_itself
-        yield Problem(
-            "thresholds",
-            f"has a line that compares mutations with the agent itself, but the run has no mutations: {first.text} "
-            f"(line {first.line}); set mutation_ids, or compare with baseline.",
-        )
-    for each in compared:
-        if inputs.confidence is not None and not each.takes_confidence:
-            yield Problem(
-                "thresholds",
-                f"has a line that cannot be compared with confidence: {each.text} (line {each.line}). "
-                f"{_alternative(each)}",
-            )
-
-
-def _alternative(threshold: Threshold) -> str:
-    """Return what to write in place of a threshold that no confidence can decide, as a sentence."""
-    if threshold.operator in ("==", "!="):
-        return "Use <, <=, > or >=."
-    match threshold.aggregate.name:
-        case "count" | "missing":
-            return "Use rate(…), which counts missing values as misses."
-        case "min" | "max":
-            return f"Use p({95 if threshold.aggregate.name == 'max' else 5})."
-    return "Use pass_rate, or a number."
-
-
-def _is_impossible(threshold: Threshold) -> bool:
-    """Tell whether no run can meet a bound: counts are whole numbers of at least 0, rates are from 0 to 1."""
-    aggregate, bound = threshold.aggregate, threshold.bound.number
-    if aggregate.is_numeric or threshold.bound.reference:
-        return False
-    match threshold.operator:
-        case "<":
-            return bound <= 0
-        case "<=":
-            return bound < 0
-        case ">":
-            return aggregate.is_rate and bound >= 1
-        case "==":
-            return bound < 0 or not (aggregate.is_rate or bound.is_integer())
-    return False
+    yield from threshold_contradictions(inputs)
 
 
 def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -17,7 +17,6 @@ from coval_gate.config import hints
 from coval_gate.config.json_text import NULL, read_object
 from coval_gate.config.lists import entries
 from coval_gate.config.metadata import read_metadata
-from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.secret import SHORTEST_SECRET, Secret
 from coval_gate.text import one_line, quoted
@@ -31,12 +30,6 @@ UNFILLED: Final = "${{"  # the start of an expression that the runner did not ev
 LONGEST_PATH: Final = 1024  # characters
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 % every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
-AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
-LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
-MOST_BASELINE_RUNS: Final = 20  # that are pooled; each costs calls
-TAG: Final = re.compile("[a-z0-9._:/-]+")
-OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -63,21 +56,6 @@ class Allowance:
 
     def __str__(self) -> str:
         return f"{self.most:g}%" if self.percent else f"{self.most:,.0f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """A length of time, in hours, days or weeks."""
-
-    number: float
-    unit: str
-
-    @property
-    def seconds(self) -> float:
-        return self.number * AGE_UNITS[self.unit]
-
-    def __str__(self) -> str:
-        return f"{self.number:g}{self.unit}"
 
 
 def text(longest: int) -> Field[str]:
@@ -146,7 +124,7 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
     def parse(given: str) -> str:
         parts = parse_address(given)
         if parts is None:
-            raise ValueError(_invalid(f"a URL such as {example}", given, f"https://{given}", parse_address))
+            raise ValueError(invalid(f"a URL such as {example}", given, f"https://{given}", parse_address))
         if not (parts.auth is parts.query is parts.fragment is None):
             plain = parts._replace(auth=None, query=None, fragment=None).url
             raise ValueError(f"must not contain a user, password, query or fragment. Write {one_line(plain, 80)}.")
@@ -160,7 +138,7 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
 
 def identifier() -> Field[str]:
     """Return a field for a Coval id. It accepts any length up to 64, because Coval's own pages disagree on lengths."""
-    return Field("id", "", _identifier)
+    return Field("id", "", parse_identifier)
 
 
 def identifiers(most: int) -> Field[tuple[str, ...]]:
@@ -169,7 +147,7 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
     def entry(given: str) -> str:
         if " " in given:
             raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(given)}.")
-        return _identifier(given)
+        return parse_identifier(given)
 
     return _list("list of ids", most, entry)
 
@@ -191,7 +169,7 @@ def whole(least: int, most: int | None = None) -> Field[int]:
         number = read(given)
         if number is None:
             meant = re.sub(r"\.0+$", "", hints.number_meant(given))
-            raise ValueError(_invalid(f"a whole number {allowed}", given, meant, read))
+            raise ValueError(invalid(f"a whole number {allowed}", given, meant, read))
         return number
 
     return Field("whole number", 0, parse)
@@ -201,14 +179,14 @@ def seconds(least: float, most: float) -> Field[float]:
     """Return a field for a duration in seconds, from `least` to `most`, both included."""
 
     def read(given: str) -> float | None:
-        number = _number(given)
+        number = parse_number(given)
         return number if number is not None and least <= number <= most else None
 
     def parse(given: str) -> float:
         number = read(given)
         if number is None:
             allowed = f"a number of seconds from {least:g} to {most:,.0f}"
-            raise ValueError(_invalid(allowed, given, hints.seconds_meant(given), read))
+            raise ValueError(invalid(allowed, given, hints.seconds_meant(given), read))
         return number
 
     return Field("seconds", 0.0, parse)
@@ -233,7 +211,7 @@ def allowance() -> Field[Allowance]:
 
     def read(given: str) -> Allowance | None:
         percent = given.endswith("%")
-        number = _number(given.removesuffix("%").rstrip())
+        number = parse_number(given.removesuffix("%").rstrip())
         if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
             return None
         return Allowance(number, percent)
@@ -241,7 +219,7 @@ def allowance() -> Field[Allowance]:
     def parse(given: str) -> Allowance:
         if (allowed := read(given)) is None:
             kinds = "a whole number such as 2 or a percentage such as 5%"
-            raise ValueError(_invalid(kinds, given, hints.percentage_meant(given), read))
+            raise ValueError(invalid(kinds, given, hints.percentage_meant(given), read))
         return allowed
 
     return Field("number or %", Allowance(0), parse)
@@ -252,7 +230,7 @@ def confidence() -> Field[float]:
     low, high = CONFIDENCES
 
     def read(given: str) -> float | None:
-        number = _number(given.removesuffix("%").rstrip())
+        number = parse_number(given.removesuffix("%").rstrip())
         if number is None:
             return None
         percentage = number if given.endswith("%") else number * 100
@@ -261,62 +239,10 @@ def confidence() -> Field[float]:
     def parse(given: str) -> float:
         if (share := read(given)) is None:
             kinds = f"a percentage from {low:g}% to {high:g}%"
-            raise ValueError(_invalid(kinds, given, f"{given}%", read))
+            raise ValueError(invalid(kinds, given, f"{given}%", read))
         return share
 
     return Field("percentage", 0.0, parse)
-
-
-def age() -> Field[Age]:
-    """Return a field for an age such as `30d`."""
-
-    def read(given: str) -> Age | None:
-        found = AGE.fullmatch(given)
-        number = float(found[1]) if found else 0.0
-        return Age(number, found[2].lower()) if found and number > 0 else None
-
-    def parse(given: str) -> Age:
-        if (found := read(given)) is None:
-            allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
-            raise ValueError(_invalid(allowed, given, f"{given}d", read))
-        return found
-
-    return Field("age", Age(0.0, "d"), parse)
-
-
-def baseline() -> Field[BaselineSource | None]:
-    """Return a field for a baseline: `run:<id>`, `tag:<tag>`, `branch:<name>`, each of the last two with `last N`."""
-
-    def parse(given: str) -> BaselineSource:
-        if given.lower() == "base":
-            return BaselineSource(kind="base")
-        kind, colon, rest = (part.strip() for part in given.partition(":"))
-        found = LAST.fullmatch(rest)
-        name, last = (found[1], int(found[2])) if found else (rest, 1)
-        match kind.lower():
-            case "run" if colon and not found:
-                return BaselineSource(kind="run", name=_identifier(name))
-            case "tag" | "branch" as several if colon and name:
-                if not 1 <= last <= MOST_BASELINE_RUNS:
-                    raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
-                return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
-        ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
-        meant = f" Write branch:{given}." if not colon and given.lower() in ("main", "master") else ""
-        raise ValueError(f"must be {ways}; got {quoted(given)}.{meant}")
-
-    return Field("baseline", None, parse)
-
-
-def tag(longest: int) -> Field[str]:
-    """Return a field for one tag of a run, in lower case, as Coval may return it."""
-
-    def parse(given: str) -> str:
-        if len(given) > longest or not TAG.fullmatch(given.lower()) or given.lower().startswith(OWN_TAGS):
-            kinds = f"a tag of at most {longest} letters, digits and . _ : / -, which does not begin with {OWN_TAGS}"
-            raise ValueError(f"must be {kinds}; got {quoted(given)}.")
-        return given.lower()
-
-    return Field("tag", "", parse)
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
@@ -342,7 +268,7 @@ def flag() -> Field[bool]:
     def parse(given: str) -> bool:
         flag = read(given)
         if flag is None:
-            raise ValueError(_invalid("true or false", given, hints.flag_meant(given), read))
+            raise ValueError(invalid("true or false", given, hints.flag_meant(given), read))
         return flag
 
     return Field("true or false", False, parse)
@@ -376,7 +302,8 @@ def matrix() -> Field[Matrix]:
     return Field("JSON object", NO_MATRIX, parse)
 
 
-def _identifier(given: str) -> str:
+def parse_identifier(given: str) -> str:
+    """Return a Coval id as given. Raises ValueError."""
     if not IDENTIFIER.fullmatch(given):
         meant = hints.id_meant(given)
         write = f" Write {meant}." if meant != given and IDENTIFIER.fullmatch(meant) else hints.about_id(given)
@@ -384,7 +311,7 @@ def _identifier(given: str) -> str:
     return given
 
 
-def _invalid(allowed: str, given: str, meant: str, read: Callable[[str], object]) -> str:
+def invalid(allowed: str, given: str, meant: str, read: Callable[[str], object]) -> str:
     """Return what is wrong with `given`, and what to write instead if `read` accepts what was `meant`."""
     write = f" Write {meant}." if meant != given and read(meant) is not None else ""
     return f"must be {allowed}; got {quoted(given)}.{write}"
@@ -402,5 +329,6 @@ def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, 
     return Field(name, (), parse)
 
 
-def _number(given: str) -> float | None:
+def parse_number(given: str) -> float | None:
+    """Return a decimal number without a sign; None if `given` is not one."""
     return float(given) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", given, re.ASCII) else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
-from coval_gate.config import fields
+from coval_gate.config import baseline_fields, fields
 from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.metadata import LONGEST_TEXT, MOST_TAGS
 from coval_gate.text import plural
@@ -18,7 +18,8 @@ from coval_gate.text import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from coval_gate.config.fields import Age, Allowance
+    from coval_gate.config.baseline_fields import Age
+    from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
@@ -310,7 +311,7 @@ class Inputs:
     )
     baseline: BaselineSource | None = declare(
         GATE,
-        fields.baseline(),
+        baseline_fields.baseline(),
         "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`: `run:<id>`; "
         "`tag:<tag>` or `branch:<name>`, the newest run with that tag or of that branch; `branch:<name> last 3`, the "
         "newest three together; `base`, the agent itself in the same run, for mutations.",
@@ -318,13 +319,13 @@ class Inputs:
     )
     baseline_max_age: Age = declare(
         GATE,
-        fields.age(),
+        baseline_fields.age(),
         "Age of the oldest run that a tag or a branch may stand for, such as `36h`, `30d` or `2w`.",
         "30d",
     )
     promote: str = declare(
         GATE,
-        fields.tag(LONGEST_TEXT),
+        baseline_fields.tag(LONGEST_TEXT),
         "If the run passes, give it this tag, which the run that has it so far loses. Pull requests cannot promote.",
     )
     confidence: float | None = declare(

@@ -1,0 +1,85 @@
+"""Fields of inputs about baselines: a baseline, an age and a tag. `fields` has the others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from coval_gate.config.fields import Field, invalid, parse_identifier
+from coval_gate.model.baseline import BaselineSource
+from coval_gate.text import quoted
+
+AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
+AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
+LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
+MOST_BASELINE_RUNS: Final = 20  # that are pooled; each costs calls
+TAG: Final = re.compile("[a-z0-9._:/-]+")
+OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """A length of time, in hours, days or weeks."""
+
+    number: float
+    unit: str
+
+    @property
+    def seconds(self) -> float:
+        return self.number * AGE_UNITS[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.number:g}{self.unit}"
+
+
+def age() -> Field[Age]:
+    """Return a field for an age such as `30d`."""
+
+    def read(given: str) -> Age | None:
+        found = AGE.fullmatch(given)
+        number = float(found[1]) if found else 0.0
+        return Age(number, found[2].lower()) if found and number > 0 else None
+
+    def parse(given: str) -> Age:
+        if (found := read(given)) is None:
+            allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
+            raise ValueError(invalid(allowed, given, f"{given}d", read))
+        return found
+
+    return Field("age", Age(0.0, "d"), parse)
+
+
+def baseline() -> Field[BaselineSource | None]:
+    """Return a field for a baseline: `run:<id>`, `tag:<tag>`, `branch:<name>`, each of the last two with `last N`."""
+
+    def parse(given: str) -> BaselineSource:
+        if given.lower() == "base":
+            return BaselineSource(kind="base")
+        kind, colon, rest = (part.strip() for part in given.partition(":"))
+        found = LAST.fullmatch(rest)
+        name, last = (found[1], int(found[2])) if found else (rest, 1)
+        match kind.lower():
+            case "run" if colon and not found:
+                return BaselineSource(kind="run", name=parse_identifier(name))
+            case "tag" | "branch" as several if colon and name:
+                if not 1 <= last <= MOST_BASELINE_RUNS:
+                    raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
+                return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
+        ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
+        meant = f" Write branch:{given}." if not colon and given.lower() in ("main", "master") else ""
+        raise ValueError(f"must be {ways}; got {quoted(given)}.{meant}")
+
+    return Field("baseline", None, parse)
+
+
+def tag(longest: int) -> Field[str]:
+    """Return a field for one tag of a run, in lower case, as Coval may return it."""
+
+    def parse(given: str) -> str:
+        if len(given) > longest or not TAG.fullmatch(given.lower()) or given.lower().startswith(OWN_TAGS):
+            kinds = f"a tag of at most {longest} letters, digits and . _ : / -, which does not begin with {OWN_TAGS}"
+            raise ValueError(f"must be {kinds}; got {quoted(given)}.")
+        return given.lower()
+
+    return Field("tag", "", parse)

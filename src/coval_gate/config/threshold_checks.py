@@ -1,0 +1,143 @@
+"""Checks on thresholds, and on the inputs that decide how they are compared, with which confidence, and how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.config.inputs import Problem, default_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.thresholds import Threshold
+
+TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share that was written as a percentage
+
+
+def threshold_warnings(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence about each threshold that looks like a mistake, and each input that has no effect on any."""
+    yield from _without_confidence(inputs)
+    yield from _without_reference(inputs)
+    for each in inputs.thresholds:
+        if doubt := _doubt(each):
+            yield f"thresholds, line {each.line}: {doubt}"
+
+
+def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each threshold that no run can meet, and each that cannot be compared as it says."""
+    for each in inputs.thresholds:
+        if _is_impossible(each):
+            yield Problem("thresholds", f"has a line that no run can meet: {each.text} (line {each.line}).")
+    yield from _reference_contradictions(inputs)
+
+
+def _without_reference(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence for each input about baselines and repetitions that has no effect without another one."""
+    source = inputs.baseline
+    # A launch alone has no thresholds, but the baseline makes it note what the comparison needs.
+    if source and inputs.mode != "launch" and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
+        yield "baseline has no effect: no threshold compares with it, as `Latency: avg <= baseline * 1.1` does."
+    found = source is not None and source.kind in ("tag", "branch")
+    if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield "baseline_max_age has no effect: it is for a baseline that a tag or a branch names."
+    if inputs.on_flaky == "fail" and not inputs.repeat_on_failure:
+        yield "on_flaky has no effect without repeat_on_failure."
+    if inputs.repeat_on_failure and not _can_be_softened(inputs):
+        yield (
+            "repeat_on_failure softens no criterion: all are decided as counted. Repetitions only replace simulations "
+            "without a result, and tell flaky test cases from consistent ones."
+        )
+
+
+def _can_be_softened(inputs: Inputs) -> bool:
+    """Return whether repetitions may show that a missed criterion was bad luck, if there is any criterion."""
+    counted = inputs.use_metric_targets or bool(inputs.fail_on_metric_id) or bool(inputs.thresholds)
+    return not counted or any(each.takes_confidence and not each.advisory for each in inputs.thresholds)
+
+
+def _without_confidence(inputs: Inputs) -> list[str]:
+    """Return a sentence if nothing is decided with the confidence."""
+    compares = any(each.bound.reference for each in inputs.thresholds)
+    if inputs.confidence is None:
+        in_vain = inputs.on_inconclusive and not compares
+        return ["on_inconclusive has no effect without confidence or a baseline."] if in_vain else []
+    if any(each.takes_confidence for each in inputs.thresholds):
+        return []
+    takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
+    return [f"confidence has no effect: there is no {takers}."]
+
+
+def _doubt(threshold: Threshold) -> str:
+    """Return why a bound looks like a mistake: every run meets it, or nearly every one; empty if it does not."""
+    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
+    if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
+        return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
+    if aggregate.is_numeric or threshold.bound.reference:
+        return ""
+    least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
+    if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
+        return f"every run meets {threshold.text}, so it decides nothing."
+    if least and aggregate.is_rate and 0 < bound < TINY_SHARE:
+        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
+    if most and 1 - TINY_SHARE < bound < 1:
+        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
+    return ""
+
+
+def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each threshold that has nothing to compare with, or that no confidence can decide."""
+    compared = [each for each in inputs.thresholds if each.bound.reference]
+    for each in compared:
+        if each.bound.reference == "baseline" and inputs.baseline is None:
+            where = f"{each.text} (thresholds, line {each.line})"
+            yield Problem("baseline", f"is required for {where}, such as branch:main.")
+            break
+    with_itself = [
+        each
+        for each in compared
+        if each.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
+    ]
+    if with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
+        (first, *_) = with_itself
+        yield Problem(
+            "thresholds",
+            f"has a line that compares mutations with the agent itself, but the run has no mutations: {first.text} "
+            f"(line {first.line}); set mutation_ids, or compare with baseline.",
+        )
+    for each in compared:
+        if inputs.confidence is not None and not each.takes_confidence:
+            yield Problem(
+                "thresholds",
+                f"has a line that cannot be compared with confidence: {each.text} (line {each.line}). "
+                f"{_alternative(each)}",
+            )
+
+
+def _alternative(threshold: Threshold) -> str:
+    """Return what to write in place of a threshold that no confidence can decide, as a sentence."""
+    if threshold.operator in ("==", "!="):
+        return "Use <, <=, > or >=."
+    match threshold.aggregate.name:
+        case "count" | "missing":
+            return "Use rate(…), which counts missing values as misses."
+        case "min" | "max":
+            return f"Use p({95 if threshold.aggregate.name == 'max' else 5})."
+    return "Use pass_rate, or a number."
+
+
+def _is_impossible(threshold: Threshold) -> bool:
+    """Tell whether no run can meet a bound: counts are whole numbers of at least 0, rates are from 0 to 1."""
+    aggregate, bound = threshold.aggregate, threshold.bound.number
+    if aggregate.is_numeric or threshold.bound.reference:
+        return False
+    match threshold.operator:
+        case "<":
+            return bound <= 0
+        case "<=":
+            return bound < 0
+        case ">":
+            return aggregate.is_rate and bound >= 1
+        case "==":
+            return bound < 0 or not (aggregate.is_rate or bound.is_integer())
+    return False
