@@ -99,7 +99,7 @@ def plan_comparison(threshold: Threshold, confidence: float, change: Change, cou
         parts += [_at_least(threshold, confidence), NO_FORMULA]
     elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
         given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
-        parts += [_at_least(threshold, confidence), f"Say what it is to notice, such as {given}."]
+        parts += [_at_least(threshold, confidence), f"Say which change it is to notice, such as {given}."]
     else:
         parts += [_at_least(threshold, confidence), *_noticed(threshold, confidence, change, count)]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -320,13 +320,13 @@ class Inputs:
     baseline_max_age: Age = declare(
         GATE,
         baseline_fields.age(),
-        "Age of the oldest run that a tag or a branch may stand for, such as `36h`, `30d` or `2w`.",
+        "How old a run may be that a tag or a branch stands for, such as `36h`, `30d` or `2w`.",
         "30d",
     )
     promote: str = declare(
         GATE,
         baseline_fields.tag(LONGEST_TEXT),
-        "If the run passes, give it this tag, which the run that has it so far loses. Pull requests cannot promote.",
+        "If the run passes, give it this tag, and take the tag from the run that had it. Pull requests cannot promote.",
     )
     confidence: float | None = declare(
         GATE,
@@ -353,7 +353,7 @@ class Inputs:
     on_flaky: str = declare(
         GATE,
         fields.choice("pass", "fail"),
-        "What to do where the run failed at first, but did not with its repetitions: `pass` or `fail` the check.",
+        "What to do if the first run failed, but all runs together do not: `pass` or `fail` the check.",
         "pass",
         modes=("run",),
     )

@@ -232,10 +232,10 @@ def _obstacle_text(
         case TooFewShared(shared=shared, left_out=left_out):
             left = left_out_text(left_out, reference)
             why = f"; left out: {left}" if left else ""
-            return f"{plural(shared, 'test case')} can be compared, and two are the least{why}"
+            return f"{plural(shared, 'test case')} can be compared, and at least two are needed{why}"
         case UnequalCounts(now=now, earlier=earlier):
             return (
-                f"it counts simulations, and there are {now:,}, but {earlier:,} of the {reference}; use a rate, or "
+                f"it counts simulations, and this run has {now:,}, but the {reference} has {earlier:,}; use a rate, or "
                 "launch both with the same iteration_count"
             )
     assert_never(found)

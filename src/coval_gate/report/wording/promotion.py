@@ -73,7 +73,7 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
         case "repeated":
             return "it failed at first, and passed only together with its repetitions."
         case "late":
-            return "max_wait_time was over."
+            return "max_wait_time had passed."
         case "failed" | "":
             return escape(promotion.text)
     assert_never(promotion.obstacle)
