@@ -74,7 +74,7 @@ def verdict(threshold: Threshold, measure: Measure) -> Verdict:
     holds, interval = threshold.holds(measure.value), measure.interval
     if interval is None:
         return Verdict.PASSED if holds else Verdict.FAILED
-    wants_less = threshold.operator in ("<", "<=")
+    wants_less = threshold.wants_less
     best, worst = (interval.lower, interval.upper) if wants_less else (interval.upper, interval.lower)
     if holds and threshold.holds(worst):
         return Verdict.PASSED

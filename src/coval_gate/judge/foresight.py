@@ -37,7 +37,7 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     threshold = criterion.threshold
     if criterion.confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
-    wants_less, bound = threshold.operator in ("<", "<="), threshold.bound.number
+    wants_less, bound = threshold.wants_less, threshold.bound.number
     if threshold.aggregate.is_rate:
         share = 1.0 - bound if wants_less else bound
     elif threshold.aggregate.name == "avg":

@@ -33,7 +33,7 @@ def claim_text(check: Check) -> str:
         return change_text(check) or AS_COUNTED
     if (interval := measure.interval) is None:
         return AS_COUNTED
-    wants_less = criterion.threshold.operator in ("<", "<=")
+    wants_less = criterion.threshold.wants_less
     match check.verdict:
         case Verdict.PASSED:
             return _bounds_text(interval, measure.unit, lower=not wants_less, upper=wants_less)
