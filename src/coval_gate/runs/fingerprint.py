@@ -124,7 +124,7 @@ def _name(number: int) -> str:
 
 
 def _content(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what conversations depend on; a field that is null or empty is as good as absent."""
+    """Return what conversations depend on; a field that is null or empty counts as absent."""
     return {name: value for name, value in resource.items() if name not in COSMETIC and value not in (None, "", [], {})}
 
 

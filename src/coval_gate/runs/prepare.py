@@ -1,4 +1,4 @@
-"""Prepares a launch: checks what would make it vain, and notes what later comparisons need.
+"""Prepares a launch: checks for mistakes that would make it useless, and notes what later comparisons need.
 
 Both cost calls that the launch waits for, so a step makes them only if its inputs need them, and side by side.
 """
@@ -34,8 +34,8 @@ def prepare(
 ) -> Procedure[None]:
     """Check the metrics that the criteria name, and add the fingerprint to the request of the leg.
 
-    A repetition needs neither: its first run was checked, and it is nobody's baseline. The step has to be done at
-    `until`. Raises InputError if the launch would be in vain.
+    A repetition needs neither: its first run was checked, and a repetition is never a baseline. The step has to be done
+    at `until`. Raises InputError if the metrics show that the launch would be useless.
     """
     if leg.repetition:
         return

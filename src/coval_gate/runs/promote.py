@@ -42,7 +42,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
 def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
-    """Return what speaks against a promotion before anything is launched."""
+    """Return the problems that rule out a promotion, before anything is launched."""
     tag = inputs.promote
     if not tag:
         return []
