@@ -13,7 +13,7 @@ from coval_gate.config.baseline_fields import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundReason
 from coval_gate.model.results import RunResult
-from coval_gate.runs.baseline import find_baseline
+from coval_gate.runs.baseline import PAUSES, find_baseline
 from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject
 from coval_gate.runs.fingerprint import NAME
@@ -335,7 +335,7 @@ def test_search_reads_on_where_other_branches_are_busy(
     found = past.find("branch:main", days=0.05)
     assert found.missing is not None
     assert found.missing.kind == ("none" if quirks else "too_old")
-    assert past.requests.count("GET /runs") <= 6
+    assert past.requests.count("GET /runs") <= 2 * (1 + len(PAUSES))
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "reset-before", "html 502", "body {}", "cut"])
@@ -346,6 +346,49 @@ def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, p
     past.launch()
     source = f"run:{wanted}" if source == "run" else source
     assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("path", "damage"),
+    [
+        ("/runs", '{"runs": []}'),
+        ("/runs/*", '{"run": {"run_id": "another00000000000001"}}'),
+        ("/conversations/simulated", '{"simulations": []}'),
+        ("/conversations/simulated", '{"simulations": [{"simulation_id": "s1", "status": "COMPLETED"}]}'),
+        ("/conversations/simulated", '{"simulations": [{"simulation_id": "s1", "status": "IN_PROGRESS"}]}'),
+    ],
+)
+@pytest.mark.parametrize("source", ["branch:main", "run"])
+def test_odd_response_does_not_cost_the_baseline(source: str, path: str, damage: str, past: Past) -> None:
+    wanted = past.launch()
+    past.launch()
+    source = f"run:{wanted}" if source == "run" else source
+    found = past.find(source, f"GET {path} #1-3 -> json {damage}")
+    assert (ids_of(found), found.missing) == ([wanted], None)
+    assert len(found.runs[0].result.simulations) == 10
+
+
+def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    """The list names a part of what the metrics have values of, and Coval does not say how many there are."""
+    past = Past(run_step, clock, output_ids="absent", null_progress=True)
+    wanted = past.launch()
+    past.launch()
+    whole = past.find("branch:main").runs[0].result
+    rows = [
+        {"simulation_id": each.id, "status": "COMPLETED", "test_case_id": each.test_case_id}
+        for each in whole.simulations[:4]
+    ]
+    found = past.find("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
+    assert found.missing is not None
+    assert found.missing.text == f"Coval lists 4 of the 10 simulations of run {wanted}."
+
+
+def test_values_that_are_missing_once_do_not_cost_the_baseline(past: Past) -> None:
+    wanted = past.launch()
+    past.launch()
+    found = past.find("branch:main", "GET /runs/* #1 -> damage 2")
+    assert ids_of(found) == [wanted]
+    assert len(found.runs[0].result.find_metrics("Latency")[0].values) == 10
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
@@ -433,6 +476,14 @@ def test_metrics_need_no_calls_where_none_is_compared(past: Past) -> None:
     past.launch()
     (found,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
     assert (found.unchecked, [each for each in past.requests if each.endswith("/metrics")]) == ((), [])
+
+
+def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
+    past.launch()
+    fault = 'GET /personas/* -> json {"persona": {"id": "persona000000000000001", "language_code": "?"}}'
+    inputs = {"mode": "launch", "baseline": "branch:main"}
+    run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
+    assert not past.find("branch:main").runs[0].changed_persona
 
 
 def test_changed_persona_is_found(past: Past) -> None:

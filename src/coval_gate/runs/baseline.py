@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.config.fields import Allowance
 from coval_gate.config.metadata import MOST_RUN_TAGS
 from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.population import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.outcomes import Completed
 from coval_gate.model.results import RunResult
@@ -21,6 +24,7 @@ from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
 from coval_gate.text import age, in_words
+from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,16 +40,22 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a response may be damaged or a list late
 MOST_LISTED: Final = 1000  # runs that a search considers
+UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 
 Fit = Literal["fits", "too_old", "pull_request", "unknown", "other"]
 
 
 class Found(NamedTuple):
-    """The runs that a source stands for, newest first, or the reason why there is none."""
+    """The runs that a source stands for, newest first, or the reason why there is none.
+
+    `refused`: Coval refused a call, as it would again.
+    """
 
     runs: tuple[BaselineRun, ...] = ()
     missing: NotFoundReason | None = None
+    refused: bool = False
 
 
 def find_baseline(
@@ -65,11 +75,13 @@ def find_baseline(
     """
     if source.kind == "base":
         return Baseline(source=source)
-    search = _Search(client, source, subject, max_age=max_age, clock=clock, until=until)
-    try:
-        found = yield from (search.named() if source.kind == "run" else search.newest())
-    except CovalError as error:
-        found = Found(missing=_unreadable(error))
+    pauses = list(PAUSES)
+    while True:
+        found = yield from _found(client, source, subject, max_age=max_age, clock=clock, until=until)
+        pause = pauses.pop(0) if pauses else until
+        if not _may_be_damaged(found, subject) or clock.now() + pause >= until:
+            break
+        yield Wait(pause)
     runs = found.runs
     if runs:
         log(_found_text(source, subject, runs))
@@ -80,6 +92,32 @@ def find_baseline(
         missing=found.missing,
         fewer_than_asked=source.last - len(runs) if runs else 0,
     )
+
+
+def _found(
+    client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
+) -> Procedure[Found]:
+    """Search once. An error is the reason why there is no baseline."""
+    try:
+        if created_at(subject.run) is None or not all(subject.ids.values()):  # the last poll may have been damaged
+            run = yield from client.get_run(subject.run.run_id, until=until)
+            subject = replace(subject, run=run)
+        search = _Search(client, source, subject, max_age=max_age, clock=clock, until=until)
+        return (yield from (search.named() if source.kind == "run" else search.newest()))
+    except CovalError as error:
+        return Found(missing=_unreadable(error), refused=isinstance(error, Rejected))
+
+
+def _may_be_damaged(found: Found, subject: Subject) -> bool:
+    """Tell whether another search may find more: a single odd response must not leave a run without its baseline."""
+    if found.missing:
+        return found.missing.kind in ("none", "not_completed", "unreadable") and not found.refused
+    for run in found.runs:
+        cases = {each.test_case_id for each in run.result.simulations}
+        metrics = [run.result.find_metrics(each.id) or run.result.find_metrics(each.name) for each in subject.metrics]
+        if "" in cases or not all(same and (same[0].values or same[0].summary) for same in metrics):
+            return True
+    return False
 
 
 class _Search:
@@ -135,7 +173,11 @@ class _Search:
                         failures.append(result)
                     case Exception():
                         raise result
-        return Found(tuple(found)) if found else Found(missing=self._reason(listed, failures))
+        if found:
+            return Found(tuple(found))
+        return Found(
+            missing=self._reason(listed, failures), refused=any(isinstance(each, Rejected) for each in failures)
+        )
 
     def _unknown(self) -> str:
         """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
@@ -228,8 +270,8 @@ class _Search:
         listed, named = {each.id for each in simulations}, set(run.output_ids or ())
         if not simulations:
             return f"Coval lists no simulation of run {run.run_id}."
-        if named - listed:
-            total = len(named | listed)
+        total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
+        if len(listed) < total:
             return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
         if not all(each.status in TERMINAL for each in simulations):
             return f"Simulations of run {run.run_id} have not ended."

@@ -130,7 +130,10 @@ class _Collector:
             simulations = yield from self._client.list_simulations(run.run_id, until=until)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
-        self._simulations = simulations if complete and all(each.status in TERMINAL for each in simulations) else None
+        # Comparisons and confidence need the test cases. Where Coval names some, it can name all.
+        named = all(each.test_case_id for each in simulations) or not any(each.test_case_id for each in simulations)
+        ended = all(each.status in TERMINAL for each in simulations)
+        self._simulations = simulations if complete and ended and named else None
         result = RunResult(
             run_id=run.run_id,
             expected=people.expected,
@@ -139,12 +142,12 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain, sound=not result.reported_error, is_empty=run.is_empty)
+            return Look(result, people.certain, sound=named and not result.reported_error, is_empty=run.is_empty)
         result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
         announced = yield from self._announced.fetch(run, simulations, until)
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
-        sound = not result.reported_error and self._targets.are_usable
+        sound = named and not result.reported_error and self._targets.are_usable
         sound = sound and all(each.is_identified for each in result.metrics)
         return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
 

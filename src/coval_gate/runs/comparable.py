@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.find import LAUNCHED_WITH, created_at, moment_of
-from coval_gate.runs.fingerprint import changed_cases, changed_options, changed_persona, read_fingerprint
+from coval_gate.runs.fingerprint import (
+    changed_cases,
+    changed_options,
+    changed_persona,
+    fingerprint_of,
+    read_fingerprint,
+)
 from coval_gate.runs.schedule import together
 
 if TYPE_CHECKING:
@@ -75,8 +81,9 @@ def distinguish(
     read = [_known(each) for each in (yield from together(calls, clock))]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
+    persona = yield from _persona(client, runs, subject, until)
     return tuple(
-        _distinguished(run, subject, times, ours, versions) for run, versions in zip(runs, theirs, strict=True)
+        _distinguished(run, subject, times, ours, versions, persona) for run, versions in zip(runs, theirs, strict=True)
     )
 
 
@@ -86,6 +93,7 @@ def _distinguished(
     times: Mapping[str, str],
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
+    persona_now: str,
 ) -> BaselineRun:
     """Return a run with what distinguishes it. `times` are those of test cases, `ours` and `theirs` versions."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
@@ -93,7 +101,8 @@ def _distinguished(
     cases = _cases_in(run, subject)
     if cases is None:
         cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
-    persona = _other_persona(run.run, subject) or changed_persona(now, then)
+    changed = changed_persona(now, then) and not (then and then.persona == persona_now)
+    persona = _other_persona(run.run, subject) or changed
     unsure["persona"] = persona is None
     metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
     return replace(
@@ -123,6 +132,22 @@ def _known(result: dict[str, str] | Exception) -> dict[str, str]:
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result
     return {} if isinstance(result, CovalError) else result
+
+
+def _persona(client: Client, runs: Sequence[BaselineRun], subject: Subject, until: float) -> Procedure[str]:
+    """Return the digest of the persona if the fingerprints differ in it, and it has not changed since the launch.
+
+    What the launch read may have been damaged. Empty if it does not matter, or if Coval does not tell.
+    """
+    now, launched = subject.fingerprint, created_at(subject.run)
+    if launched is None or not any(changed_persona(now, read_fingerprint(each.run.metadata)) for each in runs):
+        return ""
+    try:
+        persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
+    except CovalError:
+        return ""
+    updated = moment_of(str(persona.get("update_time")))
+    return fingerprint_of({}, persona=persona).persona if updated is not None and updated < launched else ""
 
 
 def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
