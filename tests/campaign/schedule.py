@@ -154,7 +154,7 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s; or "recover": runs that are launched afterwards pass.
+    s; "recover": runs that are launched afterwards pass; or "regress": they are bad.
     """
 
     kind: str

@@ -24,7 +24,7 @@ from coval_gate.post import post
 from coval_gate.runtime import Runtime
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
-from coval_sandbox.scenarios import PASSING
+from coval_sandbox.scenarios import BY_NAME, PASSING
 from coval_sandbox.world import World
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -307,6 +307,8 @@ class Simulator:
                 self.world.api_keys.pop(KEY, None)
             case "recover":
                 self.world.scenario = PASSING
+            case "regress":
+                self.world.scenario = BY_NAME["failing"]
             case "jump":
                 self.clock.wall_offset += event.amount
             case "delete all":

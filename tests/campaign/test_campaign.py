@@ -38,7 +38,9 @@ def test_all_invariants_hold_in_a_thousand_schedules(print_tally: Callable[[obje
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts
 
 
-@pytest.mark.parametrize(("kind", "schedules"), [("lasting", 200), ("passing", 100)])
+@pytest.mark.parametrize(
+    ("kind", "schedules"), [("lasting", 200), ("passing", 100), ("compared_lasting", 100), ("compared_passing", 100)]
+)
 def test_damaged_responses_do_not_turn_a_check(kind: str, schedules: int) -> None:
     tally = run_campaign(range(schedules), jobs=JOBS, rules=KINDS[kind])
     assert not tally.failures, "\n\n".join(each.description for each in tally.failures[:5])
