@@ -200,7 +200,8 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert "did not complete" in failed_again[3]
     assert passed[:4] == ("passed", "success", "closed", failed_again[3])
     assert ["**passed**" in comment for comment in passed[4]] == [True]
-    assert passed_again == passed
+    assert passed_again[0] in ("passed", "inconclusive")  # chance decides whether ten cases show that it is no slower
+    assert passed_again[1:] == passed[1:]
     assert github.issues[other].state == "open"
     assert other not in github.comments
 
