@@ -11,6 +11,7 @@ from coval_gate.config.metadata import MOST_RUN_TAGS
 from coval_gate.runs.promote import OURS, PROMOTE_TIME
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
 from support import IDS
 
@@ -483,3 +484,14 @@ def test_run_that_passed_with_its_repetitions_only_is_not_promoted(run_step: Run
     assert holders(server.world) == []
     why = "it failed at first, and passed only together with its repetitions."
     assert f"Run {result.outputs['run_id']} was not promoted to tag stable: {why}" in result.log
+
+
+def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval's list left the baseline out, so the run may be worse."""
+    world, old = world_with(clock, "stable")
+    world.scenario = BY_NAME["failing"]
+    compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
+    result, _ = promote(run_step, *['GET /runs #1-10 -> json {"runs": []}'], world=world, **compared)
+    assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
+    told = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
+    assert told in result.summary

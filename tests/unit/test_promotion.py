@@ -36,9 +36,10 @@ def test_texts_match_golden_file(golden: object) -> None:
         **{
             each: replace(DONE, obstacle=each, text=FOREIGN, advice="Retry later." if each == "failed" else "")
             for each in get_args(Obstacle)
-            if each not in ("", "newer", "pull_request")
+            if each not in ("", "newer", "not_first", "pull_request")
         },
         "newer": replace(DONE, obstacle="newer", other="newest"),
+        "not first": replace(DONE, obstacle="not_first", other="older"),
         "pull request": replace(DONE, obstacle="pull_request", other="42"),
         "pull request without a number": replace(DONE, obstacle="pull_request"),
     }

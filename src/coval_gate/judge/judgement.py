@@ -97,11 +97,18 @@ class Judgement:
 
         Without the latter, there would never be a first run with the tag that a baseline names.
         """
-        lacks_baseline = all(
+        lacks_only_that = all(
             isinstance(check.problem, NoBaseline) and check.problem.reason.kind in ("none", "too_old")
             for check in self.missed
         )
-        return self.verdict is Verdict.PASSED or (self.verdict is Verdict.INCONCLUSIVE and lacks_baseline)
+        return self.verdict is Verdict.PASSED or (self.verdict is Verdict.INCONCLUSIVE and lacks_only_that)
+
+    @property
+    def lacks_baseline(self) -> bool:
+        """Whether no earlier run was found for a threshold that compares with one."""
+        return any(
+            isinstance(check.problem, NoBaseline) and check.problem.reason.kind == "none" for check in self.missed
+        )
 
     @property
     def passed_unjudged(self) -> bool:

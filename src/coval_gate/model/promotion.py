@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Obstacle = Literal[
-    "", "newer", "no_room", "pull_request", "unknown_origin", "hidden_tags", "late", "failed", "repeated"
+    "", "newer", "no_room", "pull_request", "unknown_origin", "hidden_tags", "late", "failed", "repeated", "not_first"
 ]
 
 
@@ -23,8 +23,9 @@ class Promotion:
     newer: the run `other`, which is newer, has the tag. no_room: the run has as many tags as Coval allows.
     pull_request: the run evaluates the pull request with the number `other`. unknown_origin: Coval shows neither tags
     nor metadata, so the run could be one of a pull request. hidden_tags: Coval does not show all tags, so they could
-    not be kept. repeated: it failed at first, and passed only together with its repetitions. late: the step's time was
-    over. failed: a call failed, for the reason in `text`; `advice` says what to do.
+    not be kept. repeated: it failed at first, and passed only together with its repetitions. not_first: it was compared
+    with nothing, although the run `other` has the tag. late: the step's time was over. failed: a call failed, for the
+    reason in `text`; `advice` says what to do.
     """
 
     run_id: str

@@ -16,6 +16,7 @@ from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
 from coval_gate.coval.errors import unavailable
 from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.model.promotion import Promotion
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import PREFIX, pull_request_of, tags_of
@@ -109,6 +110,7 @@ class _Promoter:
         self._check(run)
         before = yield from self._holders(run, [_alike(run)], until=self._end(LOOK))
         self._refuse_if_newer(run, before)
+        self._refuse_if_not_first(run, before)
         run = yield from self._change(run.run_id, self._with_tag, until=self._end(TAG))
         after = yield from self._holders_after(run)
         try:
@@ -149,6 +151,17 @@ class _Promoter:
         for each in holders:
             if _is_newer(each, run):
                 raise self._refused("newer", each.run_id)
+
+    def _refuse_if_not_first(self, run: Run, holders: Iterable[Run]) -> None:
+        """Refuse a run that no earlier one was found for, if there is one: Coval's list may have left it out.
+
+        Such a run may be worse than the baseline, whose place it would take.
+        """
+        if self.leg.judgement is None or not self.leg.judgement.lacks_baseline:
+            return
+        for each in holders:
+            if each.status == COMPLETED and _is_newer(run, each):
+                raise self._refused("not_first", each.run_id)
 
     def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Mark = Callable[[str], str]
 
-NOTHING_TO_DO: Final = ("newer", "repeated")
+NOTHING_TO_DO: Final = ("newer", "repeated", "not_first")
 MOST_NAMED: Final = 3  # runs
 BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
 
@@ -72,6 +72,8 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return "Coval does not show all of its tags, so they would be lost."
         case "repeated":
             return "it failed at first, and passed only together with its repetitions."
+        case "not_first":
+            return f"it was compared with no baseline, and run {code(promotion.other)} has the tag."
         case "late":
             return "max_wait_time had passed."
         case "failed" | "":
