@@ -32,7 +32,9 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
+from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge import evaluate, gate, population, repetition
+from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
@@ -633,6 +635,19 @@ MUTANTS: Final = (
     mutant(
         "let a baseline that cannot be read fail the step",
         ReplaceFunction(baseline._unreadable, raise_instead),
+        caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "take a threshold without a baseline as met",
+        ReplaceFunction(
+            judge_baseline._unknown,
+            lambda original, *args: original(*args[:-1], Verdict.PASSED),
+        ),
+        caught_by="baseline_decides_nothing_alone verdict_matches_run",
+    ),
+    mutant(
+        "let advisory thresholds decide",
+        ReplaceFunction(Check.decides, returns(value=True)),
         caught_by="verdict_matches_run",
     ),
     mutant(
