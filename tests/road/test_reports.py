@@ -587,6 +587,15 @@ def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_ke
 
 
 UNJUDGED = "No threshold is set: the agent's quality was not judged."
+ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide."
+
+
+def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:
+    result, _ = run_step(test_set_id="failing1", thresholds="? Resolved: rate(YES) >= 90%\n? Latency: avg < 1.5")
+    assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 10 simulations completed.")
+    assert result.log.count(ONLY_ADVISORY) == 1
+    assert ONLY_ADVISORY in result.summary
+    assert UNJUDGED not in f"{result.log}{result.summary}"
 
 
 @pytest.mark.parametrize("annotations", ["true", "false"])

@@ -112,8 +112,9 @@ class Judgement:
 
     @property
     def passed_unjudged(self) -> bool:
-        """Whether the run passed although the user set no criterion: its simulations completed, and no more."""
-        return self.verdict is Verdict.PASSED and not any(check.user_defined for check in self.checks)
+        """Whether the run passed although no criterion of the user decides: its simulations completed, and no more."""
+        decided = any(check.user_defined and check.decides for check in self.checks)
+        return self.verdict is Verdict.PASSED and not decided
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.CANCELLED: "Run cancelled",
 }
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
+ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide."
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 NOTHING_DONE: Final = ("gone", "not_launched")
@@ -141,7 +142,9 @@ def advice(judgement: Judgement) -> str:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), told)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
-    return "\n".join([*lines, *([UNJUDGED] if judgement.passed_unjudged else [])])
+    if judgement.passed_unjudged:
+        lines.append(ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED)
+    return "\n".join(lines)
 
 
 def link(judgement: Judgement) -> str:
