@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What was said in one turn of a conversation; `start` and `end` in seconds from its beginning, None if unknown."""
+
+    role: Literal["persona", "agent"]
+    text: str
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +24,9 @@ class Details:
     """Texts for the report that do not affect the verdict.
 
     `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
+    `transcripts`: conversations by simulation id, where `include_transcripts` asked for them.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    transcripts: Mapping[str, tuple[Turn, ...]] = field(default_factory=dict)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
+    from coval_gate.model.trend import TrendRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,8 @@ class LegReport:
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
-    count. `promotion`: what became of it, if the run was to be promoted.
+    count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first, where
+    a report shows them.
     """
 
     judgement: Judgement
@@ -48,6 +50,7 @@ class LegReport:
     result: RunResult | None = None
     details: Details = field(default_factory=Details)
     promotion: Promotion | None = None
+    trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
 
     @property
