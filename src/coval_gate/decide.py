@@ -105,6 +105,8 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
                 leg.result,
                 [row.simulation.id for row in rows],
                 test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
+                with_transcripts=step.inputs.include_transcripts == "failures",
+                clock=step.clock,
                 until=step.clock.now() + DETAILS_TIME,
             ),
             step.clock,

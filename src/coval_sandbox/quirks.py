@@ -77,6 +77,10 @@ class Quirks:
     """A filter by tag is refused."""
     lower_case_tags: bool = False
     """The tags of a run are in lower case."""
+    transcript: Literal["documented", "seconds", "text", "chat", "absent"] = "documented"
+    """Times as documented, offsets in seconds, a text that contains JSON, no times, or no transcript."""
+    averages: Literal["shown", "absent", "refused"] = "shown"
+    """A list of runs with include=metric_averages has them, lacks them, or is refused."""
     metric_versions: Literal["shown", "null"] = "shown"
     """Whether metric outputs tell the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"

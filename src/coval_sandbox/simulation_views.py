@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from . import catalogue
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .quirks import Quirks
     from .scenarios import Value
     from .state import RunRecord
+
+TURN = 0.8  # s that a turn of a conversation takes; the next one begins a second after it
 
 
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
@@ -62,27 +65,59 @@ def simulation_in_full(record: RunRecord, planned: PlannedSimulation, now: float
     ended = record.simulation_status(planned, now) in {"COMPLETED", "FAILED"}
     return simulation(record, planned, now, quirks) | {
         "call_sid": None if planned.failed else f"CA{planned.simulation_id.lower()}",
-        "transcript": _transcript(record, planned) if ended else None,
+        "transcript": _transcript(record, planned, quirks) if ended else None,
     }
 
 
-def _transcript(record: RunRecord, planned: PlannedSimulation) -> list[Json]:
+def _transcript(record: RunRecord, planned: PlannedSimulation, quirks: Quirks) -> list[Json] | str | None:
+    start = record.create_time + planned.start
+    spoken = list(enumerate(_spoken(planned)))
+    match quirks.transcript:
+        case "documented":
+            return [
+                {
+                    "role": role,
+                    "content": content,
+                    "start_timestamp": f"{start + place:.3f}",
+                    "end_timestamp": f"{start + place + TURN:.3f}",
+                    "start_offset": place * 1000,
+                    "end_offset": place * 1000 + round(TURN * 1000),
+                }
+                for place, (role, content) in spoken
+            ]
+        case "seconds":
+            turns: list[Json] = [
+                {"role": role, "content": content, "start_offset": float(place), "end_offset": place + TURN}
+                for place, (role, content) in spoken
+            ]
+            end = float(len(turns))
+            hang_up = {
+                "role": "tool",
+                "content": '{"name": "end_conversation"}',
+                "start_offset": end,
+                "end_offset": end,
+            }
+            return [*turns, {"role": "assistant", "content": None}, hang_up]
+        case "text":
+            messages: list[Json] = [
+                {"role": role, "content": content, "start_time": place + TURN, "end_time": place + 2 * TURN}
+                for place, (role, content) in spoken
+            ]
+            tool = {"role": "assistant", "name": "look_up", "content": "+15550100123", "is_tool_call": True}
+            return json.dumps([*messages, tool])
+        case "chat":
+            return [{"role": role, "content": content} for _, (role, content) in spoken]
+        case "absent":
+            return None
+
+
+def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
+    """Return the role and the words of each turn."""
     case = catalogue.test_case(planned.test_case_id)
     turns = [("assistant", "Front desk, how can I help you?"), ("user", case.text)]
     if not planned.failed:
         turns += [("assistant", f"Of course. (The agent {case.expected}.)"), ("user", "Thank you, bye.")]
-    start = record.create_time + planned.start
-    return [
-        {
-            "role": role,
-            "content": content,
-            "start_timestamp": f"{start + place:.3f}",
-            "end_timestamp": f"{start + place + 0.8:.3f}",
-            "start_offset": place * 1000,
-            "end_offset": place * 1000 + 800,
-        }
-        for place, (role, content) in enumerate(turns)
-    ]
+    return turns
 
 
 def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:

@@ -148,6 +148,8 @@ class World:
         """GET /runs with filter, order_by, page_size, page_token and include."""
         now = self.clock()
         by_metric, found = check_metric_query(query, self._filter(query, _RUN_FIELDS))
+        if self.quirks.averages == "refused" and "include" in query:
+            raise invalid(("include", "is not known"))
         rows = [
             (record, self._run_row(record, now, by_metric=by_metric))
             for record in self._visible
@@ -165,7 +167,7 @@ class World:
 
         def show(pair: tuple[RunRecord, Json]) -> Json:
             shown = views.run(pair[0], now, self.quirks, listed=True)
-            included = query.get("include") == "metric_averages"
+            included = query.get("include") == "metric_averages" and self.quirks.averages == "shown"
             return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
 
         return self._listing("runs", rows, query, show, most=100 if by_metric else 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -353,3 +354,43 @@ def test_update_times_quirk() -> None:
     shelf = Organization(update_times="null").world.catalogue
     cases = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
     assert {each["update_time"] for each in cases} == {None}
+
+
+@pytest.mark.parametrize(
+    ("quirk", "fields", "length"),
+    [
+        ("documented", {"role", "content", "start_timestamp", "end_timestamp", "start_offset", "end_offset"}, 4),
+        ("seconds", {"role", "content", "start_offset", "end_offset"}, 6),
+        ("text", {"role", "content", "start_time", "end_time"}, 5),
+        ("chat", {"role", "content"}, 4),
+    ],
+)
+def test_transcript_quirk(quirk: str, fields: set[str], length: int) -> None:
+    transcript = _transcript(quirk)
+    assert isinstance(transcript, str) is (quirk == "text")
+    messages = json.loads(transcript) if quirk == "text" else transcript
+    assert (set(messages[0]), len(messages)) == (fields, length)
+
+
+def test_absent_transcript_quirk() -> None:
+    assert _transcript("absent") is None
+
+
+def _transcript(quirk: str) -> Any:
+    organization = Organization(transcript=quirk)
+    organization.after(100)
+    simulation_id = organization.world.runs[0].plan.simulations[0].simulation_id
+    return organization.world.get_simulation(simulation_id)["simulated_conversation"]["transcript"]
+
+
+def test_averages_quirk() -> None:
+    for quirk, expected in (("shown", True), ("absent", False)):
+        organization = Organization(averages=quirk)
+        organization.after(100)
+        (run,) = organization.world.list_runs({"include": "metric_averages"})["runs"]
+        assert ("metric_averages" in run) is expected
+    world = Organization(averages="refused").world
+    with pytest.raises(Problem) as caught:
+        world.list_runs({"include": "metric_averages"})
+    assert caught.value.status == 400
+    assert len(world.list_runs({})["runs"]) == 1

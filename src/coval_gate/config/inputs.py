@@ -395,6 +395,14 @@ class Inputs:
         "later step with `mode: wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
+    include_transcripts: str = declare(
+        REPORT,
+        fields.choice("none", "failures"),
+        "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
+        "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does.",
+        "none",
+        modes=WAITING_MODES,
+    )
     junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
     json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
 

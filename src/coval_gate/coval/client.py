@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.model.details import Turn
     from coval_gate.model.results import Simulation
     from coval_gate.model.run import Run
     from coval_gate.runtime import Runtime
@@ -40,6 +41,7 @@ SMALL_PAGE: Final = 100  # test cases, metrics; the API's maximum
 MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
+SIMULATION_KEYS: Final = ("simulated_conversation", "simulation")  # of one simulation
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -255,6 +257,23 @@ class Client:
         """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
         query = {"filter": f'test_set_id="{test_set_id}"'}
         return self._calls.pages("/test-cases", query, ("test_cases",), until, take, page_size=SMALL_PAGE)
+
+    def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
+        """Return what was said in a simulation; nothing if Coval has no transcript of it. Raises as `get_run`."""
+        from coval_gate.coval.transcripts import read_transcript
+
+        request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
+        self._calls.check_time(request, until)
+
+        def attempt() -> Procedure[tuple[Turn, ...]]:
+            content = yield from self._calls.json(request, until)
+            found = next((content[key] for key in SIMULATION_KEYS if isinstance(content.get(key), dict)), content)
+            # The conversation of another simulation must not be shown as this one's.
+            if simulation_id not in (found.get("simulation_id"), found.get("id")):
+                raise unavailable(request, "returned a response without that simulation.", arrived=True)
+            return read_transcript(found.get("transcript"))
+
+        return (yield from self._calls.read(attempt, until))
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[dict[str, Any], ...]]:
         """Return a simulation's metric outputs with their explanations, without transcripts. Raises as `get_run`."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
 NAME_LIMIT: Final = 200  # characters
+TEXT_LIMIT: Final = 500  # characters
 
 
 def read_value(raw: object) -> Value | None:
@@ -48,9 +49,9 @@ def _all_texts(values: list[Any]) -> bool:
     return all(isinstance(each, str) for each in values)
 
 
-def without_numbers(text: object) -> str:
-    """Return foreign text on one line, without the phone numbers that error messages often contain."""
-    return PHONE.sub("+…", one_line(text))
+def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
+    """Return foreign text on one line, at most `limit` long, without the phone numbers that it often contains."""
+    return PHONE.sub("+…", one_line(text, limit))
 
 
 def read_metrics(metrics: object) -> tuple[Metric, ...]:

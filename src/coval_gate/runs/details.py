@@ -1,36 +1,66 @@
-"""Fetches what only informs: test cases in words, and what judges say of the simulations to look at."""
+"""Fetches what only informs: test cases in words; what judges say of the simulations to look at, and their transcripts.
+
+The verdict stands before, and nothing here changes it.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.coval.values import without_numbers
 from coval_gate.errors import CovalError
 from coval_gate.model.details import Details
+from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.results import RunResult, Simulation
     from coval_gate.waiting import Procedure
 
 DETAILS_TIME: Final = 20.0  # s for all of it
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
+AT_ONCE: Final = 5  # calls for transcripts
 MOST_LABELS: Final = 1000  # test cases that are listed for their names
 
 
 def fetch_details(
-    client: Client, result: RunResult, wanted: Sequence[str], *, test_set_id: str, until: float
+    client: Client,
+    result: RunResult,
+    wanted: Sequence[str],
+    *,
+    test_set_id: str,
+    with_transcripts: bool,
+    clock: Clock,
+    until: float,
 ) -> Procedure[Details]:
-    """Fetch the names of all test cases, and what judges say of the first of the `wanted` simulations (ids).
+    """Fetch the names of all test cases, and more about the first of the `wanted` simulations (ids).
 
     What the key may not read is left out, and so is what follows a call without a response.
     """
     simulations = {each.id: each for each in result.simulations}
     first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
+    spoken = first if with_transcripts else []
+    # Side by side, so that neither takes the time of the other.
+    worded, transcribed = all_or_first_error(
+        (
+            yield from together(
+                [_words(client, result, first, test_set_id, until), _transcripts(client, spoken, clock, until)], clock
+            )
+        )
+    )
+    return replace(worded, transcripts=transcribed.transcripts)
+
+
+def _words(
+    client: Client, result: RunResult, first: Sequence[Simulation], test_set_id: str, until: float
+) -> Procedure[Details]:
+    """Fetch the names of test cases, and what judges say of the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
@@ -45,6 +75,17 @@ def fetch_details(
             if simulation.completed:
                 texts[simulation.id] = yield from _explanations(client, simulation, until)
     return Details(labels=labels, texts=texts)
+
+
+def _transcripts(client: Client, spoken: Sequence[Simulation], clock: Clock, until: float) -> Procedure[Details]:
+    """Fetch what was said in simulations."""
+    fetching = (client.get_transcript(each.id, until=until) for each in spoken)
+    fetched = yield from together(fetching, clock, at_once=AT_ONCE)
+    for result in fetched:
+        if isinstance(result, Exception) and not isinstance(result, CovalError):
+            raise result
+    found = {each.id: turns for each, turns in zip(spoken, fetched, strict=True) if turns and isinstance(turns, tuple)}
+    return Details(transcripts=found)
 
 
 def _fetch_labels(

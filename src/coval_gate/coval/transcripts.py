@@ -1,0 +1,127 @@
+"""Reads the transcript of a simulation from Coval's JSON. Pure and total.
+
+Sources disagree on its shape. It is a list of messages, or the JSON text of one. Times are seconds (`start_time`, or
+`start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds; chats have none.
+Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings nor arguments of
+tools are part of a conversation.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from coval_gate.coval.values import read_value, without_numbers
+from coval_gate.model.details import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MOST_MESSAGES: Final = 500  # that are read
+LONGEST_TURN: Final = 1000  # characters
+MOST_PARTS: Final = 20  # of a text that comes in parts
+
+PERSONA: Final = frozenset({"user", "persona"})
+UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # any other role is the agent's
+
+CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # in s, the best first
+OFFSETS: Final = ("start_offset", "end_offset")
+LONGEST_CALL: Final = 1200.0  # s; a whole number beyond it is one of milliseconds
+EPOCH: Final = 1e8  # s; a time beyond it counts from 1970
+DAY: Final = 86_400.0  # s; no conversation lasts longer
+
+Times = tuple[float | None, float | None]
+
+
+class _Message(NamedTuple):
+    role: Literal["persona", "agent"]
+    text: str
+    fields: Mapping[str, Any]
+
+
+def read_transcript(raw: object) -> tuple[Turn, ...]:
+    """Return the turns of a conversation; none if the transcript cannot be read.
+
+    What was not said is left out, and so are messages beyond MOST_MESSAGES. No turn has a time if the times of the
+    conversation contradict each other.
+    """
+    messages = list(_messages(raw))
+    times = _times([each.fields for each in messages])
+    return tuple(
+        Turn(role=message.role, text=message.text, start=start, end=end)
+        for message, (start, end) in zip(messages, times, strict=True)
+    )
+
+
+def _messages(raw: object) -> Iterator[_Message]:
+    """Yield what was said."""
+    for entry in islice(_listed(raw), MOST_MESSAGES):
+        if not isinstance(entry, dict) or entry.get("is_tool_call"):
+            continue
+        role = entry.get("role")
+        role = role.strip().lower() if isinstance(role, str) else ""
+        text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
+        if text and role not in UNSPOKEN:
+            yield _Message("persona" if role in PERSONA else "agent", text, entry)
+
+
+def _listed(raw: object) -> list[Any]:
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except (ValueError, RecursionError):
+            return []
+    return raw if isinstance(raw, list) else []
+
+
+def _text(content: object) -> str:
+    """Return the text of a message, which may come in an object, or in several parts."""
+    parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return " ".join(text for text in texts if isinstance(text, str))
+
+
+def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
+    """Return when each message began and ended, in seconds, by the first pair of fields that tells."""
+    for start, end in CLOCKS:
+        found = _from_beginning([(_seconds(each.get(start)), _seconds(each.get(end))) for each in messages])
+        if _is_in_order(found):
+            return found
+    found = [(_seconds(each.get(OFFSETS[0])), _seconds(each.get(OFFSETS[1]))) for each in messages]
+    known = [time for pair in found for time in pair if time is not None]
+    if known and max(known) > LONGEST_CALL and all(time.is_integer() for time in known):
+        found = [(_divided(start), _divided(end)) for start, end in found]
+    return found if _is_in_order(found) else [(None, None)] * len(messages)
+
+
+def _seconds(raw: object) -> float | None:
+    value = read_value(raw)
+    return value if isinstance(value, float) and value >= 0 else None
+
+
+def _divided(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _from_beginning(times: list[Times]) -> list[Times]:
+    """Return times from the beginning of the conversation instead of the epoch."""
+    first = min((time for pair in times for time in pair if time is not None), default=0.0)
+    if first < EPOCH:
+        return times
+    # The digits behind the milliseconds of such differences mean nothing.
+    return [
+        (None if start is None else round(start - first, 3), None if end is None else round(end - first, 3))
+        for start, end in times
+    ]
+
+
+def _is_in_order(times: Sequence[Times]) -> bool:
+    """Tell whether there are times, no turn begins before the one ahead of it, and none ends before it begins.
+
+    A turn may begin before the other one ends: people interrupt each other. Where all times are 0, they are unset.
+    """
+    starts = [start for start, _ in times if start is not None]
+    longest = max((time for pair in times for time in pair if time is not None), default=0.0)
+    forwards = all(earlier <= later for earlier, later in pairwise(starts))
+    return 0 < longest <= DAY and forwards and all(end is None or (start or 0.0) <= end for start, end in times)

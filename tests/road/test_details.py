@@ -1,0 +1,133 @@
+"""What only informs: the transcripts of the worst simulations, and the last runs. Nothing of it changes a verdict."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.main import reach_judgement
+from coval_gate.runs.details import DETAILS_TIME, EXPLAINED
+from coval_gate.runtime import Runtime
+from coval_gate.step import Step
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_gate.report.model import LegReport
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
+TRANSCRIPT = "/conversations/simulated/*"
+SHAPES = ("documented", "seconds", "text", "chat")
+
+
+@pytest.fixture
+def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, Server]]:
+    """Run the main step up to its report, and return what reports show of the run, and the server."""
+
+    def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, Server]:
+        with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
+            runner = LocalRunner(tmp_path, PULL_REQUEST)
+            given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
+            step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
+            (leg,) = step.report(reach_judgement(step)).legs
+        return leg, server
+
+    return run
+
+
+def transcripts_read(server: Server) -> list[str]:
+    """Return the ids of simulations whose transcript was asked for."""
+    paths = [each.path.removeprefix("/v1/").split("/") for each in server.requests_seen]
+    return [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_worst_simulations_have_transcripts(shape: Any, leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
+    leg, server = leg_of(quirks=Quirks(transcript=shape), include_transcripts="failures", **BAD)
+    assert set(leg.details.transcripts) == set(transcripts_read(server)) != set()
+    assert set(leg.details.transcripts) == set(leg.details.texts)
+    for turns in leg.details.transcripts.values():
+        assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
+        assert turns[0].text == "Front desk, how can I help you?"
+        start = {"chat": None, "text": 0.8}.get(shape, 0.0)
+        assert (turns[0].start, turns[-1].start) == (start, start if start is None else start + 3)
+
+
+def test_simulation_that_did_not_complete_has_transcript(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
+    leg, _ = leg_of(include_transcripts="failures", test_set_id="someFail")
+    assert leg.result is not None
+    failed = {each.id for each in leg.result.simulations if not each.completed}
+    assert {each: len(turns) for each, turns in leg.details.transcripts.items()} == dict.fromkeys(failed, 2)
+
+
+def test_no_more_transcripts_are_read_than_are_shown(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
+    leg, server = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
+    assert len(transcripts_read(server)) == len(leg.details.transcripts) == EXPLAINED
+
+
+@pytest.mark.parametrize("inputs", [BAD, BAD | {"include_transcripts": "none"}, {"include_transcripts": "failures"}])
+def test_transcripts_are_not_read_unless_asked_for(
+    inputs: dict[str, str], leg_of: Callable[..., tuple[LegReport, Server]]
+) -> None:
+    """By default, and where no simulation failed."""
+    leg, server = leg_of(**inputs)
+    assert (leg.details.transcripts, transcripts_read(server)) == ({}, [])
+
+
+@pytest.mark.parametrize("api", ["legacy-only", "canonical-forbidden"])
+def test_transcripts_are_read_from_older_api(api: Any, leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
+    leg, _ = leg_of(quirks=Quirks(simulations_api=api), include_transcripts="failures", **BAD)
+    assert leg.details.transcripts
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("403", "404", "500", "503", "html", "reset-before", "body {}", "json []", "damage 7"),
+        'json {"simulation": {"simulation_id": "another", "transcript": [{"role": "user", "content": "x"}]}}',
+    ],
+)
+@pytest.mark.parametrize("test_set", ["failing1", "passing1", "someFail"])
+def test_transcripts_never_change_verdict(
+    test_set: str, fault: str, run_step: RunStep, leg_of: Callable[..., tuple[LegReport, Server]], clock: VirtualClock
+) -> None:
+    inputs = BAD | {"test_set_id": test_set, "max_failed_simulations": "50%"}
+    plain, _ = run_step(**inputs)
+    began = clock.now()
+    with_transcripts, _ = run_step(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)
+    assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS_TIME + 1
+    for name in ("verdict", "reason", "metrics", "failed_simulations"):
+        assert with_transcripts.outputs[name] == plain.outputs[name]
+    leg, _ = leg_of(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)
+    assert not any(turn.text == "x" for turns in leg.details.transcripts.values() for turn in turns)
+
+
+def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
+    leg, server = leg_of(f"GET {TRANSCRIPT} #1-2 -> 404", include_transcripts="failures", **BAD)
+    assert len(leg.details.transcripts) == len(transcripts_read(server)) - 2 > 0
+    assert len(leg.details.texts) == len(transcripts_read(server))
+
+
+def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: RunStep) -> None:
+    result, _ = run_step(include_transcripts="failures")
+    assert [each.data for each in result.annotations("warning")] == [
+        "include_transcripts has no effect without html_path or digest_path."
+    ]
+
+
+def test_transcripts_in_mode_without_verdict_are_warned_about(run_step: RunStep) -> None:
+    result, _ = run_step(mode="launch", include_transcripts="failures")
+    assert [each.data for each in result.annotations("warning")] == [
+        "include_transcripts has no effect in mode launch."
+    ]

@@ -1,0 +1,175 @@
+"""A transcript is read in every shape that sources show, and one that cannot be read is empty."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.coval.transcripts import DAY, LONGEST_TURN, MOST_MESSAGES, read_transcript
+from coval_gate.model.details import Turn
+
+TIMES = ["start_time", "end_time", "start_timestamp", "end_timestamp", "start_offset", "end_offset"]
+FIELDS = ["role", "content", "text", "is_tool_call", *TIMES]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["user", "agent"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6),
+    max_leaves=30,
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "tool"]), "content": st.text(max_size=20)},
+    optional=dict.fromkeys(TIMES, st.none() | st.integers() | st.floats() | st.text(max_size=5)),
+)
+
+
+def said(role: str, text: str, **times: Any) -> dict[str, Any]:
+    return {"role": role, "content": text, **times}
+
+
+def times_of(*messages: dict[str, Any]) -> list[tuple[float | None, float | None]]:
+    return [(turn.start, turn.end) for turn in read_transcript(list(messages))]
+
+
+DOCUMENTED = [
+    said("assistant", "Hello?", start_timestamp="1767225600.000", end_timestamp="1767225600.800", start_offset=0),
+    said("user", "Hi.", start_timestamp="1767225601.200", end_timestamp="1767225602.000", start_offset=1200),
+]
+IN_SECONDS = [
+    said("assistant", "Hello?", start_offset=0.0, end_offset=0.8),
+    said("user", "Hi.", start_offset=1.2, end_offset=2.0),
+]
+IN_MILLISECONDS = [
+    said("assistant", "Hello?", start_offset=0, end_offset=800),
+    said("user", "Hi.", start_offset=1200, end_offset=2000),
+]
+FLOATS = [
+    said("agent", "Hello?", start_time=0.0, end_time=0.8, start_offset=5, end_offset=4),
+    said("persona", "Hi.", start_time=1.2, end_time=2.0),
+]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        DOCUMENTED,
+        IN_SECONDS,
+        IN_MILLISECONDS,
+        FLOATS,
+        *map(json.dumps, (DOCUMENTED, IN_SECONDS, IN_MILLISECONDS, FLOATS)),
+    ],
+)
+def test_transcript_is_read_in_every_shape(raw: object) -> None:
+    assert read_transcript(raw) == (
+        Turn(role="agent", text="Hello?", start=0.0, end=0.8),
+        Turn(role="persona", text="Hi.", start=1.2, end=2.0),
+    )
+
+
+def test_chat_has_no_times() -> None:
+    turns = read_transcript([said("user", "Hi."), said("assistant", "Hello!")])
+    assert turns == (Turn(role="persona", text="Hi."), Turn(role="agent", text="Hello!"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        said("tool", '{"name": "end_conversation"}'),
+        said("TOOL", "x"),
+        said("function", "x"),
+        said("system", "You are a caller."),
+        said("assistant", "look_up(12)", is_tool_call=True),
+        {"role": "assistant", "content": None},
+        {"role": "assistant"},
+        {"role": None, "content": "x"},
+        {"content": "x"},
+        said("assistant", "  \u200b\x07 "),
+        said("assistant", {"audio_url": "https://bucket.example/call.wav?signature=s"}),  # type: ignore[arg-type]
+        "Hi.",
+        None,
+        7,
+    ],
+)
+def test_what_was_not_said_is_left_out(message: object) -> None:
+    assert [turn.text for turn in read_transcript([said("user", "Hi."), message, said("user", "Bye.")])] == [
+        "Hi.",
+        "Bye.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Call +1 (555) 010-0123 now", "Call +… now"),
+        ("two\nlines\tand \x1b[31mred\u202e", "two lines and [31mred"),
+        ({"text": "in an object"}, "in an object"),
+        (["in", {"type": "text", "text": "parts"}, {"type": "audio", "url": "https://x.example"}, None], "in parts"),
+        ("x" * (LONGEST_TURN + 1), "x" * (LONGEST_TURN - 1) + "…"),
+    ],
+)
+def test_text_is_one_short_line_without_phone_numbers(content: Any, text: str) -> None:
+    assert [turn.text for turn in read_transcript([said("assistant", content)])] == [text]
+
+
+@pytest.mark.parametrize("raw", [None, "", "Hello?", "{}", "[", "[" * 100_000, {}, {"messages": []}, 7, True, [], [[]]])
+def test_unreadable_transcript_is_empty(raw: object) -> None:
+    assert read_transcript(raw) == ()
+
+
+def test_long_transcript_is_cut() -> None:
+    assert len(read_transcript([said("user", "Hi.")] * (MOST_MESSAGES + 1))) == MOST_MESSAGES
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [said("user", "a", start_time=5, end_time=6), said("user", "b", start_time=4, end_time=7)],  # backwards
+        [said("user", "a", start_time=5, end_time=4)],
+        [said("user", "a", start_offset=0, end_offset=0), said("user", "b", start_offset=0, end_offset=0)],  # unset
+        [said("user", "a", start_time=-2.0, end_time=-1.0)],
+        [said("user", "a", start_time=1.0, end_time=2 * DAY)],
+        [said("user", "a", start_time="soon", end_time=[1])],
+        [said("user", "a", start_time=True, end_time=None)],
+        [said("user", "a", start_offset=1e300, end_offset=float("nan"))],
+    ],
+)
+def test_times_that_contradict_each_other_are_left_out(messages: list[dict[str, Any]]) -> None:
+    assert times_of(*messages) == [(None, None)] * len(messages)
+
+
+def test_times_come_from_other_fields_if_the_first_contradict_each_other() -> None:
+    messages = [
+        said("user", "a", start_time=5.0, end_time=6.0, start_offset=0.5, end_offset=1.5),
+        said("agent", "b", start_time=1.0, end_time=2.0, start_offset=2.5, end_offset=3.0),
+    ]
+    assert times_of(*messages) == [(0.5, 1.5), (2.5, 3.0)]
+
+
+def test_turn_may_interrupt_another_one() -> None:
+    messages = [said("user", "a", start_time=1.0, end_time=4.0), said("agent", "b", start_time=3.0, end_time=5.0)]
+    assert times_of(*messages) == [(1.0, 4.0), (3.0, 5.0)]
+
+
+def test_turn_without_time_leaves_others_theirs() -> None:
+    messages = [said("user", "a", start_time=1.0, end_time=2.0), said("agent", "b"), said("user", "c", start_time=3.0)]
+    assert times_of(*messages) == [(1.0, 2.0), (None, None), (3.0, None)]
+
+
+def test_whole_seconds_of_short_call_are_seconds() -> None:
+    messages = [said("user", "a", start_offset=0, end_offset=2), said("agent", "b", start_offset=600, end_offset=900)]
+    assert times_of(*messages) == [(0, 2), (600, 900)]
+
+
+@given(JSON | st.lists(MESSAGE, max_size=8) | st.lists(MESSAGE, max_size=8).map(json.dumps))
+def test_reading_is_total_and_bounded(raw: object) -> None:
+    turns = read_transcript(raw)
+    starts = [turn.start for turn in turns if turn.start is not None]
+    assert starts == sorted(starts)
+    for turn in turns:
+        assert turn.role in ("persona", "agent")
+        assert 0 < len(turn.text) <= LONGEST_TURN
+        assert turn.text.isprintable()
+        assert all(time is None or 0 <= time <= DAY for time in (turn.start, turn.end))
+        assert turn.start is None or turn.end is None or turn.start <= turn.end
