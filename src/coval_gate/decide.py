@@ -5,7 +5,7 @@ The modules that this needs take longer to import than the rest of the start, so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge_outcome
@@ -18,6 +18,7 @@ from coval_gate.runs.details import DETAILS_TIME, fetch_details
 from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
+from coval_gate.runs.trend import TREND_TIME, fetch_trend
 from coval_gate.runs.watch import Budgets
 
 if TYPE_CHECKING:
@@ -26,9 +27,14 @@ if TYPE_CHECKING:
     from coval_gate.judge.repetition import Together
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.results import RunResult
+    from coval_gate.model.run import Run
+    from coval_gate.model.trend import TrendRun
     from coval_gate.runs.leg import Leg
     from coval_gate.step import Step
     from coval_gate.waiting import Procedure
+
+TREND_SHOWN: Final = "html_path"  # the input for the report that shows the last runs
 
 
 def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
@@ -98,6 +104,8 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
     step.publisher.write_outputs(report)
     step.host.quote(*check_lines(judgement))
     if leg.result and leg.run:
+        if not judgement.repetition:
+            leg.trend = run(_trend(step, client, leg.run, leg.result), step.clock)
         rows = to_look_at(leg_rows(report, report.legs[0]))
         leg.details = run(
             fetch_details(
@@ -111,3 +119,20 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
             ),
             step.clock,
         )
+
+
+def _trend(step: Step, client: Client, leg_run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
+    """Fetch the last runs before the leg's, if a report shows them."""
+    inputs = step.inputs
+    if not getattr(inputs, TREND_SHOWN, ""):
+        return ()
+    named = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
+    return (
+        yield from fetch_trend(
+            client,
+            leg_run,
+            metrics={metric.id for metric in result.metrics},
+            promotions=tuple(filter(None, (inputs.promote, named))),
+            until=step.clock.now() + TREND_TIME,
+        )
+    )

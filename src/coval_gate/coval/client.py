@@ -42,6 +42,7 @@ MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has 
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATION_KEYS: Final = ("simulated_conversation", "simulation")  # of one simulation
+AVERAGES: Final = {"include": "metric_averages"}
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -180,15 +181,21 @@ class Client:
         return self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_tags)
 
     def list_runs(
-        self, wanted: str, *, until: float, go_on: Callable[[Sequence[Run]], bool] = lambda _: False
+        self,
+        wanted: str,
+        *,
+        until: float,
+        go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
+        with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
         """Return the newest runs that match the filter `wanted`, without unreadable entries.
 
-        MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. Raises as `get_run`.
+        MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. `with_averages`: include
+        those of their metrics; then Coval does not filter by tags, and has one order only. Raises as `get_run`.
         """
         from coval_gate.coval.models import read_run
 
-        query = {"filter": wanted, "order_by": "-create_time"}
+        query = {"filter": wanted} | (AVERAGES if with_averages else {"order_by": "-create_time"})
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
 
         def runs_in(entries: list[dict[str, Any]]) -> tuple[Run, ...]:

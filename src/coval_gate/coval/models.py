@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.coval.values import read_metrics
+from coval_gate.coval.values import read_averages, read_metrics
 from coval_gate.model.run import Progress, Run
 from coval_gate.model.statuses import PENDING, normalize_status
 
@@ -92,6 +92,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
         metadata=_metadata(fields.get("metadata")),
         output_ids=_texts_or_none(results.get("output_ids")),
         metrics=read_metrics(results.get("metrics")),
+        averages=read_averages(fields.get("metric_averages")),
     )
 
 

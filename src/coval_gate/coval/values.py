@@ -62,6 +62,12 @@ def read_metrics(metrics: object) -> tuple[Metric, ...]:
     return tuple(_metric(str(key), entry if isinstance(entry, dict) else {}) for key, entry in metrics.items())
 
 
+def read_averages(averages: object) -> dict[str, float]:
+    """Read the averages of metrics in a list of runs, by metric id, without those that are not numbers."""
+    entries = averages.items() if isinstance(averages, dict) else ()
+    return {key: number for key, raw in entries if isinstance(key, str) and (number := _number(raw)) is not None}
+
+
 def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
     """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read.
 

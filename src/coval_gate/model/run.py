@@ -35,6 +35,7 @@ class Run:
     """One evaluation run; `metadata` is from its launch.
 
     Until it completes, `metrics` is empty, and `output_ids` is None, as it is where Coval does not list them.
+    `averages` of the metrics, by id, are there only in a list that was to include them.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Run:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     output_ids: tuple[str, ...] | None = None
     metrics: tuple[Metric, ...] = ()
+    averages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:

@@ -31,6 +31,7 @@ def leg_report(
         run=leg.run,
         result=leg.result,
         details=leg.details,
+        trend=leg.trend,
         single_runs=tuple(_run_report(each, judgement, page) for each in runs),
         promotion=leg.promotion and leg.promotion.redacted(redact),
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
+    from coval_gate.model.trend import TrendRun
     from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
     from coval_gate.waiting import BackgroundCall
@@ -29,6 +30,7 @@ class Leg:
     `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
     first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
     are those of several runs together. `promotion`: what became of it, if the run was to be promoted.
+    `trend`: the last runs before it.
     """
 
     name: str = ""
@@ -47,6 +49,7 @@ class Leg:
     alone: Judgement | None = None
     details: Details = field(default_factory=Details)
     promotion: Promotion | None = None
+    trend: tuple[TrendRun, ...] = ()
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:

@@ -32,6 +32,7 @@ KEY: Final = re.compile(
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
+BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
@@ -115,6 +116,11 @@ def branch_tag(context: Context, branch: str) -> str:
     branch = branch.removeprefix(REFS)
     slug = re.sub(r"[^a-z0-9._-]+", "-", branch.lower())[:SLUG_LIMIT]
     return f"{PREFIX}/branch/{slug}/{_digest([context.server_url, context.repository, branch])[:24]}"
+
+
+def branch_tag_of(run: Run) -> str:
+    """Return the tag of a run that names its branch; empty if it has none, such as a run of a pull request."""
+    return next(filter(BRANCH.fullmatch, tags_of(run)), "")
 
 
 def as_metadata(tags: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""Finds the last runs before one, so that a report can show how its metrics changed. No verdict rests on them.
+
+Two calls are enough: a list of runs with the averages of their metrics, which Coval cannot filter by tags; and if that
+shows no tags, a list of the runs with the branch's tag.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.errors import CovalError
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.model.trend import TrendRun
+from coval_gate.runs.find import LAUNCHED_WITH, created_at
+from coval_gate.runs.tags import branch_tag_of, tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from coval_gate.coval.client import Client
+    from coval_gate.model.run import Run
+    from coval_gate.waiting import Procedure
+
+TREND_TIME: Final = 10.0  # s for all of it
+MOST_EARLIER: Final = 30  # runs
+END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
+
+
+def fetch_trend(
+    client: Client, run: Run, *, metrics: Collection[str], promotions: Collection[str], until: float
+) -> Procedure[tuple[TrendRun, ...]]:
+    """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
+
+    They have the same agent, persona and test set. `metrics`: the ids of those whose averages are wanted.
+    `promotions`: the tags that runs may have been promoted to. What Coval does not tell is left out.
+    """
+    if _created(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+        return ()
+    tag = branch_tag_of(run)
+    terms = {name: getattr(run, name) for name in LAUNCHED_WITH} | {"status": COMPLETED}
+    alike = " AND ".join(f'{name}="{value}"' for name, value in terms.items())
+    listed: tuple[Run, ...] = ()
+    tagged: dict[str, Run] = {}
+    with suppress(CovalError):
+        before = f'{alike} AND create_time<="{_iso(run)}"'
+        listed = yield from client.list_runs(before, until=until, with_averages=True)
+        if tag and listed and not any(map(tags_of, listed)):
+            of_branch = yield from client.list_runs(f'tag="{tag}" AND {alike}', until=until)
+            tagged = {each.run_id: each for each in of_branch}
+    earlier = [each for each in listed if _is_before(each, run) and (not tag or _has(tag, each, tagged))]
+    earlier.sort(key=lambda each: _created(each) or 0.0, reverse=True)
+    found = (_trend_run(each, tagged.get(each.run_id, each), metrics, promotions) for each in earlier)
+    return tuple(each for each in found if each.averages)[:MOST_EARLIER]
+
+
+def _is_before(other: Run, run: Run) -> bool:
+    """Tell whether another run completed and was created before `run`, with the same ids as far as it shows them."""
+    mine, others = _created(run), _created(other)
+    alike = all(getattr(other, name) in ("", getattr(run, name)) for name in LAUNCHED_WITH)
+    is_earlier = mine is not None and others is not None and others < mine
+    return other.run_id != run.run_id and other.status == COMPLETED and alike and is_earlier
+
+
+def _has(tag: str, run: Run, tagged: Mapping[str, Run]) -> bool:
+    """Tell whether a run has a tag, as one of the lists shows. Without tags, it is enough that Coval filtered by it."""
+    shown = tags_of(run) or tags_of(tagged.get(run.run_id, run))
+    return tag in map(str.lower, shown) if shown else run.run_id in tagged
+
+
+def _trend_run(run: Run, tagged: Run, metrics: Collection[str], promotions: Collection[str]) -> TrendRun:
+    tags = {each.lower() for each in (*run.tags, *tagged.tags)}
+    return TrendRun(
+        run_id=run.run_id,
+        created=_iso(run),
+        averages={metric_id: mean for metric_id, mean in run.averages.items() if metric_id in metrics},
+        promoted=tuple(dict.fromkeys(each for each in promotions if each.lower() in tags)),
+    )
+
+
+def _created(run: Run) -> float | None:
+    """Return when a run was created, in seconds since the epoch; None if it does not tell, or a year beyond dates."""
+    created = created_at(run)
+    return created if created is not None and 0 <= created < END_OF_DATES else None
+
+
+def _iso(run: Run) -> str:
+    """Return when a run was created as ISO 8601, in UTC. Coval's own text is foreign."""
+    created = datetime.fromtimestamp(_created(run) or 0.0, UTC)
+    return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,209 @@
+"""The last runs of a branch, as a report shows them: at most two calls, and no verdict rests on them."""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.runs.schedule import run
+from coval_gate.runs.trend import MOST_EARLIER, TREND_TIME, fetch_trend
+from coval_sandbox import catalogue
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.views import timestamp
+from coval_sandbox.world import World
+from support import DEFAULTS, new_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.model.trend import TrendRun
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+HOUR = 3600.0
+LATENCY = catalogue.LATENCY.id
+HIDDEN = {"list_identity": "neither"}
+
+
+class Past:
+    """A sandbox with runs that steps launched, an hour apart."""
+
+    def __init__(self, run_step: RunStep, clock: VirtualClock, **quirks: Any) -> None:
+        self.world = World(clock.time, quirks=Quirks(**quirks))
+        self.calls: list[dict[str, str]] = []
+        self._run_step = run_step
+        self._clock = clock
+
+    def launch(self, branch: str = "main", **inputs: str) -> str:
+        """Launch a run of a branch, or of a pull request where that is empty, and wait for an hour."""
+        env = {"GITHUB_RUN_ID": str(1000 + len(self.world.runs))}
+        if branch:
+            env |= {"GITHUB_HEAD_REF": "", "GITHUB_REF": f"refs/heads/{branch}", "GITHUB_EVENT_NAME": "push"}
+        event = {"ref": f"refs/heads/{branch}"} if branch else None
+        result, _ = self._run_step(world=self.world, event=event, env=env, mode="launch", **inputs)
+        self._clock.sleep(HOUR)
+        return result.outputs["run_id"]
+
+    def trend(self, *faults: str, of: str = "", promotions: tuple[str, ...] = ()) -> tuple[TrendRun, ...]:
+        """Return the runs before the newest one, or before the run with the id `of`."""
+        clock = self._clock
+        with Server(self.world) as server:
+            client = new_client(server.url, clock)
+            newest = run(client.get_run(of or self.world.runs[-1].run_id, until=clock.now() + 60), clock)
+            server.requests_seen.clear()
+            for fault in faults:
+                server.faults.add(fault)
+            until = clock.now() + TREND_TIME
+            fetching = fetch_trend(client, newest, metrics={LATENCY}, promotions=promotions, until=until)
+            found = run(fetching, clock)
+            client.close()
+        self.calls = [dict(each.query) for each in server.requests_seen]
+        assert {each.path for each in server.requests_seen} <= {"/v1/runs"}
+        return found
+
+
+@pytest.fixture
+def past(run_step: RunStep, clock: VirtualClock) -> Callable[..., Past]:
+    return lambda **quirks: Past(run_step, clock, **quirks)
+
+
+def ids(found: tuple[TrendRun, ...]) -> list[str]:
+    return [each.run_id for each in found]
+
+
+def test_trend_has_averages_of_earlier_runs_newest_first(past: Callable[..., Past]) -> None:
+    branch = past()
+    earlier = [branch.launch() for _ in range(3)]
+    branch.launch()
+    found = branch.trend()
+    assert ids(found) == earlier[::-1]
+    for each, record in zip(found, branch.world.runs[2::-1], strict=True):
+        assert each.created == timestamp(record.create_time)
+        values = [planned.values[LATENCY] for planned in record.plan.simulations]
+        assert each.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
+    assert len(branch.calls) == 1
+
+
+@pytest.mark.parametrize("identity", ["both", "tags", "metadata", "neither"])
+def test_trend_is_of_branch(identity: str, past: Callable[..., Past]) -> None:
+    branch = past(list_identity=identity)
+    expected = [branch.launch() for _ in range(2)]
+    branch.launch("other")
+    branch.launch("")
+    branch.launch()
+    assert ids(branch.trend()) == expected[::-1]
+    assert len(branch.calls) == (2 if identity == "neither" else 1)
+
+
+def test_trend_of_pull_request_is_of_all_runs_alike(past: Callable[..., Past]) -> None:
+    runs = past()
+    expected = [runs.launch(each) for each in ("main", "other", "")]
+    runs.launch("")
+    assert ids(runs.trend()) == expected[::-1]
+    assert len(runs.calls) == 1
+
+
+def test_trend_leaves_out_later_and_other_runs(past: Callable[..., Past]) -> None:
+    branch = past()
+    first = branch.launch()
+    for other in (
+        {"test_set_id": "runFails"},
+        {"persona_id": "persona000000000000002"},
+        {"agent_id": "agent00000000000000002"},
+    ):
+        branch.launch(**other)
+    own = branch.launch()
+    branch.launch()
+    assert ids(branch.trend(of=own)) == [first]
+
+
+def test_trend_leaves_out_runs_that_did_not_complete(past: Callable[..., Past]) -> None:
+    branch = past()
+    branch.launch(test_set_id="runFails")
+    branch.launch(test_set_id="runFails")
+    assert branch.trend() == ()
+
+
+def test_trend_has_limited_length(past: Callable[..., Past]) -> None:
+    branch = past()
+    runs = [branch.launch() for _ in range(MOST_EARLIER + 2)]
+    assert ids(branch.trend()) == runs[-2:0:-1]
+
+
+@pytest.mark.parametrize("identity", ["both", "neither"])
+def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> None:
+    """A list that hides tags hides promotions, too."""
+    branch = past(list_identity=identity)
+    promoted, *_ = [branch.launch() for _ in range(3)]
+    record = next(each for each in branch.world.runs if each.run_id == promoted)
+    branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
+    found = branch.trend(promotions=("Stable", "other"))
+    assert [each.promoted for each in found] == [(), ("Stable",) if identity == "both" else ()]
+
+
+@pytest.mark.parametrize("quirks", [{"averages": "absent"}, {"averages": "refused"}])
+def test_trend_is_empty_without_averages(quirks: dict[str, Any], past: Callable[..., Past]) -> None:
+    branch = past(**quirks)
+    branch.launch()
+    branch.launch()
+    assert branch.trend() == ()
+    assert len(branch.calls) == 1
+
+
+@pytest.mark.parametrize("quirks", [{"blind_tag_filter": True}, {"refuse_tag_filter": True}])
+def test_trend_is_empty_if_branch_is_hidden(quirks: dict[str, Any], past: Callable[..., Past]) -> None:
+    branch = past(**HIDDEN | quirks)
+    branch.launch()
+    branch.launch()
+    assert branch.trend() == ()
+
+
+@pytest.mark.parametrize(
+    "fault", ["403", "503", "html", "reset-before", "body {}", "json []", 'json {"runs": [{}, 1]}']
+)
+def test_failed_call_leaves_no_trend(fault: str, past: Callable[..., Past], clock: VirtualClock) -> None:
+    branch = past()
+    branch.launch()
+    branch.launch()
+    began = clock.now()
+    assert branch.trend(f"GET /runs -> {fault}") == ()
+    assert clock.now() - began <= TREND_TIME
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_response_raises_nothing(seed: int, past: Callable[..., Past]) -> None:
+    branch = past()
+    expected = [branch.launch() for _ in range(3)]
+    found = branch.trend(f"GET /runs -> damage {seed}")
+    assert set(ids(found)) <= set(expected[:2])
+
+
+@pytest.mark.parametrize(
+    "create_time", ["", "soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1969-12-31T00:00:00Z", None]
+)
+def test_odd_times_raise_nothing(create_time: str | None, past: Callable[..., Past]) -> None:
+    branch = past()
+    branch.launch()
+    branch.launch()
+    row = branch.world.list_runs({"include": "metric_averages"})["runs"][1] | {"create_time": create_time}
+    assert branch.trend(f"GET /runs -> json {json.dumps({'runs': [row]})}") == ()
+
+
+@pytest.mark.skipif("html_path" not in DEFAULTS, reason="no report shows the trend")
+@pytest.mark.parametrize("fault", ["", "503", "403", "damage 3"])
+def test_trend_is_read_for_html_report_and_changes_no_verdict(fault: str, run_step: RunStep) -> None:
+    faults = [f"GET /runs -> {fault}"] if fault else []
+    plain, server = run_step(test_set_id="failing1", resume="false")
+    assert not [each for each in server.requests_seen if "include" in each.query]
+    shown, server = run_step(
+        *faults, world=server.world, test_set_id="failing1", resume="false", html_path="report.html"
+    )
+    assert len([each for each in server.requests_seen if "include" in each.query]) >= 1
+    assert [shown.outputs[name] for name in ("verdict", "reason")] == [
+        plain.outputs[name] for name in ("verdict", "reason")
+    ]
