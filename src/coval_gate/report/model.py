@@ -38,8 +38,8 @@ class LegReport:
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
-    count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first, where
-    a report shows them.
+    count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first,
+    where a report shows them.
     """
 
     judgement: Judgement
