@@ -405,6 +405,11 @@ class Inputs:
     )
     junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
     json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
+    html_path: str = declare(
+        REPORT,
+        fields.path(),
+        "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
+    )
 
 
 def declared() -> Iterator[Input]:

@@ -15,3 +15,17 @@ MOST_MISSES: Final = 10  # missed criteria of a simulation
 MOST_VALUES: Final = 100  # values of a simulation, and as many explanations
 MOST_FIGURES: Final = 5_000  # metrics of a leg times their variants
 LONGEST_MENTION: Final = 200  # characters of a criterion where a simulation names it
+
+# Of the HTML report, which should open at once: about 2 MB for 1,000 simulations.
+MOST_TABLE_ROWS: Final = 2_000  # simulations in the table
+MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
+MOST_TABLE_CRITERIA: Final = 200  # of a leg
+MOST_COLUMNS: Final = 6  # metrics that have a column of the table; a row opens to all
+MOST_CARDS: Final = 24  # metrics of a leg that are drawn
+MOST_PROMPTS: Final = 50  # simulations that have one, the worst
+LONGEST_PROMPT: Final = 6_000  # characters
+TEXTS_ROOM: Final = 200_000  # characters of all explanations together; each simulation has the same room
+MISSES_ROOM: Final = 2_000  # missed criteria that rows name together; each simulation has the same room
+LONGEST_TEXT: Final = 2_000  # characters of one explanation
+TRANSCRIPTS_ROOM: Final = 400_000  # characters of all transcripts together
+LONGEST_TURN: Final = 1_000  # characters

@@ -56,6 +56,12 @@ FORMATS: Final = (
         surface=Surface.FILE,
         output="The path of the result as JSON in the workspace, if `json_path` asked for it.",
     ),
+    Format(
+        name="html",
+        input="html_path",
+        surface=Surface.FILE,
+        output="The path of the HTML report in the workspace, if `html_path` asked for it.",
+    ),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
     Format(name="status", input="commit_status", surface=Surface.STATUS),

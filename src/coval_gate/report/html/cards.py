@@ -1,0 +1,174 @@
+"""The metrics of the HTML report: how the values of each are spread out, and how they developed. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge import targets
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.model.results import BASE
+from coval_gate.report.comparisons import paired_numbers
+from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
+from coval_gate.report.limits import MOST_CARDS
+from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
+from coval_gate.report.wording.comparisons import comparison_of, reference_of
+from coval_gate.report.wording.targets import target_text
+from coval_gate.text import number, one_line, percent, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.sample import Sample
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.results import Metric, Target
+    from coval_gate.report.html.plots import Histogram, Line
+    from coval_gate.report.model import LegReport
+
+NAME: Final = 200  # characters
+DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+FIGURES: Final = ("mean", "median", "p95", "min", "max")
+COUNTED: Final = frozenset({"avg", "med", "min", "max", "p"})  # aggregates whose bound lies on the values' own scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A text, how many simulations have it, and a bar of that length."""
+
+    text: str
+    count: str
+    bar: Bar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleView:
+    """A metric on the simulations of one variant."""
+
+    variant: str
+    figures: tuple[tuple[str, str], ...]
+    histogram: Histogram | None
+    shares: tuple[Share, ...]
+    more_texts: int
+    missing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardView:
+    """A metric: what its criteria say, its values by variant, and its average over the last runs."""
+
+    name: str
+    target: str
+    verdict: str
+    samples: tuple[SampleView, ...]
+    marks: tuple[tuple[str, str], ...]
+    trend: Line | None
+    paired: bool
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the trend has a run that was promoted."""
+        return self.trend is not None and any(dot.kind == "promoted" for dot in self.trend.dots)
+
+
+def cards(leg: LegReport) -> tuple[CardView, ...]:
+    """Return the first metrics of a leg: those with missed criteria, those with other criteria, then the rest."""
+    if leg.result is None:
+        return ()
+    by_metric: dict[str, list[Check]] = {}
+    for check in leg.judgement.checks:
+        by_metric.setdefault(check.metric, []).append(check)
+    metrics = sorted(leg.result.metrics, key=lambda each: _order(by_metric.get(each.id, [])))
+    return tuple(_card(leg, each, by_metric.get(each.id, [])) for each in metrics[:MOST_CARDS])
+
+
+def _order(checks: Sequence[Check]) -> int:
+    return 0 if _missed(checks) else 1 if checks else 2
+
+
+def _missed(checks: Sequence[Check]) -> bool:
+    return any(check.decides and not check.passed for check in checks)
+
+
+def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
+    paired = any(reference_of(check) == "baseline" and comparison_of(check) for check in checks)
+    pair = paired_numbers(leg, metric) if paired else ([], [])
+    marks = list(_marks(metric, checks))
+    several = len(leg.variants) > 1
+    target = metric.target if metric.target and not targets.problem(metric.target) else None
+    return CardView(
+        name=one_line(metric.name, NAME),
+        target=f"target: {target_text(target)}" if target else "",
+        verdict="failed" if _missed(checks) else "",
+        samples=tuple(_sample(variant, variant.sample(metric), pair, marks, several) for variant in leg.variants),
+        marks=tuple((kind, f"{kind} {number(bound)}") for kind, bound in marks),
+        trend=_trend(leg, metric),
+        paired=bool(pair[0] and pair[1]),
+    )
+
+
+def _sample(
+    variant: Variant,
+    sample: Sample,
+    pair: tuple[Sequence[float], Sequence[float]],
+    marks: Sequence[tuple[str, float]],
+    several: bool,
+) -> SampleView:
+    known = figures(sample)
+    compared = variant.name == BASE and pair[0] and pair[1]
+    chart = histogram(*pair, marks) if compared else histogram(sample.numbers, (), marks)
+    return SampleView(
+        variant=one_line(variant_key(variant.name), NAME) if several else "",
+        figures=(("count", f"{sample.count:,}"), *((name, number(known[name])) for name in FIGURES if name in known)),
+        histogram=chart,
+        shares=tuple(_shares(sample)),
+        more_texts=max(0, len(sample.texts) - MOST_TEXTS),
+        missing=f"{plural(sample.missing, 'simulation')} without a value" if sample.missing else "",
+    )
+
+
+def _shares(sample: Sample) -> Iterator[Share]:
+    """Yield the most frequent texts, with bars whose whole length stands for all simulations that have a value."""
+    for text, count in sample.texts[:MOST_TEXTS]:
+        share = count / max(1, sample.count)
+        bar = Bar(x=0, width=round(max(1.0, WIDTH * min(1.0, share)), 1), y=0, height=0, text="")
+        yield Share(text=text, count=f"{count:,} ({percent(share)})", bar=bar)
+
+
+def _marks(metric: Metric, checks: Sequence[Check]) -> Iterator[tuple[str, float]]:
+    """Yield the bounds of thresholds and of the target that lie on the scale of the values."""
+    for check in checks:
+        criterion, measure, requirement = check.criterion, check.measure, check.requirement
+        if not (isinstance(criterion, ThresholdHolds) and measure and requirement):
+            continue
+        if measure.unit == "metric" and criterion.threshold.aggregate.name in COUNTED:
+            yield "threshold", requirement.bound
+    if metric.target and not targets.problem(metric.target):
+        for bound in _bounds(metric.target):
+            yield "target", bound
+
+
+def _bounds(target: Target) -> tuple[float, ...]:
+    if targets.effective_operator(target) in targets.RANGES:
+        return targets.bounds(target)
+    return (target.upper,) if target.upper is not None else ()
+
+
+def _trend(leg: LegReport, metric: Metric) -> Line | None:
+    """Return the metric's averages over the last runs, and the average of the agent itself in this one at the end."""
+    earlier = [
+        (run.averages[metric.id], "promoted" if run.promoted else "", _run_text(run.created, run.promoted))
+        for run in reversed(leg.trend)
+        if metric.id in run.averages
+    ]
+    agent = next((each for each in leg.variants if each.name == BASE), None)
+    mean = figures(agent.sample(metric)).get("mean") if agent else None
+    now = [(mean, "now", "this run")] if mean is not None and earlier else []
+    return trend([(value, kind, f"{text}: {number(value)}") for value, kind, text in (*earlier, *now)])
+
+
+def _run_text(created: str, promoted: Sequence[str]) -> str:
+    day = DAY.match(created)
+    tags = f" (promoted to {one_line(', '.join(promoted), NAME)})" if promoted else ""
+    return f"run of {day[0] if day else 'an unknown day'}{tags}"

@@ -1,0 +1,314 @@
+"""The whole HTML report as data: the verdict with its reasons, the legs with their criteria, all simulations. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report.comparison_tables import FEW_FLIPS
+from coval_gate.report.comparisons import compared, flipped_cases, flips, lacks_baseline
+from coval_gate.report.html.addresses import web_address
+from coval_gate.report.html.cards import cards
+from coval_gate.report.html.plots import scale
+from coval_gate.report.html.rows import table
+from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
+from coval_gate.report.metrics import variant_key
+from coval_gate.report.provenance import configuration, provenance
+from coval_gate.report.simulations import case_title
+from coval_gate.report.wording import judgements
+from coval_gate.report.wording.baselines import baseline_text, shared_text
+from coval_gate.report.wording.checks import actual_text, check_reason, first_text, note_text, shown_verdict
+from coval_gate.report.wording.comparisons import (
+    NAMES,
+    comparison_of,
+    difference_text,
+    earlier_text,
+    flips_title,
+    reference_of,
+    shown_text,
+    trend_text,
+)
+from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.promotion import report_text
+from coval_gate.report.wording.repetition import in_figures, stability_word
+from coval_gate.text import number, one_line, percent, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.report.html.cards import CardView
+    from coval_gate.report.html.plots import Scale
+    from coval_gate.report.html.rows import TableView
+    from coval_gate.report.model import LegReport, Report
+
+LONG: Final = 500  # characters of a sentence
+NAME: Final = 200  # characters of a name
+MOST_REASONS: Final = 20
+WORDS: Final = {Verdict.SKIPPED: "informs"}  # of a criterion; others have the verdict's own word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriterionView:
+    """A criterion as a row of a table. `trend` and what follows are empty unless it compares."""
+
+    verdict: str
+    word: str
+    text: str
+    variant: str
+    actual: str
+    required: str
+    note: str
+    scale: Scale | None
+    trend: str
+    reference: str
+    earlier: str
+    difference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipView:
+    """A criterion with the test cases that flipped."""
+
+    criterion: str
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnstableView:
+    """A test case that failed in any of several runs."""
+
+    name: str
+    variant: str
+    word: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A text with an address; the address is empty where there is none that can be trusted."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegView:
+    """A run: what it was judged by, what it was compared with, and its metrics."""
+
+    name: str
+    verdict: str
+    word: str
+    reason: str
+    figures: str
+    runs: tuple[Link, ...]
+    promotion: str
+    criteria: tuple[CriterionView, ...]
+    more_criteria: int
+    compares: bool
+    scales: bool
+    references: tuple[str, ...]
+    flips: tuple[FlipView, ...]
+    flips_title: str
+    few_flips: bool
+    unstable: tuple[UnstableView, ...]
+    unstable_text: str
+    cards: tuple[CardView, ...]
+    trend: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceView:
+    """A sentence of advice, an item of a list, or lines whose characters keep their places."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """The page."""
+
+    title: str
+    subtitle: str
+    verdict: str
+    word: str
+    reason: str
+    reasons: tuple[str, ...]
+    advice: tuple[AdviceView, ...]
+    links: tuple[Link, ...]
+    legs: tuple[LegView, ...]
+    table: TableView
+    facts: tuple[tuple[str, str], ...]
+    inputs: tuple[tuple[str, str], ...]
+
+
+def page(report: Report) -> PageView:
+    """Return what the page shows of a report."""
+    judgement, context = report.judgement, report.context
+    _, _, word = judgements.heading(judgement).partition(" ")
+    where = (context.repository, context.workflow, context.job, context.matrix.label, report.began[:10])
+    return PageView(
+        title=one_line(context.matrix.after("Coval evaluation"), NAME),
+        subtitle=" · ".join(one_line(each, NAME) for each in where if each),
+        verdict=judgement.verdict.value if judgement.verdict else "none",
+        word=word,
+        reason=judgements.reason(judgement),
+        reasons=tuple(one_line(each, LONG) for each in _more_reasons(report)[:MOST_REASONS]),
+        advice=tuple(_advice(judgements.advice(judgement))),
+        links=tuple(_links(report)),
+        legs=tuple(_leg(leg) for leg in report.legs),
+        table=table(report),
+        facts=tuple(
+            (name, one_line(value, LONG))
+            for name, value in provenance(report, report.legs[0] if report.legs else None).items()
+        ),
+        inputs=tuple(
+            (name, "\n".join(one_line(line, LONG) for line in value.split("\n")[:MOST_REASONS]))
+            for name, value in (configuration(report.inputs) if report.inputs else {}).items()
+        ),
+    )
+
+
+def _more_reasons(report: Report) -> list[str]:
+    """Return the reasons that neither the first line nor a table of criteria tells."""
+    shown = (check for leg in report.legs for check in leg.judgement.first_checks(MOST_TABLE_CRITERIA))
+    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    return [each for each in judgements.reasons(report.judgement)[1:] if each not in told]
+
+
+def _advice(text: str) -> Iterator[AdviceView]:
+    for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
+        if indented:
+            yield AdviceView(kind="code", text="\n".join(visible(line).removeprefix("    ") for line in lines))
+        else:
+            yield from (
+                AdviceView(
+                    kind="item" if line.startswith("- ") else "text", text=one_line(line.removeprefix("- "), LONG)
+                )
+                for line in lines
+                if line.strip()
+            )
+
+
+def _links(report: Report) -> Iterator[Link]:
+    runs = [run for leg in report.legs for run in leg.runs]
+    named = [("Run in Coval" if len(runs) == 1 else f"Run {one_line(run.run_id, NAME)}", run.run_url) for run in runs]
+    for text, url in (
+        *named,
+        ("Workflow run", report.context.run_url),
+        ("Read more", judgements.link(report.judgement)),
+    ):
+        if web_address(url):
+            yield Link(text=text, url=url)
+
+
+def _leg(leg: LegReport) -> LegView:
+    judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
+    checks = judgement.first_checks(MOST_TABLE_CRITERIA)
+    criteria = tuple(_criterion(check) for check in checks)
+    cases = repetition.cases if repetition else ()
+    figures = f"{totals.completed:,} of {totals.total:,} simulations completed" if totals else ""
+    drawn, flipped = cards(leg), flipped_cases(judgement)
+    return LegView(
+        name=one_line(leg.name, NAME),
+        verdict=judgement.verdict.value if judgement.verdict else "none",
+        word=judgements.heading(judgement).partition(" ")[2],
+        reason=judgements.reason(judgement),
+        figures=figures,
+        runs=tuple(Link(text=one_line(run.run_id, NAME), url=web_address(run.run_url)) for run in leg.runs),
+        promotion=one_line(report_text(leg.promotion), LONG) if leg.promotion else "",
+        criteria=criteria,
+        more_criteria=len(judgement.checks) - len(criteria),
+        compares=any(each.trend for each in criteria),
+        scales=any(each.scale for each in criteria),
+        references=tuple(_references(judgement)),
+        flips=tuple(_flips(leg)),
+        flips_title=flips_title(*flipped),
+        few_flips=sum(flipped) <= FEW_FLIPS,
+        unstable=tuple(
+            UnstableView(
+                name=one_line(case_title(case.test_case_id, leg.details.labels), NAME),
+                variant=one_line(variant_key(case.variant), NAME) if len(leg.variants) > 1 else "",
+                word=stability_word(case),
+                failed=f"{case.failed:,} of {case.total:,}",
+            )
+            for case in cases[:MOST_TABLE_CRITERIA]
+        ),
+        unstable_text=in_figures(cases) if cases else "",
+        cards=drawn,
+        trend=any(card.trend for card in drawn),
+    )
+
+
+def _criterion(check: Check) -> CriterionView:
+    verdict = shown_verdict(check)
+    compares = comparison_of(check)
+    return CriterionView(
+        verdict=verdict.value,
+        word=WORDS.get(verdict, verdict.value),
+        text=one_line(criterion_text(check.criterion), LONG),
+        variant=one_line(check.variant, NAME),
+        actual=one_line(f"{actual_text(check)}{first_text(check)}", LONG),
+        required=_required(check),
+        note=one_line(shown_text(check) if compares else note_text(check), LONG),
+        scale=_scale(check),
+        trend=trend_text(check),
+        reference=NAMES[reference_of(check)] if compares else "",
+        earlier=earlier_text(check),
+        difference=difference_text(check),
+    )
+
+
+def _required(check: Check) -> str:
+    """Return what a value must be: "≤ 1.5", "≥ 90%"."""
+    requirement = check.requirement
+    if requirement is None or check.measure is None:
+        return ""
+    bound = percent(requirement.bound) if check.measure.unit == "share" else number(requirement.bound)
+    return f"{requirement.operator} {bound}"
+
+
+def _scale(check: Check) -> Scale | None:
+    """Return the value beside its bound; None where there is no such pair."""
+    measure, requirement = check.measure, check.requirement
+    if measure is None or requirement is None or not check.metric:
+        return None
+    interval, compared = measure.interval, measure.comparison
+    return scale(
+        measure.value,
+        requirement.bound,
+        requirement.operator,
+        interval=(interval.lower, interval.upper) if interval else None,
+        reference=compared.value if compared else None,
+        whole=(0.0, 1.0) if measure.unit == "share" else None,
+        text=f"{actual_text(check)}, required {_required(check)}",
+    )
+
+
+def _references(judgement: Judgement) -> Iterator[str]:
+    """Yield what the criteria compare with, each as a sentence."""
+    for reference, part in compared(judgement):
+        found = [each for check in part.checks if (each := comparison_of(check))]
+        if reference == "base" or part.baseline is None:
+            yield f"Compared with the {NAMES[reference]}" + (
+                f": {shared_text(found, NAMES[reference])}" if found else ""
+            )
+        else:
+            yield f"Baseline {part.baseline.source}: {baseline_text(part.baseline, found, why=True)}"
+
+
+def _flips(leg: LegReport) -> Iterator[FlipView]:
+    for each in flips(leg.judgement, leg.details.labels)[:MOST_TABLE_CRITERIA]:
+        failing, passing = _named(each.failing), _named(each.passing)
+        more = len(each.failing) + len(each.passing) - len(failing) - len(passing)
+        yield FlipView(criterion=one_line(str(each), NAME), failing=failing, passing=passing, more=more)
+
+
+def _named(cases: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one_line(case, NAME) for case in cases[:MOST_FLIPS])

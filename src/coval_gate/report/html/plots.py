@@ -1,0 +1,234 @@
+"""The shapes of the HTML report's charts: where bars, lines and marks are, in the units of an SVG. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.report.charts import STEPS
+from coval_gate.text import number, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH: Final = 320  # of every chart
+HEIGHT: Final = 72  # of a histogram's bars, and of a trend
+MOST_BARS: Final = 24
+ROUNDING: Final = 1e-9
+STRETCH: Final = 1.0  # of the values' range, which the scale may grow by on each side to show a mark
+SCALE_HEIGHT: Final = 26  # of a criterion's scale
+EDGE: Final = 6  # between a chart's side and its first point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A bar with its place and what it stands for."""
+
+    x: float
+    width: float
+    y: float
+    height: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A bound on the scale. `kind`: threshold, target or value."""
+
+    x: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How numbers are spread out: bars, the outline of earlier numbers, marks, and the ends of the scale."""
+
+    bars: tuple[Bar, ...]
+    outline: str
+    marks: tuple[Mark, ...]
+    low: str
+    high: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A run in a trend."""
+
+    x: float
+    y: float
+    kind: str  # now, promoted or empty
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A trend: its dots from the oldest to the newest, and the line through them."""
+
+    dots: tuple[Dot, ...]
+    points: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A measured value beside its bound, with what is claimed of it as a bar; `allowed` is the side that passes."""
+
+    value: float
+    bound: float
+    allowed: Bar | None
+    claimed: Bar | None
+    reference: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A linear scale from `low` to `high` over the width of a chart."""
+
+    low: float
+    high: float
+    left: float = 0.0
+    width: float = WIDTH
+
+    def place(self, value: float) -> float:
+        """Return where a value is; at the nearer end where it is beyond the scale."""
+        span = self.high / 2 - self.low / 2 or 1.0  # halves, because the difference may be infinite
+        share = (value / 2 - self.low / 2) / span
+        return round(self.left + self.width * min(1.0, max(0.0, share)), 1)
+
+
+def histogram(
+    now: Sequence[float], earlier: Sequence[float] = (), marks: Sequence[tuple[str, float]] = ()
+) -> Histogram | None:
+    """Return the shares of `now` in ranges of equal width, and those of `earlier`; None without numbers.
+
+    `marks` are kinds and bounds; one that is far from all numbers does not belong to the scale.
+    """
+    if not now:
+        return None
+    low, high = _ends([*now, *earlier], [bound for _, bound in marks])
+    width, bounds = _ranges(low, high, max(len(now), len(earlier)))
+    axis = Axis(bounds[0], bounds[-1])
+    counts, before = (_counts(values, bounds[0], width, len(bounds) - 1) for values in (now, earlier))
+    shares, shares_before = ([count / max(1, sum(found)) for count in found] for found in (counts, before))
+    highest = max(*shares, *shares_before)
+    bars = tuple(
+        _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place])
+        for place, share in enumerate(shares)
+        if share
+    )
+    return Histogram(
+        bars=bars,
+        outline=_outline(axis, bounds, [share / highest for share in shares_before]) if earlier else "",
+        marks=tuple(Mark(x=axis.place(each), kind=kind, text=f"{kind} {number(each)}") for kind, each in marks),
+        low=number(bounds[0]),
+        high=number(bounds[-1]),
+        text=f"{plural(len(now), 'value')} from {number(min(now))} to {number(max(now))}",
+    )
+
+
+def trend(values: Sequence[tuple[float, str, str]]) -> Line | None:
+    """Return the line through values, each with a kind and a text, the oldest first; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    numbers = [value for value, _, _ in values]
+    across = Axis(0.0, float(len(values) - 1), EDGE, WIDTH - 2 * EDGE)
+    up = Axis(min(numbers), max(numbers), EDGE, HEIGHT - 2 * EDGE)
+    dots = tuple(
+        Dot(x=across.place(float(place)), y=_from_top(up.place(value)), kind=kind, text=text)
+        for place, (value, kind, text) in enumerate(values)
+    )
+    points = " ".join(f"{dot.x:g},{dot.y:g}" for dot in dots)
+    return Line(dots=dots, points=points, low=number(min(numbers)), high=number(max(numbers)))
+
+
+def scale(
+    value: float,
+    bound: float,
+    operator: str,
+    *,
+    interval: tuple[float, float] | None = None,
+    reference: float | None = None,
+    whole: tuple[float, float] | None = None,
+    text: str,
+) -> Scale:
+    """Return a value beside its bound on the `whole` scale, or on one that shows both."""
+    shown = [value, bound, *([] if reference is None else [reference])]
+    shown += [each for each in interval or () if math.isfinite(each)]
+    low, high = whole or _padded(min(shown), max(shown))
+    axis = Axis(low, high, EDGE, WIDTH / 2 - 2 * EDGE)
+    allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(operator)
+    return Scale(
+        value=axis.place(value),
+        bound=axis.place(bound),
+        allowed=_band(axis, *allowed) if allowed else None,
+        claimed=_band(axis, *interval) if interval else None,
+        reference=None if reference is None else axis.place(reference),
+        text=text,
+    )
+
+
+def _band(axis: Axis, low: float, high: float) -> Bar:
+    left, right = axis.place(low), axis.place(high)
+    return Bar(x=left, width=round(max(0.0, right - left), 1), y=0, height=0, text="")
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    room = (high / 4 - low / 4) or abs(high) / 4 or 1.0
+    return low - room, high + room
+
+
+def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of a scale that holds all values, and the bounds that are not far from them."""
+    low, high = min(values), max(values)
+    room = (high - low) * STRETCH or abs(high) or 1.0
+    near = [each for each in bounds if low - room <= each <= high + room]
+    return min([low, *near]), max([high, *near])
+
+
+def _ranges(low: float, high: float, count: int) -> tuple[float, list[float]]:
+    """Return the width of ranges with round bounds, and these bounds, of which there is one more than ranges."""
+    if high <= low:
+        half = abs(low) / 10 or 0.5
+        return 2 * half, [low - half, low + half]
+    wanted = min(MOST_BARS, 2 * math.ceil(math.log2(max(2, count))) + 2)
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    width = next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
+    first = math.floor(low / width + ROUNDING)
+    last = max(first + 1, math.ceil(high / width - ROUNDING))
+    return width, [(first + place) * width for place in range(last - first + 1)]
+
+
+def _counts(values: Sequence[float], first: float, width: float, ranges: int) -> list[int]:
+    """Return how many values each range holds; its lower bound belongs to it, and the last one's upper bound, too."""
+    counts = [0] * ranges
+    for value in values:
+        place = math.floor((value - first) / width + ROUNDING)
+        counts[min(ranges - 1, max(0, place))] += 1
+    return counts
+
+
+def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> Bar:
+    left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
+    text = f"{number(low)} to {number(high)}: {plural(count, 'simulation')}"
+    return Bar(
+        x=left + 0.5, width=round(max(1.0, right - left - 1), 1), y=round(HEIGHT - height, 1), height=height, text=text
+    )
+
+
+def _outline(axis: Axis, bounds: Sequence[float], shares: Sequence[float]) -> str:
+    """Return the path of a line over the tops of bars that are not drawn."""
+    parts = [f"M{axis.place(bounds[0]):g},{HEIGHT}"]
+    for low, high, share in zip(bounds, bounds[1:], shares, strict=False):
+        top = round(HEIGHT - share * HEIGHT, 1)
+        parts.append(f"L{axis.place(low):g},{top:g} {axis.place(high):g},{top:g}")
+    return "".join([*parts, f"L{axis.place(bounds[-1]):g},{HEIGHT}"])
+
+
+def _from_top(height: float) -> float:
+    return round(HEIGHT - height, 1)

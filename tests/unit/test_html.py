@@ -1,0 +1,299 @@
+"""The HTML report: what it shows, that hostile text stays text, and how large it gets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from baselines import comparison_reports, judged
+from coval_gate.model.details import Details, Turn
+from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.model.trend import TrendRun
+from coval_gate.report.formats.html import render
+from coval_gate.report.html.addresses import web_address
+from coval_gate.report.html.cards import cards
+from coval_gate.report.html.conversation import conversation
+from coval_gate.report.html.page import page
+from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
+from coval_gate.report.html.prompt import prompt
+from coval_gate.report.html.rows import table
+from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
+from coval_gate.report.model import LegReport, Report
+from coval_gate.report.simulations import simulation_rows
+from hostile import HARMLESS, HOSTILE, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+ALLOWED_SCHEMES = re.compile(r"(https?://|#id=|data:image/svg)")
+MEGABYTES = 1e6
+
+
+@dataclass
+class Read(HTMLParser):
+    """A document as a browser reads it: its elements with their attributes, its addresses, its text."""
+
+    document: str
+    tags: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.feed(self.document)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, frozenset(name for name, _ in attrs)))
+        for name, value in attrs:
+            self.attributes.setdefault(name, []).append(value or "")
+            if name in ("href", "src"):
+                self.addresses.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.remove(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+
+def with_talk(report: Report, text: str) -> Report:
+    """Return the report with transcripts and a trend that consist of the text."""
+    (leg,) = report.legs
+    turns = (Turn(role="persona", text=text, start=0.0, end=1.0), Turn(role="agent", text=text, start=2.5, end=4.0))
+    details = replace(leg.details, transcripts={"ill": turns, "broken": turns})
+    ids = [metric.id for metric in leg.result.metrics] if leg.result else []
+    runs = tuple(
+        TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), promoted=(text,))
+        for place in range(3)
+    )
+    return with_leg(report, details=details, trend=runs, result=leg.result, judgement=leg.judgement)
+
+
+@pytest.mark.parametrize("parsed", [False, True])
+@pytest.mark.parametrize("name", NAMED)
+def test_hostile_text_adds_no_element_and_no_address(name: str, parsed: bool) -> None:
+    check(NAMED[name], parsed=parsed)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30)
+@given(text=st.text(st.characters()) | st.text("<>&\"'/= -!ax\x00"))
+@example(text=PAYLOAD)
+def test_any_text_adds_no_element_and_no_address(text: str) -> None:
+    check(text, parsed=False)
+
+
+def check(text: str, *, parsed: bool) -> None:
+    found = Read(render(with_talk(repeated(report_of(text, parsed=parsed)), text)))
+    known = harmless()
+    assert {*found.tags} <= {*known.tags}
+    assert not [names for _, names in found.tags if any(each.startswith("on") or each == "style" for each in names)]
+    assert [tag for tag, _ in found.tags].count("script") == 1
+    assert [tag for tag, _ in found.tags].count("style") == 1
+    assert all(ALLOWED_SCHEMES.match(each) for each in found.addresses)
+    assert {each for each in found.addresses if each.startswith("http")} <= {
+        each for each in known.addresses if each.startswith("http")
+    }
+    assert found.open == []
+    ids = found.attributes["id"]
+    assert len(ids) == len({*ids})
+
+
+@cache
+def harmless() -> Read:
+    return Read(render(with_talk(repeated(report_of(HARMLESS)), HARMLESS)))
+
+
+def test_policy_allows_nothing_but_own_style_and_script() -> None:
+    document = render(report_of(HARMLESS))
+    (policy,) = [each for each in Read(document).attributes["content"] if "default-src" in each]
+    for kind in ("style", "script"):
+        (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", document, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert not re.search(r"https?:|\*", policy)
+
+
+@pytest.mark.parametrize("name", [*example_reports(), *comparison_reports()])
+def test_every_report_renders(name: str) -> None:
+    report = (example_reports() | comparison_reports())[name]
+    found = Read(render(report))
+    assert found.open == []
+    assert page(report).reason in "".join(found.texts["p"])
+
+
+def test_table_shows_every_simulation_once_and_worst_first() -> None:
+    report = report_of(HARMLESS)
+    rows = table(report).rows
+    assert [row.id for row in rows] == [row.simulation.id for row in simulation_rows(report)]
+    assert rows[0].verdict in ("failed", "error")
+    assert table(report).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
+
+
+def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
+    report = comparison_reports()["worse"]
+    changes = {row.name: row.change for row in table(report).rows if row.change}
+    flipped = {name for leg in page(report).legs for each in leg.flips for name in each.failing}
+    assert {*changes} == flipped
+    assert {*changes.values()} == {"worse"}
+
+
+def test_charts_have_the_paired_numbers_and_the_bounds() -> None:
+    (leg,) = comparison_reports()["worse"].legs
+    latency = next(card for card in cards(leg) if card.name == "Latency")
+    (sample,) = latency.samples
+    assert latency.paired
+    assert sample.histogram
+    assert sample.histogram.outline
+    assert [kind for kind, _ in latency.marks] == ["threshold", "threshold"]
+    assert sum(int(bar.text.split(": ")[1].split()[0]) for bar in sample.histogram.bars) == 20
+
+
+def test_trend_ends_with_this_run_and_marks_promoted_runs() -> None:
+    (leg,) = comparison_reports()["better"].legs
+    runs = (
+        TrendRun(run_id="b", created="2026-01-02T00:00:00Z", averages={"l": 1.5}, promoted=("stable",)),
+        TrendRun(run_id="a", created="2026-01-01T00:00:00Z", averages={"l": 1.0}),
+    )
+    card = next(card for card in cards(replace(leg, trend=runs)) if card.name == "Latency")
+    assert card.trend
+    assert [dot.kind for dot in card.trend.dots] == ["", "promoted", "now"]
+    assert card.trend.dots[0].text == "run of 2026-01-01: 1"
+    assert "promoted to stable" in card.trend.dots[1].text
+
+
+NUMBERS = st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=40)
+
+
+@given(now=NUMBERS, earlier=NUMBERS | st.just([]), bound=st.floats(-1e100, 1e100))
+def test_histogram_holds_every_number_within_its_frame(now: list[float], earlier: list[float], bound: float) -> None:
+    chart = histogram(now, earlier, [("threshold", bound)])
+    assert chart
+    assert sum(int(bar.text.split(": ")[-1].split()[0].replace(",", "")) for bar in chart.bars) == len(now)
+    assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH + 1 for bar in chart.bars)
+    assert all(0 <= mark.x <= WIDTH for mark in chart.marks)
+    assert bool(chart.outline) is bool(earlier)
+
+
+@given(values=NUMBERS)
+def test_trend_stays_within_its_frame(values: list[float]) -> None:
+    line = trend([(value, "", "run") for value in values])
+    assert (line is None) is (len(values) < 2)
+    assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= 72 for dot in (line.dots if line else ()))
+
+
+def test_no_numbers_have_no_histogram() -> None:
+    assert histogram([]) is None
+
+
+def test_scale_puts_value_on_its_side_of_the_bound() -> None:
+    chart = scale(0.4, 0.9, ">=", interval=(0.2, float("inf")), reference=0.95, whole=(0.0, 1.0), text="x")
+    assert chart.value < chart.bound < (chart.reference or 0)
+    assert chart.allowed
+    assert chart.allowed.x == chart.bound
+
+
+def test_conversation_measures_how_long_the_agent_took() -> None:
+    turns = (
+        Turn(role="agent", text="Hello", start=0.0, end=1.0),
+        Turn(role="persona", text="Hi", start=1.5, end=2.0),
+        Turn(role="agent", text="How can I help?", start=4.5, end=6.0),
+        Turn(role="persona", text="No times"),
+        Turn(role="agent", text="No times", start=9.0),
+    )
+    found = conversation(turns, room=1_000)
+    assert found
+    assert [turn.latency for turn in found.turns] == ["", "", "2.5 s", "", ""]
+    assert found.left_out == ""
+    assert conversation((), room=10) is None
+
+
+def test_conversation_keeps_its_end_within_its_room() -> None:
+    turns = [Turn(role="agent", text=f"turn {place}") for place in range(10)]
+    found = conversation(turns, room=20)
+    assert found
+    assert [turn.text for turn in found.turns] == ["turn 7", "turn 8", "turn 9"]
+    assert found.left_out == "7 earlier turns"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_prompt_quotes_every_foreign_line(text: str) -> None:
+    report = report_of(text)
+    for row in simulation_rows(report):
+        lines = prompt(row, (Turn(role="persona", text=text),)).split("\n")
+        own = {line for line in lines if not line.startswith("> ")}
+        assert all(re.fullmatch(r"[ -~]*", line) for line in own)
+        assert not any(PAYLOAD in line for line in own)
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("https://app.coval.dev/acme/runs/1", True),
+        ("javascript:alert(1)", False),
+        ("https://a.example/ b", False),
+        ("data:text/html,x", False),
+        ("", False),
+    ],
+)
+def test_only_addresses_of_the_web_are_links(url: str, wanted: bool) -> None:
+    assert web_address(url) == (url if wanted else "")
+
+
+def large(count: int, metrics: int = 10, thresholds: str = "") -> Report:
+    """Return the report of a run with that many simulations, each with an explanation of every metric."""
+    simulations = tuple(
+        Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
+        for place in range(count)
+    )
+    found = tuple(
+        Metric(
+            id=f"metric{number}",
+            name=f"Metric number {number}",
+            values={each.id: (place * 7919 % 1000) / 100 for place, each in enumerate(simulations)},
+        )
+        for number in range(metrics)
+    )
+    result = RunResult(run_id="run", simulations=simulations, metrics=found)
+    texts = {each.id: {metric.id: "The agent was slow. " * 20 for metric in found} for each in simulations}
+    base = comparison_reports()["unchanged"]
+    judgement = judged(result, None, thresholds)
+    details = Details(labels={f"case{n}": f"A caller asks for number {n}" for n in range(count)}, texts=texts)
+    shown = LegReport(judgement=judgement, run_id="run", result=result, details=details)
+    return replace(base, judgement=judgement, legs=(shown,))
+
+
+def test_thousand_simulations_stay_below_two_megabytes() -> None:
+    failing = "\n".join(f"Metric number {number}: max < 0.001" for number in range(10))
+    for thresholds in ("", failing):
+        assert len(render(large(1_000, thresholds=thresholds)).encode()) < 2 * MEGABYTES
+
+
+def test_table_of_ten_thousand_is_capped_and_says_so() -> None:
+    document = render(large(10_000))
+    assert f"shows {MOST_TABLE_ROWS:,} of 10,000 simulations" in document
+    assert document.count('<tr class="row ') == MOST_TABLE_ROWS
+    assert len(document.encode()) < 4 * MEGABYTES
+
+
+def test_explanations_share_their_room() -> None:
+    rows = table(large(1_000)).rows
+    assert all(sum(len(value.text) for value in row.values) <= TEXTS_ROOM // 1_000 for row in rows)
+    few = table(with_leg(report_of("x" * 5_000), details=Details(texts={"ill": {"x" * 5_000: "y" * 5_000}}))).rows
+    assert all(len(miss.why) <= LONGEST_TEXT for row in few for miss in row.misses)
