@@ -11,7 +11,7 @@ PORT ?= 8765
 SPEED ?= 15
 OPTIONS ?=
 
-.PHONY: help setup hooks demo sandbox test coverage check format render picture lock bench statistics campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox test coverage browser check format render picture lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -34,11 +34,14 @@ demo: setup  ## run the action against the local sandbox; INPUTS=--help tells ho
 sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
-test: setup  ## run all tests that need no Docker
-	$(BIN)/python -m pytest -m 'not e2e' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+test: setup  ## run all tests that need neither Docker nor Chromium
+	$(BIN)/python -m pytest -m 'not e2e and not browser' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 coverage: PYTEST_ARGS += --cov
 coverage: test  ## run the same tests, and fail if they cover less than 95 % of the branches
+
+browser: setup  ## test the HTML report in Chromium, which scripts/browser finds or installs
+	CI=true $(BIN)/python -m pytest -m browser --numprocesses auto tests/browser
 
 e2e: setup  ## build the image and run it in a real workflow (needs Docker)
 	$(BIN)/python -m pytest -m e2e tests/e2e

@@ -13,7 +13,7 @@
   const rows = [...body.querySelectorAll("tr.row")].map((row, place) => ({
     row,
     more: row.nextElementSibling,
-    place,
+    place: Number(row.dataset.n ?? place),
     id: row.id.slice(3),
     case: row.dataset.case,
     fields: {
@@ -34,7 +34,7 @@
   // The filter: words that must all hold; of several with one key, any does.
   const parse = (query) => {
     const found = [];
-    for (const match of query.matchAll(/(!?)(?:(s|m|v|l|is):)?(?:"([^"]*)"?|(\S+))/gi)) {
+    for (const match of query.matchAll(/(!?)(?:(s|m|v|l|is):)?(?:"([^"]*)"?|(\S+))?/gi)) {
       const word = (match[3] ?? match[4] ?? "").toLowerCase();
       if (word) found.push({ not: match[1] === "!", key: (match[2] || "").toLowerCase(), word });
     }
@@ -64,7 +64,7 @@
   };
   const ordered = () => {
     const column = heads.findIndex((each, place) => state.sort.replace(/^-/, "") === String(place));
-    if (column < 0) return [...rows];
+    if (column < 0) return [...rows].sort((one, other) => one.place - other.place);
     const order = compare(column, heads[column].classList.contains("num"));
     const down = state.sort.startsWith("-");
     return [...rows].sort((one, other) => {
@@ -210,12 +210,11 @@
     }
   };
 
-  const quoted = (token) => (/\s/.test(token) ? token : token);
   filter.addEventListener("input", () => change({ q: filter.value }));
   for (const each of tokens) {
     each.addEventListener("click", () => {
       const words = state.q.split(/\s+/).filter(Boolean);
-      const token = quoted(each.dataset.token);
+      const token = each.dataset.token;
       const left = words.filter((word) => word !== token);
       change({ q: (left.length < words.length ? left : [...words, token]).join(" ") });
     });

@@ -77,9 +77,10 @@ class ValueView:
 class RowView:
     """A simulation. `anchor` is its address on the page, `change` how its test case differs from the baseline.
 
-    `misses` are the first criteria that it misses; `general` are those among them that are not on a metric.
+    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those among them that are not on a metric.
     """
 
+    place: int
     anchor: str
     id: str
     verdict: str
@@ -233,11 +234,10 @@ def _row(
     source: _Source,
     columns: Sequence[Column],
     changes: Mapping[tuple[str, str], str],
+    place: int,
     anchor: str,
     leg_key: str,
     room: _Room,
-    *,
-    has_prompt: bool,
 ) -> RowView:
     row, leg = source.row, source.leg
     each = row.simulation
@@ -250,6 +250,7 @@ def _row(
     turns = leg.details.transcripts.get(each.id, ())
     texts = dict(_texts(row, blamed, room.texts))
     return RowView(
+        place=place,
         anchor=anchor,
         id=one_line(each.id, NAME),
         verdict=row.verdict.value,
@@ -277,7 +278,7 @@ def _row(
         cells=tuple(_cell(known.get(column.id)) for column in columns),
         values=tuple(_values(metrics, known, texts, missed, blamed)),
         conversation=conversation(turns, room.transcript),
-        prompt=prompt(row, turns) if has_prompt and row.verdict is not Verdict.PASSED else "",
+        prompt=prompt(row, turns) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
         status=one_line(each.status, NAME),
     )
 

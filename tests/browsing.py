@@ -1,0 +1,80 @@
+"""What tests and benchmarks of the HTML report share: where Chromium may be, and a page that was opened in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from baselines import comparison_reports
+from coval_gate.model.details import Turn
+from coval_gate.model.trend import TrendRun
+from coval_gate.report.simulations import simulation_rows, to_look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from playwright.sync_api import Locator, Page
+
+    from coval_gate.report.model import Report
+
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
+TALK: Final = (
+    Turn(role="agent", text="Good morning, this is Acme Dental. How can I help?", start=0.0, end=3.1),
+    Turn(role="persona", text="I would like to move my appointment to Friday.", start=3.6, end=6.2),
+    Turn(role="agent", text="Of course. Which day would suit you?", start=7.1, end=9.0),
+    Turn(role="persona", text="Friday, as I said.", start=9.4, end=10.8),
+    Turn(role="agent", text="Thank you for calling. Goodbye.", start=14.9, end=16.7),
+)
+
+
+@dataclass
+class Opened:
+    """A report in the browser, with everything that its page logged and asked for."""
+
+    page: Page
+    address: str
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> Locator:
+        """The rows of the table that are shown."""
+        return self.page.locator("tr.row:visible")
+
+    @property
+    def names(self) -> list[str]:
+        """The test cases of these rows."""
+        return self.rows.locator(".name a").all_text_contents()
+
+    @property
+    def fragment(self) -> str:
+        """The address after the hash."""
+        return str(self.page.evaluate("location.hash"))
+
+    def filter(self, query: str) -> None:
+        """Type a filter."""
+        self.page.locator("#filter").fill(query)
+
+
+if TYPE_CHECKING:
+    Open = Callable[..., AbstractContextManager[Opened]]
+
+
+def rich_report(name: str = "worse") -> Report:
+    """Return the report of a comparison, with explanations, transcripts and a trend."""
+    report = comparison_reports()[name]
+    (leg,) = report.legs
+    ill = [row.simulation.id for row in to_look_at(simulation_rows(report))]
+    details = replace(leg.details, texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
+    trend = tuple(
+        TrendRun(
+            run_id=f"old{place}",
+            created=f"2026-01-{20 - place:02}T04:00:00Z",
+            averages={"l": 1.2 + 0.05 * (place * 7 % 5)},
+            promoted=("stable",) if place in (2, 6) else (),
+        )
+        for place in range(10)
+    )
+    return replace(report, legs=(replace(leg, details=details, trend=trend),))
