@@ -51,6 +51,7 @@ LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds that are corrected
 MOST_REPETITIONS: Final = 5
+MOST_TEST_CASES: Final = 100  # that test_case_ids may name
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
 
 
@@ -177,8 +178,8 @@ class Inputs:
     )
     test_case_ids: tuple[str, ...] = declare(
         WHAT,
-        fields.identifiers(100),
-        "Run only these test cases, up to 100. Cannot be combined with `sub_sample_size`.",
+        fields.identifiers(MOST_TEST_CASES),
+        f"Run only these test cases, up to {MOST_TEST_CASES}. Cannot be combined with `sub_sample_size`.",
     )
     display_name: str = declare(
         WHAT,
@@ -409,6 +410,12 @@ class Inputs:
         REPORT,
         fields.path(),
         "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
+    )
+    digest_path: str = declare(
+        REPORT,
+        fields.path(),
+        "Write a short Markdown digest for whoever fixes the agent, a person or a coding agent, to this file in the "
+        "workspace.",
     )
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.text import one_line
+from coval_gate.text import one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +40,17 @@ def code(text: object, limit: int = 200) -> str:
     fence = "`" * (max((len(run) for run in re.findall(r"`+", plain)), default=0) + 1)
     pad = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{pad}{plain}{pad}{fence}" if plain else ""
+
+
+def fenced(lines: Iterable[str], language: str = "text") -> str:
+    """Return lines as a block of code whose fence is longer than any run of backticks in them, or nothing.
+
+    Lines keep their indentation; what is not printable becomes a space.
+    """
+    text = "\n".join(map(visible, lines))
+    text = re.sub(rf"`{{{LONGEST_FENCE},}}", lambda run: "'" * len(run[0]), text)
+    fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
+    return f"{fence}{language}\n{text}\n{fence}" if text.strip() else ""
 
 
 def link(label: str, url: str) -> str:

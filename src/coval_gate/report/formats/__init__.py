@@ -62,6 +62,12 @@ FORMATS: Final = (
         surface=Surface.FILE,
         output="The path of the HTML report in the workspace, if `html_path` asked for it.",
     ),
+    Format(
+        name="digest",
+        input="digest_path",
+        surface=Surface.FILE,
+        output="The path of the digest for coding agents in the workspace, if `digest_path` asked for it.",
+    ),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
     Format(name="status", input="commit_status", surface=Surface.STATUS),

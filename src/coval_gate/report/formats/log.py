@@ -25,6 +25,7 @@ from coval_gate.report.wording.comparisons import (
     earlier_text,
     flips_title,
     noticeable_text,
+    reference_of,
     shown_text,
 )
 from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
@@ -121,7 +122,7 @@ def check_lines(judgement: Judgement) -> Iterator[str]:
     """
     yield from _lines(absolute(judgement), [_cells(check) for check in absolute(judgement).first_checks(MOST_CHECKS)])
     for reference, part in compared(judgement):
-        yield f"  {_reference_text(part, reference)}"
+        yield f"  {reference_text(part, reference)}"
         yield from _lines(part, [_compared_cells(check) for check in part.first_checks(MOST_CHECKS)])
 
 
@@ -136,6 +137,11 @@ def _lines(judgement: Judgement, cells: Sequence[tuple[str, ...]]) -> Iterator[s
             yield f"    {noticeable}"
     if more := len(judgement.checks) - len(shown):
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
+
+
+def check_cells(check: Check) -> tuple[str, ...]:
+    """Return the cells of a check's line: the criterion, then what was measured or compared."""
+    return _compared_cells(check) if reference_of(check) else _cells(check)
 
 
 def _cells(check: Check) -> tuple[str, ...]:
@@ -158,7 +164,7 @@ def _noticeable(check: Check) -> str:
     return f"{change} would show in {CHANCE} of such runs" if change else ""
 
 
-def _reference_text(part: Judgement, reference: Reference) -> str:
+def reference_text(part: Judgement, reference: Reference) -> str:
     """Return what the checks of a reference compare with."""
     found = comparisons(part)
     if reference == "base" or part.baseline is None:
