@@ -74,6 +74,24 @@ def test_log_on_terminal_matches_golden_file(
     golden(f"terminal/{name}.txt", f"{log.getvalue()}\n--- exit code {exit_code}\n")
 
 
+@pytest.mark.parametrize("annotations", ["true", "false"])
+@pytest.mark.parametrize("name", ["gate-failed", "gate-flaky", "failed"])
+def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotations: str, run_step: RunStep) -> None:
+    result, _ = run_step(silent=annotations == "false", **inputs_of(name), annotations=annotations)
+    end = result.log.rpartition("::endgroup::\n")[2].replace("%0A", "\n").splitlines()
+    url = result.outputs["run_url"]
+    reason = result.outputs["reason"].partition(" (and ")[0].removesuffix(".")
+    ids = re.findall(r"\((\w{22})\)", "\n".join(end))
+    assert 3 <= len(ids) == len(set(ids)) <= (9 if annotations == "true" else 5)
+    assert re.fullmatch(r'To repeat just .*, set test_case_ids: "[\w, ]+"', end[-1])
+    assert end[-2] == f"Run: {url}"
+    assert any(reason in line.replace("%25", "%") for line in end[-7:])
+    if annotations == "false":
+        assert len(end) <= 25
+    for each in ids:
+        assert result.log.count(f"({each})") == 1, "nothing is told twice"
+
+
 QUIRKS = {
     "underscore": Quirks(status_spelling="underscore"),
     "lower": Quirks(status_spelling="lower"),

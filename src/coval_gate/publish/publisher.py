@@ -110,24 +110,32 @@ class Publisher:
             self._host.add_summary(rendered(Surface.SUMMARY, report))
 
     def _log(self, report: Report) -> None:
-        """Log the simulations to look at and the verdict, each as an annotation or as lines; the verdict comes last."""
+        """Log what there is to look at, as annotations or as lines; the worst simulations and the verdict come last.
+
+        The end of a failing step's log is short and unfolded, because that is what is read of a long log.
+        """
         judgement = report.judgement
         closing = rendered(Surface.LOG, report)
         annotates = self._host.annotates and (report.inputs is None or report.inputs.annotations)
-        first = closing.annotations(self._host.room_for_warnings) if annotates and not judgement.lets_pass else []
-        for each in first:
-            self._host.annotate("warning", *each)
-        for lines in (closing.simulation_lines(after=len(first)), closing.flips):
+        fails = not judgement.lets_pass
+        first = closing.annotations(self._host.room_for_warnings) if annotates and fails else []
+        worst = closing.worst_lines() if fails and not first else []
+        shown = len(closing.worst) if worst else len(first)
+        for lines in (closing.simulation_lines(after=shown), closing.flips):
             if lines:
                 self._host.fold(lines[0], lines[1:])
         with tolerant(self._host):
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
-        if annotates and not judgement.lets_pass:
+        for each in first:
+            self._host.annotate("warning", *each)
+        self._host.quote(*worst)
+        if annotates and fails:
             self._host.annotate("error", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky):
             self._host.annotate("warning", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)
         else:
-            for line in closing.lines:
-                self._host.log(line)
+            self._host.quote(*closing.lines)
+        if closing.repeat:
+            self._host.quote(closing.repeat)

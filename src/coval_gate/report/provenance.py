@@ -82,4 +82,4 @@ def _written(value: Any) -> str:
 
 def _lines(values: tuple[Any, ...]) -> Iterator[str]:
     for each in values:
-        yield each if isinstance(each, str) else each.text
+        yield each if isinstance(each, str) else f"{'? ' if each.advisory else ''}{each.text}"

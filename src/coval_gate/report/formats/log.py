@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.cases import failing, miss_lines
 from coval_gate.report.comparisons import absolute, compared, comparisons, flipped_cases, flips, lacks_baseline
+from coval_gate.report.rerun import case_ids, ids_line
 from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.baselines import baseline_text, shared_text
 from coval_gate.report.wording.checks import (
@@ -55,6 +57,9 @@ REASON_SHOWN: Final = 300  # characters of one, so that they all fit in an annot
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
 MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
+MOST_WORST: Final = 5  # simulations in the last lines
+MOST_WORST_MISSES: Final = 2  # criteria of each
+MOST_REPEATED: Final = 10  # test cases
 
 
 class Annotation(NamedTuple):
@@ -67,13 +72,15 @@ class Annotation(NamedTuple):
 class Closing(NamedTuple):
     """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
 
-    `flips` are a title, and lines on the test cases that flipped since the baseline; empty where none did.
+    `flips` are a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`:
+    the input that repeats just the test cases of these simulations; empty where there are none.
     """
 
     rows: tuple[SimulationRow, ...]
     lines: tuple[str, ...]
     verdict: Annotation
     flips: tuple[str, ...] = ()
+    repeat: str = ""
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations; the last says how many more there are."""
@@ -88,29 +95,58 @@ class Closing(NamedTuple):
     def simulation_lines(self, *, after: int = 0) -> list[str]:
         """Return a title, and lines on each simulation `after` the first ones; empty where there are none."""
         rows = self.rows[after:]
-        lines = [f"{'More simulations' if after else 'Simulations'} to look at: {len(rows):,}"] if rows else []
+        lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}"] if rows else []
         for row in rows[:MOST_ROWS]:
             lines += _row_lines(row)
         if len(rows) > MOST_ROWS:
             lines.append(f"… and {plural(len(rows) - MOST_ROWS, 'more simulation')}, in the summary")
         return lines
 
+    @property
+    def worst(self) -> tuple[SimulationRow, ...]:
+        """The simulations at the end of a log without annotations."""
+        return self.rows[:MOST_WORST]
+
+    def worst_lines(self) -> list[str]:
+        """Return a few lines on each of the worst simulations, for the end of a log without annotations."""
+        of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
+        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}:"] if self.worst else []
+        for row in self.worst:
+            lines += [_name(row), *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES))]
+        return lines
+
 
 def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
+    rows = failing(simulation_rows(report))
     return Closing(
-        rows=tuple(row for row in simulation_rows(report) if row.verdict in (Verdict.FAILED, Verdict.ERROR)),
-        lines=tuple(_closing_lines(judgement)),
+        rows=tuple(rows),
+        lines=tuple(_closing_lines(report)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
         flips=tuple(_flip_lines(report)),
+        repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
     )
 
 
-def _closing_lines(judgement: Judgement) -> Iterator[str]:
-    """Yield the verdict with its reason, and what to do; the log has the criteria and the run's page already."""
+def _repeat_text(ids: Sequence[str]) -> str:
+    """Return the input that repeats the first of these test cases."""
+    if not ids:
+        return ""
+    first = ids[:MOST_REPEATED]
+    which = "this test case" if len(ids) == 1 else f"these {plural(len(ids), 'test case')}"
+    if len(first) < len(ids):
+        which = f"the worst {plural(len(first), 'test case')}"
+    return f"To repeat just {which}, set {ids_line(first)}"
+
+
+def _closing_lines(report: Report) -> Iterator[str]:
+    """Yield the verdict with its reason, what to do, and where to look; the log has the criteria already."""
+    judgement = report.judgement
     yield f"{heading(judgement)}: {reason(judgement)}"
     yield from filter(None, advice(judgement).split("\n"))
+    if not judgement.lets_pass:
+        yield from _pages(report)
     if page := link(judgement):
         yield f"More: {page}"
 
@@ -211,10 +247,16 @@ def _message(report: Report) -> Iterator[str]:
     if len(found) > MOST_REASONS:
         yield f"… and {plural(len(found) - MOST_REASONS, 'more reason')}."
     yield advice(judgement)
-    for run in (run for leg in report.legs for run in leg.runs):
-        yield f"Run: {run.run_url}" if run.run_url else ""
+    yield from _pages(report)
     if page := link(judgement):
         yield f"More: {page}"
+
+
+def _pages(report: Report) -> Iterator[str]:
+    """Yield the page of each run."""
+    for run in (run for leg in report.legs for run in leg.runs):
+        if run.run_url:
+            yield f"Run: {run.run_url}"
 
 
 def _told(row: SimulationRow) -> Iterator[str]:
