@@ -525,7 +525,7 @@ def _switches(rng: Random) -> dict[str, str]:
     if rng.random() < 0.35:
         switches["junit_path"] = "reports/junit.xml"
     if rng.random() < 0.35:
-        switches["json_path"] = "reports/coval.json"
+        switches |= {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}
     if rng.random() < 0.15:
         switches["summary"] = "false"
     if rng.random() < 0.15:

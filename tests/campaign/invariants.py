@@ -922,18 +922,24 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
 
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
-    """The summary, the JUnit report and the JSON report exist and are well-formed."""
+    """The summary, the JUnit report, the JSON report and the digest exist and are well-formed."""
     given, file_fault = result.step.given, result.step.file_fault
     expected = given.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
     if expected and not result.files["summary.md"].startswith(b"### "):
         yield "has no summary"
-    for name, parse in (("junit_path", ET.fromstring), ("json_path", json.loads)):
+    for name, parse in (("junit_path", ET.fromstring), ("json_path", json.loads), ("digest_path", _read_digest)):
         path = given.get(name, "")
         if path and result.verdict and (outputs[name] or not file_fault):
             try:
                 _parse(parse, result.files[f"workspace/{path}"])
             except (KeyError, ValueError, ET.ParseError) as error:
                 yield f"has no well-formed {path}: {error!r}"
+
+
+def _read_digest(content: bytes) -> None:
+    """Raise ValueError unless `content` is a digest within its limit."""
+    if not content.decode().startswith("# Coval evaluation: ") or len(content) > 16 * 1024:
+        raise ValueError(content[:80])
 
 
 def _parse(parse: Callable[[Any], object], content: bytes) -> None:

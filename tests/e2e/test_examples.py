@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RAN = {"pull-request", "pull-request-reports", "nightly", "personas", "launch", "judge", "forks", "enterprise-server"}
+RAN = {
+    "pull-request",
+    "pull-request-reports",
+    "nightly",
+    "personas",
+    "launch",
+    "judge",
+    "mend",
+    "forks",
+    "enterprise-server",
+}
 ACTION = f"your-org/coval-gate@v{__version__}"
 VARIABLES = {
     "COVAL_AGENT_ID": "demoAgent0000000000001",
@@ -212,6 +222,23 @@ def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github:
     result = example("nightly", github, event="workflow_dispatch", runner=gh_runner, payload=payload)
     assert result.jobs == {}
     assert (sandbox.runs, github.issues) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("test_set", "verdict", "opened"), [("passing1", "passed", 0), ("flaky001", "failed", 1), ("x", "error", 0)]
+)
+def test_mend(example: Example, github: FakeGitHub, gh_runner: str, test_set: str, verdict: str, opened: int) -> None:
+    """Only a run that fails because of the agent opens an issue; its body is the digest as it was uploaded."""
+    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
+        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        given: dict[str, Any] = {"event": "push", "payload": {"ref": "refs/heads/main"}, "runner": gh_runner}
+        result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, flags=flags, **given)
+    assert result.outputs("gate")["verdict"] == verdict
+    assert result.log("1", "0").split() == ["digest.md"]
+    assert len(github.issues) == opened, result.log("2")
+    for issue in github.issues.values():
+        assert issue.body.startswith("# Coval evaluation: ❌ Failed\n")
+        assert 'test_case_ids: "' in issue.body
 
 
 def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:

@@ -62,6 +62,7 @@ def run_step_with_reports(run_step: RunStep, github: FakeGitHub) -> Callable[...
             "commit_status": STATUS,
             "junit_path": "reports/junit.xml",
             "json_path": "reports/coval.json",
+            "digest_path": "reports/digest.md",
             "github_token": token,
         }
         result, _ = run_step(*faults, env={"GITHUB_API_URL": github.url} | (env or {}), **inputs | given)
@@ -80,6 +81,7 @@ def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
         "comment.md": "\n".join(comments),
         "junit.xml": ET.tostring(indented(result.junit), encoding="unicode") + "\n",
         "result.json": result.json,
+        "digest.md": (result.workspace / "reports" / "digest.md").read_text(encoding="utf-8"),
     }
     return {name: re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", text) for name, text in reports.items()}
 

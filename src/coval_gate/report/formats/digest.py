@@ -55,7 +55,7 @@ def render(report: Report) -> str:
         code(judgements.reason(judgement), 2 * LINE),
     ]
     if advice := [line for line in judgements.advice(judgement).split("\n") if line.strip()]:
-        parts.append(_list([code(line, 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
+        parts.append(_list([code(line.removeprefix("- "), 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
     for leg in report.legs:
         parts += _leg(report, leg)
     return page(parts, limit=LIMIT, size=_size)
