@@ -77,7 +77,8 @@ class ValueView:
 class RowView:
     """A simulation. `anchor` is its address on the page, `change` how its test case differs from the baseline.
 
-    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those among them that are not on a metric.
+    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those of them that are
+    not on a metric.
     """
 
     place: int
@@ -158,15 +159,7 @@ def table(report: Report) -> TableView:
     legs = {id(leg): str(place) for place, leg in enumerate(report.legs)}
     anchors = _anchors([each.row.simulation.id for each in shown])
     rows = tuple(
-        _row(
-            each,
-            columns,
-            changes[id(each.leg)],
-            anchors[place],
-            legs[id(each.leg)],
-            room,
-            has_prompt=place < MOST_PROMPTS,
-        )
+        _row(each, columns, changes[id(each.leg)], place, anchors[place], legs[id(each.leg)], room)
         for place, each in enumerate(shown)
     )
     cases = _by_case(rows)
