@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.baselines import SETTLED
-from campaign.generate import undisturbed_schedule
+from campaign.generate import EVER, undisturbed_schedule, with_transcripts
 from campaign.oracle import is_good
 from campaign.pool import Rules, describe, run_campaign
 from campaign.schedule import BASELINE_GATES, GATES, Event, Fault, Schedule, Step
@@ -40,7 +40,6 @@ BAD_RUNS: Final = (  # test set and gate
 # Of runs that are compared with an earlier one. Every good run meets this, and no bad one.
 COMPARED: Final = {"thresholds": "Latency: avg <= baseline * 1.3\nResolved: rate(YES) >= baseline - 20pp"}
 BASELINES: Final = ("baseline of branch", "baseline of tag")
-EVER: Final = 10_000  # requests
 REPLAY: Final = ".venv/bin/python tests/campaign/fuzz.py --seed {}"
 
 
@@ -50,7 +49,7 @@ def lasting(seed: int) -> Schedule:
     test_set, gate = random.choice(BAD_RUNS)
     schedule = _one_step(seed, random, test_set, gate)
     damage = Fault(method="GET", path=random.choice(ENDPOINTS), first=1, last=EVER, action=f"damage {seed}")
-    return replace(schedule, severity="rough", faults=(damage,))
+    return replace(schedule, severity="rough", faults=(*schedule.faults, damage))
 
 
 def passing(seed: int) -> Schedule:
@@ -62,7 +61,7 @@ def passing(seed: int) -> Schedule:
         path, last = random.choice(ENDPOINTS), first + random.randint(0, 2)
         faults.append(Fault(method="GET", path=path, first=first, last=last, action=f"damage {seed + number}"))
     schedule = _one_step(seed, random, "passing1", random.choice(tuple(GATES)))
-    return replace(schedule, severity="mild", faults=tuple(faults))
+    return replace(schedule, severity="mild", faults=(*schedule.faults, *faults))
 
 
 def compared_lasting(seed: int) -> Schedule:
@@ -98,7 +97,8 @@ def _compared(seed: int, random: Random) -> Schedule:
 
 
 def _one_step(seed: int, random: Random, test_set: str, gate: str = "") -> Schedule:
-    return replace(undisturbed_schedule(seed, random, workflow="run", gate=gate), test_set=test_set)
+    schedule = replace(undisturbed_schedule(seed, random, workflow="run", gate=gate), test_set=test_set)
+    return with_transcripts(schedule, Random(f"transcripts/{seed}"))
 
 
 def bad_runs_do_not_pass(history: History) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from campaign.baselines import with_baseline
 from campaign.github import HANG
@@ -32,6 +32,7 @@ from campaign.schedule import (
 from coval_sandbox import catalogue_views
 from coval_sandbox.catalogue import METRICS, MUTATIONS, Metric
 from coval_sandbox.damage import damaged
+from coval_sandbox.ids import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES
@@ -149,6 +150,10 @@ OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before"
 # What Coval shows of a run's tags and metadata: one of the two, or neither in one of the two places.
 IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata", "neither"))
 
+# One simulation, by its id.
+TRANSCRIPTS: Final = tuple(f"{path}/{'?' * ID_LENGTH}" for path in ("/conversations/simulated", "/simulations"))
+EVER: Final = 10_000  # requests
+
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
 FAILING_SETS: Final = ("flaky002", "flaky002", "flaky001", "failing1", "someFail", "allFail1")
@@ -177,7 +182,24 @@ def generate(seed: int) -> Schedule:
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
-    return _with_promotion(schedule, Random(f"promotion/{seed}"))
+    schedule = _with_promotion(schedule, Random(f"promotion/{seed}"))
+    return with_transcripts(schedule, Random(f"transcripts/{seed}"))
+
+
+def with_transcripts(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the steps of some schedules fetch transcripts, which may fail for good: no verdict rests on them."""
+    if rng.random() > 0.4:
+        return schedule
+    steps = tuple(
+        replace(each, inputs=with_inputs(each.inputs, include_transcripts="failures")) for each in schedule.steps
+    )
+    quirks = replace(schedule.quirks, transcript=_choose(rng, get_args(get_type_hints(Quirks)["transcript"])))
+    actions = (*SAFE_TO_RETRY, *AMBIGUOUS, *PERMANENT)
+    faults = tuple(
+        Fault(method="GET", path=path, first=1, last=EVER, action=_choose_action(rng, actions)) for path in TRANSCRIPTS
+    )
+    is_faulty = schedule.severity != "benign" and rng.random() < 0.7
+    return replace(schedule, steps=steps, quirks=quirks, faults=(*schedule.faults, *(faults if is_faulty else ())))
 
 
 def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:

@@ -38,6 +38,7 @@ from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
+from coval_gate.model.details import Details
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
@@ -50,6 +51,7 @@ from coval_gate.runs import (
     cancel,
     cleanup,
     collect,
+    details,
     earlier,
     find,
     guard,
@@ -73,10 +75,11 @@ from coval_gate.step import Step
 from coval_gate.transport import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from campaign.sabotage import Break
     from coval_gate.clock import Clock
+    from coval_gate.model.results import Simulation
     from coval_gate.waiting import Procedure, Wait
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
@@ -153,6 +156,15 @@ def launch_all_the_same(
         return (yield from original(self, trouble, way_out=way_out))
     except CovalError:
         return Found(())
+
+
+def transcripts_or_error(
+    _: object, client: Client, spoken: Sequence[Simulation], clock: Clock, until: float
+) -> Procedure[Details]:
+    """Fetch transcripts, and raise the first error."""
+    fetched = yield from schedule.together((client.get_transcript(each.id, until=until) for each in spoken), clock)
+    turns = schedule.all_or_first_error(fetched)
+    return Details(transcripts={each.id: said for each, said in zip(spoken, turns, strict=True)})
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -689,6 +701,11 @@ MUTANTS: Final = (
         "launch each repetition twice",
         ReplaceFunction(repeat._run_again, lambda original, *args: [original(*args) for _ in range(2)][-1]),
         caught_by="one_launch_per_step",
+    ),
+    mutant(
+        "let a lost transcript be an error",
+        ReplaceFunction(details._transcripts, transcripts_or_error),
+        caught_by="verdict_matches_run",
     ),
     mutant(
         "leave a repetition that the step gave up",
