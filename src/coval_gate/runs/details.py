@@ -45,15 +45,11 @@ def fetch_details(
     """
     simulations = {each.id: each for each in result.simulations}
     first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
-    spoken = first if with_transcripts else []
+    words = _words(client, result, first, test_set_id, until)
+    transcripts = _transcripts(client, first if with_transcripts else [], clock, until)
     # Side by side, so that neither takes the time of the other.
-    worded, transcribed = all_or_first_error(
-        (
-            yield from together(
-                [_words(client, result, first, test_set_id, until), _transcripts(client, spoken, clock, until)], clock
-            )
-        )
-    )
+    fetched = yield from together((words, transcripts), clock)
+    worded, transcribed = all_or_first_error(fetched)
     return replace(worded, transcripts=transcribed.transcripts)
 
 
