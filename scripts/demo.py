@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,12 +31,14 @@ SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the beginning of an entry; `==` is an operator of thresholds
+REPORTS = {"digest_path": "digest.md"}  # the files to write, by input
 INPUTS = {
     "api_key": DEFAULT_KEY,
     "agent_id": AGENT_ID,
     "persona_id": PERSONA_ID,
     "test_set_id": "passing1",
     "check_interval": "1",  # the sandbox is too fast for adaptive pauses
+    **REPORTS,
     "thresholds": """
         Latency: p(95) < 1.5          # seconds until the agent responds
         Resolved: rate(YES) >= 90%
@@ -114,8 +117,21 @@ def run(given: dict[str, str], url: str) -> int:
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
             log = show_log(process.stdout or ())
         show_results(runner, log)
+        keep_files(runner)
         print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
         return process.returncode
+
+
+def keep_files(runner: LocalRunner) -> None:
+    """Copy the files that the step wrote to a new temporary directory, which remains, and say where they are."""
+    written = [name for name in REPORTS if runner.outputs.get(name)]
+    if written:
+        print(f"\n{BOLD}Files{PLAIN}")
+        directory = Path(tempfile.mkdtemp(prefix="coval-gate-demo-"))
+        for name in written:
+            path = runner.outputs[name]
+            copy = shutil.copy(runner.workspace / path, directory)
+            print(f"  {name:<24}{copy}")
 
 
 def show_log(output: Iterable[str]) -> str:

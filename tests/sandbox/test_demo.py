@@ -26,6 +26,12 @@ NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", 
 split_entries: Callable[..., dict[str, str]] = runpy.run_path(str(DEMO))["split_entries"]
 
 
+@pytest.fixture(autouse=True)
+def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demo keep its files where pytest removes them."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 def demo(*arguments: str, entries: str = "") -> subprocess.CompletedProcess[str]:
     environ = os.environ | {"DEMO_INPUTS": entries}
     return subprocess.run([sys.executable, str(DEMO), *arguments], capture_output=True, text=True, env=environ)
@@ -117,6 +123,13 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "  Error: Coval Gate: Gate failed\n" in rest
     assert "verdict                 failed" in rest
     assert "`Say 'hi' & $HOME`" in rest
+
+
+def test_demo_keeps_files_and_says_where_they_are() -> None:
+    shown = demo("--speed", "200", "test_set_id=flaky001")
+    _, _, files = shown.stdout.partition("\nFiles\n")
+    found = dict(re.findall(r"^  (\w+_path) +(/\S+)$", files, re.MULTILINE))
+    assert Path(found["digest_path"]).read_text(encoding="utf-8").startswith("# Coval evaluation: ❌ Failed")
 
 
 def test_demo_begins_with_earlier_runs_and_may_promote() -> None:
