@@ -44,7 +44,7 @@ from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
-from coval_gate.report.formats import outputs
+from coval_gate.report.formats import digest, outputs
 from coval_gate.runs import (
     announced,
     baseline,
@@ -642,6 +642,11 @@ MUTANTS: Final = (
     mutant(
         "tell no failed criteria of the first leg",
         ReplaceFunction(outputs._failed_criteria, lambda original, legs: original(legs[1:])),
+        caught_by="outputs_are_complete",
+    ),
+    mutant(
+        "write a digest of failures only",
+        ReplaceFunction(digest.render, lambda original, report: "" if report.judgement.lets_pass else original(report)),
         caught_by="outputs_are_complete",
     ),
     mutant(
