@@ -548,6 +548,7 @@ def _switches(rng: Random) -> dict[str, str]:
         switches["junit_path"] = "reports/junit.xml"
     if rng.random() < 0.35:
         switches |= {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}
+        switches["html_path"] = "reports/coval.html"
     if rng.random() < 0.15:
         switches["summary"] = "false"
     if rng.random() < 0.15:

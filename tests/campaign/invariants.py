@@ -922,12 +922,18 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
 
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
-    """The summary, the JUnit report, the JSON report and the digest exist and are well-formed."""
+    """The summary, the JUnit, JSON and HTML reports and the digest exist and are well-formed."""
     given, file_fault = result.step.given, result.step.file_fault
     expected = given.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
     if expected and not result.files["summary.md"].startswith(b"### "):
         yield "has no summary"
-    for name, parse in (("junit_path", ET.fromstring), ("json_path", json.loads), ("digest_path", _read_digest)):
+    readers: dict[str, Callable[[Any], object]] = {
+        "junit_path": ET.fromstring,
+        "json_path": json.loads,
+        "html_path": _whole_page,
+        "digest_path": _read_digest,
+    }
+    for name, parse in readers.items():
         path = given.get(name, "")
         if path and result.verdict and (outputs[name] or not file_fault):
             try:
@@ -940,6 +946,12 @@ def _read_digest(content: bytes) -> None:
     """Raise ValueError unless `content` is a digest within its limit."""
     if not content.decode().startswith("# Coval evaluation: ") or len(content) > 16 * 1024:
         raise ValueError(content[:80])
+
+
+def _whole_page(content: bytes) -> None:
+    """Raise ValueError unless the content is a whole HTML page."""
+    if not (content.startswith(b"<!DOCTYPE html>") and content.endswith(b"</html>\n")):
+        raise ValueError("the page is not whole")
 
 
 def _parse(parse: Callable[[Any], object], content: bytes) -> None:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 import xmlschema
+from markupsafe import escape
 
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
@@ -63,6 +64,7 @@ def run_step_with_reports(run_step: RunStep, github: FakeGitHub) -> Callable[...
             "junit_path": "reports/junit.xml",
             "json_path": "reports/coval.json",
             "digest_path": "reports/digest.md",
+            "html_path": "reports/coval.html",
             "github_token": token,
         }
         result, _ = run_step(*faults, env={"GITHUB_API_URL": github.url} | (env or {}), **inputs | given)
@@ -132,7 +134,12 @@ def test_all_reports_are_valid_and_consistent(
     suites = ET.fromstring(result.junit)
     bad = int(suites.attrib["failures"]) + int(suites.attrib["errors"])
     assert (bad == 0) == (result.exit_code == 0)
-    assert (result.outputs["junit_path"], result.outputs["json_path"]) == ("reports/junit.xml", "reports/coval.json")
+    files = {name: result.outputs[f"{name}_path"] for name in ("junit", "json", "html")}
+    assert files == {"junit": "reports/junit.xml", "json": "reports/coval.json", "html": "reports/coval.html"}
+
+    html = (result.workspace / files["html"]).read_text(encoding="utf-8")
+    assert escape(result.outputs["reason"]) in html
+    assert html.count('<tr class="row ') == sum(len(leg["simulations"]) for leg in document["legs"])
 
     states = [each["state"] for each in github.statuses[HEAD]] if github.statuses else []
     final = {"passed": "success", "failed": "failure", "skipped": "pending", "": "pending"}.get(verdict, "error")
