@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from bench import gate, image, polling, startup
+from bench import gate, html, image, polling, startup
 from bench.figures import table
 
-figures = [*startup.measure(), *polling.measure(), *polling.measure_short(), *gate.measure(), *image.measure()]
+figures = [
+    *startup.measure(),
+    *polling.measure(),
+    *polling.measure_short(),
+    *gate.measure(),
+    *html.measure(),
+    *image.measure(),
+]
 print(table(figures))
 sys.exit(not all(figure.ok for figure in figures))

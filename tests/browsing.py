@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from baselines import comparison_reports
-from coval_gate.model.details import Turn
+from baselines import LABELS, TWO, baseline_of, comparison_reports, earlier, judged, pair, report_on
+from coval_gate.model.details import Details, Turn
+from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.trend import TrendRun
+from coval_gate.report.model import LegReport
 from coval_gate.report.simulations import simulation_rows, to_look_at
 
 if TYPE_CHECKING:
@@ -64,7 +66,17 @@ if TYPE_CHECKING:
 
 def rich_report(name: str = "worse") -> Report:
     """Return the report of a comparison, with explanations, transcripts and a trend."""
-    report = comparison_reports()[name]
+    return enriched(comparison_reports()[name])
+
+
+def picture_report() -> Report:
+    """Return the report that README's pictures show: one criterion is missed, the other one is met."""
+    baseline = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
+    return enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None))
+
+
+def enriched(report: Report) -> Report:
+    """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
     ill = [row.simulation.id for row in to_look_at(simulation_rows(report))]
     details = replace(leg.details, texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
@@ -78,3 +90,28 @@ def rich_report(name: str = "worse") -> Report:
         for place in range(10)
     )
     return replace(report, legs=(replace(leg, details=details, trend=trend),))
+
+
+def large_report(count: int, *, failing: bool = False) -> Report:
+    """Return the report of a run with ten metrics; if `failing`, every simulation misses a threshold on each."""
+    simulations = tuple(
+        Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
+        for place in range(count)
+    )
+    metrics = tuple(
+        Metric(
+            id=f"metric{number}",
+            name=f"Metric number {number}",
+            values={each.id: (place * 7919 % 1000) / 100 for place, each in enumerate(simulations)},
+        )
+        for number in range(10)
+    )
+    result = RunResult(run_id="run", simulations=simulations, metrics=metrics)
+    thresholds = "\n".join(f"{metric.name}: max < 0" for metric in metrics) if failing else ""
+    judgement = judged(result, None, thresholds)
+    details = Details(
+        labels={each.test_case_id: f"A caller asks for number {each.test_case_id}" for each in simulations},
+        texts={each.id: {metric.id: WHY * 4 for metric in metrics} for each in simulations},
+    )
+    leg = LegReport(judgement=judgement, run_id="run", result=result, details=details)
+    return replace(comparison_reports()["unchanged"], judgement=judgement, legs=(leg,))

@@ -8,14 +8,15 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cache
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from baselines import comparison_reports, judged
+from baselines import comparison_reports
+from browsing import large_report
 from coval_gate.model.details import Details, Turn
-from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.trend import TrendRun
 from coval_gate.report.formats.html import render
 from coval_gate.report.html.addresses import web_address
@@ -26,9 +27,11 @@ from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
 from coval_gate.report.html.prompt import prompt
 from coval_gate.report.html.rows import table
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
-from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows
 from hostile import HARMLESS, HOSTILE, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
+
+if TYPE_CHECKING:
+    from coval_gate.report.model import Report
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 ALLOWED_SCHEMES = re.compile(r"(https?://|#id=|data:image/svg)")
@@ -256,44 +259,20 @@ def test_only_addresses_of_the_web_are_links(url: str, wanted: bool) -> None:
     assert web_address(url) == (url if wanted else "")
 
 
-def large(count: int, metrics: int = 10, thresholds: str = "") -> Report:
-    """Return the report of a run with that many simulations, each with an explanation of every metric."""
-    simulations = tuple(
-        Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
-        for place in range(count)
-    )
-    found = tuple(
-        Metric(
-            id=f"metric{number}",
-            name=f"Metric number {number}",
-            values={each.id: (place * 7919 % 1000) / 100 for place, each in enumerate(simulations)},
-        )
-        for number in range(metrics)
-    )
-    result = RunResult(run_id="run", simulations=simulations, metrics=found)
-    texts = {each.id: {metric.id: "The agent was slow. " * 20 for metric in found} for each in simulations}
-    base = comparison_reports()["unchanged"]
-    judgement = judged(result, None, thresholds)
-    details = Details(labels={f"case{n}": f"A caller asks for number {n}" for n in range(count)}, texts=texts)
-    shown = LegReport(judgement=judgement, run_id="run", result=result, details=details)
-    return replace(base, judgement=judgement, legs=(shown,))
-
-
 def test_thousand_simulations_stay_below_two_megabytes() -> None:
-    failing = "\n".join(f"Metric number {number}: max < 0.001" for number in range(10))
-    for thresholds in ("", failing):
-        assert len(render(large(1_000, thresholds=thresholds)).encode()) < 2 * MEGABYTES
+    for failing in (False, True):
+        assert len(render(large_report(1_000, failing=failing)).encode()) < 2 * MEGABYTES
 
 
 def test_table_of_ten_thousand_is_capped_and_says_so() -> None:
-    document = render(large(10_000))
+    document = render(large_report(10_000))
     assert f"shows {MOST_TABLE_ROWS:,} of 10,000 simulations" in document
     assert document.count('<tr class="row ') == MOST_TABLE_ROWS
     assert len(document.encode()) < 4 * MEGABYTES
 
 
 def test_explanations_share_their_room() -> None:
-    rows = table(large(1_000)).rows
+    rows = table(large_report(1_000)).rows
     assert all(sum(len(value.text) for value in row.values) <= TEXTS_ROOM // 1_000 for row in rows)
     few = table(with_leg(report_of("x" * 5_000), details=Details(texts={"ill": {"x" * 5_000: "y" * 5_000}}))).rows
     assert all(len(miss.why) <= LONGEST_TEXT for row in few for miss in row.misses)

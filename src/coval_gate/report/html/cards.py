@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import targets
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.comparisons import paired_numbers
 from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
@@ -91,6 +92,12 @@ def _missed(checks: Sequence[Check]) -> bool:
     return any(check.decides and not check.passed for check in checks)
 
 
+def _verdict(checks: Sequence[Check]) -> str:
+    """Return the gravest verdict of the criteria that decide; empty where all are met."""
+    found = {check.verdict for check in checks if check.decides}
+    return next((each.value for each in (Verdict.FAILED, Verdict.INCONCLUSIVE) if each in found), "")
+
+
 def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
     paired = any(reference_of(check) == "baseline" and comparison_of(check) for check in checks)
     pair = paired_numbers(leg, metric) if paired else ([], [])
@@ -100,7 +107,7 @@ def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
     return CardView(
         name=one_line(metric.name, NAME),
         target=f"target: {target_text(target)}" if target else "",
-        verdict="failed" if _missed(checks) else "",
+        verdict=_verdict(checks),
         samples=tuple(_sample(variant, variant.sample(metric), pair, marks, several) for variant in leg.variants),
         marks=tuple((kind, f"{kind} {number(bound)}") for kind, bound in marks),
         trend=_trend(leg, metric),

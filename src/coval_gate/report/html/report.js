@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  const AT_ONCE = 100; // rows
   const table = document.getElementById("table");
   if (!table) return;
   document.documentElement.classList.add("scripted");
@@ -30,6 +31,8 @@
   let state = { q: "", id: "", sort: "", flat: false };
   let applied = { q: null, sort: null, flat: null };
   let open = null;
+  let order = rows;
+  let waiting = [];
 
   // The filter: words that must all hold; of several with one key, any does.
   const parse = (query) => {
@@ -90,6 +93,7 @@
       parts.append(each.row, each.more);
     }
     body.append(parts);
+    order = list;
     for (const [place, head] of heads.entries()) {
       const sorted = state.sort.replace(/^-/, "") === String(place);
       if (sorted) head.setAttribute("aria-sort", state.sort.startsWith("-") ? "descending" : "ascending");
@@ -97,20 +101,26 @@
     }
   };
 
+  // A table of thousands takes long to lay out: the first rows of an answer come at once, the others after them.
+  const reveal = (count) => {
+    for (const each of waiting.splice(0, count)) {
+      each.row.hidden = false;
+      each.more.hidden = each !== open;
+      const heading = cases.get(each.case);
+      if (heading) heading.hidden = state.flat;
+    }
+    if (waiting.length) requestAnimationFrame(() => reveal(AT_ONCE));
+  };
   const show = () => {
     const matches = matcher(state.q);
-    const full = new Set();
-    let count = 0;
-    for (const each of rows) {
+    for (const heading of cases.values()) heading.hidden = true;
+    for (const each of order) {
       each.visible = matches(each);
-      each.row.hidden = !each.visible;
-      each.more.hidden = !each.visible || each !== open;
-      if (each.visible) {
-        count += 1;
-        full.add(each.case);
-      }
+      each.row.hidden = each.more.hidden = true;
     }
-    for (const [name, heading] of cases) heading.hidden = state.flat || !full.has(name);
+    waiting = order.filter((each) => each.visible);
+    const count = waiting.length;
+    reveal(AT_ONCE);
     const all = rows.length.toLocaleString("en");
     shown.textContent = count === rows.length ? `${all} shown` : `${count.toLocaleString("en")} of ${all} shown`;
     const words = state.q.split(/\s+/);
@@ -119,7 +129,7 @@
   };
 
   // The open row, with buttons that a page without a script does not have.
-  const visibleRows = () => [...body.querySelectorAll("tr.row:not([hidden])")].map((row) => byId.get(row.id.slice(3)));
+  const visibleRows = () => order.filter((each) => each.visible);
   const beside = (each, step) => {
     const list = visibleRows();
     return list[list.indexOf(each) + step];
@@ -196,6 +206,7 @@
   const go = (each) => {
     if (!each) return;
     change({ id: each.id });
+    reveal(rows.length);
     each.row.scrollIntoView({ block: "nearest" });
     link(each).focus({ preventScroll: true });
   };
@@ -205,6 +216,7 @@
     if (wanted && !matcher(state.q)(wanted)) state.q = "";
     apply();
     if (wanted) {
+      reveal(rows.length);
       wanted.row.scrollIntoView({ block: "start" });
       link(wanted).focus({ preventScroll: true });
     }
@@ -270,10 +282,19 @@
     }
   });
   addEventListener("hashchange", arrive);
+  addEventListener("beforeprint", () => reveal(rows.length));
   for (const each of rows) {
     each.more.hidden = true;
     link(each).setAttribute("aria-expanded", "false");
   }
   document.getElementById("tools").hidden = false;
   arrive();
+
+  // The texts are read while nothing else happens, so that the first filter is as quick as the others.
+  const readAhead = (place) => {
+    const end = performance.now() + 8;
+    while (place < rows.length && performance.now() < end) textOf(rows[place++]);
+    if (place < rows.length) setTimeout(readAhead, 0, place);
+  };
+  setTimeout(readAhead, 0, 0);
 })();

@@ -1,0 +1,89 @@
+"""Measures the HTML report: how long it takes to write, how large it is, and how fast Chromium shows and filters it.
+
+The run has 1,000 simulations of 10 metrics with explanations; in the worst one, each of them misses 10 thresholds. The
+figures in Chromium are left out where there is none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.figures import Figure, table
+from coval_gate.report.formats.html import render
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests"))
+
+from browsing import BROWSERS, large_report  # noqa: E402 - the tests' folder is not a package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIMULATIONS = 1_000
+TIMES = 5
+MOST_SECONDS, MOST_MB, MOST_PAINT, MOST_FILTER = 1.0, 2.0, 1_000.0, 100.0
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+FILTERED = """() => {
+    const filter = document.getElementById("filter");
+    const times = ["s:failed", "m:number", "caller 17", "!caller", ""].map((query) => {
+        const began = performance.now();
+        filter.value = query;
+        filter.dispatchEvent(new Event("input"));
+        document.body.getBoundingClientRect();  // the new layout belongs to the answer
+        return performance.now() - began;
+    });
+    return Math.max(...times);
+}"""
+
+
+def measure() -> list[Figure]:
+    """Measure the report of a run that misses everything."""
+    report = large_report(SIMULATIONS, failing=True)
+    document, seconds = render(report), []
+    for _ in range(TIMES):
+        began = time.process_time()
+        document = render(report)
+        seconds.append(time.process_time() - began)
+    return [
+        _figure("HTML report of 1,000 simulations: CPU time", statistics.median(seconds), "s", MOST_SECONDS),
+        _figure("HTML report of 1,000 simulations: size", len(document.encode()) / 1e6, "MB", MOST_MB),
+        *_shown(document),
+    ]
+
+
+def _shown(document: str) -> Iterator[Figure]:
+    """Yield what Chromium takes for the document."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        return
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        file = Path(name) / "report.html"
+        file.write_text(document, encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        painted, filtered = [], []
+        for _ in range(TIMES):
+            page = browser.new_page()
+            page.goto(file.as_uri())
+            page.wait_for_function(f"{PAINTED} > 0")
+            painted.append(page.evaluate(PAINTED))
+            filtered.append(page.evaluate(FILTERED))
+            page.close()
+        browser.close()
+    yield _figure("HTML report of 1,000 simulations: first paint", statistics.median(painted), "ms", MOST_PAINT)
+    yield _figure("HTML report of 1,000 simulations: slowest filter", statistics.median(filtered), "ms", MOST_FILTER)
+
+
+def _figure(name: str, value: float, unit: str, bound: float) -> Figure:
+    return Figure(name=name, value=value, unit=unit, yardstick_name="", yardstick=None, bound=bound, ok=value <= bound)
+
+
+if __name__ == "__main__":
+    print(table(measure()))
