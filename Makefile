@@ -56,7 +56,8 @@ format: setup  ## rewrite the code in the project's format
 render: setup  ## write what is generated from the code
 	$(BIN)/python scripts/render.py
 
-picture: setup  ## draw README's pictures of the summary (needs Chromium and npm)
+picture: setup  ## draw README's pictures of the summary and of the HTML report (needs Chromium and npm)
+	$(BIN)/python scripts/report_picture.py
 	$(BIN)/python scripts/picture.py
 
 campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make test
