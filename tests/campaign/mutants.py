@@ -44,7 +44,7 @@ from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
-from coval_gate.report.formats import digest, outputs
+from coval_gate.report.formats import digest, html, outputs
 from coval_gate.runs import (
     announced,
     baseline,
@@ -638,6 +638,11 @@ MUTANTS: Final = (
         "mask an API key only as it is written",
         SetConstant(secret, "_in_any_form", re.escape),
         caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "write half of the HTML report",
+        ReplaceFunction(html.render, lambda original, report: original(report)[:20_000]),
+        caught_by="outputs_are_complete",
     ),
     mutant(
         "tell no failed criteria of the first leg",
