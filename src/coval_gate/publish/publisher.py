@@ -136,6 +136,7 @@ class Publisher:
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)
         else:
-            self._host.quote(*closing.lines)
+            for line in closing.lines:
+                self._host.log(line)
         if closing.repeat:
-            self._host.quote(closing.repeat)
+            self._host.log(closing.repeat)
