@@ -115,7 +115,8 @@ def test_transcripts_never_change_verdict(
 
 def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
     leg, server = leg_of(f"GET {TRANSCRIPT} #1-2 -> 404", include_transcripts="failures", **BAD)
-    assert len(leg.details.transcripts) == len(transcripts_read(server)) - 2 > 0
+    # Several are fetched at once, so which requests the fault meets is not certain.
+    assert 0 < len(leg.details.transcripts) < len(transcripts_read(server))
     assert len(leg.details.texts) == len(transcripts_read(server))
 
 
