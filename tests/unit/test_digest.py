@@ -165,6 +165,9 @@ def rerun_inputs(page: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in YAML(typ="safe").load(block).items()}
 
 
+FORBIDDEN = ("NO", "'a, b'", '"a; \\"b\\" \\\\"', "\"'quoted'\"", '"1,000"', '" x "')
+
+
 def report_with(**inputs: str) -> Report:
     given = {"agent_id": "agent1", "persona_id": "p1", "test_set_id": "set1", "api_key": KEY} | inputs
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
@@ -192,11 +195,16 @@ def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -
 
 
 @pytest.mark.parametrize(
-    "thresholds",
-    ["Latency: max < 1.5", 'Latency: max < 1.5\n"It\'s `x` $HOME": rate(YES) >= 90%', "? Resolved: rate(YES) >= 1%"],
+    "given",
+    [
+        {"thresholds": "Latency: max < 1.5"},
+        {"thresholds": 'Latency: max < 1.5\n"It\'s `x` $HOME": rate(YES) >= 90%'},
+        {"thresholds": "? Resolved: rate(YES) >= 1%"},
+        *({"fail_on_metric_id": "Resolved", "fail_on_metric_value": value} for value in FORBIDDEN),
+    ],
 )
-def test_command_repeats_with_the_same_inputs(thresholds: str) -> None:
-    report = report_with(thresholds=thresholds, iteration_count="3", use_metric_targets="true")
+def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
+    report = report_with(**given, iteration_count="3", use_metric_targets="true")
     (block,) = re.findall(r"```+sh\n(.*?)```", render(report), re.DOTALL)
     words = shlex.split(block)
     assert (words[:4], words[-1]) == (["docker", "run", "--rm", "--env"], "coval-gate")

@@ -35,11 +35,15 @@ NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser."""
+    """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser.
+
+    `write` returns the text that `parse` reads as a value, where that is not how values of its type are written.
+    """
 
     name: str
     empty: T
     parse: Callable[[str], T]
+    write: Callable[[T], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,12 @@ def metric_value(longest: int) -> Field[str]:
 
         return text(longest).parse(parse_value(given))
 
-    return Field("text", "", parse)
+    def write(value: str) -> str:
+        from coval_gate.config.values import written_value
+
+        return written_value(value)
+
+    return Field("text", "", parse, write)
 
 
 def secret() -> Field[Secret | None]:

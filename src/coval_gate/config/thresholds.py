@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NoReturn
 
-from coval_gate.config.values import QUOTED, is_blank, unquoted
+from coval_gate.config.values import QUOTED, in_quotes, is_blank, unquoted
 from coval_gate.config.wrong_line import WrongLine
 from coval_gate.text import one_line
 
@@ -47,7 +47,6 @@ WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
 VALUE: Final = re.compile(r"""[^,;|)#"']++""")
 BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
 GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
-ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
 SIGNS: Final = re.compile(r"[<>=!≤≥≠⩽⩾]++")
 AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
 NUMBER, DIFFERENCE = re.compile(AMOUNT % "%"), re.compile(AMOUNT % r"%|pp\b")
@@ -104,7 +103,7 @@ class Aggregate:
         """Return the canonical text, which parses to the same aggregate."""
         if self.percentile is not None:
             return f"{self.name}({repr(self.percentile).removesuffix('.0')})"
-        values = [one if BARE.fullmatch(one) else f'"{ESCAPED.sub(ESCAPE, one)}"' for one in self.values]
+        values = [one if BARE.fullmatch(one) else in_quotes(one) for one in self.values]
         return f"{self.name}({', '.join(values)})" if values else self.name
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from coval_gate.text import folded, quoted
 
 QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
+ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
 LISTED: Final = re.compile("[,;|]")  # between values, or in a number such as 1,000
 
 
@@ -26,6 +27,17 @@ def parse_value(text: str) -> str:
     if is_blank(value):
         raise ValueError("must not be blank: an empty value counts as missing.")
     return value
+
+
+def written_value(value: str) -> str:
+    """Return the text that `parse_value` reads as `value`."""
+    needs_quotes = LISTED.search(value) or value[:1] in ("'", '"') or value != value.strip()
+    return in_quotes(value) if needs_quotes else value
+
+
+def in_quotes(text: str) -> str:
+    """Return a text in quotes, which `unquoted` takes away again."""
+    return f'"{ESCAPED.sub(ESCAPE, text)}"'
 
 
 def unquoted(text: str) -> str:

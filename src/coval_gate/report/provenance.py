@@ -26,7 +26,7 @@ def configuration(inputs: Inputs) -> dict[str, str]:
     for each in declared():
         value = getattr(inputs, each.name)
         if value != each.default_value and not isinstance(value, Secret):
-            found[each.name] = _written(value)
+            found[each.name] = each.field.write(value) if each.field.write else _written(value)
     return found
 
 
