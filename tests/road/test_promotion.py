@@ -461,6 +461,12 @@ def test_first_run_becomes_the_baseline_that_it_lacks(run_step: RunStep) -> None
     assert f"Promoted run {first.outputs['run_id']} to tag stable.\n" in first.log
 
 
+def test_first_run_that_fails_the_check_becomes_no_baseline(run_step: RunStep) -> None:
+    result, server = promote(run_step, **BASELINE, on_inconclusive="fail")
+    assert (result.outputs["verdict"], result.exit_code) == ("inconclusive", 1)
+    assert holders(server.world) == []
+
+
 def test_later_run_is_compared_with_the_promoted_one(run_step: RunStep, clock: VirtualClock) -> None:
     first, server = promote(run_step, **BASELINE)
     clock.sleep(NIGHT)

@@ -95,13 +95,15 @@ class Judgement:
     def may_be_promoted(self) -> bool:
         """Whether the run is good enough for a baseline: it passed, or lacks nothing to pass but a baseline.
 
-        Without the latter, there would never be a first run with the tag that a baseline names.
+        Without the latter, there would never be a first run with the tag that a baseline names. A step that fails
+        promotes nothing.
         """
         lacks_only_that = all(
             isinstance(check.problem, NoBaseline) and check.problem.reason.kind in ("none", "too_old")
             for check in self.missed
         )
-        return self.verdict is Verdict.PASSED or (self.verdict is Verdict.INCONCLUSIVE and lacks_only_that)
+        tolerated = self.verdict is Verdict.INCONCLUSIVE and self.lets_pass
+        return self.verdict is Verdict.PASSED or (tolerated and lacks_only_that)
 
     @property
     def lacks_baseline(self) -> bool:
