@@ -5,7 +5,7 @@ The modules that this needs take longer to import than the rest of the start, so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge_outcome
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.leg import Leg
     from coval_gate.step import Step
     from coval_gate.waiting import Procedure
-
-TREND_SHOWN: Final = "html_path"  # the input for the report that shows the last runs
 
 
 def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
@@ -90,7 +88,6 @@ def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Baselin
         step.context,
         clock=step.clock,
         deadline=step.deadline,
-        log=step.host.quote,
     )
     return run(finding, step.clock)
 
@@ -124,7 +121,7 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
 def _trend(step: Step, client: Client, leg_run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
     """Fetch the last runs before the leg's, if a report shows them."""
     inputs = step.inputs
-    if not getattr(inputs, TREND_SHOWN, ""):
+    if not inputs.html_path:
         return ()
     named = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
     return (

@@ -88,7 +88,6 @@ class Past:
                 max_age=days * DAY,
                 clock=clock,
                 until=clock.now() + patience,
-                log=self.log.append,
             )
             found = run(finding, clock)
             self.requests = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
@@ -125,7 +124,6 @@ def test_branch_stands_for_its_newest_run(past: Past) -> None:
     assert found.runs[0].result.run_id == newer != own
     assert len(found.runs[0].result.simulations) == 10
     assert len(found.runs[0].result.find_metrics("Latency")[0].values) == 10
-    assert past.log == [f"Baseline branch:main: run {newer} (24 hours old)"]
 
 
 def test_last_runs_are_pooled_newest_first(past: Past) -> None:
@@ -133,9 +131,6 @@ def test_last_runs_are_pooled_newest_first(past: Past) -> None:
     assert ids_of(past.find("branch:main last 2")) == [third, second]
     found = past.find("branch:main last 5")
     assert (ids_of(found), found.fewer_than_asked) == ([third, second, first], 2)
-    assert past.log[1] == (
-        f"Baseline branch:main last 5: runs {third}, {second} and {first} (3 days old), 5 were asked for"
-    )
 
 
 def test_baseline_of_run_needs_few_calls(past: Past) -> None:
@@ -584,7 +579,7 @@ def test_step_compares_with_its_baseline(run_step: RunStep, clock: VirtualClock)
     past = Past(run_step, clock)
     earlier = past.launch(days=3)
     result, _ = run_step(world=past.world, baseline="branch:main", thresholds=COMPARED, bare=True)
-    assert f"Baseline branch:main: run {earlier} (3 days old)" in result.log
+    assert result.log.count(f"Baseline branch:main: run {earlier} of ") == 1
     assert result.outputs["verdict"]
 
 
@@ -593,7 +588,7 @@ def test_step_in_mode_wait_compares_with_its_baseline(run_step: RunStep, clock: 
     earlier, own = past.launch(), past.launch(days=0.01)
     inputs = {"mode": "wait", "run_id": own, "agent_id": "", "persona_id": "", "test_set_id": ""}
     result, _ = run_step(world=past.world, baseline="branch:main", thresholds=COMPARED, bare=True, **inputs)
-    assert f"Baseline branch:main: run {earlier} (24 hours old)" in result.log
+    assert result.log.count(f"Baseline branch:main: run {earlier} of ") == 1
 
 
 def test_step_without_comparison_looks_for_no_baseline(run_step: RunStep) -> None:

@@ -15,7 +15,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.views import timestamp
 from coval_sandbox.world import World
-from support import DEFAULTS, new_client
+from support import new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,6 @@ def test_odd_times_raise_nothing(create_time: str | None, past: Callable[..., Pa
     assert branch.trend(f"GET /runs -> json {json.dumps({'runs': [row]})}") == ()
 
 
-@pytest.mark.skipif("html_path" not in DEFAULTS, reason="no report shows the trend")
 @pytest.mark.parametrize("fault", ["", "503", "403", "damage 3"])
 def test_trend_is_read_for_html_report_and_changes_no_verdict(fault: str, run_step: RunStep) -> None:
     faults = [f"GET /runs -> {fault}"] if fault else []

@@ -8,7 +8,7 @@ from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
 from coval_gate.config.metadata import read_metadata
 from coval_gate.config.threshold_checks import threshold_contradictions, threshold_warnings
 from coval_gate.errors import InputError
-from coval_gate.text import in_words, one_line, plural, quoted
+from coval_gate.text import one_line, plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,6 @@ SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-se
 
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
-TRANSCRIBED: Final = ("html_path", "digest_path")  # the reports that show transcripts
 SIMILAR: Final = 0.75  # of 1; how alike a misspelt name of an input is to the right one
 PREFIX: Final = "INPUT_"
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` that the runner itself understands
@@ -99,8 +98,8 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     if inputs.concurrency > MOST_CONCURRENT:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
     judges = inputs.mode in MODES[GATE]
-    if judges and inputs.include_transcripts != "none" and not any(getattr(inputs, each, "") for each in TRANSCRIBED):
-        found.append(f"include_transcripts has no effect without {in_words(TRANSCRIBED, 'or')}.")
+    if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
+        found.append("include_transcripts has no effect without html_path or digest_path.")
     found += threshold_warnings(inputs)
     found += [
         f"{name} in metadata has no effect, because the input {name} is set."

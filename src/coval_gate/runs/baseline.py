@@ -23,11 +23,11 @@ from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
-from coval_gate.text import age, in_words
+from coval_gate.text import in_words
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
@@ -66,7 +66,6 @@ def find_baseline(
     max_age: float,
     clock: Clock,
     until: float,
-    log: Callable[[str], None],
 ) -> Procedure[Baseline]:
     """Find the runs that `source` stands for, and what distinguishes them from the subject.
 
@@ -84,7 +83,6 @@ def find_baseline(
         yield Wait(pause)
     runs = found.runs
     if runs:
-        log(_found_text(source, subject, runs))
         runs = yield from distinguish(client, runs, subject, clock=clock, until=until)
     return Baseline(
         source=source,
@@ -301,15 +299,6 @@ def _unreadable(error: CovalError) -> NotFoundReason:
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
 
 
-def _found_text(source: BaselineSource, subject: Subject, runs: Sequence[BaselineRun]) -> str:
-    """Return what the subject is compared with, as one line of the log."""
-    ids = [each.run.run_id for each in runs]
-    created = [moment for each in (subject.run, runs[-1].run) if (moment := created_at(each)) is not None]
-    old = f" ({age(created[0] - created[1])} old)" if len(created) > 1 else ""
-    fewer = f", {source.last} were asked for" if len(ids) < source.last else ""
-    return f"Baseline {source}: {'run' if len(ids) == 1 else 'runs'} {in_words(ids)}{old}{fewer}"
-
-
 def baseline_of(
     client: Client,
     leg: Leg,
@@ -319,7 +308,6 @@ def baseline_of(
     *,
     clock: Clock,
     deadline: float,
-    log: Callable[[str], None],
 ) -> Procedure[Baseline | None]:
     """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
 
@@ -340,6 +328,5 @@ def baseline_of(
             max_age=inputs.baseline_max_age.seconds,
             clock=clock,
             until=max(min(deadline, clock.now() + PATIENCE), over_since + CALL_TIME),
-            log=log,
         )
     )
