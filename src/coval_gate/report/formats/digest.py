@@ -1,4 +1,4 @@
-"""The digest for whoever fixes the agent, a person or a coding agent: short Markdown, the worst first.
+"""The digest of what failed, for developers and coding agents: short Markdown, the worst first.
 
 Text from outside stands in code spans and fenced blocks only: whatever it says, it reads as quoted data.
 """
@@ -13,6 +13,7 @@ from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.cases import MOST_TURNS, case_lines, failing, turn_lines
 from coval_gate.report.comparisons import absolute, compared, flipped_cases, flips
 from coval_gate.report.formats.log import MARKS, check_cells, reference_text
+from coval_gate.report.limits import LONGEST_PROMPT
 from coval_gate.report.markdown import Listing, code, fenced, link, page
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import what_ran
@@ -62,7 +63,7 @@ def render(report: Report) -> str:
 
 
 def prompt_of(report: Report, leg: LegReport, row: SimulationRow) -> str:
-    """Return the digest of one simulation of a leg."""
+    """Return the digest of one simulation of a leg, in at most LONGEST_PROMPT bytes."""
     stability = stability_text(row.stability) if row.stability else ""
     parts = [
         "# A simulation of a Coval evaluation to look at",
@@ -71,7 +72,7 @@ def prompt_of(report: Report, leg: LegReport, row: SimulationRow) -> str:
         _case(leg, row, f"## {code(row.title, LINE)}", stability),
         *_repeat(report, leg, [row]),
     ]
-    return page(parts, limit=LIMIT, size=_size)
+    return page(parts, limit=LONGEST_PROMPT, size=_size)
 
 
 def _size(text: str) -> int:

@@ -17,7 +17,6 @@ HEIGHT: Final = 72  # of a histogram's bars, and of a trend
 MOST_BARS: Final = 24
 ROUNDING: Final = 1e-9
 STRETCH: Final = 1.0  # of the values' range, which the scale may grow by on each side to show a mark
-SCALE_HEIGHT: Final = 26  # of a criterion's scale
 EDGE: Final = 6  # between a chart's side and its first point
 
 

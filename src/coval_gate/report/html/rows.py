@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.comparisons import USUAL_ID
+from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.html.addresses import web_address
 from coval_gate.report.html.conversation import conversation
-from coval_gate.report.html.prompt import prompt
 from coval_gate.report.limits import (
     LONGEST_TEXT,
     MISSES_ROOM,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 NAME: Final = 200  # characters of a name
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # what a row is called; others have the verdict's own word
 GROUPS: Final = {Verdict.PASSED: 2, Verdict.SKIPPED: 1}  # how rows of several legs are put together
-CHANGES: Final = {"worse": "fails now", "better": "passes now"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +158,7 @@ def table(report: Report) -> TableView:
     legs = {id(leg): str(place) for place, leg in enumerate(report.legs)}
     anchors = _anchors([each.row.simulation.id for each in shown])
     rows = tuple(
-        _row(each, columns, changes[id(each.leg)], place, anchors[place], legs[id(each.leg)], room)
+        _row(report, each, columns, changes[id(each.leg)], place, anchors[place], legs[id(each.leg)], room)
         for place, each in enumerate(shown)
     )
     cases = _by_case(rows)
@@ -224,6 +223,7 @@ def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
 
 
 def _row(
+    report: Report,
     source: _Source,
     columns: Sequence[Column],
     changes: Mapping[tuple[str, str], str],
@@ -271,7 +271,7 @@ def _row(
         cells=tuple(_cell(known.get(column.id)) for column in columns),
         values=tuple(_values(metrics, known, texts, missed, blamed)),
         conversation=conversation(turns, room.transcript),
-        prompt=prompt(row, turns) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
+        prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
         status=one_line(each.status, NAME),
     )
 
