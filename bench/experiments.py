@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.judge.contrast import exceedance_difference, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, mean_difference, rate_difference
 from coval_gate.judge.distributions import normal_quantile
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def mean_change(size: Size, icc: float, rng: Random) -> tuple[bool, bool]:
 
 def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
     """Tell whether an unchanged percentile of latencies seems longer, and whether it seems shorter."""
-    bounds = exceedance_difference(latencies(rng, size, 0.5, icc), n, CONFIDENCE)
+    bounds = Exceedances(latencies(rng, size, 0.5, icc)).difference(n, CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
 
@@ -240,4 +240,4 @@ def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:
 
 def slower_tail(size: Size, icc: float, rng: Random) -> tuple[bool]:
     """Tell whether latencies that are longer by 30 % are noticed in their 95th percentile."""
-    return (exceedance_difference(latencies(rng, size, 0.5, icc, slower=1.3), 95.0, CONFIDENCE).lower > 0.0,)
+    return (Exceedances(latencies(rng, size, 0.5, icc, slower=1.3)).difference(95.0, CONFIDENCE).lower > 0.0,)

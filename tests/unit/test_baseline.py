@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -404,16 +403,3 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
         lines = [line for line in check_lines(judgement) if "simulations failed" not in line]
         told.append("\n".join([title, *lines, *(f"    {each}" for each in reasons(judgement))]))
     golden("comparisons.txt", "\n\n".join(told) + "\n")
-
-
-def test_ten_thousand_conversations_are_compared_quickly() -> None:
-    """The figure is measured by `make statistics`; this holds the order of magnitude."""
-    rng = random.Random(3)
-    cases = [f"case{n}" for n in range(1000)]
-    now = run_of("now", {case: [rng.lognormvariate(0, 0.5) for _ in range(10)] for case in cases})
-    old = run_of("old", {case: [rng.lognormvariate(0, 0.5) for _ in range(10)] for case in cases})
-    thresholds = ["Resolved: avg <= baseline * 1.1", "Resolved: avg >= baseline - 1", "Resolved: med <= baseline"] * 2
-    thresholds += ["Resolved: p(95) <= baseline", "Resolved: p(90) <= baseline", "Resolved: avg <= baseline"]
-    began = time.process_time()
-    judged(now, baseline_of(old), "\n".join(thresholds))
-    assert time.process_time() - began < 30

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.judge.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
-from coval_gate.judge.contrast import HitPair, ValuePair, exceedance_difference, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, mean_difference, rate_difference
 from coval_gate.judge.family import significant
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -69,7 +69,7 @@ def test_differences_of_means_are_numbers(drawn: list[tuple[list[float], list[fl
     pairs = [ValuePair(now, base) for now, base in drawn]
     for bounds in (
         mean_difference(pairs, 0.95, factor=factor),
-        exceedance_difference(pairs, 50, 0.95, factor=factor),
+        Exceedances(pairs).difference(50, 0.95, factor=factor),
     ):
         assert not math.isnan(bounds.lower)
         assert not math.isnan(bounds.upper)
@@ -109,12 +109,12 @@ def test_a_percentile_needs_enough_values_on_both_sides() -> None:
     few = [ValuePair([float(number + 100)], [float(number)]) for number in range(19)]
     enough = [ValuePair([float(number + 100)], [float(number)]) for number in range(20)]
 
-    assert exceedance_difference(few, 95, 0.95) == NOTHING
-    assert exceedance_difference(enough, 95, 0.95) != NOTHING
-    assert exceedance_difference(enough, 50, 0.95).lower > 0
-    assert exceedance_difference(enough, 50, 0.95, shift=200.0).upper < 0
-    assert exceedance_difference(enough, 50, 0.95, factor=1.0, shift=100.0) == pytest.approx(
-        exceedance_difference([ValuePair(pair.now, pair.now) for pair in enough], 50, 0.95)
+    assert Exceedances(few).difference(95, 0.95) == NOTHING
+    assert Exceedances(enough).difference(95, 0.95) != NOTHING
+    assert Exceedances(enough).difference(50, 0.95).lower > 0
+    assert Exceedances(enough).difference(50, 0.95, shift=200.0).upper < 0
+    assert Exceedances(enough).difference(50, 0.95, factor=1.0, shift=100.0) == pytest.approx(
+        Exceedances([ValuePair(pair.now, pair.now) for pair in enough]).difference(50, 0.95)
     )
 
 
@@ -123,7 +123,7 @@ def test_fewer_than_two_shared_cases_claim_nothing() -> None:
 
     assert rate_difference(flips(1, 0, 0), 0.95) == NOTHING
     assert mean_difference([pair], 0.95) == NOTHING
-    assert exceedance_difference([pair], 50, 0.95) == NOTHING
+    assert Exceedances([pair]).difference(50, 0.95) == NOTHING
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,7 @@ class Inputs:
     digest_path: str = declare(
         REPORT,
         fields.path(),
-        "Write a short Markdown digest for whoever fixes the agent, a person or a coding agent, to this file in the "
+        "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
     )
 

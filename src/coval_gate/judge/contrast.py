@@ -88,13 +88,6 @@ def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: fl
     return Bounds(centre - factor * earlier - reach, centre - factor * earlier + reach)
 
 
-def exceedance_difference(
-    pairs: Sequence[ValuePair], n: float, confidence: float, *, factor: float = 1.0, shift: float = 0.0
-) -> Bounds:
-    """Return bounds on how much larger the share of values above a common limit is now than in the baseline."""
-    return Exceedances(pairs).difference(n, confidence, factor=factor, shift=shift)
-
-
 class Exceedances:
     """How many values of each test case lie above a limit. They are sorted once, for any number of limits."""
 

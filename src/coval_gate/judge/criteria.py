@@ -301,11 +301,6 @@ class Criteria:
         return ThresholdHolds(threshold=threshold, confidence=self.confidence, doubt_passes=policy == "pass")
 
     @property
-    def needs_baseline(self) -> bool:
-        """Whether a threshold compares with earlier runs."""
-        return any(each.bound.reference == "baseline" for each in self.thresholds)
-
-    @property
     def needs_targets(self) -> bool:
         """Whether the metrics' own targets matter."""
         return self.use_metric_targets or any(each.aggregate.name == "pass_rate" for each in self.thresholds)

@@ -198,6 +198,18 @@ class Flaky:
     runs: int
 
 
+ComparisonProblem = (
+    NoMutations
+    | NoBaseline
+    | NotInBaseline
+    | UnusableBaseline
+    | PersonaChanged
+    | JudgeChanged
+    | CasesUnknown
+    | TooFewShared
+    | UnequalCounts
+)
+
 Problem = (
     NoSuchMetric
     | NotListed
@@ -211,14 +223,6 @@ Problem = (
     | UnusableTarget
     | VariantsMissing
     | ErrorReported
-    | NoMutations
-    | NoBaseline
-    | NotInBaseline
-    | UnusableBaseline
-    | PersonaChanged
-    | JudgeChanged
-    | CasesUnknown
-    | TooFewShared
-    | UnequalCounts
     | Flaky
+    | ComparisonProblem
 )

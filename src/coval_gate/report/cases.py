@@ -1,11 +1,10 @@
-"""A simulation that failed, in lines for whoever fixes the agent: what it missed, its values, what was said last."""
+"""A simulation that failed, in lines: what it missed, its values, and what was said last."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import BASE
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.criteria import value_text
 from coval_gate.text import number, one_line, plural, shortened, stopwatch
@@ -50,11 +49,6 @@ def turn_lines(turns: Sequence[Turn]) -> list[str]:
     """Return the last turns of a conversation, each with its time and, of the agent's, how long it let wait."""
     pairs = list(zip([None, *turns], turns, strict=False))
     return [_line(_turn_text(earlier, turn)) for earlier, turn in pairs[-MOST_TURNS:]]
-
-
-def mutation_of(row: SimulationRow) -> str:
-    """Return the mutation of the agent in a simulation; empty for the agent itself."""
-    return row.simulation.mutation if row.simulation.mutation != BASE else ""
 
 
 def _miss_text(miss: Miss, row: SimulationRow) -> str:

@@ -34,18 +34,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Comparison, Interval, Unit
-
-ComparisonProblem = (
-    NoMutations
-    | NoBaseline
-    | NotInBaseline
-    | UnusableBaseline
-    | PersonaChanged
-    | JudgeChanged
-    | CasesUnknown
-    | TooFewShared
-    | UnequalCounts
-)
+    from coval_gate.judge.problems import ComparisonProblem
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs in which a noticeable change shows
