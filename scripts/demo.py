@@ -31,7 +31,7 @@ SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the beginning of an entry; `==` is an operator of thresholds
-REPORTS = {"digest_path": "digest.md"}  # the files to write, by input
+REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
 INPUTS = {
     "api_key": DEFAULT_KEY,
     "agent_id": AGENT_ID,
