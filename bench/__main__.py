@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import gate, html, image, polling, startup
+from bench import gate, html, image, judge, polling, startup
 from bench.figures import table
 
 figures = [
@@ -12,6 +12,7 @@ figures = [
     *polling.measure(),
     *polling.measure_short(),
     *gate.measure(),
+    *judge.measure(),
     *html.measure(),
     *image.measure(),
 ]

@@ -239,7 +239,7 @@ def test_client_timeout_does_not_block_shutdown(session: requests.Session) -> No
                 session.post(f"{server.url}/runs", json=BODY, timeout=0.02)
         assert len(server.world.runs) == 1
         begun = time.monotonic()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
 
 
 def test_shutdown_ends_outstanding_requests() -> None:
@@ -248,7 +248,7 @@ def test_shutdown_ends_outstanding_requests() -> None:
         while not server.requests_seen:
             time.sleep(0.001)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
     with connection, suppress(ConnectionResetError):
         assert connection.recv(100) == b""
 

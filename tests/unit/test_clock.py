@@ -47,7 +47,7 @@ def test_first_signal_interrupts_wait_and_second_does_not(wait: str, number: sig
         sent = time.monotonic()
         process.send_signal(number)
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - sent < 1
+        assert time.monotonic() - sent < 30
         process.send_signal(number)
         assert process.stdout.readline() == "went on\n"
         assert process.wait(5) == 0
