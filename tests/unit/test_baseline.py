@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     ("before", "now", "threshold", "confidence", "verdict", "trend"),
     [
         (yes(48, 50), yes(48, 50), RATE, None, Verdict.PASSED, "unchanged"),
-        (yes(48, 50), yes(46, 50), RATE, None, Verdict.PASSED, "worse"),
+        (yes(48, 50), yes(46, 50), RATE, None, Verdict.PASSED, "unchanged"),
+        (yes(46, 50), yes(48, 50), RATE, None, Verdict.PASSED, "unchanged"),
         (yes(48, 50), yes(45, 50), RATE, None, Verdict.FAILED, "worse"),
         (yes(45, 50), yes(48, 50), RATE, None, Verdict.PASSED, "improved"),
         (yes(48, 50), yes(46, 50), RATE, 0.95, Verdict.INCONCLUSIVE, "inconclusive"),
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
         (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", None, Verdict.FAILED, "worse"),
         (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", None, Verdict.FAILED, "worse"),
         (yes(48, 50), yes(48, 50), "Resolved: count(NO) == baseline", None, Verdict.PASSED, "unchanged"),
+        (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", None, Verdict.PASSED, "improved"),
+        (yes(48, 50), yes(47, 50), "Resolved: count(NO) < baseline + 1", None, Verdict.FAILED, "worse"),
+        (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", None, Verdict.FAILED, "unchanged"),
+        (yes(40, 50), yes(39, 50), "Resolved: rate(YES) >= baseline + 5pp", None, Verdict.FAILED, "worse"),
     ],
 )
 def test_threshold_compares_with_baseline(

@@ -312,7 +312,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         if not pairs.asks_for_improvement:
             is_worse = pairs.is_worse
     else:
-        trend = _trend(pairs, measure.value)
+        trend = _trend(pairs, measure.value, verdict)
     failing, passing = pairs.flips()
     comparison = replace(comparison, trend=trend, newly_failing=failing, newly_passing=passing)
     check = replace(
@@ -334,12 +334,13 @@ def _evident_trend(pairs: Pairs, verdict: Verdict, error: float) -> Trend:
     return "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
 
 
-def _trend(pairs: Pairs, value: float) -> Trend:
-    """Say what a change amounts to as counted."""
+def _trend(pairs: Pairs, value: float, verdict: Verdict) -> Trend:
+    """Say what a change amounts to as counted. A change within the margin that the threshold allows is none."""
     threshold, rise = pairs.threshold, value - pairs.earlier
-    if abs(rise) <= TOLERANCE * abs(pairs.earlier):
-        return "unchanged"
     better = threshold.wants_less if rise < 0.0 else threshold.wants_more
+    margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
+    if abs(rise) <= margin + TOLERANCE * abs(pairs.earlier) and (better or verdict is Verdict.PASSED):
+        return "unchanged"
     return "improved" if better else "worse"
 
 
