@@ -109,6 +109,32 @@ def test_unreadable_list_entry_is_transient(damaged: str, run_step: RunStep) -> 
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
 
 
+@pytest.mark.parametrize(("looks", "known"), [("#1-6", True), ("*", False)])
+def test_test_cases_are_waited_for_where_they_matter(
+    looks: str, known: bool, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """What never names them is judged after `metrics_grace_time`, not when the list has stayed the same."""
+    world = World(clock.time)
+    run_step(mode="launch", world=world)
+    clock.sleep(600)
+    rows = [each | {"test_case_id": None} for each in world.list_simulations({})["simulated_conversations"]]
+    began = clock.now()
+    result, _ = run_step(
+        f"GET /conversations/simulated {looks} -> json {json.dumps({'simulated_conversations': rows})}",
+        world=world,
+        mode="wait",
+        run_id=world.runs[0].run_id,
+        confidence="90%",
+        thresholds="Latency: avg < 5",
+        metrics_grace_time="120",
+        json_path="reports/coval.json",
+    )
+    simulations = json.loads(result.json)["legs"][0]["simulations"]
+    assert all(bool(each["test_case_id"]) is known for each in simulations), result.log
+    assert (clock.now() - began >= 120) is not known
+    assert "waiting for the test cases of 10 simulations" in result.log
+
+
 def test_entries_that_are_no_objects_are_not_ignored(run_step: RunStep) -> None:
     _, server = run_step(mode="launch")
     world = server.world

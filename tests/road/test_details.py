@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     RunStep = Callable[..., tuple[StepResult, Server]]
 
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
-TRANSCRIPT = "/conversations/simulated/*"
+TRANSCRIPT = "/conversations/simulated/*"  # the words of judges are below it
+TRANSCRIPT_ALONE = f"/conversations/simulated/{'?' * 22}"
 SHAPES = ("documented", "seconds", "text", "chat")
 
 
@@ -114,7 +115,7 @@ def test_transcripts_never_change_verdict(
 
 
 def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
-    leg, server = leg_of(f"GET {TRANSCRIPT} #1-2 -> 404", include_transcripts="failures", **BAD)
+    leg, server = leg_of(f"GET {TRANSCRIPT_ALONE} #1-2 -> 404", include_transcripts="failures", **BAD)
     # Several are fetched at once, so which requests the fault meets is not certain.
     assert 0 < len(leg.details.transcripts) < len(transcripts_read(server))
     assert len(leg.details.texts) == len(transcripts_read(server))

@@ -306,6 +306,11 @@ class Criteria:
         return self.use_metric_targets or any(each.aggregate.name == "pass_rate" for each in self.thresholds)
 
     @property
+    def needs_test_cases(self) -> bool:
+        """Whether it matters which test case each simulation belongs to."""
+        return self.confidence is not None or any(each.bound.reference for each in self.thresholds)
+
+    @property
     def judges_targets(self) -> bool:
         """Whether a target that is not known leaves no verdict."""
         return self.use_metric_targets or self.sets_pass_rate

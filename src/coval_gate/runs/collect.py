@@ -130,8 +130,8 @@ class _Collector:
             simulations = yield from self._client.list_simulations(run.run_id, until=until)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
-        # Comparisons and confidence need the test cases. Where Coval names some, it can name all.
-        named = all(each.test_case_id for each in simulations) or not any(each.test_case_id for each in simulations)
+        with_case = sum(bool(each.test_case_id) for each in simulations)  # where Coval names some, it can name all
+        named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
         ended = all(each.status in TERMINAL for each in simulations)
         self._simulations = simulations if complete and ended and named else None
         result = RunResult(
@@ -191,6 +191,9 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
         return MissingData(values=values)
     if criteria.needs_targets and not result.metrics:
         return MissingData(metric="with a target")
+    unnamed = sum(not each.test_case_id for each in result.simulations)
+    if unnamed and criteria.needs_test_cases:
+        return MissingData(test_cases=unnamed)
     if unchanged >= SETTLING:
         return MissingData()
     return MissingData(is_open=not look.certain, is_doubtful=not look.sound)

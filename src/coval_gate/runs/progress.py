@@ -67,12 +67,14 @@ def progress_line(run: Run, left: float | None) -> str:
 class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
-    `is_open`: it may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
+    `test_cases`: how many simulations do not say which one they belong to, where the criteria need it. `is_open`: the
+    run may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
     """
 
     simulations: int = 0
     metric: str = ""
     values: int = 0
+    test_cases: int = 0
     is_open: bool = False
     is_doubtful: bool = False
 
@@ -90,6 +92,8 @@ def missing_text(missing: MissingData) -> str:
         what = f"the metric {one_line(missing.metric, 80)}"
     elif missing.values:
         what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
     elif missing.is_open:
         what = "further simulations and metrics, because Coval does not say how many there are"
     else:
