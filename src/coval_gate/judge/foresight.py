@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.claims import percentile_of
@@ -48,6 +49,7 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     return (needed(share, 0, criterion.confidence) or 0) if share > 0.0 else 0
 
 
+@lru_cache(maxsize=1024)  # every report asks for the same
 def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: int = 1) -> int | None:
     """Return how many test cases can show the greatest change that there is from a baseline, with a confidence.
 
