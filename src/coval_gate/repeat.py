@@ -27,8 +27,19 @@ if TYPE_CHECKING:
 def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
     """Judge the leg's run, repeat it while it fails, and return the judgement of all runs together.
 
-    A repetition that has no data to judge is the last: the runs before it decide. Raises CovalError, RunnerError.
+    Raises CovalError, RunnerError.
     """
+    try:
+        judgement = _judge_all(step, client, leg)
+    except GateError:
+        step.end_unneeded_repetitions(client)
+        raise
+    step.end_unneeded_repetitions(client)
+    return judgement
+
+
+def _judge_all(step: Step, client: Client, leg: Leg) -> Judgement:
+    """Do what `judge_and_repeat` says. A repetition that has no data to judge is the last: those before it decide."""
     inputs, criteria = step.inputs, Criteria.from_inputs(step.inputs)
     judgement = first = judge_run(step, client, leg)
     took = step.clock.now() - step.began

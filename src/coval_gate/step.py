@@ -6,6 +6,7 @@ What is known is written down the moment that it is known: a step may be killed 
 from __future__ import annotations
 
 import json
+import math
 import time
 import traceback
 from contextlib import suppress
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.run import Run
     from coval_gate.runs.launch import Launcher
+    from coval_gate.runs.request import LaunchRequest
+    from coval_gate.runs.tags import Tags
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
@@ -122,16 +125,9 @@ class Step:
         """
         from coval_gate.runs.launch import Launcher
         from coval_gate.runs.prepare import prepare
-        from coval_gate.runs.request import launch_request
-        from coval_gate.runs.tags import tags_for
 
         inputs = self.inputs
-        # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
-        context = replace(self.context, branch="") if repetition else self.context
-        request = launch_request(inputs, context)
-        own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
-        nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
-        tags = tags_for(context, request.body(), nonce, own)
+        request, tags = self._request(repetition)
         leg = Leg(request=request, tags=tags, repetition=repetition)
         launcher = Launcher(
             client=client,
@@ -154,6 +150,41 @@ class Step:
         how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
         self.host.log(f"{how_it_began} {leg.run_id}: {self.run_url(leg.run_id)}")
         return guard
+
+    def end_unneeded_repetitions(self, client: Client) -> None:
+        """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
+        from coval_gate.runs.earlier import EarlierRuns
+
+        inputs, taken = self.inputs, {leg.repetition for leg in self.legs}
+        unneeded = [number for number in range(1, inputs.repeat_on_failure + 1) if number not in taken]
+        if not unneeded or not inputs.resume:
+            return
+        request, tags = self._request(0)
+        if tags.origin is None or tags.origin.attempt == 1:
+            return
+        earlier = EarlierRuns(
+            client=client,
+            tags=tags,
+            body=request.body(),
+            clock=self.clock,
+            until=math.inf,
+            log=self.host.quote,
+            warn=self.warn,
+        )
+        run(earlier.end_repetitions([self._request(number)[1] for number in unneeded]), self.clock)
+
+    def _request(self, repetition: int) -> tuple[LaunchRequest, Tags]:
+        """Return what the launch of the first run, or of one of its repetitions, sends, and the tags in it."""
+        from coval_gate.runs.request import launch_request
+        from coval_gate.runs.tags import tags_for
+
+        inputs = self.inputs
+        # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
+        context = replace(self.context, branch="") if repetition else self.context
+        request = launch_request(inputs, context)
+        own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
+        nonce = f"{self.runtime.randomness.getrandbits(32):08x}"
+        return request, tags_for(context, request.body(), nonce, own)
 
     def take_over(self, run_id: str) -> RunGuard:
         """Guard a run that was launched elsewhere. Raises RunnerError."""

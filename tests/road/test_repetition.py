@@ -204,6 +204,48 @@ def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: 
     assert first.run_id not in again.outputs["run_ids"]
 
 
+@pytest.mark.parametrize(
+    ("faults", "later", "statuses"),
+    [
+        ([], {}, ["COMPLETED", "CANCELLED", "COMPLETED"]),
+        (["GET /conversations/simulated -> 403"], {}, ["COMPLETED", "CANCELLED", "COMPLETED"]),
+        ([], {"resume": "false"}, ["COMPLETED", "IN PROGRESS", "COMPLETED"]),
+        ([], {"display_name": "another step"}, ["COMPLETED", "IN PROGRESS", "COMPLETED"]),
+    ],
+)
+def test_later_attempt_ends_repetition_that_it_does_not_need(
+    faults: list[str], later: dict[str, str], statuses: list[str], run_step: RunStep, clock: VirtualClock
+) -> None:
+    """Its own first run passes, or cannot be judged, and another step's repetitions are not its own."""
+    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "2"}
+    clock.at(SECOND, clock.interrupt)
+    _, server = run_step(**given, cancel_on_interrupt="false")
+    prolong(server.world, seconds=600)
+    clock.rearm()
+    passing = given | {"thresholds": "Resolved: rate(YES) >= 1%"}
+    again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **passing | later)
+    assert run_statuses(server.world) == statuses, again.log
+    told = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
+    assert (told in again.log) is ("CANCELLED" in statuses)
+
+
+def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:
+    given = {"test_set_id": "failing1", "repeat_on_failure": "1"}
+    clock.at(SECOND, clock.interrupt)
+    _, server = run_step(**given, thresholds=RATE, cancel_on_interrupt="false")
+    clock.rearm()
+    again, _ = run_step(
+        "GET /runs #2-999 -> 503",
+        world=server.world,
+        env={"GITHUB_RUN_ATTEMPT": "2"},
+        thresholds="Resolved: rate(YES) >= 1%",
+        **given,
+    )
+    assert again.outputs["verdict"] == "passed", again.log
+    (warning,) = (each.data for each in again.annotations("warning"))
+    assert warning.startswith("Could not check for repetitions that an earlier attempt left unfinished: ")
+
+
 def prolong(world: World, *, seconds: float) -> None:
     """Let the last run go on for longer."""
     record = world.runs[-1]

@@ -16,7 +16,7 @@ from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from coval_gate.clock import Clock
@@ -79,49 +79,67 @@ class EarlierRuns:
             "Could not look for older runs",
             way_out="To leave older runs alone, set supersede to false.",
         )
-        superseded = [
-            self._cancel(run.run_id)
-            for run in found.runs
-            if not run.is_over and run.run_id != keep and self.tags.supersedes(tags_of(run))
-        ]
-        for result in (yield from together(superseded, self.clock, at_once=MOST_AT_ONCE)):
-            if result:
-                raise result
+        superseded = (run for run in found.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
+        yield from self._cancel(superseded, "superseded by this run")
         if unknown := _unknown(found):
             self.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
-    def _cancel(self, run_id: str) -> Procedure[None]:
+    def end_repetitions(self, unneeded: Collection[Tags]) -> Procedure[None]:
+        """Cancel the unfinished runs that earlier attempts launched as repetitions, with tags like the `unneeded`.
+
+        Warns if Coval does not list them; the verdict rests on none of them.
+        """
+        try:
+            found = yield from self._listed(CANCEL_TIME)
+        except CovalError as error:
+            self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+            return
+        left = (run for run in found.runs if any(each.continues(tags_of(run)) for each in unneeded))
+        yield from self._cancel(left, "a repetition of an earlier attempt, which nothing needs now")
+
+    def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
+        """Cancel those of the runs that are not over, side by side. `why` ends the sentence that tells it."""
+        cancelling = [self._cancel_one(run.run_id, why) for run in runs if not run.is_over]
+        for result in (yield from together(cancelling, self.clock, at_once=MOST_AT_ONCE)):
+            if result:
+                raise result
+
+    def _cancel_one(self, run_id: str, why: str) -> Procedure[None]:
         until = min(self.until, self.clock.now() + CANCEL_TIME)
         try:
             ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
             if ended.outcome == "cancelled":
-                self.log(f"Cancelled run {run_id}: superseded by this run.")
+                self.log(f"Cancelled run {run_id}: {why}.")
         except CovalError as error:
-            self.warn(f"Could not cancel run {run_id}, which this run supersedes: {error.what}")
+            self.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the runs of the concurrency group, and unfinished runs that may belong to it.
 
         Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
         """
-        if not self.tags.group:
-            return Found(())
         try:
-            return (
-                yield from runs_with(
-                    self.client,
-                    self.tags.group,
-                    self.body,
-                    clock=self.clock,
-                    until=min(self.until, self.clock.now() + LOOKUP_PATIENCE),
-                    may_be=lambda run: not run.is_over,
-                )
-            )
+            return (yield from self._listed(LOOKUP_PATIENCE))
         except CovalError as error:
             advice = "\n".join(each for each in (error.advice, way_out) if each)
             raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
+
+    def _listed(self, patience: float) -> Procedure[Found]:
+        """Return what `_unfinished` does. Raises CovalError if Coval does not list them for `patience` seconds."""
+        if not self.tags.group:
+            return Found(())
+        return (
+            yield from runs_with(
+                self.client,
+                self.tags.group,
+                self.body,
+                clock=self.clock,
+                until=min(self.until, self.clock.now() + patience),
+                may_be=lambda run: not run.is_over,
+            )
+        )
 
 
 def _unknown(found: Found) -> str:
