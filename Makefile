@@ -73,7 +73,7 @@ bench: setup  ## measure what README claims
 	@$(BIN)/python -m bench
 
 statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (ten minutes)
-	@$(BIN)/python bench/noise.py
+	@$(BIN)/python -m bench.noise
 
 lock: setup  ## resolve the dependencies anew
 	BIN=$(BIN) scripts/lock

@@ -10,12 +10,8 @@ import argparse
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-if not __package__:  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.experiments import one_run, power, two_runs
 from bench.steps import families, family_power, invariants, repetition

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from bisect import bisect_left
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import mpmath
@@ -27,6 +31,7 @@ from bench.steps import contradictions, repeated, unchanged
 if TYPE_CHECKING:
     from bench.experiments import Cell
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 SURE: Final = 1e-6  # the chance that a share within its limit looks too large
 
 
@@ -74,6 +79,16 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
 )
 def test_regressions_are_noticed(cell: Cell, least: float, runs: int) -> None:
     assert 100 - percentages(cell, runs, "quick")[0] <= most(100 - least, runs)
+
+
+def test_make_statistics_starts() -> None:
+    """Run the command of the Makefile, without its experiments."""
+    command = re.search(r"^statistics:.*\n\t@\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert command
+    shown = subprocess.run(
+        [sys.executable, *command[1].split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert shown.stdout.startswith("usage: "), shown.stderr
 
 
 def test_how_sure_is_sure() -> None:

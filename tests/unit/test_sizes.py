@@ -41,7 +41,7 @@ from hostile import example_reports
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
 
-SIMULATIONS, THRESHOLDS = 2_000, 500
+SIMULATIONS, THRESHOLDS = 1_000, 200
 MOST_BYTES = 20_000_000  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
 
