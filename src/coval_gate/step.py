@@ -82,7 +82,8 @@ class Step:
         self.context = self.host.context()
         self.inputs, problems = parse_inputs(environ)
         self.context = replace(self.context, matrix=self.inputs.matrix)
-        problems += self.publisher.prepare(self.inputs)
+        self.inputs, unusable = self.publisher.prepare(self.inputs)
+        problems += unusable
         if self.inputs.mode == "wait":
             self.context = with_unknown_commit(self.context)
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.

@@ -32,6 +32,7 @@ from support import DEFAULTS, IDS, KEY, StepResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from coval_sandbox.runner import Command
     from support import VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
@@ -43,6 +44,11 @@ GOLDEN = ["gate-passed", "gate-failed", "gate-flaky", "gate-in-doubt", "gate-in-
           "gate-mutations", "failed-tolerated", "gate-unknown-metric", "repeated-flaky", "repeated-failed", "timed-out",
           "run-cancelled", "fork-skipped", "launched", "wrong-inputs"]  # fmt: skip
 GOLDEN_JSON = ["gate-flaky", "gate-unknown-metric", "repeated-flaky"]  # the others' is only validated by the schema
+
+
+def annotations_of(result: StepResult) -> list[Command]:
+    """Return the annotations of all levels."""
+    return [each for level in ("error", "warning", "notice") for each in result.annotations(level)]
 
 
 @pytest.fixture
@@ -447,6 +453,53 @@ def test_annotations_are_one_error_and_nine_warnings(run_step: RunStep) -> None:
     assert warnings[0].properties["title"] == "Coval: Moves an appointment"
     assert "Missed: Latency: p(95) < 1.5 – here 1.601. Latency is 1.601" in warnings[0].data
     assert "and 1 more simulation, in the log and the summary." in warnings[-1].data
+
+
+def prompt_in(workspace: Path) -> None:
+    """Write the file that annotations are about, as a checkout does."""
+    (workspace / "prompts").mkdir(parents=True)
+    (workspace / "prompts" / "agent.md").write_text("You are a friendly receptionist.\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", ["prompts/agent.md", "./prompts//agent.md"])
+def test_annotations_of_failed_run_name_annotate_file(path: str, run_step: RunStep, tmp_path: Path) -> None:
+    prompt_in(tmp_path / "workspace")
+    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS, annotate_file=path)
+    places = {(each.properties.get("file"), each.properties.get("line")) for each in annotations_of(result)}
+    assert places == {("prompts/agent.md", "1")}
+
+
+def test_annotations_name_no_file_by_default(run_step: RunStep) -> None:
+    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS)
+    assert all(set(each.properties) == {"title"} for each in annotations_of(result))
+
+
+@pytest.mark.parametrize("given", [{"api_key": "coval_sk_wrong_0000000000"}, {"test_set_id": "errors01"}], ids=str)
+def test_annotation_of_error_that_is_not_about_agent_names_no_file(
+    given: dict[str, str], run_step: RunStep, tmp_path: Path
+) -> None:
+    prompt_in(tmp_path / "workspace")
+    result, _ = run_step(annotate_file="prompts/agent.md", **given)
+    (error,) = annotations_of(result)
+    assert set(error.properties) == {"title"}
+
+
+@pytest.mark.parametrize("path", ["nowhere.md", "prompts", "../prompts/agent.md"])
+def test_annotate_file_that_is_no_file_of_workspace_is_error_before_launch(
+    path: str, run_step: RunStep, tmp_path: Path
+) -> None:
+    prompt_in(tmp_path / "workspace")
+    result, server = run_step(annotate_file=path)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith("annotate_file is ")
+    assert server.requests_seen == []
+
+
+def test_annotate_file_without_annotations_is_warning(run_step: RunStep, tmp_path: Path) -> None:
+    prompt_in(tmp_path / "workspace")
+    result, _ = run_step(annotate_file="prompts/agent.md", annotations="false")
+    (warning,) = result.annotations("warning")
+    assert warning.data == "annotate_file has no effect with annotations: false."
 
 
 @pytest.mark.parametrize("path", ["../out.xml", "/etc/out.xml", "link/out.xml", "reports/", "event.json/x", "a\x00b"])

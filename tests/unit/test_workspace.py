@@ -168,6 +168,43 @@ def test_file_instead_of_directory_is_error(workspace: Workspace, root: Path) ->
     assert (root / "file").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize("path", ["prompts/agent.md", "./prompts//agent.md", "{root}/prompts/agent.md"])
+def test_existing_file_is_found(path: str, workspace: Workspace, root: Path) -> None:
+    (root / "prompts").mkdir()
+    (root / "prompts" / "agent.md").write_text("mine", encoding="utf-8")
+    assert workspace.find(path.replace("{root}", str(root))) == "prompts/agent.md"
+    assert (root / "prompts" / "agent.md").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nowhere.md", 'is "nowhere.md", which does not exist in the workspace'),
+        ("a/b/nowhere.md", 'is "a/b/nowhere.md", which does not exist in the workspace'),
+        ("there", 'is "there", which exists and is not a file.'),
+        ("link", 'is "link", which leads through a symbolic link or a file.'),
+        ("linked/file", 'is "linked/file", which leads through a symbolic link or a file.'),
+        ("file/a", 'is "file/a", which leads through a symbolic link or a file.'),
+        ("../outside/file", 'is "../outside/file", but must be a file in the workspace'),
+        ("/etc/passwd", 'is "/etc/passwd", but must be a file in the workspace'),
+        ("there/", 'is "there/", but must be a file in the workspace'),
+        ("x" * 256, "which cannot be read: File name too long."),
+    ],
+)
+def test_file_that_cannot_be_found_is_error_and_creates_nothing(
+    path: str, problem: str, workspace: Workspace, root: Path
+) -> None:
+    (root / "there").mkdir()
+    (root / "file").touch()
+    (root / "link").symlink_to("file")
+    (root / "linked").symlink_to(root.parent / "outside")
+    before = sorted(root.rglob("*"))
+    with pytest.raises(ValueError, match=r'^is "') as caught:
+        workspace.find(path)
+    assert problem in str(caught.value)
+    assert sorted(root.rglob("*")) == before
+
+
 @pytest.fixture
 def time_limit() -> Iterator[None]:
     """Fail a test that hangs for 5 seconds."""
@@ -319,7 +356,10 @@ def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> No
     for path in ("link", "link/a", "file/a", "x" * 256):
         with pytest.raises(ValueError, match="is "):
             workspace.prepare(path)
+        with pytest.raises(ValueError, match="is "):
+            workspace.find(path)
         with pytest.raises(RunnerError):
             workspace.write(path, "text")
+    workspace.find("file")
     workspace.write(workspace.prepare("a/b/c"), "text")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -43,8 +43,8 @@ class Host(Protocol):
     def fold(self, title: str, lines: Iterable[str]) -> None:
         """Write lines that may be foreign, folded under `title`."""
 
-    def annotate(self, level: Level, title: str, message: str) -> None:
-        """Show a message of one or more lines as an annotation."""
+    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
+        """Show a message of one or more lines as an annotation, on the first line of a `file` of the repository."""
 
     @property
     def room_for_warnings(self) -> int:

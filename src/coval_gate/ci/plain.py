@@ -37,7 +37,7 @@ class PlainHost(Console):
         with self.group(title):
             self.quote(*lines)
 
-    def annotate(self, level: Level, title: str, message: str) -> None:
+    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:  # noqa: ARG002
         self.log(f"{level.capitalize()}: {title}\n{message}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:

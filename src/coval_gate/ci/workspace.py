@@ -31,21 +31,31 @@ class Workspace:
 
         Raises ValueError with the end of a sentence that begins with the input's name.
         """
-        parts = self._parts(path)
-        shown = quoted("/".join(parts))
+        parts = self._parts(path, example="reports/junit.xml")
         try:
             with self._opened(parts, FILE) as (_, is_new):
                 pass
             if is_new:
                 self._remove(parts)
         except OSError as error:
-            if error.errno == errno.EINVAL:
-                problem = "which exists and is not a file"
-            elif error.errno in (errno.ELOOP, errno.ENOTDIR):
-                problem = "which leads through a symbolic link or a file"
-            else:
-                problem = f"which cannot be written: {error.strerror}"
-            raise ValueError(f"is {shown}, {problem}.") from None
+            raise ValueError(_problem(parts, error, "written")) from None
+        return "/".join(parts)
+
+    def find(self, path: str) -> str:
+        """Return the `path` of an existing file relative to the workspace. Raises ValueError as `prepare` does."""
+        parts = self._parts(path, example="prompts/agent.md")
+        try:
+            with self._directory(parts[:-1], create=False) as directory:
+                mode = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            advice = "check the path, and that an earlier step checks out the repository"
+            shown = quoted("/".join(parts))
+            raise ValueError(f"is {shown}, which does not exist in the workspace; {advice}.") from None
+        except OSError as error:
+            raise ValueError(_problem(parts, error, "read")) from None
+        if not stat.S_ISREG(mode):
+            code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
+            raise ValueError(_problem(parts, OSError(code, ""), "read"))
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
@@ -60,14 +70,14 @@ class Workspace:
                 advice="Check the runner's disk, and whether another step changes that file.",
             ) from None
 
-    def _parts(self, path: str) -> list[str]:
+    def _parts(self, path: str, *, example: str) -> list[str]:
         relative = PurePath(path)
         if relative.is_absolute():
             with suppress(ValueError):
                 relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - links are not followed
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as reports/junit.xml.")
+            raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as {example}.")
         return parts
 
     @contextmanager
@@ -88,13 +98,14 @@ class Workspace:
             os.close(file)
 
     @contextmanager
-    def _directory(self, parts: list[str]) -> Iterator[int]:
-        """Open a directory in the workspace, creating it if needed; yield its descriptor. Raises OSError."""
+    def _directory(self, parts: list[str], *, create: bool = True) -> Iterator[int]:
+        """Open a directory in the workspace; yield its descriptor. Raises OSError."""
         directory = os.open(self._root, DIRECTORY & ~os.O_NOFOLLOW)  # the workspace itself may be a link
         try:
             for part in parts:
-                with suppress(FileExistsError):
-                    os.mkdir(part, 0o755, dir_fd=directory)
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, 0o755, dir_fd=directory)
                 inner = os.open(part, DIRECTORY, dir_fd=directory)
                 os.close(directory)
                 directory = inner
@@ -105,3 +116,14 @@ class Workspace:
     def _remove(self, parts: list[str]) -> None:
         with suppress(OSError), self._directory(parts[:-1]) as directory:
             os.unlink(parts[-1], dir_fd=directory)
+
+
+def _problem(parts: list[str], error: OSError, done: str) -> str:
+    """Return the end of a sentence that says why a file cannot be `done`: written or read."""
+    if error.errno == errno.EINVAL:
+        problem = "which exists and is not a file"
+    elif error.errno in (errno.ELOOP, errno.ENOTDIR):
+        problem = "which leads through a symbolic link or a file"
+    else:
+        problem = f"which cannot be {done}: {error.strerror}"
+    return f"is {quoted('/'.join(parts))}, {problem}."

@@ -381,6 +381,12 @@ class Inputs:
         "Show the verdict of a failed step, and its worst simulations, as annotations.",
         "true",
     )
+    annotate_file: str = declare(
+        REPORT,
+        fields.path(),
+        "A file of the repository, such as the agent's prompt, that the annotations are shown on.",
+        modes=WAITING_MODES,
+    )
     comment: str = declare(
         REPORT,
         fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),

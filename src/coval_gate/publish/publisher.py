@@ -40,8 +40,11 @@ class Publisher:
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
         self.pull_request = PullRequestPublisher(host, runtime)
 
-    def prepare(self, inputs: Inputs) -> list[Problem]:
-        """Check before anything costs that every file can be written, and return what is wrong with their paths."""
+    def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
+        """Check before anything costs that every file can be written, and that the one to annotate exists.
+
+        Return the inputs, in which the path of that file is relative to the workspace, and what is wrong with paths.
+        """
         problems = []
         for name in (each.input for each in formats(Surface.FILE)):
             if path := getattr(inputs, name):
@@ -53,7 +56,13 @@ class Publisher:
                 if other := next((each for each, taken in self._places.items() if taken == place), ""):
                     problems.append(Problem(name, f"is the same as {other}; give each its own file."))
                 self._places[name] = place
-        return problems
+        if inputs.annotate_file:
+            try:
+                inputs = replace(inputs, annotate_file=self._workspace.find(inputs.annotate_file))
+            except ValueError as problem:
+                inputs = replace(inputs, annotate_file="")
+                problems.append(Problem("annotate_file", str(problem)))
+        return inputs, problems
 
     def write_outputs(self, report: Report) -> None:
         """Set every output. Raises RunnerError."""

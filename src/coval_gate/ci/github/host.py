@@ -66,11 +66,12 @@ class GitHubHost(Console):
         """The number of further warnings that the runner will annotate for this step; it silently drops the rest."""
         return max(0, MOST_WARNINGS - self._warnings)
 
-    def annotate(self, level: Level, title: str, message: str) -> None:
+    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
         self._warnings += level == "warning"
         lines = map(visible, self.redact(message).split("\n"))
         text = shortened("\n".join(lines), ANNOTATION_LIMIT)
-        self._emit(str(Command(level, {"title": self._clean(title)}, text)))
+        place = {"file": self._clean(file), "line": 1} if file else {}
+        self._emit(str(Command(level, {"title": self._clean(title), **place}, text)))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:

@@ -63,10 +63,11 @@ MOST_REPEATED: Final = 10  # test cases
 
 
 class Annotation(NamedTuple):
-    """A title, and a message of one or more lines."""
+    """A title, a message of one or more lines, and the file of the repository that it is shown on, if any."""
 
     title: str
     message: str
+    file: str = ""
 
 
 class Closing(NamedTuple):
@@ -84,12 +85,15 @@ class Closing(NamedTuple):
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations; the last says how many more there are."""
-        found = [Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row))) for row in self.rows[:most]]
+        found = [
+            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row)), self.verdict.file)
+            for row in self.rows[:most]
+        ]
         more = len(self.rows) - len(found)
         if found and more:
             last = found[-1]
             note = f"… and {plural(more, 'more simulation')}, in the log and the summary."
-            found[-1] = Annotation(last.title, f"{last.message}\n{note}")
+            found[-1] = last._replace(message=f"{last.message}\n{note}")
         return found
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
@@ -123,10 +127,16 @@ def render(report: Report) -> Closing:
     return Closing(
         rows=tuple(rows),
         lines=tuple(_closing_lines(report)),
-        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
+        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), _file(report)),
         flips=tuple(_flip_lines(report)),
         repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
     )
+
+
+def _file(report: Report) -> str:
+    """Return the file that annotations are shown on; empty where they are not about the agent."""
+    of_agent = report.judgement.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) or report.judgement.passed_flaky
+    return report.inputs.annotate_file if report.inputs and of_agent else ""
 
 
 def _repeat_text(ids: Sequence[str]) -> str:
