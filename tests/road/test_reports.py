@@ -21,7 +21,7 @@ from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox import catalogue
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner, shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault
@@ -450,9 +450,27 @@ def test_annotations_are_one_error_and_nine_warnings(run_step: RunStep) -> None:
     assert len(result.annotations("error")) == 1
     warnings = result.annotations("warning")
     assert len(warnings) == 9
-    assert warnings[0].properties["title"] == "Coval: Moves an appointment"
-    assert "Missed: Latency: p(95) < 1.5 – here 1.601. Latency is 1.601" in warnings[0].data
-    assert "and 1 more simulation, in the log and the summary." in warnings[-1].data
+    assert warnings[-1].properties["title"] == "Coval: Moves an appointment"
+    assert "Missed Latency: p(95) < 1.5 – here 1.601. Judge: Latency is 1.601" in warnings[-1].data
+
+
+@pytest.mark.parametrize(("summary", "where"), [("true", "in the log and the summary"), ("false", "in the log")])
+def test_error_says_how_many_simulations_have_no_annotation(summary: str, where: str, run_step: RunStep) -> None:
+    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS, summary=summary, bare=True)
+    (error,) = result.annotations("error")
+    assert (
+        error.data.splitlines()[-1]
+        == f"The worst 9 of 10 simulations to look at are annotated; the others are {where}."
+    )
+    result, _ = run_step(test_set_id="someFail")
+    assert "annotated" not in result.log
+
+
+def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Callable[..., StepResult]) -> None:
+    result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
+    worst = [each["id"] for each in json.loads(result.json)["legs"][0]["simulations"]]
+    annotated = [re.findall(r"\((\w+)\)$", each.data)[0] for each in result.annotations("warning")]
+    assert annotated == worst[:9][::-1]
 
 
 def prompt_in(workspace: Path) -> None:
@@ -735,7 +753,7 @@ def test_missed_targets_are_named_where_pass_rate_decides(
     assert {each["verdict"] for each in leg["criteria"] if each["kind"] == "target_met"} == {"skipped"}
     assert [len(each["missed_criteria"]) for each in leg["simulations"]] == [2, 2, 1] + 7 * [0]
     assert len([line for line in result.log.splitlines() if line.startswith("  ○ ")]) == 4
-    warnings = result.annotations("warning")
+    warnings = result.annotations("warning")[::-1]
     assert [each.properties["title"] for each in warnings] == [f"Coval: {each}" for each in MISSED_TARGETS if failed]
     for each, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
         assert in_order(each.data, missed)
@@ -770,6 +788,33 @@ def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_repo
         assert result.log.replace("%25", "%").count(each["reason"] or "\n\n\n") <= 1
     for each in leg["simulations"]:
         assert result.log.count(each["id"]) == (each["verdict"] != "passed")
+
+
+END = 17  # lines of a log that its readers see first
+
+
+@pytest.mark.parametrize("annotations", ["true", "false"])
+@pytest.mark.parametrize("name", ["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"])
+def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
+    name: str, annotations: str, run_step_with_reports: Callable[..., StepResult]
+) -> None:
+    result = run_step_with_reports(**inputs_of(name), annotations=annotations, silent=annotations == "false")
+    (leg,) = json.loads(result.json)["legs"]
+    end = "\n".join(text for _, text in [*shown_lines(result.log.splitlines())][-END:])
+    assert f"({leg['simulations'][0]['id']})" in end
+    assert leg["reasons"][0].rstrip(".") in end
+    assert f"Run: {result.outputs['run_url']}" in end
+    assert "To repeat just " in end
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_annotations_are_one_error_of_failing_step_and_tell_nothing_twice(name: str, run_step: RunStep) -> None:
+    result, _ = run_step(**inputs_of(name))
+    errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
+    assert len(errors) == (result.exit_code != 0)
+    told = {line for each in errors for line in each.data.split("\n")}
+    assert not told & {line for each in others for line in each.data.split("\n")}
+    assert len({each.data for each in others}) == len(others)
 
 
 @pytest.mark.parametrize("path", ["", "/acme"])

@@ -19,6 +19,7 @@ from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.details import Details
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.run import Run
+from coval_gate.report.cases import MOST_MISSES as MOST_LINES
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
@@ -238,7 +239,8 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
     more = f"… and {THRESHOLDS - MOST_MISSES:,} more criteria"
     assert f"{more} |" in summary(large)
     assert f"    {more}" in closing(large).simulation_lines()
-    assert all(f"\n{more}.\n" in each.message for each in closing(large).annotations(10))
+    more_in_annotation = f"… and {THRESHOLDS - MOST_LINES:,} more criteria"
+    assert all(f"\n{more_in_annotation}\n" in each.message for each in closing(large).annotations(10))
     case = next(ET.fromstring(junit(large)).iter("testcase"))
     failure = case.find("failure")
     assert failure is not None

@@ -135,11 +135,11 @@ class Publisher:
                 self._host.fold(lines[0], lines[1:])
         with tolerant(self._host):
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
-        for each in first:
+        for each in reversed(first):  # the worst stands last, where a log is read first
             self._host.annotate("warning", *each)
         self._host.quote(*worst)
         if annotates and fails:
-            self._host.annotate("error", *closing.verdict)
+            self._host.annotate("error", *closing.verdict_beside(len(first)))
         elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky):
             self._host.annotate("warning", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):

@@ -57,7 +57,7 @@ REASON_SHOWN: Final = 300  # characters of one, so that they all fit in an annot
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
 MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
-MOST_WORST: Final = 5  # simulations in the last lines
+MOST_WORST: Final = 3  # simulations in the last lines, of which a reader sees about fifteen
 MOST_WORST_MISSES: Final = 2  # criteria of each
 MOST_REPEATED: Final = 10  # test cases
 
@@ -82,19 +82,23 @@ class Closing(NamedTuple):
     verdict: Annotation
     flips: tuple[str, ...] = ()
     repeat: str = ""
+    has_summary: bool = True
 
     def annotations(self, most: int) -> list[Annotation]:
-        """Return annotations of at most `most` simulations; the last says how many more there are."""
-        found = [
+        """Return annotations of at most `most` simulations."""
+        return [
             Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row)), self.verdict.file)
             for row in self.rows[:most]
         ]
-        more = len(self.rows) - len(found)
-        if found and more:
-            last = found[-1]
-            note = f"… and {plural(more, 'more simulation')}, in the log and the summary."
-            found[-1] = last._replace(message=f"{last.message}\n{note}")
-        return found
+
+    def verdict_beside(self, annotated: int) -> Annotation:
+        """Return the annotation of the verdict. It says where all simulations are if only some are annotated."""
+        if not 0 < annotated < len(self.rows):
+            return self.verdict
+        worst = f"The worst {annotated:,} of {plural(len(self.rows), 'simulation')} to look at are annotated"
+        others = "in the log and the summary" if self.has_summary else "in the log"
+        note = f"{worst}; the others are {others}."
+        return self.verdict._replace(message=f"{self.verdict.message}\n{note}")
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
         """Return a title, and lines on each simulation `after` the first ones; empty where there are none."""
@@ -103,7 +107,8 @@ class Closing(NamedTuple):
         for row in rows[:MOST_ROWS]:
             lines += _row_lines(row)
         if len(rows) > MOST_ROWS:
-            lines.append(f"… and {plural(len(rows) - MOST_ROWS, 'more simulation')}, in the summary")
+            more = plural(len(rows) - MOST_ROWS, "more simulation")
+            lines.append(f"… and {more}{', in the summary' if self.has_summary else ''}")
         return lines
 
     @property
@@ -130,6 +135,7 @@ def render(report: Report) -> Closing:
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), _file(report)),
         flips=tuple(_flip_lines(report)),
         repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
+        has_summary=report.inputs is None or report.inputs.summary,
     )
 
 
@@ -271,13 +277,7 @@ def _pages(report: Report) -> Iterator[str]:
 
 def _told(row: SimulationRow) -> Iterator[str]:
     """Yield what an annotation says of a simulation: what went wrong, and what judges say of it."""
-    if not row.simulation.completed:
-        yield f"Did not complete: {row.simulation.error or row.simulation.status}"
-    for miss in row.misses:
-        text = " – ".join(filter(None, (check_text(miss.check), here_text(miss))))
-        yield f"Missed: {'. '.join(filter(None, (text, row.texts.get(miss.check.metric))))}"
-    if row.more_misses:
-        yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}."
+    yield from miss_lines(row)
     if row.stability:
         yield f"The test case is {stability_text(row.stability)}."
     yield _name(row)
