@@ -818,7 +818,7 @@ def test_annotations_are_one_error_of_failing_step_and_tell_nothing_twice(name: 
 
 
 @pytest.mark.parametrize("path", ["", "/acme"])
-def test_each_row_has_id_and_link_only_with_organization(
+def test_row_links_to_simulation_or_has_its_id_where_organization_is_unknown(
     path: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
     result = run_step_with_reports(**inputs_of("gate-flaky") | {"dashboard_url": f"https://app.coval.dev{path}"})
@@ -828,6 +828,9 @@ def test_each_row_has_id_and_link_only_with_organization(
     assert missed
     for simulation in missed:
         link = f"{result.outputs['run_url']}/results/{simulation}"
-        for text in (result.summary, comment.body, result.log, result.junit):
+        for text in (result.log, result.junit):
             assert simulation in text.replace(link, "")
+        for text in (result.summary, comment.body):
+            assert (simulation in text.replace(link, "")) is (path == "")
+        for text in (result.summary, comment.body, result.log, result.junit):
             assert (link in text) is (path != "")

@@ -1,53 +1,82 @@
 """How a metric's values are spread out, as a chart in Mermaid, which GitHub draws in the reader's theme.
 
-Nothing but numbers goes into it: no text from outside can become a part of the drawing.
+Nothing but numbers goes into it: no text from outside can become a part of the drawing. Mermaid draws no line at a
+bound, so the ranges meet there, and those beyond it have another colour.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from coval_gate.text import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Side = Literal["within", "beyond", "both"]
+
 # Both themes show these well: the bars' own colour is next to invisible on white.
-BLUE, ORANGE = "#3b82d0", "#d9822b"
+BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 LARGEST, SMALLEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # that hold values; below that, so does the table
 MOST_BARS: Final = 12
+WIDTH: Final = 640  # pixels
+SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; so small that the labels of all ranges fit side by side
+TEXT_WIDTH: Final = 0.6  # of a character and its part of the gap to the next label, in heights
+# Mermaid draws a bar from below the axis's lowest value: with 0 there, ranges without values would have bars, too.
+HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, 0 is where bars begin
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths of a bar that people like to read, times a power of ten
+ROUNDING: Final = 1e-9
 
 
-def histogram(values: Sequence[float]) -> str:
+class Bound(NamedTuple):
+    """A bound on the scale of the values: `upper` if they must not be above it; `exclusive` if not at it either."""
+
+    value: float
+    upper: bool
+    exclusive: bool
+
+    def meets(self, value: float) -> bool:
+        """Return whether a value is within the bound."""
+        if value == self.value:
+            return not self.exclusive
+        return (value < self.value) is self.upper
+
+    def is_below(self, value: float) -> bool:
+        """Return whether a value is below the bound, or at it and on the side of those below it."""
+        return self.meets(value) is self.upper
+
+    def side(self, values: Sequence[float]) -> Side:
+        """Return on which side of the bound the values are."""
+        met = {self.meets(value) for value in values}
+        return "both" if len(met) > 1 else "beyond" if False in met else "within"
+
+
+class Bar(NamedTuple):
+    """A range of values: how many of each sample it holds, and whether it is beyond the bound."""
+
+    label: str
+    counts: list[int]
+    beyond: bool
+
+
+def histogram(values: Sequence[float], bound: Bound | None = None) -> str:
     """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
 
     Source of the notation: Mermaid's documentation of xychart.
     """
-    bars = _bars(values) if _can_draw(values) else []
-    if sum(count > 0 for _, (count,) in bars) < LEAST_BARS:
-        return ""
-    shares = [round(100 * count / len(values), 1) for _, (count,) in bars]
-    return _chart([label for label, _ in bars], [("bar", shares)], [BLUE])
+    return _chart([values], bound) if _can_draw(values) else ""
 
 
-def compared_histogram(now: Sequence[float], earlier: Sequence[float]) -> str:
+def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bound | None = None) -> str:
     """Return a fenced chart of two histograms over the same ranges: bars for `now`, a line for `earlier`.
 
     Empty where a table says as much.
     """
     drawable = _can_draw([*now, *earlier]) and min(len(now), len(earlier)) >= LEAST_VALUES
-    bars = _bars(now, earlier) if drawable else []
-    if sum(any(counts) for _, counts in bars) < LEAST_BARS:
-        return ""
-    shares = [
-        [round(100 * counts[place] / len(values), 1) for _, counts in bars]
-        for place, values in enumerate((now, earlier))
-    ]
-    return _chart([label for label, _ in bars], [("bar", shares[0]), ("line", shares[1])], [BLUE, ORANGE])
+    return _chart([now, earlier], bound) if drawable else ""
 
 
 def _can_draw(values: Sequence[float]) -> bool:
@@ -57,37 +86,72 @@ def _can_draw(values: Sequence[float]) -> bool:
     return usual and len(values) >= LEAST_VALUES
 
 
-def _chart(labels: Sequence[str], plots: Sequence[tuple[str, Sequence[float]]], colours: Sequence[str]) -> str:
-    highest = max(max(shares) for _, shares in plots)
-    palette = ", ".join(colours)
+def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
+    """Return bars of the first sample, in two colours if the bound divides it, and a line of the second."""
+    bars = _bars(samples, bound)
+    if sum(any(bar.counts) for bar in bars) < LEAST_BARS:
+        return ""
+    now, *earlier = (
+        [round(100 * bar.counts[place] / len(values), 1) for bar in bars] for place, values in enumerate(samples)
+    )
+    parts = [(BLUE, False), (ORANGE, True)]
+    plots = [
+        (colour, "bar", [share if bar.beyond is beyond else 0.0 for bar, share in zip(bars, now, strict=True)])
+        for colour, beyond in parts
+    ]
+    plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
+    labels = [bar.label for bar in bars]
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, labels))))))
+    top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
     return "\n".join(
         [
             "```mermaid",
-            '%%{init: {"xyChart": {"width": 640, "height": 240}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{palette}"}}}}}}}}%%',
+            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{", ".join(plot[0] for plot in plots)}"}}}}}}}}%%',
             "xychart-beta",
             f"    x-axis [{', '.join(f'{chr(34)}{label}{chr(34)}' for label in labels)}]",
-            f'    y-axis "% of simulations" 0 --> {10 * math.ceil(highest / 10)}',
-            *(f"    {kind} [{', '.join(f'{share:g}' for share in shares)}]" for kind, shares in plots),
+            f'    y-axis "% of simulations" {HIDDEN * top:g} --> {top}',
+            *(f"    {kind} [{', '.join(f'{share:g}' for share in shares)}]" for _, kind, shares in plots),
             "```",
         ]
     )
 
 
-def _bars(*samples: Sequence[float]) -> list[tuple[str, list[int]]]:
-    """Return ranges of equal width with round bounds, and how many values of each sample they hold.
+def _bars(samples: Sequence[Sequence[float]], bound: Bound | None) -> list[Bar]:
+    """Return ranges of equal width, and how many values of each sample they hold.
 
-    The lower bound belongs to a range. There are about as many as Sturges proposes for the largest sample, "The Choice
-    of a Class Interval" (Journal of the American Statistical Association 21, 1926).
+    Their ends are round numbers or, where the bound divides the first sample, whole ranges away from it. The lower end
+    belongs to a range; a value at the bound is on its own side of it. There are about as many as Sturges proposes for
+    the largest sample, "The Choice of a Class Interval" (Journal of the American Statistical Association 21, 1926).
     """
     low, high = min(map(min, samples)), max(map(max, samples))
     rough = (high - low) / min(MOST_BARS, math.ceil(math.log2(max(map(len, samples)))) + 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    width = next(step * power for step in STEPS if step * power >= rough * (1 - 1e-9))
-    first = math.floor(low / width + 1e-9)
-    counts = [[0] * len(samples) for _ in range(math.floor(high / width + 1e-9) - first + 1)]
-    for place, values in enumerate(samples):
+    width = next(step * power for step in STEPS if step * power >= rough * (1 - ROUNDING))
+    side = bound.side(samples[0]) if bound else "within"
+    middle = bound if side == "both" else None
+    origin = middle.value if middle else 0.0
+
+    def place_of(value: float) -> int:
+        place = math.floor((value - origin) / width + ROUNDING)
+        if middle is None:
+            return place
+        return min(place, -1) if middle.is_below(value) else max(place, 0)
+
+    first = min(map(place_of, (low, high)))
+    counts = [[0] * len(samples) for _ in range(place_of(high) - first + 1)]
+    for sample, values in enumerate(samples):
         for value in values:
-            counts[math.floor(value / width + 1e-9) - first][place] += 1
-    bounds = [number((first + place) * width) for place in range(len(counts) + 1)]
-    return [(f"{lower} – {upper}", count) for lower, upper, count in zip(bounds, bounds[1:], counts, strict=False)]
+            counts[place_of(value) - first][sample] += 1
+    ends = [origin + (first + place) * width for place in range(len(counts) + 1)]
+    if low >= 0.0:
+        ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
+    digits = 1 - math.floor(math.log10(width))  # a bound may have many more, which would not fit
+    return [
+        Bar(
+            label=f"{number(round(lower, digits))} – {number(round(upper, digits))}",
+            counts=found,
+            beyond=(first + place >= 0) is middle.upper if middle else side == "beyond",
+        )
+        for place, (lower, upper, found) in enumerate(zip(ends, ends[1:], counts, strict=False))
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.report.comparisons import compared, comparisons, flipped_cases, flips, lacks_baseline, run_page
-from coval_gate.report.markdown import Table, code, escape, link, row
+from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.wording.baselines import baseline_text, shared_text
 from coval_gate.report.wording.checks import actual_text, informs_text, shown_verdict
+from coval_gate.report.wording.claims import shows_text
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
@@ -22,9 +24,10 @@ from coval_gate.report.wording.comparisons import (
 )
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
+from coval_gate.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
 
 MOST_CHECKS: Final = 100  # of a table
+MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
 MOST_FLIPS: Final = 20  # of a criterion, in each direction
 LONGEST_NAME: Final = 200  # characters of a test case's name
@@ -44,14 +48,30 @@ def comparison_parts(report: Report, leg: LegReport) -> Iterator[str | Listing]:
         yield _reference(report, leg, part, reference)
         values: tuple[str, ...] = (NAMES[reference], "now" if reference == "baseline" else "mutation", "change")
         values = values if comparisons(part) else ()  # columns without a cell
-        rows = (
-            row(MARKS[shown_verdict(check)], criterion_cell(check), *_values(check, len(values)), _shown(check))
-            for check in part.first_checks(MOST_CHECKS)
-        )
-        yield Table(head=("", "criterion", *values, "what it shows"), rows=rows, total=len(part.checks))
+        head = ("", "criterion", *values, shows_text(part.checks))
+        yield from check_tables(part, head, partial(_row, len(values)))
         if any(_noticeable(check) for check in part.checks):
             yield f"Noticeable: the smallest change for the worse that would show in {CHANCE} of such runs."
     yield from _flips(leg)
+
+
+def check_tables(part: Judgement, head: tuple[str, ...], to_row: Callable[[Check], str]) -> Iterator[Table]:
+    """Yield a table of all checks or, where they are many, one of the gravest and a folded one of the others."""
+    first = part.first_checks(MOST_UNFOLDED)
+    taken = set(map(id, first))
+    others = [check for check in part.first_checks(MOST_CHECKS) if id(check) not in taken]
+    met = ", all met" if all(check.passed for check in part.checks if id(check) not in taken) else ""
+    yield from folding(
+        head,
+        map(to_row, [*first, *others]),
+        len(part.checks),
+        most=MOST_UNFOLDED,
+        rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
+    )
+
+
+def _row(columns: int, check: Check) -> str:
+    return row(MARKS[shown_verdict(check)], criterion_cell(check), *_values(check, columns), _shown(check))
 
 
 def _reference(report: Report, leg: LegReport, part: Judgement, reference: Reference) -> str:

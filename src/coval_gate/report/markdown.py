@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.text import one_line, visible
@@ -91,6 +92,20 @@ class Table(Listing):
     def after(self, shown: int) -> str:
         note = Listing.after(self, shown)
         return f"{note}\n</details>" if self.folded else note
+
+
+def folding(
+    head: tuple[str, ...], rows: Iterable[str], total: int, *, most: int, rest: Callable[[int], str]
+) -> Iterator[Table]:
+    """Yield a table of the first `most` rows and, where there are more, one of the others, folded behind `rest`.
+
+    `rest` says what they are, with their number.
+    """
+    first, others = tee(rows)
+    yield Table(head=head, rows=islice(first, most), total=min(total, most))
+    if total > most:
+        others = islice(others, most, None)
+        yield Table(head=head, rows=others, total=total - most, folded=rest(total - most))
 
 
 def row(*cells: str) -> str:

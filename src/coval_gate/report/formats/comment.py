@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.report.formats.summary import links, opening, troubled, unstable
+from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
+from coval_gate.report.simulation_tables import troubled, unstable
 from coval_gate.report.simulations import simulation_rows
 
 if TYPE_CHECKING:

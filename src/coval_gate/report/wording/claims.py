@@ -17,11 +17,14 @@ from coval_gate.report.wording.comparisons import change_text
 from coval_gate.text import percent, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coval_gate.judge.checks import Check
     from coval_gate.judge.foresight import Undecidable
     from coval_gate.judge.measure import Interval, Unit
 
 AS_COUNTED: Final = "as counted"
+SHOWS: Final = "what it shows"
 
 
 def claim_text(check: Check) -> str:
@@ -40,6 +43,16 @@ def claim_text(check: Check) -> str:
         case Verdict.FAILED:
             return _bounds_text(interval, measure.unit, lower=wants_less, upper=not wants_less)
     return _bounds_text(interval, measure.unit, lower=True, upper=True)
+
+
+def shows_text(checks: Iterable[Check]) -> str:
+    """Return the title of the column that says what checks show, with the confidence of the claims in it, if any."""
+    measures = [check.measure for check in checks if check.measure]
+    found = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
+    confidences = {interval.confidence for interval in found if interval}
+    if len(confidences) != 1:
+        return SHOWS
+    return f"{SHOWS} (each bound with {percent(*confidences)} confidence)"
 
 
 def sure_text(check: Check) -> str:

@@ -1,0 +1,96 @@
+"""Simulations and test cases in Markdown: those to look at first, the others folded, each with the way to its page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import BASE
+from coval_gate.report.comparison_tables import MOST_UNFOLDED
+from coval_gate.report.markdown import Table, code, escape, folding, link, row
+from coval_gate.report.metrics import variant_key
+from coval_gate.report.simulations import case_title, to_look_at
+from coval_gate.report.wording.checks import here_text
+from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.wording.repetition import in_figures, stability_word
+from coval_gate.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coval_gate.report.markdown import Listing
+    from coval_gate.report.model import Report
+    from coval_gate.report.simulations import SimulationRow
+
+WORDS: Final = 200  # characters of an explanation
+
+
+def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
+    """Yield the simulations to look at; only the worst are not folded."""
+    if ill := to_look_at(found):
+        yield f"#### {plural(len(ill), 'simulation')} to look at"
+        yield from folding(
+            ("", "simulation", "missed criteria", "why"),
+            map(_simulation, ill),
+            len(ill),
+            most=MOST_UNFOLDED,
+            rest=lambda more: f"{plural(more, 'more simulation')} to look at",
+        )
+
+
+def unstable(report: Report) -> Iterator[str | Listing]:
+    """Yield the test cases that failed in any of several runs, and whether they fail always or only at times."""
+    for leg in report.legs:
+        cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
+        if not cases:
+            continue
+        several = len(leg.variants) > 1
+        rows = (
+            row(
+                escape(case_title(case.test_case_id, leg.details.labels)),
+                *((escape(variant_key(case.variant)),) if several else ()),
+                stability_word(case),
+                f"{case.failed:,} of {case.total:,}",
+            )
+            for case in cases
+        )
+        head = ("test case", *(("variant",) if several else ()), "stability", "failed")
+        heading = f"Test cases that failed: {in_figures(cases)}"
+        long = len(cases) > MOST_UNFOLDED
+        if not long:
+            yield f"#### {heading}"
+        yield Table(head=head, rows=rows, total=len(cases), folded=heading if long else "")
+
+
+def passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
+    """Yield the simulations that passed, folded."""
+    well = [each for each in found if each.verdict is Verdict.PASSED]
+    if well:
+        rows = (row(_which(each)) for each in well)
+        yield Table(
+            head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
+        )
+
+
+def _simulation(found: SimulationRow) -> str:
+    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in found.misses)
+    misses = [" – ".join(filter(None, each)) for each in criteria]
+    if found.more_misses:
+        misses.append(f"… and {plural(found.more_misses, 'more criterion', 'more criteria')}")
+    if not found.simulation.completed:
+        misses.append("did not complete")
+    texts = [found.simulation.error, *(found.texts.get(miss.check.metric, "") for miss in found.misses)]
+    why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
+    return row(MARKS[found.verdict], _which(found), "<br>".join(misses) or "a target", "<br>".join(why))
+
+
+def _which(found: SimulationRow) -> str:
+    """Return a simulation's title with a link to its page or, where that is not known, with its id."""
+    title, url = escape(found.title), found.url
+    linked = link(title, url) if url else title
+    variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
+    unlinked = linked == title and found.title != found.simulation.id
+    # How often the test case failed is told once, in its own table.
+    more = [code(found.simulation.id) if unlinked else "", stability_word(found.stability) if found.stability else ""]
+    return "<br>".join(filter(None, [f"{linked}{variant}", *more]))

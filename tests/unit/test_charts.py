@@ -1,0 +1,106 @@
+"""Charts of how a metric's values are spread out: bars on both sides of a bound, and none where there are no values."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coval_gate.model.results import LARGEST
+from coval_gate.report.charts import BLUE, GREY, ORANGE, Bound, compared_histogram, histogram
+
+BOUNDS = {
+    "<": Bound(1.5, upper=True, exclusive=True),
+    "<=": Bound(1.5, upper=True, exclusive=False),
+    ">": Bound(1.5, upper=False, exclusive=True),
+    ">=": Bound(1.5, upper=False, exclusive=False),
+}
+EVEN = [0.25 * n for n in range(12)]  # 0 to 2.75; one of them is 1.5
+
+
+def plots(chart: str) -> list[tuple[str, str, list[float]]]:
+    """Return the colour, kind and numbers of each series."""
+    palette = re.search(r'"plotColorPalette": "([^"]*)"', chart)
+    series = re.findall(r"^    (bar|line) \[(.*)\]$", chart, re.MULTILINE)
+    assert palette
+    colours = palette[1].split(", ")
+    return [
+        (colour, kind, [float(share) for share in shares.split(", ")])
+        for colour, (kind, shares) in zip(colours, series, strict=True)
+    ]
+
+
+def labels(chart: str) -> list[str]:
+    return re.findall(r'"([^"]*)"', re.findall(r"^    x-axis \[(.*)\]$", chart, re.MULTILINE)[0])
+
+
+@pytest.mark.parametrize(
+    ("operator", "beyond"), [("<", 6), ("<=", 5), (">", 7), (">=", 6)], ids=["less", "at most", "more", "at least"]
+)
+def test_values_beyond_bound_have_other_colour(operator: str, beyond: int) -> None:
+    (blue, _, within), (orange, _, others) = plots(histogram(EVEN, BOUNDS[operator]))
+    assert (blue, orange) == (BLUE, ORANGE)
+    assert sum(others) == pytest.approx(100 * beyond / 12, abs=0.3)
+    assert sum(within) == pytest.approx(100 - 100 * beyond / 12, abs=0.3)
+    assert not any(one and other for one, other in zip(within, others, strict=True)), "no range is on both sides"
+
+
+@pytest.mark.parametrize(("operator", "colour"), [("<", BLUE), (">", ORANGE)])
+def test_values_on_one_side_of_bound_have_one_colour(operator: str, colour: str) -> None:
+    (found,) = plots(histogram([each / 4 for each in EVEN], BOUNDS[operator]))
+    assert found[:2] == (colour, "bar")
+
+
+def test_ranges_meet_at_bound() -> None:
+    chart = histogram(EVEN, Bound(1.3857, upper=True, exclusive=True))
+    assert labels(chart) == ["0 – 0.4", "0.4 – 1.4", "1.4 – 2.4", "2.4 – 3.4"], "labels are rounded to a tenth"
+
+
+def test_baseline_is_line_over_both_colours() -> None:
+    chart = compared_histogram(EVEN, [each - 0.5 for each in EVEN], BOUNDS["<"])
+    assert [found[:2] for found in plots(chart)] == [(BLUE, "bar"), (ORANGE, "bar"), (GREY, "line")]
+
+
+def test_ranges_without_values_have_no_bar() -> None:
+    """Mermaid draws a bar down to a little below the axis's lowest value."""
+    chart = histogram([0.0] * 10 + [9.0] * 10 + [3.0])
+    axis = re.search(r'^    y-axis "% of simulations" ([\d.]+) --> (\d+)$', chart, re.MULTILINE)
+    assert axis
+    assert float(axis[1]) == float(axis[2]) / 20 > 0
+    assert 0 in plots(chart)[0][2], "the chart has such a range"
+
+
+def test_ends_of_chart_hold_values() -> None:
+    for bound in (None, *BOUNDS.values(), Bound(99.0, upper=True, exclusive=True)):
+        shares = [sum(each) for each in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
+        assert shares[0] > 0
+        assert shares[-1] > 0
+
+
+def test_range_of_numbers_that_are_not_negative_begins_at_zero() -> None:
+    chart = histogram([0.1, *EVEN], Bound(1.3, upper=True, exclusive=True))
+    assert labels(chart)[0].startswith("0 – ")
+
+
+@pytest.mark.parametrize("scale", [0.001, 1.0, 1234.5, 1e8])
+def test_labels_fit_side_by_side(scale: float) -> None:
+    chart = histogram([scale * n for n in range(2000)], Bound(scale * 777.777, upper=True, exclusive=True))
+    size = re.search(r'"labelFontSize": (\d+)', chart)
+    assert size
+    assert int(size[1]) == 9 or 0.6 * int(size[1]) * sum(map(len, labels(chart))) <= 640
+
+
+@given(
+    st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30),
+    st.builds(Bound, st.floats(-LARGEST, LARGEST), st.booleans(), st.booleans()),
+)
+@example([1.5 - 1e-12] * 5 + [1.5] * 5 + [2.0, 1.0, 0.0], BOUNDS["<"])
+def test_share_of_each_colour_is_that_of_values_on_its_side(values: list[float], bound: Bound) -> None:
+    chart = histogram(values, bound)
+    if chart:
+        shares = {colour: sum(found) for colour, _, found in plots(chart)}
+        within = 100 * sum(map(bound.meets, values)) / len(values)
+        assert shares.get(BLUE, 0.0) == pytest.approx(within, abs=1.0)
+        assert shares.get(ORANGE, 0.0) == pytest.approx(100 - within, abs=1.0)
