@@ -18,6 +18,7 @@ from campaign.baselines import possible_baselines
 from campaign.oracle import GATE_METRICS, are_good_together, can_decide, has_data, is_good, pool_of
 from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, STABLE, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
+from coval_sandbox.runner import read_log
 from leaks import holds
 from support import KEY
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from campaign.simulate import History, ProcessResult
     from coval_sandbox.state import RunRecord
 
+ANNOTATIONS: Final = ("error", "warning", "notice")
+MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
 DEADLINE_SLACK: Final = 40.0  # s after the deadline, for outstanding requests and for fetching results
@@ -507,6 +510,23 @@ def outputs_are_complete(history: History) -> Iterator[str]:
         yield from (f"{name} {problem}" for problem in _reports_exist(result, outputs))
 
 
+def annotations_tell_once(history: History) -> Iterator[str]:
+    """A failing step has one error, others have none; no annotation repeats it, and GitHub drops none."""
+    for result in _main_results(history):
+        if result.killed is not None or result.step.given.get("annotations") == "false":
+            continue
+        found = [each for each in read_log(result.log) if each.name in ANNOTATIONS]
+        errors = [each for each in found if each.name == "error"]
+        if len(errors) != (result.exit_code != 0):
+            yield f"{_name(result)} ended with {result.exit_code} and {len(errors)} errors"
+        told = {line for each in errors for line in each.data.split("\n")}
+        if repeated := [each.data for each in found if each not in errors and told & {*each.data.split("\n")}]:
+            yield f"{_name(result)} repeats its error in {repeated[0][:80]}"
+        for level in ANNOTATIONS:
+            if (count := sum(each.name == level for each in found)) > MOST_ANNOTATIONS:
+                yield f"{_name(result)} has {count} annotations of the level {level}"
+
+
 def api_key_does_not_leak(history: History) -> Iterator[str]:
     """The API key is in nothing that a process wrote or sent, except its request header; neither in a disguise."""
     echoes = any(each.action.startswith(ECHO) for each in history.schedule.faults)  # decoding takes long
@@ -613,6 +633,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     baseline_is_never_lost,
     other_tags_are_kept,
     outputs_are_complete,
+    annotations_tell_once,
     api_key_does_not_leak,
     status_is_final,
     time_limits_are_kept,

@@ -45,6 +45,7 @@ from coval_gate.post import _cancel, post
 from coval_gate.publish import pull_request
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import digest, html, outputs
+from coval_gate.report.formats.log import Closing
 from coval_gate.runs import (
     announced,
     baseline,
@@ -686,6 +687,16 @@ MUTANTS: Final = (
         "do not fetch listed runs that may be a baseline",
         SetConstant(baseline, "MOST_FETCHED", 0),
         caught_by="verdict_matches_run",
+    ),
+    mutant(
+        "tell the verdict of a failing step in a warning, too",
+        ReplaceFunction(Closing.annotations, lambda original, self, most: [*original(self, most), self.verdict]),
+        caught_by="annotations_tell_once",
+    ),
+    mutant(
+        "annotate more simulations than GitHub shows",
+        ReplaceFunction(Closing.annotations, lambda original, self, most: original(self, most + 9)),
+        caught_by="annotations_tell_once",
     ),
     mutant(
         "mask an API key in no base64",

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pkgutil
+import random
 import re
 import subprocess
 import sys
@@ -24,9 +25,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.ci.detect import detect_host
+from coval_gate.ci.github.host import GitHubHost
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.errors import GateError, InputError
+from coval_gate.errors import GateError, InputError, RunnerError
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import UNFINISHED, Judgement, conclude, errored, interrupted
@@ -640,6 +642,18 @@ def test_earlier_warnings_count_towards_annotation_limit(before: int, tmp_path: 
     step = Step(tmp_path).publish(large_report(60), *["careful"] * before)
     assert len(step.commands("warning")) == max(9, before)
     assert len(step.commands("error")) == 1
+
+
+def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    """The step tries to write it when it starts, and again at its end."""
+    environ = {"GITHUB_OUTPUT": str(tmp_path)}
+    host = GitHubHost(environ, io.StringIO(), random.Random(0))
+    with pytest.raises(RunnerError) as caught:
+        host.set_outputs({"passed": "false"})
+    for error, told in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
+        step = Step(tmp_path, environ).publish(Report(judgement=errored(error)))
+        assert error.what in next(each.data for each in read_log(step.log) if each.name == "error")
+        assert [each.data for each in read_log(step.log) if each.name == "warning"] == told
 
 
 def test_output_metrics_fits_limit_with_500_metrics() -> None:

@@ -100,11 +100,13 @@ class Publisher:
         return written
 
     def _with_error(self, report: Report, error: GateError) -> Report:
-        """Return the report as an error, unless it is red already: then a warning is enough."""
-        if not report.judgement.lets_pass:
+        """Return the report as an error, unless it is red already: then a warning is enough, if it is red otherwise."""
+        judgement = errored(error)
+        if report.judgement.lets_pass:
+            return replace(report, judgement=judgement)
+        if report.judgement.cause != judgement.cause:
             self._host.annotate("warning", NAME, error.what)
-            return report
-        return replace(report, judgement=errored(error))
+        return report
 
     def _write_file(self, file: Format, report: Report) -> Report | None:
         if not (path := self._places.get(file.input)):
