@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from coval_gate.ci.github.api import BACKOFFS, GitHub
+from coval_gate.ci.github.api import GitHub
+from coval_gate.ci.github.calls import BACKOFFS
 from coval_gate.errors import GitHubError
 from coval_gate.runs.schedule import run
 from coval_gate.secret import Secret
