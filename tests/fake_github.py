@@ -1,4 +1,4 @@
-"""A fake GitHub server: pull requests, issues, comments and statuses of one repository, with injected faults.
+"""A fake GitHub server: pull requests, issues, comments, statuses and check runs of one repository, with faults.
 
 Sources: GitHub's REST and GraphQL documentation, and error responses of api.github.com.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from coval_sandbox.server import SeenRequest
+from fake_check_runs import ACTIONS, CheckRun, InvalidCheckRun, latest
 
 if TYPE_CHECKING:
     import socket
@@ -131,6 +132,7 @@ class FakeGitHub:
         self.issues: dict[int, Issue] = {}
         self.comments: dict[int, list[Comment]] = {}
         self.statuses: dict[str, list[dict[str, Any]]] = {}
+        self.check_runs: list[CheckRun] = []
         self.commits: set[str] = set()
         self.requests_seen: list[SeenRequest] = []
         self.viewer = BOT
@@ -194,6 +196,12 @@ class FakeGitHub:
             self.comments.setdefault(number, []).append(comment)
             return comment
 
+    def add_check_run(self, name: str, sha: str, **given: Any) -> CheckRun:
+        """Add a check run of any App."""
+        with self.lock:
+            self.check_runs.append(CheckRun(next(self._ids), name, sha, **given))
+            return self.check_runs[-1]
+
     def respond_to(self, request: SeenRequest) -> Response | None:
         """Handle a request; return None to close the connection without a response."""
         with self.lock:
@@ -235,6 +243,8 @@ class FakeGitHub:
             return Response(200, {"data": {"viewer": {"login": self.viewer}}})
         if token == READ_ONLY_TOKEN and request.method != "GET":
             return _message(403, "Resource not accessible by integration")
+        if token == PERSONAL_TOKEN and request.method != "GET" and "/check-runs" in path:
+            return _message(403, "You must authenticate via a GitHub App.")
         if not request.path.startswith(f"{self.base}/repos/{REPOSITORY}/"):
             return _message(404, "Not Found")
         return self._route(request, path.removeprefix(f"/repos/{REPOSITORY}/"))
@@ -258,7 +268,33 @@ class FakeGitHub:
             case "POST", ["statuses", sha]:
                 return self._set_status(sha, request.json)
             case _:
-                return self._route_issues(request, path)
+                return self._route_check_runs(request, path) or self._route_issues(request, path)
+
+    def _route_check_runs(self, request: SeenRequest, path: str) -> Response | None:
+        match request.method, path.split("/"):
+            case "GET", ["commits", sha, "check-runs"]:
+                if sha not in self.commits:
+                    return _message(422, f"No commit found for SHA: {sha}")
+                found = [each for each in self.check_runs if each.head_sha == sha]
+                found = [each for each in found if each.name == request.query.get("check_name", each.name)]
+                found = found if request.query.get("filter") == "all" else latest(found)
+                page = self._page(request, [each.json for each in found])
+                return page._replace(body={"total_count": len(found), "check_runs": page.body})
+            case "POST", ["check-runs"]:
+                if request.json.get("head_sha") not in self.commits:
+                    return _message(422, f"No commit found for SHA: {request.json.get('head_sha')}")
+                created = CheckRun(next(self._ids), request.json["name"], request.json["head_sha"])
+                response = _changed(created, request.json, 201)
+                self.check_runs += [created] if response.status == 201 else []
+                return response
+            case "PATCH", ["check-runs", id_] if found_run := self._check_run(id_):
+                if found_run.app != ACTIONS:
+                    return _message(403, "Invalid app_id: a check run can only be modified by the App that created it.")
+                return _changed(found_run, request.json, 200)
+        return None
+
+    def _check_run(self, id_: str) -> CheckRun | None:
+        return next((each for each in self.check_runs if str(each.id) == id_), None)
 
     def _route_issues(self, request: SeenRequest, path: str) -> Response:
         match request.method, path.split("/"):
@@ -405,6 +441,14 @@ def _message(status: int, message: str, headers: dict[str, str] | None = None) -
 def _invalid(resource: str, field: str, message: str) -> Response:
     error = {"resource": resource, "code": "custom", "field": field, "message": message}
     return Response(422, {"message": "Validation Failed", "errors": [error], "documentation_url": DOCUMENTATION})
+
+
+def _changed(check_run: CheckRun, body: dict[str, Any], status: int) -> Response:
+    try:
+        check_run.change(body)
+    except InvalidCheckRun as problem:
+        return Response(422, {"message": f"Invalid request.\n\n{problem}", "documentation_url": DOCUMENTATION})
+    return Response(status, check_run.json)
 
 
 def _bad_body(body: object) -> Response | None:

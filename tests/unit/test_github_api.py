@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import traceback
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.github.calls import BACKOFFS
+from coval_gate.ci.github.check_runs import CheckAnnotation, CheckRun
 from coval_gate.errors import GitHubError
 from coval_gate.runs.schedule import run
 from coval_gate.secret import Secret
@@ -30,6 +31,8 @@ MARKER = "<!-- coval-gate gate -->"
 BODY = f"{MARKER}\nAll is well."
 REPOS = f"/repos/{REPOSITORY}"
 COMMENTS = f"{REPOS}/issues/{NUMBER}/comments"
+CHECK = "Voice gate"
+CHECK_RUNS = f"{REPOS}/check-runs"
 READ_ONLY = "Workflows of pull requests from forks always get a read-only token"
 
 
@@ -87,18 +90,31 @@ class Session:
             )
         )
 
+    def set_check_run(self, conclusion: str = "", *, id_: int | None = None, again: bool = False, **given: Any) -> int:
+        """Set the check run as the step does; `again` as the post step does."""
+        fields = {"sha": SHA, "name": CHECK, "references": ("run-1",), "title": "A title", "summary": "A summary"}
+        check = CheckRun(conclusion=conclusion, **fields | given)
+        return self.run(self.github.set_check_run(check, id_=id_, may_exist=again, until=self.until))
+
+    @property
+    def checks(self) -> list[tuple[str, str, str | None]]:
+        """Name, external id and conclusion of each check run of the head, in the order in which they were created."""
+        return [(each.name, each.external_id, each.conclusion) for each in self.server.check_runs]
+
 
 OPERATIONS: dict[str, Callable[[Session], object]] = {
     "comment": lambda session: session.comment(),
     "status": lambda session: session.set_status(),
     "head": lambda session: session.head(),
     "find": lambda session: session.find(),
+    "check": lambda session: session.set_check_run("success"),
 }
 PERMISSIONS = {
     "comment": "pull-requests: write",
     "status": "statuses: write",
     "head": "pull-requests: read",
     "find": "pull-requests: read",
+    "check": "checks: write",
 }
 
 
@@ -371,13 +387,149 @@ def test_enterprise_server_urls_are_used(clock: VirtualClock) -> None:
         session.comment()
         session.set_status()
         assert session.head() == SHA
+        session.set_check_run("success", id_=session.set_check_run())
     assert session.calls == [
         "POST /api/graphql",
         f"GET /api/v3{COMMENTS}",
         f"POST /api/v3{COMMENTS}",
         f"POST /api/v3{REPOS}/statuses/{SHA}",
         f"GET /api/v3{REPOS}/pulls/{NUMBER}",
+        f"GET /api/v3{REPOS}/commits/{SHA}/check-runs",
+        f"POST /api/v3{CHECK_RUNS}",
+        f"PATCH /api/v3{CHECK_RUNS}/2",
     ]
+
+
+# Check runs
+
+
+def test_check_run_is_created_once_and_then_completed(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        id_ = session.set_check_run(title="It runs")
+        (check,) = session.server.check_runs
+        assert (check.status, check.conclusion, check.title, check.head_sha) == ("in_progress", None, "It runs", SHA)
+        assert session.set_check_run("success", id_=id_, title="All is well") == id_ == check.id
+        assert (check.status, check.conclusion, check.title) == ("completed", "success", "All is well")
+        assert session.calls == [
+            f"GET {REPOS}/commits/{SHA}/check-runs",
+            f"POST {CHECK_RUNS}",
+            f"PATCH {CHECK_RUNS}/{id_}",
+        ]
+        assert session.server.requests_seen[0].query["check_name"] == CHECK
+
+
+def test_check_run_of_earlier_step_is_found_by_name_and_external_id(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for name, external_id in ((CHECK, "run-2"), ("Voice", "run-1"), (CHECK, ""), (CHECK, "run-1")):
+            session.server.add_check_run(name, SHA, external_id=external_id, status="in_progress")
+        session.server.commits.add("b" * 40)
+        session.server.add_check_run(CHECK, "b" * 40, external_id="run-1", status="in_progress")
+        session.set_check_run("failure")
+        assert [each.conclusion for each in session.server.check_runs] == [None, None, None, "failure", None]
+
+
+def test_check_run_is_found_on_any_page(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        for number in range(100):
+            session.server.add_check_run(CHECK, SHA, external_id=f"run-{number}", status="in_progress")
+        session.set_check_run("success", references=("run-99",))
+        assert [each[1] for each in session.checks if each[2]] == ["run-99"]
+
+
+def test_completed_check_run_is_replaced_by_new_one(clock: VirtualClock) -> None:
+    """GitHub lets nobody put a completed one back in progress."""
+    with Session(clock) as session:
+        session.set_check_run("failure")
+        id_ = session.set_check_run()
+        session.set_check_run("success", id_=id_)
+        session.set_check_run("success")
+        assert session.checks == [(CHECK, "run-1", each) for each in ("failure", "success", "success")]
+
+
+def test_check_run_of_other_app_is_not_changed(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        other = session.server.add_check_run(CHECK, SHA, external_id="run-1", app="other-app", status="in_progress")
+        with pytest.raises(GitHubError, match="can only be modified") as caught:
+            session.set_check_run("success")
+        assert caught.value.forbidden
+        assert (other.status, len(session.checks)) == ("in_progress", 1)
+
+
+@pytest.mark.parametrize("count", ["#1", "#1-2"])
+@pytest.mark.parametrize("conclusion", ["", "success"])
+def test_check_run_is_not_created_twice_after_lost_response(conclusion: str, count: str, clock: VirtualClock) -> None:
+    with Session(clock, f"POST {CHECK_RUNS} {count} -> drop-after") as session:
+        session.set_check_run(conclusion)
+        assert session.checks == [(CHECK, "run-1", conclusion or None)]
+    assert clock.slept == [BACKOFFS[0]]
+
+
+def test_annotations_are_not_added_twice_after_lost_response(clock: VirtualClock) -> None:
+    annotations = (CheckAnnotation("prompts/agent.md", "A caller", "Missed: Latency"),)
+    with Session(clock, f"PATCH {CHECK_RUNS}/* #1 -> drop-after") as session:
+        id_ = session.set_check_run()
+        assert session.set_check_run("failure", id_=id_, annotations=annotations) == id_
+        (check,) = session.server.check_runs
+        assert check.conclusion == "failure"
+        (annotation,) = check.annotations
+    assert annotation == {
+        "path": "prompts/agent.md",
+        "start_line": 1,
+        "end_line": 1,
+        "annotation_level": "warning",
+        "title": "A caller",
+        "message": "Missed: Latency",
+    }
+
+
+@pytest.mark.parametrize("earlier", ["success", "failure"])
+def test_check_run_that_may_be_completed_is_completed_once(earlier: str, clock: VirtualClock) -> None:
+    """As in the post step: the main step may have completed it, and a running one comes first."""
+    with Session(clock) as session:
+        session.set_check_run(earlier)
+        session.set_check_run("success", again=True)
+        assert [each for *_, each in session.checks] == [earlier, "success"][: 1 if earlier == "success" else 2]
+        session.set_check_run()
+        session.set_check_run("success", again=True)
+        assert session.checks[-1] == (CHECK, "run-1", "success")
+
+
+def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
+    """The run of an earlier attempt may be replaced."""
+    with Session(clock) as session:
+        id_ = session.set_check_run()
+        session.set_check_run(id_=id_, references=("run-1", "run-2"))
+        assert session.checks == [(CHECK, "run-2", None)]
+        session.set_check_run("success", references=("run-1", "run-2"))
+        assert session.checks == [(CHECK, "run-2", "success")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sha": "b" * 40}, "No commit found for SHA: bbb"),
+        ({"title": "x" * 256}, "title is too long"),
+        ({"summary": "x" * 65_536}, "Only 65535 characters are allowed"),
+        ({"summary": "é" * 40_000}, "maximum bytesize"),
+        ({"annotations": (CheckAnnotation("a.md", "t", "m"),) * 51}, "No more than 50 items"),
+        ({"annotations": (CheckAnnotation("", "t", "m"),)}, "path"),
+    ],
+    ids=str,
+)
+def test_rejected_check_run_is_error_with_message_from_github(
+    given: dict[str, Any], message: str, clock: VirtualClock
+) -> None:
+    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+        session.set_check_run("success", **given)
+    assert message in caught.value.what
+    assert "returned 422" in caught.value.what
+    assert not caught.value.forbidden
+
+
+def test_personal_token_cannot_make_check_runs(clock: VirtualClock) -> None:
+    with Session(clock, token=PERSONAL_TOKEN) as session, pytest.raises(GitHubError, match="GitHub App") as caught:
+        session.set_check_run("success")
+    assert caught.value.forbidden
 
 
 # Faults
@@ -459,7 +611,7 @@ def test_expired_rate_limit_is_retried_after_usual_backoff(clock: VirtualClock) 
 
 
 def test_read_only_token_is_error_with_advice(clock: VirtualClock) -> None:
-    for operation in ("comment", "status"):
+    for operation in ("comment", "status", "check"):
         with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(GitHubError) as caught:
             OPERATIONS[operation](session)
         error = caught.value

@@ -1,4 +1,4 @@
-"""GitHub's REST API: the gate's comment on a pull request, and a commit's status."""
+"""GitHub's REST API: the gate's comment on a pull request, a commit's status, and its check run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from coval_gate.ci.github.calls import Operation
+from coval_gate.ci.github.check_runs import set_check_run
 from coval_gate.errors import GitHubError
 from coval_gate.transport import Server, Timeouts, Transport
 
 if TYPE_CHECKING:
     from coval_gate.ci.github.calls import Payload
+    from coval_gate.ci.github.check_runs import CheckRun
     from coval_gate.runtime import Runtime
     from coval_gate.secret import Secret
     from coval_gate.waiting import Procedure
@@ -111,6 +113,11 @@ class GitHub:
             payload.text("state")
 
         return operation.repeat(attempt)
+
+    def set_check_run(self, check: CheckRun, *, id_: int | None, may_exist: bool, until: float) -> Procedure[int]:
+        """Create or update a check run, and return its id; see `check_runs.set_check_run`."""
+        operation = self._operation("checks: write", until)
+        return set_check_run(operation, self._path, check, id_=id_, may_exist=may_exist)
 
     def _operation(self, permission: str, until: float) -> Operation:
         return Operation(self._transport, self._clock, permission, until)

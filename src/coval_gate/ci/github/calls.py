@@ -100,18 +100,28 @@ class Operation:
 
     def find(self, path: str, wanted: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
         """Return the first entry of a list for which `wanted` returns True; None if there is none."""
+        found = yield from self.find_all(path, wanted, most=1, **query)
+        return found[0] if found else None
+
+    def find_all(
+        self, path: str, wanted: Callable[[Payload], bool], *, under: str = "", most: int | None = None, **query: str
+    ) -> Procedure[list[Payload]]:
+        """Return the entries of a list for which `wanted` returns True, at most the first `most`.
+
+        `under` is the key of the list, where the response is an object.
+        """
+        found = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
-            payload = yield from self.send("GET", path, query={**query, "per_page": str(PAGE_SIZE), "page": str(page)})
-            entries = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
-            for entry in entries:
-                if wanted(found := payload._replace(data=entry)):
-                    return found
-            if 'rel="next"' not in payload.headers.get("link", ""):
-                return None
+            payload = yield from self.send("GET", path, query={"per_page": str(PAGE_SIZE), **query, "page": str(page)})
+            entries = payload.get(under) if under else payload.data
+            entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
+            found += (each for each in (payload._replace(data=entry) for entry in entries) if wanted(each))
+            if 'rel="next"' not in payload.headers.get("link", "") or (most and len(found) >= most):
+                return found[:most]
         raise unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
 
     def send(
-        self, verb: str, path: str, *, query: dict[str, str] | None = None, body: Mapping[str, str] | None = None
+        self, verb: str, path: str, *, query: dict[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> Procedure[Payload]:
         """Send a request once. Raises _Transient if another attempt may help, else GitHubError."""
         call = f"{verb} {path}"

@@ -1,0 +1,114 @@
+"""The gate's check run of a commit: created once, and updated from then on.
+
+GitHub takes a change of status or conclusion only until a check run is completed. It adds the annotations of every
+update to those that are there. So a completed check run is left alone, and a new one replaces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from coval_gate.ci.github.calls import Operation, Payload
+    from coval_gate.waiting import Procedure
+
+PAGE_SIZE: Final = "30"  # check runs have up to 128 KiB each
+COMPLETED: Final = "completed"
+
+
+class CheckAnnotation(NamedTuple):
+    """A warning on the first line of a file of the repository."""
+
+    path: str
+    title: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRun:
+    """A check run as it is to be; `conclusion` is empty while it is in progress.
+
+    `references` are the values that its `external_id` may have on GitHub; it gets the last of them.
+    """
+
+    sha: str
+    name: str
+    references: tuple[str, ...]
+    conclusion: str
+    title: str
+    summary: str
+    annotations: tuple[CheckAnnotation, ...] = ()
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The fields of a request that creates or updates it."""
+        annotations = [
+            {
+                "path": each.path,
+                "start_line": 1,
+                "end_line": 1,
+                "annotation_level": "warning",
+                "title": each.title,
+                "message": each.message,
+            }
+            for each in self.annotations
+        ]
+        output = {"title": self.title, "summary": self.summary, **({"annotations": annotations} if annotations else {})}
+        state = {"status": COMPLETED, "conclusion": self.conclusion} if self.conclusion else {"status": "in_progress"}
+        return {"external_id": self.references[-1], **state, "output": output}
+
+
+def set_check_run(
+    operation: Operation, repository: str, check: CheckRun, *, id_: int | None, may_exist: bool
+) -> Procedure[int]:
+    """Update the check run `id_`; without an id, the one in progress with a reference of `check`, or create it.
+
+    `repository` is the path of the repository. `may_exist`: an earlier call may have completed it as `check` says, and
+    then nothing is left to do. The same holds for an attempt whose response was lost.
+    """
+    tried = may_exist
+
+    def attempt() -> Procedure[int]:
+        nonlocal tried
+        known = id_
+        if known is None or tried:
+            found = yield from _find(operation, repository, check)
+            running = [each for each in found if each.get("status") != COMPLETED]
+            done = [each for each in found if check.conclusion and each.get("conclusion") == check.conclusion]
+            if tried and done and not running:
+                return _newest(done)
+            known = _newest(running) if running else None
+        tried = True
+        if known is None:
+            body = {"name": check.name, "head_sha": check.sha, **check.body}
+            created = yield from operation.send("POST", f"{repository}/check-runs", body=body)
+            return created.number("id")
+        updated = yield from operation.send("PATCH", f"{repository}/check-runs/{known}", body=check.body)
+        return updated.number("id")
+
+    return operation.repeat(attempt)
+
+
+def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[list[Payload]]:
+    """Return the check runs of the commit that have the name and a reference of `check`.
+
+    The name alone does not prove that the gate made it.
+    """
+
+    def is_own(found: Payload) -> bool:
+        return found.get("name") == check.name and found.get("external_id") in check.references
+
+    return operation.find_all(
+        f"{repository}/commits/{quote(check.sha, safe='')}/check-runs",
+        is_own,
+        under="check_runs",
+        check_name=check.name,
+        filter="all",
+        per_page=PAGE_SIZE,
+    )
+
+
+def _newest(found: list[Payload]) -> int:
+    return max(each.number("id") for each in found)
