@@ -1,7 +1,7 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, and gives the commit its final status. It never fails the job:
-whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
+It cancels the runs that the main step left unfinished, and gives the commit its final status and check run. It never
+fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, GateError
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.publish.pull_request import BUG, NAME, OWED, PullRequestPublisher
+from coval_gate.publish.github import BUG, NAME
+from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import cancellation_text
 from coval_gate.runs.guard import LEGS, RunGuard, read_state
@@ -79,8 +80,8 @@ def _attempt(host: Host, work: Callable[[], None]) -> bool:
 def _close(
     runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
 ) -> None:
-    """Give the commit its final status. `hurried`: the runner is about to kill the step."""
-    if not host.read_state(OWED):  # the main step saved no status, so find the commit here
+    """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
+    if not publisher.has_saved(inputs):  # so find the commit here
         if inputs.mode == "wait":
             context = _with_commit_of_run(runtime, host, inputs, context)
         context = publisher.locate(context, inputs)

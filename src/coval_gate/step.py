@@ -23,9 +23,9 @@ from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, NotFound, RunnerError, Unavailable
 from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
+from coval_gate.publish.github import BUG, NAME
 from coval_gate.publish.legs import leg_report
 from coval_gate.publish.publisher import Publisher
-from coval_gate.publish.pull_request import BUG, NAME
 from coval_gate.report.model import Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
@@ -93,6 +93,7 @@ class Step:
             from coval_gate.runs.promote import promotion_problems
 
             problems += promotion_problems(self.inputs, self.context)
+        problems += self.publisher.pull_request.problems(self.inputs, self.context)
         check_inputs(self.inputs, problems, environ, self.context.secrets_withheld_from)
         for warning in warnings_about(self.inputs, environ):
             self.warn(warning)
@@ -198,7 +199,7 @@ class Step:
         return guard
 
     def announce(self) -> None:
-        """Set the commit's status to pending."""
+        """Set the commit's status to pending, and create its check run."""
         self.publisher.pull_request.announce(self.report(LAUNCH), until=self.deadline)
 
     def promote(self, client: Client, leg: Leg) -> None:

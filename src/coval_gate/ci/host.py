@@ -17,7 +17,7 @@ class Host(Protocol):
     """A CI system. A host treats every text as foreign: it masks secrets, and lets no text become a command."""
 
     api_url: str
-    """The root of the REST API for comments and commit statuses; empty if there is none."""
+    """The root of the REST API for comments, commit statuses and check runs; empty if there is none."""
 
     annotates: bool
     """Whether it shows annotations elsewhere than in the log."""

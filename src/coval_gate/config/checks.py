@@ -68,7 +68,7 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     A missing API key is a problem too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
-    problems = [each for each in problems if each.name != "github_token" or _uses_github(inputs)]
+    problems = [each for each in problems if each.name != "github_token" or github_pages(inputs)]
     wrong = {name for name, _ in problems}
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
     skips = inputs.on_missing_api_key == "skip"
@@ -185,9 +185,14 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield one_line(name, 80), OTHER_NAMES.get(name) or next(iter(close), "")
 
 
-def _uses_github(inputs: Inputs) -> bool:
-    """Return whether the step calls GitHub's API, as far as its inputs decide."""
-    return inputs.mode != "cancel" and (inputs.comment != "never" or bool(inputs.commit_status))
+def github_pages(inputs: Inputs) -> list[str]:
+    """Return what the inputs ask for that needs GitHub's API."""
+    wanted = {
+        "comment": inputs.comment != "never",
+        "commit status": bool(inputs.commit_status),
+        "check run": bool(inputs.check_run),
+    }
+    return [name for name, is_wanted in wanted.items() if is_wanted and inputs.mode != "cancel"]
 
 
 def missing_key_reason(withheld: str) -> str:

@@ -52,7 +52,7 @@ LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds that are corrected
 MOST_REPETITIONS: Final = 5
 MOST_TEST_CASES: Final = 100  # that test_case_ids may name
-CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status
+CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status, and of a check run
 
 
 class Input(NamedTuple):
@@ -143,7 +143,7 @@ class Inputs:
     github_token: Secret | None = declare(
         CONNECTION,
         fields.token(),
-        "Token for `comment` and `commit_status`. Not used for anything else.",
+        "Token for `comment`, `commit_status` and `check_run`. Not used for anything else.",
         "${{ github.token }}",
     )
 
@@ -400,6 +400,14 @@ class Inputs:
         fields.text(CONTEXT_LIMIT),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, including that of a "
         "later step with `mode: wait`. Requires `statuses: write`.",
+        modes=RUNNING_MODES,
+    )
+    check_run: str = declare(
+        REPORT,
+        fields.text(CONTEXT_LIMIT),
+        "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
+        "verdict, including that of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. "
+        "Requires `checks: write`.",
         modes=RUNNING_MODES,
     )
     include_transcripts: str = declare(

@@ -35,9 +35,14 @@ class Matrix:
     def __str__(self) -> str:
         return self.label
 
-    def after(self, text: str) -> str:
-        """Return `text` with the label behind it in brackets, as GitHub names the jobs of a matrix."""
-        return f"{text} ({self.label})".lstrip() if self else text
+    def after(self, text: str, limit: int | None = None) -> str:
+        """Return `text` with the label behind it in brackets, as GitHub names the jobs of a matrix.
+
+        With a `limit`, the text is shortened so that both fit in as many characters.
+        """
+        label = f" ({self.label})" if self else ""
+        room = None if limit is None else limit - len(label)
+        return f"{text[:room]}{label}".lstrip() if self else text[:room]
 
 
 NO_MATRIX: Final = Matrix()

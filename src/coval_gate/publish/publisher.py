@@ -18,7 +18,8 @@ from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.judgement import errored
 from coval_gate.judge.verdict import Verdict
-from coval_gate.publish.pull_request import BUG, NAME, PullRequestPublisher, tolerant
+from coval_gate.publish.github import BUG, NAME, tolerant
+from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import Surface, formats, rendered
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Tells GitHub's own pages about a step: a commit's status, and one comment on its pull request.
+"""Tells GitHub's own pages about a step: a commit's status and check run, and one comment on its pull request.
 
 All of it only informs: nothing that goes wrong here changes the verdict.
 """
@@ -6,34 +6,31 @@ All of it only informs: nothing that goes wrong here changes the verdict.
 from __future__ import annotations
 
 import json
-import traceback
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from coval_gate.errors import GateError, GitHubError, RunnerError
+from coval_gate.config.checks import github_pages
+from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.publish.check_run import CheckRunPublisher, name_problems
+from coval_gate.publish.github import NAME, Reach, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from coval_gate.ci.context import Context
-    from coval_gate.ci.github.api import GitHub
     from coval_gate.ci.host import Host
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.inputs import Inputs, Problem
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
 
-NAME: Final = "Coval Gate"
-BUG: Final = "Details for a bug report"
-PATIENCE: Final = 30.0  # s for the final status, and for the comment if that leaves time
+PATIENCE: Final = 30.0  # s for the final status and check run, and for the comment if that leaves time
 COMMENTING: Final = 10.0  # s for the comment at least
-ANNOUNCING: Final = 10.0  # s for the pending status at the launch
+ANNOUNCING: Final = 10.0  # s for the pending status and the check run at the launch
 HURRIED: Final = 1.0  # s, where the runner is about to kill the step
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
 OWED: Final = "status"  # the name of the state that holds the final status, for the post step
@@ -53,17 +50,20 @@ class PullRequestPublisher:
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
-        self._runtime = runtime
         self._clock = runtime.clock
+        self._reach = Reach(host, runtime)
+        self._check_run = CheckRunPublisher(host, runtime.clock, self._reach)
         self._status: OwedStatus | None = None  # what GitHub shows
         self._owed: OwedStatus | None = None
-        self._github: GitHub | None = None
-        self._skips = False
+
+    def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
+        """Return what is wrong with the inputs where the step runs."""
+        return name_problems(inputs, context)
 
     def locate(self, context: Context, inputs: Inputs) -> Context:
         """Return `context` with the pull request's head, where the event tells only its number and it is needed."""
-        wanted = inputs.comment != "never" or inputs.commit_status
-        github = self._reach(context, inputs) if wanted and not context.sha_is_known else None
+        needed = github_pages(inputs) and not context.sha_is_known
+        github = self._reach.github(context, inputs) if needed else None
         if github and context.pull_request:
             until = self._clock.now() + ANNOUNCING
             with tolerant(self._host):
@@ -72,7 +72,8 @@ class PullRequestPublisher:
         return context
 
     def owe(self, report: Report) -> None:
-        """Hand the commit's final status to the post step, in case this step cannot set it."""
+        """Hand the commit's final status and check run to the post step, in case this step cannot set them."""
+        self._check_run.owe(report)
         owed = self._owed_status(report) if report.judgement.verdict and report.context.sha_is_known else None
         if owed and owed != self._owed:
             self._owed = owed
@@ -80,27 +81,46 @@ class PullRequestPublisher:
                 self._host.save_state({OWED: json.dumps(owed._asdict())})
 
     def announce(self, report: Report, *, until: float) -> None:
-        """Set the commit's status to pending."""
+        """Set the commit's status to pending, and create its check run."""
+        until = min(until, self._clock.now() + ANNOUNCING)
         self.owe(replace(report, judgement=UNFINISHED))
-        self._set_status(report, until=min(until, self._clock.now() + ANNOUNCING))
+        self._set_status(report, until=until)
+        self._check_run.announce(report, until=until)
 
     def conclude(self, report: Report, *, hurried: bool) -> str:
-        """Give the commit its final status, and comment. Returns the comment's address, empty if there is none."""
+        """Give the commit its final status and check run, and comment.
+
+        Returns the comment's address, empty if there is none.
+        """
         until = self._clock.now() + (HURRIED if hurried else PATIENCE)
         # A later step concludes what this one only launched, perhaps before the post step runs.
         if self._set_status(report, until=until) or report.judgement.verdict is None:
             with suppress(RunnerError):
                 self._host.save_state({CONCLUDED: "true"})
+        self._check_run.conclude(report, until=until)
         return self._comment(report, until=until if hurried else max(until, self._clock.now() + COMMENTING))
 
     def is_open(self, inputs: Inputs) -> bool:
-        """Tell the post step whether the commit still needs its final status."""
-        return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
+        """Tell the post step whether the commit still needs its final status or check run."""
+        return self._needs_status(inputs) or self._check_run.is_open(inputs)
+
+    def has_saved(self, inputs: Inputs) -> bool:
+        """Tell the post step whether the main step saved all that is to be set, and on which commit."""
+        status_is_saved = read_owed(self._host.read_state(OWED)) is not None
+        return (status_is_saved or not self._needs_status(inputs)) and (
+            self._check_run.is_saved or not self._check_run.is_open(inputs)
+        )
 
     def close(self, report: Report, *, hurried: bool) -> None:
-        """Give the commit the status that the main step saved; if it saved none, that of `report`."""
+        """Give the commit the status and check run that the main step saved; if it saved none, those of `report`."""
         until = self._clock.now() + (HURRIED if hurried else PATIENCE)
-        self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
+        if report.inputs and self._needs_status(report.inputs):
+            self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
+        if report.inputs and self._check_run.is_open(report.inputs):
+            self._check_run.close(report, until=until)
+
+    def _needs_status(self, inputs: Inputs) -> bool:
+        return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
 
     def _owed_status(self, report: Report) -> OwedStatus | None:
         """Return the commit's status; None if the user wants none."""
@@ -118,7 +138,7 @@ class PullRequestPublisher:
         if not (owed or report.context.sha_is_known):
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
             return True
-        if status == self._status or not (github := self._reach(report.context, report.inputs)):
+        if status == self._status or not (github := self._reach.github(report.context, report.inputs)):
             return True
         forbidden = False
         with tolerant(self._host):
@@ -147,7 +167,7 @@ class PullRequestPublisher:
         if context.pull_request is None and context.head is None:
             self._host.log("There is no pull request to comment on.")
             return ""
-        if not (github := self._reach(context, inputs)):
+        if not (github := self._reach.github(context, inputs)):
             return ""
         from coval_gate.report.formats.comment import marker
 
@@ -171,18 +191,6 @@ class PullRequestPublisher:
             return url
         return ""
 
-    def _reach(self, context: Context, inputs: Inputs) -> GitHub | None:
-        """Return GitHub, where there is a token and a repository; where there is not, say so once."""
-        if self._github is None and inputs.github_token and context.repository:
-            from coval_gate.ci.github.api import GitHub
-
-            self._github = GitHub(self._host.api_url, inputs.github_token, context.repository, self._runtime)
-        elif self._github is None and not self._skips:
-            self._skips = True
-            why = "github_token is empty" if context.repository else "this is no repository on GitHub"
-            self._host.annotate("notice", NAME, f"Skipping comment and commit status: {why}.")
-        return self._github
-
     def _run(self, procedure: Procedure[T]) -> T:
         return run(procedure, self._clock)
 
@@ -193,18 +201,3 @@ def read_owed(text: str) -> OwedStatus | None:
         return OwedStatus(**json.loads(text))
     except (ValueError, TypeError):
         return None
-
-
-@contextmanager
-def tolerant(host: Host) -> Iterator[None]:
-    """Report what goes wrong inside, and go on: it only informs."""
-    try:
-        yield
-    except GitHubError as error:
-        message = "\n".join(each for each in (error.what, error.advice) if each)
-        host.annotate("notice" if error.forbidden else "warning", f"{NAME}: {error.title}", message)
-    except GateError as error:
-        host.annotate("warning", NAME, error.what)
-    except Exception:  # noqa: BLE001 - a format that fails must not take the others along
-        host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, "A part of the report could not be made; the log has details for a bug report.")

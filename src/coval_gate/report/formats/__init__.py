@@ -22,6 +22,7 @@ class Surface(Enum):
     SUMMARY = auto()  # the step's summary: str
     LOG = auto()  # the step's log and its annotations: log.Closing
     STATUS = auto()  # the commit's status: status.Status
+    CHECK = auto()  # the commit's check run: check.CheckOutput
     COMMENT = auto()  # the comment on the pull request: str
 
 
@@ -71,6 +72,7 @@ FORMATS: Final = (
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
     Format(name="status", input="commit_status", surface=Surface.STATUS),
+    Format(name="check", input="check_run", surface=Surface.CHECK),
     Format(name="comment", input="comment", surface=Surface.COMMENT),
 )
 

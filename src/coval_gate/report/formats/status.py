@@ -12,6 +12,7 @@ from coval_gate.text import one_line
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
+RUNNING: Final = "⏳ The evaluation is running."
 LIMIT: Final = 140  # characters; GitHub refuses a longer description
 STATES: Final = {
     Verdict.PASSED: "success",
@@ -33,15 +34,14 @@ class Status(NamedTuple):
 def context_name(report: Report) -> str:
     """Return the name of the status, which tells the jobs of a matrix apart; empty where none was asked for."""
     name = report.inputs.commit_status if report.inputs else ""
-    which = report.context.matrix.after(name).removeprefix(name)
-    return f"{name[: CONTEXT_LIMIT - len(which)]}{which}" if name else ""
+    return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""
 
 
 def render(report: Report) -> Status:
     """Return the commit's status; pending while there is no verdict."""
     judgement = report.judgement
     tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
-    told = headline(judgement, LIMIT) if judgement.verdict else "⏳ The evaluation is running."
+    told = headline(judgement, LIMIT) if judgement.verdict else RUNNING
     return Status(
         state="success" if tolerated else STATES.get(judgement.verdict, "error"),
         description=one_line(told, LIMIT),

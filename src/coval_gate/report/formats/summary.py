@@ -34,8 +34,11 @@ MOST_REASONS: Final = 20
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in the heading
 
 
-def render(report: Report) -> str:
-    """Return the summary's Markdown: the verdict first, what needs attention next, figures, and the rest folded."""
+def render(report: Report, limit: int = LIMIT) -> str:
+    """Return the summary's Markdown: the verdict first, what needs attention next, figures, and the rest folded.
+
+    It has at most `limit` bytes of UTF-8.
+    """
     found = simulation_rows(report)
     parts = [
         *opening(report),
@@ -46,7 +49,7 @@ def render(report: Report) -> str:
         *_background(report),
         links(report),
     ]
-    return page(parts, limit=LIMIT, size=lambda text: len(text.encode("utf-8", "replace")))
+    return page(parts, limit=limit, size=lambda text: len(text.encode("utf-8", "replace")))
 
 
 def opening(report: Report) -> Iterator[str | Listing]:

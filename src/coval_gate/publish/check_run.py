@@ -1,0 +1,179 @@
+"""Keeps the check run of a commit: in progress from the launch on, and completed with the verdict.
+
+Its id, and all that completes it, are in the step's state, so that the post step can do what this step could not. A
+later step with mode wait finds it by its name and its external id, which is the id of the run in Coval.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.ci.github.check_runs import CheckRun
+from coval_gate.config.inputs import Problem
+from coval_gate.errors import GitHubError, RunnerError
+from coval_gate.judge.verdict import Verdict
+from coval_gate.publish.github import NAME, tolerant
+from coval_gate.report.formats import Surface, rendered
+from coval_gate.runs.schedule import run
+from coval_gate.text import folded, quoted
+
+if TYPE_CHECKING:
+    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Host
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.publish.github import Reach
+    from coval_gate.report.formats.check import CheckOutput
+    from coval_gate.report.model import Report
+
+OWED: Final = "check"  # the name of the state that holds the check run as the post step has to complete it
+ID: Final = "check_id"  # the name of the state that holds its id on GitHub
+CONCLUDED: Final = "check_concluded"  # the name of the state that says that it needs no completing
+
+
+class CheckRunPublisher:
+    """Creates the check run of a step, and completes it."""
+
+    def __init__(self, host: Host, clock: Clock, reach: Reach) -> None:
+        self._host = host
+        self._clock = clock
+        self._reach = reach
+        self._references: tuple[str, ...] = ()
+        self._owed: CheckRun | None = None
+        self._shown: CheckRun | None = None  # what GitHub shows
+        self._id: int | None = None
+        self._forbidden = False
+
+    def is_open(self, inputs: Inputs) -> bool:
+        """Tell the post step whether the check run still has to be completed."""
+        return bool(inputs.check_run) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the main step saved what the post step has to do."""
+        return bool(read_owed(self._host.read_state(OWED)))
+
+    def owe(self, report: Report) -> None:
+        """Hand what completes the check run to the post step, in case this step cannot do it."""
+        if not (_is_wanted(report) and report.judgement.verdict and report.context.sha_is_known):
+            return
+        from coval_gate.report.formats.check import brief
+
+        owed = self._check_run(report, brief(report))
+        if owed != self._owed:
+            self._owed = owed
+            self._save({OWED: json.dumps(asdict(owed))})
+
+    def announce(self, report: Report, *, until: float) -> None:
+        """Create the check run, in progress."""
+        if self._is_possible(report):
+            from coval_gate.report.formats.check import brief
+
+            self._set(report, self._check_run(report, brief(report)), until=until)
+
+    def conclude(self, report: Report, *, until: float) -> None:
+        """Complete the check run; one that is only launched stays in progress, for a later step."""
+        if report.judgement.verdict is None:
+            self.announce(report, until=until)
+            self._save({CONCLUDED: "true"})
+        elif not self._is_possible(report) or self._set(
+            report, self._check_run(report, rendered(Surface.CHECK, report)), until=until
+        ):
+            self._save({CONCLUDED: "true"})
+
+    def close(self, report: Report, *, until: float) -> None:
+        """Complete the check run as the main step saved it; if it saved nothing, as `report` says."""
+        from coval_gate.report.formats.check import brief
+
+        owed = read_owed(self._host.read_state(OWED))
+        if owed is None and not self._is_possible(report):
+            return
+        saved_id = self._host.read_state(ID)
+        self._id = int(saved_id) if saved_id.isdecimal() else None
+        self._set(report, owed or self._check_run(report, brief(report)), until=until, may_exist=True)
+
+    def _is_possible(self, report: Report) -> bool:
+        """Return whether the step is to have a check run and can have one; if it cannot, say so."""
+        if not _is_wanted(report):
+            return False
+        if not report.context.sha_is_known:
+            self._host.annotate("notice", NAME, "Skipping the check run: the tested commit is not known.")
+        return report.context.sha_is_known
+
+    def _check_run(self, report: Report, output: CheckOutput) -> CheckRun:
+        from coval_gate.report.formats.check import check_name
+
+        redact = self._host.redact
+        reference = redact(_reference(report))
+        self._references = (*(each for each in self._references if each != reference), reference)
+        return CheckRun(
+            sha=report.context.sha,
+            name=redact(check_name(report)),
+            references=self._references,
+            conclusion=output.conclusion,
+            title=redact(output.title),
+            summary=redact(output.summary),
+        )
+
+    def _set(self, report: Report, check: CheckRun, *, until: float, may_exist: bool = False) -> bool:
+        """Create or update the check run. Returns False if a later attempt may succeed."""
+        if self._forbidden or check == self._shown or report.inputs is None:
+            return True
+        if not (github := self._reach.github(report.context, report.inputs)):
+            return True
+        with tolerant(self._host):
+            try:
+                self._id = run(github.set_check_run(check, id_=self._id, may_exist=may_exist, until=until), self._clock)
+            except GitHubError as error:
+                self._forbidden = error.forbidden
+                raise
+            self._shown = check
+            self._save({ID: str(self._id)})
+            return True
+        return self._forbidden
+
+    def _save(self, state: dict[str, str]) -> None:
+        with suppress(RunnerError):
+            self._host.save_state(state)
+
+
+def name_problems(inputs: Inputs, context: Context) -> list[Problem]:
+    """Return what is wrong with the name of the check run."""
+    if not _is_job(inputs, context):
+        return []
+    problem = (
+        f"must differ from the job's id, {quoted(context.job)}: GitHub shows the job as a check of that name, and a "
+        "branch that requires it could not tell the two apart."
+    )
+    return [Problem("check_run", problem)]
+
+
+def read_owed(text: str) -> CheckRun | None:
+    """Read the check run that the main step saved; None if it saved none, or it cannot be read."""
+    try:
+        given = json.loads(text)
+        return CheckRun(**given | {"references": tuple(given["references"]), "annotations": ()})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_wanted(report: Report) -> bool:
+    """Return whether the step is to have a check run. One that evaluates nothing must not satisfy a branch."""
+    inputs = report.inputs
+    if inputs is None or not inputs.check_run or inputs.mode == "cancel":
+        return False
+    return report.judgement.verdict is not Verdict.SKIPPED and not _is_job(inputs, report.context)
+
+
+def _is_job(inputs: Inputs, context: Context) -> bool:
+    return bool(inputs.check_run) and folded(inputs.check_run) == folded(context.job)
+
+
+def _reference(report: Report) -> str:
+    """Return the id of the run in Coval; without a run, what tells this step and attempt from all others."""
+    inputs, context = report.inputs, report.context
+    waits_for = inputs.run_id[0] if inputs and inputs.mode == "wait" and inputs.run_id else ""
+    return report.run_id or waits_for or f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"

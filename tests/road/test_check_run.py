@@ -1,0 +1,334 @@
+"""The check run is in progress from the launch on, and completed once, whatever happens to the step or to GitHub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
+from coval_sandbox.clock import SpeedClock
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN
+from road.test_commit_status import UNFINISHED, Processes, github_with, known_state
+from road.test_reports import EVENTS, HEAD
+from road.test_run_lifecycle import run_post_step
+from support import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fake_github import FakeGitHub
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+NAME = "Voice gate"
+CHECK = {"check_run": NAME, "github_token": TOKEN}
+DOWN = f"* /repos/{REPOSITORY}/*check-runs*"
+COMPLETING = f"PATCH /repos/{REPOSITORY}/check-runs/*"
+VERDICTS = [
+    ({}, "success"),
+    ({"test_set_id": "someFail"}, "failure"),
+    ({"test_set_id": "errors01"}, "failure"),
+    ({"test_set_id": "stuck001", "max_wait_time": "60"}, "timed_out"),
+    ({"test_set_id": "cancels1"}, "cancelled"),
+]
+
+
+def checks(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str, str | None]]:
+    """Return name, external id and conclusion of each check run of a commit."""
+    return [(each.name, each.external_id, each.conclusion) for each in github.check_runs if each.head_sha == sha]
+
+
+def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
+    """Run the post step with the inputs of a step that has a check run, and return its log."""
+    given = {"INPUT_CHECK_RUN": NAME, "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+    return run_post_step(result, server.world, **given | env)
+
+
+@pytest.mark.parametrize(("given", "conclusion"), VERDICTS, ids=str)
+def test_check_run_is_in_progress_and_then_has_the_verdict(
+    given: dict[str, str], conclusion: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(now=clock.time) as github:
+        seen = list[tuple[str, str, str]]()
+        clock.at(5, lambda: seen.extend((each.status, each.title, each.summary) for each in github.check_runs))
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
+        ((status, title, text),) = seen
+        assert (status, title) == ("in_progress", "⏳ The evaluation is running.")
+        assert result.outputs["run_url"] in text
+        assert checks(github) == [(NAME, result.outputs["run_id"], conclusion)]
+        (check,) = github.check_runs
+        assert check.status == "completed"
+        assert result.outputs["reason"].removesuffix(".") in check.title
+        assert check.summary == result.summary
+        assert check.annotations == []
+    assert result.state["check_concluded"] == "true"
+
+
+@pytest.mark.parametrize(("policy", "conclusion"), [("fail", "failure"), ("pass", "neutral")])
+def test_inconclusive_verdict_satisfies_a_branch_only_where_it_passes(
+    policy: str, conclusion: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    doubt = {"thresholds": "Resolved: rate(YES) >= 90%", "confidence": "95%", "on_inconclusive": policy}
+    with github_with(now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **doubt)
+        assert result.outputs["verdict"] == "inconclusive"
+        assert [each for *_, each in checks(github)] == [conclusion]
+
+
+def test_step_without_run_completes_check_run(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"agent_id": ""})
+        assert result.outputs["verdict"] == "error"
+        ((_, external_id, conclusion),) = checks(github)
+        assert conclusion == "failure"
+        assert external_id == "1234567890.1/evaluate/__acme_coval-gate"
+
+
+def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """GitHub's conclusion "skipped" would satisfy a branch that requires the check."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url, "GITHUB_ACTOR": "dependabot[bot]"}
+        given = {"api_key": "", "on_missing_api_key": "skip"}
+        result, server = run_step(env=env, **CHECK | given)
+        assert result.outputs["verdict"] == "skipped"
+        run_post(result, server, github, INPUT_API_KEY="", INPUT_ON_MISSING_API_KEY="skip")
+        assert github.check_runs == []
+
+
+def test_check_run_stands_beside_commit_status_and_comment(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"{DOWN} -> 403 Resource not accessible by integration", now=clock.time) as github:
+        given = {"commit_status": NAME, "comment": "always"}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        assert [each["state"] for each in github.statuses[HEAD]] == ["pending", "success"]
+        assert github.comments[42]
+        (notice,) = [each for each in result.annotations("notice") if "check-runs" in each.data]
+        assert "`checks: write`" in notice.data
+        assert run_post(result, server, github, INPUT_COMMIT_STATUS=NAME) == ""
+        github.faults.clear()
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        assert [each for *_, each in checks(github)] == ["success"]
+
+
+def test_forbidden_check_run_is_not_tried_again(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        given = CHECK | {"github_token": READ_ONLY_TOKEN}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **given)
+        assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
+        assert len(result.annotations("notice")) == 2, "one of them says that no threshold is set"
+        assert result.annotations("warning") == []
+        assert run_post(result, server, github, INPUT_GITHUB_TOKEN=READ_ONLY_TOKEN) == ""
+
+
+@pytest.mark.parametrize("name", ["evaluate", "Evaluate"])
+def test_name_of_the_job_is_refused(name: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"check_run": name})
+        assert result.outputs["reason"].startswith('check_run must differ from the job\'s id, "evaluate":')
+        assert (server.requests_seen, github.check_runs) == ([], [])
+
+
+@pytest.mark.parametrize("event", [*EVENTS, "push"])
+def test_check_run_is_on_commit_under_test(event: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)  # GITHUB_SHA: of a pull request, the merge commit
+        payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
+        run_step(event=payload, env={"GITHUB_API_URL": github.url}, **CHECK)
+        assert [each.head_sha for each in github.check_runs] == [HEAD if event in EVENTS else "f" * 40]
+
+
+@pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
+@pytest.mark.parametrize("kept", [True, False])
+def test_later_workflow_completes_check_run_of_launch(
+    kept: bool, matrix: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The waiting workflow has neither pull request, commit nor matrix. `kept`: the check run of the launch exists."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", matrix=matrix, env=env, **CHECK)
+        name, run_id = f"{NAME} (eu)" if matrix else NAME, launch.outputs["run_id"]
+        assert checks(github) == [(name, run_id, None)]
+        assert launch.state["check_concluded"] == "true"
+        if not kept:
+            github.check_runs.clear()
+        github.add_check_run(name, HEAD, external_id="another run", status="in_progress")
+        cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
+        run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **CHECK)
+        assert sorted(checks(github)) == sorted([(name, run_id, "success"), (name, "another run", None)])
+
+
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_rerun_gets_check_run_of_its_own(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """GitHub cannot put a completed one back in progress. The second attempt resumes the run of the first."""
+    with github_with(now=clock.time) as github:
+        given = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
+        env = {"GITHUB_API_URL": github.url}
+        prepared, server = run_step(env=env, **CHECK | {"mode": "launch", "test_set_id": "slow0001"})
+        given |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
+        first, _ = run_step(world=server.world, env=env, **CHECK | given)
+        assert [each for *_, each in checks(github)][-1] == "timed_out"
+        before = len(github.check_runs)
+        again = {"max_wait_time": "3600"}
+        second, _ = run_step(world=server.world, env=env | {"GITHUB_RUN_ATTEMPT": "2"}, **CHECK | given | again)
+        assert second.outputs["run_id"] == first.outputs["run_id"]
+        assert checks(github)[before:] == [(NAME, first.outputs["run_id"], "success")]
+
+
+@pytest.mark.parametrize("fault", ["500", "422 Validation Failed", "html", "drop", "json {}", "rate-limit 3600"])
+def test_fault_of_check_runs_does_not_change_verdict(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"{DOWN} -> {fault}", now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+    assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
+    assert result.annotations("warning")
+
+
+@pytest.mark.parametrize("verb", ["POST", "PATCH"])
+def test_lost_response_makes_no_second_check_run(verb: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"{verb} /repos/{REPOSITORY}/check-runs* #1-9 -> drop-after", now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+        github.faults.clear()
+        run_post(result, server, github)
+        assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
+        assert github.check_runs[0].summary == result.summary
+
+
+@pytest.mark.parametrize("down", [COMPLETING, DOWN], ids=["completing", "all"])
+@pytest.mark.parametrize(("given", "conclusion"), VERDICTS, ids=str)
+def test_post_step_completes_what_step_could_not(
+    given: dict[str, str], conclusion: str, down: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(f"{down} -> 502", now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
+        assert [each for *_, each in checks(github)] == ([None] if down == COMPLETING else [])
+        assert "check_concluded" not in result.state
+        github.faults.clear()
+        run_post(result, server, github)
+        assert checks(github) == [(NAME, result.outputs["run_id"], conclusion)]
+        (check,) = github.check_runs
+        assert result.outputs["reason"].removesuffix(".") in check.title
+        assert result.outputs["run_url"] in check.summary
+
+
+def test_post_step_leaves_completed_check_run_alone(run_step: RunStep, clock: VirtualClock) -> None:
+    for given in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
+        with github_with(now=clock.time) as github:
+            result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+            before = list(github.requests_seen)
+            assert run_post(result, server, github, INPUT_MODE=given.get("mode", "run")) == ""
+            assert github.requests_seen == before
+
+
+@pytest.mark.parametrize("cancel", ["true", "false"])
+@pytest.mark.parametrize("at", [0.5, 10, 59])
+@pytest.mark.parametrize("down", ["", COMPLETING, DOWN], ids=["up", "completing", "all"])
+def test_interrupted_step_leaves_no_check_run_in_progress(
+    down: str, at: float, cancel: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    clock.at(at, clock.interrupt)
+    with github_with(*([f"{down} -> 502"] if down else []), now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        result, server = run_step(test_set_id="slow0001", cancel_on_interrupt=cancel, env=env, **CHECK)
+        assert clock.now() - at <= 6
+        github.faults.clear()
+        run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
+        assert [each for *_, each in checks(github)] == ["cancelled"]
+        outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
+        assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
+
+
+@pytest.mark.parametrize("event", [*EVENTS, "push"])
+@pytest.mark.parametrize("saved", [("legs",), ("legs", "check"), ("legs", "check", "check_id")], ids=str)
+def test_check_run_of_killed_step_is_completed(
+    saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """The post step finds the check run by its external id if the main step was killed before it had its id."""
+    faults = [f"{DOWN} -> 502"] if saved == ("legs",) else []
+    with github_with(*faults, now=clock.time) as github:
+        github.commits.add("f" * 40)
+        payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
+        result, server = run_step(
+            mode="launch", test_set_id="stuck001", event=payload, env={"GITHUB_API_URL": github.url}, **CHECK
+        )
+        github.faults.clear()
+        sha = HEAD if event in EVENTS else "f" * 40
+        env = {"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_SHA": "f" * 40}
+        run_post(known_state(result, *saved), server, github, **env)
+        assert [each for *_, each in checks(github, sha)] == ["failure"]
+        assert [each.title for each in github.check_runs] == [UNFINISHED]
+
+
+@pytest.mark.parametrize("saved", [("legs",), ("legs", "check"), ("legs", "check", "check_id")], ids=str)
+@pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
+def test_killed_mode_wait_completes_check_run_of_launch(
+    matrix: str, saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(f"{COMPLETING} -> 502", now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **CHECK)
+        cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
+        run_id = launch.outputs["run_id"]
+        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60"}
+        result, _ = run_step(world=server.world, event=cron, env=env, **given, **CHECK)
+        github.faults.clear()
+        env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
+        run_post(known_state(result, *saved), server, github, **env)
+        conclusion = "failure" if saved == ("legs",) else "timed_out"
+        assert checks(github) == [(f"{NAME} (eu)" if matrix else NAME, run_id, conclusion)]
+
+
+@pytest.mark.parametrize("state", ["{}", "[1]", "nonsense", '{"references": 1}', '{"references": [], "sha": 1}'])
+def test_damaged_state_completes_check_run_all_the_same(state: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"{COMPLETING} -> 502", now=clock.time) as github:
+        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **CHECK)
+        github.faults.clear()
+        result.state.pop("check_concluded")
+        result.state.update(check=state, check_id="x")
+        run_post(result, server, github)
+        assert "failure" in [each for *_, each in checks(github)]
+
+
+def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:
+    """Five hundred simulations fail."""
+    with github_with(now=clock.time) as github:
+        given = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        (check,) = github.check_runs
+    assert check.status == "completed"
+    assert LIMIT // 2 < len(check.summary.encode()) <= LIMIT
+    assert len(check.title) <= TITLE_LIMIT
+
+
+@pytest.mark.parametrize(
+    "hangs",
+    ["POST /runs", "POST check-runs", "", "PATCH check-runs"],
+    ids=["during-launch", "while-created", "while-waiting", "before-final"],
+)
+def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Path) -> None:
+    """kill -9 at each stage; it succeeds only if the verdict was reached and saved."""
+    verb, _, path = hangs.partition(" ")
+    faults = [f"{verb} /repos/{REPOSITORY}/{path}* #1 -> hang 60"] if path == "check-runs" else []
+    coval = ["POST /runs -> slow 60"] if path == "/runs" else []
+    world = World(SpeedClock(600 if verb == "PATCH" else 1), quirks=Quirks())
+    with github_with(*faults) as github, Server(world, faults=coval) as server:
+        steps = Processes(tmp_path, server.url, github, **CHECK | {"commit_status": ""})
+
+        def reached() -> bool:
+            if path == "/runs":
+                return any(request.method == "POST" for request in server.requests_seen)
+            seen = [each for each in github.requests_seen if each.method == verb and "check-runs" in each.path]
+            polled = any(request.path.startswith("/v1/runs/") for request in server.requests_seen)
+            return bool(seen) if path else polled
+
+        steps.kill_main_step_when(reached)
+        log = steps.run_post_step()
+        expected = "success" if verb == "PATCH" else "failure"
+        assert [each for *_, each in checks(github)] == [expected]
+        before = len(github.check_runs)
+        steps.run_post_step()
+        assert len(github.check_runs) == before
+    assert KEY not in log.replace(f"::add-mask::{KEY}", "")
