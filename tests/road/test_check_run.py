@@ -13,7 +13,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN
 from road.test_commit_status import UNFINISHED, Processes, github_with, known_state
-from road.test_reports import EVENTS, HEAD
+from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
 from support import KEY
 
@@ -290,6 +290,40 @@ def test_damaged_state_completes_check_run_all_the_same(state: str, run_step: Ru
         result.state.update(check=state, check_id="x")
         run_post(result, server, github)
         assert "failure" in [each for *_, each in checks(github)]
+
+
+@pytest.mark.parametrize("annotations", ["true", "false"])
+def test_annotations_are_on_the_file_once(
+    annotations: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """They are those of the log, which names no file then: the pull request would show each twice."""
+    prompt_in(tmp_path / "workspace")
+    given = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
+    with github_with(now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | given)
+        (check,) = github.check_runs
+    assert len(check.annotations) == 9
+    assert {(each["path"], each["start_line"], each["end_line"]) for each in check.annotations} == {
+        ("prompts/agent.md", 1, 1)
+    }
+    assert "and 1 more simulation" in check.annotations[-1]["message"]
+    assert all("file" not in each.properties for each in annotations_of(result))
+    warnings = [(each.properties["title"], each.data) for each in result.annotations("warning")]
+    shown = [(each["title"], each["message"]) for each in check.annotations]
+    assert warnings == (shown if annotations == "true" else [])
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"test_set_id": "errors01"}, {"test_set_id": "allFail1", "annotate_file": ""}], ids=str
+)
+def test_check_run_without_failures_of_the_agent_or_file_has_no_annotations(
+    given: dict[str, str], run_step: RunStep, clock: VirtualClock, tmp_path: Path
+) -> None:
+    prompt_in(tmp_path / "workspace")
+    with github_with(now=clock.time) as github:
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"annotate_file": "prompts/agent.md"} | given)
+        (check,) = github.check_runs
+    assert (check.status, check.annotations) == ("completed", [])
 
 
 def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:

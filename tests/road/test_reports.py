@@ -517,7 +517,7 @@ def test_annotate_file_without_annotations_is_warning(run_step: RunStep, tmp_pat
     prompt_in(tmp_path / "workspace")
     result, _ = run_step(annotate_file="prompts/agent.md", annotations="false")
     (warning,) = result.annotations("warning")
-    assert warning.data == "annotate_file has no effect with annotations: false."
+    assert warning.data == "annotate_file has no effect without annotations or check_run."
 
 
 @pytest.mark.parametrize("path", ["../out.xml", "/etc/out.xml", "link/out.xml", "reports/", "event.json/x", "a\x00b"])

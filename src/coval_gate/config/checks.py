@@ -100,8 +100,8 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     judges = inputs.mode in MODES[GATE]
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
         found.append("include_transcripts has no effect without html_path or digest_path.")
-    if judges and inputs.annotate_file and not inputs.annotations:
-        found.append("annotate_file has no effect with annotations: false.")
+    if judges and inputs.annotate_file and not (inputs.annotations or inputs.check_run):
+        found.append("annotate_file has no effect without annotations or check_run.")
     found += threshold_warnings(inputs)
     found += [
         f"{name} in metadata has no effect, because the input {name} is set."

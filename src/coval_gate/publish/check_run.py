@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.ci.github.check_runs import CheckRun
+from coval_gate.ci.github.check_runs import CheckAnnotation, CheckRun
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.verdict import Verdict
@@ -116,6 +116,10 @@ class CheckRunPublisher:
             conclusion=output.conclusion,
             title=redact(output.title),
             summary=redact(output.summary),
+            annotations=tuple(
+                CheckAnnotation(redact(each.file), redact(each.title), redact(each.message))
+                for each in output.annotations
+            ),
         )
 
     def _set(self, report: Report, check: CheckRun, *, until: float, may_exist: bool = False) -> bool:

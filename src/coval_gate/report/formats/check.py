@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.ci.github.host import MOST_WARNINGS
 from coval_gate.config.inputs import CONTEXT_LIMIT
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.formats import summary
+from coval_gate.report.formats import log, summary
 from coval_gate.report.formats.status import RUNNING
 from coval_gate.report.markdown import escape
 from coval_gate.report.wording.judgements import headline, reason
-from coval_gate.text import one_line
+from coval_gate.text import one_line, shortened, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from coval_gate.report.model import Report
 
 LIMIT: Final = 65_535  # bytes of UTF-8; GitHub refuses a longer summary
 TITLE_LIMIT: Final = 255  # characters
+MESSAGE_LIMIT: Final = 16_000  # characters of an annotation; GitHub takes 64 KiB
 CONCLUSIONS: Final = {
     Verdict.PASSED: "success",
     Verdict.TIMED_OUT: "timed_out",
@@ -32,6 +36,7 @@ class CheckOutput(NamedTuple):
     conclusion: str
     title: str
     summary: str
+    annotations: tuple[log.Annotation, ...] = ()
 
 
 def check_name(report: Report) -> str:
@@ -42,7 +47,7 @@ def check_name(report: Report) -> str:
 
 def render(report: Report) -> CheckOutput:
     """Return what the check run says at the end."""
-    return brief(report)._replace(summary=summary.render(report, LIMIT))
+    return brief(report)._replace(summary=summary.render(report, LIMIT), annotations=tuple(_annotations(report)))
 
 
 def brief(report: Report) -> CheckOutput:
@@ -56,3 +61,12 @@ def brief(report: Report) -> CheckOutput:
         title=one_line(title, TITLE_LIMIT),
         summary="\n\n".join(filter(None, (told, summary.links(report)))),
     )
+
+
+def _annotations(report: Report) -> Iterator[log.Annotation]:
+    """Yield those of a failing step's log, if there is a file to show them on: GitHub takes no other."""
+    file = log.annotated_file(report)
+    if file and not report.judgement.lets_pass:
+        for title, message, _ in log.render(report).annotations(MOST_WARNINGS):
+            lines = "\n".join(map(visible, message.split("\n")))
+            yield log.Annotation(one_line(title, TITLE_LIMIT), shortened(lines, MESSAGE_LIMIT), file)

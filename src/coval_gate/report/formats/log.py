@@ -129,17 +129,19 @@ def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
     rows = failing(simulation_rows(report))
+    # The check run shows its annotations there, and the same ones would be there twice.
+    file = "" if report.inputs and report.inputs.check_run else annotated_file(report)
     return Closing(
         rows=tuple(rows),
         lines=tuple(_closing_lines(report)),
-        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), _file(report)),
+        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), file),
         flips=tuple(_flip_lines(report)),
         repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
         has_summary=report.inputs is None or report.inputs.summary,
     )
 
 
-def _file(report: Report) -> str:
+def annotated_file(report: Report) -> str:
     """Return the file that annotations are shown on; empty where they are not about the agent."""
     of_agent = report.judgement.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) or report.judgement.passed_flaky
     return report.inputs.annotate_file if report.inputs and of_agent else ""
