@@ -186,13 +186,14 @@ def test_status_of_killed_step_is_on_commit_under_test(
         assert len(github.statuses) == 1
 
 
+@pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 @pytest.mark.parametrize("saved", [("legs",), ("legs", "status")], ids=["early", "late"])
-def test_killed_mode_wait_reports_on_launched_commit(
-    saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+def test_killed_mode_wait_reports_on_launched_commit_and_job(
+    saved: tuple[str, ...], matrix: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step(mode="launch", test_set_id="stuck001", env=env, **STATUS)
+        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **STATUS)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
         given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
         result, _ = run_step(world=server.world, event=cron, env=env, **given, **STATUS)
@@ -206,6 +207,7 @@ def test_killed_mode_wait_reports_on_launched_commit(
             GITHUB_SHA="f" * 40,
         )
         assert [state for state, _ in states(github)] == ["pending", "error"]
+        assert {each["context"] for each in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
 
 
 class Processes:

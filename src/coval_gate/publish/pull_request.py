@@ -37,9 +37,13 @@ OWED: Final = "status"  # the name of the state that holds the final status, for
 
 
 class OwedStatus(NamedTuple):
-    """The final status of a commit. The post step sets it if the main step could not."""
+    """The final status of a commit. The post step sets it if the main step could not.
+
+    `context` is its name: the post step may not know the matrix of the job that launched the run.
+    """
 
     sha: str
+    context: str
     state: str
     description: str
     target_url: str
@@ -126,15 +130,15 @@ class PullRequestPublisher:
         """Return the commit's status; None if the user wants none."""
         if not (report.inputs and report.inputs.commit_status) or report.inputs.mode == "cancel":
             return None
-        return OwedStatus(report.context.sha, *rendered(Surface.STATUS, report))
+        from coval_gate.report.formats.status import context_name
+
+        return OwedStatus(report.context.sha, context_name(report), *rendered(Surface.STATUS, report))
 
     def _set_status(self, report: Report, *, until: float, owed: OwedStatus | None = None) -> bool:
         """Set the commit's status. Returns False if a later attempt may succeed."""
         status = owed or self._owed_status(report)
         if status is None or report.inputs is None:
             return True
-        from coval_gate.report.formats.status import context_name
-
         if not (owed or report.context.sha_is_known):
             self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
             return True
@@ -146,7 +150,7 @@ class PullRequestPublisher:
                 self._run(
                     github.set_status(
                         status.sha,
-                        context=self._host.redact(context_name(report)),
+                        context=self._host.redact(status.context),
                         state=status.state,
                         description=self._host.redact(status.description),
                         target_url=self._host.redact(status.target_url),
