@@ -592,7 +592,11 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     [*((each, True) for each in DISGUISES), *((each, False) for each in DISGUISES if "\\" in DISGUISES[each]("_"))],
 )
 def test_disguised_secrets_in_responses_are_in_no_report(
-    disguise: str, escaped: bool, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+    disguise: str,
+    escaped: bool,
+    run_step_with_reports: Callable[..., StepResult],
+    github: FakeGitHub,
+    tmp_path: Path,
 ) -> None:
     """A server repeats the key in its texts. If it is not `escaped`, the JSON itself is written that way."""
     key, token = DISGUISES[disguise](KEY), DISGUISES[disguise](TOKEN)
@@ -600,25 +604,31 @@ def test_disguised_secrets_in_responses_are_in_no_report(
     cases = f'{{"test_cases": [{{"id": "echo", "description": "{inside}"}}]}}'
     error = f'{{"error": {{"message": "no such key {inside}", "details": [{{"description": "{inside}"}}]}}}}'
     run = f'{{"run": {{"status": "FAILED", "error": "{"x" * 300} {inside}", "error_status": "{inside}"}}}}'
+    prompt_in(tmp_path / "workspace")
     github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
+    github.faults.append(Fault(f"POST */check-runs #1 -> 422 {token} and {key}"))
     for fault, given in (
         (f"GET /test-cases -> json {cases}", {"test_set_id": "failing1", "thresholds": THRESHOLDS}),
         (f"GET /runs/* #2- -> body {error}", {"max_wait_time": "60"}),
         (f"GET /runs/* #2- -> body {run}", {}),
     ):
-        result = run_step_with_reports(fault, **given)
+        result = run_step_with_reports(fault, check_run="Check", annotate_file="prompts/agent.md", **given)
         for place, text in written_by(result, github).items():
             assert not holds(text, KEY), (fault, place)
             assert not holds(text, TOKEN), (fault, place)
 
 
-@pytest.mark.parametrize("given", [{"run_id": KEY}, {"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{"run_id": KEY}, {"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}, {"check_run": KEY}],
+    ids=str,
+)
 def test_api_key_in_wrong_input_does_not_reach_github(
     given: dict[str, str], run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
-    result = run_step_with_reports(**given)
+    result = run_step_with_reports(**{"check_run": "Check"} | given)
     assert result.outputs["verdict"] == "error"
-    assert github.requests_seen
+    assert github.check_runs
     assert all(KEY not in f"{request.path}{request.query}{request.json}" for request in github.requests_seen)
 
 

@@ -54,12 +54,13 @@ def brief(report: Report) -> CheckOutput:
     """Return what the check run says while there is no verdict, and what is short enough for the post step."""
     judgement = report.judgement
     tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
-    title = headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING
-    told = escape(reason(judgement)) if judgement.verdict else RUNNING
+    title = one_line(headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING, TITLE_LIMIT)
+    is_cut = bool(judgement.verdict) and not title.endswith(reason(judgement))
+    parts = (escape(reason(judgement)) if is_cut else "", summary.links(report))
     return CheckOutput(
         conclusion="neutral" if tolerated else CONCLUSIONS.get(judgement.verdict, "failure"),
-        title=one_line(title, TITLE_LIMIT),
-        summary="\n\n".join(filter(None, (told, summary.links(report)))),
+        title=title,
+        summary="\n\n".join(filter(None, parts)) or escape(title),  # GitHub takes no empty summary
     )
 
 

@@ -1,0 +1,121 @@
+"""The check run's title, summary and annotations fit GitHub's limits, and its conclusion says what may be merged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.ci.context import Context
+from coval_gate.config.inputs import CONTEXT_LIMIT, parse_inputs
+from coval_gate.errors import GateError
+from coval_gate.judge.judgement import LAUNCH, errored
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.matrix import matrix_of
+from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, check_name, render
+from coval_gate.report.model import LegReport, Report
+from fake_check_runs import CONCLUSIONS, LONGEST_MESSAGE, LONGEST_OUTPUT, LONGEST_TITLE, MOST_ANNOTATIONS
+from hostile import HOSTILE, RUN_URL, example_reports, report_of
+from unit.test_formats import RenderedPage, large_report
+from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SATISFYING = {"success", "neutral", "skipped"}  # with these conclusions, GitHub lets a branch be merged
+EXPECTED = {
+    Verdict.PASSED: "success",
+    Verdict.FAILED: "failure",
+    Verdict.INCONCLUSIVE: "failure",
+    Verdict.ERROR: "failure",
+    Verdict.TIMED_OUT: "timed_out",
+    Verdict.CANCELLED: "cancelled",
+    Verdict.SKIPPED: "",
+    None: "",
+}
+
+
+def named(report: Report, **given: str) -> Report:
+    """Return a report with these inputs."""
+    inputs, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
+    assert not problems
+    return replace(report, inputs=inputs)
+
+
+def ended_with(verdict: Verdict, text: str = "why") -> Report:
+    judgement = replace(errored(GateError(text, text)), verdict=verdict)
+    return Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),))
+
+
+def test_limits_are_those_of_github() -> None:
+    assert (LIMIT, TITLE_LIMIT) == (LONGEST_OUTPUT, LONGEST_TITLE)
+
+
+@pytest.mark.parametrize("verdict", EXPECTED)
+def test_conclusion_satisfies_a_branch_only_if_the_step_passes(verdict: Verdict | None) -> None:
+    ended = ended_with(verdict) if verdict else Report(judgement=LAUNCH)
+    conclusion = render(ended).conclusion
+    assert conclusion == EXPECTED[verdict]
+    assert conclusion in {"", *CONCLUSIONS}
+    assert (conclusion in SATISFYING) == (ended.judgement.lets_pass and verdict not in (None, Verdict.SKIPPED))
+
+
+def test_doubt_that_passes_is_neutral() -> None:
+    ended = ended_with(Verdict.INCONCLUSIVE)
+    tolerated = replace(ended, judgement=replace(ended.judgement, inconclusive_passes=True))
+    assert tolerated.judgement.lets_pass
+    assert render(tolerated).conclusion == "neutral"
+    assert render(tolerated).title.startswith("❔ Inconclusive (passes): ")
+
+
+def test_short_check_runs_match_golden_file(golden: Callable[[str, str], None]) -> None:
+    """The post step sets such a one, and so does the launch."""
+    texts = []
+    for name, example in example_reports().items():
+        if example.judgement.verdict is Verdict.SKIPPED:  # has no check run
+            continue
+        found = brief(example)
+        texts.append(f"# {name}\n{found.conclusion or 'in progress'}\n{found.title}\n    {found.summary}\n")
+    golden("check_runs.txt", "\n".join(texts))
+
+
+LARGE: dict[str, Callable[[], Report]] = {
+    "20,000 simulations": partial(large_report, 20_000),
+    **{shape: partial(report, shape) for shape in SHAPES},
+    **{shape: partial(compared_report, shape) for shape in COMPARED_SHAPES},
+}
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_large_report_fits_and_uses_the_room(shape: str) -> None:
+    found = render(named(LARGE[shape](), annotate_file="prompts/agent.md"))
+    assert LIMIT * 0.9 < len(found.summary.encode()) <= LIMIT
+    assert len(found.title) <= TITLE_LIMIT
+    assert 0 < len(found.annotations) <= MOST_ANNOTATIONS
+    for each in found.annotations:
+        assert len(each.title) <= LONGEST_TITLE
+        assert len(each.message.encode()) <= LONGEST_MESSAGE
+    assert RenderedPage(f"{found.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:20]))
+def test_hostile_text_stays_text_and_fits(text: str) -> None:
+    for each in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
+        for found in (render(named(each, annotate_file="a.md")), brief(each)):
+            assert 0 < len(found.title) <= TITLE_LIMIT
+            assert found.title.isprintable()
+            assert len(found.summary.encode("utf-8", "replace")) <= LIMIT
+            assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(found.summary).tags}
+            assert all(line.isprintable() for note in found.annotations for line in note.message.split("\n"))
+
+
+def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:
+    launched = named(Report(judgement=LAUNCH), check_run="n" * CONTEXT_LIMIT)
+    contexts = (Context(matrix=matrix_of({"a": "x" * 90 + end})) for end in "yz")
+    first, second = (check_name(replace(launched, context=context)) for context in contexts)
+    assert len(first) == len(second) == CONTEXT_LIMIT
+    assert first != second
+    assert check_name(named(launched, check_run="Voice")) == "Voice"
+    assert check_name(Report(judgement=LAUNCH)) == ""
