@@ -182,6 +182,7 @@ def generate(seed: int) -> Schedule:
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
+    schedule = _with_check_run(schedule, Random(f"check run/{seed}"))
     schedule = _with_promotion(schedule, Random(f"promotion/{seed}"))
     return with_transcripts(schedule, Random(f"transcripts/{seed}"))
 
@@ -311,11 +312,35 @@ def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:
         )
         for number, step in enumerate(schedule.steps)
     ]
+    return replace(schedule, steps=tuple(steps), github_outages=_github_outages(rng))
+
+
+def _with_check_run(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the steps of some schedules have a check run, some of them beside a commit status.
+
+    A step that waits completes the check run of the launch, and a later attempt may find that of the earlier one.
+    """
+    if rng.random() > 0.25:
+        return schedule
+    shared = schedule.workflow in ("launch-wait", "rerun")
+    steps = [
+        replace(
+            step,
+            inputs=with_inputs(
+                step.inputs, check_run="Gate" if shared else f"Gate {number}", comment="never", github_token=TOKEN
+            ),
+        )
+        for number, step in enumerate(schedule.steps)
+    ]
+    return replace(schedule, steps=tuple(steps), github_outages=schedule.github_outages or _github_outages(rng))
+
+
+def _github_outages(rng: Random) -> tuple[Outage, ...]:
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     # Some end while the post step tries again what the main step could not do.
     length = rng.choice((5, 300, rng.uniform(30, 150), rng.uniform(30, 150)))
     outages = (_outage(begin, length, _choose(rng, ("502", "503", HANG))),)
-    return replace(schedule, steps=tuple(steps), github_outages=outages if rng.random() < 0.7 else ())
+    return outages if rng.random() < 0.7 else ()
 
 
 def _quick(schedule: Schedule) -> Schedule:

@@ -1,4 +1,4 @@
-"""GitHub on the simulated clock: it takes commit statuses, except during outages."""
+"""GitHub on the simulated clock: it takes commit statuses and check runs, except during outages."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from campaign.clock import SimulatedClock
     from campaign.schedule import Outage
+    from fake_check_runs import CheckRun
 
 HOST: Final = "localhost"  # Coval is at 127.0.0.1
 LATENCY: Final = 0.3  # s
@@ -56,6 +57,11 @@ class GitHub(HTTPAdapter):
     def statuses(self) -> list[dict[str, Any]]:
         """Return the commit's statuses in their order."""
         return self._fake.statuses.get(HEAD, [])
+
+    @property
+    def check_runs(self) -> list[CheckRun]:
+        """Return the check runs in the order in which they were created."""
+        return self._fake.check_runs
 
     def connect(self) -> str:
         """Return the API's URL for one process."""
@@ -101,7 +107,7 @@ class GitHub(HTTPAdapter):
             request.method or "",
             parts.path,
             dict(parse_qsl(parts.query)),
-            {name.lower(): str(value) for name, value in request.headers.items()},
+            {"host": parts.netloc, **{name.lower(): str(value) for name, value in request.headers.items()}},
             body.encode() if isinstance(body, str) else body,
         )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from campaign.network import SentRequest
     from campaign.simulate import History, ProcessResult
     from coval_sandbox.state import RunRecord
+    from fake_check_runs import CheckRun
 
 ANNOTATIONS: Final = ("error", "warning", "notice")
 MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
@@ -54,7 +55,9 @@ STATES: Final = {
     "inconclusive": "failure",
     "skipped": "pending",
 }  # others: error
-STATUS_TIME: Final = 35.0  # s for the final commit status, if GitHub does not respond
+CONCLUSIONS: Final = {"passed": "success", "timed_out": "timed_out", "cancelled": "cancelled"}  # others: failure
+SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which a branch can be merged
+STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 CHECK_TIME: Final = 7.0  # s for the check of names before the launch
 SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
@@ -541,6 +544,8 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
                 yield f"{_name(result)} put the API key into {place}"
     if holds(json.dumps(history.statuses), KEY):
         yield "the API key is in a commit status"
+    if holds(json.dumps([each.json for each in history.check_runs]), KEY):
+        yield "the API key is in a check run"
 
 
 def status_is_final(history: History) -> Iterator[str]:
@@ -564,6 +569,50 @@ def status_is_final(history: History) -> Iterator[str]:
         # A killed step may have reached a verdict that it could save only in part.
         if state != expected if expected else state not in ("error", "failure", "success"):
             yield f"{_name(result)} has the verdict {result.verdict!r}, but the commit status {state!r}"
+
+
+def check_run_is_final(history: History) -> Iterator[str]:
+    """A check run ends with the step's verdict, and satisfies a branch only after a step that passed."""
+    for result in _main_results(history):
+        users, found = _users_of_check_run(history, result), _check_runs(history, result)
+        if not users or result.step.mode == "cancel":
+            continue
+        told = not any(_has_file_fault(each, "output") for each in users)
+        satisfies = any(each.conclusion in SATISFYING for each in found)
+        if satisfies and told and not any(_told_verdict(each) == "passed" for each in users):
+            yield f"{_name(result)} did not pass, but its check run would let a branch be merged"
+        if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
+            continue
+        if any(each.killed is not None for each in users[:-1]):
+            continue  # the post step of the killed one comes last, and tells of it
+        expected = CONCLUSIONS.get(_told_verdict(result), "failure") if result.killed is None else ""
+        last = found[-1].conclusion if found else None
+        # A killed step may have reached a verdict that it could save only in part.
+        if last != expected if expected else last is None:
+            yield f"{_name(result)} has the verdict {result.verdict!r}, but its check run {last!r}"
+
+
+def check_runs_are_completed(history: History) -> Iterator[str]:
+    """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
+    for check in (each for each in history.check_runs if each.status != "completed"):
+        users = [each for each in _main_results(history) if _check_name(each) == check.name]
+        concerned = [each for each in users if check.external_id in (each.run_id, each.given_run)] or users
+        waits = concerned[-1].step.mode == "launch"
+        if not waits and all(_could_set_status(history, each) for each in users):
+            yield f"the check run {check.name} of {check.external_id or 'no run'} is left in progress"
+
+
+def one_check_run_per_launch(history: History) -> Iterator[str]:
+    """A step makes at most one check run, and a step that waits makes none if the launch made one."""
+    for result in _main_results(history):
+        users, found = _users_of_check_run(history, result), _check_runs(history, result)
+        if not users or result is not users[-1]:
+            continue
+        launches = [each for each in users if each.step.mode == "launch" and each.killed is None]
+        hands_over = len(users) == 2 and result.given_run and any(each.exit_code == 0 for each in launches)
+        most = 1 if hands_over and result.step.mode == "wait" else len(users)
+        if len(found) > most:
+            yield f"{_name(result)} and those before it made {len(found)} check runs of one name"
 
 
 def time_limits_are_kept(history: History) -> Iterator[str]:
@@ -636,6 +685,9 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     annotations_tell_once,
     api_key_does_not_leak,
     status_is_final,
+    check_run_is_final,
+    check_runs_are_completed,
+    one_check_run_per_launch,
     time_limits_are_kept,
     post_step_is_quiet,
 )
@@ -691,8 +743,24 @@ def _status_name(result: ProcessResult) -> str:
     return f"{name} ({matrix})" if name and matrix else name
 
 
+def _check_name(result: ProcessResult) -> str:
+    """Return the name of the step's check run, which tells the jobs of a matrix apart."""
+    name, matrix = result.step.given.get("check_run", ""), result.step.matrix
+    return f"{name} ({matrix})" if name and matrix else name
+
+
+def _users_of_check_run(history: History, result: ProcessResult) -> list[ProcessResult]:
+    """Return the steps that have a check run of that name, in their order; none if the step has no check run."""
+    name = _check_name(result)
+    return [each for each in _main_results(history) if _check_name(each) == name] if name else []
+
+
+def _check_runs(history: History, result: ProcessResult) -> list[CheckRun]:
+    return [each for each in history.check_runs if each.name == _check_name(result)]
+
+
 def _status_time(result: ProcessResult) -> float:
-    return STATUS_TIME if result.step.given.get("commit_status") else 0.0
+    return STATUS_TIME if {"commit_status", "check_run"} & result.step.given.keys() else 0.0
 
 
 def _told_verdict(result: ProcessResult) -> str:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate import repeat, secret
 from coval_gate.ci.console import Console
+from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
@@ -42,9 +43,11 @@ from coval_gate.model.details import Details
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
+from coval_gate.publish import check_run as publish_check_run
 from coval_gate.publish import pull_request
+from coval_gate.publish.check_run import CheckRunPublisher
 from coval_gate.publish.pull_request import PullRequestPublisher
-from coval_gate.report.formats import digest, html, outputs
+from coval_gate.report.formats import check, digest, html, outputs
 from coval_gate.report.formats.log import Closing
 from coval_gate.runs import (
     announced,
@@ -129,6 +132,12 @@ class MutantOutcome:
 def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
     """Build a row of the table below; `caught_by` names invariants."""
     return Mutant(name, tuple(caught_by.split()), breaks)
+
+
+def find_nothing(*_: object) -> Procedure[list[object]]:
+    """Find no check run, as if a list had none."""
+    yield from ()
+    return []
 
 
 def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wait, clock: Clock) -> None:
@@ -594,6 +603,31 @@ MUTANTS: Final = (
         "owe the commit a success before there is a verdict",
         SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
         caught_by="status_is_final",
+    ),
+    mutant(
+        "leave the check run to the main step",
+        ReplaceFunction(CheckRunPublisher.is_open, returns(value=False)),
+        caught_by="check_run_is_final check_runs_are_completed",
+    ),
+    mutant(
+        "conclude without the final check run",
+        ReplaceFunction(CheckRunPublisher._set, lambda original, *args, **rest: original(*args, **rest) or True),
+        caught_by="check_run_is_final check_runs_are_completed",
+    ),
+    mutant(
+        "create a check run without looking for it",
+        ReplaceFunction(check_runs._find, find_nothing),
+        caught_by="one_check_run_per_launch check_runs_are_completed",
+    ),
+    mutant(
+        "find a check run by another id",
+        ReplaceFunction(publish_check_run._reference, lambda original, report: f"{original(report)}/{report.began}"),
+        caught_by="one_check_run_per_launch check_runs_are_completed",
+    ),
+    mutant(
+        "let an error satisfy a branch",
+        SetConstant(check, "CONCLUSIONS", check.CONCLUSIONS | {Verdict.ERROR: "neutral"}),
+        caught_by="check_run_is_final",
     ),
     mutant(
         "promote a run whatever its verdict",

@@ -241,7 +241,7 @@ class Schedule:
     skew: float = 0.0  # s by which Coval's clock is ahead of the runner's
     # Another repository launches the same just before the first step, with metadata ("tagged") or without ("bare").
     foreign_run: str = ""
-    github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status
+    github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status or a check_run
     fate: str = ""  # of the runs that are the baseline of the last step
     holder: bool = False  # an older run has the tag that a step promotes its run to
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from campaign.schedule import Event, FileFault, Schedule, Signal, Step
     from coval_sandbox.state import RunRecord
+    from fake_check_runs import CheckRun
 
 MODES_OF: Final = {each.name: each.modes for each in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
@@ -109,6 +110,7 @@ class History:
     foreign_runs: tuple[str, ...]
     deleted: tuple[str, ...]  # by an outside event
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
+    check_runs: tuple[CheckRun, ...]
     ended: float
     fault_count: int
 
@@ -183,6 +185,7 @@ class Simulator:
             foreign_runs=tuple(self.foreign_runs),
             deleted=tuple(self.deleted),
             statuses=tuple(self.github.statuses),
+            check_runs=tuple(self.github.check_runs),
             ended=self.clock.now(),
             fault_count=self.network.fault_count,
         )
