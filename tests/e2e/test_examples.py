@@ -35,6 +35,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RAN = {
     "pull-request",
     "pull-request-reports",
+    "check-run",
     "nightly",
     "personas",
     "launch",
@@ -175,6 +176,20 @@ def test_pull_request_reports(example: Example, github: FakeGitHub) -> None:
     assert "### ❌ Failed: Coval evaluation" in comment.body
     assert states(github) == ["pending", "failure"]
     assert result.log("1", "0").split() == ["coval.json", "junit.xml"]
+
+
+def test_check_run(example: Example, github: FakeGitHub) -> None:
+    """It shows the summary, and the failures on the prompt file. Without that file, nothing is launched."""
+    files = {"prompts/agent.md": "You are a friendly receptionist.\n"}
+    result = example("check-run", github, variables={"COVAL_TEST_SET_ID": "flaky001"}, files=files)
+    assert result.job == "failure"
+    (check,) = github.check_runs
+    assert (check.name, check.head_sha, check.conclusion) == ("Voice gate", HEAD, "failure")
+    (summary,) = result.commands("1", "summary")
+    assert check.summary == summary["content"]
+    assert {each["path"] for each in check.annotations} == {"prompts/agent.md"}
+    example("check-run", github)
+    assert github.check_runs[-1].title.startswith('⚠️ Error: annotate_file is "prompts/agent.md", which does not exist')
 
 
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
