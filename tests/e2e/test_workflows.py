@@ -155,7 +155,8 @@ def test_jobs_of_matrix_that_are_alike_are_told_apart(workflow: Workflow, sandbo
         assert len([each for each in comments if f"evaluate ({label})" in each]) == 1
         assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
         suites = ET.fromstring(job.log("junit"))
-        assert [suite.attrib["name"] for suite in suites] == [f"agent ({label})", f"gate ({label})"]
+        names = ("simulations of agent", "criteria of the gate")
+        assert [suite.attrib["name"] for suite in suites] == [f"Coval.{name} ({label})" for name in names]
     assert (len(comments), statuses.total()) == (2, 4)
     assert result.leaks == []
 

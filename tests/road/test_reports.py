@@ -189,7 +189,7 @@ def test_mutations_of_one_name_are_told_apart_in_all_reports(
 
     suites = ET.fromstring(result.junit)
     assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in suites] == [
-        ("agent", "10"), *((label, "10") for label in labels), ("gate", "9")
+        *((f"Coval.simulations of {each}", "10") for each in ("agent", *labels)), ("Coval.criteria of the gate", "9")
     ]  # fmt: skip
     names = [case.attrib["name"] for case in suites[-1].iter("testcase")]
     assert len(set(names)) == len(names)

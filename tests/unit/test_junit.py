@@ -28,6 +28,7 @@ from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import simulation_rows
 from hostile import NAMED, RUN_URL, example_reports, repeated, report_of, simulation, with_leg
 
+GATE = "Coval.criteria of the gate"
 RESULTS = ("failure", "error", "skipped")
 
 
@@ -135,7 +136,7 @@ def test_report_is_valid_and_has_expected_counts(kind: str) -> None:
     assert count_results(root) == count_attributes(suites) == EXPECTED[kind]
     assert [count_results(each) for each in suites] == [count_attributes([each]) for each in suites]
     assert [int(root.attrib[name]) for name in ("tests", "failures", "errors")] == [*EXPECTED[kind][:3]]
-    assert suites[-1].attrib["name"] == "gate"
+    assert suites[-1].attrib["name"] == GATE
 
 
 def test_failures_and_errors_match_verdict() -> None:
@@ -179,6 +180,7 @@ def test_schema_rejects_invalid_reports() -> None:
         text.replace("<testsuites ", '<testsuites skipped="0" '),
         text.replace('tests="4" ', "", 1),
         text.replace('time="0.0"', 'time="1e-05"', 1),
+        text.replace("<testcase ", '<testcase time="1e-05" ', 1),
         text.replace('time="62.5"', 'time="62.5001"', 1),
         text.replace('time="62.5"', 'time="1,062.5"', 1),
         text.replace("<testcase ", '<testcase status="x" ', 1),
@@ -199,7 +201,7 @@ def test_report_with_hostile_text_is_valid(name: str) -> None:
     schema().validate(junit(repeated(report_of(NAMED[name]))))
     root = ET.fromstring(text)
     names = [suite.attrib["name"] for suite in root][::2]
-    assert [each.partition(" (")[0] for each in names] == ["agent", "gate"]
+    assert [each.partition(" (")[0] for each in names] == ["Coval.simulations of agent", GATE]
     assert count_results(root) == Counts(tests=16 + 10 + 4, failures=2 + 4 + 3, errors=1 + 5, skipped=2 + 1 + 1)
     read = parsed_by_codecov(text)
     assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
@@ -208,7 +210,7 @@ def test_report_with_hostile_text_is_valid(name: str) -> None:
 def test_case_has_simulation_and_missed_criteria() -> None:
     case = cases_by_name(root_of(reports()["failed, two criteria"]))["A caller who hangs up"]
     assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
-    assert case.attrib["classname"] == "coval.agent"
+    assert case.attrib["classname"] == "Coval.simulations of agent"
     kind, message, text = result_of(case)
     assert (kind, message) == ("failure", "missed: Latency: max < 1.5 – here 2.5")
     assert text.splitlines() == [
@@ -237,7 +239,7 @@ def test_tolerated_simulation_is_skipped_with_reason() -> None:
 
 def test_failed_criterion_has_reason_and_actual_value() -> None:
     case = cases_by_name(root_of(reports()["failed, mutation"]))["Latency: max < 3 [Calmer]"]
-    assert case.attrib["classname"] == "coval.gate"
+    assert case.attrib["classname"] == GATE
     assert result_of(case) == (
         "failure",
         "max of Latency is 3.5 for the mutation Calmer, must be < 3.",
@@ -254,9 +256,9 @@ def test_evaluation_has_reasons_and_advice() -> None:
 def test_mutations_are_suites_and_iterations_are_numbered() -> None:
     root = root_of(reports()["failed, mutation"])
     assert [(each.attrib["name"], each.attrib["tests"]) for each in root] == [
-        ("agent", "4"),
-        ("Calmer", "4"),
-        ("gate", "4"),
+        ("Coval.simulations of agent", "4"),
+        ("Coval.simulations of Calmer", "4"),
+        (GATE, "4"),
     ]
     iterations = [name for name in cases_by_name(root_of(reports()["failed, iteration"])) if name.startswith("case")]
     assert iterations == ["case (4 of 4)", "case (1 of 4)", "case (2 of 4)", "case (3 of 4)"]
@@ -270,23 +272,35 @@ def test_mutations_named_like_our_suites_stay_distinct() -> None:
     report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members))
     root = root_of(report)
     assert [(each.attrib["name"], each.attrib["tests"]) for each in root][:-1] == [
-        ("agent", "1"),
-        ("Calm", "1"),
-        ("agent (mutation)", "1"),
-        ("gate", "1"),
+        ("Coval.simulations of agent", "1"),
+        ("Coval.simulations of Calm", "1"),
+        ("Coval.simulations of agent (mutation)", "1"),
+        ("Coval.simulations of gate", "1"),
     ]
-    assert root[-1].attrib["name"] == "gate"
+    assert root[-1].attrib["name"] == GATE
     assert "evaluation" in cases_by_name(root[-1])
 
 
-def test_suite_has_properties_and_timestamp() -> None:
-    for suite in root_of(reports()["passed"]):
-        known = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
-        assert known["url"] == RUN_URL
-        assert known["workflow"] == "Voice gate"
-        assert known["persona"] == "p1"
-        assert suite.attrib["timestamp"] == "2026-01-01T00:00:00Z"
-        assert "s" * 22 not in str(known)
+def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
+    root = root_of(reports()["passed"])
+    known = {each.attrib["name"]: each.attrib["value"] for each in root[-1].iter("property")}
+    assert known["url"] == RUN_URL
+    assert known["workflow"] == "Voice gate"
+    assert known["persona"] == "p1"
+    assert "s" * 22 not in str(known)
+    assert {suite.attrib["timestamp"] for suite in root} == {"2026-01-01T00:00:00Z"}
+    assert [*root[0].iter("property")] == []
+
+
+def test_properties_of_legs_are_told_apart() -> None:
+    """What the legs share stands there once."""
+    report = reports()["passed"]
+    legs = tuple(replace(report.legs[0], name=name, run_id=f"run {name}") for name in ("one", "two"))
+    known = {each.attrib["name"]: each.attrib["value"] for each in root_of(replace(report, legs=legs)).iter("property")}
+    assert (known["one: run"], known["two: run"]) == ("run one", "run two")
+    assert (known["one: url"], known["two: url"]) == (RUN_URL, RUN_URL)
+    assert known["one: persona"] == "p1"
+    assert [name for name in known if name.endswith("workflow")] == ["workflow"]
 
 
 def test_numbers_of_criteria_are_properties_of_suite() -> None:
@@ -349,5 +363,5 @@ def test_test_cases_with_same_name_get_distinct_names() -> None:
     labels = dict.fromkeys((each.test_case_id for each in result.simulations), "Same name")
     twins = with_leg(report, details=Details(labels=labels))
     members = root_of(twins).iter("testcase")
-    names = [case.attrib["name"] for case in members if case.attrib["classname"] != "coval.gate"]
+    names = [case.attrib["name"] for case in members if case.attrib["classname"] != GATE]
     assert len(set(names)) == len(names) > 1

@@ -141,9 +141,9 @@ def test_reports_of_jobs_differ() -> None:
         assert f"/ evaluate{which}" in comment(each)
         root = ET.fromstring(junit(each))
         assert root.attrib["name"] == f"Coval Gate{which}"
-        assert [suite.attrib["name"] for suite in root] == [f"agent{which}", f"gate{which}"]
-        groups = {case.attrib["classname"] for case in root.iter("testcase")}
-        assert groups == {f"coval{which}.agent", f"coval{which}.gate"}
+        names = [f"Coval.simulations of agent{which}", f"Coval.criteria of the gate{which}"]
+        assert [suite.attrib["name"] for suite in root] == names
+        assert {case.attrib["classname"] for case in root.iter("testcase")} == {*names}
         found = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
         assert found.get("matrix", "") == str(each.context.matrix)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,11 @@ class Turn:
     text: str
     start: float | None = None
     end: float | None = None
+
+
+def length(turns: Sequence[Turn]) -> float | None:
+    """Return how many seconds a conversation took, up to the end of its last turn; None where that is not known."""
+    return turns[-1].end if turns else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

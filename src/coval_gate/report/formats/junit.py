@@ -3,27 +3,32 @@
 The agent and each of its mutations are a suite with a case for each simulation; a suite of its own holds the gate's
 criteria, with their numbers as properties, and there is always at least one case, whatever became of the step. What a
 case says keeps to the words of the format: a `failure` is about the agent, an `error` about anything else, `skipped` is
-what does not count.
+what does not count. A case has a `time` only where Coval tells how long the conversation was.
+
+Readers take a class name for a package and a class (Jenkins), for a heading unless the suite has the same name
+(dorny/test-reporter), or search the workspace for a file of its last part (mikepenz/action-junit-report). So it has one
+dot, is the name of the suite, and is a phrase that is no file's name.
 
 Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of those in use.
 """
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
+from coval_gate.model.details import length
+from coval_gate.report.junit_properties import properties, shown_checks
+from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import provenance
-from coval_gate.report.simulations import case_title, leg_rows
+from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
+from coval_gate.report.wording.checks import actual_text, check_reason, miss_text, shown_verdict
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
@@ -35,17 +40,18 @@ from coval_gate.report.wording.comparisons import (
     shown_text,
 )
 from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import one_line, plural, shortened
+from coval_gate.text import one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Measure
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
 NAME: Final = "Coval Gate"
+PACKAGE: Final = "Coval"
+DOT: Final = "·"  # in place of a dot that would begin another part of a class name
 TARGET: Final = "missed: a target"  # one with which nothing can be compared
 # All that XML 1.0 allows (its production 2, Char); anything else makes the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -62,51 +68,61 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 
 def render(report: Report) -> str:
     """Return the report as an XML document."""
-    # Its add_testsuite would merge suites of one name, and a mutation may have any name.
     document = JUnitXml(_xml(report.context.matrix.after(NAME)))
-    for leg in report.legs:
-        found = leg_rows(report, leg)
-        for variant in leg.result.variants if leg.result else ():
-            members = (_simulation(report, row, leg) for row in found if row.simulation.mutation == variant)
-            suite = _suite(report, leg, variant_key(variant), members)
-            for name, value in _stability(leg, variant):
-                suite.add_property(_xml(name), _xml(value))
-            document.append(suite)  # type: ignore[no-untyped-call]
-    gate = _suite(report, report.legs[0] if report.legs else None, "gate", _gate(report))
-    for name, value in _numbers(report):
-        gate.add_property(_xml(name), _xml(value))
-    document.append(gate)  # type: ignore[no-untyped-call]
+    suites = [*_simulations(report), gate := _suite(report, "criteria of the gate", _gate(report))]
+    for name, value in _distinct(properties(report)):
+        gate.add_property(name, value)
+    for suite in suites:
+        # `add_testsuite` would merge suites of one name, and a mutation may have any name.
+        document.append(suite)  # type: ignore[no-untyped-call]
     document.update_statistics()  # type: ignore[no-untyped-call]
     document.time = gate.time = round(report.seconds, 3)
+    for suite in suites:
+        suite.time = round(suite.time, 3)
     # The schema knows this attribute of a suite, but not of all of them together.
     document._elem.attrib.pop("skipped", None)  # noqa: SLF001
     text = document.tostring()  # type: ignore[no-untyped-call]
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
 
 
-def _suite(report: Report, leg: LegReport | None, name: str, members: Iterable[TestCase]) -> TestSuite:
-    name = f"{leg.name}: {name}" if leg and leg.name else name
-    suite = TestSuite(_xml(report.context.matrix.after(name)))
+def _simulations(report: Report) -> Iterator[TestSuite]:
+    """Yield a suite for the agent and for each of its mutations."""
+    for leg in report.legs:
+        found = leg_rows(report, leg)
+        for variant in leg.result.variants if leg.result else ():
+            members = (_simulation(row, leg) for row in found if row.simulation.mutation == variant)
+            name = f"simulations of {variant_key(variant)}"
+            yield _suite(report, f"{leg.name}: {name}" if leg.name else name, members)
+
+
+def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
+    """Return a suite of cases. Its name differs between the jobs of a matrix, whose files may be merged."""
+    name = _xml(report.context.matrix.after(name))
+    suite = TestSuite(f"{PACKAGE}.{name}")
     if report.began:
         suite.timestamp = report.began
-    for key, value in provenance(report, leg).items():
-        suite.add_property(key, _xml(value))
-    if leg and leg.run_url:
-        suite.add_property("url", _xml(leg.run_url))
-    suite.add_testcases(list(members))
+    for member in members:
+        member.classname = f"{PACKAGE}.{name.replace('.', DOT)}"
+        suite.add_testcase(member)
     return suite
 
 
-def _group(report: Report, *names: str) -> str:
-    """Return the class name of a case. It differs between the jobs of a matrix, whose files may be merged."""
-    return _xml(".".join(filter(None, (report.context.matrix.after("coval"), *names))))
+def _distinct(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield properties as XML may have them, with a number behind a name that was there before."""
+    seen: Counter[str] = Counter()
+    for name, value in ((_xml(name), _xml(value)) for name, value in found):
+        own = name
+        while seen[own]:
+            seen[name] += 1
+            own = f"{name} ({seen[name]})"
+        seen[own] += 1
+        yield own, value
 
 
-def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
+def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
     """Return the case of a simulation: its test case's name, and its id, which tells two of one name apart."""
-    group = _group(report, leg.name, variant_key(row.simulation.mutation))
-    member = TestCase(_xml(row.title), classname=group, time=0)
-    member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
+    seconds = length(leg.details.transcripts.get(row.simulation.id, ()))
+    member = TestCase(_xml(row.title), time=None if seconds is None else round(seconds, 3))
     if row.verdict is not Verdict.PASSED:
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
@@ -121,20 +137,9 @@ def _simulation(report: Report, row: SimulationRow, leg: LegReport) -> TestCase:
         flaky = FlakyFailure(_xml(stability_text(row.stability)), "failed")
         flaky.text = f"simulation {row.simulation.id}"
         member.append(flaky)  # type: ignore[no-untyped-call]
+    # Behind the result: some readers forget what stands before it.
+    member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
     return member
-
-
-def _stability(leg: LegReport, variant: str) -> Iterator[tuple[str, str]]:
-    """Yield, of several runs, their ids, what was replaced, and how often each test case failed."""
-    if not (repetition := leg.judgement.repetition):
-        return
-    yield "runs", " ".join(run.run_id for run in leg.runs)
-    if repetition.replaced:
-        yield "replaced simulations", " ".join(sorted(repetition.replaced))
-    for case in repetition.cases[:MOST_CRITERIA]:
-        if case.variant == variant:
-            title = shortened(case_title(case.test_case_id, leg.details.labels), LONGEST_MENTION)
-            yield f"stability of {title}", stability_text(case)
 
 
 def _misses(row: SimulationRow) -> Iterator[str]:
@@ -146,35 +151,26 @@ def _misses(row: SimulationRow) -> Iterator[str]:
         yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}"
 
 
-def _checks(report: Report) -> list[tuple[str, Check]]:
-    """Return the checks that have a case, the gravest of too many, with the name of the case."""
-    return [
-        (f"{leg.name}: {check_text(check)}" if leg.name else check_text(check), check)
-        for leg in report.legs
-        for check in leg.judgement.first_checks(MOST_CRITERIA)
-    ]
-
-
 def _gate(report: Report) -> Iterator[TestCase]:
     """Yield a case for each criterion, and one for the step as a whole unless a criterion has its verdict."""
-    judgement, checks, group = report.judgement, _checks(report), _group(report, "gate")
+    judgement, checks = report.judgement, shown_checks(report)
     for name, check in checks:
-        member = TestCase(_xml(name), classname=group, time=0)
-        if compared := _compared(check):
-            member.system_out = _xml(compared)
+        member = TestCase(_xml(name))
         if reason := check_reason(check):
             text = f"{reason}\nActual: {actual_text(check)}"
             tolerated = check.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
             member.result = [_result(shown_verdict(check), reason, text, tolerated=tolerated)]
+        if compared := _compared(check):
+            member.system_out = _xml(compared)
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
-        member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}", classname=group, time=0)
+        member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}")
         left_out = f"This report has the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
     if any(check.decides and check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
-    member = TestCase("evaluation", classname=group, time=0)
+    member = TestCase("evaluation")
     if judgement.verdict is not Verdict.PASSED:
         told = (
             *judgements.reasons(judgement)[:MOST_CRITERIA],
@@ -187,40 +183,6 @@ def _gate(report: Report) -> Iterator[TestCase]:
     yield member
 
 
-def _numbers(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of each criterion that was measured. The schema has no properties of cases, only of suites."""
-    for place, (whole, check) in enumerate(_checks(report), start=1):
-        # Up to nine properties repeat it.
-        name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
-        if measure := check.measure:
-            yield f"{name}: actual", _shown(measure.value)
-            if requirement := check.requirement:
-                yield f"{name}: required", f"{requirement.operator} {_shown(requirement.bound)}"
-                yield f"{name}: margin", _shown(check.margin or 0.0)
-            yield from ((f"{name}: {key}", value) for key, value in _comparison_numbers(measure))
-            if interval := measure.interval:
-                yield f"{name}: lower", _shown(interval.lower) if math.isfinite(interval.lower) else ""
-                yield f"{name}: upper", _shown(interval.upper) if math.isfinite(interval.upper) else ""
-                yield f"{name}: confidence", _shown(interval.confidence)
-            yield f"{name}: unit", measure.unit
-            yield f"{name}: count", str(measure.count)
-            yield f"{name}: missing", str(measure.missing)
-
-
-def _comparison_numbers(measure: Measure) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of a comparison with a baseline."""
-    if (found := measure.comparison) is None:
-        return
-    yield "baseline", _shown(found.value)
-    yield "change", _shown(measure.value - found.value)
-    if found.change:
-        yield "change, lower", _shown(found.change.lower) if math.isfinite(found.change.lower) else ""
-        yield "change, upper", _shown(found.change.upper) if math.isfinite(found.change.upper) else ""
-        yield "change, confidence", _shown(found.change.confidence)
-    yield "trend", found.trend
-    yield "shared test cases", str(found.cases)
-
-
 def _compared(check: Check) -> str:
     """Return what a criterion compares, in lines; empty where it compares nothing."""
     if comparison_of(check) is None:
@@ -230,10 +192,6 @@ def _compared(check: Check) -> str:
     if noticeable := noticeable_text(check):
         lines.append(f"{noticeable} would show in {CHANCE} of such runs")
     return "\n".join(lines)
-
-
-def _shown(value: float) -> str:
-    return f"{value:.10g}"
 
 
 def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool = False) -> Failure | Error | Skipped:

@@ -1,0 +1,225 @@
+"""Tools that show test results read the JUnit report alike, and take none of its names for a file."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from junitparser import Error, Failure, JUnitXml, Skipped
+
+from coval_gate.model.details import Turn
+from coval_gate.model.matrix import matrix_of
+from coval_gate.model.results import RunResult
+from coval_gate.report.formats.junit import render as junit
+from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from coval_gate.report.model import Report
+
+GOLDEN: Final = Path(__file__).parents[1] / "golden"
+FILES: Final = sorted(each.relative_to(GOLDEN).as_posix() for each in GOLDEN.rglob("*.xml"))
+KINDS: Final = ("passed", "failure", "error", "skipped")
+
+Read = list[tuple[str, str, str]]  # class name, name and kind of each case
+
+
+def by_standard_library(text: str) -> Read:
+    return [
+        (case.attrib["classname"], case.attrib["name"], next((e.tag for e in case if e.tag in KINDS), "passed"))
+        for case in ET.fromstring(text).iter("testcase")
+    ]
+
+
+def by_junitparser(text: str) -> Read:
+    """Read as EnricoMi/publish-unit-test-result-action does."""
+    kinds = {Failure: "failure", Error: "error", Skipped: "skipped"}
+    root: Any = JUnitXml.fromstring(text)  # or a suite
+    return [
+        (case.classname, case.name, next((kinds[type(each)] for each in case.result if type(each) in kinds), "passed"))
+        for suite in (root if isinstance(root, JUnitXml) else [root])
+        for case in suite
+    ]
+
+
+def by_xunitparser(text: str) -> Read:
+    """Read as tools around unittest do. The parser itself compares the totals with what it finds."""
+    parser: Any = import_module("xunitparser")
+    suite, _ = parser.parse(StringIO(text))
+    return [(each.classname, each.methodname, each.result.replace("success", "passed")) for each in suite]
+
+
+def by_codecov(text: str) -> Read:
+    parser: Any = import_module("test_results_parser")
+    kinds = {"pass": "passed", "failure": "failure", "error": "error", "skip": "skipped"}
+    return [
+        (
+            unescaped(each.classname),
+            unescaped(each.name),
+            kinds[str(each.outcome).rpartition(".")[2].lower()],
+        )
+        for each in parser.parse_junit_xml(text.encode()).testruns
+    ]
+
+
+def unescaped(text: str) -> str:
+    """Return a text that Codecov's parser read; it keeps entities."""
+    return ET.fromstring(f"<a>{text}</a>").text or ""
+
+
+READERS: Final[dict[str, Callable[[str], Read]]] = {
+    "junitparser": by_junitparser,
+    "xunitparser": by_xunitparser,
+    "Codecov": by_codecov,
+}
+
+
+@cache
+def reports() -> dict[str, Report]:
+    return example_reports()
+
+
+def test_there_are_golden_files() -> None:
+    assert len(FILES) > 10
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("file", FILES)
+def test_readers_agree_on_golden_files(file: str, reader: str) -> None:
+    text = (GOLDEN / file).read_text(encoding="utf-8")
+    found, root = READERS[reader](text), ET.fromstring(text)
+    assert found == by_standard_library(text)
+    counts = Counter(kind for _, _, kind in found)
+    assert [len(found), counts["failure"], counts["error"]] == [
+        int(root.attrib[name]) for name in ("tests", "failures", "errors")
+    ]
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", NAMED)
+def test_readers_agree_on_hostile_text(name: str, reader: str) -> None:
+    for report in (report_of(NAMED[name]), repeated(report_of(NAMED[name]))):
+        text = junit(report)
+        assert Counter(READERS[reader](text)) == Counter(by_standard_library(text))
+
+
+def test_properties_have_one_value_each() -> None:
+    """Readers such as xunitparser put the properties of all suites together."""
+    for kind, report in reports().items():
+        names = [each.attrib["name"] for each in ET.fromstring(junit(report)).iter("property")]
+        assert len(names) == len(set(names)), kind
+
+
+def test_result_comes_before_the_output() -> None:
+    """A reader that replaces its case at the result loses an output that it has read before."""
+    parser: Any = import_module("xunitparser")
+    suite, _ = parser.parse(StringIO(junit(reports()["failed"])))
+    (failed,) = (each for each in suite if each.failed and "simulations" in each.classname)
+    assert failed.stdout.startswith("simulation s4")
+
+
+# What a workspace may have: a file for every word that names of the report consist of.
+MUTATIONS: Final = ("agent", "gate", "GPT-4.1 mini", "README.md", "src/agent.py", "*", "Calmer")
+STEMS: Final = ("agent", "gate", "coval", "Coval", "Calmer", "README", "criteria", "simulations", "evaluation", "case")
+WORKSPACE: Final = [
+    f"{folder}{stem}{suffix}"
+    for stem in (*STEMS, "GPT-4.1 mini", "1 mini", "4")
+    for suffix in ("", ".py", ".md", ".test.ts", ".java")
+    for folder in ("", "src/", "coval/", "Coval/", "src/test/java/Coval/")
+]
+
+
+def last_part(case: ET.Element) -> str:
+    """Find files as mikepenz/action-junit-report and ScaCap/action-surefire-report do, which search for `**/part.*`."""
+    return f"{case.attrib['classname'].rpartition('.')[2]}.*"
+
+
+def whole_path(case: ET.Element) -> str:
+    """Find files as readers of Java do, which take the dots of the class name for folders."""
+    return f"{case.attrib['classname'].replace('.', '/')}*"
+
+
+def class_name(case: ET.Element) -> str:
+    """Find files as EnricoMi/publish-unit-test-result-action does, whose annotations have the class name as path."""
+    return case.attrib["classname"]
+
+
+def case_name(case: ET.Element) -> str:
+    return case.attrib["name"]
+
+
+def matching(pattern: str) -> Iterator[str]:
+    return (each for each in WORKSPACE if fnmatchcase(each, pattern) or fnmatchcase(each, f"*/{pattern}"))
+
+
+def of_many_names() -> Report:
+    members = tuple(simulation(f"s{place}", mutation=name) for place, name in enumerate(("", *MUTATIONS)))
+    return with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members))
+
+
+@pytest.mark.parametrize("rule", [last_part, whole_path, class_name])
+def test_no_class_name_is_taken_for_a_file(rule: Callable[[ET.Element], str]) -> None:
+    for report in (*reports().values(), of_many_names()):
+        for case in ET.fromstring(junit(report)).iter("testcase"):
+            assert [*matching(rule(case))] == []
+            assert "file" not in case.attrib
+
+
+def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
+    """Jenkins shows what stands before the last dot as the package, and what follows as the class."""
+    for report in (of_many_names(), replace(reports()["passed"], context=in_matrix(reports()["passed"]))):
+        groups = {each.attrib["classname"] for each in ET.fromstring(junit(report)).iter("testcase")}
+        assert {each.partition(".")[0] for each in groups} == {"Coval"}
+        assert {each.count(".") for each in groups} == {1}
+    assert "Coval.simulations of GPT-4·1 mini" in {
+        each.attrib["classname"] for each in ET.fromstring(junit(of_many_names())).iter("testcase")
+    }
+
+
+def in_matrix(report: Report) -> Any:
+    return replace(report.context, matrix=matrix_of({"python": "3.13", "region": "eu"}))
+
+
+def test_suite_and_class_have_one_name_so_that_no_reader_shows_both() -> None:
+    """dorny/test-reporter puts the cases of a suite under their class, unless both have the same name."""
+    for suite in ET.fromstring(junit(reports()["failed, mutation"])):
+        assert {each.attrib["classname"] for each in suite.iter("testcase")} == {suite.attrib["name"]}
+
+
+def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
+    report = reports()["failed"]
+    (leg,) = report.legs
+    talk = (Turn(role="agent", text="Hello", start=0.0, end=2.5), Turn(role="persona", text="Bye", start=3.0, end=4.25))
+    chat = (Turn(role="agent", text="Hello"), Turn(role="persona", text="Bye"))
+    endless = (Turn(role="agent", text="Hello", start=0.0),)
+    details = replace(leg.details, transcripts={"s4": talk, "s1": chat, "s2": endless})
+    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    times = {re.findall(r"simulation (\S+)", each.findtext("system-out") or "")[0]: each.get("time") for each in root[0]
+             if each.tag == "testcase"}  # fmt: skip
+    assert times == {"s4": "4.25", "s1": None, "s2": None, "s3": None}
+    assert root[0].attrib["time"] == "4.25"
+    assert [each.get("time") for each in root[-1].iter("testcase")] == [None] * 3
+
+
+def test_times_of_suite_add_up_without_the_errors_of_binary_fractions() -> None:
+    report = reports()["failed"]
+    (leg,) = report.legs
+    talks = {f"s{place}": (Turn(role="agent", text="Hello", end=place / 10),) for place in (1, 2)}
+    details = replace(leg.details, transcripts=talks)
+    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    assert root[0].attrib["time"] == "0.3"
+
+
+def test_no_time_is_invented() -> None:
+    for report in reports().values():
+        assert not [case for case in ET.fromstring(junit(report)).iter("testcase") if "time" in case.attrib]
