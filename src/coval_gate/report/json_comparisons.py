@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from coval_gate.config.thresholds import Reference  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Trend  # noqa: TC001
 from coval_gate.model.baseline import Unchecked  # noqa: TC001
 from coval_gate.report.comparisons import run_page
-from coval_gate.report.json_models import Model, Text
+from coval_gate.report.json_models import MayGrow, Model, Text
 from coval_gate.report.limits import MOST_FLIPS, MOST_RUNS
 from coval_gate.report.wording.baselines import no_baseline_text
 from coval_gate.report.wording.comparisons import comparison_of, reference_of
@@ -90,14 +90,17 @@ class BaselineRunFacts(Model):
     """Whether it had another persona, or another version of it, so that it is not compared with."""
     changed_options: list[Text]
     """Other options of its launch that may matter, by the names of inputs."""
-    unchecked: list[Unchecked]
-    """What Coval does not tell: whether these have changed since."""
+    unchecked: list[Annotated[Unchecked, MayGrow()]]
+    """What Coval does not tell: whether these have changed since. More words may follow."""
 
 
 class NoBaselineFacts(Model):
     """Why there is no baseline."""
 
-    kind: Literal["none", "too_old", "not_completed", "gone", "pull_request", "itself", "unreadable"]
+    kind: Annotated[
+        Literal["none", "too_old", "not_completed", "gone", "pull_request", "itself", "unreadable"], MayGrow()
+    ]
+    """In a word. More words may follow."""
     run_id: Text
     """The run that may not be used; empty where there is none."""
     text: Text

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.model.promotion import Obstacle  # noqa: TC001
 from coval_gate.report.json_comparisons import BaselineFacts, ComparedCriterion
-from coval_gate.report.json_models import Model, Text
+from coval_gate.report.json_models import VERSIONS, MayGrow, Model, Text
 
 Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
@@ -77,7 +77,7 @@ class PlainCriterion(Model):
     """A criterion without what a comparison adds to it."""
 
     kind: Text
-    """threshold, max_failed_simulations, target_met and so on."""
+    """threshold, max_failed_simulations, target_met and so on; more words may follow."""
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
     verdict: Outcome
@@ -108,7 +108,7 @@ class PlainCriterion(Model):
     sides: Literal["one"] | None
     """one: each bound has the whole confidence, and they do not share the error."""
     problem: Text
-    """What stood in the way of measuring, such as no_such_metric; empty where nothing did."""
+    """What stood in the way of measuring, such as no_such_metric; empty where nothing did. More words may follow."""
     actual_text: Text
     claim_text: Text
     """With a confidence: what is claimed of the agent, such as "at least 91.2%"."""
@@ -187,8 +187,8 @@ class PromotionFacts(Model):
     tag: Text
     promoted: bool
     """Whether the run has the tag."""
-    obstacle: Obstacle
-    """Why it does not have it, in a word; empty where it does."""
+    obstacle: Annotated[Obstacle, MayGrow()]
+    """Why it does not have it, in a word; empty where it does. More words may follow."""
     previous_run_ids: list[Text]
     """The runs that had the tag, and lost it."""
     remaining_run_ids: list[Text]
@@ -236,9 +236,15 @@ class Leg(Model):
 
 
 class Document(Model):
-    """The result of one step of Coval Gate."""
+    """The result of one step of Coval Gate.
 
-    schema_version: Text
+    A later minor version may have fields that are not described here, and other words where a description says that
+    more words may follow. What is described here stays as it is until the first number of `schema_version` changes.
+    """
+
+    model_config = ConfigDict(title="CovalGateReport")
+
+    schema_version: Text = Field(pattern=VERSIONS)
     verdict: Outcome | None
     """That of the step as a whole; null with mode launch, where no verdict is asked for."""
     passed: bool

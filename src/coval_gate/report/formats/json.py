@@ -1,13 +1,13 @@
 """The whole result as JSON, for programs. `report.json_document` has its models.
 
 `schema_version` changes its first number when something is removed or means something else, its second when something
-is added. Readers should not mind fields that they do not know.
+is added.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coval_gate import __version__
 from coval_gate.judge.verdict import Verdict
@@ -25,6 +25,7 @@ from coval_gate.report.json_document import (
     StepFacts,
     VariantFacts,
 )
+from coval_gate.report.json_models import SCHEMA_VERSION, OpenSchema
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, what_ran
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = "3.1"
-
 
 def render(report: Report) -> str:
     """Return the report as a JSON document that its schema allows."""
@@ -60,7 +59,11 @@ def render(report: Report) -> str:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of what `render` returns."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:coval-gate:report:{SCHEMA_VERSION}",
+        **Document.model_json_schema(schema_generator=OpenSchema),
+    }
 
 
 def criterion_facts(check: Check) -> Criterion:
