@@ -239,21 +239,40 @@ def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github:
     assert (sandbox.runs, github.issues) == ([], {})
 
 
-@pytest.mark.parametrize(
-    ("test_set", "verdict", "opened"), [("passing1", "passed", 0), ("flaky001", "failed", 1), ("x", "error", 0)]
-)
-def test_mend(example: Example, github: FakeGitHub, gh_runner: str, test_set: str, verdict: str, opened: int) -> None:
-    """Only a run that fails because of the agent opens an issue; its body is the digest as it was uploaded."""
+def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh_runner: str) -> None:
+    """Only a run that fails because of the agent opens the issue or replaces its digest; one that passes closes it."""
+    title = "The voice agent fails its gate on main"
+    github.add_issue("The voice agent fails its gate on release", "of another branch", BOT)
+    other = github.add_issue(title, "by a person", "mallory")
+    pushes = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
-        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
         given: dict[str, Any] = {"event": "push", "payload": {"ref": "refs/heads/main"}, "runner": gh_runner}
-        result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, flags=flags, **given)
-    assert result.outputs("gate")["verdict"] == verdict
-    assert result.log("1", "0").split() == ["digest.md"]
-    assert len(github.issues) == opened, result.log("2")
-    for issue in github.issues.values():
-        assert issue.body.startswith("# Coval evaluation: ❌ Failed\n")
-        assert 'test_case_ids: "' in issue.body
+        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        for push, test_set in enumerate(("flaky001", "x", "someFail", "passing1", "passing1")):
+            given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + push}")  # act's own is always the same
+            result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+            assert result.outcome("Open, update or close the issue") == "success", result.log("2")
+            assert result.log("1", "0").split() == ["digest.md"]
+            ours = {number: each for number, each in github.issues.items() if each.author == BOT}
+            found = [(each.state, each.body) for each in ours.values() if each.title == title]
+            comments = [each.body for number in ours for each in github.comments.get(number, [])]
+            pushes.append((result.outputs("gate")["verdict"], found, comments))
+    failed, error, failed_again, passed, passed_again = pushes
+    ((state, digest),) = failed[1]
+    assert (failed[0], state, failed[2]) == ("failed", "open", [])
+    assert digest.startswith("# Coval evaluation: ❌ Failed\n")
+    assert 'test_case_ids: "' in digest
+    assert error == ("error", failed[1], [])
+    ((state, later),) = failed_again[1]
+    assert (failed_again[0], state, failed_again[2]) == ("failed", "open", [])
+    assert later.startswith("# Coval evaluation: ❌ Failed\n")
+    assert later != digest
+    assert passed[:2] == ("passed", [("closed", later)])
+    (comment,) = passed[2]
+    assert comment.startswith("The agent passes at ")
+    assert passed_again == passed
+    assert github.issues[other].body == "by a person"
+    assert github.issues[other].state == "open"
 
 
 def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
