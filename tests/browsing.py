@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from baselines import LABELS, TWO, baseline_of, comparison_reports, earlier, judged, pair, report_on
+from baselines import (
+    DASHBOARD,
+    LABELS,
+    TWO,
+    also,
+    baseline_of,
+    comparison_reports,
+    earlier,
+    judged,
+    numbers,
+    pair,
+    report_on,
+    run_of,
+    yes,
+)
 from coval_gate.model.details import Details, Turn
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.trend import TrendRun
@@ -22,6 +36,7 @@ if TYPE_CHECKING:
 
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
+SUITE: Final = "Resolved: rate(YES) >= 80%\nLatency: avg < 1.5"
 TALK: Final = (
     Turn(role="agent", text="Good morning, this is Acme Dental. How can I help?", start=0.0, end=3.1),
     Turn(role="persona", text="I would like to move my appointment to Friday.", start=3.6, end=6.2),
@@ -49,6 +64,11 @@ class Opened:
     def names(self) -> list[str]:
         """The test cases of these rows."""
         return self.rows.locator(".name a").all_text_contents()
+
+    @property
+    def legs(self) -> list[str]:
+        """The legs of these rows."""
+        return self.rows.locator("td:nth-child(3)").all_text_contents()
 
     @property
     def fragment(self) -> str:
@@ -115,3 +135,22 @@ def large_report(count: int, *, failing: bool = False) -> Report:
     )
     leg = LegReport(judgement=judgement, run_id="run", result=result, details=details)
     return replace(comparison_reports()["unchanged"], judgement=judgement, legs=(leg,))
+
+
+LEGS: Final = ("Support line · calm caller", "Support line · angry caller", "Booking line")
+
+
+def suite_report() -> Report:
+    """Return the report of a step with three runs of one test set, whose simulations have the same ids in two."""
+    times = {case: found * 2 for case, found in numbers(1, 20).items()}
+    twice = run_of("one", times, name="Latency", metric_id="l")
+    reports = (
+        report_on(also(run_of("one", yes(20, 20, 2)), twice), None, SUITE, labels=LABELS, confidence=None),
+        report_on(pair("two", 15, 5, 1.3), None, SUITE, labels=LABELS, confidence=None),
+        report_on(pair("two", 17, 9), baseline_of(earlier("old1", 2, pair("old1", 19, 1))), TWO, labels=LABELS),
+    )
+    legs = tuple(
+        replace(enriched(each).legs[0], name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
+        for place, (name, each) in enumerate(zip(LEGS, reports, strict=True), start=1)
+    )
+    return replace(reports[1], legs=legs)

@@ -9,11 +9,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from baselines import comparison_reports
-from browsing import rich_report
+from browsing import LEGS, rich_report, suite_report
 from hostile import HOSTILE, PAYLOAD, example_reports, repeated, report_of
 
 if TYPE_CHECKING:
     from browsing import Open
+    from coval_gate.report.model import Report
 
 TWENTY = 20  # simulations of the reports on comparisons
 SERIOUS = {"serious", "critical"}
@@ -167,6 +168,92 @@ def test_keyboard_is_enough(open_report: Open) -> None:
         expect(found.rows).to_have_count(TWENTY)
 
 
+def test_legs_stand_under_headings_until_switched_off(open_report: Open) -> None:
+    with open_report(suite_report()) as found:
+        headings = found.page.locator("tr.leg-head:visible")
+        expect(headings).to_have_text(
+            [f"{LEGS[1]} 20 simulations", f"{LEGS[2]} 20 simulations", f"{LEGS[0]} 40 simulations"]
+        )
+        assert found.legs == [LEGS[1]] * 20 + [LEGS[2]] * 20 + [LEGS[0]] * 40
+        found.page.get_by_role("columnheader", name="Latency").get_by_role("button").click()
+        assert found.legs == [LEGS[0]] * 40 + [LEGS[1]] * 20 + [LEGS[2]] * 20  # as the slowest of each
+        found.page.get_by_role("button", name="by run and test case").click()
+        expect(headings).to_have_count(0)
+        assert found.legs[:3] != [LEGS[0]] * 3
+        assert found.fragment == "#sort=-4&flat=1"
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("l:booking", 20),
+        ("l:support", 60),
+        ('l:"support line · angry"', 20),
+        ("l:booking l:calm", 60),
+        ("!l:support", 20),
+        ("l:support s:failed", 5),
+        ("l:calm s:failed", 0),
+    ],
+)
+def test_filter_by_leg(open_report: Open, query: str, shown: int) -> None:
+    with open_report(suite_report()) as found:
+        found.filter(query)
+        expect(found.rows).to_have_count(shown)
+        legs = found.legs
+        expect(found.page.locator("tr.leg-head:visible")).to_have_count(len({*legs}))
+
+
+def test_button_of_a_leg_filters_beside_other_words(open_report: Open) -> None:
+    with open_report(suite_report()) as found:
+        button = found.page.get_by_role("button", name=f"{LEGS[1]} 20")
+        found.filter("spanish")
+        button.click()
+        expect(found.page.locator("#filter")).to_have_value(f'spanish l:"{LEGS[1]}"')
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(found.rows).to_have_count(4)
+        found.page.reload()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(found.rows).to_have_count(4)
+        button.click()
+        expect(found.page.locator("#filter")).to_have_value("spanish")
+
+
+def test_links_lead_to_simulations_of_one_id_in_two_legs(open_report: Open) -> None:
+    with open_report(suite_report()) as found:
+        anchors = found.page.locator(".first a").evaluate_all("links => links.map((each) => each.getAttribute('href'))")
+        assert len(anchors) == len({*anchors}) == 8
+        for place in (0, 1):
+            leg = found.page.locator(".first > li").nth(place).locator("div > .quiet").last.text_content()
+            found.page.locator(".first a").nth(place).click()
+            expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(str(leg))
+            assert found.fragment == anchors[place]
+
+
+def test_next_and_previous_cross_from_leg_to_leg(open_report: Open) -> None:
+    with open_report(suite_report(), "#q=s%3Afailed%20s%3Ainconclusive") as found:
+        assert found.legs == [LEGS[1]] * 5 + [LEGS[2]] * 3
+        found.rows.nth(4).click()
+        found.page.get_by_role("button", name="Next").click()
+        expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(LEGS[2])
+        found.page.get_by_role("button", name="Previous").click()
+        expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(LEGS[1])
+
+
+def test_table_of_runs_leads_to_their_criteria(open_report: Open) -> None:
+    with open_report(suite_report()) as found:
+        criteria = found.page.locator("details.leg", has_text=LEGS[0]).locator("table.criteria")
+        expect(criteria).to_be_hidden()
+        found.page.get_by_role("link", name=LEGS[0]).first.click()
+        expect(criteria).to_be_visible()
+        expect(criteria).to_be_in_viewport()
+
+
+def test_legs_without_javascript(open_report: Open) -> None:
+    with open_report(suite_report(), java_script_enabled=False) as found:
+        assert found.legs == [LEGS[1]] * 20 + [LEGS[2]] * 20 + [LEGS[0]] * 40
+        expect(found.page.locator("tr.leg-head")).to_have_count(3)
+
+
 def test_copy_as_prompt(open_report: Open) -> None:
     with open_report(rich_report(), permissions=["clipboard-read", "clipboard-write"]) as found:
         found.rows.nth(0).click()
@@ -178,9 +265,9 @@ def test_copy_as_prompt(open_report: Open) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["worse", "mutations", "in doubt", "better"])
+@pytest.mark.parametrize("name", ["worse", "mutations", "in doubt", "better", "legs"])
 def test_axe_finds_nothing_serious(open_report: Open, name: str, theme: str) -> None:
-    report = rich_report(name)
+    report = suite_report() if name == "legs" else rich_report(name)
     with open_report(report, color_scheme=theme, bypass_csp=True) as found:
         found.rows.nth(0).click()
         violations = Axe().run(found.page).response["violations"]
@@ -225,8 +312,9 @@ def test_hostile_text_in_the_hash_is_only_a_filter(open_report: Open) -> None:
         expect(found.page.locator("#filter")).to_have_value("<img src=x onerror=alert(1)>")
 
 
-def test_page_fits_a_narrow_window(open_report: Open) -> None:
-    with open_report(rich_report(), viewport={"width": 390, "height": 800}) as found:
+@pytest.mark.parametrize("report", [rich_report(), suite_report()], ids=["one run", "legs"])
+def test_page_fits_a_narrow_window(open_report: Open, report: Report) -> None:
+    with open_report(report, viewport={"width": 390, "height": 800}) as found:
         assert found.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
+from html import escape
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from baselines import comparison_reports
-from browsing import large_report
+from browsing import LEGS, large_report, suite_report
 from coval_gate.model.details import Details, Turn
 from coval_gate.model.trend import TrendRun
 from coval_gate.report.formats.html import render
@@ -73,8 +76,8 @@ class Read(HTMLParser):
         self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
 
 
-def with_talk(report: Report, text: str) -> Report:
-    """Return the report with transcripts and a trend that consist of the text."""
+def with_talk(report: Report, text: str, legs: tuple[str, ...] = ("",)) -> Report:
+    """Return the report with transcripts and a trend that consist of the text, and with legs of these names."""
     (leg,) = report.legs
     turns = (Turn(role="persona", text=text, start=0.0, end=1.0), Turn(role="agent", text=text, start=2.5, end=4.0))
     details = replace(leg.details, transcripts={"ill": turns, "broken": turns})
@@ -83,7 +86,8 @@ def with_talk(report: Report, text: str) -> Report:
         TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), promoted=(text,))
         for place in range(3)
     )
-    return with_leg(report, details=details, trend=runs, result=leg.result, judgement=leg.judgement)
+    whole = with_leg(report, details=details, trend=runs, result=leg.result, judgement=leg.judgement)
+    return replace(whole, legs=tuple(replace(whole.legs[0], name=name) for name in legs))
 
 
 @pytest.mark.parametrize("parsed", [False, True])
@@ -111,6 +115,19 @@ def check(text: str, *, parsed: bool) -> None:
     assert {each for each in found.addresses if each.startswith("http")} <= {
         each for each in known.addresses if each.startswith("http")
     }
+    assert found.open == []
+    ids = found.attributes["id"]
+    assert len(ids) == len({*ids})
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_hostile_names_of_legs_add_no_element_and_no_address(name: str) -> None:
+    found, known = (
+        Read(render(with_talk(report_of(HARMLESS), HARMLESS, legs=(f"{text} one", f"{text} two"))))
+        for text in (NAMED[name], HARMLESS)
+    )
+    assert Counter(found.tags) == Counter(known.tags)
+    assert Counter(found.addresses) == Counter(known.addresses)
     assert found.open == []
     ids = found.attributes["id"]
     assert len(ids) == len({*ids})
@@ -152,6 +169,62 @@ def test_table_shows_every_simulation_once_and_worst_first() -> None:
     assert [row.id for row in rows] == [row.simulation.id for row in simulation_rows(report)]
     assert rows[0].verdict in ("failed", "error")
     assert table(report).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
+
+
+def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> None:
+    report = suite_report()
+    first, _, _ = render(report).partition('id="criteria"')
+    assert first.count("<tr>") == 1 + len(LEGS)
+    for leg, shown in zip(report.legs, page(report).legs, strict=True):
+        (row,) = re.findall(f"<tr><td>[^\n]*{leg.name}</a>.*?</tr>", first)
+        for text in (shown.word, escape(shown.reason), f'href="{leg.run_url}"', shown.figures):
+            assert text in row
+    assert [each.word for each in page(report).legs] == ["Passed", "Failed", "Inconclusive"]
+
+
+def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
+    report = suite_report()
+    sections = table(report).sections
+    assert [(each.name, each.count) for each in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
+    assert [each.token for each in sections] == [f'l:"{each.name}"' for each in sections]
+    for section in sections:
+        assert {row.leg for rows in section.cases.values() for row in rows} == {section.name}
+    assert sum(each.count for each in sections) == table(report).total == 80
+    anchors = re.findall(r'<tr class="(?:row|leg-head)[^>]*? (?:id="id=([^"]*)|data-leg="(\d))', render(report))
+    assert [leg for _, leg in anchors if leg] == [each.key for each in sections]
+    assert [anchor for anchor, _ in anchors if anchor] == [
+        row.anchor for section in sections for rows in section.cases.values() for row in rows
+    ]
+
+
+def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None:
+    rows = table(suite_report()).rows
+    twins = [each for each in rows if each.id == "two..case000.0"]
+    assert {each.leg for each in twins} == {LEGS[1], LEGS[2]}
+    assert len({each.anchor for each in rows}) == len(rows) == 80
+
+
+def test_every_leg_has_charts_of_its_own() -> None:
+    document = render(suite_report())
+    places = [document.index(f'<section aria-label="Metrics of {name}">') for name in LEGS]
+    assert places == sorted(places)
+    for place, end in pairwise([*places, document.index('id="simulations"')]):
+        assert document[place:end].count('class="card ') == 2
+
+
+def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
+    facts = page(suite_report()).facts
+    assert len({name for name, _ in facts}) == len(facts)
+    known = dict(facts)
+    assert [known[f"{name}: run"] for name in LEGS] == ["run1", "run2", "run3"]
+    assert [name for name in known if "workflow" in name] == ["workflow"]
+    assert "run" not in known
+
+
+@pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
+def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
+    legs = tuple(replace(leg, name=each) for leg, each in zip(suite_report().legs, (name, "x", "y"), strict=True))
+    assert {each.name: each.token for each in table(replace(suite_report(), legs=legs)).sections}[name] == token
 
 
 def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
-from coval_gate.report.provenance import provenance
+from coval_gate.report.provenance import all_provenance, of_leg
 from coval_gate.report.simulations import case_title
 from coval_gate.report.wording.checks import check_text
 from coval_gate.report.wording.repetition import stability_text
@@ -28,30 +28,23 @@ Property = tuple[str, str]
 
 def properties(report: Report) -> Iterator[Property]:
     """Yield the names and values of all properties, whose names may repeat."""
-    if not (report.legs and not report.legs[0].name):
-        yield from provenance(report).items()
+    yield from ((of_leg(leg, name), value) for leg, name, value in all_provenance(report))
     for leg in report.legs:
-        yield from ((_of(leg, name), value) for name, value in _facts(report, leg))
+        yield from ((of_leg(leg, name), value) for name, value in _facts(leg))
     yield from _numbers(report)
 
 
 def shown_checks(report: Report) -> list[tuple[str, Check]]:
     """Return the checks that have a case, the gravest of too many, with the name of the case."""
     return [
-        (_of(leg, check_text(check)), check)
+        (of_leg(leg, check_text(check)), check)
         for leg in report.legs
         for check in leg.judgement.first_checks(MOST_CRITERIA)
     ]
 
 
-def _of(leg: LegReport, name: str) -> str:
-    return f"{leg.name}: {name}" if leg.name else name
-
-
-def _facts(report: Report, leg: LegReport) -> Iterator[Property]:
-    """Yield what is known of a run: where it ran, unless the legs share that, and how often test cases failed."""
-    shared = provenance(report) if leg.name else {}
-    yield from (each for each in provenance(report, leg).items() if each not in shared.items())
+def _facts(leg: LegReport) -> Iterator[Property]:
+    """Yield the page of a leg's run and, of several runs, their ids and how often test cases failed."""
     if leg.run_url:
         yield "url", leg.run_url
     if not (repetition := leg.judgement.repetition):

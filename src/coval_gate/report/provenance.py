@@ -59,6 +59,24 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
+def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]]:
+    """Yield the provenance of the step and of each leg, as leg, name and text; what all legs share has no leg."""
+    match report.legs:
+        case [only] if not only.name:
+            yield from ((only, name, text) for name, text in provenance(report, only).items())
+        case legs:
+            shared = provenance(report)
+            yield from ((None, name, text) for name, text in shared.items())
+            for leg in legs:
+                own = provenance(report, leg).items() - shared.items()
+                yield from ((leg, *each) for each in provenance(report, leg).items() if each in own)
+
+
+def of_leg(leg: LegReport | None, name: str) -> str:
+    """Return what a fact about a leg is called: with the leg's name where it has one."""
+    return f"{leg.name}: {name}" if leg and leg.name else name
+
+
 def _baseline_text(baseline: Baseline | None) -> str:
     """Return the source of the baseline with the ids of its runs."""
     if baseline is None:

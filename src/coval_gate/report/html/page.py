@@ -15,7 +15,7 @@ from coval_gate.report.html.plots import scale
 from coval_gate.report.html.rows import table
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import configuration, provenance
+from coval_gate.report.provenance import all_provenance, configuration, of_leg
 from coval_gate.report.simulations import case_title
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import baseline_text, shared_text
@@ -121,6 +121,11 @@ class LegView:
     cards: tuple[CardView, ...]
     trend: bool
 
+    @property
+    def has_body(self) -> bool:
+        """Whether there is more to show than the verdict and its reason."""
+        return bool(self.criteria or self.promotion)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdviceView:
@@ -165,8 +170,7 @@ def page(report: Report) -> PageView:
         legs=tuple(_leg(leg) for leg in report.legs),
         table=table(report),
         facts=tuple(
-            (name, one_line(value, LONG))
-            for name, value in provenance(report, report.legs[0] if report.legs else None).items()
+            (one_line(of_leg(leg, name), LONG), one_line(value, LONG)) for leg, name, value in all_provenance(report)
         ),
         inputs=tuple(
             (name, "\n".join(one_line(line, LONG) for line in value.split("\n")[:MOST_REASONS]))
@@ -197,7 +201,8 @@ def _advice(text: str) -> Iterator[AdviceView]:
 
 
 def _links(report: Report) -> Iterator[Link]:
-    runs = [run for leg in report.legs for run in leg.runs]
+    # Of several legs, the table of runs has the links.
+    runs = report.legs[0].runs if len(report.legs) == 1 else ()
     named = [("Run in Coval" if len(runs) == 1 else f"Run {one_line(run.run_id, NAME)}", run.run_url) for run in runs]
     for text, url in (
         *named,
@@ -213,7 +218,7 @@ def _leg(leg: LegReport) -> LegView:
     checks = judgement.first_checks(MOST_TABLE_CRITERIA)
     criteria = tuple(_criterion(check) for check in checks)
     cases = repetition.cases if repetition else ()
-    figures = f"{totals.completed:,} of {totals.total:,} simulations completed" if totals else ""
+    figures = f"{totals.completed:,} of {totals.total:,} completed" if totals else ""
     drawn, flipped = cards(leg), flipped_cases(judgement)
     return LegView(
         name=one_line(leg.name, NAME),

@@ -11,12 +11,14 @@
   const tokens = [...document.querySelectorAll("button[data-token]")];
   const heads = [...table.tHead.rows[0].cells];
   const cases = new Map([...body.querySelectorAll("tr.case")].map((row) => [row.dataset.case, row]));
+  const legs = new Map([...body.querySelectorAll("tr.leg-head")].map((row) => [row.dataset.leg, row]));
   const rows = [...body.querySelectorAll("tr.row")].map((row, place) => ({
     row,
     more: row.nextElementSibling,
     place: Number(row.dataset.n ?? place),
     id: row.id.slice(3),
     case: row.dataset.case,
+    leg: row.dataset.case.split(" ", 1)[0],
     fields: {
       s: row.cells[0].textContent,
       m: [...row.nextElementSibling.querySelectorAll(".values b")].map((each) => each.closest("tr").cells[0].textContent).join("\n"),
@@ -43,6 +45,7 @@
     }
     return found;
   };
+  const split = (query) => query.match(/(?:[^\s"]|"[^"]*"?)+/g) || [];
   const textOf = (each) => (each.text ??= `${each.row.textContent} ${each.more.textContent}`.toLowerCase());
   const holds = (each, { key, word }) => (key ? each.fields[key].toLowerCase() : textOf(each)).includes(word);
   const matcher = (query) => {
@@ -57,7 +60,8 @@
       !never.some((each) => holds(row, each)) && [...keyed.values()].every((any) => any.some((each) => holds(row, each)));
   };
 
-  // The order: as the page has it, or by a column; rows of a test case stay together unless that is switched off.
+  // The order: as the page has it, or by a column; rows of a run and of a test case stay together unless that is
+  // switched off.
   const valueOf = (each, column) => each.row.cells[column].textContent.trim();
   const compare = (column, numeric) => (one, other) => {
     const [a, b] = [valueOf(one, column), valueOf(other, column)];
@@ -75,20 +79,23 @@
       return (down && !blank ? -1 : 1) * order(one, other) || one.place - other.place;
     });
   };
-  const arrange = () => {
-    let list = ordered();
-    if (!state.flat) {
-      const groups = new Map();
-      for (const each of list) groups.set(each.case, [...(groups.get(each.case) || []), each]);
-      list = [...groups.values()].flat();
+  const together = (list, key) => {
+    const groups = new Map();
+    for (const each of list) {
+      if (groups.has(each[key])) groups.get(each[key]).push(each);
+      else groups.set(each[key], [each]);
     }
+    return [...groups.values()].flat();
+  };
+  const headings = (each) => [legs.get(each.leg), cases.get(each.case)].filter(Boolean);
+  const arrange = () => {
+    const list = state.flat ? ordered() : together(together(ordered(), "leg"), "case");
     const parts = document.createDocumentFragment();
     const headed = new Set();
     for (const each of list) {
-      const heading = cases.get(each.case);
-      if (heading && !headed.has(each.case)) {
-        headed.add(each.case);
-        parts.append(heading);
+      for (const heading of headings(each)) {
+        if (!headed.has(heading)) parts.append(heading);
+        headed.add(heading);
       }
       parts.append(each.row, each.more);
     }
@@ -106,14 +113,13 @@
     for (const each of waiting.splice(0, count)) {
       each.row.hidden = false;
       each.more.hidden = each !== open;
-      const heading = cases.get(each.case);
-      if (heading) heading.hidden = state.flat;
+      for (const heading of headings(each)) heading.hidden = state.flat;
     }
     if (waiting.length) requestAnimationFrame(() => reveal(AT_ONCE));
   };
   const show = () => {
     const matches = matcher(state.q);
-    for (const heading of cases.values()) heading.hidden = true;
+    for (const heading of [...legs.values(), ...cases.values()]) heading.hidden = true;
     for (const each of order) {
       each.visible = matches(each);
       each.row.hidden = each.more.hidden = true;
@@ -123,7 +129,7 @@
     reveal(AT_ONCE);
     const all = rows.length.toLocaleString("en");
     shown.textContent = count === rows.length ? `${all} shown` : `${count.toLocaleString("en")} of ${all} shown`;
-    const words = state.q.split(/\s+/);
+    const words = split(state.q);
     for (const each of tokens) each.setAttribute("aria-pressed", String(words.includes(each.dataset.token)));
     if (group) group.setAttribute("aria-pressed", String(!state.flat));
   };
@@ -225,7 +231,7 @@
   filter.addEventListener("input", () => change({ q: filter.value }));
   for (const each of tokens) {
     each.addEventListener("click", () => {
-      const words = state.q.split(/\s+/).filter(Boolean);
+      const words = split(state.q);
       const token = each.dataset.token;
       const left = words.filter((word) => word !== token);
       change({ q: (left.length < words.length ? left : [...words, token]).join(" ") });

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
@@ -111,8 +111,26 @@ class RowView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """The rows of one leg, by test case, in the order of the worst of each. `token` filters for the leg."""
+
+    key: str
+    name: str
+    token: str
+    cases: Mapping[str, tuple[RowView, ...]]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(len(rows) for rows in self.cases.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """All simulations that are shown, the worst first, and how many there are of each word."""
+    """All simulations that are shown, the worst first, and how many there are of each word.
+
+    `sections` has the same rows by leg, the leg with the worst first. `groups`: whether a test case has several rows.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[RowView, ...]
@@ -122,7 +140,7 @@ class TableView:
     legs: bool
     groups: bool
     compared: bool
-    cases: Mapping[str, tuple[RowView, ...]] = field(default_factory=dict)
+    sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +179,7 @@ def table(report: Report) -> TableView:
         _row(report, each, columns, changes[id(each.leg)], place, anchors[place], legs[id(each.leg)], room)
         for place, each in enumerate(shown)
     )
-    cases = _by_case(rows)
+    sections = tuple(_sections(report.legs, rows))
     words = [WORDS.get(each.row.verdict, each.row.verdict.value) for each in found]
     return TableView(
         columns=columns,
@@ -170,9 +188,9 @@ def table(report: Report) -> TableView:
         counts={word: words.count(word) for word in dict.fromkeys(words)},
         variants=any(each.row.simulation.mutation != BASE for each in found),
         legs=len(report.legs) > 1,
-        groups=len(cases) < len(rows),
+        groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(changes.values()),
-        cases=cases,
+        sections=sections,
     )
 
 
@@ -182,12 +200,17 @@ def _anchors(ids: Sequence[str]) -> list[str]:
     return [f"row-{place}" if each in unusual else each for place, each in enumerate(ids)]
 
 
-def _by_case(rows: Sequence[RowView]) -> dict[str, tuple[RowView, ...]]:
-    """Return the rows by test case, in the order of the worst of each."""
-    found: dict[str, list[RowView]] = {}
+def _sections(legs: Sequence[LegReport], rows: Sequence[RowView]) -> Iterator[Section]:
+    """Yield the rows by leg and test case, both in the order of the worst of each."""
+    found: dict[str, dict[str, list[RowView]]] = {}
     for each in rows:
-        found.setdefault(each.case, []).append(each)
-    return {case: tuple(members) for case, members in found.items()}
+        key, _, _ = each.case.partition(" ")
+        found.setdefault(key, {}).setdefault(each.case, []).append(each)
+    for key, cases in found.items():
+        name = one_line(legs[int(key)].name, NAME)
+        # A filter has no way to write a quote.
+        token = f'l:"{max(name.split(chr(34)), key=len)}"'
+        yield Section(key=key, name=name, token=token, cases={case: tuple(found) for case, found in cases.items()})
 
 
 def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
