@@ -27,7 +27,7 @@ from coval_gate.report.html.cards import cards
 from coval_gate.report.html.conversation import conversation
 from coval_gate.report.html.page import page
 from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
-from coval_gate.report.html.rows import table
+from coval_gate.report.html.table import table
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.simulations import simulation_rows
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg

@@ -12,7 +12,7 @@ from coval_gate.report.comparisons import compared, flipped_cases, flips, lacks_
 from coval_gate.report.html.addresses import web_address
 from coval_gate.report.html.cards import cards
 from coval_gate.report.html.plots import scale
-from coval_gate.report.html.rows import table
+from coval_gate.report.html.table import table
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import all_provenance, configuration, of_leg
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.html.cards import CardView
     from coval_gate.report.html.plots import Scale
-    from coval_gate.report.html.rows import TableView
+    from coval_gate.report.html.table import TableView
     from coval_gate.report.model import LegReport, Report
 
 LONG: Final = 500  # characters of a sentence
