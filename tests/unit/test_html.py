@@ -11,6 +11,7 @@ from functools import cache
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -337,6 +338,19 @@ def test_table_of_ten_thousand_is_capped_and_says_so() -> None:
     assert f"shows {MOST_TABLE_ROWS:,} of 10,000 simulations" in document
     assert document.count('<tr class="row ') == MOST_TABLE_ROWS
     assert len(document.encode()) < 4 * MEGABYTES
+
+
+def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
+    root = Path(__file__).parents[2]
+    script = (root / "src/coval_gate/report/html/report.js").read_text(encoding="utf-8")
+    text = (root / "docs/reports.md").read_text(encoding="utf-8").partition("## HTML\n")[2].partition("\n## ")[0]
+    (keys,) = re.findall(r"\(!\?\)\(\?:\(([a-z|]+)\):\)", script)
+    assert {each.partition(":")[0] for each in re.findall(r"^\| `(\w+:)", text, re.MULTILINE)} == {*keys.split("|")}
+    (help_text,) = re.findall('id="syntax">(.*?)</details>', render(suite_report()))
+    assert {*re.findall(r"<code>(\w+):", help_text)} == {*keys.split("|")} - {"v"}  # these runs have no variants
+    (parts,) = re.findall(r"return \{ (q:.*) \};", script)
+    assert {*re.findall(r"(\w+):", parts)} == {*re.findall(r"`(q|sort|flat|id)(?:=1)?`", text)}
+    assert f"at most {MOST_TABLE_ROWS:,} simulations" in text
 
 
 def test_explanations_share_their_room() -> None:
