@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,10 +122,24 @@ def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Se
     assert len(leg.details.texts) == len(transcripts_read(server))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_junit_has_times_of_conversations_that_were_fetched_and_of_no_others(
+    shape: Any, run_step: RunStep, tmp_path: Path
+) -> None:
+    """Each conversation has four turns, which begin 1 s apart and last 0.8 s; a chat has no times."""
+    given = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
+    run_step(quirks=Quirks(transcript=shape), **given)
+    (written,) = tmp_path.rglob("junit.xml")
+    suite, _ = ET.parse(written).getroot()
+    times = {case.get("time") for case in suite if case.find("failure") is not None}
+    assert times == {{"chat": None, "text": "4.6"}.get(shape, "3.8")}
+    assert {case.get("time") for case in suite if case.find("failure") is None} == {None}
+
+
 def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: RunStep) -> None:
     result, _ = run_step(include_transcripts="failures")
     assert [each.data for each in result.annotations("warning")] == [
-        "include_transcripts has no effect without html_path or digest_path."
+        "include_transcripts shows no transcripts without html_path or digest_path."
     ]
 
 

@@ -99,7 +99,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         found.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
     judges = inputs.mode in MODES[GATE]
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
-        found.append("include_transcripts has no effect without html_path or digest_path.")
+        found.append("include_transcripts shows no transcripts without html_path or digest_path.")
     if judges and inputs.annotate_file and not (inputs.annotations or inputs.check_run):
         found.append("annotate_file has no effect without annotations or check_run.")
     found += threshold_warnings(inputs)
