@@ -90,6 +90,7 @@
   const headings = (each) => [legs.get(each.leg), cases.get(each.case)].filter(Boolean);
   const arrange = () => {
     const list = state.flat ? ordered() : together(together(ordered(), "leg"), "case");
+    table.classList.toggle("flat", state.flat);
     const parts = document.createDocumentFragment();
     const headed = new Set();
     for (const each of list) {
