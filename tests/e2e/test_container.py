@@ -42,7 +42,7 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert leg.pop("key").startswith("coval-gate/")
     assert leg == {"name": "", "run_id": sandbox.run["run_id"], "cancel": False, "launched_again": False}
     assert result.state == {"concluded": "true"}
-    assert result.summary.startswith("### ✅ Passed: Coval evaluation\n")
+    assert result.summary.startswith("### ✅ Passed: Coval evaluation")
     assert result.annotations("error") == []
 
 
@@ -54,7 +54,7 @@ def test_failing_run_fails_step(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs["status"] == "COMPLETED_WITH_FAILURES"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
     assert result.state["concluded"] == "true"
-    assert result.summary.startswith("### ❌ Failed: Coval evaluation\n")
+    assert result.summary.startswith("### ❌ Failed: Coval evaluation")
     assert len(result.annotations("error")) == 1
 
 
@@ -65,7 +65,7 @@ def test_invalid_input_is_error_with_outputs_and_summary(step: Step, sandbox: Sa
     assert result.outputs["status"] == "ERROR"
     assert "agent_id" in result.outputs["reason"]
     assert result.outputs["reason"] in result.annotations("error")[0].data
-    assert result.summary.startswith("### ⚠️ Error: Coval evaluation\n")
+    assert result.summary.startswith("### ⚠️ Error: Coval evaluation")
     assert sandbox.runs == []
 
 
@@ -101,7 +101,7 @@ def test_interrupted_step_is_cancelled(step: Step, sandbox: Sandbox) -> None:
     assert result.exit_code == 1
     assert result.outputs["verdict"] == "cancelled"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
-    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
+    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation")
 
 
 def test_hostile_workspace_and_environment_have_no_effect(step: Step, sandbox: Sandbox) -> None:

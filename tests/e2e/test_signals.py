@@ -371,7 +371,7 @@ def test_signal_ends_step_and_cancels_run(
     assert result.outputs.keys() == OUTPUTS.keys()
     assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
     assert result.outputs["run_id"] == found.run_id
-    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation\n")
+    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation")
     assert found.status in moment.statuses, result.log
     assert post.exit_code == 0
     assert bool(post.log) == moment.post_step_cancels, post.log

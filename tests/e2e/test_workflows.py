@@ -36,7 +36,7 @@ def test_passing_run(workflow: Workflow, sandbox: Sandbox) -> None:
     assert_passed(gate["outputs"], sandbox)
     assert gate["outputs"]["reason"].endswith("all 4 criteria are met.")
     (summary,) = result.commands("gate", "summary")
-    assert summary["content"].startswith("### ✅ Passed: Coval evaluation\n")
+    assert summary["content"].startswith("### ✅ Passed: Coval evaluation")
     assert sandbox.run["metadata"]["github_repository"] == REPOSITORY
     assert sandbox.run["metadata"]["github_commit"] == result.commit
     assert "github_matrix" not in sandbox.run["metadata"]
@@ -53,7 +53,7 @@ def test_failing_run_fails_step_and_workflow(workflow: Workflow, sandbox: Sandbo
     assert error["kvPairs"]["title"] == "Coval Gate: Gate failed"
     assert error["arg"].startswith(gate["outputs"]["reason"])
     (summary,) = result.commands("gate", "summary")
-    assert summary["content"].startswith("### ❌ Failed: Coval evaluation\n")
+    assert summary["content"].startswith("### ❌ Failed: Coval evaluation")
     assert_key_is_masked(result)
 
 
@@ -151,7 +151,7 @@ def test_jobs_of_matrix_that_are_alike_are_told_apart(workflow: Workflow, sandbo
         label = f"{region}, 1"
         assert job.steps["gate"]["outputs"]["run_id"] == runs[label]["run_id"]
         (summary,) = job.commands("gate", "summary")
-        assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})\n")
+        assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})")
         assert len([each for each in comments if f"evaluate ({label})" in each]) == 1
         assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
         suites = ET.fromstring(job.log("junit"))
