@@ -85,6 +85,7 @@ def test_column_without_a_cell_is_left_out() -> None:
     checks = tuple(check for check in leg.judgement.checks if not check.informs)
     text = summary(replace(report, legs=(replace(leg, judgement=replace(leg.judgement, checks=checks)),)))
     assert text.splitlines()[2] == "|  | criterion | actual |"
+    assert "|  | simulation | missed criteria |\n" in comment(slow_report())
 
 
 def test_reason_of_doubt_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.verdict import Verdict
@@ -30,9 +31,10 @@ def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
     """Yield the simulations to look at; only the worst are not folded."""
     if ill := to_look_at(found):
         yield f"#### {plural(len(ill), 'simulation')} to look at"
+        explained = any(map(_reasons, ill))
         yield from folding(
-            ("", "simulation", "missed criteria", "why"),
-            map(_simulation, ill),
+            ("", "simulation", "missed criteria", *(("why",) if explained else ())),
+            map(partial(_simulation, explained), ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -73,16 +75,21 @@ def passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
         )
 
 
-def _simulation(found: SimulationRow) -> str:
+def _simulation(explained: bool, found: SimulationRow) -> str:
     criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in found.misses)
     misses = [" – ".join(filter(None, each)) for each in criteria]
     if found.more_misses:
         misses.append(f"… and {plural(found.more_misses, 'more criterion', 'more criteria')}")
     if not found.simulation.completed:
         misses.append("did not complete")
+    why = ("<br>".join(escape(text, WORDS) for text in _reasons(found)),) if explained else ()
+    return row(MARKS[found.verdict], _which(found), "<br>".join(misses) or "a target", *why)
+
+
+def _reasons(found: SimulationRow) -> list[str]:
+    """Return why a simulation did not do well, in the words of Coval and of the judges."""
     texts = [found.simulation.error, *(found.texts.get(miss.check.metric, "") for miss in found.misses)]
-    why = [escape(text, WORDS) for text in dict.fromkeys(texts) if text]
-    return row(MARKS[found.verdict], _which(found), "<br>".join(misses) or "a target", "<br>".join(why))
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def _which(found: SimulationRow) -> str:
