@@ -422,7 +422,8 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
-        late = _status_name(result) and not _is_asking_coval(result)  # the verdict stood; GitHub was told
+        tells_github = _status_name(result) or _check_name(result)
+        late = tells_github and not _is_asking_coval(result)  # the verdict stood; GitHub was told
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":

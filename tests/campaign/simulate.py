@@ -194,7 +194,9 @@ class Simulator:
         for result in reversed(job):
             if result.step.post:
                 self.clock.advance(POST_DELAY)
-                self.results.append(self._run_process(result.step, result.number, (), main_result=result))
+                self.results.append(
+                    self._run_process(result.step, result.number, result.given_runs, main_result=result)
+                )
         job.clear()
 
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
@@ -245,8 +247,7 @@ class Simulator:
         self.network.disconnect(process.connection)
         self.github.disconnect()
         self.clock.join_threads()
-        given_runs = main_result.given_runs if main_result else run_ids
-        return process.result(step, number, is_post=main_result is not None, given_runs=given_runs)
+        return process.result(step, number, is_post=main_result is not None, given_runs=run_ids)
 
     def _kill(self, process: _Process) -> None:
         process.kill()

@@ -142,6 +142,20 @@ def test_check_run_is_on_commit_under_test(event: str, run_step: RunStep, clock:
         assert [each.head_sha for each in github.check_runs] == [HEAD if event in EVENTS else "f" * 40]
 
 
+@pytest.mark.parametrize("mode", ["run", "launch"])
+def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """A comment's event names no commit, and the pull request cannot be found."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        github.pull_requests.clear()
+        given = CHECK | {"mode": mode, "commit_status": NAME}
+        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **given)
+        run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
+        assert (github.check_runs, github.statuses) == ([], {})
+        told = [each.data for each in result.annotations("notice") if each.data.startswith("Skipping")]
+        assert told == ["Skipping commit status and check run: the tested commit is not known."]
+
+
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 @pytest.mark.parametrize("kept", [True, False])
 def test_later_workflow_completes_check_run_of_launch(

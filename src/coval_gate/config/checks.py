@@ -21,6 +21,7 @@ MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
 SIMILAR: Final = 0.75  # of 1; how alike a misspelt name of an input is to the right one
 PREFIX: Final = "INPUT_"
+COMMENT: Final = "comment"  # of `github_pages`, the only one that needs no commit
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` that the runner itself understands
 OTHER_NAMES: Final = {  # what inputs are called elsewhere
     "timeout": "max_wait_time",
@@ -188,7 +189,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def github_pages(inputs: Inputs) -> list[str]:
     """Return what the inputs ask for that needs GitHub's API."""
     wanted = {
-        "comment": inputs.comment != "never",
+        COMMENT: inputs.comment != "never",
         "commit status": bool(inputs.commit_status),
         "check run": bool(inputs.check_run),
     }

@@ -15,7 +15,7 @@ from coval_gate.ci.github.check_runs import CheckAnnotation, CheckRun
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.verdict import Verdict
-from coval_gate.publish.github import NAME, tolerant
+from coval_gate.publish.github import tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 from coval_gate.text import folded, quoted
@@ -97,11 +97,8 @@ class CheckRunPublisher:
 
     def _is_possible(self, report: Report) -> bool:
         """Return whether the step is to have a check run and can have one; if it cannot, say so."""
-        if not _is_wanted(report):
-            return False
-        if not report.context.sha_is_known:
-            self._host.annotate("notice", NAME, "Skipping the check run: the tested commit is not known.")
-        return report.context.sha_is_known
+        inputs = report.inputs
+        return _is_wanted(report) and inputs is not None and self._reach.knows_commit(report.context, inputs)
 
     def _check_run(self, report: Report, output: CheckOutput) -> CheckRun:
         from coval_gate.report.formats.check import check_name

@@ -6,7 +6,7 @@ import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.checks import github_pages
+from coval_gate.config.checks import COMMENT, github_pages
 from coval_gate.errors import GateError, GitHubError
 from coval_gate.text import in_words
 
@@ -31,6 +31,7 @@ class Reach:
         self._runtime = runtime
         self._github: GitHub | None = None
         self._skips = False
+        self._skips_commit = False
 
     def github(self, context: Context, inputs: Inputs) -> GitHub | None:
         """Return GitHub, where there is a token and a repository; where there is not, say so once."""
@@ -43,6 +44,14 @@ class Reach:
             why = "github_token is empty" if context.repository else "this is no repository on GitHub"
             self._host.annotate("notice", NAME, f"Skipping {in_words(github_pages(inputs))}: {why}.")
         return self._github
+
+    def knows_commit(self, context: Context, inputs: Inputs) -> bool:
+        """Return whether the tested commit is known; where it is not, say so once."""
+        if not (context.sha_is_known or self._skips_commit):
+            self._skips_commit = True
+            pages = in_words([each for each in github_pages(inputs) if each != COMMENT])
+            self._host.annotate("notice", NAME, f"Skipping {pages}: the tested commit is not known.")
+        return context.sha_is_known
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from coval_gate.config.checks import github_pages
 from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.check_run import CheckRunPublisher, name_problems
-from coval_gate.publish.github import NAME, Reach, tolerant
+from coval_gate.publish.github import Reach, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 
@@ -139,8 +139,7 @@ class PullRequestPublisher:
         status = owed or self._owed_status(report)
         if status is None or report.inputs is None:
             return True
-        if not (owed or report.context.sha_is_known):
-            self._host.annotate("notice", NAME, "Skipping the commit status: the tested commit is not known.")
+        if not (owed or self._reach.knows_commit(report.context, report.inputs)):
             return True
         if status == self._status or not (github := self._reach.github(report.context, report.inputs)):
             return True
