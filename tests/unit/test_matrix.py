@@ -137,7 +137,7 @@ def test_reports_of_jobs_differ() -> None:
     ]
     assert [json.loads(document(each))["step"]["matrix"] for each in (eu, us, alone)] == ["eu, 2", "us, 2", ""]
     for each, which in ((eu, " (eu, 2)"), (alone, "")):
-        assert summary(each).startswith(f"### ❌ Failed: Coval evaluation{which}\n")
+        assert summary(each).startswith(f"### ❌ Failed: Coval evaluation{which} · persona `p1`\n")
         assert f"/ evaluate{which}" in comment(each)
         root = ET.fromstring(junit(each))
         assert root.attrib["name"] == f"Coval Gate{which}"
