@@ -589,7 +589,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the commit status to the main step",
-        ReplaceFunction(PullRequestPublisher.is_open, returns(value=False)),
+        ReplaceFunction(PullRequestPublisher._needs_status, returns(value=False)),
         caught_by="status_is_final",
     ),
     mutant(
@@ -602,7 +602,7 @@ MUTANTS: Final = (
     mutant(
         "owe the commit a success before there is a verdict",
         SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
-        caught_by="status_is_final",
+        caught_by="status_is_final check_run_is_final",
     ),
     mutant(
         "leave the check run to the main step",
