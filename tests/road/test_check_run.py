@@ -15,6 +15,7 @@ from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN
 from road.test_commit_status import UNFINISHED, Processes, github_with, known_state
 from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
+from road.test_takeover import RERUN, cancel_first
 from support import KEY
 
 if TYPE_CHECKING:
@@ -380,3 +381,20 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
         steps.run_post_step()
         assert len(github.check_runs) == before
     assert KEY not in log.replace(f"::add-mask::{KEY}", "")
+
+
+@pytest.mark.parametrize("mode", ["run", "launch"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_check_run_of_replaced_run_is_that_of_the_new_one(
+    lost: bool, mode: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """An earlier attempt was cancelling the run. `lost`: GitHub did not say that it had created the check run."""
+    _, server = cancel_first(run_step, clock, cancel_lag=20, delete_running="cancelled")
+    faults = [f"POST /repos/{REPOSITORY}/check-runs #1 -> drop-after"] if lost else []
+    with github_with(*faults, now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url} | RERUN
+        given = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
+        second, _ = run_step(world=server.world, env=env, **CHECK | given)
+        old, new = server.world.runs
+        assert second.outputs["run_id"] == new.run_id != old.run_id
+        assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
