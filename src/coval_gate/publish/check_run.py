@@ -76,6 +76,8 @@ class CheckRunPublisher:
 
     def conclude(self, report: Report, *, until: float) -> None:
         """Complete the check run; one that is only launched stays in progress, for a later step."""
+        if report.inputs is None or not report.inputs.check_run:
+            return
         if report.judgement.verdict is None:
             self.announce(report, until=until)
             self._save({CONCLUDED: "true"})
