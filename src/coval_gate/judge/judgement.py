@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
@@ -98,19 +97,14 @@ class Judgement:
         Without the latter, there would never be a first run with the tag that a baseline names. A step that fails
         promotes nothing.
         """
-        lacks_only_that = all(
-            isinstance(check.problem, NoBaseline) and check.problem.reason.kind in ("none", "too_old")
-            for check in self.missed
-        )
+        lacks_only_that = all(_has_no_baseline(check, "none", "too_old") for check in self.missed)
         tolerated = self.verdict is Verdict.INCONCLUSIVE and self.lets_pass
         return self.verdict is Verdict.PASSED or (tolerated and lacks_only_that)
 
     @property
     def lacks_baseline(self) -> bool:
         """Whether no earlier run was found for a threshold that compares with one."""
-        return any(
-            isinstance(check.problem, NoBaseline) and check.problem.reason.kind == "none" for check in self.missed
-        )
+        return any(_has_no_baseline(check, "none") for check in self.missed)
 
     @property
     def passed_unjudged(self) -> bool:
@@ -309,3 +303,10 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
         told = replace(unusable, judgement=redacted(unusable.judgement, redact))
         repetition = replace(repetition, unusable=told)
     return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)
+
+
+def _has_no_baseline(check: Check, *kinds: str) -> bool:
+    """Tell whether a check found no baseline, for a reason of these kinds."""
+    from coval_gate.judge.problems import NoBaseline  # takes long to import, and the launch need not wait for it
+
+    return isinstance(check.problem, NoBaseline) and check.problem.reason.kind in kinds
