@@ -11,7 +11,7 @@ from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN
+from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN, Fault
 from road.test_commit_status import UNFINISHED, Processes, github_with, known_state
 from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
@@ -398,3 +398,27 @@ def test_check_run_of_replaced_run_is_that_of_the_new_one(
         old, new = server.world.runs
         assert second.outputs["run_id"] == new.run_id != old.run_id
         assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
+
+
+@pytest.mark.parametrize("launched_in", ["", '{"region": "eu"}'])
+@pytest.mark.parametrize("kills", [False, True])
+def test_waiting_job_of_another_matrix_completes_check_run_of_launch(
+    kills: bool, launched_in: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A matrix of run ids, say: the name of the check run would end with other values than that of the launch."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", matrix=launched_in, env=env, **CHECK)
+        run_id = launch.outputs["run_id"]
+        github.add_check_run(f"{NAME} (us)", HEAD, external_id="another run", status="in_progress")
+        github.add_check_run(f"{NAME} strict", HEAD, external_id=run_id, status="in_progress")
+        before = [(name, external_id) for name, external_id, _ in checks(github)]
+        if kills:
+            github.faults.append(Fault(f"{COMPLETING} -> 502"))
+        given = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
+        result, _ = run_step(world=server.world, event={"schedule": "*/10 * * * *"}, env=env, **given, **CHECK)
+        github.faults.clear()
+        if kills:
+            run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=given["matrix"])
+        assert [(name, external_id) for name, external_id, _ in checks(github)] == before
+        assert [each for *_, each in checks(github)] == ["success", None, None]

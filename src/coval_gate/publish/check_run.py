@@ -119,6 +119,7 @@ class CheckRunPublisher:
                 CheckAnnotation(redact(each.file), redact(each.title), redact(each.message))
                 for each in output.annotations
             ),
+            launched_as=redact(report.inputs.check_run) if report.inputs and report.inputs.mode == "wait" else "",
         )
 
     def _set(self, report: Report, check: CheckRun, *, until: float, may_exist: bool = False) -> bool:

@@ -30,7 +30,8 @@ class CheckAnnotation(NamedTuple):
 class CheckRun:
     """A check run as it is to be; `conclusion` is empty while it is in progress.
 
-    `references` are the values that its `external_id` may have on GitHub; it gets the last of them.
+    `references` are the values that its `external_id` may have on GitHub; it gets the last of them. `launched_as`: the
+    name that it has if another job created it, but for the values of that job's matrix; empty if no other job did.
     """
 
     sha: str
@@ -40,6 +41,7 @@ class CheckRun:
     title: str
     summary: str
     annotations: tuple[CheckAnnotation, ...] = ()
+    launched_as: str = ""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -94,20 +96,24 @@ def set_check_run(
 def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[list[Payload]]:
     """Return the check runs of the commit that have the name and a reference of `check`.
 
-    The name alone does not prove that the gate made it.
+    The name alone does not prove that the gate made it. If none has the name, return those that another job created.
     """
+    stem = check.launched_as
 
     def is_own(found: Payload) -> bool:
         return found.get("name") == check.name and found.get("external_id") in check.references
 
-    return operation.find_all(
-        f"{repository}/commits/{quote(check.sha, safe='')}/check-runs",
-        is_own,
-        under="check_runs",
-        check_name=check.name,
-        filter="all",
-        per_page=PAGE_SIZE,
-    )
+    def is_of_launch(found: Payload) -> bool:
+        name = str(found.get("name"))
+        has_stem = name == stem or (name.startswith(f"{stem} (") and name.endswith(")"))
+        return has_stem and found.get("external_id") in check.references
+
+    path = f"{repository}/commits/{quote(check.sha, safe='')}/check-runs"
+    query = {"filter": "all", "per_page": PAGE_SIZE}
+    found = yield from operation.find_all(path, is_own, under="check_runs", check_name=check.name, **query)
+    if found or stem in ("", check.name):
+        return found
+    return (yield from operation.find_all(path, is_of_launch, under="check_runs", **query))
 
 
 def _newest(found: list[Payload]) -> int:
