@@ -400,6 +400,15 @@ def test_check_run_of_replaced_run_is_that_of_the_new_one(
         assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
 
 
+def test_commit_status_that_fails_leaves_time_for_check_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """Time to try again, in both steps."""
+    faults = ("POST /repos/*/statuses/* -> 502", f"{COMPLETING} #1-4 -> 502")
+    with github_with(*faults, now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"commit_status": NAME})
+        run_post(result, server, github, INPUT_COMMIT_STATUS=NAME)
+        assert [each for *_, each in checks(github)] == ["success"]
+
+
 @pytest.mark.parametrize("launched_in", ["", '{"region": "eu"}'])
 @pytest.mark.parametrize("kills", [False, True])
 def test_waiting_job_of_another_matrix_completes_check_run_of_launch(

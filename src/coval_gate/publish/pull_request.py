@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE: Final = 30.0  # s for the final status and check run, and for the comment if that leaves time
-COMMENTING: Final = 10.0  # s for the comment at least
+PATIENCE: Final = 30.0  # s for the final status, and for the check run and the comment if that leaves time
+LEAST: Final = 10.0  # s for the check run at least, and for the comment
 ANNOUNCING: Final = 10.0  # s for the pending status and the check run at the launch
 HURRIED: Final = 1.0  # s, where the runner is about to kill the step
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
@@ -101,8 +101,8 @@ class PullRequestPublisher:
         if self._set_status(report, until=until) or report.judgement.verdict is None:
             with suppress(RunnerError):
                 self._host.save_state({CONCLUDED: "true"})
-        self._check_run.conclude(report, until=until)
-        return self._comment(report, until=until if hurried else max(until, self._clock.now() + COMMENTING))
+        self._check_run.conclude(report, until=self._at_least(until, hurried=hurried))
+        return self._comment(report, until=self._at_least(until, hurried=hurried))
 
     def is_open(self, inputs: Inputs) -> bool:
         """Tell the post step whether the commit still needs its final status or check run."""
@@ -121,7 +121,11 @@ class PullRequestPublisher:
         if report.inputs and self._needs_status(report.inputs):
             self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
         if report.inputs and self._check_run.is_open(report.inputs):
-            self._check_run.close(report, until=until)
+            self._check_run.close(report, until=self._at_least(until, hurried=hurried))
+
+    def _at_least(self, until: float, *, hurried: bool) -> float:
+        """Return `until`, but leave a page the time that it needs, whatever the pages before it took."""
+        return until if hurried else max(until, self._clock.now() + LEAST)
 
     def _needs_status(self, inputs: Inputs) -> bool:
         return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
