@@ -431,3 +431,27 @@ def test_waiting_job_of_another_matrix_completes_check_run_of_launch(
             run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=given["matrix"])
         assert [(name, external_id) for name, external_id, _ in checks(github)] == before
         assert [each for *_, each in checks(github)] == ["success", None, None]
+
+
+@pytest.mark.parametrize("pages", [CHECK, {"commit_status": NAME, "github_token": TOKEN}], ids=["check", "status"])
+@pytest.mark.parametrize("end", ["interrupted", "unavailable"])
+def test_post_step_completes_what_waits_for_commit(
+    end: str, pages: dict[str, str], run_step: RunStep, clock: VirtualClock
+) -> None:
+    """Only the run names the commit, and mode wait ended before it could read the run."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
+        launch, server = run_step(mode="launch", test_set_id="slow0001", env=env, **pages)
+        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"} | pages
+        if end == "interrupted":
+            clock.at(clock.now() + 10, clock.interrupt)
+        cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
+        result, _ = run_step("GET /runs/* -> 503", world=server.world, event=cron, env=env, **given)
+        inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
+        run_post_step(result, server.world, GITHUB_API_URL=github.url, GITHUB_SHA="f" * 40, **inputs)
+        told = [(each.conclusion, each.title) for each in github.check_runs]
+        told += [(each["state"], each["description"]) for each in github.statuses.get(HEAD, [])[1:]]
+        ((ended, text),) = told
+        assert ended in ("cancelled", "timed_out", "failure", "error")
+        assert result.outputs["reason"].removesuffix(".")[:80] in text

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.github.check_runs import CheckAnnotation, CheckRun
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.verdict import Verdict
-from coval_gate.publish.github import tolerant
+from coval_gate.publish.github import may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 from coval_gate.text import folded, quoted
@@ -53,12 +53,13 @@ class CheckRunPublisher:
 
     @property
     def is_saved(self) -> bool:
-        """Whether the main step saved what the post step has to do."""
-        return bool(read_owed(self._host.read_state(OWED)))
+        """Whether the main step saved what the post step has to do, and for which commit."""
+        owed = read_owed(self._host.read_state(OWED))
+        return owed is not None and bool(owed.sha)
 
     def owe(self, report: Report) -> None:
         """Hand what completes the check run to the post step, in case this step cannot do it."""
-        if not (_is_wanted(report) and report.judgement.verdict and report.context.sha_is_known):
+        if not (_is_wanted(report) and report.judgement.verdict and may_be_located(report)):
             return
         from coval_gate.report.formats.check import brief
 
@@ -81,9 +82,10 @@ class CheckRunPublisher:
         if report.judgement.verdict is None:
             self.announce(report, until=until)
             self._save({CONCLUDED: "true"})
-        elif not self._is_possible(report) or self._set(
-            report, self._check_run(report, rendered(Surface.CHECK, report)), until=until
-        ):
+        elif not self._is_possible(report):
+            if not (_is_wanted(report) and may_be_located(report)):
+                self._save({CONCLUDED: "true"})
+        elif self._set(report, self._check_run(report, rendered(Surface.CHECK, report)), until=until):
             self._save({CONCLUDED: "true"})
 
     def close(self, report: Report, *, until: float) -> None:
@@ -91,6 +93,11 @@ class CheckRunPublisher:
         from coval_gate.report.formats.check import brief
 
         owed = read_owed(self._host.read_state(OWED))
+        if owed and not owed.sha:
+            if not report.context.sha_is_known:
+                return  # the main step has said so
+            here = self._check_run(report, brief(report))
+            owed = replace(owed, sha=here.sha, name=here.name)
         if owed is None and not self._is_possible(report):
             return
         saved_id = self._host.read_state(ID)
@@ -109,7 +116,7 @@ class CheckRunPublisher:
         reference = redact(_reference(report))
         self._references = (*(each for each in self._references if each != reference), reference)
         return CheckRun(
-            sha=report.context.sha,
+            sha=report.context.sha if report.context.sha_is_known else "",
             name=redact(check_name(report)),
             references=self._references,
             conclusion=output.conclusion,

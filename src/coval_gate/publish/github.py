@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.github.api import GitHub
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
+    from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
 
 NAME: Final = "Coval Gate"
@@ -52,6 +53,11 @@ class Reach:
             pages = in_words([each for each in github_pages(inputs) if each != COMMENT])
             self._host.annotate("notice", NAME, f"Skipping {pages}: the tested commit is not known.")
         return context.sha_is_known
+
+
+def may_be_located(report: Report) -> bool:
+    """Return whether the tested commit is known, or the post step may find it out: the run that is waited for names it."""
+    return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")
 
 
 @contextmanager

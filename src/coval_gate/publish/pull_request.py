@@ -14,7 +14,7 @@ from coval_gate.config.checks import github_pages
 from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.check_run import CheckRunPublisher, name_problems
-from coval_gate.publish.github import Reach, tolerant
+from coval_gate.publish.github import Reach, may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
 
@@ -78,7 +78,7 @@ class PullRequestPublisher:
     def owe(self, report: Report) -> None:
         """Hand the commit's final status and check run to the post step, in case this step cannot set them."""
         self._check_run.owe(report)
-        owed = self._owed_status(report) if report.judgement.verdict and report.context.sha_is_known else None
+        owed = self._owed_status(report) if report.judgement.verdict and may_be_located(report) else None
         if owed and owed != self._owed:
             self._owed = owed
             with suppress(RunnerError):
@@ -110,7 +110,8 @@ class PullRequestPublisher:
 
     def has_saved(self, inputs: Inputs) -> bool:
         """Tell the post step whether the main step saved all that is to be set, and on which commit."""
-        status_is_saved = read_owed(self._host.read_state(OWED)) is not None
+        owed = read_owed(self._host.read_state(OWED))
+        status_is_saved = owed is not None and bool(owed.sha)
         return (status_is_saved or not self._needs_status(inputs)) and (
             self._check_run.is_saved or not self._check_run.is_open(inputs)
         )
@@ -119,7 +120,12 @@ class PullRequestPublisher:
         """Give the commit the status and check run that the main step saved; if it saved none, those of `report`."""
         until = self._clock.now() + (HURRIED if hurried else PATIENCE)
         if report.inputs and self._needs_status(report.inputs):
-            self._set_status(report, until=until, owed=read_owed(self._host.read_state(OWED)))
+            owed = read_owed(self._host.read_state(OWED))
+            if owed and not owed.sha:
+                here = self._owed_status(report) or owed
+                owed = owed._replace(sha=here.sha, context=here.context)
+            if owed is None or owed.sha:  # else the main step has said that the commit is not known
+                self._set_status(report, until=until, owed=owed)
         if report.inputs and self._check_run.is_open(report.inputs):
             self._check_run.close(report, until=self._at_least(until, hurried=hurried))
 
@@ -136,7 +142,8 @@ class PullRequestPublisher:
             return None
         from coval_gate.report.formats.status import context_name
 
-        return OwedStatus(report.context.sha, context_name(report), *rendered(Surface.STATUS, report))
+        sha = report.context.sha if report.context.sha_is_known else ""
+        return OwedStatus(sha, context_name(report), *rendered(Surface.STATUS, report))
 
     def _set_status(self, report: Report, *, until: float, owed: OwedStatus | None = None) -> bool:
         """Set the commit's status. Returns False if a later attempt may succeed."""
@@ -144,7 +151,7 @@ class PullRequestPublisher:
         if status is None or report.inputs is None:
             return True
         if not (owed or self._reach.knows_commit(report.context, report.inputs)):
-            return True
+            return not may_be_located(report)
         if status == self._status or not (github := self._reach.github(report.context, report.inputs)):
             return True
         forbidden = False
