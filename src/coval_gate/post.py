@@ -26,7 +26,7 @@ from coval_gate.runs.guard import LEGS, RunGuard, read_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.schedule import run, together
-from coval_gate.runs.tags import Tags
+from coval_gate.runs.tags import Tags, provenance_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: C
         found = run(client.get_run(inputs.run_id[0], until=runtime.clock.now() + COMMIT_TIME), runtime.clock)
     except CovalError:
         return context
-    return with_run_metadata(context, found.metadata)
+    return with_run_metadata(context, provenance_of(found, context.repository))
 
 
 def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:

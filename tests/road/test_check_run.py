@@ -455,3 +455,24 @@ def test_post_step_completes_what_waits_for_commit(
         ((ended, text),) = told
         assert ended in ("cancelled", "timed_out", "failure", "error")
         assert result.outputs["reason"].removesuffix(".")[:80] in text
+
+
+@pytest.mark.parametrize("identity", ["both", "tags", "metadata"])
+def test_post_step_finds_commit_of_run_as_the_main_step_does(
+    identity: Any, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A run may show the commit in its tags only."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
+        quirks = Quirks(run_identity=identity, list_identity=identity)
+        launch, server = run_step(mode="launch", quirks=quirks, test_set_id="stuck001", env=env, **CHECK)
+        run_id = launch.outputs["run_id"]
+        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60"}
+        github.faults.append(Fault(f"{DOWN} -> 502"))
+        result, _ = run_step(world=server.world, event={"schedule": "*"}, env=env, **given, **CHECK)
+        github.faults.clear()
+        inputs = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
+        run_post(known_state(result, "legs"), server, github, **inputs)
+        assert checks(github) == [(NAME, run_id, "failure")]
+        assert len(github.check_runs) == 1

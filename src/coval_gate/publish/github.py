@@ -56,7 +56,7 @@ class Reach:
 
 
 def may_be_located(report: Report) -> bool:
-    """Return whether the tested commit is known, or the post step may find it out: the run that is waited for names it."""
+    """Return whether the commit is known, or the post step may find it out: the run that is waited for names it."""
     return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")
 
 

@@ -109,11 +109,12 @@ def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[l
         return has_stem and found.get("external_id") in check.references
 
     path = f"{repository}/commits/{quote(check.sha, safe='')}/check-runs"
-    query = {"filter": "all", "per_page": PAGE_SIZE}
-    found = yield from operation.find_all(path, is_own, under="check_runs", check_name=check.name, **query)
+    found = yield from operation.find_all(
+        path, is_own, under="check_runs", check_name=check.name, filter="all", per_page=PAGE_SIZE
+    )
     if found or stem in ("", check.name):
         return found
-    return (yield from operation.find_all(path, is_of_launch, under="check_runs", **query))
+    return (yield from operation.find_all(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
 
 
 def _newest(found: list[Payload]) -> int:
