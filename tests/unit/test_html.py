@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from baselines import comparison_reports
 from browsing import LEGS, large_report, suite_report
+from coval_gate.config.inputs import parse_inputs
 from coval_gate.model.details import Details, Turn
+from coval_gate.model.matrix import matrix_of
 from coval_gate.model.trend import TrendRun
 from coval_gate.report.formats.html import render
 from coval_gate.report.html.addresses import web_address
@@ -338,6 +340,29 @@ def test_table_of_ten_thousand_is_capped_and_says_so() -> None:
     assert f"shows {MOST_TABLE_ROWS:,} of 10,000 simulations" in document
     assert document.count('<tr class="row ') == MOST_TABLE_ROWS
     assert len(document.encode()) < 4 * MEGABYTES
+
+
+def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
+    report = named_report(test_set_id="smoke123", persona_id="patient")
+    assert page(report).subtitle.startswith("test set smoke123 · persona patient · ")
+    matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
+    found = page(replace(report, context=replace(report.context, matrix=matrix)))
+    assert found.title == "Coval evaluation (eu, smoke123)"
+    assert found.subtitle.startswith("persona patient · ")
+    assert "eu" not in found.subtitle.split(" · ")
+
+
+def test_what_ran_is_told_once() -> None:
+    found = page(named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient", max_wait_time="60"))
+    assert dict(found.facts).items() >= {"agent": "desk", "test set": "smoke123", "persona": "patient"}.items()
+    assert found.inputs == (("max_wait_time", "60"),)
+
+
+def named_report(**inputs: str) -> Report:
+    """Return a report of a step with these inputs, whose run does not tell what it evaluated."""
+    report = comparison_reports()["worse"]
+    given = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})[0]
+    return replace(report, inputs=given, legs=tuple(replace(leg, run=None) for leg in report.legs))
 
 
 def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate import __version__
 from coval_gate.config.inputs import LAUNCH_IDS, declared
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.model.baseline import Baseline
     from coval_gate.report.model import LegReport, Report
+
+NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
 
 
 def configuration(inputs: Inputs) -> dict[str, str]:
@@ -30,10 +32,25 @@ def configuration(inputs: Inputs) -> dict[str, str]:
     return found
 
 
+def other_inputs(report: Report) -> dict[str, str]:
+    """Return the inputs that differ from their defaults and that `provenance` does not tell."""
+    given = configuration(report.inputs) if report.inputs else {}
+    return {name: value for name, value in given.items() if name not in (*LAUNCH_IDS, "matrix")}
+
+
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return the ids of agent, persona and test set: those of the leg's run, else those of the inputs."""
     sources = [each for each in (leg.run if leg else None, report.inputs) if each]
     return {name: next((found for each in sources if (found := getattr(each, name))), "") for name in LAUNCH_IDS}
+
+
+def named_in_heading(report: Report) -> dict[str, str]:
+    """Return the test set and the persona of the only run, as names and ids, unless the matrix tells them."""
+    if len(report.legs) > 1:
+        return {}
+    told = report.context.matrix.label.split(", ")
+    ran = what_ran(report, report.legs[0] if report.legs else None)
+    return {word: ran[name] for name, word in NAMED.items() if ran[name] and ran[name] not in told}
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:

@@ -6,13 +6,12 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.comparison_tables import MOST_CHECKS, check_tables, comparison_parts, criterion_cell
 from coval_gate.report.comparisons import absolute, lacks_baseline
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metric_tables import metric_parts
-from coval_gate.report.provenance import configuration, provenance, what_ran
+from coval_gate.report.provenance import named_in_heading, other_inputs, provenance
 from coval_gate.report.simulation_tables import passed, troubled, unstable
 from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording import judgements
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary whole
 MOST_REASONS: Final = 20
-NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in the heading
 
 
 def render(report: Report, limit: int = LIMIT) -> str:
@@ -80,11 +78,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 def _heading(report: Report) -> str:
     """Return the verdict, and what tells the evaluation from others of the same pull request."""
-    matrix = report.context.matrix
-    ran = what_ran(report, report.legs[0] if report.legs else None) if len(report.legs) < 2 else {}
-    told = ("", *matrix.label.split(", "))
-    named = [f"{word} {code(ran[name])}" for name, word in NAMED.items() if ran.get(name, "") not in told]
-    what = " · ".join([escape(matrix.after("Coval evaluation")), *named])
+    named = (f"{name} {code(value)}" for name, value in named_in_heading(report).items())
+    what = " · ".join([escape(report.context.matrix.after("Coval evaluation")), *named])
     return f"### {judgements.heading(report.judgement)}: {what}"
 
 
@@ -136,11 +131,9 @@ def _check_row(noted: bool, check: Check) -> str:
 
 def _background(report: Report) -> Iterator[Table]:
     known = provenance(report, report.legs[0] if report.legs else None)
-    given = configuration(report.inputs) if report.inputs else {}
     rows = [row(escape(name), code(value)) for name, value in known.items()]
     rows += [
         row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
-        for name, value in given.items()
-        if name not in (*LAUNCH_IDS, "matrix")  # they are told above
+        for name, value in other_inputs(report).items()
     ]
     yield Table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")

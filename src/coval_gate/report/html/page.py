@@ -15,7 +15,7 @@ from coval_gate.report.html.plots import scale
 from coval_gate.report.html.table import table
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import all_provenance, configuration, of_leg
+from coval_gate.report.provenance import all_provenance, named_in_heading, of_leg, other_inputs
 from coval_gate.report.simulations import case_title
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import baseline_text, shared_text
@@ -157,7 +157,8 @@ def page(report: Report) -> PageView:
     """Return what the page shows of a report."""
     judgement, context = report.judgement, report.context
     _, _, word = judgements.heading(judgement).partition(" ")
-    where = (context.repository, context.workflow, context.job, context.matrix.label, report.began[:10])
+    what = (f"{name} {value}" for name, value in named_in_heading(report).items())
+    where = (*what, context.repository, context.workflow, context.job, report.began[:10])
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
         subtitle=" · ".join(one_line(each, NAME) for each in where if each),
@@ -174,7 +175,7 @@ def page(report: Report) -> PageView:
         ),
         inputs=tuple(
             (name, "\n".join(one_line(line, LONG) for line in value.split("\n")[:MOST_REASONS]))
-            for name, value in (configuration(report.inputs) if report.inputs else {}).items()
+            for name, value in other_inputs(report).items()
         ),
     )
 
