@@ -11,6 +11,7 @@ from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, parse_inputs
 from coval_gate.errors import InputError
+from coval_gate.report.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ def test_list_is_parsed_from_json_commas_or_lines(written: str) -> None:
 )
 def test_value_is_parsed(name: str, written: str, value: Any) -> None:
     assert getattr(inputs_with(**{name: written}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"), [("95%", "95%"), ("0.95", "95%"), ("99.9 %", "99.9%"), ("66.7%", "66.7%")]
+)
+def test_confidence_is_shown_as_percentage(written: str, shown: str) -> None:
+    assert configuration(inputs_with(confidence=written))["confidence"] == shown
+    assert inputs_with(confidence=shown).confidence == inputs_with(confidence=written).confidence
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,10 @@ def optional(field: Field[T], word: str = "") -> Field[T | None]:
         except ValueError as problem:
             raise ValueError(f"must be {word or 'empty'} or " + str(problem).removeprefix("must be ")) from None
 
-    return Field(field.name, None, parse)
+    def write(value: T | None) -> str:
+        return "" if value is None or field.write is None else field.write(value)
+
+    return Field(field.name, None, parse, write if field.write else None)
 
 
 def allowance() -> Field[Allowance]:
@@ -251,7 +254,7 @@ def confidence() -> Field[float]:
             raise ValueError(invalid(kinds, given, f"{given}%", read))
         return share
 
-    return Field("percentage", 0.0, parse)
+    return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
