@@ -352,6 +352,22 @@ def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
     assert "eu" not in found.subtitle.split(" · ")
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("worse", "what it shows (each bound with 95% confidence)"), ("worse, as counted", "what it shows")],
+)
+def test_column_of_comparisons_says_what_it_has(name: str, title: str) -> None:
+    assert title in Read(render(comparison_reports()[name])).texts["th"]
+
+
+@pytest.mark.parametrize(("name", "last"), [("passed", "required"), ("failed", "margin")])
+def test_column_of_margins_is_left_out_where_it_is_empty(name: str, last: str) -> None:
+    titles = Read(render(example_reports()[name])).texts["th"]
+    assert titles[:3] == ["verdict", "criterion", "actual"]
+    assert {"required", "margin"} & {*titles} == {"required", last}
+    assert "what it shows" not in titles
+
+
 def test_what_ran_is_told_once() -> None:
     found = page(named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient", max_wait_time="60"))
     assert dict(found.facts).items() >= {"agent": "desk", "test set": "smoke123", "persona": "patient"}.items()

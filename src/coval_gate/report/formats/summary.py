@@ -16,7 +16,7 @@ from coval_gate.report.simulation_tables import passed, troubled, unstable
 from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, first_text, note_text, shown_verdict
-from coval_gate.report.wording.claims import shows_text
+from coval_gate.report.wording.claims import notes_title
 from coval_gate.report.wording.judgements import MARKS
 from coval_gate.report.wording.promotion import report_text
 from coval_gate.text import visible
@@ -118,8 +118,7 @@ def _advice(advice: str) -> Iterator[str]:
 
 def _checks(judgement: Judgement) -> Iterator[Table]:
     noted = any(map(note_text, judgement.first_checks(MOST_CHECKS)))
-    claims = any(check.measure and check.measure.interval for check in judgement.checks)
-    last = (shows_text(judgement.checks) if claims else "margin",) if noted else ()
+    last = (notes_title(judgement.checks),) if noted else ()
     yield from check_tables(judgement, ("", "criterion", "actual", *last), partial(_check_row, noted))
 
 

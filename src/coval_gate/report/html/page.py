@@ -20,6 +20,7 @@ from coval_gate.report.simulations import case_title
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import baseline_text, shared_text
 from coval_gate.report.wording.checks import actual_text, check_reason, first_text, note_text, shown_verdict
+from coval_gate.report.wording.claims import notes_title
 from coval_gate.report.wording.comparisons import (
     NAMES,
     comparison_of,
@@ -99,7 +100,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegView:
-    """A run: what it was judged by, what it was compared with, and its metrics."""
+    """A run: what it was judged by, what it was compared with, and its metrics. `notes` is a column's title."""
 
     name: str
     verdict: str
@@ -112,6 +113,7 @@ class LegView:
     more_criteria: int
     compares: bool
     scales: bool
+    notes: str
     references: tuple[str, ...]
     flips: tuple[FlipView, ...]
     flips_title: str
@@ -233,6 +235,7 @@ def _leg(leg: LegReport) -> LegView:
         more_criteria=len(judgement.checks) - len(criteria),
         compares=any(each.trend for each in criteria),
         scales=any(each.scale for each in criteria),
+        notes=notes_title(checks) if any(each.note for each in criteria) else "",
         references=tuple(_references(judgement)),
         flips=tuple(_flips(leg)),
         flips_title=flips_title(*flipped),

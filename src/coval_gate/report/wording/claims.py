@@ -17,7 +17,7 @@ from coval_gate.report.wording.comparisons import change_text
 from coval_gate.text import percent, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.foresight import Undecidable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AS_COUNTED: Final = "as counted"
 SHOWS: Final = "what it shows"
+MARGIN: Final = "margin"
 
 
 def claim_text(check: Check) -> str:
@@ -53,6 +54,12 @@ def shows_text(checks: Iterable[Check]) -> str:
     if len(confidences) != 1:
         return SHOWS
     return f"{SHOWS} (each bound with {percent(*confidences)} confidence)"
+
+
+def notes_title(checks: Sequence[Check]) -> str:
+    """Return the title of the column that has the margins and, where there are any, claims and comparisons."""
+    measures = [check.measure for check in checks if check.measure]
+    return shows_text(checks) if any(each.interval or each.comparison for each in measures) else MARGIN
 
 
 def sure_text(check: Check) -> str:
