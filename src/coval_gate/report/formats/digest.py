@@ -221,8 +221,8 @@ def _repeat(report: Report, leg: LegReport, rows: Sequence[SimulationRow]) -> It
     if not ids:
         return
     yield f"## Repeat {'this test case' if len(ids) == 1 else f'these {len(ids):,} test cases'}"
-    yield "In the step that launches the run, with its other inputs as they are:"
+    yield "Set this in the step that launches the run, and leave its other inputs as they are:"
     yield fenced(workflow_lines(report, ids), "yaml")
     if command := docker_command(report, leg, ids):
-        yield f"Without GitHub, with an image from `docker build -t {IMAGE} .` in a checkout of Coval Gate:"
+        yield f"Without GitHub, build the image with `docker build -t {IMAGE} .` in a checkout of Coval Gate, and run:"
         yield fenced(command.split("\n"), "sh")
