@@ -266,6 +266,8 @@ NUMBERS = st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=40)
 
 
 @given(now=NUMBERS, earlier=NUMBERS | st.just([]), bound=st.floats(-1e100, 1e100))
+@example(now=[5e-324], earlier=[0.0], bound=0.0)
+@example(now=[-1e-310, 1.5e-310], earlier=[], bound=0.0)
 def test_histogram_holds_every_number_within_its_frame(now: list[float], earlier: list[float], bound: float) -> None:
     chart = histogram(now, earlier, [("threshold", bound)])
     assert chart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -191,11 +192,11 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
 
 def _ranges(low: float, high: float, count: int) -> tuple[float, list[float]]:
     """Return the width of ranges with round bounds, and these bounds, of which there is one more than ranges."""
-    if high <= low:
-        half = abs(low) / 10 or 0.5
-        return 2 * half, [low - half, low + half]
     wanted = min(MOST_BARS, 2 * math.ceil(math.log2(max(2, count))) + 2)
     rough = (high - low) / wanted
+    if rough < sys.float_info.min:  # equal, or so close to zero that their difference cannot be divided
+        half = 0.5 if low < high else abs(low) / 10 or 0.5
+        return 2 * half, [low - half, low + half]
     power = 10.0 ** math.floor(math.log10(rough))
     width = next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
     first = math.floor(low / width + ROUNDING)
