@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.values import read_metrics, read_simulation, read_value, without_numbers
-from coval_gate.model.results import BASE, LARGEST, Metric, Simulation, Summary
+from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -38,6 +38,9 @@ JSON = st.recursive(
         (LARGEST, LARGEST),
         (-LARGEST, -LARGEST),
         (1.1e100, None),
+        (SMALLEST, SMALLEST),
+        (-5e-324, 0.0),
+        ("1e-101", 0.0),
         ("-1e101", None),
         ("٣", "٣"),
         (True, "true"),

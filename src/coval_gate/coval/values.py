@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.model.results import BASE, LARGEST, Metric, Simulation, Summary, Value
+from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value
 from coval_gate.model.statuses import normalize_status
 from coval_gate.text import one_line
 
@@ -27,7 +27,7 @@ def read_value(raw: object) -> Value | None:
     """Return a value of a metric; None where there is none.
 
     "0.9" is a number. What is not finite, or beyond LARGEST either way, is no value: it cannot have been measured, and
-    statistics need not deal with it.
+    statistics need not deal with it. For the same reason, what is closer to 0 than SMALLEST is 0.
     """
     match raw:
         case bool():
@@ -127,6 +127,8 @@ def _finite(number: float | str) -> float | None:
         value = float(number)
     except OverflowError:
         return None
+    if abs(value) < SMALLEST:
+        return 0.0
     return value if abs(value) <= LARGEST else None  # NaN is not
 
 

@@ -10,6 +10,7 @@ from coval_gate.model.statuses import COMPLETED
 from coval_gate.text import folded
 
 LARGEST: Final = 1e100  # of a number either way, so that sums and squares of many stay finite
+SMALLEST: Final = 1e-100  # of a number either way, for the same reason; what is closer to 0 counts as 0
 
 Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 

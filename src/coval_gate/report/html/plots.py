@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
 MOST_BARS: Final = 24
 ROUNDING: Final = 1e-9
+SMALLEST: Final = 1e-300  # width of a range; numbers closer to each other cannot be divided
 STRETCH: Final = 1.0  # of the values' range, which the scale may grow by on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
 
@@ -194,7 +194,7 @@ def _ranges(low: float, high: float, count: int) -> tuple[float, list[float]]:
     """Return the width of ranges with round bounds, and these bounds, of which there is one more than ranges."""
     wanted = min(MOST_BARS, 2 * math.ceil(math.log2(max(2, count))) + 2)
     rough = (high - low) / wanted
-    if rough < sys.float_info.min:  # equal, or so close to zero that their difference cannot be divided
+    if rough < SMALLEST:
         half = 0.5 if low < high else abs(low) / 10 or 0.5
         return 2 * half, [low - half, low + half]
     power = 10.0 ** math.floor(math.log10(rough))
