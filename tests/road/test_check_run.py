@@ -476,3 +476,41 @@ def test_post_step_finds_commit_of_run_as_the_main_step_does(
         run_post(known_state(result, "legs"), server, github, **inputs)
         assert checks(github) == [(NAME, run_id, "failure")]
         assert len(github.check_runs) == 1
+
+
+@pytest.mark.parametrize("late", [15, None], ids=["while-waiting", "before-post-step"])
+@pytest.mark.parametrize("fault", ["drop", "502"])
+def test_late_effect_of_lost_creation_is_completed_too(
+    fault: str, late: float | None, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A request without a response was repeated, and takes effect only then."""
+    creating = f"POST /repos/{REPOSITORY}/check-runs #1 -> {fault}"
+    with github_with(creating, now=clock.time) as github:
+
+        def take_effect() -> None:
+            (first,) = github.check_runs
+            github.add_check_run(NAME, HEAD, external_id=first.external_id, status="in_progress")
+
+        if late:
+            clock.at(late, take_effect)
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+        if not late:
+            take_effect()
+        run_post(result, server, github)
+        assert [each for *_, each in checks(github)] == ["success", "success"]
+
+
+def test_check_run_that_is_not_listed_yet_is_updated_by_its_id(run_step: RunStep, clock: VirtualClock) -> None:
+    faults = (f"{COMPLETING} #1 -> 502", f'GET /repos/{REPOSITORY}/*check-runs* -> json {{"check_runs": []}}')
+    with github_with(*faults, now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+        assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
+
+
+def test_commit_with_a_thousand_check_runs_gets_another(run_step: RunStep, clock: VirtualClock) -> None:
+    """A schedule tests one commit again and again. A new run needs no search."""
+    with github_with(now=clock.time) as github:
+        for number in range(1000):
+            github.add_check_run(NAME, HEAD, external_id=str(number), status="completed", conclusion="success")
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"test_set_id": "someFail"})
+        assert checks(github)[1000:] == [(NAME, result.outputs["run_id"], "failure")]

@@ -94,7 +94,7 @@ class Session:
         """Set the check run as the step does; `again` as the post step does."""
         fields = {"sha": SHA, "name": CHECK, "references": ("run-1",), "title": "A title", "summary": "A summary"}
         check = CheckRun(conclusion=conclusion, **fields | given)
-        return self.run(self.github.set_check_run(check, id_=id_, may_exist=again, until=self.until))
+        return self.run(self.github.set_check_run(check, id_=id_, may_exist=again, until=self.until)).id
 
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:

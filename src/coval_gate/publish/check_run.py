@@ -46,6 +46,7 @@ class CheckRunPublisher:
         self._shown: CheckRun | None = None  # what GitHub shows
         self._id: int | None = None
         self._forbidden = False
+        self._may_be_several = False  # a request to create it got no response, and may take effect later
 
     def is_open(self, inputs: Inputs) -> bool:
         """Tell the post step whether the check run still has to be completed."""
@@ -81,11 +82,13 @@ class CheckRunPublisher:
             return
         if report.judgement.verdict is None:
             self.announce(report, until=until)
-            self._save({CONCLUDED: "true"})
-        elif not self._is_possible(report):
-            if not (_is_wanted(report) and may_be_located(report)):
-                self._save({CONCLUDED: "true"})
-        elif self._set(report, self._check_run(report, rendered(Surface.CHECK, report)), until=until):
+            is_done = True
+        elif self._is_possible(report):
+            is_done = self._set(report, self._check_run(report, rendered(Surface.CHECK, report)), until=until)
+            is_done = is_done and not self._may_be_several  # the post step looks for another one
+        else:
+            is_done = not (_is_wanted(report) and may_be_located(report))
+        if is_done:
             self._save({CONCLUDED: "true"})
 
     def close(self, report: Report, *, until: float) -> None:
@@ -135,12 +138,23 @@ class CheckRunPublisher:
             return True
         if not (github := self._reach.github(report.context, report.inputs)):
             return True
+        context, inputs = report.context, report.inputs
+        setting = github.set_check_run(
+            check,
+            id_=self._id,
+            search=inputs.mode == "wait" or context.run_attempt != "1",
+            may_exist=may_exist or self._may_be_several,
+            until=until,
+        )
         with tolerant(self._host):
+            had_several, self._may_be_several = self._may_be_several, self._may_be_several or self._id is None
             try:
-                self._id = run(github.set_check_run(check, id_=self._id, may_exist=may_exist, until=until), self._clock)
+                self._id, creations = run(setting, self._clock)
             except GitHubError as error:
-                self._forbidden = error.forbidden
+                if error.forbidden:
+                    self._forbidden, self._may_be_several = True, had_several
                 raise
+            self._may_be_several = had_several or creations > 1
             self._shown = check
             self._save({ID: str(self._id)})
             return True

@@ -12,7 +12,7 @@ from coval_gate.transport import Server, Timeouts, Transport
 
 if TYPE_CHECKING:
     from coval_gate.ci.github.calls import Payload
-    from coval_gate.ci.github.check_runs import CheckRun
+    from coval_gate.ci.github.check_runs import CheckRun, Kept
     from coval_gate.runtime import Runtime
     from coval_gate.secret import Secret
     from coval_gate.waiting import Procedure
@@ -114,10 +114,12 @@ class GitHub:
 
         return operation.repeat(attempt)
 
-    def set_check_run(self, check: CheckRun, *, id_: int | None, may_exist: bool, until: float) -> Procedure[int]:
-        """Create or update a check run, and return its id; see `check_runs.set_check_run`."""
+    def set_check_run(
+        self, check: CheckRun, *, id_: int | None, may_exist: bool, until: float, search: bool = True
+    ) -> Procedure[Kept]:
+        """Create or update a check run; see `check_runs.set_check_run`."""
         operation = self._operation("checks: write", until)
-        return set_check_run(operation, self._path, check, id_=id_, may_exist=may_exist)
+        return set_check_run(operation, self._path, check, id_=id_, search=search, may_exist=may_exist)
 
     def _operation(self, permission: str, until: float) -> Operation:
         return Operation(self._transport, self._clock, permission, until)

@@ -62,33 +62,47 @@ class CheckRun:
         return {"external_id": self.references[-1], **state, "output": output}
 
 
+class Kept(NamedTuple):
+    """The id of a check run, and how often the call asked GitHub to create it."""
+
+    id: int
+    creations: int
+
+
 def set_check_run(
-    operation: Operation, repository: str, check: CheckRun, *, id_: int | None, may_exist: bool
-) -> Procedure[int]:
-    """Update the check run `id_`; without an id, the one in progress with a reference of `check`, or create it.
+    operation: Operation, repository: str, check: CheckRun, *, id_: int | None, search: bool, may_exist: bool
+) -> Procedure[Kept]:
+    """Update the check run `id_`; without an id, those in progress with a reference of `check`, or create it.
 
-    `repository` is the path of the repository. `may_exist`: an earlier call may have completed it as `check` says, and
-    then nothing is left to do. The same holds for an attempt whose response was lost.
+    `repository` is the path of the repository. `search`: another job or attempt may have created one. `may_exist`: an
+    earlier call may have completed it as `check` says, and then nothing is left to do; or it created several. The same
+    holds for an attempt whose response was lost.
     """
-    tried = may_exist
+    tried, creations = may_exist, 0
 
-    def attempt() -> Procedure[int]:
-        nonlocal tried
-        known = id_
-        if known is None or tried:
+    def attempt() -> Procedure[Kept]:
+        nonlocal tried, creations
+        targets = [] if id_ is None else [id_]
+        if tried or (search and id_ is None):
             found = yield from _find(operation, repository, check)
-            running = [each for each in found if each.get("status") != COMPLETED]
-            done = [each for each in found if check.conclusion and each.get("conclusion") == check.conclusion]
-            if tried and done and not running:
-                return _newest(done)
-            known = _newest(running) if running else None
+            running = [each.number("id") for each in found if each.get("status") != COMPLETED]
+            done = [
+                each.number("id") for each in found if check.conclusion and each.get("conclusion") == check.conclusion
+            ]
+            if done and tried and not running:
+                return Kept(max(done), creations)
+            listed = {each.number("id") for each in found}
+            targets = sorted({*running, *(each for each in targets if each not in listed)})
         tried = True
-        if known is None:
+        if not targets:
+            creations += 1
             body = {"name": check.name, "head_sha": check.sha, **check.body}
             created = yield from operation.send("POST", f"{repository}/check-runs", body=body)
-            return created.number("id")
-        updated = yield from operation.send("PATCH", f"{repository}/check-runs/{known}", body=check.body)
-        return updated.number("id")
+            return Kept(created.number("id"), creations)
+        for target in targets:
+            updated = yield from operation.send("PATCH", f"{repository}/check-runs/{target}", body=check.body)
+            updated.number("id")
+        return Kept(max(targets), creations)
 
     return operation.repeat(attempt)
 
@@ -115,7 +129,3 @@ def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[l
     if found or stem in ("", check.name):
         return found
     return (yield from operation.find_all(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
-
-
-def _newest(found: list[Payload]) -> int:
-    return max(each.number("id") for each in found)
