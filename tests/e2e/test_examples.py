@@ -58,16 +58,17 @@ UPLOAD = "uses: actions/upload-artifact@"
 # What stands for actions/upload-artifact here: act has no server for artifacts. It shows what would be uploaded.
 SHOW_FILES = """
 name: Show files
-description: Shows the files of a directory
+description: Shows a file, or the files of a directory
 inputs:
-  name: {description: unused, required: true}
-  path: {description: the directory, required: true}
+  name: {description: unused}
+  archive: {description: unused}
+  path: {description: the file or the directory, required: true}
 runs:
   using: composite
   steps:
     - shell: bash
-      env: {DIRECTORY: "${{ inputs.path }}"}
-      run: cd "$DIRECTORY" && ls
+      env: {SHOWN: "${{ inputs.path }}"}
+      run: ls "$SHOWN"
 """
 # gh speaks plain HTTP at a Unix socket, so that it can be pointed at the fake server.
 GH_RUNNER = "coval-gate-e2e-gh"
@@ -176,6 +177,7 @@ def test_pull_request_reports(example: Example, github: FakeGitHub) -> None:
     assert "### ❌ Failed: Coval evaluation" in comment.body
     assert states(github) == ["pending", "failure"]
     assert result.log("1", "0").split() == ["coval.json", "junit.xml"]
+    assert result.log("2", "0").split() == ["voice-gate.html"]
 
 
 def test_check_run(example: Example, github: FakeGitHub) -> None:
