@@ -7,7 +7,7 @@ what does not count. A case has a `time` only where Coval tells how long the con
 
 Readers take a class name for a package and a class (Jenkins), for a heading unless the suite has the same name
 (dorny/test-reporter), or search the workspace for a file of its last part (mikepenz/action-junit-report). So it has one
-dot, is the name of the suite, and is a phrase that is no file's name.
+dot, is the name of the suite but for other dots, and is a phrase that is no file's name.
 
 Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of those in use.
 """
