@@ -51,7 +51,8 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
+from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.model.details import Details
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut

@@ -11,7 +11,7 @@ import pytest
 from coval_gate.ci.context import Context
 from coval_gate.config.baseline_fields import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundReason
+from coval_gate.model.baseline import Baseline, NotFoundReason
 from coval_gate.model.results import RunResult
 from coval_gate.runs.baseline import PAUSES, find_baseline
 from coval_gate.runs.collect import CALL_TIME
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.coval.client import Client
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.waiting import Procedure
     from support import StepResult
 

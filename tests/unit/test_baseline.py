@@ -25,7 +25,8 @@ from baselines import (
     yes,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
+from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.model.results import Metric, Summary, Target
 from coval_gate.model.run import Run
 from coval_gate.report.formats.log import check_lines

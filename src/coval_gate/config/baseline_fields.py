@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from coval_gate.config.fields import Field, invalid, parse_identifier
-from coval_gate.model.baseline import BaselineSource
+from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.text import quoted
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.config.baseline_fields import Age
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.matrix import Matrix
     from coval_gate.secret import Secret
 

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
-from coval_gate.coval.definitions import IDENTITY
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 from coval_gate.errors import Rejected, TooLarge, Unavailable
 from coval_gate.network import NetworkError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.coval.calls import IDENTITY
 from coval_gate.model.results import Target
 from coval_gate.text import one_line
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OPERATOR_LIMIT: Final = 80  # characters
-IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 TARGETS: Final = ("target_condition", "organization_threshold")
 UNREADABLE: Final = Target(operator="a response that is not a metric")
 NO_TEXT: Final = "a value that is not a text"

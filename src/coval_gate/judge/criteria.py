@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import Target
 
 

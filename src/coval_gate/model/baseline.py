@@ -1,4 +1,4 @@
-"""Baselines: which earlier runs thresholds may refer to, and what was found of them. Frozen."""
+"""Baselines: what was found of the earlier runs that thresholds may refer to. Frozen."""
 
 from __future__ import annotations
 
@@ -6,30 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
 
-SourceKind = Literal["run", "tag", "branch", "base"]
 Unchecked = Literal["test_cases", "persona", "metrics"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineSource:
-    """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
-
-    base: the agent itself in the same run, which needs no earlier run, so `name` is empty.
-    """
-
-    kind: SourceKind
-    name: str = ""
-    last: int = 1
-
-    def __str__(self) -> str:
-        """Return the source as the input spells it."""
-        if self.kind == "base":
-            return self.kind
-        several = f" last {self.last}" if self.last > 1 else ""
-        return f"{self.kind}:{self.name}{several}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

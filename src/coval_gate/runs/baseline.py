@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
     from coval_gate.runs.leg import Leg

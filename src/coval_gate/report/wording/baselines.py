@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.judge.measure import Comparison
-    from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Unchecked
+    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Unchecked
+    from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.run import Run
 
 RUNS_SHOWN: Final = 3

@@ -1,0 +1,27 @@
+"""Which earlier runs thresholds may refer to, as the `baseline` input names them. Frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SourceKind = Literal["run", "tag", "branch", "base"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineSource:
+    """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
+
+    base: the agent itself in the same run, which needs no earlier run, so `name` is empty.
+    """
+
+    kind: SourceKind
+    name: str = ""
+    last: int = 1
+
+    def __str__(self) -> str:
+        """Return the source as the input spells it."""
+        if self.kind == "base":
+            return self.kind
+        several = f" last {self.last}" if self.last > 1 else ""
+        return f"{self.kind}:{self.name}{several}"
