@@ -232,10 +232,11 @@ def repeated(report: Report) -> Report:
     simulations = leg.result.simulations if leg.result else ()
     alone = replace(leg.judgement, verdict=Verdict.FAILED)
     cases = dict.fromkeys((each.test_case_id, each.mutation) for each in simulations)
+    unusable = SingleRun(run_id="run3", judgement=report.judgement)
     repetition = Repetition(
         runs=(SingleRun(run_id=RUN_ID, judgement=alone), SingleRun(run_id="run2", judgement=alone)),
         together=Verdict.FAILED,
-        unusable=SingleRun(run_id="run3", judgement=report.judgement),
+        unusable=unusable,
         cases=tuple(
             CaseStability(test_case_id=case, variant=variant, failed=1 + number % 2, total=2)
             for number, (case, variant) in enumerate(cases)
@@ -246,7 +247,7 @@ def repeated(report: Report) -> Report:
     judgement = replace(leg.judgement, verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
         RunReport(run_id=each.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
-        for each in repetition.all_runs
+        for each in (*repetition.runs, unusable)
     )
     return replace(report, judgement=judgement, legs=(replace(leg, judgement=judgement, single_runs=runs),))
 

@@ -437,7 +437,7 @@ def test_check_run_is_found_on_any_page(clock: VirtualClock) -> None:
 
 
 def test_completed_check_run_is_replaced_by_new_one(clock: VirtualClock) -> None:
-    """GitHub lets nobody put a completed one back in progress."""
+    """GitHub does not reopen a completed check run."""
     with Session(clock) as session:
         session.set_check_run("failure")
         id_ = session.set_check_run()

@@ -414,7 +414,8 @@ class Inputs:
         REPORT,
         fields.choice("none", "failures"),
         "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
-        "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does.",
+        "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does. "
+        "The JUnit report takes the length of these conversations from them.",
         "none",
         modes=WAITING_MODES,
     )

@@ -185,11 +185,6 @@ class Repetition:
         """Whether the first run failed, but all runs together do not."""
         return self.together is not Verdict.FAILED
 
-    @property
-    def all_runs(self) -> tuple[SingleRun, ...]:
-        """Every run of the step, also one that does not count."""
-        return (*self.runs, *([self.unusable] if self.unusable else []))
-
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())

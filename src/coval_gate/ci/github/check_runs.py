@@ -30,8 +30,8 @@ class CheckAnnotation(NamedTuple):
 class CheckRun:
     """A check run as it is to be; `conclusion` is empty while it is in progress.
 
-    `references` are the values that its `external_id` may have on GitHub; it gets the last of them. `launched_as`: the
-    name that it has if another job created it, but for the values of that job's matrix; empty if no other job did.
+    `references` are the values that its `external_id` may have on GitHub; it gets the last of them. `launched_as`: its
+    name without matrix values, where the job that launched the run may have created it; otherwise empty.
     """
 
     sha: str

@@ -7,7 +7,7 @@ what does not count. A case has a `time` only where Coval tells how long the con
 
 Readers take a class name for a package and a class (Jenkins), for a heading unless the suite has the same name
 (dorny/test-reporter), or search the workspace for a file of its last part (mikepenz/action-junit-report). So it has one
-dot, is the name of the suite but for other dots, and is a phrase that is no file's name.
+dot, is the name of the suite, and is a phrase that is no file's name.
 
 Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of those in use.
 """
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "Coval Gate"
 PACKAGE: Final = "Coval"
-DOT: Final = "·"  # in place of a dot that would begin another part of a class name
+DOT: Final = "·"  # in place of a dot that would split a class name again
 TARGET: Final = "missed: a target"  # one with which nothing can be compared
 # All that XML 1.0 allows (its production 2, Char); anything else makes the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -97,12 +97,12 @@ def _simulations(report: Report) -> Iterator[TestSuite]:
 
 def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
     """Return a suite of cases. Its name differs between the jobs of a matrix, whose files may be merged."""
-    name = _xml(report.context.matrix.after(name))
-    suite = TestSuite(f"{PACKAGE}.{name}")
+    name = f"{PACKAGE}.{_xml(report.context.matrix.after(name)).replace('.', DOT)}"
+    suite = TestSuite(name)
     if report.began:
         suite.timestamp = report.began
     for member in members:
-        member.classname = f"{PACKAGE}.{name.replace('.', DOT)}"
+        member.classname = name
         suite.add_testcase(member)
     return suite
 
