@@ -63,7 +63,8 @@ picture: setup  ## draw README's pictures of the summary and of the HTML report 
 campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make test
 	@$(BIN)/python tests/campaign --schedules 10000
 
-fuzz: setup  ## damage responses: none may turn a bad run green for good, or a good run red in passing
+fuzz: setup  ## search at random: properties, then damaged responses, which may not turn a bad run green or a good one red
+	$(BIN)/python -m pytest -m 'hypothesis and not e2e and not browser' --hypothesis-profile random --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 	@$(BIN)/python tests/campaign/fuzz.py
 
 mutants: setup  ## show that the campaign catches deliberate mistakes in the code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# No deadlines: the speed of the machine does not matter. On CI, the examples are the same each time, so that a change
-# fails only because of its own bugs. On a laptop, they are different each time, and find bugs that CI does not.
-settings.register_profile("laptop", deadline=None)
-settings.register_profile("ci", settings.get_profile("laptop"), derandomize=True, database=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+# No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
+# change fails only because of its own bugs. `make fuzz` searches at random; what it finds becomes an @example.
+settings.register_profile("same", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("random", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
