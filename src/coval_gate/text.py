@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ def most_similar(text: str, names: Iterable[str]) -> str:
 
     known = {folded(each): each for each in names}
     return next((known[each] for each in get_close_matches(folded(text), known, n=1)), "")
+
+
+def within_letters(one: str, other: str, most: int) -> bool:
+    """Return whether inserting, removing or replacing at most `most` letters makes one text of the other."""
+    if abs(len(one) - len(other)) > most:
+        return False
+    same = len(commonprefix((one, other)))
+    one, other = one[same:], other[same:]
+    if not one or not other:
+        return True
+    changed = ((one[1:], other), (one, other[1:]), (one[1:], other[1:]))
+    return most > 0 and any(within_letters(*pair, most - 1) for pair in changed)
 
 
 def in_words(names: Sequence[str], word: str = "and", most: int | None = None) -> str:

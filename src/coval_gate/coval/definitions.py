@@ -1,4 +1,4 @@
-"""Reads a metric's target from its definition in Coval. Pure and total.
+"""Reads a metric's target, and the texts that it can have, from its definition in Coval. Pure and total.
 
 An unreadable target must not count as no target: then every value would pass. It becomes a Target with an unknown
 operator, which is reported when it is used.
@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.coval.calls import IDENTITY
-from coval_gate.model.results import Target
+from coval_gate.model.results import BINARY_TEXTS, Target
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ OPERATOR_LIMIT: Final = 80  # characters
 TARGETS: Final = ("target_condition", "organization_threshold")
 UNREADABLE: Final = Target(operator="a response that is not a metric")
 NO_TEXT: Final = "a value that is not a text"
+BINARY: Final = "_BINARY"  # the end of the types of metrics whose judge says YES, NO or UNKNOWN
+CATEGORICAL: Final = "_CATEGORICAL"
 
 
 def read_target(definition: Mapping[str, Any]) -> Target | None:
@@ -33,6 +35,20 @@ def read_target(definition: Mapping[str, Any]) -> Target | None:
         return UNREADABLE
     threshold = _target(definition.get("organization_threshold"), operator_required=False)
     return threshold or _target(definition.get("target_condition"), operator_required=True)
+
+
+def read_texts(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the only texts that a metric can have as values; none where its definition does not say."""
+    kind, categories = definition.get("metric_type"), definition.get("categories")
+    if not isinstance(kind, str):
+        return ()
+    if kind.endswith(BINARY):
+        return BINARY_TEXTS
+    if not kind.endswith(CATEGORICAL) or not isinstance(categories, list):
+        return ()
+    # Without a category that is unreadable, a value of the metric would look impossible.
+    texts = tuple(each.strip() for each in categories if isinstance(each, str) and each.strip())
+    return texts if len(texts) == len(categories) else ()
 
 
 def _target(raw: Any, *, operator_required: bool) -> Target | None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.criteria import Criteria, ThresholdHolds
     from coval_gate.judge.measure import Trend
-    from coval_gate.judge.problems import CannotOccur, NoNumbers, Problem
+    from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue, Problem
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline, BaselineRun
@@ -140,7 +140,7 @@ def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | 
     return _kind_problem(criterion, sample)
 
 
-def _kind_problem(criterion: ThresholdHolds, sample: Sample) -> NoNumbers | CannotOccur | None:
+def _kind_problem(criterion: ThresholdHolds, sample: Sample) -> NoNumbers | CannotOccur | NoSuchValue | None:
     aggregate = criterion.threshold.aggregate
     return sample.not_numbers() if aggregate.is_numeric else sample.obstacle(aggregate.values)
 
@@ -211,7 +211,7 @@ class _References:
     def _comparable(self, run: BaselineRun) -> RunResult:
         """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
         metrics = tuple(
-            replace(same, id=each.id, name=each.name, target=each.target)
+            replace(same, id=each.id, name=each.name, target=each.target, defined=each.defined, elsewhere=each.texts)
             for each in self._result.metrics
             if (same := self._same(run.result, each))
         )

@@ -33,6 +33,11 @@ def equals(value: Value, wanted: str) -> bool:
     return comparable(value) == comparable(wanted)
 
 
+def is_named(wanted: str) -> bool:
+    """Return whether a value that a user wrote stands for something that can be told from a missing value."""
+    return comparable(wanted) not in ("", UNKNOWN)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
     """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which says nothing about the kind."""
@@ -58,7 +63,7 @@ class Kinds:
         UNKNOWN can always occur, so it does not count beside others: count(NO, UNKNOWN) is about NO. An empty text
         never occurs, since it is no value.
         """
-        named = tuple(each for each in wanted if comparable(each) not in ("", UNKNOWN))
+        named = tuple(filter(is_named, wanted))
         return () if any(self._allow(comparable(each)) for each in named) else named
 
     def _allow(self, wanted: float | str) -> bool:

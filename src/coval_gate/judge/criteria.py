@@ -321,6 +321,12 @@ class Criteria:
         return any(each.aggregate.name == "pass_rate" and not each.advisory for each in self.thresholds)
 
     @property
+    def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The metrics that the criteria name with values, and these values."""
+        counted = [(each.metric, each.aggregate.values) for each in self.thresholds if each.aggregate.values]
+        return (*counted, *([(self.forbidden.metric, (self.forbidden.value,))] if self.forbidden else []))
+
+    @property
     def references(self) -> tuple[str, ...]:
         """The metrics that the criteria name, without advisory ones."""
         named = [each.metric for each in self.thresholds if each.metric and not each.advisory]

@@ -82,6 +82,7 @@ def judge(
     `baseline`: the earlier runs that thresholds refer to. `late`: the limit that passed before Coval had all of the
     run's data.
     """
+    result = _with_texts_of(baseline, result)
     variants = variants_of(result)
     unknown = tuple(_presence(result, variants, criteria))
     known = () if unknown else tuple(_population(result, variants, criteria))
@@ -103,6 +104,18 @@ def judge(
         variants,
         baseline=baseline,
     )
+
+
+def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
+    """Return the run with the texts that its metrics have as values in the baseline: they are possible, too."""
+    if baseline is None or not baseline.runs:
+        return result
+    earlier = [metric for run in baseline.runs for metric in run.result.metrics]
+    metrics = tuple(
+        replace(metric, elsewhere=metric.elsewhere.union(*(each.texts for each in earlier if each.id == metric.id)))
+        for metric in result.metrics
+    )
+    return replace(result, metrics=metrics)
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
@@ -282,7 +295,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     sample = variant.sample(metric)
     bad = {each for each, value in sample.values.items() if not targets.meets(target, value)}
     unmet = tuple(each.id for each in variant.completed if each.id in bad)
-    problem = sample.obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
+    problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     return Check(
         criterion=TargetMet(metric=metric.name, target=target, decides=decides),

@@ -79,6 +79,23 @@ class CannotOccur:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoSuchValue:
+    """The metric of this name never has the `wanted` values, which are probably misspelt.
+
+    `seen` are some of the `different` texts that simulations have. `allowed` are all texts that the metric can have;
+    empty where others may come. `similar`: the one that may be meant; empty if none is similar enough.
+    """
+
+    kind: ClassVar = "no_such_value"
+    metric: str
+    wanted: tuple[str, ...]
+    seen: tuple[str, ...]
+    different: int
+    allowed: tuple[str, ...] = ()
+    similar: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnlySummary:
     """Coval reports no single values of the metric of this name, only a summary, which does not say enough."""
 
@@ -148,7 +165,7 @@ class UnusableBaseline:
     """The baseline's values of a metric cannot be compared with, for the reason in `problem`."""
 
     kind: ClassVar = "unusable_baseline"
-    problem: NoValues | NoNumbers | CannotOccur | OnlySummary
+    problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +236,7 @@ Problem = (
     | NoValues
     | NoNumbers
     | CannotOccur
+    | NoSuchValue
     | OnlySummary
     | NoTargets
     | UnusableTarget

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import statistics
-from coval_gate.judge.comparison import Kinds, equals
-from coval_gate.judge.problems import CannotOccur, NoNumbers
-from coval_gate.text import one_line
+from coval_gate.judge.comparison import Kinds, equals, is_named
+from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue
+from coval_gate.judge.vocabulary import Vocabulary
+from coval_gate.text import most_similar, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -96,13 +97,40 @@ class Sample:
         hits = {value for value in set(self.values.values()) if any(equals(value, each) for each in wanted)}
         return frozenset(each for each, value in self.values.items() if value in hits)
 
-    def obstacle(self, wanted: Iterable[str]) -> CannotOccur | None:
-        """Return the problem if no value of the metric can be one of `wanted`; None if one can."""
-        if not (impossible := self.kinds.impossible(wanted)):
-            return None
-        different = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
-        samples = tuple(different[:SAMPLES])
-        return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(different))
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The texts of the metric, also those of the other variants of the run."""
+        return Vocabulary.of(self.metric)
+
+    def obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
+        """Return the problem if a `wanted` text is no value of the metric, or if no value can be one of `wanted`."""
+        wanted = tuple(wanted)
+        if impossible := self.kinds.impossible(wanted):
+            different = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
+            samples = tuple(different[:SAMPLES])
+            return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(different))
+        if unknown := self.vocabulary.impossible(wanted):
+            return self._no_such_value(unknown)
+        return None
+
+    def target_obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
+        """Return the problem if no value of the metric can be one that its target names."""
+        problem = self.obstacle(wanted := tuple(wanted))
+        if isinstance(problem, NoSuchValue):
+            possible = [each for each in wanted if each not in problem.wanted and is_named(each)]
+            return None if possible else problem
+        return problem
+
+    def _no_such_value(self, unknown: tuple[str, ...]) -> NoSuchValue:
+        vocabulary, (first, *_) = self.vocabulary, unknown
+        return NoSuchValue(
+            metric=self.metric.name,
+            wanted=unknown,
+            seen=vocabulary.seen[:SAMPLES],
+            different=len(vocabulary.seen),
+            allowed=vocabulary.allowed,
+            similar=vocabulary.close_to(first) or most_similar(first, vocabulary.allowed or vocabulary.seen),
+        )
 
     def not_numbers(self) -> NoNumbers | None:
         """Return the problem if some values are no numbers; None if all are."""

@@ -154,6 +154,6 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
 def _meeting(sample: Sample) -> set[str]:
     """Return the simulations on which a metric meets its target; none where nothing can."""
     target = sample.metric.target
-    if target is None or targets.problem(target) or sample.obstacle(targets.named_values(target)):
+    if target is None or targets.problem(target) or sample.target_obstacle(targets.named_values(target)):
         return set()
     return {each for each, value in sample.values.items() if targets.meets(target, value)}

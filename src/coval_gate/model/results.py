@@ -14,6 +14,8 @@ SMALLEST: Final = 1e-100  # of a number either way, for the same reason; what is
 
 Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 
+BINARY_TEXTS: Final = ("YES", "NO", "UNKNOWN")  # what the judge of a binary metric says
+
 BASE: Final = ""  # the variant name of the agent itself
 
 
@@ -64,7 +66,9 @@ class Summary:
 class Metric:
     """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
 
-    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too.
+    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too. `defined`: the
+    texts that its definition allows as values; empty where that is not known. `elsewhere`: texts that are its values in
+    the runs that this one is compared with.
     """
 
     id: str
@@ -73,6 +77,20 @@ class Metric:
     summary: Summary | None = None
     target: Target | None = None
     is_identified: bool = True
+    defined: tuple[str, ...] = ()
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def numbers(self) -> frozenset[float]:
+        """The different numbers among the values of all simulations."""
+        return frozenset(each for each in set(self.values.values()) if isinstance(each, float))
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The different texts among the values, also within sets, of all simulations and `elsewhere`."""
+        different = set(self.values.values())
+        single = {each for each in different if isinstance(each, str)}
+        return self.elsewhere.union(single, *(each for each in different if isinstance(each, frozenset)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

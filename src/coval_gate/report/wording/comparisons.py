@@ -15,6 +15,7 @@ from coval_gate.judge.problems import (
     NoBaseline,
     NoMutations,
     NoNumbers,
+    NoSuchValue,
     NotInBaseline,
     NoValues,
     OnlySummary,
@@ -230,13 +231,15 @@ def _obstacle_text(
     assert_never(found)
 
 
-def _unusable_text(reference: str, problem: NoValues | NoNumbers | CannotOccur | OnlySummary) -> str:
+def _unusable_text(
+    reference: str, problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary
+) -> str:
     match problem:
         case NoValues(metric=metric):
             return f"the {reference} has no value of {metric}"
         case NoNumbers(metric=metric):
             return f"the {reference} has values of {metric} that are not numbers"
-        case CannotOccur(metric=metric):
+        case CannotOccur(metric=metric) | NoSuchValue(metric=metric):
             return f"the {reference} has values of {metric} of another kind"
         case OnlySummary(metric=metric):
             return f"Coval reports no single values of {metric} for the {reference}"

@@ -18,6 +18,7 @@ from coval_gate.judge.problems import (
     Flaky,
     NoNumbers,
     NoSuchMetric,
+    NoSuchValue,
     NoTargets,
     NotListed,
     NotSettled,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Value
 
 NAMES_SHOWN: Final = 8  # metrics that a run has, where it lacks the one that was named
+VALUES_SHOWN: Final = 8  # that a metric can have
 FEW_NAMES: Final = 3  # the same, in a few words
 
 
@@ -64,6 +66,10 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"some values are not numbers: {_samples_text(found.samples)}"
         case CannotOccur():
             return f"its values are {_kind(found)}: {_different_text(found)}"
+        case NoSuchValue(similar=similar) if similar:
+            return f"did you mean {value_text(similar)}?"
+        case NoSuchValue():
+            return f"its values are {_values_text(found)}"
         case OnlySummary():
             return "Coval reports no single values of the metric"
         case NoTargets():
@@ -111,6 +117,8 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
             why = f"they are {_kind(found)} ({_different_text(found)})"
             return f"No value of {metric}{about} can be {named}: {why}, so {_left_open(criterion)}"
+        case NoSuchValue():
+            return _no_such_value(criterion, found)
         case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
             return f"Coval reports no single values of {metric}, and not its id, so its target cannot be judged"
         case OnlySummary(metric=metric):
@@ -138,6 +146,32 @@ def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:
         return f"The run has no metric {named}; it has no metrics at all"
     meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
     return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
+
+
+def _no_such_value(criterion: Criterion, found: NoSuchValue) -> str:
+    named = " or ".join(quoted(each, VALUE_SHOWN) for each in found.wanted)
+    verb = "can be" if found.allowed else "is"
+    meant = f" (did you mean {value_text(found.similar)}?)" if found.similar else ""
+    return f"No value of {found.metric} {verb} {named}{meant}: {_known_values(found)}, so {_left_open(criterion)}"
+
+
+def _known_values(found: NoSuchValue) -> str:
+    """Return which values the metric can have, and which were seen, as a part of a sentence."""
+    if not found.allowed:
+        return f"the values seen are {_values_text(found)}"
+    return f"they are {_values_text(found)}" + (f" (seen: {seen_text(found.seen, found.different)})" if found.seen else "")
+
+
+def _values_text(found: NoSuchValue) -> str:
+    if found.allowed:
+        return in_words([value_text(each) for each in found.allowed], "or", VALUES_SHOWN)
+    return seen_text(found.seen, found.different)
+
+
+def seen_text(seen: Sequence[str], different: int) -> str:
+    """Return some of the texts that a metric has, and how many more there are."""
+    more = f" and {different - len(seen):,} more" if different > len(seen) else ""
+    return ", ".join(value_text(each) for each in seen) + more
 
 
 def _metric_named(criterion: Criterion) -> str:

@@ -1,0 +1,92 @@
+"""The texts that a metric can have as values, and whether one that a user names is among them. Pure.
+
+A misspelt value never occurs, so a count of it is 0 in every run. Where the metric's definition is known, every other
+value is impossible. Where it is not, values that are all YES, NO or UNKNOWN make the metric binary; of any other metric,
+a value that no simulation has may be a rare category, unless it is spelt nearly like one that a simulation has.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.comparison import UNKNOWN, comparable
+from coval_gate.model.results import BINARY_TEXTS
+from coval_gate.text import one_line, within_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coval_gate.model.results import Metric
+
+LETTERS: Final = 2  # in which a misspelt value differs at most from the one that is meant
+NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # before a word, they make its opposite
+SEPARATORS: Final = re.compile(r"[\W_]+")
+NO_DIGITS: Final = re.compile(r"\D+")
+BINARY: Final = frozenset(comparable(each) for each in BINARY_TEXTS)
+TEXT_SHOWN: Final = 100  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The texts that are values of a metric in any simulation (`seen`), and those that it can have (`allowed`).
+
+    `allowed` is empty where others may come. `seen` are in alphabetical order.
+    """
+
+    seen: tuple[str, ...]
+    allowed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, metric: Metric) -> Vocabulary:
+        """Return the vocabulary of a metric: by its definition, or else by its values on the agent and all mutations."""
+        texts = metric.texts
+        seen = _shown(texts)
+        is_binary = bool(seen) and {comparable(each) for each in (*texts, *metric.numbers)} <= BINARY
+        allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
+        return cls(seen=tuple(seen.values()), allowed=tuple(allowed))
+
+    def unseen(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the `wanted` texts that no simulation has, and that the metric is not known to allow.
+
+        UNKNOWN is always possible, and so is any number among numbers.
+        """
+        known = {comparable(each) for each in (*self.seen, *self.allowed, UNKNOWN)}
+        return tuple(each for each in wanted if isinstance(comparable(each), str) and comparable(each) not in known)
+
+    def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the `wanted` texts that are no values of the metric."""
+        return tuple(each for each in self.unseen(wanted) if self.allowed or self.close_to(each))
+
+    def close_to(self, wanted: str) -> str:
+        """Return the seen text that `wanted` is a misspelling of; empty if there is none."""
+        return next((each for each in self.seen if _is_misspelling(comparable(wanted), comparable(each))), "")
+
+
+def _shown(texts: Iterable[str]) -> dict[float | str, str]:
+    """Return texts as they are shown, by what they compare as; none that reads as a number."""
+    found = {comparable(each): one_line(each, TEXT_SHOWN) for each in sorted(texts, reverse=True)}
+    return {key: found[key] for key in sorted(key for key in found if isinstance(key, str))}
+
+
+def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
+    """Tell whether a text that was never seen looks like a slip in one that was, word by word."""
+    if not isinstance(wanted, str) or not isinstance(seen, str) or not within_letters(wanted, seen, LETTERS):
+        return False
+    words = [SEPARATORS.split(wanted), SEPARATORS.split(seen)]
+    pairs = list(zip(*words, strict=True)) if len(words[0]) == len(words[1]) else [(wanted, seen)]
+    return all(one == other or _is_slip(one, other) for one, other in pairs)
+
+
+def _is_slip(one: str, other: str) -> bool:
+    """Tell whether one word looks like a misspelling of another.
+
+    A word that has to be rewritten wholly is no misspelling (A and B, NO and OK), nor is another number (P1 and P2), nor
+    the opposite (resolved and unresolved).
+    """
+    shorter, longer = sorted((one, other), key=len)
+    opposite = longer.endswith(shorter) and SEPARATORS.sub("", longer.removesuffix(shorter)) in NEGATIONS
+    if opposite or NO_DIGITS.sub("", one) != NO_DIGITS.sub("", other):
+        return False
+    return within_letters(one, other, min(LETTERS, len(shorter) - 1))
