@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
-from os.path import commonprefix
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def within_letters(one: str, other: str, most: int) -> bool:
     """Return whether inserting, removing or replacing at most `most` letters makes one text of the other."""
     if abs(len(one) - len(other)) > most:
         return False
-    same = len(commonprefix((one, other)))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     one, other = one[same:], other[same:]
     if not one or not other:
         return True

@@ -132,7 +132,7 @@ CASES: dict[str, Judgement] = {
         max_failed=Allowance(1),
     ),
     "targets are met": judge_result(
-        with_targets(VOICE, Resolved=Target(operator="nin", values=("MAYBE",))), use_metric_targets=True
+        with_targets(VOICE, Resolved=Target(operator="in", values=("YES", "NO", "UNKNOWN"))), use_metric_targets=True
     ),
     "targets are missed": judge_result(with_targets(VOICE, Latency=LATENCY, Resolved=YES), use_metric_targets=True),
     "enough simulations pass": judge_result(
@@ -276,7 +276,7 @@ def test_rate_holds_if_it_holds_for_every_number_of_missing_hits(
 def test_miss_that_missing_values_cause_names_them() -> None:
     result = run_result({"R": ["NO", "YES", "YES", "YES", None]}, failed=1)
     for line, text, blamed in (
-        ("R: rate(MAYBE) == 0%", "20% (1 of 5), 1 of them without a value, must be == 0%", ("s4",)),
+        ("R: rate(UNKNOWN) == 0%", "20% (1 of 5), 1 of them without a value, must be == 0%", ("s4",)),
         ("R: rate(NO) == 20%", "40% (2 of 5), 1 of them without a value, must be == 20%", ("s4",)),
         ("R: rate(NO) != 40%", "40% (2 of 5), 1 of them without a value, must be != 40%", ("s4",)),
         ("R: rate(NO) <= 10%", "40% (2 of 5), 1 of them without a value, must be <= 10%", ("s0", "s4")),

@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria, Forbidden
-from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
 from coval_gate.judge.vocabulary import Vocabulary
-from coval_gate.model.baseline import Baseline, BaselineRun
-from coval_gate.model.baseline_source import BaselineSource
-from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
-from coval_gate.model.run import Run
+from coval_gate.model.results import Target
 from coval_gate.report.wording.checks import actual_text
 from coval_gate.report.wording.judgements import reason
 from coval_gate.text import within_letters
+from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.judgement import Judgement
-
-BINARY = ("YES", "NO", "UNKNOWN")
-WORDS = ("YES", "NO", "YES")
-CATEGORIES = ("billing", "refund", "refund")
-TOPICS = (frozenset({"billing", "refund"}), frozenset[str]())
-
-
-def run_with(
-    values: Sequence[Value],
-    *,
-    defined: tuple[str, ...] = (),
-    target: Target | None = None,
-    mutations: Sequence[str] = ("",),
-    run_id: str = "r1",
-) -> RunResult:
-    """Return a run with these values; `mutations` are dealt to the simulations in turn."""
-    simulations = tuple(
-        Simulation(
-            id=f"{run_id}s{n}", status="COMPLETED", test_case_id=f"t{n}", mutation=mutations[n % len(mutations)]
-        )
-        for n, _ in enumerate(values)
-    )
-    by_id = {each.id: value for each, value in zip(simulations, values, strict=True)}
-    metric = Metric(id="m", name="M", values=by_id, defined=defined, target=target)
-    return RunResult(run_id=run_id, expected=len(values), simulations=simulations, metrics=(metric,))
-
-
-def judge_values(
-    values: Sequence[Value], threshold: str = "", *, baseline: Sequence[Value] = (), forbidden: str = "", **given: Any
-) -> Judgement:
-    criteria = Criteria(
-        max_failed=Allowance(0),
-        thresholds=parse_thresholds(threshold),
-        forbidden=Forbidden(metric="M", value=forbidden) if forbidden else None,
-        use_metric_targets="target" in given,
-    )
-    source = BaselineSource(kind="branch", name="main")
-    earlier = BaselineRun(run=Run(run_id="r0", status="COMPLETED"), result=run_with(baseline, run_id="r0"))
-    return judge(
-        run_with(values, **given), criteria, baseline=Baseline(source=source, runs=(earlier,)) if baseline else None
-    )
+    from coval_gate.model.results import Value
 
 
 @pytest.mark.parametrize(
@@ -189,7 +142,7 @@ def distance(one: str, other: str) -> int:
     return row[-1]
 
 
-SEEN = st.sampled_from(["billing", "refund", "needs a human", "complaint", "YES", "NO"])
+SEEN = st.sampled_from(["billing", "refund", "needs human", "complaint", "YES", "NO"])
 PLACES = st.integers(0, 20)
 
 
@@ -198,7 +151,7 @@ def test_misspelt_value_never_passes(values: list[str], data: st.DataObject, agg
     meant = data.draw(st.sampled_from([each for each in values if len(each) > 3] or ["YES"]))
     place = data.draw(PLACES) % len(meant)
     typed = data.draw(st.sampled_from(["x", "zz", ""]))
-    written = f"{meant[:place]}{typed}{meant[place + 1:]}"
+    written = f"{meant[:place]}{typed}{meant[place + 1 :]}"
     vocabulary = Vocabulary.of(run_with([*values, meant]).metrics[0])
     if vocabulary.unseen([written]):
-        assert judge_values([*values, meant], f'M: {aggregate.format(written)}').verdict is Verdict.ERROR
+        assert judge_values([*values, meant], f"M: {aggregate.format(written)}").verdict is Verdict.ERROR

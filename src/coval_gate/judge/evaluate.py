@@ -38,7 +38,7 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
     if metric is None:
         return _of_run(criterion, variant)
-    return replace(_of_metric(criterion, variant.sample_like(metric), variant), metric=metric.id)
+    return replace(_of_metric(criterion, variant.sample(metric), variant), metric=metric.id)
 
 
 def value_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> float:
@@ -49,7 +49,7 @@ def value_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> f
     if metric is None:
         count = _count(aggregate, variant)
         return count / variant.total if aggregate.is_rate else float(count)
-    sample = variant.sample_like(metric)
+    sample = variant.sample(metric)
     if aggregate.name == "missing":
         return float(sample.missing)
     if aggregate.is_numeric:

@@ -56,7 +56,7 @@ class Pairs:
     @property
     def then_count(self) -> int:
         """How many simulations of the reference say something."""
-        return self.then.sample_like(self.metric).count if self.metric else self.then.total
+        return self.then.sample(self.metric).count if self.metric else self.then.total
 
     @property
     def asks_for_improvement(self) -> bool:
@@ -214,7 +214,7 @@ def _hits(threshold: Threshold, variant: Variant, metric: Metric | None) -> tupl
     if metric is None:
         passing = threshold.aggregate.name == "pass_rate"
         return variant.passing if passing else frozenset(each.id for each in variant.completed), frozenset()
-    sample = variant.sample_like(metric)
+    sample = variant.sample(metric)
     unknown = frozenset(each.id for each in variant.simulations if each.id not in sample.values)
     return sample.having(threshold.aggregate.values), unknown
 
@@ -228,7 +228,7 @@ def _numbers(variant: Variant, metric: Metric | None) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
     if metric is None:
         return found
-    values = variant.sample_like(metric).values
+    values = variant.sample(metric).values
     for each in variant.simulations:
         if isinstance(value := values.get(each.id), float):
             found[each.test_case_id].append(value)

@@ -59,16 +59,12 @@ class Variant:
         return self.by_case.keys()
 
     def sample(self, metric: Metric) -> Sample:
-        """Return the metric's values on this variant's simulations; `metric` must be one of the run's own."""
-        return next(each for each in self.samples if each.metric is metric)
-
-    def sample_like(self, metric: Metric) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
         return next(each for each in self.samples if each.metric.id == metric.id)
 
     def cases_with(self, metric: Metric) -> frozenset[str]:
         """Return the test cases on which the metric has a value."""
-        values = self.sample_like(metric).values
+        values = self.sample(metric).values
         return frozenset(each.test_case_id for each in self.simulations if each.id in values)
 
     def of_cases(self, cases: Set[str]) -> Variant:
@@ -77,7 +73,7 @@ class Variant:
 
     def having_value(self, metric: Metric) -> Variant:
         """Return the variant without the simulations that lack a value of the metric."""
-        values = self.sample_like(metric).values
+        values = self.sample(metric).values
         return self._only(lambda each: each.id in values)
 
     def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:

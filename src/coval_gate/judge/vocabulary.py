@@ -1,8 +1,8 @@
 """The texts that a metric can have as values, and whether one that a user names is among them. Pure.
 
-A misspelt value never occurs, so a count of it is 0 in every run. Where the metric's definition is known, every other
-value is impossible. Where it is not, values that are all YES, NO or UNKNOWN make the metric binary; of any other metric,
-a value that no simulation has may be a rare category, unless it is spelt nearly like one that a simulation has.
+A misspelt value never occurs, so a count of it is 0 in every run. Where a metric's definition lists its values, every
+other one is impossible. Where it does not, values that are all YES, NO or UNKNOWN make the metric binary. Of any other
+metric, a value that no simulation has may be a rare category, unless it is spelt nearly like one that was seen.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Vocabulary:
 
     @classmethod
     def of(cls, metric: Metric) -> Vocabulary:
-        """Return the vocabulary of a metric: by its definition, or else by its values on the agent and all mutations."""
+        """Return the vocabulary of a metric: by its definition, or else by its values on all simulations."""
         texts = metric.texts
         seen = _shown(texts)
-        is_binary = bool(seen) and {comparable(each) for each in (*texts, *metric.numbers)} <= BINARY
+        is_binary = bool(seen) and not metric.numbers and {comparable(each) for each in texts} <= BINARY
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
         return cls(seen=tuple(seen.values()), allowed=tuple(allowed))
 
@@ -82,8 +82,8 @@ def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
 def _is_slip(one: str, other: str) -> bool:
     """Tell whether one word looks like a misspelling of another.
 
-    A word that has to be rewritten wholly is no misspelling (A and B, NO and OK), nor is another number (P1 and P2), nor
-    the opposite (resolved and unresolved).
+    A word that has to be rewritten wholly is no misspelling (A and B, NO and OK), nor is another number (P1 and P2),
+    nor the opposite (resolved and unresolved).
     """
     shorter, longer = sorted((one, other), key=len)
     opposite = longer.endswith(shorter) and SEPARATORS.sub("", longer.removesuffix(shorter)) in NEGATIONS

@@ -66,9 +66,9 @@ class Summary:
 class Metric:
     """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
 
-    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too. `defined`: the
-    texts that its definition allows as values; empty where that is not known. `elsewhere`: texts that are its values in
-    the runs that this one is compared with.
+    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too. `defined`:
+    the only texts that its definition allows; empty where that is not known. `elsewhere`: the texts that it has in the
+    runs that this one is compared with.
     """
 
     id: str

@@ -143,7 +143,7 @@ class Publisher:
         self._host.quote(*worst)
         if annotates and fails:
             self._host.annotate("error", *closing.verdict_beside(len(first)))
-        elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky):
+        elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky or closing.is_doubtful):
             self._host.annotate("warning", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)

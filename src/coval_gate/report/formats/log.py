@@ -30,7 +30,7 @@ from coval_gate.report.wording.comparisons import (
     reference_of,
     shown_text,
 )
-from coval_gate.report.wording.judgements import advice, heading, link, reason, reasons, title
+from coval_gate.report.wording.judgements import advice, doubt_lines, heading, link, reason, reasons, title
 from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import in_words, one_line, plural, shortened_at_word
 
@@ -74,7 +74,8 @@ class Closing(NamedTuple):
     """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
 
     `flips` are a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`:
-    the input that repeats just the test cases of these simulations; empty where there are none.
+    the input that repeats just the test cases of these simulations; empty where there are none. `is_doubtful`: a
+    criterion that was judged looks like a mistake.
     """
 
     rows: tuple[SimulationRow, ...]
@@ -83,6 +84,7 @@ class Closing(NamedTuple):
     flips: tuple[str, ...] = ()
     repeat: str = ""
     has_summary: bool = True
+    is_doubtful: bool = False
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
@@ -138,6 +140,7 @@ def render(report: Report) -> Closing:
         flips=tuple(_flip_lines(report)),
         repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
         has_summary=report.inputs is None or report.inputs.summary,
+        is_doubtful=bool(doubt_lines(judgement)),
     )
 
 

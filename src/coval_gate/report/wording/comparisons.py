@@ -231,9 +231,7 @@ def _obstacle_text(
     assert_never(found)
 
 
-def _unusable_text(
-    reference: str, problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary
-) -> str:
+def _unusable_text(reference: str, problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary) -> str:
     match problem:
         case NoValues(metric=metric):
             return f"the {reference} has no value of {metric}"

@@ -51,6 +51,7 @@ TITLES_NOT_COMPLETED: Final = {
 }
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide."
+DOUBTFUL: Final = "Doubtful criterion"
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 NOTHING_DONE: Final = ("gone", "not_launched")
@@ -65,6 +66,8 @@ def title(judgement: Judgement) -> str:
     """Return the title of an annotation; empty where there is nothing to warn about."""
     if judgement.passed_flaky:
         return "Flaky"
+    if judgement.verdict is Verdict.PASSED and doubt_lines(judgement):
+        return DOUBTFUL
     match judgement.cause:
         case Completed():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
@@ -140,11 +143,21 @@ def advice(judgement: Judgement) -> str:
         return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
-        return "\n".join(filter(None, (_left_text(judgement), told)))
+        return "\n".join(filter(None, (_left_text(judgement), told, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if judgement.passed_unjudged:
         lines.append(ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED)
-    return "\n".join(lines)
+    return "\n".join((*lines, *doubt_lines(judgement)))
+
+
+def doubt_lines(judgement: Judgement) -> list[str]:
+    """Return a sentence on each criterion that was judged, but looks like a mistake."""
+    if not judgement.checks:
+        return []
+    from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
+    from coval_gate.report.wording.doubts import doubt_text
+
+    return [doubt_text(each) for each in doubts(judgement)]
 
 
 def link(judgement: Judgement) -> str:

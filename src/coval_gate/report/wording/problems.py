@@ -159,7 +159,9 @@ def _known_values(found: NoSuchValue) -> str:
     """Return which values the metric can have, and which were seen, as a part of a sentence."""
     if not found.allowed:
         return f"the values seen are {_values_text(found)}"
-    return f"they are {_values_text(found)}" + (f" (seen: {seen_text(found.seen, found.different)})" if found.seen else "")
+    return f"they are {_values_text(found)}" + (
+        f" (seen: {seen_text(found.seen, found.different)})" if found.seen else ""
+    )
 
 
 def _values_text(found: NoSuchValue) -> str:

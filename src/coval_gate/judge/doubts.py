@@ -1,0 +1,73 @@
+"""Criteria that were judged, but look like mistakes beside the values that a run shows. Pure and total."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.criteria import ThresholdHolds, ValueAbsent
+from coval_gate.judge.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.results import Metric
+
+FAR: Final = 100  # times the value farthest from 0; a bound beyond that is probably in another unit
+SAMPLES: Final = 8  # of the values
+
+
+class Unseen(NamedTuple):
+    """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that they have."""
+
+    criterion: ThresholdHolds | ValueAbsent
+    metric: str
+    wanted: tuple[str, ...]
+    seen: tuple[str, ...]
+    different: int
+
+
+class FarBound(NamedTuple):
+    """The bound lies beyond FAR times every value of `metric`, of which `farthest` is the one farthest from 0."""
+
+    criterion: ThresholdHolds
+    metric: str
+    farthest: float
+
+
+Doubt = Unseen | FarBound
+
+
+def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
+    """Return what is doubtful about the criteria, over the values of the agent and all mutations together."""
+    metrics = {each.metric.id: each.metric for variant in judgement.variants for each in variant.samples}
+    checks = [each for each in judgement.checks if each.measure and each.metric in metrics]
+    measured = {each.criterion: each.metric for each in checks}
+    return tuple(doubt for criterion, metric in measured.items() for doubt in _doubts(criterion, metrics[metric]))
+
+
+def _doubts(criterion: Criterion, metric: Metric) -> Iterator[Doubt]:
+    if isinstance(criterion, ValueAbsent):
+        yield from _unseen(criterion, metric, (criterion.value,))
+    elif isinstance(criterion, ThresholdHolds):
+        yield from _unseen(criterion, metric, criterion.threshold.aggregate.values)
+        yield from _far(criterion, metric)
+
+
+def _unseen(criterion: ThresholdHolds | ValueAbsent, metric: Metric, wanted: tuple[str, ...]) -> Iterator[Unseen]:
+    vocabulary = Vocabulary.of(metric) if wanted else None
+    if vocabulary and (unseen := vocabulary.unseen(wanted)):
+        yield Unseen(criterion, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
+
+
+def _far(criterion: ThresholdHolds, metric: Metric) -> Iterator[FarBound]:
+    """Question a bound that is too far away from the values to be in their unit.
+
+    Values that are all 0 have no scale. And a bound close to 0 is no mistake: it says that there must be something.
+    """
+    threshold = criterion.threshold
+    farthest = max(metric.numbers, key=abs, default=0.0)
+    is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
+    if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
+        yield FarBound(criterion, metric.name, farthest)

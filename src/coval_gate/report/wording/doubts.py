@@ -1,0 +1,38 @@
+"""What is doubtful about criteria that were judged, in English."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.doubts import FAR, FarBound, Unseen
+from coval_gate.report.wording.criteria import VALUE_SHOWN
+from coval_gate.report.wording.problems import seen_text
+from coval_gate.text import number, quoted
+
+if TYPE_CHECKING:
+    from coval_gate.judge.criteria import ValueAbsent
+    from coval_gate.judge.doubts import Doubt
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Return a doubt as a sentence, and what to look at."""
+    match doubt:
+        case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
+            named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
+            others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
+            where = _where(doubt.criterion)
+            return f"{where}: no simulation has the value {named} of {metric}{others}. Is it spelt right?"
+        case FarBound(criterion=criterion, metric=metric, farthest=farthest):
+            return (
+                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric}, which are at most "
+                f"{number(farthest)} from 0. Is it in the metric's unit?"
+            )
+    assert_never(doubt)
+
+
+def _where(criterion: ThresholdHolds | ValueAbsent) -> str:
+    """Return what the user wrote."""
+    if isinstance(criterion, ThresholdHolds):
+        return f"{criterion.threshold.text} (thresholds, line {criterion.threshold.line})"
+    return "fail_on_metric_value"

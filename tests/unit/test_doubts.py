@@ -1,0 +1,87 @@
+"""A criterion that was judged, but looks like a mistake beside the values of the run, is questioned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.judge.doubts import doubts
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording.judgements import advice, doubt_lines, title
+from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.model.results import Value
+
+SECONDS = (0.9, 1.2, 1.8)
+FAR = "the bound is more than 100 times every value of M, which are at most {} from 0. Is it in the metric's unit?"
+UNSEEN = "no simulation has the value {} of M; the values seen are billing, refund. Is it spelt right?"
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "expected"),
+    [
+        (SECONDS, "M: p(95) < 1500", FAR.format("1.8")),
+        (SECONDS, "M: avg >= 400", FAR.format("1.8")),
+        (SECONDS, "? M: max != 1500", FAR.format("1.8")),
+        ((-2.0, 1.0), "M: min > -1500", FAR.format("-2")),
+        ((0.0, 0.0, 0.01), "M: avg <= 5", FAR.format("0.01")),
+        (CATEGORIES, "M: count(lawsuit) == 0", UNSEEN.format('"lawsuit"')),
+        (TOPICS, "M: rate(lawsuit, complaint, refund) < 100%", UNSEEN.format('"lawsuit" or "complaint"')),
+    ],
+)
+def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: str, expected: str) -> None:
+    judgement = judge_values(values, threshold)
+    text = threshold.removeprefix("? ")
+    assert doubt_lines(judgement) == [f"{text} (thresholds, line 1): {expected}"]
+    assert expected in advice(judgement)
+    assert title(judgement) == ("Doubtful criterion" if judgement.verdict is Verdict.PASSED else "Gate failed")
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold"),
+    [
+        (SECONDS, "M: p(95) < 150"),
+        (SECONDS, "M: min > 0"),
+        (SECONDS, "M: min > 0.001"),  # there must be something
+        ((0.0, 0.0), "M: max < 5"),  # which has no scale
+        (SECONDS, "M: missing < 1500"),
+        (WORDS, "M: count(UNKNOWN) == 0"),
+        (("YES",), "M: count(NO) == 0"),
+        ((1.0, 2.0), "M: count(3) == 0"),
+        ((1.0, 2.0), "M: count(UNKNOWN) == 0"),
+        (CATEGORIES, "total < 1500"),
+    ],
+)
+def test_usual_criterion_is_not_questioned(values: Sequence[Value], threshold: str) -> None:
+    assert doubts(judge_values(values, threshold)) == ()
+
+
+def test_value_that_definition_allows_is_not_questioned() -> None:
+    assert not doubts(judge_values(CATEGORIES, "M: count(lawsuit) == 0", defined=(*CATEGORIES, "lawsuit")))
+    assert not doubts(judge_values(("YES",), "M: count(NO) == 0", defined=BINARY))
+
+
+def test_unseen_forbidden_value_is_questioned() -> None:
+    judgement = judge_values(CATEGORIES, forbidden="lawsuit")
+    assert doubt_lines(judgement) == [f"fail_on_metric_value: {UNSEEN.format(chr(34) + 'lawsuit' + chr(34))}"]
+
+
+def test_bound_is_compared_with_all_variants() -> None:
+    """The agent is fast and a mutation is slow, so that the bound has the metric's unit."""
+    assert not doubts(judge_values((1.0, 300.0), "M: max < 1500", mutations=("", "Slow")))
+    assert len(doubts(judge_values((1.0, 2.0), "M: max < 1500", mutations=("", "Slow")))) == 1
+
+
+def test_bound_of_baseline_is_not_questioned() -> None:
+    judgement = judge_values((1.0, 1.0), "M: avg <= baseline * 1.1", baseline=(300.0, 300.0))
+    assert not doubts(judgement)
+
+
+def test_error_is_told_with_doubts() -> None:
+    judgement = judge_values(SECONDS, "M: p(95) < 1500\nM: count(NO) == 0")
+    assert judgement.verdict is Verdict.ERROR
+    assert FAR.format("1.8") in advice(judgement)
