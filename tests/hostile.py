@@ -45,6 +45,7 @@ from coval_gate.judge.problems import (
     NoBaseline,
     NoNumbers,
     NoSuchMetric,
+    NoSuchValue,
     NotInBaseline,
     SeveralMetrics,
     UnusableTarget,
@@ -352,7 +353,9 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
     unknown = TargetProblem(kind="unknown_operator", operator=text)
     present = MetricPresent(reference=text)
+    never = NoSuchValue(metric=text, wanted=(text,), seen=(text,), different=9, allowed=(text,), similar=text)
     doubts: dict[Criterion, Problem] = {
+        ValueAbsent(metric=text, value=f"1 {text}"): never,
         present: NoSuchMetric(known=(text,)),
         MetricPresent(reference=f"2 {text}"): SeveralMetrics(ids=(text, f"2 {text}")),
         missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),

@@ -19,7 +19,10 @@ FOUNDED = 1_750_000_000.0
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric; `target` is its target_condition, `threshold` the organization's override."""
+    """One metric; `target` is its target_condition, `threshold` the organization's override.
+
+    `categories`: the values that a categorical metric can have.
+    """
 
     id: str
     name: str
@@ -30,6 +33,7 @@ class Metric:
     target: Json | None = None
     threshold: Json | None = None
     builtin: bool = False
+    categories: tuple[str, ...] = ()
 
 
 LATENCY = Metric(
@@ -72,6 +76,7 @@ TOPICS = Metric(
     "METRIC_CATEGORICAL",
     "set",
     "What the conversation was about",
+    categories=("billing", "booking", "identity", "legal", "opening hours", "refund"),
 )
 DEFAULT_METRICS = (LATENCY, RESOLVED, COMPLIANCE, TONE, TOPICS)
 # Two metrics share a name, because names are not unique in Coval.

@@ -47,6 +47,7 @@ def metric(metric: Metric, version: int = 1) -> Json:
         "description": metric.description,
         "metric_type": metric.metric_type,
         "evaluation": evaluation,
+        "categories": list(metric.categories) or None,
         "unit": metric.unit,
         "target_condition": metric.target,
         "organization_threshold": threshold(metric) if metric.threshold else None,

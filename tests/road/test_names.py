@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.runs.names import CHECK_TIME
-from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
+from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 
 if TYPE_CHECKING:
@@ -96,6 +96,76 @@ def test_wrong_name_is_reported_before_launch(inputs: dict[str, str], what: str,
     assert result.outputs["reason"] == what
     assert launches(server) == 0
     assert int(result.outputs["duration_seconds"]) <= CHECK_TIME
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what"),
+    [
+        (
+            {"thresholds": "Resolved: rate(YES) > 90%\nResolved: count(NOO) == 0"},
+            'thresholds names the value "NOO" of "Resolved" in line 2, which the metric never has: its values are YES, '
+            "NO and UNKNOWN; did you mean NO?",
+        ),
+        (
+            {"thresholds": f"{RESOLVED.id}: rate(YES, TRUE, 1) > 90%", "metric_ids": TWO_METRICS},
+            f'thresholds names the value "TRUE" of "{RESOLVED.id}" in line 1, which the metric never has: its values '
+            "are YES, NO and UNKNOWN.",
+        ),
+        (
+            {"fail_on_metric_id": "resolved", "fail_on_metric_value": "false"},
+            'fail_on_metric_id names the value "false" of "resolved", which the metric never has: its values are YES, '
+            "NO and UNKNOWN.",
+        ),
+        (
+            {"thresholds": "Topics: count(refunds, lawsuit, legal) == 0"},
+            'thresholds names the values "refunds" and "lawsuit" of "Topics" in line 1, which the metric never has: '
+            "its values are billing, booking, identity, legal, opening hours and refund; did you mean refund?",
+        ),
+    ],
+)
+def test_impossible_value_is_reported_before_launch(inputs: dict[str, str], what: str, run_step: RunStep) -> None:
+    result, server = run_step(**inputs)
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
+    assert result.outputs["reason"] == what
+    assert launches(server) == 0
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        "Resolved: rate(yes, unknown) > 90%",
+        "Topics: count(legal, Unknown) == 0",
+        "Compliance: rate(YES, MAYBE, 1) > 90%",  # its definition does not list its values
+        "? Resolved: count(NOO) == 0",
+    ],
+)
+def test_value_that_may_occur_is_launched(thresholds: str, run_step: RunStep) -> None:
+    _, server = run_step(thresholds=thresholds)
+    assert launches(server) == 1
+
+
+DAMAGED = {"metric": {"id": TOPICS.id, "metric_name": "Topics", "metric_type": "METRIC_CATEGORICAL"}}
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [f"GET /metrics/* #1 -> json {json.dumps(DAMAGED)}"],
+        [f"GET /metrics/* #1 -> json {json.dumps({'metric': DAMAGED['metric'] | {'categories': ['billing']}})}"],
+        ["GET /metrics/* #1 -> 503"],
+        ["GET /metrics/* #2 -> 403"],
+    ],
+)
+def test_good_run_is_launched_where_definition_is_disturbed(faults: list[str], run_step: RunStep) -> None:
+    """The run has no conversation about legal matters, which the definition allows."""
+    result, server = run_step(*faults, thresholds=f"{TOPICS.id}: count(legal) == 0", metric_ids=TOPICS.id)
+    assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
+
+
+def test_names_and_values_are_reported_together(run_step: RunStep) -> None:
+    result, _ = run_step(thresholds=f"{MISSPELT}\nResolved: count(NOO) == 0")
+    assert result.outputs["reason"].endswith("1 more problem: thresholds.")
+    assert '"NOO"' in result.log
 
 
 def test_every_wrong_name_is_reported(run_step: RunStep) -> None:
@@ -196,7 +266,7 @@ def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunSt
 
 def test_failed_check_is_logged(run_step: RunStep) -> None:
     result, _ = run_step("GET /metrics -> 403", thresholds="Latency: avg < 2")
-    assert "Could not check before the launch which metrics the run will have: " in result.log
+    assert "Could not check before the launch which metrics and values the run will have: " in result.log
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.definitions import read_target
+from coval_gate.coval.definitions import read_target, read_texts
 from coval_gate.judge.targets import meets, problem
 from coval_gate.model.results import Target
 from coval_gate.report.wording.targets import target_problem_text
@@ -29,6 +29,32 @@ def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
         "target_condition": condition,
         "organization_threshold": threshold,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "categories", "expected"),
+    [
+        ("METRIC_LLM_BINARY", None, ("YES", "NO", "UNKNOWN")),
+        ("METRIC_AUDIO_LLM_BINARY", ["a"], ("YES", "NO", "UNKNOWN")),
+        ("METRIC_CATEGORICAL", ["calm", " upset "], ("calm", "upset")),
+        ("METRIC_AGENT_JUDGE_CATEGORICAL", ["calm"], ("calm",)),
+        ("METRIC_CATEGORICAL", ["calm", ""], ()),
+        ("METRIC_CATEGORICAL", ["calm", None], ()),
+        ("METRIC_CATEGORICAL", [], ()),
+        ("METRIC_CATEGORICAL", "calm", ()),
+        ("METRIC_NUMERICAL_LLM_JUDGE", ["calm"], ()),
+        ("METRIC_AGENT_JUDGE", None, ()),
+        (None, ["calm"], ()),
+    ],
+)
+def test_texts_of_definition(kind: Any, categories: Any, expected: tuple[str, ...]) -> None:
+    assert read_texts({"metric_type": kind, "categories": categories}) == expected
+
+
+def test_texts_of_sandbox() -> None:
+    assert read_texts(catalogue_views.metric(catalogue.RESOLVED)) == ("YES", "NO", "UNKNOWN")
+    assert read_texts(catalogue_views.metric(catalogue.TOPICS)) == catalogue.TOPICS.categories
+    assert read_texts({}) == ()
 
 
 def condition(operator: Any, **fields: Any) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from coval_gate.model.outcomes import NotCompleted, TimedOut
-from coval_gate.model.run import Run
+from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.runs.announced import OPTIONAL_TIME
 from coval_gate.runs.collect import collect
+from coval_gate.runs.definitions import with_definitions
 from coval_gate.runs.watch import watch
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.run import Run
     from coval_gate.runs.progress import ProgressLog
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
@@ -64,7 +66,11 @@ def follow(
             log=log,
             record=record,
         )
-        if not isinstance(collected, Run):
+        if isinstance(collected, Completed):
+            until = min(max(budgets.deadline, clock.now()), clock.now() + OPTIONAL_TIME)
+            result = yield from with_definitions(client, collected.result, criteria, until=until)
+            return replace(collected, result=result)
+        if isinstance(collected, NotCompleted):
             return collected
         if not reopened:
             log(f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting.")

@@ -1,7 +1,8 @@
-"""Checks before the launch that the run will have the metrics that the criteria name.
+"""Checks before the launch that the run will have the metrics, and these the values, that the criteria name.
 
 A misspelt name would cost the whole run. But the check must not stop a good run: it reports only what is certain. Where
-Coval does not say in time, or not for certain, which metrics the run will have, it is launched as without a check.
+Coval does not say in time, or not for certain, which metrics the run will have, it is launched as without a check. So
+it is where a metric's definition does not list its values.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.inputs import Problem
+from coval_gate.coval.definitions import read_texts
 from coval_gate.errors import CovalError, InputError, Rejected
+from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.runs.schedule import together
 from coval_gate.text import folded, in_words, most_similar, one_line, quoted
 
@@ -26,6 +29,7 @@ CHECK_TIME: Final = 5.0  # s for the whole check
 CHECK_SHARE: Final = 0.25  # of the time that is left; the launch needs most of it
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
+VALUES_SHOWN: Final = 12  # that a metric can have
 
 ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
 
@@ -34,11 +38,12 @@ Names = dict[str, str]  # of metrics, by id
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name or an id of a metric, the input that has it, and where it stands in there."""
+    """A name or an id of a metric, the input that has it, where it stands in there, and the values named with it."""
 
     text: str
     source: str
     place: str = ""
+    values: tuple[str, ...] = ()
 
     def means(self, names: Mapping[str, str]) -> list[str]:
         """Return the ids that it can mean, as in `RunResult.find_metrics`."""
@@ -49,15 +54,15 @@ class Reference:
 
 
 def references_in(inputs: Inputs) -> list[Reference]:
-    """Return the first mention of each metric that the criteria name."""
+    """Return every mention of a metric by the criteria, in their order."""
     found = [
-        Reference(each.metric, "thresholds", f" in line {each.line}")
+        Reference(each.metric, "thresholds", f" in line {each.line}", each.aggregate.values)
         for each in inputs.thresholds
         if each.metric and not each.advisory
     ]
     if inputs.fail_on_metric_id:
-        found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id"))
-    return list({each.text: each for each in reversed(found)}.values())[::-1]
+        found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,)))
+    return found
 
 
 def check_names(
@@ -76,7 +81,7 @@ def check_names(
     except CovalError as error:
         if isinstance(error, Rejected) and error.status in ALSO_ENDS_LAUNCH:
             return
-        log(f"Could not check before the launch which metrics the run will have: {error.what}")
+        log(f"Could not check before the launch which metrics and values the run will have: {error.what}")
         return
     if problems:
         raise InputError(problems)
@@ -90,14 +95,25 @@ class _Check:
         self._inputs = inputs
         self._clock = clock
         now = clock.now()
+        self._texts: dict[str, tuple[str, ...]] = {}  # that metrics can have as values, by id; none where not known
         self._until = now + min(CHECK_TIME, CHECK_SHARE * max(0.0, until - now))
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
-        """Return a problem for each reference that is certainly wrong."""
+        """Return a problem for each metric and each value that is certainly wrong."""
         ids = yield from self._ids()
         if not ids:
             return []
-        known = yield from self._known(references, ids)
+        first = list({each.text: each for each in reversed(references)}.values())[::-1]
+        known = yield from self._known(first, ids)
+        problems = yield from self._wrong_names(first, known, ids)
+        try:
+            return problems + (yield from self._wrong_values(references, known, ids))
+        except CovalError:
+            if not problems:
+                raise
+            return problems
+
+    def _wrong_names(self, references: list[Reference], known: Names, ids: tuple[str, ...]) -> Procedure[list[Problem]]:
         wrong = self._wrong(references, known, ids)
         if not wrong or not (yield from self._is_confirmed(ids, known)):
             return []
@@ -108,6 +124,48 @@ class _Check:
             )
             for each in wrong
         ]
+
+    def _wrong_values(
+        self, references: list[Reference], known: Names, ids: tuple[str, ...]
+    ) -> Procedure[list[Problem]]:
+        """Return a problem for each mention of a value that its metric cannot have, by its definition."""
+        chosen = {metric_id: known.get(metric_id, "") for metric_id in ids}
+        meant = [(each, each.means(chosen)) for each in references if each.values]
+        asked = [(reference, found[0]) for reference, found in meant if len(found) == 1]
+        yield from self._define({metric_id for _, metric_id in asked} - self._texts.keys())
+        wrong = {metric_id for reference, metric_id in asked if self._impossible(reference, metric_id)}
+        told = {metric_id: self._texts[metric_id] for metric_id in wrong}
+        yield from self._define(wrong)  # again: a response may be damaged
+        confirmed = {metric_id for metric_id in wrong if self._texts[metric_id] == told[metric_id]}
+        return [
+            Problem(each.source, self._value_trouble(each, metric_id))
+            for each, metric_id in asked
+            if metric_id in confirmed and self._impossible(each, metric_id)
+        ]
+
+    def _define(self, ids: Collection[str]) -> Procedure[None]:
+        """Read from their definitions which values the metrics with these ids can have."""
+        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
+        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
+        for metric_id, definition in zip(ids, definitions, strict=True):
+            if isinstance(definition, Exception):
+                raise definition
+            self._texts[metric_id] = read_texts(definition)
+
+    def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
+        return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
+
+    def _value_trouble(self, reference: Reference, metric_id: str) -> str:
+        """Return what is wrong with the values of a reference, as the end of a sentence."""
+        wrong, texts = self._impossible(reference, metric_id), self._texts[metric_id]
+        named = in_words([quoted(each) for each in wrong], "and")
+        similar = most_similar(wrong[0], texts)
+        meant = f"; did you mean {similar}?" if similar else "."
+        values = f"value{'s' if len(wrong) > 1 else ''} {named}"
+        return (
+            f"names the {values} of {quoted(reference.text)}{reference.place}, which the metric never has: its values "
+            f"are {in_words(texts, 'and', VALUES_SHOWN)}{meant}"
+        )
 
     def _is_confirmed(self, ids: tuple[str, ...], known: Names) -> Procedure[bool]:
         """Ask again which metrics the run will have, and each of them for its name: a response may be damaged."""
@@ -133,6 +191,7 @@ class _Check:
         def take(metric: dict[str, Any]) -> bool:
             if isinstance(metric_id := metric.get("id"), str):
                 known[metric_id] = _name(metric)
+                self._texts[metric_id] = read_texts(metric)
             return not known.keys() >= set(ids) or bool(self._wrong(references, known, ids))
 
         if self._wrong(references, known, ids):

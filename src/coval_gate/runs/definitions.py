@@ -1,0 +1,59 @@
+"""Reads which values metrics can have, where the criteria name one that no simulation of the run has.
+
+Nearly every run shows the values that matter, so this costs a call only where a value may be misspelt, or is rare.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from coval_gate.coval.definitions import read_texts
+from coval_gate.errors import CovalError
+from coval_gate.judge.targets import named_values
+from coval_gate.judge.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coval_gate.coval.client import Client
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.waiting import Procedure
+
+
+def with_definitions(client: Client, result: RunResult, criteria: Criteria, *, until: float) -> Procedure[RunResult]:
+    """Return the run with the values that its metrics can have, as far as these matter and Coval tells in time."""
+    metrics = []
+    for metric in result.metrics:
+        wanted = tuple(_wanted(metric, result, criteria))
+        if metric.is_identified and Vocabulary.of(metric).unseen(wanted):
+            texts = yield from _texts(client, metric.id, wanted, until)
+            metrics.append(replace(metric, defined=texts))
+        else:
+            metrics.append(metric)
+    return replace(result, metrics=tuple(metrics))
+
+
+def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
+    """Yield the values of a metric that the criteria, or its target, name."""
+    for reference, values in criteria.named_values:
+        if metric in result.find_metrics(reference):
+            yield from values
+    if metric.target:
+        yield from named_values(metric.target)
+
+
+def _texts(client: Client, metric_id: str, wanted: tuple[str, ...], until: float) -> Procedure[tuple[str, ...]]:
+    """Return the only texts that a metric can have; none where that is not certain.
+
+    A definition that rules a `wanted` value out is read twice: a response may be damaged.
+    """
+    with suppress(CovalError):
+        texts = read_texts((yield from client.get_metric(metric_id, until=until)))
+        if not Vocabulary(seen=(), allowed=texts).impossible(wanted):
+            return texts
+        again = read_texts((yield from client.get_metric(metric_id, until=until)))
+        return texts if texts == again else ()
+    return ()
