@@ -202,7 +202,7 @@ def test_report_with_hostile_text_is_valid(name: str) -> None:
     root = ET.fromstring(text)
     names = [suite.attrib["name"] for suite in root][::2]
     assert [each.partition(" (")[0] for each in names] == ["Coval.simulations of agent", GATE]
-    assert count_results(root) == Counts(tests=16 + 10 + 4, failures=2 + 4 + 3, errors=1 + 5, skipped=2 + 1 + 1)
+    assert count_results(root) == Counts(tests=17 + 10 + 4, failures=2 + 4 + 3, errors=1 + 6, skipped=2 + 1 + 1)
     read = parsed_by_codecov(text)
     assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
 
