@@ -535,6 +535,7 @@ def test_parsing_time_is_linear() -> None:
     assert parse_thresholds("# " * 100_000 + "failed < 3") == ()
 
 
+SECONDS = "a bound has the unit of its metric, and Coval measures time in seconds"
 SLIPS = [
     # Percentiles.
     *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5") for slip in (
@@ -555,13 +556,17 @@ SLIPS = [
     ("pass_rate: >= 95%", "write pass_rate without a colon", "pass_rate >= 95%"),
     # The metric.
     *((slip, "put a colon after the metric", "Latency: p(95) < 1.5") for slip in (
-        "Latency p(95) < 1.5", "Latency.p(95) < 1.5", "Latency.p95 < 1.5", "Latency p95 < 1,5s",
+        "Latency p(95) < 1.5", "Latency.p(95) < 1.5",
     )),
+    ("Latency.p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
+    ("Latency p95 < 1,5s",
+     "put a colon after the metric; write p(95); use a decimal point; remove the unit `s`: a bound has the unit of its "
+     "metric", "Latency: p(95) < 1.5"),
     ('"Tone: calm" avg > 3', "put a colon after the metric", '"Tone: calm": avg > 3'),
     ("avg(Latency) < 1.5", "put the metric first", "Latency: avg < 1.5"),
-    ("p95(Latency) < 1.5", "put the metric first", "Latency: p(95) < 1.5"),
+    ("p95(Latency) < 1.5", "put the metric first; write p(95)", "Latency: p(95) < 1.5"),
     ("percentile(Latency, 95) < 1.5", "put the metric first", "Latency: p(95) < 1.5"),
-    ("p95 of Latency < 1.5", "put the metric first", "Latency: p(95) < 1.5"),
+    ("p95 of Latency < 1.5", "put the metric first; write p(95)", "Latency: p(95) < 1.5"),
     ("1.5 > Latency: p(95)", "put the bound last", "Latency: p(95) < 1.5"),
     ("95% <= pass_rate", "put the bound last", "pass_rate >= 95%"),
     ("Tone: calm: avg > 3", "quote a metric that contains : # or '", '"Tone: calm": avg > 3'),
@@ -599,7 +604,24 @@ SLIPS = [
     *((f"Latency: avg < 1.5{unit}", f"remove the unit `{unit.strip(' .')}`: a bound has the unit of its metric",
        "Latency: avg < 1.5") for unit in ("s", " sec.", " seconds", " turns", " USD")),
     *((f"Latency: avg < 800{unit}", f"remove the unit `{unit.strip()}`: a bound has the unit of its metric", "")
-      for unit in ("ms", " ms", "min", "k", " days", " ns", "x", "e", " sigma")),
+      for unit in ("k", "x", "e", " sigma", "m")),
+    *((f"Latency: avg < 1500{unit}", f"write {number}: {SECONDS}", f"Latency: avg < {number}") for unit, number in (
+        ("ms", "1.5"), (" ms", "1.5"), (" milliseconds", "1.5"), ("µs", "0.0015"), (" ns", "1.5e-06"), ("min", "90000"),
+        (" Hours", "5400000"), (" days", "129600000"),
+    )),
+    ("Latency: avg <= baseline + 200ms", f"write 0.2: {SECONDS}", "Latency: avg <= baseline + 0.2"),
+    ("Resolved: rate(YES) >= baseline - 5 percent",
+     "write `pp` for percentage points, or `%` for a share of the baseline", ""),
+    # Several slips.
+    ("Latency p95 =< 1500ms",
+     f"put a colon after the metric; write p(95); expected <=, got =<; write 1.5: {SECONDS}", "Latency: p(95) <= 1.5"),
+    ("Latency p95 =< 3 foo",
+     "put a colon after the metric; write p(95); expected <=, got =<; "
+     "remove the unit `foo`: a bound has the unit of its metric", ""),
+    ("- Resolved: rate[“YES“] ≥ 90 percent",
+     "remove the list marker; quote a metric that begins with one; use parentheses for values; "
+     'use straight quotes ("); '
+     "expected >=, got ≥; write 90%", 'Resolved: rate("YES") >= 90%'),
     ("Cost: avg < $0.50", "remove the unit: a bound has the unit of its metric", "Cost: avg < 0.50"),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
     ("Turns: avg < 2 thousand", "write the number in digits", ""),
@@ -617,10 +639,16 @@ SLIPS = [
     # Lines.
     *((f"failed < 3{joint}total > 1", "write one threshold per line, below `thresholds: |`", "failed < 3\ntotal > 1")
       for joint in (" ", ", ", "; ", " and ", " && ", " & ")),
-    *((line, "write one threshold per line, below `thresholds: |`", correction) for line, correction in (
-        ("Resolved: rate(YES) >= 90%; Latency: p95 < 30s", "Resolved: rate(YES) >= 90%\nLatency: p(95) < 30"),
-        ("Latency: p95 < 30s, Resolved: rate(YES) >= 90%", "Latency: p(95) < 30\nResolved: rate(YES) >= 90%"),
-        ("Latency: p95 < 2s; pass-rate => 95%; failed == 0", "Latency: p(95) < 2\npass_rate >= 95%\nfailed == 0"),
+    *((line, f"write one threshold per line, below `thresholds: |`; {others}", correction)
+      for line, others, correction in (
+        ("Resolved: rate(YES) >= 90%; Latency: p95 < 30s",
+         "write p(95); remove the unit `s`: a bound has the unit of its metric",
+         "Resolved: rate(YES) >= 90%\nLatency: p(95) < 30"),
+        ("Latency: p95 < 30, Resolved: rate(YES) >= 90%", "write p(95)",
+         "Latency: p(95) < 30\nResolved: rate(YES) >= 90%"),
+        ("Latency: p95 < 2; pass-rate => 95%; failed == 0",
+         "write p(95); expected >=, got =>; did you mean pass_rate?",
+         "Latency: p(95) < 2\npass_rate >= 95%\nfailed == 0"),
     )),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),

@@ -31,6 +31,7 @@ SIMILAR: Final = 0.8  # of 1; how alike a misspelt aggregate is to the right one
 Words = str | Callable[[re.Match[str]], str]
 
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
+OF_BOUND: Final = r"[<>=!≤≥≠⩽⩾+\-−–]"  # what precedes a number of a bound
 NUMBER: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
 NAMELESS: Final = rf"(?!(?:{'|'.join(AGGREGATES)})\s*[(<>=!])"  # not an aggregate without a metric
 LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
@@ -76,6 +77,14 @@ PLAIN_UNITS: Final = (
     "dollar",
     "euro",
 )
+SECONDS: Final = {  # what Coval measures time in, in other units of time
+    **dict.fromkeys(("ns", "nanosecond"), 1e-9),
+    **dict.fromkeys(("us", "µs", "μs", "microsecond"), 1e-6),
+    **dict.fromkeys(("ms", "msec", "milli", "millisec", "millisecond"), 1e-3),
+    **dict.fromkeys(("min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour"), 3600.0),
+    "day": 86_400.0,
+}
 FACTORS: Final = ("dozen", "hundred", "thousand", "million", "billion")
 PERCENT: Final = ("percent", "pct", "pc", "pp")
 SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
@@ -110,34 +119,50 @@ class Slip(NamedTuple):
         return self.advice(found) if callable(self.advice) else found.expand(self.advice)
 
 
+class Corrected(NamedTuple):
+    """A line without its slips, "" where that is not known, and advice about each of them."""
+
+    advice: tuple[str, ...]
+    line: str
+
+
 def explained(wrong: WrongLine) -> WrongLine:
     """Return an invalid line with advice and its correction, as far as they are known."""
     if len(wrong.text) > LONGEST:
         return wrong
     if wrong.advice == ONE_PER_LINE and OR_ANOTHER.match(wrong.text, wrong.column - 1):
         return replace(wrong, advice=WITHOUT_OR)
-    if lines := _split(wrong.text, MOST):
-        return replace(wrong, advice=ONE_PER_LINE, correction="\n".join(lines))
-    advice, correction = _correct(wrong.text)
-    return replace(wrong, advice=wrong.advice or advice, correction="" if wrong.advice else correction)
+    if parts := _split(wrong.text, MOST):
+        told = [advice for part in parts for advice in part.advice]
+        return replace(wrong, advice=_all(ONE_PER_LINE, *told), correction="\n".join(part.line for part in parts))
+    found = _correct(wrong.text)
+    return replace(wrong, advice=wrong.advice or _all(*found.advice), correction="" if wrong.advice else found.line)
 
 
-def _correct(line: str) -> tuple[str, str]:
-    """Return advice about the first slip, and the line without any slips; "" for what is not known."""
-    advice = ""
+def _all(*advice: str) -> str:
+    """Return all advice as the end of a sentence, questions last."""
+    different = sorted(dict.fromkeys(filter(None, advice)), key=lambda each: each.endswith("?"))
+    return "; ".join(different).replace("?; ", "? ")
+
+
+def _correct(line: str) -> Corrected:
+    """Return advice about every slip in a line, and the line without them; "" where it is not known."""
+    advice: list[str] = []
     for _ in range(MOST):
         error = _error(line)
         if error is None:
-            return advice, line.strip()
+            break
         for slip in SLIPS:
             corrected = slip.corrected(line)
             if corrected != line and _unread(corrected) < len(line) - error.column + 1:
-                advice = advice or slip.advice_for(line)
+                advice.append(slip.advice_for(line))
                 line = corrected
                 break
         else:
             break
-    return (advice, line.strip()) if _error(line) is None else (advice or _uncertain(line), "")
+    if _error(line) is None:
+        return Corrected(tuple(advice), line.strip())
+    return Corrected((*advice, _uncertain(line)), "")
 
 
 def _uncertain(line: str) -> str:
@@ -158,7 +183,7 @@ def _unread(line: str) -> int:
     return len(line) - error.column + 1 if error else -1
 
 
-def _split(line: str, most: int) -> list[str]:
+def _split(line: str, most: int) -> list[Corrected]:
     """Return the thresholds that share a line, each of them corrected; none if there is no way to split it."""
     for found in SEPARATOR.finditer(line) if most and not INSEPARABLE.search(line) else ():
         first, rest = line[: found.start()].strip(), line[found.end() :].strip()
@@ -169,9 +194,10 @@ def _split(line: str, most: int) -> list[str]:
     return []
 
 
-def _corrected_part(part: str) -> str:
-    """Return a part of a line without slips; "" for one that is not a single threshold."""
-    return _correct(part)[1] if len(SIGNS.findall(part)) == 1 else ""
+def _corrected_part(part: str) -> Corrected | None:
+    """Return a part of a line without slips; None for one that is not a single threshold."""
+    found = _correct(part) if len(SIGNS.findall(part)) == 1 else None
+    return found if found and found.line else None
 
 
 def _slip(wrong: str, right: Words | None, advice: Words) -> Slip:
@@ -210,11 +236,24 @@ def _quantile(found: re.Match[str]) -> str:
 def _without_unit(found: re.Match[str]) -> str:
     unit = found[2].lower()
     if unit in PERCENT:
-        return f"{found[1]}%"
+        return f"{found[1]}%" if _is_whole_bound(found) else found[0]  # of a change, points or a share of the baseline
+    if factor := _seconds(unit):
+        return f"{float(found[1]) * factor:.10g}"
     return found[1] if unit in PLAIN_UNITS or unit.removesuffix("s") in PLAIN_UNITS else found[0]
 
 
+def _is_whole_bound(found: re.Match[str]) -> bool:
+    return re.match(SIGN, found.string[found.start() - 1]) is not None
+
+
+def _seconds(unit: str) -> float:
+    """Return how many seconds a unit of time has; 0 for any other unit."""
+    return SECONDS.get(unit.lower()) or SECONDS.get(unit.lower().removesuffix("s"), 0.0)
+
+
 def _unit_advice(found: re.Match[str]) -> str:
+    if _seconds(found[2]):
+        return f"write {_without_unit(found)}: a bound has the unit of its metric, and Coval measures time in seconds"
     return f"write {found[1]}%" if found[2].lower() in PERCENT else _remove_unit(found)
 
 
@@ -290,7 +329,7 @@ SLIPS: Final = (
     _slip(r"(?<=[<>=!\s])[1-9]\d{0,2}(?:[,_]\d{3})+(?![\d,])", lambda found: re.sub("[,_]", "", found[0]),
           lambda found: f"write {re.sub('[,_]', '', found[0])}, without separators"),
     _slip(r"(?<=[<>=!\s])(\d{1,12}),(\d{1,12})(?![\d,])", r"\1.\2", "use a decimal point"),
-    _slip(rf"(?<={SIGN})\s*({NUMBER})\s*([^\W\d_]+)\.?{LAST}",
+    _slip(rf"(?<={OF_BOUND})\s*({NUMBER})\s*([^\W\d_]+)\.?{LAST}",
           lambda found: f" {_without_unit(found).strip()}", _unit_advice),
     _slip(rf"(?<={SIGN})\s*((?:[2-9]|\d\d)(?:\.\d{{1,3}})?|100){LAST}", r" \1%", r"write \1% for percent"),
     _slip(rf"(?<=[\d%])\s*([;,.&|]+){LAST}", "", r"remove the `\1` at the end"),
@@ -298,6 +337,8 @@ SLIPS: Final = (
 """Slips whose correction is certain if the grammar accepts it."""
 
 RIDDLES: Final = (
+    _slip(rf"[+−–-]\s*{NUMBER}\s*(?:percent|pct|pc)\b", None,
+          "write `pp` for percentage points, or `%` for a share of the baseline"),
     _slip(rf"(?<={SIGN})\s*{NUMBER}\s*([^\W\d_]+)\.?{LAST}", None, _remove_unit),
     _slip(rf"{SIGN}\s*(?:true|false|yes|no)\b", None,
           "compare with a number, as in `Resolved: rate(YES) >= 90%`"),
