@@ -19,6 +19,7 @@ from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.judge.power import MOST_CASES, Agents, cases_to_decide, chance, misses
+from coval_gate.report.wording.criteria import threshold_text
 from coval_gate.text import number, percent, plural
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def plan_comparison(threshold: Threshold, confidence: float, change: Change, cou
 
 
 def _title(threshold: Threshold, confidence: float) -> str:
-    return f"{threshold.text}, with a confidence of {percent(confidence)}"
+    return f"{threshold_text(threshold)}, with a confidence of {percent(confidence)}"
 
 
 def _at_least(threshold: Threshold, confidence: float) -> str:

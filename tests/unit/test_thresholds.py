@@ -20,6 +20,7 @@ from coval_gate.config.thresholds import (
     parse_thresholds,
 )
 from coval_gate.config.values import is_blank
+from coval_gate.report.wording.criteria import threshold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -393,6 +394,22 @@ def test_bound_refers_to_baseline(written: str, bound: Bound) -> None:
     found = parse_one(written).bound
     assert (found.number, found.reference) == (bound.number, bound.reference)
     assert found.factor == pytest.approx(bound.factor)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Resolved: rate(YES) >= baseline - 5%", "Resolved: rate(YES) >= baseline - 5% (relative)"),
+        ("pass_rate >= base − 5 %  # five", "pass_rate >= base − 5 % (relative)"),
+        ("? Resolved: rate(NO) <= baseline + 10%", "Resolved: rate(NO) <= baseline + 10% (relative)"),
+        ("Resolved: rate(YES) >= baseline - 5pp", "Resolved: rate(YES) >= baseline - 5pp"),
+        ("Resolved: rate(YES) >= baseline * 95%", "Resolved: rate(YES) >= baseline * 95%"),
+        ("Resolved: rate(A-B) >= 5%", "Resolved: rate(A-B) >= 5%"),
+        ("Latency: avg <= baseline + 10%", "Latency: avg <= baseline + 10%"),
+    ],
+)
+def test_percentage_of_a_rate_is_called_relative(written: str, shown: str) -> None:
+    assert threshold_text(parse_one(written)) == shown
 
 
 def test_bound_with_reference_has_no_number_until_it_is_given() -> None:

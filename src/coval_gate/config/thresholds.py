@@ -53,6 +53,7 @@ NUMBER, DIFFERENCE = re.compile(AMOUNT % "%"), re.compile(AMOUNT % r"%|pp\b")
 REFERENCE: Final = re.compile(r"(base(?:line)?)\b", re.IGNORECASE)
 CHANGE: Final = re.compile(r"[-+*−–×±]|x(?=\s*\d)", re.IGNORECASE)
 MULTIPLIED: Final = re.compile(r"\s*[*×+−-]\s*base(?:line)?\b", re.IGNORECASE)
+RELATIVE: Final = re.compile(r"[+−–-][^*×+−–-]*%\Z")  # the end of a line with a reference
 ADVISORY: Final = re.compile(r"\?")
 COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
 MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
@@ -157,6 +158,11 @@ class Threshold:
             return False
         stricter = (bound.factor < 1.0 or bound.number < 0.0, bound.factor > 1.0 or bound.number > 0.0)
         return stricter[0] if self.wants_less else stricter[1] if self.wants_more else any(stricter)
+
+    @property
+    def is_relative_rate(self) -> bool:
+        """Whether a rate may be a percentage of its reference above or below it, which look like percentage points."""
+        return self.aggregate.is_rate and self.bound.factor != 1.0 and RELATIVE.search(self.text) is not None
 
     def against(self, earlier: float) -> Threshold:
         """Return the threshold with a number in place of its reference, whose value is `earlier`."""

@@ -29,6 +29,7 @@ from coval_gate.text import number, one_line, plural, quoted, shortened
 
 if TYPE_CHECKING:
     from coval_gate.config.fields import Allowance
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
     from coval_gate.model.results import Value
@@ -40,7 +41,7 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
     """Return the criterion as a sentence that is true where it is met; a threshold as the user wrote it."""
     match criterion:
         case ThresholdHolds(threshold=threshold):
-            return threshold.text
+            return threshold_text(threshold)
         case FewFailed(allowance=allowance):
             return f"{_allowance_text(allowance)} failed"
         case EnoughCompleted(least=least):
@@ -69,6 +70,11 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
         case NotFlaky():
             return "the run is not flaky"
     assert_never(criterion)
+
+
+def threshold_text(threshold: Threshold) -> str:
+    """Return a threshold as the user wrote it; of a rate, also that a percentage of the reference is no points."""
+    return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
 
 
 def mention(criterion: Criterion) -> str:
