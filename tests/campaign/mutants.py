@@ -34,7 +34,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
 from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import evaluate, gate, population, repetition
+from coval_gate.judge import evaluate, gate, over_runs, population, repetition
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -739,7 +739,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "soften a threshold that is decided as counted",
-        ReplaceFunction(repetition.can_soften, returns(value=True)),
+        ReplaceFunction(over_runs._each, lambda _, seen: over_runs._together(seen)),
         caught_by="no_pass_without_data verdict_matches_run",
     ),
     mutant(

@@ -82,6 +82,8 @@ class Cleanup:
     def _is_left(self, verdict: Verdict | None) -> bool:
         if self.guard.is_cancelling:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
+        if self.guard.leg.repetition and verdict is not Verdict.CANCELLED:
+            return False  # the step has decided without it, and no later step can use it
         match verdict:
             case Verdict.CANCELLED:
                 return not self.inputs.cancel_on_interrupt

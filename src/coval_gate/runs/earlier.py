@@ -89,8 +89,10 @@ class EarlierRuns:
     def end_repetitions(self, unneeded: Collection[Tags]) -> Procedure[None]:
         """Cancel the unfinished runs that earlier attempts launched as repetitions, with tags like the `unneeded`.
 
-        Warns if Coval does not list them; the verdict rests on none of them.
+        Warns if Coval does not list them; the verdict rests on none of them. An attempt is the first outside GitHub.
         """
+        if not unneeded or self.tags.origin is None or self.tags.origin.attempt == 1:
+            return
         try:
             found = yield from self._listed(CANCEL_TIME)
         except CovalError as error:
