@@ -13,7 +13,7 @@ from coval_gate.errors import GateError
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.judgement import SingleRun, errored
 from coval_gate.judge.over_runs import unchangeable
-from coval_gate.judge.repetition import has_failed, judge_together
+from coval_gate.judge.repetition import has_failed, judge_together, repeats
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
 from coval_gate.report.wording.repetition import again_text, in_vain_text
@@ -50,7 +50,7 @@ def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
             )
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
-        runs.append(_run_again(step, client, number))
+        runs.append(_run_again(step, client, number, first))
         together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
         judgement = together.judgement
         take_together(step, client, leg, together)
@@ -60,10 +60,10 @@ def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
     return judgement
 
 
-def _run_again(step: Step, client: Client, number: int) -> SingleRun:
-    """Launch, follow and judge a repetition; an error is its judgement, too. Raises Interrupted."""
+def _run_again(step: Step, client: Client, number: int, first: Judgement) -> SingleRun:
+    """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
     try:
-        judgement = judge_run(step, client, step.launch(client, repetition=number).leg)
+        judgement = repeats(judge_run(step, client, step.launch(client, repetition=number).leg), first)
     except GateError as error:
         judgement = errored(error)
     leg = step.legs[-1]  # there is one, even if the launch failed

@@ -174,19 +174,18 @@ class Step:
         """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
         from coval_gate.runs.earlier import EarlierRuns
 
-        taken = {leg.repetition for leg in self.legs}
-        unneeded = [number for number in range(1, self.inputs.repeat_on_failure + 1) if number not in taken]
-        request, tags = self._request(0)
+        request, own = self._request(0)
         earlier = EarlierRuns(
             client=client,
-            tags=tags,
+            tags=own,
             body=request.body(),
             clock=self.clock,
             until=until,
             log=self.host.quote,
             warn=self.warn,
         )
-        return earlier.end_repetitions([self._request(number)[1] for number in unneeded])
+        repetitions = [self._request(number)[1] for number in range(1, self.inputs.repeat_on_failure + 1)]
+        return earlier.end_repetitions(repetitions, taken={leg.run_id for leg in self.legs})
 
     def _request(self, repetition: int) -> tuple[LaunchRequest, Tags]:
         """Return what the launch of the first run, or of one of its repetitions, sends, and the tags in it."""

@@ -96,7 +96,7 @@ def test_input_without_effect_on_criteria_is_warned_about(run_step: RunStep) -> 
     assert "repeat_on_failure softens no criterion" in result.annotations("warning")[0].data
 
 
-BROKEN = GOOD | {catalogue.COMPLIANCE.id: yes_no(0.5, 0.5)}
+BROKEN = {**GOOD, catalogue.COMPLIANCE.id: yes_no(0.5, 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,16 @@ def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualC
     assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
     assert [seeds.index(each) for each in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
+
+
+def test_repetition_with_other_test_cases_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
+    """The test set was edited meanwhile: what failed may have become easier, or be gone."""
+    world = World(clock.time)
+    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, test_cases=8)))
+    result, _ = run_step(**FLAKY, world=world)
+    assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
+    why = "so the first run decides. Its test cases are not those of the first run (0 new, 2 missing)."
+    assert f"Repetition {world.runs[1].run_id} does not count, {why}" in result.log
 
 
 @pytest.mark.parametrize(
@@ -332,6 +342,7 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
 def test_repetition_that_a_killed_attempt_left_is_ended_on_every_path(
     faults: list[str], later: dict[str, str], verdict: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
+    """Its launch is rejected, its metric misspelt, or it gives up in its own time."""
     server, given = left_repetition(run_step, clock)
     again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | later)
     assert again.outputs["verdict"] == verdict

@@ -234,6 +234,13 @@ class ValueAbsent(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SameCases(_Kind):
+    """A repetition has the test cases of the first run, so that their conversations can be pooled."""
+
+    kind: ClassVar = "same_test_cases"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotFlaky(_Kind):
     """The run did not fail at first, and no longer with its repetitions (`on_flaky: fail`)."""
 
@@ -258,6 +265,7 @@ Criterion = (
     | MetricsHaveTargets
     | TargetMet
     | ValueAbsent
+    | SameCases
     | NotFlaky
 )
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import NoErrorReported, NotFlaky
+from coval_gate.judge.criteria import NoErrorReported, NotFlaky, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
 from coval_gate.judge.over_runs import decide
-from coval_gate.judge.problems import Flaky
+from coval_gate.judge.problems import Flaky, OtherCases
 from coval_gate.judge.stability import failing_simulations, stability_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed
@@ -56,6 +56,19 @@ def is_usable(judgement: Judgement) -> bool:
     """Return whether a repetition counts: it completed, its data are all there, and Coval reports no error of it."""
     broken = any(isinstance(check.criterion, NoErrorReported) and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
+
+
+def repeats(run: Judgement, first: Judgement) -> Judgement:
+    """Return the judgement of a repetition, which has no verdict if its test cases are not those of the first run."""
+    now, then = _cases(run), _cases(first)
+    if now == then or "" in now | then:  # Coval may not tell them
+        return run
+    problem = OtherCases(new=len(now - then), gone=len(then - now))
+    return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
+
+
+def _cases(run: Judgement) -> frozenset[str]:
+    return frozenset(each.test_case_id for variant in run.variants for each in variant.simulations)
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:

@@ -86,19 +86,24 @@ class EarlierRuns:
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
-    def end_repetitions(self, unneeded: Collection[Tags]) -> Procedure[None]:
-        """Cancel the unfinished runs that earlier attempts launched as repetitions, with tags like the `unneeded`.
+    def end_repetitions(self, repetitions: Collection[Tags], *, taken: Collection[str]) -> Procedure[None]:
+        """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
 
-        Warns if Coval does not list them; the verdict rests on none of them. An attempt is the first outside GitHub.
+        Leave those alone that this attempt has `taken` over (ids). Warn if Coval does not list them; the verdict rests
+        on none of them.
         """
-        if not unneeded or self.tags.origin is None or self.tags.origin.attempt == 1:
+        if self.tags.origin is None:
             return
         try:
             found = yield from self._listed(CANCEL_TIME)
         except CovalError as error:
             self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
-        left = (run for run in found.runs if any(each.continues(tags_of(run)) for each in unneeded))
+        left = (
+            run
+            for run in found.runs
+            if run.run_id not in taken and any(each.continues(tags_of(run)) for each in repetitions)
+        )
         yield from self._cancel(left, "a repetition of an earlier attempt, which nothing needs now")
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:

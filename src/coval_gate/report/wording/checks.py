@@ -14,11 +14,18 @@ from coval_gate.judge.criteria import (
     ThresholdHolds,
     ValueAbsent,
 )
-from coval_gate.judge.problems import NoValues
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
 from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.criteria import VALUE_SHOWN, criterion_text, forbidden_text, mention, value_text, whom
+from coval_gate.report.wording.criteria import (
+    VALUE_SHOWN,
+    criterion_text,
+    forbidden_text,
+    mention,
+    runs_text,
+    value_text,
+    whom,
+)
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
 from coval_gate.text import number, one_line, percent, plural
@@ -49,15 +56,6 @@ def actual_text(check: Check) -> str:
     if check.problem:
         return problem_text(check.problem)
     return f"{_measured_text(check, check.measure)}{runs_text(check)}" if check.measure else ""
-
-
-def runs_text(check: Check) -> str:
-    """Return which runs decided a criterion, with a space before it; empty where there is one."""
-    if check.runs == 1:
-        return ""
-    if not check.run_id:
-        return f" over {check.runs} runs"
-    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
 
 
 def first_text(check: Check) -> str:
@@ -113,8 +111,7 @@ def check_reason(check: Check) -> str:
     if check.passed:
         return ""
     if check.problem:
-        where = runs_text(check) if isinstance(check.problem, NoValues) else ""
-        return f"{problem_reason(check, check.problem)}{where}."
+        return f"{problem_reason(check, check.problem)}."
     return f"{_miss_reason(check, check.measure)}." if check.measure else ""
 
 
