@@ -251,7 +251,7 @@ class Step:
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
-        from coval_gate.runs.cleanup import HURRIED_TIME, Cleanup, verdict_for, with_cancellations
+        from coval_gate.runs.cleanup import HURRIED_TIME, Cleanup, with_cancellations
 
         for guard in self.guards:
             if guard.leg.is_over:
@@ -274,7 +274,7 @@ class Step:
                     hurried=hurried,
                     late=late,
                     log=self.host.quote,
-                ).clean_up(verdict_for(guard.leg, judgement))
+                ).clean_up(judgement.verdict)
                 for guard in concerned
             ]
             if ends_others:

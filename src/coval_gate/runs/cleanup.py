@@ -96,12 +96,6 @@ class Cleanup:
         return True
 
 
-def verdict_for(leg: Leg, judgement: Judgement) -> Verdict | None:
-    """Return the verdict that decides what becomes of the leg's run; `judgement` is that of the step."""
-    own = leg.judgement if _is_judged_apart(leg, judgement) else None
-    return (own or judgement).verdict
-
-
 def with_cancellations(judgement: Judgement, guards: Sequence[RunGuard]) -> Judgement:
     """Return the step's judgement with what became of its runs, and record it in their legs.
 
