@@ -60,6 +60,9 @@ class Step:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.guards: list[RunGuard] = []
+        self.leftovers: dict[
+            str, RunGuard
+        ] = {}  # by the ids of repetitions that earlier attempts left, and nothing needs now
         self.launcher: Launcher | None = None
         self.unguarded: list[Leg] = []  # runs that mode cancel names
         self.has_earlier_repetitions = False  # an earlier attempt may have left some that nothing needs now
@@ -185,7 +188,14 @@ class Step:
             warn=self.warn,
         )
         repetitions = [self._request(number)[1] for number in range(1, self.inputs.repeat_on_failure + 1)]
-        return earlier.end_repetitions(repetitions, taken={leg.run_id for leg in self.legs})
+        taken = {leg.run_id for leg in self.legs}
+        return earlier.end_repetitions(repetitions, taken=taken, guarded=self._guard_leftover)
+
+    def _guard_leftover(self, run_id: str) -> RunGuard:
+        """Guard a run that is none of the step's own, until it is cancelled. Raises RunnerError."""
+        guard = self.leftovers.setdefault(run_id, RunGuard(Leg(run_id=run_id), self.clock, self._save_state))
+        guard.arm(cancel=True)
+        return guard
 
     def _request(self, repetition: int) -> tuple[LaunchRequest, Tags]:
         """Return what the launch of the first run, or of one of its repetitions, sends, and the tags in it."""
@@ -356,7 +366,7 @@ class Step:
         return guard
 
     def _save_state(self) -> None:
-        self.host.save_state({LEGS: write_state(self.guards)})
+        self.host.save_state({LEGS: write_state([*self.guards, *self.leftovers.values()])})
 
     def see(self, leg: Leg, run: Run) -> None:
         """Record what a poll showed."""

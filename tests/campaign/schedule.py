@@ -157,7 +157,7 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s. Of runs that are launched afterwards, "recover": they pass; "regress": they are bad; "break": all break Compliance.
+    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance.
     """
 
     kind: str

@@ -362,6 +362,26 @@ def test_repetition_that_a_killed_attempt_left_is_ended_by_cancelled_job(
     assert run_statuses(server.world)[1] == status, again.log
 
 
+def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunStep, clock: VirtualClock) -> None:
+    """The cancelled job had no time for it."""
+    server, given = left_repetition(run_step, clock)
+    clock.at(clock.now() + 20, clock.interrupt)
+    env = {"GITHUB_RUN_ATTEMPT": "2"}
+    again, _ = run_step("DELETE /runs/* -> 500", world=server.world, env=env, **given)
+    assert run_statuses(server.world)[1] == "IN PROGRESS"
+    assert "was cancelled" in run_post_step(again, server.world, INPUT_TEST_SET_ID="failing1")
+    assert run_statuses(server.world)[1:] == ["CANCELLED", "CANCELLED"]
+
+
+def test_repetition_that_could_not_be_taken_over_is_ended(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval refused to list it when its turn came, so the first run decides."""
+    server, given = left_repetition(run_step, clock)
+    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
+    assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
+    assert run_statuses(server.world)[1] == "CANCELLED", again.log
+
+
 def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> None:
     server, given = left_repetition(run_step, clock)
     again, other = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"thresholds": "Latency"})
