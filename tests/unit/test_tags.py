@@ -56,7 +56,7 @@ def test_key_is_unique_and_concurrency_group_is_shared() -> None:
         ({"job": "other"}, False),
     ],
 )
-def test_all_attempts_at_a_step_draw_the_same_test_cases(other: dict[str, str], *, same: bool) -> None:
+def test_all_attempts_at_a_step_draw_the_same_test_cases(other: dict[str, Any], *, same: bool) -> None:
     seed = seed_for(CONTEXT, 1)
     assert 0 <= seed < 2**31
     assert (seed_for(replace(CONTEXT, **other), 2) == seed) is same
