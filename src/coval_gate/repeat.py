@@ -12,9 +12,11 @@ from coval_gate.decide import judge_run, take_together
 from coval_gate.errors import GateError
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.judgement import SingleRun, errored
-from coval_gate.judge.repetition import has_failed, judge_together
+from coval_gate.judge.over_runs import unchangeable
+from coval_gate.judge.repetition import has_failed, judge_together, repeats
+from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
-from coval_gate.report.wording.repetition import again_text
+from coval_gate.report.wording.repetition import again_text, in_vain_text
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
@@ -27,25 +29,18 @@ if TYPE_CHECKING:
 def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
     """Judge the leg's run, repeat it while it fails, and return the judgement of all runs together.
 
+    Stop at a repetition without data, where the earlier runs decide, and where no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
-    try:
-        judgement = _judge_all(step, client, leg)
-    except GateError:
-        step.end_unneeded_repetitions(client)
-        raise
-    step.end_unneeded_repetitions(client)
-    return judgement
-
-
-def _judge_all(step: Step, client: Client, leg: Leg) -> Judgement:
-    """Do what `judge_and_repeat` says. A repetition that has no data to judge is the last: those before it decide."""
     inputs, criteria = step.inputs, Criteria.from_inputs(step.inputs)
     judgement = first = judge_run(step, client, leg)
     took = step.clock.now() - step.began
     runs = [SingleRun(run_id=leg.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
         if not has_failed(judgement):
+            break
+        if broken := unchangeable(judgement):
+            step.host.quote(in_vain_text(check_reason(broken[0])))
             break
         left = step.deadline - step.clock.now()
         if left < took:
@@ -55,7 +50,7 @@ def _judge_all(step: Step, client: Client, leg: Leg) -> Judgement:
             )
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
-        runs.append(_run_again(step, client, number))
+        runs.append(_run_again(step, client, number, first))
         together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
         judgement = together.judgement
         take_together(step, client, leg, together)
@@ -65,10 +60,10 @@ def _judge_all(step: Step, client: Client, leg: Leg) -> Judgement:
     return judgement
 
 
-def _run_again(step: Step, client: Client, number: int) -> SingleRun:
-    """Launch, follow and judge a repetition; an error is its judgement, too. Raises Interrupted."""
+def _run_again(step: Step, client: Client, number: int, first: Judgement) -> SingleRun:
+    """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
     try:
-        judgement = judge_run(step, client, step.launch(client, repetition=number).leg)
+        judgement = repeats(judge_run(step, client, step.launch(client, repetition=number).leg), first)
     except GateError as error:
         judgement = errored(error)
     leg = step.legs[-1]  # there is one, even if the launch failed

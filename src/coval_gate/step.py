@@ -60,8 +60,12 @@ class Step:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.guards: list[RunGuard] = []
+        self.leftovers: dict[
+            str, RunGuard
+        ] = {}  # by the ids of repetitions that earlier attempts left, and nothing needs now
         self.launcher: Launcher | None = None
         self.unguarded: list[Leg] = []  # runs that mode cancel names
+        self.has_earlier_repetitions = False  # an earlier attempt may have left some that nothing needs now
 
     @property
     def legs(self) -> list[Leg]:
@@ -97,6 +101,8 @@ class Step:
         check_inputs(self.inputs, problems, environ, self.context.secrets_withheld_from)
         for warning in warnings_about(self.inputs, environ):
             self.warn(warning)
+        if self.inputs.mode == "run" and self.inputs.repeat_on_failure and self.inputs.api_key:
+            self._expect_repetitions(self.inputs)
         return self.inputs
 
     def connect(self, *, hurried: bool = False) -> Client:
@@ -153,27 +159,43 @@ class Step:
         self.host.log(f"{how_it_began} {leg.run_id}: {self.run_url(leg.run_id)}")
         return guard
 
-    def end_unneeded_repetitions(self, client: Client) -> None:
+    def _expect_repetitions(self, inputs: Inputs) -> None:
+        """Choose the seed with which all runs draw the same test cases, and note what earlier attempts may have left.
+
+        The seed is chosen before anything is sent, because it is a part of the request by which runs are found again.
+        """
+        self.has_earlier_repetitions = inputs.resume and self.context.run_attempt not in ("", "1")
+        if not inputs.sub_sample_size or inputs.sub_sample_seed is not None:
+            return
+        from coval_gate.runs.tags import seed_for
+
+        seed = seed_for(self.context, self.runtime.randomness.getrandbits(32))
+        self.inputs = replace(inputs, sub_sample_seed=seed)
+        self.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
+
+    def _end_unneeded_repetitions(self, client: Client, *, until: float) -> Procedure[None]:
         """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
         from coval_gate.runs.earlier import EarlierRuns
 
-        inputs, taken = self.inputs, {leg.repetition for leg in self.legs}
-        unneeded = [number for number in range(1, inputs.repeat_on_failure + 1) if number not in taken]
-        if not unneeded or not inputs.resume:
-            return
-        request, tags = self._request(0)
-        if tags.origin is None or tags.origin.attempt == 1:
-            return
+        request, own = self._request(0)
         earlier = EarlierRuns(
             client=client,
-            tags=tags,
+            tags=own,
             body=request.body(),
             clock=self.clock,
-            until=math.inf,
+            until=until,
             log=self.host.quote,
             warn=self.warn,
         )
-        run(earlier.end_repetitions([self._request(number)[1] for number in unneeded]), self.clock)
+        repetitions = [self._request(number)[1] for number in range(1, self.inputs.repeat_on_failure + 1)]
+        taken = {leg.run_id for leg in self.legs}
+        return earlier.end_repetitions(repetitions, taken=taken, guarded=self._guard_leftover)
+
+    def _guard_leftover(self, run_id: str) -> RunGuard:
+        """Guard a run that is none of the step's own, until it is cancelled. Raises RunnerError."""
+        guard = self.leftovers.setdefault(run_id, RunGuard(Leg(run_id=run_id), self.clock, self._save_state))
+        guard.arm(cancel=True)
+        return guard
 
     def _request(self, repetition: int) -> tuple[LaunchRequest, Tags]:
         """Return what the launch of the first run, or of one of its repetitions, sends, and the tags in it."""
@@ -239,19 +261,21 @@ class Step:
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
-        from coval_gate.runs.cleanup import Cleanup, verdict_for, with_cancellations
+        from coval_gate.runs.cleanup import HURRIED_TIME, Cleanup, with_cancellations
 
         for guard in self.guards:
             if guard.leg.is_over:
                 guard.release()
         concerned = [guard for guard in self.guards if guard.is_active or guard.leg.launched_again]
+        # A job that may not cancel its runs leaves those of earlier attempts alone, too.
+        ends_others = self.has_earlier_repetitions and (self.inputs.cancel_on_interrupt or not hurried)
         if concerned and hurried:  # the step may be killed while it cancels the runs
             with suppress(RunnerError):
                 self.publisher.write_outputs(self.report(judgement))
-        if concerned:
+        if concerned or ends_others:
             client = self.connect(hurried=hurried)
             late = self.clock.now() >= self.deadline
-            cleanups = (
+            cleanups = [
                 Cleanup(
                     guard=guard,
                     inputs=self.inputs,
@@ -260,9 +284,12 @@ class Step:
                     hurried=hurried,
                     late=late,
                     log=self.host.quote,
-                ).clean_up(verdict_for(guard.leg, judgement))
+                ).clean_up(judgement.verdict)
                 for guard in concerned
-            )
+            ]
+            if ends_others:
+                until = self.clock.now() + HURRIED_TIME if hurried else math.inf
+                cleanups.append(self._end_unneeded_repetitions(client, until=until))
             all_or_first_error(run(together(cleanups, self.clock), self.clock))
         judgement = with_cancellations(judgement, self.guards)
         if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
@@ -339,7 +366,7 @@ class Step:
         return guard
 
     def _save_state(self) -> None:
-        self.host.save_state({LEGS: write_state(self.guards)})
+        self.host.save_state({LEGS: write_state([*self.guards, *self.leftovers.values()])})
 
     def see(self, leg: Leg, run: Run) -> None:
         """Record what a poll showed."""

@@ -275,7 +275,8 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         number = _choose(rng, (2, 2, 3))
         action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
         faults = (Fault(method="POST", path="/runs", first=number, last=number, action=action),)
-    events = (Event(kind="recover", at=_choose(rng, (3.0, 30.0))),) if rng.random() < 0.4 else ()
+    kinds = (_choose(rng, ("recover", "recover", "break")),) if rng.random() < 0.6 else ()
+    events = tuple(Event(kind=kind, at=_choose(rng, (3.0, 30.0))) for kind in kinds)
     return replace(
         schedule,
         test_set=_choose(rng, FAILING_SETS),

@@ -15,7 +15,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.baselines import possible_baselines
-from campaign.oracle import GATE_METRICS, are_good_together, can_decide, has_data, is_good, pool_of
+from campaign.oracle import GATE_METRICS, are_good_together, can_decide, cannot_recover, has_data, is_good, pool_of
 from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, STABLE, UNREADABLE_GATES
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import read_log
@@ -99,6 +99,40 @@ def one_launch_per_step(history: History) -> Iterator[str]:
             informed = not _has_file_fault(result, "output")
             if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
                 yield f"{_name(result)} launched no run, but its verdict is {result.verdict!r}"
+
+
+def no_repetition_in_vain(history: History) -> Iterator[str]:
+    """A step repeats no run that breaks a count, or of which Coval reports an error: the verdict could not change."""
+    for result in _main_results(history):
+        if not result.step.repetitions:
+            continue
+        for run_id in result.run_ids[:-1]:
+            record = history.runs.get(run_id)
+            if record and cannot_recover(record, history.schedule.gate, history.schedule.quirks):
+                yield f"{_name(result)} launched another run, although {run_id} cannot be made up for"
+
+
+def left_repetitions_are_ended(history: History) -> Iterator[str]:
+    """A later attempt ends the repetitions that an earlier one left unfinished, unless it takes them over.
+
+    An interrupt that may not cancel the step's own run leaves them alone, too.
+    """
+    for result in _main_results(history):
+        step = result.step
+        if not step.repetitions or step.attempt < 2 or not step.flag("resume") or result.killed is not None:
+            continue
+        if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
+            continue
+        if not result.requests or _met_fault(result.requests) or _hides_identity(history) or not _knows_events(history):
+            continue
+        for run_id in _earlier_runs(history, result):
+            record = history.runs[run_id]
+            hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
+            listed = record.create_time + hidden < history.coval_time(result.began)
+            mine = run_id in result.run_ids or _is_first_run(history, run_id)
+            attempted = any(run_id in each.launched_runs and _is_attempt(each, result) for each in history.results)
+            if listed and attempted and not mine and not _is_ended(history, record, history.coval_time(result.ended)):
+                yield f"{_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
 
 
 def second_runs_are_ended(history: History) -> Iterator[str]:
@@ -293,7 +327,7 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
 def no_pass_without_data(history: History) -> Iterator[str]:
     """A step passes only if its run completed, all required data exist, and all criteria are met.
 
-    With repetitions, all runs together must meet what a sample can show, and the first one what is counted.
+    With repetitions, all runs together must meet what a sample can show, and each of them what is counted.
     """
     for result in _main_results(history):
         if result.verdict != "passed":
@@ -656,6 +690,8 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
 
 INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     one_launch_per_step,
+    no_repetition_in_vain,
+    left_repetitions_are_ended,
     second_runs_are_ended,
     run_belongs_to_step,
     rerun_resumes,
@@ -828,6 +864,13 @@ def _is_first_run(history: History, run_id: str) -> bool:
     return any(result.run_id == run_id for result in _main_results(history))
 
 
+def _is_attempt(earlier: ProcessResult, result: ProcessResult) -> bool:
+    """Return whether a process is an earlier attempt at the same step."""
+    ours, theirs = result.step, earlier.step
+    same = (ours.workflow_run, ours.action, ours.matrix) == (theirs.workflow_run, theirs.action, theirs.matrix)
+    return same and theirs.attempt < ours.attempt
+
+
 def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
     """Return whether the run of a step was cancelled before the step began."""
     requests = (each for process in history.results if process.began < result.began for each in process.requests)
@@ -849,7 +892,7 @@ def _must_cancel(result: ProcessResult) -> bool:
     if _told_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
     if result.step.repetitions and result.killed is None and _told_verdict(result) in ("passed", "failed"):
-        return result.step.flag("cancel_on_timeout") and result.step.flag("cancel_on_interrupt")
+        return True  # nothing can use a repetition that the step gave up
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     return interrupted and result.step.flag("cancel_on_interrupt")
 
@@ -861,10 +904,12 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
     timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    second = len(main.launched_runs) > 1
+    second = len(main.launched_runs) > 1 or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
-    return interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
+    return bool(
+        interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
+    )
 
 
 def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:

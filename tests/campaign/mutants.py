@@ -34,7 +34,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
 from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import evaluate, gate, population, repetition
+from coval_gate.judge import evaluate, gate, over_runs, population, repetition
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
 
     from campaign.sabotage import Break
     from coval_gate.clock import Clock
+    from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.waiting import Procedure, Wait
 
@@ -175,6 +176,14 @@ def transcripts_or_error(
     fetched = yield from schedule.together((client.get_transcript(each.id, until=until) for each in spoken), clock)
     turns = schedule.all_or_first_error(fetched)
     return Details(transcripts={each.id: said for each, said in zip(spoken, turns, strict=True)})
+
+
+def keep_what_first_run_met(
+    original: Callable[..., tuple[Check, ...]], runs: Sequence[SingleRun], *args: object
+) -> tuple[Check, ...]:
+    """Decide by all runs only what the first one failed."""
+    met = {(check.criterion, check.variant): check for check in runs[0].judgement.checks if check.passed}
+    return tuple(met.get((check.criterion, check.variant), check) for check in original(runs, *args))
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -739,8 +748,23 @@ MUTANTS: Final = (
     ),
     mutant(
         "soften a threshold that is decided as counted",
-        ReplaceFunction(repetition.can_soften, returns(value=True)),
+        SetConstant(over_runs, "RULES", {**over_runs.RULES, "each": over_runs._together}),
         caught_by="no_pass_without_data verdict_matches_run",
+    ),
+    mutant(
+        "keep the first run's ✓",
+        ReplaceFunction(over_runs.decide, keep_what_first_run_met),
+        caught_by="no_pass_without_data verdict_matches_run",
+    ),
+    mutant(
+        "repeat a run that nothing can make up for",
+        ReplaceFunction(over_runs.unchangeable, returns(())),
+        caught_by="no_repetition_in_vain",
+    ),
+    mutant(
+        "leave the repetitions of an earlier attempt",
+        SetCondition(Step.clean_up, mentions="ends_others", value=False, which=2),
+        caught_by="left_repetitions_are_ended",
     ),
     mutant(
         "judge the last repetition alone",
@@ -764,7 +788,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave a repetition that the step gave up",
-        ReplaceFunction(cleanup.verdict_for, lambda _, *args: args[1].verdict),
+        SetCondition(cleanup.Cleanup._is_left, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
     ),
 )

@@ -149,7 +149,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
 def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a run and its repetitions meet the gate together, none of which may lack data.
 
-    What a sample shows has to hold in the first run or over all conversations; what is counted, in the first run.
+    What a sample shows has to hold over all conversations; what is counted, in each run.
     """
     for record in records:
         done = record.status(now) == "COMPLETED" and record.cancel_time is None
@@ -171,11 +171,18 @@ def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> boo
 
 
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
-    first, pool = runs[0], _pool(runs)
-    all_completed = not any(each.failed for each in first) or not any(each.failed for each in pool)
-    sampled = _meets_sampled(first, gate) or _meets_sampled(pool, gate)
-    is_silent = all(each.failed for each in first)  # then others have replaced them all
-    return all_completed and sampled and _meets_counted(pool if is_silent else first, gate)
+    pool = _pool(runs)
+    if any(each.failed for each in pool) or not _meets_sampled(pool, gate):
+        return False
+    # A run without any result has broken nothing; others have replaced its simulations.
+    return all(_meets_counted(run, gate) for run in runs if not all(each.failed for each in run))
+
+
+def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
+    """Return whether no repetition can make up for the run: it breaks a count, or Coval reports an error of it."""
+    failed = sum(each.failed for each in record.plan.simulations)
+    heard = [run for run in _variants(record) if not all(each.failed for each in run)]
+    return _reports_error(record, quirks, failed) or not all(_meets_counted(run, gate) for run in heard)
 
 
 def _pool(runs: Sequence[Simulations]) -> Simulations:

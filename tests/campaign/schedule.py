@@ -33,7 +33,7 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "exact rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) == 0%"},
     "other rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) != 20%"},
 }
-# Of steps that repeat a run that failed. Only rates, averages and missing results are softened.
+# Of steps that repeat a run that failed. Rates, averages and missing results are those of all runs; counts, of each.
 REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "failed": {},
     "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},
@@ -157,7 +157,7 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s; "recover": runs that are launched afterwards pass; or "regress": they are bad.
+    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance.
     """
 
     kind: str

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import traceback
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +22,10 @@ from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
 from coval_gate.runtime import Runtime
+from coval_sandbox import catalogue
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
-from coval_sandbox.scenarios import BY_NAME, PASSING
+from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, yes_no
 from coval_sandbox.world import World
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     from coval_sandbox.state import RunRecord
     from fake_check_runs import CheckRun
 
+LATER: Final = {
+    "recover": PASSING,
+    "regress": BY_NAME["failing"],
+    "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
+}  # the scenario of later runs, after an event
 MODES_OF: Final = {each.name: each.modes for each in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
@@ -309,10 +315,8 @@ class Simulator:
         match event.kind:
             case "revoke":
                 self.world.api_keys.pop(KEY, None)
-            case "recover":
-                self.world.scenario = PASSING
-            case "regress":
-                self.world.scenario = BY_NAME["failing"]
+            case "recover" | "regress" | "break":
+                self.world.scenario = LATER[event.kind]
             case "jump":
                 self.clock.wall_offset += event.amount
             case "delete all":

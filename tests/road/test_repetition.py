@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.runs.tags import KEY
+from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.scenarios import PASSING, for_test_set
+from coval_sandbox.scenarios import GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.world import World
 from road.test_run_lifecycle import launch_count, run_post_step, run_statuses
 
@@ -67,11 +68,111 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step:
     assert result.log.count("It runs again") == most
 
 
-def test_as_counted_threshold_is_not_softened_but_cases_are_classified(run_step: RunStep) -> None:
-    result, server = run_step(**FLAKY | {"thresholds": "Resolved: count(NO) == 0"})
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
-    assert "#### Test cases that failed: 2 flaky" in result.summary
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            FLAKY | {"thresholds": "Resolved: count(NO) == 0"},
+            "count(NO) of Resolved is 2 of 10, must be == 0.",
+        ),
+        (
+            FLAKY | {"thresholds": f"{RATE}\nLatency: avg < 1.4\nResolved: count(NO) <= 1"},
+            "count(NO) of Resolved is 2 of 10, must be <= 1.",
+        ),
+        (FLAKY | {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO"}, 'Resolved is "NO" on 2 simulations'),
+        (FLAKY | {"use_metric_targets": "true"}, "Resolved missed its target (YES) on 2 simulations."),
+        (FLAKY | {"test_set_id": "dirty001"}, "The run completed, but Coval reports an error: EXECUTION_FAILURE."),
+        ({"test_set_id": "someFail", "thresholds": "failed == 0"}, "failed is 3 of 10, must be == 0."),
+    ],
+)
+def test_no_repetition_that_cannot_change_verdict(given: dict[str, str], why: str, run_step: RunStep) -> None:
+    result, server = run_step(**given | {"repeat_on_failure": "5"})
+    assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("failed", 1, 1)
+    assert f"does not run again, because no repetition can change this: {why}" in result.log
+
+
+def test_input_without_effect_on_criteria_is_warned_about(run_step: RunStep) -> None:
+    result, _ = run_step(**FLAKY | {"thresholds": "Resolved: count(NO) == 0"})
     assert "repeat_on_failure softens no criterion" in result.annotations("warning")[0].data
+
+
+BROKEN = {**GOOD, catalogue.COMPLIANCE.id: yes_no(0.5, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("given", "scenario", "reason"),
+    [
+        ({"thresholds": f"{RATE}\nCompliance: count(NO) == 0"}, {"values": BROKEN}, "in run {}, must be == 0."),
+        (
+            {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
+            {"values": BROKEN},
+            "in run {}; fail_on_metric_value forbids it.",
+        ),
+        (
+            {"thresholds": f"{RATE}\nCompliance: rate(NO) <= 10%"},
+            {"values": BROKEN},
+            "(3 of 20) over 2 runs",
+        ),
+        ({"thresholds": f"{RATE}\nLatency: missing == 0"}, {"failed_share": 0.9}, "in run {}, must be == 0"),
+        ({"thresholds": RATE}, {"failed_share": 0.9}, "did not complete over 2 runs; max_failed_simulations allows 0"),
+    ],
+)
+def test_what_a_later_run_breaks_fails(
+    given: dict[str, str], scenario: dict[str, Any], reason: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The first run misses only the rate, which all conversations together meet."""
+    world = World(clock.time)
+    later = replace(PASSING, **scenario)
+    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", later))
+    result, _ = run_step(**FLAKY | given | {"repeat_on_failure": "1"}, world=world)
+    assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
+    assert reason.format(world.runs[1].run_id) in result.log
+
+
+def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, values=BROKEN)))
+    given = FLAKY | {"thresholds": f"{RATE}\nCompliance: count(NO) == 0", "repeat_on_failure": "5"}
+    result, _ = run_step(**given, world=world)
+    assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
+
+
+def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
+    """So do those of a later attempt, but not those of another workflow run."""
+    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1", "sub_sample_size": "4"}
+    result, server = run_step(**given)
+    clock.rearm()
+    for env in ({"GITHUB_RUN_ATTEMPT": "2"}, {"GITHUB_RUN_ID": "9999999999"}):
+        run_step(world=server.world, env=env, **given)
+    drawn = [sorted({each.test_case_id for each in record.plan.simulations}) for record in server.world.runs]
+    seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
+    assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
+    assert [seeds.index(each) for each in seeds] == [0, 0, 0, 0, 4, 4]
+    assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
+
+
+def test_repetition_with_other_test_cases_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
+    """The test set was edited meanwhile: what failed may have become easier, or be gone."""
+    world = World(clock.time)
+    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, test_cases=8)))
+    result, _ = run_step(**FLAKY, world=world)
+    assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
+    why = "so the first run decides. Its test cases are not those of the first run (0 new, 2 missing)."
+    assert f"Repetition {world.runs[1].run_id} does not count, {why}" in result.log
+
+
+@pytest.mark.parametrize(
+    ("given", "seed"),
+    [
+        ({"repeat_on_failure": "1", "sub_sample_size": "4", "sub_sample_seed": "7"}, 7),
+        ({"sub_sample_size": "4"}, None),
+        ({"repeat_on_failure": "1"}, None),
+    ],
+)
+def test_seed_is_chosen_only_where_needed(given: dict[str, str], seed: int | None, run_step: RunStep) -> None:
+    result, server = run_step(**given)
+    assert server.world.runs[0].body.get("options", {}).get("sub_sample_seed") == seed
+    assert "draw their test cases" not in result.log
 
 
 @pytest.mark.parametrize(
@@ -124,8 +225,8 @@ def test_first_run_decides_if_time_is_over(cancel: str, run_step: RunStep, clock
     assert result.outputs["reason"] == "rate(YES) of Resolved is 80% (8 of 10), must be >= 90%."
     second = server.world.runs[1].run_id
     assert f"Repetition {second} does not count, so the first run decides. The run was still IN QUEUE" in result.log
-    assert ("The run was cancelled." if cancel == "true" else "The run goes on in Coval.") in result.log
-    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN QUEUE"]
+    assert "The run was cancelled." in result.log
+    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
     assert not result.post_step_cancels
 
 
@@ -227,6 +328,77 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     assert run_statuses(server.world) == statuses, again.log
     told = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
     assert (told in again.log) is ("CANCELLED" in statuses)
+
+
+@pytest.mark.parametrize(
+    ("faults", "later", "verdict"),
+    [
+        (["POST /runs -> 400"], {}, "error"),
+        (["POST /runs -> 403"], {}, "error"),
+        ([], {"thresholds": "Latncy: avg < 2"}, "error"),
+        ([], {"max_wait_time": "30"}, "timed_out"),
+    ],
+)
+def test_repetition_that_a_killed_attempt_left_is_ended_on_every_path(
+    faults: list[str], later: dict[str, str], verdict: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """Its launch is rejected, its metric misspelt, or it gives up in its own time."""
+    server, given = left_repetition(run_step, clock)
+    again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | later)
+    assert again.outputs["verdict"] == verdict
+    assert run_statuses(server.world)[1] == "CANCELLED", again.log
+
+
+@pytest.mark.parametrize(("cancel", "status"), [("true", "CANCELLED"), ("false", "IN PROGRESS")])
+@pytest.mark.parametrize("after", [0.05, 20.0])
+def test_repetition_that_a_killed_attempt_left_is_ended_by_cancelled_job(
+    after: float, cancel: str, status: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A job that may not cancel its runs leaves it, so that a later attempt can still take it over."""
+    server, given = left_repetition(run_step, clock)
+    clock.at(clock.now() + after, clock.interrupt)
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"cancel_on_interrupt": cancel})
+    assert again.outputs["verdict"] == "cancelled"
+    assert run_statuses(server.world)[1] == status, again.log
+
+
+def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunStep, clock: VirtualClock) -> None:
+    """The cancelled job had no time for it."""
+    server, given = left_repetition(run_step, clock)
+    clock.at(clock.now() + 20, clock.interrupt)
+    env = {"GITHUB_RUN_ATTEMPT": "2"}
+    again, _ = run_step("DELETE /runs/* -> 500", world=server.world, env=env, **given)
+    assert run_statuses(server.world)[1] == "IN PROGRESS"
+    assert "was cancelled" in run_post_step(again, server.world, INPUT_TEST_SET_ID="failing1")
+    assert run_statuses(server.world)[1:] == ["CANCELLED", "CANCELLED"]
+
+
+def test_repetition_that_could_not_be_taken_over_is_ended(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval refused to list it when its turn came, so the first run decides."""
+    server, given = left_repetition(run_step, clock)
+    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
+    assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
+    assert run_statuses(server.world)[1] == "CANCELLED", again.log
+
+
+def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> None:
+    server, given = left_repetition(run_step, clock)
+    again, other = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"thresholds": "Latency"})
+    assert again.outputs["verdict"] == "error"
+    assert not other.requests_seen
+    assert run_statuses(server.world)[1] == "IN PROGRESS"
+
+
+def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
+    """Let an attempt leave its repetition unfinished; return the server and the inputs."""
+    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1"}
+    clock.at(SECOND, clock.interrupt)
+    _, server = run_step(**given, cancel_on_interrupt="false")
+    prolong(server.world, seconds=600)
+    clock.rearm()
+    assert run_statuses(server.world) == ["COMPLETED", "IN PROGRESS"]
+    return server, given
 
 
 def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:

@@ -324,6 +324,7 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "unit": "metric",
         "margin": -1.0,
         "runs": 1,
+        "run_id": "",
         "first_actual": None,
         "count": 4,
         "missing": 0,

@@ -6,25 +6,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import CovalError
-from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.criteria import Criteria, Forbidden, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
+from coval_gate.judge.over_runs import unchangeable
 from coval_gate.judge.repetition import is_usable, judge_together, pooled
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import NotCompleted
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import Run
+from coval_gate.report.wording.checks import actual_text, check_reason
 from coval_gate.report.wording.judgements import advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.repetition import Together
 
 NONE = Allowance(0)
@@ -104,12 +107,138 @@ def test_check_has_pooled_figures_and_those_of_first_run() -> None:
     )
 
 
-def test_check_that_passed_in_first_run_stays() -> None:
-    criteria = criteria_of("Resolved: rate(YES) >= 95%\nLatency: avg < 1.45")
-    judgement = together("YYYYYYNNNN", "NNNNNNYYYY", criteria=criteria).judgement
-    rate, average = (check for check in judgement.checks if check.metric)
-    assert (rate.verdict, rate.runs) == (Verdict.FAILED, 2)
-    assert (average.verdict, average.runs, average.first) == (Verdict.PASSED, 1, None)
+@pytest.mark.parametrize(
+    ("thresholds", "runs", "verdict", "actual"),
+    [
+        # A statistic: all conversations together.
+        ("Latency: avg < 1.3\nResolved: rate(YES) >= 60%", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "80% (16 of 20)"),
+        ("Latency: avg < 1.3\nResolved: rate(YES) >= 60%", ("YYYYYYNNNN", "NNNNNNNNNN"), "failed", "30% (6 of 20)"),
+        ("Latency: avg < 1.3\nLatency: p(90) < 2", ("YYYYYYNNNN", "YYYYYYYYYY"), "failed", "2"),
+        ("Latency: avg < 1.3\npass_rate >= 60%", ("YYYYYYNNNN", "NNNNNNNNNN"), "failed", "30% (6 of 20)"),
+        # As counted: each run. The run that breaks it is named, else the figure closest to the bound is shown.
+        ("Latency: avg < 1.3\nResolved: count(NO) <= 4", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "4 of 10"),
+        ("Latency: avg < 1.9\nResolved: count(NO) <= 9", ("NNNNNNNNNY", "NNNNNNNNNN"), "failed", "10 of 10"),
+        ("Latency: p(90) < 2\nResolved: rate(YES) == 90%", ("YYYYYYYYYN", "YYYYYYYYNN"), "failed", "80% (8 of 10)"),
+        ("Latency: avg < 1.1\nLatency: max < 2.1", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "2 in the worst of 2 runs"),
+        ("Latency: avg < 1.3\nLatency: missing == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
+        ("Latency: avg < 1.3\nfailed == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
+        ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "10"),
+        ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYY"), "failed", "9"),
+        # The population: all runs, after replacement.
+        ("Latency: avg < 1.3\ncompleted_rate >= 90%", ("YYYYYYNNNN", "YXXXXXXXXX"), "failed", "55% (11 of 20)"),
+        ("Latency: avg < 1.3\ncompleted_rate == 100%", ("YYYYYYNNNX", "YYYYYYYYYY"), "passed", "100% (19 of 19)"),
+        ("Latency: avg < 1.3\ncompleted_rate == 100%", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "95% (19 of 20)"),
+    ],
+)
+def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...], verdict: str, actual: str) -> None:
+    criteria = criteria_of(thresholds, max_failed=Allowance(50, percent=True))
+    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    judgement = together(*results, criteria=criteria).judgement
+    last = [check for check in judgement.checks if check.criterion.kind == "threshold"][-1]
+    assert actual_text(last).startswith(actual)
+    assert last.verdict == verdict
+
+
+def test_run_that_breaks_what_is_counted_is_named() -> None:
+    criteria = criteria_of("Latency: avg < 1.35\nResolved: count(NO) <= 5")
+    judgement = together("YYYYYYNNNN", "YYYYNNNNNN", "YYYYYYYYYY", criteria=criteria).judgement
+    (check,) = judgement.missed
+    assert (check.run_id, check.simulations) == ("r2", tuple(f"r2.{n}" for n in range(4, 10)))
+    assert check_reason(check) == "count(NO) of Resolved is 6 of 10 in run r2, must be <= 5."
+    assert judgement.repetition is not None
+    assert not judgement.repetition.is_flaky
+
+
+def test_closest_run_is_shown_where_each_has_to_hold() -> None:
+    criteria = criteria_of("Latency: avg < 1.35\nResolved: count(NO) <= 5")
+    judgement = together("YYYYYYNNNN", "YYYYYYYYYY", criteria=criteria).judgement
+    average, count = (check for check in judgement.checks if check.metric)
+    assert actual_text(average) == "1.2 over 2 runs"
+    assert actual_text(count) == "4 of 10 in the worst of 2 runs"
+    assert judgement.verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"use_metric_targets": True}, "Resolved missed its target (YES) on 1 simulation in run r2."),
+        (
+            {"forbidden": Forbidden(metric="Resolved", value="no")},
+            'Resolved is "no" on 1 simulation in run r2; fail_on_metric_value forbids it.',
+        ),
+    ],
+)
+def test_later_run_breaks_target_or_has_forbidden_value(more: dict[str, Any], reason: str) -> None:
+    """The first run failed only because it lost a simulation."""
+    runs = [result_of("r1", "YYYYYYYYYX", target=YES), result_of("r2", "YYYYYYYYYN", target=YES)]
+    judgement = together(*runs, criteria=criteria_of("", **more)).judgement
+    assert judgement.verdict is Verdict.FAILED
+    assert [check_reason(check) for check in judgement.missed] == [reason]
+
+
+def test_later_run_without_results_is_excused_only_by_a_later_one() -> None:
+    criteria = criteria_of("Latency: avg < 1.3\nResolved: count(NO) <= 4", max_failed=Allowance(50, percent=True))
+    lost = together("YYYYYYNNNN", "X" * 10, criteria=criteria).judgement
+    assert "Resolved has no value at all in run r2." in [check_reason(check) for check in lost.missed]
+    assert together("YYYYYYNNNN", "X" * 10, "Y" * 10, criteria=criteria).judgement.verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("runs", "verdict"),
+    [
+        (("XXXYYYYYYN", "XXXYYYYYYY"), "passed"),  # each keeps the limit, which is one of a single run
+        (("XXXXYYYYYY", "XXXYYYYYYY"), "failed"),
+        (("XXXXYYYYYY", "YYYYYYYXXX"), "passed"),
+        (("XXXXYYYYYY", "YYYYYYXXXX"), "failed"),  # no run keeps it
+    ],
+)
+def test_few_failed_counts_all_runs_after_replacement(runs: tuple[str, ...], verdict: str) -> None:
+    criteria = criteria_of("Resolved: rate(YES) >= 55%", max_failed=Allowance(3))
+    assert together(*runs, criteria=criteria).judgement.verdict == verdict
+
+
+def test_run_that_keeps_no_limit_alone_keeps_none_together() -> None:
+    """Replacement would leave 8 of 16 failed, but each run lost six of ten."""
+    criteria = criteria_of(max_failed=Allowance(50, percent=True))
+    judgement = together("XXXXXXYYYY", "YYYYXXXXXX", criteria=criteria).judgement
+    assert judgement.verdict is Verdict.FAILED
+
+
+def test_later_run_that_loses_too_many_breaks_min_simulations() -> None:
+    criteria = criteria_of("Latency: avg < 1.38", max_failed=Allowance(10), min_simulations=8)
+    judgement = together("YYYYYYNNNN", "YXXXXXXXXX", criteria=criteria).judgement
+    assert [check_reason(check) for check in judgement.missed] == [
+        "1 simulation completed in run r2; min_simulations requires 8."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "answers", "changes"),
+    [
+        ("Resolved: rate(YES) >= 90%", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) >= 90%\nResolved: count(NO) <= 9", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) >= 90%\nResolved: count(NO) <= 3", "YYYYYYNNNN", False),
+        ("Resolved: rate(YES) >= 90%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) == 90%", "YYYYYYNNNN", False),
+        ("completed_rate == 100%", "YYYYYYYYYX", True),
+        ("failed == 0", "YYYYYYYYYX", False),
+        ("Resolved: count(NO) == 0", "X" * 10, True),
+        ("", "YYYYYYYYYX", True),
+    ],
+)
+def test_repetition_cannot_change_what_is_counted(thresholds: str, answers: str, *, changes: bool) -> None:
+    judgement = judge(result_of("r1", answers), criteria_of(thresholds))
+    assert judgement.verdict is Verdict.FAILED
+    assert bool(unchangeable(judgement)) is not changes
+
+
+def test_repetition_cannot_change_reported_error_or_what_is_not_pooled() -> None:
+    criteria = criteria_of("Latency: avg < 1.8")
+    dirty = judge(replace(result_of("r1", "Y" * 10), reported_error="timeout"), criteria)
+    summary = judge(result_of("r1", "Y" * 10, summary=Summary(mean=2.0)), criteria)
+    assert [check.criterion.kind for check in unchangeable(dirty)] == ["no_error_reported"]
+    assert [check.criterion.kind for check in unchangeable(summary)] == ["threshold"]
+    assert not unchangeable(judge(result_of("r1", "N" * 10), criteria))
 
 
 @pytest.mark.parametrize(
@@ -164,20 +293,23 @@ def test_completed_simulation_of_later_run_replaces_one(runs: list[str], replace
     assert pool.result.expected == len(pool.result.simulations) == len("".join(runs)) - len(replaced)
 
 
-def test_min_simulations_counts_those_of_one_run() -> None:
+def test_min_simulations_counts_those_of_each_run() -> None:
+    """Those of a later run count in the place of those that they replace, and in their own."""
     criteria = criteria_of(max_failed=Allowance(10), min_simulations=8)
     assert together("YYYYYXXXXX", "YYYYYXXXXX", criteria=criteria).judgement.verdict is Verdict.FAILED
-    assert together("YYYYYXXXXX", "XXXXXYYYYY", criteria=criteria).judgement.verdict is Verdict.PASSED
+    assert together("YYYYYXXXXX", "XXXXXYYYYY", criteria=criteria).judgement.verdict is Verdict.FAILED
+    assert together("YYYYYXXXXX", "XXYYYYYYYY", criteria=criteria).judgement.verdict is Verdict.PASSED
 
 
 def test_summaries_are_not_pooled() -> None:
-    """Coval tells no single values, so the first run decides."""
-    runs = [result_of(f"r{n}", "Y" * 10, summary=Summary(mean=mean)) for n, mean in enumerate((2.0, 1.0), 1)]
-    judgement = together(*runs, criteria=criteria_of("Latency: avg < 1.8")).judgement
-    assert judgement.verdict is Verdict.FAILED
-    (check,) = (each for each in judgement.checks if each.metric)
-    assert check.measure is not None
-    assert (check.measure.value, check.runs) == (2.0, 1)
+    """Coval tells no single values, so each run has to hold."""
+    for means in ((2.0, 1.0), (1.0, 2.0)):
+        runs = [result_of(f"r{n}", "Y" * 10, summary=Summary(mean=mean)) for n, mean in enumerate(means, 1)]
+        judgement = together(*runs, criteria=criteria_of("Latency: avg < 1.8")).judgement
+        assert judgement.verdict is Verdict.FAILED
+        (check,) = (each for each in judgement.checks if each.metric)
+        assert check.measure is not None
+        assert (check.measure.value, check.run_id) == (2.0, f"r{means.index(2.0) + 1}")
 
 
 def test_flaky_run_fails_if_asked() -> None:
@@ -260,20 +392,32 @@ def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None
     assert repetition.failing == expected
 
 
-def test_variants_are_pooled_apart() -> None:
-    def mutated(run_id: str, answers: str) -> RunResult:
-        result = result_of(run_id, answers)
-        simulations = tuple(
-            Simulation(id=each.id, status=each.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm")
-            for n, each in enumerate(result.simulations)
-        )
-        return RunResult(run_id=run_id, expected=10, simulations=simulations, metrics=result.metrics)
+def mutated(run_id: str, answers: str) -> RunResult:
+    """Return the results of a run whose conversations are in turn those of a mutation and of the agent."""
+    result = result_of(run_id, answers)
+    simulations = tuple(
+        Simulation(id=each.id, status=each.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm")
+        for n, each in enumerate(result.simulations)
+    )
+    return RunResult(run_id=run_id, expected=10, simulations=simulations, metrics=result.metrics)
 
+
+@pytest.mark.parametrize("threshold", ["Resolved: rate(YES) >= 75%", "Resolved: count(NO) <= 2"])
+def test_mutation_that_fails_only_later_is_decided(threshold: str) -> None:
+    runs = [mutated("r1", "YNYNYNYYYY"), mutated("r2", "NYNYNYNYNY")]
+    criteria = criteria_of(f"Latency: avg < 1.5\n{threshold}")
+    judgement = together(*runs, criteria=criteria).judgement
+    assert [(check.variant, check.verdict) for check in judgement.checks if check.metric == "m1"][1:] == [
+        ("calm", Verdict.FAILED)
+    ]
+
+
+def test_variants_are_pooled_apart() -> None:
     runs = [mutated("r1", "YNYNYYYYYY"), mutated("r2", "YYYYYYYYYY")]
     judgement = together(*runs, criteria=criteria_of("Resolved: rate(YES) >= 75%")).judgement
     agent, calm = (check for check in judgement.checks if check.metric)
     assert (agent.variant, agent.verdict, agent.runs) == ("", Verdict.PASSED, 2)
-    assert (calm.variant, calm.verdict, calm.runs) == ("calm", Verdict.PASSED, 1)
+    assert (calm.variant, calm.verdict, calm.runs) == ("calm", Verdict.PASSED, 2)
     assert judgement.repetition is not None
     assert {(each.test_case_id, each.variant) for each in judgement.repetition.cases} == {("t0", ""), ("t1", "")}
 
@@ -289,20 +433,34 @@ LINES = (
 
 
 @given(ANSWERS, st.sets(st.sampled_from(LINES)), st.sampled_from([0, 2, 10]), st.sampled_from([None, 0.9]))
-def test_green_only_if_pooled_data_are(
+def test_verdict_of_all_runs_follows_from_each_and_from_pool(
     answers: Sequence[str], lines: set[str], failed: int, confidence: float | None
 ) -> None:
+    """What holds in every run and in all together is not failed; what is counted and any run breaks, is."""
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
-    found = together(*answers, criteria=criteria).judgement
-    first = judge(result_of("r1", answers[0]), criteria)
-    whole = judge(pooled([result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]).result, criteria)
-    pooled_checks = {(check.criterion, check.variant): check for check in whole.checks}
-    for check, before in zip(found.checks, first.checks, strict=True):
-        assert check.criterion == before.criterion
-        if check.verdict is not before.verdict:
-            assert before.verdict is Verdict.FAILED
-            assert check.criterion.kind in ("threshold", "max_failed_simulations")
-            assert check.verdict is pooled_checks[check.criterion, check.variant].verdict
+    results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
+    alone = [{place(check): check for check in judge(each, criteria).checks} for each in results]
+    pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
+    assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
+    found = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
+    assert found.keys() >= {each for checks in alone for each, check in checks.items() if check.measure}
+    for each, check in found.items():
+        own = [checks[each] for checks in alone if each in checks]
+        if all(one.passed for one in (*own, pool.get(each, check))):
+            assert check.passed
+        if any(one.verdict is Verdict.FAILED and one.measure for one in own) and is_counted(check):
+            assert check.verdict is Verdict.FAILED
+        if all(one.verdict is Verdict.FAILED for one in own) and len(own) == len(alone):
+            assert check.verdict is not Verdict.PASSED or each not in pool or pool[each].passed
+
+
+def place(check: Check) -> tuple[object, str]:
+    return check.criterion, check.variant
+
+
+def is_counted(check: Check) -> bool:
+    criterion = check.criterion
+    return isinstance(criterion, ThresholdHolds) and criterion.threshold.aggregate.name in ("max", "count")
 
 
 @given(ANSWERS)

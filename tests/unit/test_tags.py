@@ -18,6 +18,7 @@ from coval_gate.runs.tags import (
     branch_tag,
     provenance_of,
     pull_request_of,
+    seed_for,
     tags_for,
     tags_of,
 )
@@ -43,6 +44,26 @@ def test_key_is_unique_and_concurrency_group_is_shared() -> None:
     assert all(len(tag) <= 200 for tag in OURS)
     assert KEY.fullmatch(OURS.key)
     assert not KEY.fullmatch(OURS.group)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"run_attempt": "1"}, True),
+        ({"sha": "0" * 40}, True),
+        ({"run_id": "101"}, False),
+        ({"step": "other"}, False),
+        ({"job": "other"}, False),
+    ],
+)
+def test_all_attempts_at_a_step_draw_the_same_test_cases(other: dict[str, Any], *, same: bool) -> None:
+    seed = seed_for(CONTEXT, 1)
+    assert 0 <= seed < 2**31
+    assert (seed_for(replace(CONTEXT, **other), 2) == seed) is same
+
+
+def test_seed_outside_github_is_drawn() -> None:
+    assert [seed_for(Context(), nonce) for nonce in (7, 2**32 - 1)] == [7, 2**31 - 1]
 
 
 @pytest.mark.parametrize(

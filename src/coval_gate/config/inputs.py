@@ -174,7 +174,8 @@ class Inputs:
     sub_sample_seed: int | None = declare(
         WHAT,
         fields.optional(fields.whole(0, 2**31 - 1)),
-        "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`.",
+        "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`. With "
+        "`repeat_on_failure`, the default is one that the step chooses, so that repetitions draw the same.",
     )
     test_case_ids: tuple[str, ...] = declare(
         WHAT,
@@ -270,7 +271,8 @@ class Inputs:
     cancel_on_timeout: bool = declare(
         WAITING,
         fields.flag(),
-        "Cancel the run when the step times out. Otherwise the run continues in Coval.",
+        "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
+        "(`repeat_on_failure`) is always cancelled, because nothing can use it.",
         "false",
     )
     cancel_on_interrupt: bool = declare(
@@ -346,8 +348,9 @@ class Inputs:
     repeat_on_failure: int = declare(
         GATE,
         fields.whole(0, MOST_REPETITIONS),
-        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). The check fails "
-        "only if all conversations together fail as well. Thresholds that are decided as counted stay as they were.",
+        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All criteria are "
+        "then decided by all runs: averages, rates and percentiles by all conversations together; what is decided as "
+        "counted has to hold in each run, so a run that fails it does not run again.",
         "0",
         modes=("run",),
     )

@@ -45,8 +45,8 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
         yield "on_flaky has no effect without repeat_on_failure."
     if inputs.repeat_on_failure and not _can_be_softened(inputs):
         yield (
-            "repeat_on_failure softens no criterion: all are decided as counted. Repetitions only replace simulations "
-            "without a result, and tell flaky test cases from consistent ones."
+            "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one does not run "
+            "again; one that only lost simulations does, to replace them."
         )
 
 

@@ -22,7 +22,8 @@ class Check:
 
     `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
     are the ids of those that are to blame if the verdict is not passed; of a target that only informs, those that miss
-    it. `runs`: how many runs of the step it rests on. `first`: what was measured in the first of several runs.
+    it. `runs`: how many runs of the step decided it. `run_id` is there if each of them has to meet it alone: it names
+    the one that breaks it or comes closest. `first`: what the first of several runs measured, if it did not meet it.
     """
 
     criterion: Criterion
@@ -34,6 +35,7 @@ class Check:
     metric: str = ""
     simulations: tuple[str, ...] = ()
     runs: int = 1
+    run_id: str = ""
     first: Measure | None = None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from coval_gate.judge.measure import Measure, Requirement
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import Target
+
+OverRuns = Literal["together", "population", "each"]  # the rules by which several runs decide, see `over_runs`
 
 
 class _Kind:
@@ -30,6 +32,11 @@ class _Kind:
     def advisory(self) -> bool:
         """Whether it is shown only, and never fails."""
         return False
+
+    @property
+    def over_runs(self) -> OverRuns:
+        """How a run and its repetitions decide it."""
+        return "each"
 
     def requirement(self, measure: Measure) -> Requirement | None:
         """Return what the value of `measure` must be; None where any value will do."""
@@ -62,6 +69,12 @@ class ThresholdHolds(_Kind):
     def advisory(self) -> bool:
         return self.threshold.advisory
 
+    @property
+    def over_runs(self) -> OverRuns:
+        if self.threshold.takes_confidence:
+            return "together"
+        return "population" if self.threshold.aggregate.name == "completed_rate" else "each"
+
     def requirement(self, measure: Measure) -> Requirement | None:
         bound, compared = self.threshold.bound, measure.comparison
         if bound.reference and compared is None:
@@ -76,6 +89,10 @@ class FewFailed(_Kind):
     kind: ClassVar = "max_failed_simulations"
     allowance: Allowance
 
+    @property
+    def over_runs(self) -> OverRuns:
+        return "population"
+
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
 
@@ -89,6 +106,10 @@ class EnoughCompleted(_Kind):
 
     kind: ClassVar = "min_simulations"
     least: int
+
+    @property
+    def over_runs(self) -> OverRuns:
+        return "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         del measure
@@ -183,6 +204,10 @@ class TargetMet(_Kind):
     def user_defined(self) -> bool:
         return self.decides
 
+    @property
+    def over_runs(self) -> OverRuns:
+        return "each" if self.decides else "together"
+
     def requirement(self, measure: Measure) -> Requirement | None:
         return Requirement(">=", measure.count) if self.decides else None
 
@@ -206,6 +231,13 @@ class ValueAbsent(_Kind):
     def requirement(self, measure: Measure) -> Requirement:
         del measure
         return Requirement("<=", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SameCases(_Kind):
+    """A repetition has the test cases of the first run, so that their conversations can be pooled."""
+
+    kind: ClassVar = "same_test_cases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +265,7 @@ Criterion = (
     | MetricsHaveTargets
     | TargetMet
     | ValueAbsent
+    | SameCases
     | NotFlaky
 )
 

@@ -209,6 +209,15 @@ class UnequalCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherCases:
+    """A repetition has `new` test cases that the first run lacks, and lacks `gone` ones of the first run."""
+
+    kind: ClassVar = "other_cases"
+    new: int
+    gone: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flaky:
     """The first run failed, but the step's `runs` together do not."""
 
@@ -242,6 +251,7 @@ Problem = (
     | UnusableTarget
     | VariantsMissing
     | ErrorReported
+    | OtherCases
     | Flaky
     | ComparisonProblem
 )

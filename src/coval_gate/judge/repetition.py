@@ -1,10 +1,9 @@
 """Several runs of the same selection, judged together. Pure and total.
 
-If the first run fails, more runs follow, and all their conversations count as iterations. The step fails only if the
-first run and the pooled data do, so that repeating a run never makes a good agent fail more often. To repeat only what
-failed would hide most regressions: an agent that fails in one of five conversations fails twice in one of 25.
-
-What is decided as counted is never softened: a rule that was broken once was broken.
+If the first run fails, more runs follow, and all their conversations count as iterations. Every criterion is decided
+anew by all runs; `over_runs` has the rules. The step fails only if the first run and all runs do, so that repeating a
+run never makes a good agent fail more often. To repeat only what failed would hide most regressions: an agent that
+fails in one of five conversations fails twice in one of 25.
 """
 
 from __future__ import annotations
@@ -15,17 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import (
-    EnoughCompleted,
-    FewFailed,
-    MetricPresent,
-    NoErrorReported,
-    NotFlaky,
-    ThresholdHolds,
-)
+from coval_gate.judge.criteria import NoErrorReported, NotFlaky, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
-from coval_gate.judge.problems import Flaky, NoValues
+from coval_gate.judge.over_runs import decide
+from coval_gate.judge.problems import Flaky, OtherCases
 from coval_gate.judge.stability import failing_simulations, stability_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed
@@ -33,7 +26,7 @@ from coval_gate.model.outcomes import Completed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.criteria import Criteria, Criterion
+    from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import RunResult, Simulation
 
@@ -54,13 +47,6 @@ class Together(NamedTuple):
     judgement: Judgement
 
 
-def can_soften(criterion: Criterion) -> bool:
-    """Return whether a criterion that the first run failed may be met by all runs together."""
-    if isinstance(criterion, ThresholdHolds):
-        return criterion.threshold.takes_confidence
-    return isinstance(criterion, FewFailed | EnoughCompleted)
-
-
 def has_failed(judgement: Judgement) -> bool:
     """Return whether a run failed by its data, so that more data may show something else."""
     return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
@@ -70,6 +56,19 @@ def is_usable(judgement: Judgement) -> bool:
     """Return whether a repetition counts: it completed, its data are all there, and Coval reports no error of it."""
     broken = any(isinstance(check.criterion, NoErrorReported) and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
+
+
+def repeats(run: Judgement, first: Judgement) -> Judgement:
+    """Return the judgement of a repetition, which has no verdict if its test cases are not those of the first run."""
+    now, then = _cases(run), _cases(first)
+    if now == then or "" in now | then:  # Coval may not tell them
+        return run
+    problem = OtherCases(new=len(now - then), gone=len(then - now))
+    return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
+
+
+def _cases(run: Judgement) -> frozenset[str]:
+    return frozenset(each.test_case_id for variant in run.variants for each in variant.simulations)
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
@@ -85,9 +84,9 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, replace(judgements[0], repetition=repetition))
     together = judge(pool.result, criteria, baseline=judgements[0].baseline)
-    checks = softened(judgements[0], together, pool, runs=len(counted))
+    checks = decide(counted, together, pool.replaced)
     judgement = with_checks(together, checks)
-    failing = failing_simulations(judgements)
+    failing = failing_simulations(judgements, checks)
     repetition = Repetition(
         runs=counted,
         together=judgement.verdict or Verdict.FAILED,
@@ -100,35 +99,6 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
         flaky = Check(criterion=NotFlaky(), verdict=Verdict.FAILED, problem=Flaky(runs=len(counted)))
         judgement = with_checks(together, (*checks, flaky))
     return Together(pool.result, replace(judgement, repetition=repetition))
-
-
-def softened(first: Judgement, together: Judgement, pool: Pool, *, runs: int) -> tuple[Check, ...]:
-    """Return the checks of the first run; those that it failed and that can be softened are those of the pooled data.
-
-    So are those that it failed because none of its simulations completed: others have replaced them. Where the pooled
-    data leave no verdict, the first run's stays.
-    """
-    again = {_place(check): check for check in together.checks}
-    found = []
-    for check in first.checks:
-        other = again.get(_place(check))
-        if isinstance(check.criterion, EnoughCompleted):
-            other = _enough_completed(check, check.criterion, first, pool)
-        silent = isinstance(check.problem, NoValues)
-        softens = check.verdict is Verdict.FAILED and (silent or can_soften(check.criterion))
-        if softens and other and other.verdict in USABLE:
-            found.append(replace(other, first=check.measure, runs=runs))
-        elif other or not isinstance(check.criterion, MetricPresent):
-            found.append(check)
-        # Otherwise the pooled data have the metric that the first run lacked.
-    known = {_place(check) for check in first.checks}
-    new = (check for check in together.checks if _place(check) not in known and check.user_defined)
-    return (*found, *(replace(check, runs=runs) for check in new))
-
-
-def _place(check: Check) -> tuple[Criterion, str]:
-    """Return what a check is about: its criterion and its variant."""
-    return check.criterion, check.variant
 
 
 def pooled(results: Sequence[RunResult]) -> Pool:
@@ -162,17 +132,6 @@ def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
             runs.remove(later)
             found.add(each.id)
     return frozenset(found)
-
-
-def _enough_completed(check: Check, criterion: EnoughCompleted, first: Judgement, pool: Pool) -> Check:
-    """Return whether enough simulations of the first run completed, or were replaced."""
-    measure = check.measure
-    if measure is None:
-        return check
-    own = [each.id for variant in first.variants for each in variant.simulations]
-    enough = replace(measure, value=measure.value + len(pool.replaced.intersection(own)))
-    verdict = Verdict.PASSED if enough.value >= criterion.least else Verdict.FAILED
-    return replace(check, verdict=verdict, measure=enough)
 
 
 def _result(judgement: Judgement) -> RunResult:

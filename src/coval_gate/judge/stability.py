@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from coval_gate.judge.variants import Variant
 
 
-def failing_simulations(judgements: Sequence[Judgement]) -> frozenset[str]:
-    """Return the ids of all simulations that miss a criterion which any of these runs failed."""
+def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Check]) -> frozenset[str]:
+    """Return the ids of all simulations that miss a criterion which any of these runs failed, or all of them together.
+
+    `together`: the checks of all runs.
+    """
     failed = {
         (check.criterion, check.variant): check
-        for judgement in judgements
-        for check in judgement.checks
+        for check in (*(check for judgement in judgements for check in judgement.checks), *together)
         if check.decides and check.verdict is Verdict.FAILED
     }
     variants = [variant for judgement in judgements for variant in judgement.variants]

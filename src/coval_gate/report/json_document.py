@@ -92,9 +92,11 @@ class PlainCriterion(Model):
     margin: float | None
     """How far `actual` is from `bound`, in `unit`: positive on the side that is required, negative on the other."""
     runs: int
-    """How many runs of the leg it was decided by: all, or the first one."""
+    """How many runs of the leg decided it."""
+    run_id: Text
+    """Where each of several runs has to meet it alone: the one that breaks it or comes closest; otherwise empty."""
     first_actual: float | None
-    """Where several runs decided: what the first one alone had, in `unit`."""
+    """Where several runs decided, and the first one did not meet it: what that had alone, in `unit`."""
     count: int | None
     """How many simulations were looked at and have a value."""
     missing: int | None

@@ -82,6 +82,8 @@ class Cleanup:
     def _is_left(self, verdict: Verdict | None) -> bool:
         if self.guard.is_cancelling:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
+        if self.guard.leg.repetition and verdict is not Verdict.CANCELLED:
+            return False  # the step has decided without it, and no later step can use it
         match verdict:
             case Verdict.CANCELLED:
                 return not self.inputs.cancel_on_interrupt
@@ -92,12 +94,6 @@ class Cleanup:
                 gave_up = self.late and self.guard.leg.run_id
                 return not (self.inputs.cancel_on_timeout if gave_up else self.inputs.cancel_on_interrupt)
         return True
-
-
-def verdict_for(leg: Leg, judgement: Judgement) -> Verdict | None:
-    """Return the verdict that decides what becomes of the leg's run; `judgement` is that of the step."""
-    own = leg.judgement if _is_judged_apart(leg, judgement) else None
-    return (own or judgement).verdict
 
 
 def with_cancellations(judgement: Judgement, guards: Sequence[RunGuard]) -> Judgement:

@@ -16,12 +16,13 @@ from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.guard import RunGuard
     from coval_gate.runs.tags import Tags
     from coval_gate.waiting import Procedure
 
@@ -86,27 +87,45 @@ class EarlierRuns:
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
-    def end_repetitions(self, unneeded: Collection[Tags]) -> Procedure[None]:
-        """Cancel the unfinished runs that earlier attempts launched as repetitions, with tags like the `unneeded`.
+    def end_repetitions(
+        self, repetitions: Collection[Tags], *, taken: Collection[str], guarded: Callable[[str], RunGuard]
+    ) -> Procedure[None]:
+        """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
 
-        Warns if Coval does not list them; the verdict rests on none of them.
+        Leave those alone that this attempt has `taken` over (ids). `guarded` guards one by its id, so that the post
+        step cancels it where this fails. Warn if Coval does not list them; the verdict rests on none of them.
         """
+        if self.tags.origin is None:
+            return
         try:
             found = yield from self._listed(CANCEL_TIME)
         except CovalError as error:
             self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
-        left = (run for run in found.runs if any(each.continues(tags_of(run)) for each in unneeded))
-        yield from self._cancel(left, "a repetition of an earlier attempt, which nothing needs now")
+        left = [
+            guarded(run.run_id)
+            for run in found.runs
+            if not (run.is_over or run.run_id in taken) and any(each.continues(tags_of(run)) for each in repetitions)
+        ]
+        yield from self._all([self._end(guard) for guard in left])
+
+    def _end(self, guard: RunGuard) -> Procedure[None]:
+        if (
+            yield from self._cancel_one(guard.leg.run_id, "a repetition of an earlier attempt, which nothing needs now")
+        ):
+            guard.release()
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
         """Cancel those of the runs that are not over, side by side. `why` ends the sentence that tells it."""
-        cancelling = [self._cancel_one(run.run_id, why) for run in runs if not run.is_over]
+        yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
+
+    def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
         for result in (yield from together(cancelling, self.clock, at_once=MOST_AT_ONCE)):
-            if result:
+            if isinstance(result, Exception):
                 raise result
 
-    def _cancel_one(self, run_id: str, why: str) -> Procedure[None]:
+    def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
+        """Cancel a run, and return whether it needs no cancelling now; warn if that fails."""
         until = min(self.until, self.clock.now() + CANCEL_TIME)
         try:
             ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
@@ -114,6 +133,8 @@ class EarlierRuns:
                 self.log(f"Cancelled run {run_id}: {why}.")
         except CovalError as error:
             self.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+            return False
+        return True
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the runs of the concurrency group, and unfinished runs that may belong to it.

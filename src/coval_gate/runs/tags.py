@@ -36,6 +36,7 @@ BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
+SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
 REFS: Final = "refs/heads/"
 EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # part of the group
@@ -94,10 +95,9 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
     named = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
-    if not (context.repository and context.run_id.isdecimal() and context.run_attempt.isdecimal()):
+    if not _is_identified(context):
         return Tags(f"{PREFIX}/{nonce}", branch=named)
-    place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
-    place += [context.matrix.digest] if context.matrix else []
+    place = _place(context)
     launched = {name: value for name, value in body.items() if name != "metadata"}
     origin = Origin(int(context.run_id), int(context.run_attempt), _digest([place, launched, own])[:12])
     branch = ":".join(context.head) if context.head else context.ref
@@ -107,6 +107,15 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
     return Tags(key, f"{PREFIX}/line/{group}", origin, named)
+
+
+def seed_for(context: Context, nonce: int) -> int:
+    """Return a seed for the draw of test cases: the same in all attempts at a step, another in each workflow run.
+
+    Outside GitHub, where no later attempt takes runs over, it is made of the `nonce`.
+    """
+    drawn = int(_digest([_place(context), context.run_id])[:8], 16) if _is_identified(context) else nonce
+    return drawn % SEEDS
 
 
 def branch_tag(context: Context, branch: str) -> str:
@@ -162,6 +171,17 @@ def origins(tags: Iterable[str]) -> Iterator[Origin]:
     """Yield the origin in each key among `tags`."""
     for match in filter(None, map(KEY.fullmatch, tags)):
         yield Origin(int(match[1]), int(match[2]), match[3])
+
+
+def _is_identified(context: Context) -> bool:
+    """Tell whether attempts at the step can be told from others."""
+    return bool(context.repository) and context.run_id.isdecimal() and context.run_attempt.isdecimal()
+
+
+def _place(context: Context) -> list[str]:
+    """Return what a step is told apart by, within a workflow run."""
+    place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
+    return [*place, context.matrix.digest] if context.matrix else place
 
 
 def _digest(value: object) -> str:

@@ -81,6 +81,7 @@ def criterion_facts(check: Check) -> Criterion:
         unit=measure.unit if measure else None,
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         runs=check.runs,
+        run_id=check.run_id,
         first_actual=check.first.value if check.first else None,
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,

@@ -17,7 +17,15 @@ from coval_gate.judge.criteria import (
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
 from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.criteria import VALUE_SHOWN, criterion_text, forbidden_text, mention, value_text, whom
+from coval_gate.report.wording.criteria import (
+    VALUE_SHOWN,
+    criterion_text,
+    forbidden_text,
+    mention,
+    runs_text,
+    value_text,
+    whom,
+)
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
 from coval_gate.text import number, one_line, percent, plural
@@ -47,12 +55,11 @@ def actual_text(check: Check) -> str:
     """Return what was measured, or in a few words why nothing was."""
     if check.problem:
         return problem_text(check.problem)
-    over = f" over {check.runs} runs" if check.runs > 1 else ""
-    return f"{_measured_text(check, check.measure)}{over}" if check.measure else ""
+    return f"{_measured_text(check, check.measure)}{runs_text(check)}" if check.measure else ""
 
 
 def first_text(check: Check) -> str:
-    """Return what the first of several runs had alone, after a semicolon; empty where it decided."""
+    """Return what the first of several runs had alone, after a semicolon; empty if it met the criterion."""
     return f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
 
 
@@ -158,7 +165,7 @@ def _threshold_text(threshold: Threshold, measure: Measure, requirement: Require
 
 def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case for each kind
     """Return the reason of a check whose value is not what it must be, without a full stop."""
-    about, few = whom(check), f"{measure.value:,.0f}"
+    about, where, few = whom(check), runs_text(check), f"{measure.value:,.0f}"
     match check.criterion:
         case ThresholdHolds(threshold=threshold) if measure.comparison:
             return _compared_reason(check, threshold, measure.comparison)
@@ -170,9 +177,9 @@ def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case 
             return f"{is_found}{sure_text(check)}, must be {required}"
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
-            return f"{failed} did not complete{about}; max_failed_simulations allows {allowance}"
+            return f"{failed} did not complete{about}{where}; max_failed_simulations allows {allowance}"
         case EnoughCompleted(least=least):
-            return f"{plural(round(measure.value), 'simulation')} completed; min_simulations requires {least:,}"
+            return f"{plural(round(measure.value), 'simulation')} completed{where}; min_simulations requires {least:,}"
         case AllListed():
             return _not_listed(measure)
         case AllEnded():
@@ -183,10 +190,10 @@ def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case 
             return f"{metric} has no value on {lacking}{about}; max_failed_simulations allows {allowance}"
         case TargetMet(metric=metric, target=target):
             missed = plural(measure.count - round(measure.value), "simulation")
-            return f"{metric} missed its target ({target_text(target)}) on {missed}{about}"
+            return f"{metric} missed its target ({target_text(target)}) on {missed}{about}{where}"
         case ValueAbsent(metric=metric, value=value):
             hits = plural(round(measure.value), "simulation")
-            return f"{metric} is {forbidden_text(value)} on {hits}{about}; fail_on_metric_value forbids it"
+            return f"{metric} is {forbidden_text(value)} on {hits}{about}{where}; fail_on_metric_value forbids it"
     return f"{criterion_text(check.criterion)}: {actual_text(check)}"
 
 

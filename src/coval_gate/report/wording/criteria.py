@@ -16,6 +16,7 @@ from coval_gate.judge.criteria import (
     MetricsHaveTargets,
     NoErrorReported,
     NotFlaky,
+    SameCases,
     TargetMet,
     ThresholdHolds,
     ValueAbsent,
@@ -67,6 +68,8 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
             return f"{metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
         case ValueAbsent(metric=metric, value=value):
             return f"{metric} is never {forbidden_text(value)}"
+        case SameCases():
+            return "the test cases are those of the first run"
         case NotFlaky():
             return "the run is not flaky"
     assert_never(criterion)
@@ -80,6 +83,15 @@ def threshold_text(threshold: Threshold) -> str:
 def mention(criterion: Criterion) -> str:
     """Return the criterion as listed for a simulation that misses it: a long one is cut."""
     return shortened(criterion_text(criterion), LONGEST_MENTION)
+
+
+def runs_text(check: Check) -> str:
+    """Return which of several runs decided a criterion, with a space before it; empty where there is one."""
+    if check.runs == 1:
+        return ""
+    if not check.run_id:
+        return f" over {check.runs} runs"
+    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
 
 
 def whom(check: Check) -> str:

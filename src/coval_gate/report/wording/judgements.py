@@ -144,7 +144,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.ERROR:
         told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), told, *doubt_lines(judgement))))
-    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+    lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
     if judgement.passed_unjudged:
         lines.append(ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED)
     return "\n".join((*lines, *doubt_lines(judgement)))
@@ -200,7 +200,7 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
     return tuple(missed) or (_all_well(judgement),)
 
 
-def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
+def _repetition_lines(repetition: Repetition) -> Iterator[str]:
     """Yield sentences on what came of each run, and on what the verdict rests on."""
     if len(repetition.runs) > 1:
         yield ran_text(repetition)
@@ -216,9 +216,6 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
     if count := len(repetition.replaced):
         were = "was" if count == 1 else "were"
         yield f"{plural(count, 'simulation')} without a result {were} replaced by one of a later run."
-    pooled = {check.runs > 1 for check in judgement.checks}
-    if len(pooled) > 1:
-        yield f'Criteria without "over {len(repetition.runs)} runs" were decided by the first run.'
 
 
 def _all_well(judgement: Judgement) -> str:

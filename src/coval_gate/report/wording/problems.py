@@ -24,12 +24,14 @@ from coval_gate.judge.problems import (
     NotSettled,
     NoValues,
     OnlySummary,
+    OtherCases,
     SeveralMetrics,
     UnusableTarget,
     VariantsMissing,
 )
+from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
-from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, value_text, whom
+from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, runs_text, value_text, whom
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.report.wording.targets import target_problem_text, target_text
 from coval_gate.text import in_words, plural, quoted
@@ -80,6 +82,8 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"of {plural(mutations, 'mutation')}{'' if agent else ', none of the agent itself'}"
         case ErrorReported(text=text):
             return f"it reports {text}"
+        case OtherCases(new=new, gone=gone):
+            return f"{new:,} new, {gone:,} missing"
         case Flaky(runs=runs):
             return f"the first run failed, but {all_runs_text(runs)} together did not"
     return comparison_problem_text(found)
@@ -87,7 +91,8 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
 
 def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case for each kind
     """Return the reason of a check that has no measure, without a full stop."""
-    criterion, about = check.criterion, whom(check)
+    where = runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else ""
+    criterion, about = check.criterion, f"{whom(check)}{where}"
     match found:
         case NoSuchMetric():
             return _no_such_metric(criterion, found)
@@ -135,6 +140,8 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
         case ErrorReported(text=text):
             return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
+        case OtherCases(new=new, gone=gone):
+            return f"Its test cases are not those of the first run ({new:,} new, {gone:,} missing)"
         case Flaky(runs=runs):
             return f"The first run failed, but {all_runs_text(runs)} together did not (flaky), and on_flaky is fail"
     return comparison_problem_reason(check, found, about)

@@ -52,5 +52,10 @@ def again_text(why: str, number: int, most: int) -> str:
     return f"The run failed: {why.rstrip('.')}. It runs again, {number} of at most {most}."
 
 
+def in_vain_text(why: str) -> str:
+    """Return that a run that failed is not launched again, because no repetition can change what failed."""
+    return f"The run failed, and does not run again, because no repetition can change this: {why}"
+
+
 def _verdict_text(verdict: Verdict | None) -> str:
     return "was inconclusive" if verdict is Verdict.INCONCLUSIVE else str(verdict)

@@ -1,0 +1,147 @@
+"""How several runs of a step decide each of its criteria. Pure and total.
+
+A criterion says itself which of three rules is its own (`OverRuns` in `criteria`):
+
+- together: a statistic is decided by all conversations as one sample;
+- population: so is how many simulations completed, where those that did not are replaced. A limit that every run keeps
+  alone is kept, and one that no run keeps alone is not;
+- each: what is decided as counted has to hold in every run. A rule that was broken once was broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported
+from coval_gate.judge.verdict import GRAVITY, Verdict
+from coval_gate.model.outcomes import Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence, Set
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.criteria import Criterion, OverRuns
+    from coval_gate.judge.judgement import Judgement, SingleRun
+
+
+class Place(NamedTuple):
+    """What a check is about."""
+
+    criterion: Criterion
+    variant: str
+
+
+class OwnCheck(NamedTuple):
+    """The check of one run; None where the run has nothing to check, so that it breaks nothing."""
+
+    run_id: str
+    check: Check | None
+
+
+class Seen(NamedTuple):
+    """What the runs show of one criterion: each of them `alone`, in their order, and all of them `together`."""
+
+    alone: tuple[OwnCheck, ...]
+    together: Check | None
+
+
+def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
+    """Return the checks of several runs, each of which counts. `together`: the judgement of their pooled results.
+
+    `replaced`: the ids of simulations that the pooled results leave out.
+    """
+    alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
+    pool = _by_place(together.checks)
+    places = dict.fromkeys(place for checks in (*(each for _, each in alone), pool) for place in checks)
+    found = []
+    for place in places:
+        own = tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone)
+        check = RULES[place.criterion.over_runs](Seen(own, pool.get(place)))
+        if check:
+            found.append(check)
+    return tuple(found)
+
+
+def unchangeable(judgement: Judgement) -> tuple[Check, ...]:
+    """Return the failed checks of a run, or of several, that no further run can change."""
+    metrics = judgement.cause.result.metrics if isinstance(judgement.cause, Completed) else ()
+    summaries = {metric.id for metric in metrics if metric.summary is not None}  # they cannot be pooled
+    return tuple(
+        check
+        for check in judgement.missed
+        if check.verdict is Verdict.FAILED
+        and not _is_silent(check)
+        and (check.criterion.over_runs == "each" or check.metric in summaries)
+    )
+
+
+def _together(seen: Seen) -> Check | None:
+    """Return the check of all runs together; where they cannot be pooled, each run has to hold."""
+    if seen.together is None or seen.together.verdict is Verdict.ERROR:
+        return _each(seen)
+    first = seen.alone[0].check
+    missed = first.measure if first and not first.passed else None
+    return replace(seen.together, runs=len(seen.alone), first=missed)
+
+
+def _population(seen: Seen) -> Check | None:
+    """Return the check of all runs together, unless all of them agree alone."""
+    alone = {check.verdict if check else Verdict.PASSED for _, check in seen.alone}
+    found = seen.together.verdict if seen.together else None
+    agree = len(alone) == 1 and alone <= {Verdict.PASSED, Verdict.FAILED}
+    return _each(seen) if agree and found not in alone else _together(seen)
+
+
+def _each(seen: Seen) -> Check | None:
+    """Return the check of the run that breaks the criterion or, where none does, that comes closest to it."""
+    counted = [
+        OwnCheck(run_id, check)
+        for place, (run_id, check) in enumerate(seen.alone)
+        if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
+    ]
+    worst = min(counted, key=_closeness, default=None)
+    if worst is None or worst.check is None:
+        return None  # what only a run without results lacked, a later one has
+    return replace(worst.check, runs=len(seen.alone), run_id=worst.run_id)
+
+
+RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
+    "together": _together,
+    "population": _population,
+    "each": _each,
+}
+
+
+def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
+    return {Place(check.criterion, check.variant): check for check in checks}
+
+
+def _closeness(own: OwnCheck) -> tuple[int, float]:
+    """Return a key that sorts the gravest verdict first, and then the smallest margin."""
+    check = own.check
+    return (GRAVITY.index(check.verdict), check.margin or 0.0) if check else (len(GRAVITY), 0.0)
+
+
+def _is_silent(check: Check | None) -> bool:
+    """Return whether a check failed only because no simulation completed, so that nothing was measured.
+
+    It fails to the agent's account, but a later run that has results shows what was not measured.
+    """
+    if check is None or check.verdict is not Verdict.FAILED:
+        return False
+    return check.measure is None and not isinstance(check.criterion, NoErrorReported)
+
+
+def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
+    """Return the checks of a run, where simulations that a later run replaces count as completed."""
+    own = sum(each.id in replaced for variant in judgement.variants for each in variant.simulations)
+    return tuple(_completed_more(check, own) for check in judgement.checks)
+
+
+def _completed_more(check: Check, more: int) -> Check:
+    if not isinstance(check.criterion, EnoughCompleted) or check.measure is None:
+        return check
+    measure = replace(check.measure, value=check.measure.value + more)
+    verdict = Verdict.PASSED if measure.value >= check.criterion.least else Verdict.FAILED
+    return replace(check, verdict=verdict, measure=measure)
