@@ -17,7 +17,7 @@ from coval_gate.judge.population import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.outcomes import Completed
 from coval_gate.model.results import RunResult
-from coval_gate.model.statuses import COMPLETED, TERMINAL
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
@@ -271,7 +271,7 @@ class _Search:
         total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
         if len(listed) < total:
             return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
-        if not all(each.status in TERMINAL for each in simulations):
+        if not all(each.ended for each in simulations):
             return f"Simulations of run {run.run_id} have not ended."
         if not run.metrics:
             return f"Coval lists no metric of run {run.run_id}."

@@ -17,7 +17,7 @@ from coval_gate.errors import NotFound
 from coval_gate.judge.population import population
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import RunResult
-from coval_gate.model.statuses import COMPLETED, TERMINAL
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_metrics
 from coval_gate.runs.never import Never, find_never
 from coval_gate.runs.progress import MissingData, missing_text
@@ -132,7 +132,7 @@ class _Collector:
         complete = people.certain and len(simulations) >= people.expected
         with_case = sum(bool(each.test_case_id) for each in simulations)  # where Coval names some, it can name all
         named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
-        ended = all(each.status in TERMINAL for each in simulations)
+        ended = all(each.ended for each in simulations)
         self._simulations = simulations if complete and ended and named else None
         result = RunResult(
             run_id=run.run_id,
@@ -175,7 +175,7 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
         return MissingData()
-    running = sum(each.status not in TERMINAL for each in result.simulations)
+    running = sum(not each.ended for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
         return MissingData(simulations=absent + running)
