@@ -265,10 +265,9 @@ class Network:
             case "redirect" | "interim":
                 pending.headers["location"] = action.text
                 pending.response = Reply(action.status, b"")
-            case "reset":
-                pending.error = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
-            case "invalid":
-                pending.error = _invalid_response()
+            case "reset" | "invalid":
+                reset = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
+                pending.error = _invalid_response() if action.kind == INVALID else reset
             case "cut":
                 kept = len(reply.body) // 2 if math.isnan(action.amount) else int(action.amount)
                 pending.length = max(len(reply.body), kept + 1)

@@ -6,7 +6,6 @@ Coval and its gateways use four shapes: an `error` object with code, message and
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.coval.operations import inputs_of, operation_of, shown
 from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.text import in_words, one_line
+from coval_gate.text import in_words, json_in, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +82,7 @@ class ErrorBody:
 def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
     """Read an error response in any of its shapes."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
+    content = json_in(body)
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
         found = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""

@@ -17,6 +17,7 @@ from coval_gate.publish.check_run import CheckRunPublisher, name_problems
 from coval_gate.publish.github import Reach, may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
+from coval_gate.text import json_in
 
 if TYPE_CHECKING:
     from coval_gate.ci.context import Context
@@ -211,7 +212,9 @@ class PullRequestPublisher:
 
 def read_owed(text: str) -> OwedStatus | None:
     """Read the status that the main step saved; None if it saved none, or it cannot be read."""
+    given = json_in(text)
     try:
-        return OwedStatus(**json.loads(text))
-    except (ValueError, TypeError):
+        status = OwedStatus(**given) if isinstance(given, dict) else None
+    except TypeError:
         return None
+    return status if status and all(isinstance(each, str) for each in status) else None

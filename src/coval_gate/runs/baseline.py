@@ -23,7 +23,7 @@ from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
-from coval_gate.text import in_words
+from coval_gate.text import in_words, whole_number
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class _Search:
         self._until = until
         self._created = created_at(subject.run)
         self._own_origins = {each.workflow_run for each in origins(tags_of(subject.run))}
-        if subject.context.run_id.isdecimal():
-            self._own_origins.add(int(subject.context.run_id))
+        if (run_id := whole_number(subject.context.run_id)) is not None:
+            self._own_origins.add(run_id)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
 
     def named(self) -> Procedure[Found]:
