@@ -44,6 +44,7 @@ class Publisher:
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
         """Check before anything costs that every file can be written, and that the one to annotate exists.
 
+        Remove the reports that an earlier step left there: if this one is killed, they must not pass for its own.
         Return the inputs, in which the path of that file is relative to the workspace, and what is wrong with paths.
         """
         problems = []
@@ -63,6 +64,12 @@ class Publisher:
             except ValueError as problem:
                 inputs = replace(inputs, annotate_file="")
                 problems.append(Problem("annotate_file", str(problem)))
+        for name, place in list(self._places.items()):
+            if place == inputs.annotate_file:
+                problems.append(Problem(name, "is the same as annotate_file, which the report would replace."))
+                del self._places[name]
+            else:
+                self._workspace.remove(place)
         return inputs, problems
 
     def write_outputs(self, report: Report) -> None:
