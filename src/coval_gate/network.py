@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import requests
 import urllib3
 
-Cause = Literal["transient", "size", "certificate", "bundle", "address"]
+Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
 # Failures before the TLS connection is established, and thus before anything is sent.
 HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
@@ -36,9 +36,9 @@ class NetworkError(Exception):
     """A request got no usable response.
 
     `what` is the end of a sentence that begins with the request ("got no response (…)."). `arrived` is False if the
-    server certainly received nothing. `cause` is "transient" if a retry may succeed. Otherwise it names what to
-    correct: the "size" of the response, the server's "certificate", the file of trusted certificates ("bundle"), or the
-    "address".
+    server certainly received nothing. `cause` is "transient" if a retry may succeed, and "deadline" if it is too late
+    to send anything. Otherwise it names what to correct: the "size" of the response, the server's "certificate", the
+    file of trusted certificates ("bundle"), or the "address".
     """
 
     def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:

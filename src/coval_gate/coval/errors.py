@@ -120,13 +120,14 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             # Only Coval itself can state that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and said.is_json) or (status == 503 and said.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
+            call=str(request),
             advice="Check whether Coval has an incident, and re-run the job later.",
             link=STATUS_PAGE,
         )
     launches = request.method == "POST"
     interim = status < 200  # the actual response would follow on a connection that is closed by now
     if interim or (reached and not launches and (not said.is_json or status in ODD_STATUSES)):
-        return Unavailable("Coval unavailable", what, arrived=True, advice=NOT_COVAL)
+        return Unavailable("Coval unavailable", what, arrived=True, call=str(request), advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
@@ -181,18 +182,22 @@ def network_problem(request: Request, error: NetworkError) -> CovalError:
     """Return the error for a request without a response."""
     if error.cause == "size" and request.method == "GET":
         return TooLarge("Response too large", f"{request} {error.what}", advice=LARGE)
-    if error.cause in ("transient", "size"):
-        return unavailable(request, error.what, arrived=error.arrived)
+    if error.cause in ("transient", "size", "deadline"):
+        return unavailable(request, error.what, arrived=error.arrived, sent=error.cause != "deadline")
     title, advice = LASTING[error.cause]
     return CovalError(title, f"{request} {error.what}", advice=advice)
 
 
-def unavailable(request: Request | str, what: str, *, arrived: bool) -> Unavailable:
-    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request."""
+def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool = True) -> Unavailable:
+    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request.
+
+    `sent`: False if it was not even sent, because a deadline had passed.
+    """
     return Unavailable(
         "Coval unavailable",
         f"{request} {what}",
         arrived=arrived,
+        call=str(request) if sent else "",
         advice="Check api_base_url and the network, and whether Coval has an incident.",
         link=STATUS_PAGE,
     )

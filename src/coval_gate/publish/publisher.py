@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.report.formats import Format
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
+    from coval_gate.times import Times
 
 
 class Publisher:
@@ -76,15 +77,15 @@ class Publisher:
         """Set every output. Raises RunnerError."""
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
-    def publish(self, report: Report, *, hurried: bool = False) -> Report:
-        """Publish the report everywhere, and return it with what came of that."""
+    def publish(self, report: Report, times: Times) -> Report:
+        """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
         report = self._write(report)
         self.pull_request.owe(report)
         self._summarize(report)
         self._log(report)
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
-            if url := self.pull_request.conclude(report, hurried=hurried):
+            if url := self.pull_request.conclude(report, times):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
         return report

@@ -22,6 +22,7 @@ from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_
 from coval_gate.runs.never import Never, find_never
 from coval_gate.runs.progress import MissingData, missing_text
 from coval_gate.text import one_line
+from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
 
-CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended just before the deadline
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
@@ -75,7 +75,7 @@ def collect(
     """
     began = looked_at = clock.now()
     give_up = min(budgets.deadline, began + grace)
-    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + CALL_TIME))
+    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + COLLECTING))
     pause = FIRST_PAUSE
     while True:
         look = yield from collector.look(run)
