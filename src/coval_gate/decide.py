@@ -14,12 +14,13 @@ from coval_gate.report.formats.log import check_lines
 from coval_gate.report.simulations import leg_rows, to_look_at
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.runs.baseline import baseline_of
-from coval_gate.runs.details import DETAILS_TIME, fetch_details
+from coval_gate.runs.details import fetch_details
 from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
-from coval_gate.runs.trend import TREND_TIME, fetch_trend
+from coval_gate.runs.trend import fetch_trend
 from coval_gate.runs.watch import Budgets
+from coval_gate.times import DETAILS, TREND
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -112,7 +113,7 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
                 test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
                 with_transcripts=step.inputs.include_transcripts == "failures",
                 clock=step.clock,
-                until=step.clock.now() + DETAILS_TIME,
+                until=step.times.informing(step.clock.now(), DETAILS),
             ),
             step.clock,
         )
@@ -130,6 +131,6 @@ def _trend(step: Step, client: Client, leg_run: Run, result: RunResult) -> Proce
             leg_run,
             metrics={metric.id for metric in result.metrics},
             promotions=tuple(filter(None, (inputs.promote, named))),
-            until=step.clock.now() + TREND_TIME,
+            until=step.times.informing(step.clock.now(), TREND),
         )
     )

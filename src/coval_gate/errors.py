@@ -99,7 +99,8 @@ class Unavailable(CovalError):
     """The call got no usable response; a retry may get one.
 
     `arrived` is False if the call certainly had no effect (it was never sent, or the API says so), True if it may have
-    had one. `retry_after` is the pause that the API asked for, in seconds; None if it named none.
+    had one. `retry_after` is the pause that the API asked for, in seconds; None if it named none. `call` is the method
+    and path of a request that was sent; empty if it was not, because a deadline had passed.
     """
 
     def __init__(
@@ -109,12 +110,14 @@ class Unavailable(CovalError):
         *,
         arrived: bool,
         retry_after: float | None = None,
+        call: str = "",
         advice: str = "",
         link: str = "",
     ) -> None:
         super().__init__(title, what, advice=advice, link=link)
         self.arrived = arrived
         self.retry_after = retry_after
+        self.call = call
 
 
 class LaunchUncertain(CovalError):

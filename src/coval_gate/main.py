@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code."""
     step = Step(runtime)
-    hurried = False
     try:
         judgement = step.clean_up(reach_judgement(step), hurried=False)
     except Interrupted:
-        hurried = True
+        step.hurry()
         judgement = step.clean_up(interrupted(), hurried=True)
-    return step.publish(judgement, hurried=hurried)
+    return step.publish(judgement)
 
 
 def reach_judgement(step: Step) -> Judgement:

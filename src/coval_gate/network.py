@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import zlib
+from http.client import HTTPException, IncompleteRead
 from typing import Any, Final, Literal
 
 import requests
 import urllib3
 
-Cause = Literal["transient", "size", "certificate", "bundle", "address"]
+Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
 # Failures before the TLS connection is established, and thus before anything is sent.
 HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
@@ -20,15 +22,23 @@ UNUSABLE: Final = (
     urllib3.exceptions.LocationValueError,
     UnicodeError,
 )
+# A response came, but it is no valid HTTP. requests wraps an invalid header of a response as one of the request.
+DAMAGED: Final = (
+    HTTPException,
+    zlib.error,
+    urllib3.exceptions.DecodeError,
+    urllib3.exceptions.InvalidHeader,
+    urllib3.exceptions.ProtocolError,
+)
 
 
 class NetworkError(Exception):
     """A request got no usable response.
 
     `what` is the end of a sentence that begins with the request ("got no response (…)."). `arrived` is False if the
-    server certainly received nothing. `cause` is "transient" if a retry may succeed. Otherwise it names what to
-    correct: the "size" of the response, the server's "certificate", the file of trusted certificates ("bundle"), or the
-    "address".
+    server certainly received nothing. `cause` is "transient" if a retry may succeed, and "deadline" if it is too late
+    to send anything. Otherwise it names what to correct: the "size" of the response, the server's "certificate", the
+    file of trusted certificates ("bundle"), or the "address".
     """
 
     def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:
@@ -46,7 +56,7 @@ def network_error(error: Exception) -> NetworkError:
         return _lasting("the server's certificate cannot be verified", "certificate")
     if "TLS CA certificate bundle" in text or "NO_CERTIFICATE_OR_CRL_FOUND" in text:
         return _lasting("REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE does not name a certificate file", "bundle")
-    if isinstance(error, UNUSABLE):
+    if isinstance(error, UNUSABLE) and not isinstance(_innermost(error), DAMAGED):
         return _lasting("the address or a header is not valid", "address")
     reason = _innermost(error)
     not_sent = isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)) or isinstance(
@@ -79,11 +89,12 @@ def _in_words(error: BaseException) -> str:
         urllib3.exceptions.NewConnectionError: "no connection could be made",
         urllib3.exceptions.ConnectTimeoutError: "the connection timed out",
         urllib3.exceptions.ReadTimeoutError: "the response timed out",
-        urllib3.exceptions.IncompleteRead: "the response was cut off",
+        IncompleteRead: "the response was cut off",
         ConnectionResetError: "the connection was reset",
         ConnectionError: "the connection was closed",
         TimeoutError: "the connection timed out",
     }
     if isinstance(error, urllib3.exceptions.NewConnectionError) and "refused" in str(error):
         return "the connection was refused"
-    return next((text for error_type, text in words.items() if isinstance(error, error_type)), type(error).__name__)
+    other = "the response is not valid HTTP" if isinstance(error, DAMAGED) else type(error).__name__
+    return next((text for error_type, text in words.items() if isinstance(error, error_type)), other)

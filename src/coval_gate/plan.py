@@ -20,7 +20,7 @@ from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.judge.power import MOST_CASES, Agents, cases_to_decide, chance, misses
 from coval_gate.report.wording.criteria import threshold_text
-from coval_gate.text import number, percent, plural
+from coval_gate.text import number, percent, plural, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -249,8 +249,8 @@ def _confidence(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    count = int(text) if text.isdecimal() else 0
-    if not 1 <= count <= MOST:
+    count = whole_number(text)
+    if count is None or not 1 <= count <= MOST:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST}; got {text!r}")
     return count
 

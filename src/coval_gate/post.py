@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
 from coval_gate.ci.detect import detect_host
@@ -27,6 +27,7 @@ from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.schedule import run, together
 from coval_gate.runs.tags import Tags, provenance_of
+from coval_gate.times import POST_CANCELLING, POST_LOCATING, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.guard import LegState
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
-
-PATIENCE: Final = 90.0  # s; the runner gives all post steps of a cancelled job five minutes
-COMMIT_TIME: Final = 10.0  # s to find out which commit a run tests
 
 
 def post(runtime: Runtime) -> int:
@@ -81,11 +79,14 @@ def _close(
     runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
 ) -> None:
     """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
+    clock = runtime.clock
     if not publisher.has_saved(inputs):  # so find the commit here
         if inputs.mode == "wait":
             context = _with_commit_of_run(runtime, host, inputs, context)
-        context = publisher.locate(context, inputs)
-    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), hurried=hurried)
+        context = publisher.locate(context, inputs, until=clock.now() + POST_LOCATING)
+    now = clock.now()
+    times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
+    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
 
 
 def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Context:
@@ -94,7 +95,7 @@ def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: C
         return context
     client = connect(inputs, runtime, host.quote)
     try:
-        found = run(client.get_run(inputs.run_id[0], until=runtime.clock.now() + COMMIT_TIME), runtime.clock)
+        found = run(client.get_run(inputs.run_id[0], until=runtime.clock.now() + POST_LOCATING), runtime.clock)
     except CovalError:
         return context
     return with_run_metadata(context, provenance_of(found, context.repository))
@@ -109,7 +110,7 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
     clock = runtime.clock
     client = connect(inputs, runtime, host.quote)
     request = launch_request(inputs, context)
-    until = clock.now() + PATIENCE
+    until = clock.now() + POST_CANCELLING
     guards = []
     for state in states:
         leg = Leg(name=state.name, request=request, tags=Tags(state.key), launched_again=state.launched_again)

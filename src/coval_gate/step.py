@@ -6,7 +6,6 @@ What is known is written down the moment that it is known: a step may be killed 
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from contextlib import suppress
@@ -30,6 +29,7 @@ from coval_gate.report.model import Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.schedule import all_or_first_error, run, together
+from coval_gate.times import Times, announcing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,12 +60,11 @@ class Step:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.guards: list[RunGuard] = []
-        self.leftovers: dict[
-            str, RunGuard
-        ] = {}  # by the ids of repetitions that earlier attempts left, and nothing needs now
+        self.leftovers: dict[str, RunGuard] = {}  # repetitions of earlier attempts that nothing needs, by their ids
         self.launcher: Launcher | None = None
         self.unguarded: list[Leg] = []  # runs that mode cancel names
         self.has_earlier_repetitions = False  # an earlier attempt may have left some that nothing needs now
+        self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
     def legs(self) -> list[Leg]:
@@ -76,6 +75,15 @@ class Step:
     def deadline(self) -> float:
         """When the step has to be done, on the clock."""
         return self.began + self.inputs.max_wait_time
+
+    @property
+    def times(self) -> Times:
+        """How long each part of the step may take."""
+        return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
+
+    def hurry(self) -> None:
+        """Note that the step received a signal, and will be killed."""
+        self._interrupted = Times.of_interrupted(self.clock.now())
 
     def read_inputs(self) -> Inputs:
         """Read where the step runs and what it has to do. Raises InputError, RunnerError."""
@@ -107,11 +115,12 @@ class Step:
 
     def connect(self, *, hurried: bool = False) -> Client:
         """Make a client of Coval's API."""
-        return connect(self.inputs, self.runtime, self.host.quote, hurried=hurried)
+        return connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=self.times.coval_ends)
 
     def locate(self) -> None:
         """Find out which commit is tested, where the event does not say and it is needed."""
-        self.context = self.publisher.pull_request.locate(self.context, self.inputs)
+        until = announcing(self.clock.now(), self.deadline)
+        self.context = self.publisher.pull_request.locate(self.context, self.inputs, until=until)
 
     def foresee(self) -> None:
         """Warn of thresholds that the run is too small to decide with the confidence."""
@@ -173,7 +182,7 @@ class Step:
         self.inputs = replace(inputs, sub_sample_seed=seed)
         self.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
 
-    def _end_unneeded_repetitions(self, client: Client, *, until: float) -> Procedure[None]:
+    def _end_unneeded_repetitions(self, client: Client) -> Procedure[None]:
         """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
         from coval_gate.runs.earlier import EarlierRuns
 
@@ -183,7 +192,7 @@ class Step:
             tags=own,
             body=request.body(),
             clock=self.clock,
-            until=until,
+            until=self.times.cancelling(self.clock.now()),
             log=self.host.quote,
             warn=self.warn,
         )
@@ -222,7 +231,7 @@ class Step:
 
     def announce(self) -> None:
         """Set the commit's status to pending, and create its check run."""
-        self.publisher.pull_request.announce(self.report(LAUNCH), until=self.deadline)
+        self.publisher.pull_request.announce(self.report(LAUNCH), until=announcing(self.clock.now(), self.deadline))
 
     def promote(self, client: Client, leg: Leg) -> None:
         """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
@@ -261,7 +270,7 @@ class Step:
 
     def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
-        from coval_gate.runs.cleanup import HURRIED_TIME, Cleanup, with_cancellations
+        from coval_gate.runs.cleanup import Cleanup, with_cancellations
 
         for guard in self.guards:
             if guard.leg.is_over:
@@ -281,24 +290,23 @@ class Step:
                     inputs=self.inputs,
                     client=client,
                     clock=self.clock,
-                    hurried=hurried,
+                    until=self.times.cancelling(self.clock.now()),
                     late=late,
                     log=self.host.quote,
                 ).clean_up(judgement.verdict)
                 for guard in concerned
             ]
             if ends_others:
-                until = self.clock.now() + HURRIED_TIME if hurried else math.inf
-                cleanups.append(self._end_unneeded_repetitions(client, until=until))
+                cleanups.append(self._end_unneeded_repetitions(client))
             all_or_first_error(run(together(cleanups, self.clock), self.clock))
         judgement = with_cancellations(judgement, self.guards)
         if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
         return judgement
 
-    def publish(self, judgement: Judgement, *, hurried: bool) -> int:
-        """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
-        return self.publisher.publish(self.report(judgement), hurried=hurried).exit_code
+    def publish(self, judgement: Judgement) -> int:
+        """Publish the report, and return the exit code."""
+        return self.publisher.publish(self.report(judgement), self.times).exit_code
 
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""

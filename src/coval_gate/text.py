@@ -1,16 +1,33 @@
-"""Formats text and numbers for people. Pure."""
+"""Formats text and numbers for people, and reads what programs wrote. Pure."""
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a program wrote; None if it is none, or absurd."""
+    return int(text) if WHOLE_NUMBER.fullmatch(text) else None
+
+
+def json_in(text: str | bytes) -> Any:
+    """Return the JSON that a program wrote; None if it is none, or nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def one_line(text: object, limit: int = 500) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs
 ERROR_LIMIT: Final = 1024 * 1024  # bytes of an error response
+TOO_LATE: Final = "was not sent: the deadline has passed."
 NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
@@ -120,11 +122,14 @@ class CredentialAuth(requests.auth.AuthBase):
 
 
 class Transport:
-    """A client of one server, for any number of requests at a time."""
+    """A client of one server, for any number of requests at a time. At `ends`, every response has come or is lost."""
 
-    def __init__(self, server: Server, *, clock: Clock, new_session: SessionFactory = Session) -> None:
+    def __init__(
+        self, server: Server, *, clock: Clock, new_session: SessionFactory = Session, ends: float = math.inf
+    ) -> None:
         self._server = server
         self._clock = clock
+        self._ends = ends
         self._sessions = _Sessions(server, clock, new_session)
 
     def close(self) -> None:
@@ -143,16 +148,24 @@ class Transport:
 
         `open_for`: seconds for which the connection stays open for the response, even if waiting for it ends earlier.
         """
-        return Exchange(self._server, self._sessions, self._clock, request, until, open_for)
+        return Exchange(self._server, self._sessions, self._clock, request, until, self._ends, open_for)
 
 
 class Exchange:
     """One request and its response. After a timeout, `late_response` can wait for the response again."""
 
     def __init__(
-        self, server: Server, sessions: _Sessions, clock: Clock, request: Request, until: float, open_for: float
+        self,
+        server: Server,
+        sessions: _Sessions,
+        clock: Clock,
+        request: Request,
+        until: float,
+        ends: float,
+        open_for: float,
     ) -> None:
         self.request = request
+        self._ends = ends
         self._open_for = open_for
         self._server = server
         self._sessions = sessions
@@ -166,8 +179,10 @@ class Exchange:
         The exchange runs in a thread, because a socket timeout does not limit its total time: a server may send its
         headers byte by byte, and a DNS lookup has no timeout at all.
         """
-        timeouts = self._server.timeouts
-        within = max(timeouts.final, min(timeouts.response, self._until - self._clock.now()))
+        timeouts, now = self._server.timeouts, self._clock.now()
+        within = min(max(timeouts.final, min(timeouts.response, self._until - now)), self._ends - now)
+        if within <= 0:
+            raise NetworkError(TOO_LATE, arrived=False, cause="deadline")
         session = self._sessions.take(self.request)
         times = (min(timeouts.connect, within), max(within, self._open_for))
         self._call = call = BackgroundCall(partial(self._send, session, times))

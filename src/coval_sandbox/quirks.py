@@ -41,6 +41,8 @@ class Quirks:
     """The first value of every metric is listed twice."""
     failed_values: Literal["omitted", "null"] = "omitted"
     """How failed conversations appear in a run's values."""
+    skipped_simulations: bool = False
+    """Conversations that fail have the status SKIPPED, and no error message."""
     superseded_outputs: bool = False
     """Every metric also has an older output, which the legacy list includes."""
     null_progress: bool = False

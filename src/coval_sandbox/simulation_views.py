@@ -24,6 +24,7 @@ TURN = 0.8  # s that a turn of a conversation takes; the next one begins a secon
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
     """Return the JSON of a simulation, as in lists."""
     status = record.simulation_status(planned, now)
+    status = "SKIPPED" if quirks.skipped_simulations and status == "FAILED" else status
     mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
     name = catalogue.MUTATIONS[0].name if quirks.same_mutation_names or not mutation else mutation.name
     return {

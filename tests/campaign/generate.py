@@ -16,6 +16,7 @@ from campaign.schedule import (
     GATES,
     IMPOSSIBLE_GATES,
     INTERIM,
+    INVALID,
     MISNAMED_GATES,
     REFUSED,
     REPEATED_GATES,
@@ -181,6 +182,8 @@ def generate(seed: int) -> Schedule:
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
+    schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
+    schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
     schedule = _with_check_run(schedule, Random(f"check run/{seed}"))
     schedule = _with_promotion(schedule, Random(f"promotion/{seed}"))
@@ -297,6 +300,22 @@ def _disturb_repetition(step: Step, rng: Random) -> Step:
     if kind < 0.45:
         return replace(step, signal=Signal(kill=kill, at=round(rng.uniform(55, 125), 3)))
     return replace(step, signal=None)
+
+
+def _with_skipped(schedule: Schedule, rng: Random) -> Schedule:
+    """Let simulations that fail have the status SKIPPED in some schedules."""
+    if rng.random() > 0.25:
+        return schedule
+    return replace(schedule, quirks=replace(schedule.quirks, skipped_simulations=True))
+
+
+def _with_invalid_responses(schedule: Schedule, rng: Random) -> Schedule:
+    """Let some of the responses that are lost arrive, but not as valid HTTP."""
+    faults = (
+        replace(each, action=INVALID) if each.action in ("reset-after", "cut") and rng.random() < 0.5 else each
+        for each in schedule.faults
+    )
+    return replace(schedule, faults=tuple(faults))
 
 
 def _with_commit_status(schedule: Schedule, rng: Random) -> Schedule:

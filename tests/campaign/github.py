@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 HOST: Final = "localhost"  # Coval is at 127.0.0.1
 LATENCY: Final = 0.3  # s
 EFFECT: Final = 0.6  # share of the latency after which a request takes effect
-HANG: Final = "hang"  # an outage in which no response arrives; in any other, one with that HTTP status
+HANG: Final = "hang"  # an outage in which no response arrives
+SLOW: Final = "slow"  # an outage in which responses are late; in any other, they have that HTTP status
+LATE: Final = 4.0  # s
 HEAD: Final[str] = PULL_REQUEST["pull_request"]["head"]["sha"]
 
 
@@ -49,7 +51,7 @@ class GitHub(HTTPAdapter):
         self._clock = clock
         self._outages = outages
         self._fake = FakeGitHub(now=clock.time)
-        self._fake.commits.add(HEAD)
+        self._fake.add_pull_request(PULL_REQUEST["pull_request"]["number"], HEAD)
         self._pending: list[_Pending] = []
         self._ports = 0  # that were given to processes; only the last one is open
 
@@ -112,11 +114,15 @@ class GitHub(HTTPAdapter):
         )
 
         def take_effect() -> None:
-            failure = Response(int(outage.action), {"message": "Something went wrong."}) if outage else None
+            fails = outage and outage.action != SLOW
+            failure = Response(int(outage.action), {"message": "Something went wrong."}) if outage and fails else None
             pending.response = failure or self._fake.respond_to(seen)
 
-        self._clock.at(begin + EFFECT * LATENCY, take_effect)
-        self._clock.at(begin + LATENCY, lambda: self._finish(pending))
+        latency = LATE if outage and outage.action == SLOW else LATENCY
+        if latency > limit:
+            self._clock.at(begin + limit, lambda: self._finish(pending, error=requests.ReadTimeout("timed out")))
+        self._clock.at(begin + EFFECT * latency, take_effect)
+        self._clock.at(begin + latency, lambda: self._finish(pending))
 
     def _finish(self, pending: _Pending, error: Exception | None = None) -> None:
         if not pending.done.is_set():

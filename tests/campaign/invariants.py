@@ -34,12 +34,13 @@ ANNOTATIONS: Final = ("error", "warning", "notice")
 MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
-DEADLINE_SLACK: Final = 40.0  # s after the deadline, for outstanding requests and for fetching results
+DEADLINE_SLACK: Final = 10.0  # s after the deadline, for all that a step does after its last poll
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
 MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
-POST_TIME: Final = 120.0  # s for the post step
+POST_TIME: Final = 120.0  # s for the post step, if it need not tell GitHub
+POST_TELLING: Final = 80.0  # s for it to tell GitHub
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
@@ -662,11 +663,11 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
             if end - result.interrupted > INTERRUPT_TIME + ROUNDING:
                 yield f"{_name(result)} took {end - result.interrupted:.1f} s to end after the interrupt"
         elif result.is_post:
-            if result.ended - result.began > POST_TIME + _status_time(result):
+            if result.ended - result.began > POST_TIME + (POST_TELLING if _status_time(result) else 0.0):
                 yield f"{_name(result)} took {result.ended - result.began:.0f} s"
         elif result.killed is None:
-            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK + _status_time(result)
-            if result.ended - result.began > limit:
+            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK
+            if result.ended - result.began > limit + ROUNDING:
                 yield f"{_name(result)} took {result.ended - result.began:.0f} s"
 
 

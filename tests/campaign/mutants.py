@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import repeat, secret
+from coval_gate import repeat, secret, times
 from coval_gate.ci.console import Console
 from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
@@ -383,7 +383,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take as long after an interrupt as without one",
-        SetConstant(cleanup, "HURRIED_TIME", cancel.CANCEL_TIME),
+        SetConstant(times, "HURRIED_CALLING", times.CANCELLING),
         caught_by="time_limits_are_kept",
     ),
     mutant(

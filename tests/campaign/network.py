@@ -19,7 +19,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, REFUSED, UNRESOLVED
+from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
 from coval_gate.transport import Session
 from coval_sandbox.damage import damaged
 from coval_sandbox.direct import Direct, Reply
@@ -265,8 +265,9 @@ class Network:
             case "redirect" | "interim":
                 pending.headers["location"] = action.text
                 pending.response = Reply(action.status, b"")
-            case "reset":
-                pending.error = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
+            case "reset" | "invalid":
+                reset = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
+                pending.error = _invalid_response() if action.kind == INVALID else reset
             case "cut":
                 kept = len(reply.body) // 2 if math.isnan(action.amount) else int(action.amount)
                 pending.length = max(len(reply.body), kept + 1)
@@ -307,6 +308,8 @@ def _parse_action(action: str) -> Action:
     kind, _, rest = action.partition(" ")
     if kind == INTERIM:
         return Action(kind, takes_effect=True, status=HTTPStatus.EARLY_HINTS)
+    if kind == INVALID:
+        return Action(kind, takes_effect=True)
     if kind == ECHO:
         status, disguise = rest.split()
         return Action(kind, takes_effect=False, status=int(status), text=disguise)
@@ -339,6 +342,11 @@ _TIMED_OUT: Final = urllib3.exceptions.ReadTimeoutError(_POOL, "/v1", "Read time
 
 def _connection_error(error: Exception) -> requests.ConnectionError:
     return requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", error))
+
+
+def _invalid_response() -> Exception:
+    """Return what requests raises for a response with two lengths."""
+    return requests.exceptions.InvalidHeader(urllib3.exceptions.InvalidHeader("Content-Length contained 2 values"))
 
 
 def _remote_disconnected() -> Exception:

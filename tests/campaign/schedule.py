@@ -18,6 +18,7 @@ UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
 ECHO: Final = "echo"  # an error with this status whose message repeats the key in this disguise
 INTERIM: Final = "interim"  # took effect, an interim response instead of the actual one
+INVALID: Final = "invalid"  # took effect, the response is not valid HTTP
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 
 GATES: Final[dict[str, dict[str, str]]] = {

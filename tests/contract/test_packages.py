@@ -37,6 +37,7 @@ GROUND = {
     "runtime",
     "secret",
     "text",
+    "times",
     "transport",
     "waiting",
 }  # below all packages; its modules may import each other

@@ -14,10 +14,10 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, NotFoundReason
 from coval_gate.model.results import RunResult
 from coval_gate.runs.baseline import PAUSES, find_baseline
-from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject
 from coval_gate.runs.fingerprint import NAME
 from coval_gate.runs.schedule import run
+from coval_gate.times import COLLECTING
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -603,7 +603,7 @@ def test_run_that_completes_at_the_deadline_leaves_a_moment_for_its_baseline(
     inputs = {"baseline": "branch:main", "thresholds": COMPARED, "max_wait_time": "61"}
     result, _ = run_step("GET /runs -> 503", **inputs, bare=True)
     assert result.outputs["verdict"] == "inconclusive"
-    assert 61 + 20 < clock.now() <= 61 + CALL_TIME
+    assert 61 + COLLECTING - 2 < clock.now() <= 61 + COLLECTING
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "body {}", "reset-before"])

@@ -232,3 +232,23 @@ def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
     polls = paths.index("/v1/conversations/simulated")
     result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
+
+
+SKIPPING = {"test_set_id": "someFail", "quirks": Quirks(skipped_simulations=True)}
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [("0", "failed"), ("50%", "passed")])
+def test_skipped_simulation_is_over_and_did_not_complete(allowed: str, verdict: str, run_step: RunStep) -> None:
+    result, server = run_step(max_failed_simulations=allowed, **SKIPPING)
+    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == (verdict, "7"), result.log
+    assert int(result.outputs["duration_seconds"]) - server.world.runs[0].plan.end < 15
+
+
+def test_run_with_skipped_simulations_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    given = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
+    push = {"event": {"ref": "refs/heads/main"}}
+    earlier, server = run_step(mode="launch", tags="nightly", **push, **SKIPPING)
+    clock.sleep(120)
+    env = {"GITHUB_RUN_ID": "1234567899"}
+    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **given)
+    assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"], result.log

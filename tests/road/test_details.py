@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.main import reach_judgement
-from coval_gate.runs.details import DETAILS_TIME, EXPLAINED
+from coval_gate.runs.details import EXPLAINED
 from coval_gate.runtime import Runtime
 from coval_gate.step import Step
+from coval_gate.times import DETAILS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
@@ -108,7 +109,7 @@ def test_transcripts_never_change_verdict(
     plain, _ = run_step(**inputs)
     began = clock.now()
     with_transcripts, _ = run_step(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)
-    assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS_TIME + 1
+    assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS + 1
     for name in ("verdict", "reason", "metrics", "failed_simulations"):
         assert with_transcripts.outputs[name] == plain.outputs[name]
     leg, _ = leg_of(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.runs.cancel import CANCEL_TIME
 from coval_gate.runs.earlier import LOOKUP_PATIENCE
+from coval_gate.times import CANCELLING
 from coval_sandbox.world import World
 
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ def test_superseded_runs_are_cancelled_side_by_side(run_step: RunStep, clock: Vi
     result, _ = run_step(*faults, world=world, env=NEWER, **inputs)
     assert [run.status(clock.time()) == "CANCELLED" for run in world.runs] == [True, *[False] * 5]
     assert len(result.annotations("warning")) == 4
-    assert clock.now() - began == CANCEL_TIME
+    assert clock.now() - began == CANCELLING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.names import CHECK_TIME
+from coval_gate.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 
@@ -95,7 +95,7 @@ def test_wrong_name_is_reported_before_launch(inputs: dict[str, str], what: str,
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
     assert result.outputs["reason"] == what
     assert launches(server) == 0
-    assert int(result.outputs["duration_seconds"]) <= CHECK_TIME
+    assert int(result.outputs["duration_seconds"]) <= PREPARING
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_good_run_is_launched_where_check_is_disturbed(inputs: dict[str, str], f
     undisturbed = run_step(thresholds=thresholds, **inputs)[0].outputs["duration_seconds"]
     result, server = run_step(fault, thresholds=thresholds, **inputs)
     assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
-    assert int(result.outputs["duration_seconds"]) <= int(undisturbed) + CHECK_TIME + 2
+    assert int(result.outputs["duration_seconds"]) <= int(undisturbed) + PREPARING + 2
 
 
 @pytest.mark.parametrize(

@@ -378,6 +378,41 @@ def test_same_path_for_two_reports_is_error(run_step: RunStep) -> None:
     assert server.requests_seen == []
 
 
+FILES = {"junit_path": "reports/a", "json_path": "reports/b", "html_path": "reports/c", "digest_path": "d"}
+
+
+class Killed(BaseException):
+    """The process is killed."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("mode", ["run", "launch"])
+def test_report_of_earlier_step_does_not_survive_a_killed_one(
+    mode: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    first, _ = run_step(mode=mode, **FILES)
+    written = [first.workspace / path for path in FILES.values()]
+    assert all(each.is_file() for each in written)
+    (first.workspace / "reports" / "other").touch()
+    clock.at(clock.now(), kill)
+    with pytest.raises(Killed):
+        run_step("POST /runs -> 429", mode=mode, **FILES)
+    assert not any(each.exists() for each in written)
+    assert (first.workspace / "reports" / "other").exists()
+
+
+def test_report_does_not_replace_the_file_to_annotate(run_step: RunStep, tmp_path: Path) -> None:
+    prompt = tmp_path / "workspace" / "prompt.md"
+    prompt.parent.mkdir()
+    prompt.write_text("Be kind.", encoding="utf-8")
+    result, server = run_step(digest_path="prompt.md", annotate_file="./prompt.md")
+    assert "digest_path is the same as annotate_file" in result.outputs["reason"]
+    assert (prompt.read_text(encoding="utf-8"), server.world.runs) == ("Be kind.", ())
+
+
 def test_read_only_token_is_notice_with_advice(
     run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:

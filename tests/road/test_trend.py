@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.runs.schedule import run
-from coval_gate.runs.trend import MOST_EARLIER, TREND_TIME, fetch_trend
+from coval_gate.runs.trend import MOST_EARLIER, fetch_trend
+from coval_gate.times import TREND
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -58,7 +59,7 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            until = clock.now() + TREND_TIME
+            until = clock.now() + TREND
             fetching = fetch_trend(client, newest, metrics={LATENCY}, promotions=promotions, until=until)
             found = run(fetching, clock)
             client.close()
@@ -172,7 +173,7 @@ def test_failed_call_leaves_no_trend(fault: str, past: Callable[..., Past], cloc
     branch.launch()
     began = clock.now()
     assert branch.trend(f"GET /runs -> {fault}") == ()
-    assert clock.now() - began <= TREND_TIME
+    assert clock.now() - began <= TREND
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -149,6 +149,15 @@ def test_quirks_of_mutation_fields(quirks: dict[str, Any], expected: list[tuple[
     assert sorted(shown, key=str) == sorted([(None, None), *expected], key=str)
 
 
+def test_skipped_simulations_quirk() -> None:
+    organization = Organization("someFail", skipped_simulations=True)
+    organization.after(120)
+    listed = organization.world.list_simulations({"filter": f'run_id="{organization.run_id}"'})
+    rows = listed["simulated_conversations"]
+    assert sorted(each["status"] for each in rows) == ["COMPLETED"] * 7 + ["SKIPPED"] * 3
+    assert not any(each["error_message"] for each in rows)
+
+
 def test_superseded_outputs_quirk() -> None:
     organization = Organization(superseded_outputs=True)
     organization.after(100)

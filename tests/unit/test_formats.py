@@ -53,6 +53,7 @@ from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
+from coval_gate.times import Times
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
 from support import VirtualClock, runtime
@@ -133,7 +134,7 @@ class Step:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
             host.quote(*check_lines(leg.judgement))
-        self.written = publisher.publish(report)
+        self.written = publisher.publish(report, Times.of_step(0.0, 3600.0))
         self.log = stream.getvalue()
         return self
 

@@ -265,6 +265,16 @@ def test_existing_file_is_kept_until_write(workspace: Workspace, root: Path) -> 
     assert stat.S_IMODE((root / "old.xml").stat().st_mode) == 0o600
 
 
+def test_file_is_removed_without_following_links(workspace: Workspace, root: Path) -> None:
+    (root / "kept").mkdir()
+    (root / "kept" / "a.xml").touch()
+    (root / "link").symlink_to(root / "kept")
+    (root / "a.xml").symlink_to(root / "kept" / "a.xml")
+    for path in ("link/a.xml", "a.xml", "kept", "missing/a.xml"):
+        workspace.remove(path)
+    assert files(root) == ["kept/a.xml", "link"]
+
+
 def test_existing_empty_file_is_kept_by_prepare(workspace: Workspace, root: Path) -> None:
     (root / "empty").touch()
     workspace.prepare("empty")

@@ -36,7 +36,7 @@ class Workspace:
             with self._opened(parts, FILE) as (_, is_new):
                 pass
             if is_new:
-                self._remove(parts)
+                self.remove("/".join(parts))
         except OSError as error:
             raise ValueError(_problem(parts, error, "written")) from None
         return "/".join(parts)
@@ -69,6 +69,13 @@ class Workspace:
                 f"The file {path} cannot be written: {error.strerror}.",
                 advice="Check the runner's disk, and whether another step changes that file.",
             ) from None
+
+    def remove(self, path: str) -> None:
+        """Remove a file at a `path` that `prepare` returned, if there is one. Where that fails, `write` replaces it."""
+        with suppress(OSError):
+            parts = path.split("/")
+            with self._directory(parts[:-1], create=False) as directory:
+                os.unlink(parts[-1], dir_fd=directory)
 
     def _parts(self, path: str, *, example: str) -> list[str]:
         relative = PurePath(path)
@@ -112,10 +119,6 @@ class Workspace:
             yield directory
         finally:
             os.close(directory)
-
-    def _remove(self, parts: list[str]) -> None:
-        with suppress(OSError), self._directory(parts[:-1]) as directory:
-            os.unlink(parts[-1], dir_fd=directory)
 
 
 def _problem(parts: list[str], error: OSError, done: str) -> str:

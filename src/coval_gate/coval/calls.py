@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -11,12 +12,13 @@ from coval_gate.coval.errors import network_problem, response_problem, unavailab
 from coval_gate.errors import Rejected, TooLarge, Unavailable
 from coval_gate.network import NetworkError
 from coval_gate.text import duration
-from coval_gate.transport import Request, Transport
+from coval_gate.transport import TOO_LATE, Request, Transport
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from coval_gate.errors import CovalError
     from coval_gate.runtime import Runtime
     from coval_gate.transport import Exchange, Response, Server
     from coval_gate.waiting import Procedure
@@ -33,10 +35,15 @@ HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
 
 class Calls:
-    """Calls to one server. `until`, a time on the clock's now(), is the deadline of a call."""
+    """Calls to one server. `until`, a time on the clock's now(), is the deadline of a call; all have ended at `ends`.
 
-    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None]) -> None:
-        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
+    A call that a deadline cuts off fails with what went wrong before: that is what users have to know.
+    """
+
+    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None], *, ends: float = math.inf) -> None:
+        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session, ends=ends)
+        self._ends = ends
+        self._lasting: dict[str, Unavailable] = {}  # what goes wrong by now, by the method and path of calls
         self._clock = runtime.clock
         self._randomness = runtime.randomness
         self._log = log
@@ -116,8 +123,8 @@ class Calls:
 
     def check_time(self, request: Request, until: float) -> None:
         """Raise Unavailable if the deadline for a series of calls has passed."""
-        if self._clock.now() > until:
-            raise unavailable(request, "was not sent: the deadline has passed.", arrived=False)
+        if self._clock.now() > min(until, self._ends):
+            raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
 
     def get(self, path: str, wanted: str, key: str, until: float, *, once: bool = False) -> Procedure[dict[str, Any]]:
         """Return an object by its id. `key` is the name that it may have in a response; `once`: do not retry."""
@@ -155,10 +162,22 @@ class Calls:
         try:
             response = yield from self._transport.send(request, until=until)
         except NetworkError as error:
-            raise network_problem(request, error) from None
+            raise self._cause(network_problem(request, error), request) from None
         response = self.succeeded(request, response)
+        self._lasting.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
+
+    def _cause(self, problem: CovalError, request: Request) -> CovalError:
+        """Return the problem itself or, if it is only that a deadline has passed, what went wrong before that."""
+        if not isinstance(problem, Unavailable) or problem.call:
+            return problem
+        return self._lasting.get(str(request)) or next(reversed(self._lasting.values()), problem)
+
+    def _note(self, error: Unavailable) -> None:
+        if error.call:
+            self._lasting.pop(error.call, None)  # the newest is the last
+            self._lasting[error.call] = error
 
     def succeeded(self, request: Request, response: Response) -> Response:
         """Return a response that is a success. Raises CovalError for any other."""
@@ -176,6 +195,7 @@ class Calls:
         """
         if once:
             return attempt()
+        until = min(until, self._ends)
         backoff = self.backoff(until)
         sent = self._clock.now()
 
@@ -206,8 +226,10 @@ class Calls:
         """
         report_retry = self.retry_reporter()
         began = self._clock.now()
+        until = min(until, self._ends)
 
         def pause_after(error: Unavailable, tries: int) -> float | None:
+            self._note(error)
             unreached = launches and not self._reached
             left = min(until, began + UNREACHED_TIME if unreached else until) - self._clock.now()
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)

@@ -8,6 +8,7 @@ asks to retry later (429, 503). A rejection of a launch counts only in Coval's o
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -51,12 +52,19 @@ LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you lau
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # for a process that is about to be killed
 
 
-def connect(inputs: Inputs, runtime: Runtime, log: Callable[[str], None], *, hurried: bool = False) -> Client:
-    """Return a client for the API in `inputs`. `log` writes a line to the step's log.
+def connect(
+    inputs: Inputs,
+    runtime: Runtime,
+    log: Callable[[str], None],
+    *,
+    hurried: bool = False,
+    ends: float = math.inf,
+) -> Client:
+    """Return a client for the API in `inputs`. `log` writes a line to the step's log. All calls have ended at `ends`.
 
     `hurried`: the runner is about to kill the process. Raises ValueError without an API key.
     """
-    return Client(server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts()), runtime, log)
+    return Client(server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts()), runtime, log, ends=ends)
 
 
 def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noqa: B008 - frozen
@@ -104,8 +112,8 @@ class Launch:
 class Client:
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError."""
 
-    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None]) -> None:
-        self._calls = Calls(server, runtime, log)
+    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None], *, ends: float = math.inf) -> None:
+        self._calls = Calls(server, runtime, log, ends=ends)
         self._clock = runtime.clock
         self._simulation_path = CANONICAL
 

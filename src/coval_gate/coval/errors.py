@@ -6,7 +6,6 @@ Coval and its gateways use four shapes: an `error` object with code, message and
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.coval.operations import inputs_of, operation_of, shown
 from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.text import in_words, one_line
+from coval_gate.text import in_words, json_in, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +82,7 @@ class ErrorBody:
 def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
     """Read an error response in any of its shapes."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
+    content = json_in(body)
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
         found = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
@@ -124,13 +120,14 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             # Only Coval itself can state that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and said.is_json) or (status == 503 and said.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
+            call=str(request),
             advice="Check whether Coval has an incident, and re-run the job later.",
             link=STATUS_PAGE,
         )
     launches = request.method == "POST"
     interim = status < 200  # the actual response would follow on a connection that is closed by now
     if interim or (reached and not launches and (not said.is_json or status in ODD_STATUSES)):
-        return Unavailable("Coval unavailable", what, arrived=True, advice=NOT_COVAL)
+        return Unavailable("Coval unavailable", what, arrived=True, call=str(request), advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
@@ -185,18 +182,22 @@ def network_problem(request: Request, error: NetworkError) -> CovalError:
     """Return the error for a request without a response."""
     if error.cause == "size" and request.method == "GET":
         return TooLarge("Response too large", f"{request} {error.what}", advice=LARGE)
-    if error.cause in ("transient", "size"):
-        return unavailable(request, error.what, arrived=error.arrived)
+    if error.cause in ("transient", "size", "deadline"):
+        return unavailable(request, error.what, arrived=error.arrived, sent=error.cause != "deadline")
     title, advice = LASTING[error.cause]
     return CovalError(title, f"{request} {error.what}", advice=advice)
 
 
-def unavailable(request: Request | str, what: str, *, arrived: bool) -> Unavailable:
-    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request."""
+def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool = True) -> Unavailable:
+    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request.
+
+    `sent`: False if it was not even sent, because a deadline had passed.
+    """
     return Unavailable(
         "Coval unavailable",
         f"{request} {what}",
         arrived=arrived,
+        call=str(request) if sent else "",
         advice="Check api_base_url and the network, and whether Coval has an incident.",
         link=STATUS_PAGE,
     )

@@ -8,12 +8,12 @@ tools are part of a conversation.
 
 from __future__ import annotations
 
-import json
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from coval_gate.coval.values import read_value, without_numbers
 from coval_gate.model.details import Turn
+from coval_gate.text import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,10 +68,7 @@ def _messages(raw: object) -> Iterator[_Message]:
 
 def _listed(raw: object) -> list[Any]:
     if isinstance(raw, str):
-        try:
-            raw = json.loads(raw)
-        except (ValueError, RecursionError):
-            return []
+        raw = json_in(raw)
     return raw if isinstance(raw, list) else []
 
 

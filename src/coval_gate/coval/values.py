@@ -39,7 +39,7 @@ def read_value(raw: object) -> Value | None:
             return _finite(text) if NUMBER.fullmatch(text) else text or None
         case list():
             # Dropping a member that is not a text would leave a smaller set, which could pass when it should not.
-            members = [read_value(each) for each in raw]
+            members = [None if isinstance(each, list) else read_value(each) for each in raw]
             texts = [repr(each).removesuffix(".0") if isinstance(each, float) else each for each in members]
             return frozenset(each for each in texts if isinstance(each, str)) if _all_texts(texts) else None
     return None

@@ -47,7 +47,6 @@ from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import BASE
-from coval_gate.model.statuses import TERMINAL
 from coval_gate.text import most_similar
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
         return
     if not result.settled:
         yield Check(criterion=DataSettled(), verdict=Verdict.ERROR, problem=NotSettled())
-    running = tuple(each.id for each in result.simulations if each.status not in TERMINAL)
+    running = tuple(each.id for each in result.simulations if not each.ended)
     if running:
         ended = listed - len(running)
         measure = Measure(value=ended, unit="simulations", count=ended, missing=len(running))

@@ -6,7 +6,7 @@ from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotati
 from dataclasses import dataclass, field
 from typing import Final
 
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.model.statuses import COMPLETED, ENDED
 from coval_gate.text import folded
 
 LARGEST: Final = 1e100  # of a number either way, so that sums and squares of many stay finite
@@ -38,6 +38,11 @@ class Simulation:
     @property
     def completed(self) -> bool:
         return self.status == COMPLETED
+
+    @property
+    def ended(self) -> bool:
+        """Whether the simulation is over. One that was skipped is over and did not complete."""
+        return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

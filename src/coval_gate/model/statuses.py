@@ -9,7 +9,7 @@ PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
 FAILED: Final = "FAILED"
 CANCELLED: Final = "CANCELLED"
-SKIPPED: Final = "SKIPPED"  # of a metric that is not computed for a simulation
+SKIPPED: Final = "SKIPPED"  # of a simulation that was not held, and of a metric that is not computed for one
 DELETED: Final = "DELETED"
 ERROR: Final = "ERROR"
 
@@ -17,6 +17,7 @@ QUEUED: Final = frozenset({PENDING, "IN QUEUE", "QUEUED"})
 RUNNING: Final = frozenset({"IN PROGRESS", "RUNNING"})
 ENDING: Final = frozenset({"CANCELLING", "CANCELING", "DELETING", "STOPPING", "TERMINATING", "ABORTING"})
 TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, DELETED, ERROR})
+ENDED: Final = TERMINAL | {SKIPPED}  # of a simulation
 
 
 def normalize_status(status: object) -> str:

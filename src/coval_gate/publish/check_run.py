@@ -18,7 +18,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.github import may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
-from coval_gate.text import folded, quoted
+from coval_gate.text import folded, json_in, quoted, whole_number
 
 if TYPE_CHECKING:
     from coval_gate.ci.context import Context
@@ -103,8 +103,7 @@ class CheckRunPublisher:
             owed = replace(owed, sha=here.sha, name=here.name)
         if owed is None and not self._is_possible(report):
             return
-        saved_id = self._host.read_state(ID)
-        self._id = int(saved_id) if saved_id.isdecimal() else None
+        self._id = whole_number(self._host.read_state(ID))
         self._set(report, owed or self._check_run(report, brief(report)), until=until, may_exist=True)
 
     def _is_possible(self, report: Report) -> bool:
@@ -178,11 +177,16 @@ def name_problems(inputs: Inputs, context: Context) -> list[Problem]:
 
 def read_owed(text: str) -> CheckRun | None:
     """Read the check run that the main step saved; None if it saved none, or it cannot be read."""
-    try:
-        given = json.loads(text)
-        return CheckRun(**given | {"references": tuple(given["references"]), "annotations": ()})
-    except (ValueError, TypeError, KeyError):
+    given = json_in(text)
+    references = given.get("references") if isinstance(given, dict) else None
+    if not references or not isinstance(references, list):
         return None
+    try:
+        check = CheckRun(**given | {"references": tuple(references), "annotations": ()})
+    except TypeError:
+        return None
+    texts = (check.sha, check.name, check.conclusion, check.title, check.summary, check.launched_as, *references)
+    return check if all(isinstance(each, str) for each in texts) else None
 
 
 def _is_wanted(report: Report) -> bool:

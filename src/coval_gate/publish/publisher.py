@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.report.formats import Format
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
+    from coval_gate.times import Times
 
 
 class Publisher:
@@ -44,6 +45,7 @@ class Publisher:
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
         """Check before anything costs that every file can be written, and that the one to annotate exists.
 
+        Remove the reports that an earlier step left there: if this one is killed, they must not pass for its own.
         Return the inputs, in which the path of that file is relative to the workspace, and what is wrong with paths.
         """
         problems = []
@@ -63,21 +65,27 @@ class Publisher:
             except ValueError as problem:
                 inputs = replace(inputs, annotate_file="")
                 problems.append(Problem("annotate_file", str(problem)))
+        for name, place in list(self._places.items()):
+            if place == inputs.annotate_file:
+                problems.append(Problem(name, "is the same as annotate_file, which the report would replace."))
+                del self._places[name]
+            else:
+                self._workspace.remove(place)
         return inputs, problems
 
     def write_outputs(self, report: Report) -> None:
         """Set every output. Raises RunnerError."""
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
-    def publish(self, report: Report, *, hurried: bool = False) -> Report:
-        """Publish the report everywhere, and return it with what came of that."""
+    def publish(self, report: Report, times: Times) -> Report:
+        """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
         report = self._write(report)
         self.pull_request.owe(report)
         self._summarize(report)
         self._log(report)
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
-            if url := self.pull_request.conclude(report, hurried=hurried):
+            if url := self.pull_request.conclude(report, times):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
         return report

@@ -17,6 +17,7 @@ from coval_gate.publish.check_run import CheckRunPublisher, name_problems
 from coval_gate.publish.github import Reach, may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
 from coval_gate.runs.schedule import run
+from coval_gate.text import json_in
 
 if TYPE_CHECKING:
     from coval_gate.ci.context import Context
@@ -24,14 +25,11 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs, Problem
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
+    from coval_gate.times import Times
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
 
-PATIENCE: Final = 30.0  # s for the final status, and for the check run and the comment if that leaves time
-LEAST: Final = 10.0  # s for the check run at least, and for the comment
-ANNOUNCING: Final = 10.0  # s for the pending status and the check run at the launch
-HURRIED: Final = 1.0  # s, where the runner is about to kill the step
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
 OWED: Final = "status"  # the name of the state that holds the final status, for the post step
 
@@ -64,12 +62,11 @@ class PullRequestPublisher:
         """Return what is wrong with the inputs where the step runs."""
         return name_problems(inputs, context)
 
-    def locate(self, context: Context, inputs: Inputs) -> Context:
+    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Context:
         """Return `context` with the pull request's head, where the event tells only its number and it is needed."""
         needed = github_pages(inputs) and not context.sha_is_known
         github = self._reach.github(context, inputs) if needed else None
         if github and context.pull_request:
-            until = self._clock.now() + ANNOUNCING
             with tolerant(self._host):
                 sha = self._run(github.pull_request_head(context.pull_request, until=until))
                 return replace(context, sha=sha, sha_is_known=True)
@@ -86,23 +83,22 @@ class PullRequestPublisher:
 
     def announce(self, report: Report, *, until: float) -> None:
         """Set the commit's status to pending, and create its check run."""
-        until = min(until, self._clock.now() + ANNOUNCING)
         self.owe(replace(report, judgement=UNFINISHED))
         self._set_status(report, until=until)
         self._check_run.announce(report, until=until)
 
-    def conclude(self, report: Report, *, hurried: bool) -> str:
+    def conclude(self, report: Report, times: Times) -> str:
         """Give the commit its final status and check run, and comment.
 
         Returns the comment's address, empty if there is none.
         """
-        until = self._clock.now() + (HURRIED if hurried else PATIENCE)
+        first = self._clock.now()
         # A later step concludes what this one only launched, perhaps before the post step runs.
-        if self._set_status(report, until=until) or report.judgement.verdict is None:
+        if self._set_status(report, until=times.telling_of(first, first)) or report.judgement.verdict is None:
             with suppress(RunnerError):
                 self._host.save_state({CONCLUDED: "true"})
-        self._check_run.conclude(report, until=self._at_least(until, hurried=hurried))
-        return self._comment(report, until=self._at_least(until, hurried=hurried))
+        self._check_run.conclude(report, until=times.telling_of(self._clock.now(), first))
+        return self._comment(report, until=times.telling_of(self._clock.now(), first))
 
     def is_open(self, inputs: Inputs) -> bool:
         """Tell the post step whether the commit still needs its final status or check run."""
@@ -116,22 +112,18 @@ class PullRequestPublisher:
             self._check_run.is_saved or not self._check_run.is_open(inputs)
         )
 
-    def close(self, report: Report, *, hurried: bool) -> None:
+    def close(self, report: Report, times: Times) -> None:
         """Give the commit the status and check run that the main step saved; if it saved none, those of `report`."""
-        until = self._clock.now() + (HURRIED if hurried else PATIENCE)
+        first = self._clock.now()
         if report.inputs and self._needs_status(report.inputs):
             owed = read_owed(self._host.read_state(OWED))
             if owed and not owed.sha:
                 here = self._owed_status(report) or owed
                 owed = owed._replace(sha=here.sha, context=here.context)
             if owed is None or owed.sha:  # else the main step has said that the commit is not known
-                self._set_status(report, until=until, owed=owed)
+                self._set_status(report, until=times.telling_of(first, first), owed=owed)
         if report.inputs and self._check_run.is_open(report.inputs):
-            self._check_run.close(report, until=self._at_least(until, hurried=hurried))
-
-    def _at_least(self, until: float, *, hurried: bool) -> float:
-        """Return `until`, but leave a page the time that it needs, whatever the pages before it took."""
-        return until if hurried else max(until, self._clock.now() + LEAST)
+            self._check_run.close(report, until=times.telling_of(self._clock.now(), first))
 
     def _needs_status(self, inputs: Inputs) -> bool:
         return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
@@ -211,7 +203,9 @@ class PullRequestPublisher:
 
 def read_owed(text: str) -> OwedStatus | None:
     """Read the status that the main step saved; None if it saved none, or it cannot be read."""
+    given = json_in(text)
     try:
-        return OwedStatus(**json.loads(text))
-    except (ValueError, TypeError):
+        status = OwedStatus(**given) if isinstance(given, dict) else None
+    except TypeError:
         return None
+    return status if status and all(isinstance(each, str) for each in status) else None

@@ -17,13 +17,13 @@ from coval_gate.judge.population import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.outcomes import Completed
 from coval_gate.model.results import RunResult
-from coval_gate.model.statuses import COMPLETED, TERMINAL
-from coval_gate.runs.collect import CALL_TIME
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
-from coval_gate.text import in_words
+from coval_gate.text import in_words, whole_number
+from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class _Search:
         self._until = until
         self._created = created_at(subject.run)
         self._own_origins = {each.workflow_run for each in origins(tags_of(subject.run))}
-        if subject.context.run_id.isdecimal():
-            self._own_origins.add(int(subject.context.run_id))
+        if (run_id := whole_number(subject.context.run_id)) is not None:
+            self._own_origins.add(run_id)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
 
     def named(self) -> Procedure[Found]:
@@ -271,7 +271,7 @@ class _Search:
         total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
         if len(listed) < total:
             return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
-        if not all(each.status in TERMINAL for each in simulations):
+        if not all(each.ended for each in simulations):
             return f"Simulations of run {run.run_id} have not ended."
         if not run.metrics:
             return f"Coval lists no metric of run {run.run_id}."
@@ -312,7 +312,7 @@ def baseline_of(
     """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
 
     It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
-    CALL_TIME, as for its own data.
+    COLLECTING, as for its own data.
     """
     source, run = inputs.baseline, leg.run
     compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
@@ -327,6 +327,6 @@ def baseline_of(
             subject,
             max_age=inputs.baseline_max_age.seconds,
             clock=clock,
-            until=max(min(deadline, clock.now() + PATIENCE), over_since + CALL_TIME),
+            until=max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING),
         )
     )

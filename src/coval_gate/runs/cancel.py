@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
-CANCEL_TIME: Final = 30.0  # s for cancelling a run, except in mode cancel, which has max_wait_time
 MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.judgement import with_end_of_repetition
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import Cancellation
-from coval_gate.runs.cancel import CANCEL_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,22 +22,19 @@ if TYPE_CHECKING:
     from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
 
-HURRIED_TIME: Final = 4.0  # s after a signal, and a little more for calls under way; the runner kills 10 s after it
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
     """What decides about a run that is guarded.
 
-    `hurried`: the step was interrupted, and `client` is as hurried. `late`: max_wait_time has passed. `log` takes a
-    sentence for people.
+    `until`: when to give up. `late`: max_wait_time has passed. `log` takes a sentence for people.
     """
 
     guard: RunGuard
     inputs: Inputs
     client: Client
     clock: Clock
-    hurried: bool
+    until: float
     late: bool
     log: Callable[[str], None]
 
@@ -48,20 +44,19 @@ class Cleanup:
         The post step tries again where this fails.
         """
         guard, leg = self.guard, self.guard.leg
-        until = self.clock.now() + (HURRIED_TIME if self.hurried else CANCEL_TIME)
         is_left = guard.is_active and self._is_left(verdict)
         if guard.is_active and not is_left:
-            guard.ended = yield from self._cancel(until)
+            guard.ended = yield from self._cancel()
         if leg.launched_again:
-            yield from self._end_other_launches(until, keep_newest=is_left)
+            yield from self._end_other_launches(keep_newest=is_left)
         if is_left:  # not before: a signal until now may ask to cancel the run
             guard.ended = Cancellation(outcome="left" if leg.run_id else "maybe_left", run_id=leg.run_id)
             guard.release()
 
-    def _cancel(self, until: float) -> Procedure[Cancellation]:
+    def _cancel(self) -> Procedure[Cancellation]:
         guard = self.guard
         try:
-            ended = yield from guard.cancel(self.client, until=until)
+            ended = yield from guard.cancel(self.client, until=self.until)
         except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
             with suppress(RunnerError):
                 guard.arm(cancel=True)
@@ -70,9 +65,11 @@ class Cleanup:
         guard.release()
         return ended
 
-    def _end_other_launches(self, until: float, *, keep_newest: bool) -> Procedure[None]:
+    def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
         try:
-            yield from self.guard.end_other_launches(self.client, until=until, log=self.log, keep_newest=keep_newest)
+            yield from self.guard.end_other_launches(
+                self.client, until=self.until, log=self.log, keep_newest=keep_newest
+            )
         except Exception as error:  # noqa: BLE001 - as above
             self.log(f"Could not check for a second run, so the post step checks again: {error}")
             return

@@ -17,11 +17,12 @@ from coval_gate.errors import NotFound
 from coval_gate.judge.population import population
 from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import RunResult
-from coval_gate.model.statuses import COMPLETED, TERMINAL
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_metrics
 from coval_gate.runs.never import Never, find_never
 from coval_gate.runs.progress import MissingData, missing_text
 from coval_gate.text import one_line
+from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
 
-CALL_TIME: Final = 30.0  # s for the calls that are needed for a run which ended just before the deadline
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
@@ -75,7 +75,7 @@ def collect(
     """
     began = looked_at = clock.now()
     give_up = min(budgets.deadline, began + grace)
-    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + CALL_TIME))
+    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + COLLECTING))
     pause = FIRST_PAUSE
     while True:
         look = yield from collector.look(run)
@@ -132,7 +132,7 @@ class _Collector:
         complete = people.certain and len(simulations) >= people.expected
         with_case = sum(bool(each.test_case_id) for each in simulations)  # where Coval names some, it can name all
         named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
-        ended = all(each.status in TERMINAL for each in simulations)
+        ended = all(each.ended for each in simulations)
         self._simulations = simulations if complete and ended and named else None
         result = RunResult(
             run_id=run.run_id,
@@ -175,7 +175,7 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
         return MissingData()
-    running = sum(each.status not in TERMINAL for each in result.simulations)
+    running = sum(not each.ended for each in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
         return MissingData(simulations=absent + running)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult, Simulation
     from coval_gate.waiting import Procedure
 
-DETAILS_TIME: Final = 20.0  # s for all of it
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
 AT_ONCE: Final = 5  # calls for transcripts
 MOST_LABELS: Final = 1000  # test cases that are listed for their names

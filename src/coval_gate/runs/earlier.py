@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError
-from coval_gate.runs.cancel import CANCEL_TIME, MOST_AT_ONCE, cancel_run
+from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_run
 from coval_gate.runs.find import Found, runs_with
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
+from coval_gate.times import CANCELLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -98,7 +99,7 @@ class EarlierRuns:
         if self.tags.origin is None:
             return
         try:
-            found = yield from self._listed(CANCEL_TIME)
+            found = yield from self._listed(CANCELLING)
         except CovalError as error:
             self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
@@ -126,7 +127,7 @@ class EarlierRuns:
 
     def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
         """Cancel a run, and return whether it needs no cancelling now; warn if that fails."""
-        until = min(self.until, self.clock.now() + CANCEL_TIME)
+        until = min(self.until, self.clock.now() + CANCELLING)
         try:
             ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
             if ended.outcome == "cancelled":

@@ -14,6 +14,7 @@ from coval_gate.errors import RunnerError
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.find import find_launched, runs_with
+from coval_gate.text import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +128,15 @@ def write_state(guards: Sequence[RunGuard]) -> str:
 
 def read_state(text: str) -> tuple[LegState, ...]:
     """Read the state of all legs; empty where the main step wrote none, or it cannot be read."""
+    entries = json_in(text)
+    states = [_leg_state(each) for each in entries] if isinstance(entries, list) else []
+    return () if None in states else tuple(each for each in states if each)
+
+
+def _leg_state(entry: object) -> LegState | None:
     try:
-        return tuple(LegState(**each) for each in json.loads(text))
-    except (ValueError, TypeError):
-        return ()
+        state = LegState(**entry) if isinstance(entry, dict) else None
+    except TypeError:
+        return None
+    is_whole = state is not None and all(isinstance(each, str) for each in (state.name, state.key, state.run_id))
+    return state if is_whole else None

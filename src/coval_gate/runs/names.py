@@ -16,6 +16,7 @@ from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.runs.schedule import together
 from coval_gate.text import folded, in_words, most_similar, one_line, quoted
+from coval_gate.times import preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.waiting import Procedure
 
-CHECK_TIME: Final = 5.0  # s for the whole check
-CHECK_SHARE: Final = 0.25  # of the time that is left; the launch needs most of it
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
@@ -94,9 +93,8 @@ class _Check:
         self._client = client
         self._inputs = inputs
         self._clock = clock
-        now = clock.now()
         self._texts: dict[str, tuple[str, ...]] = {}  # that metrics can have as values, by id; none where not known
-        self._until = now + min(CHECK_TIME, CHECK_SHARE * max(0.0, until - now))
+        self._until = preparing(clock.now(), until)
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
         """Return a problem for each metric and each value that is certainly wrong."""

@@ -6,10 +6,11 @@ Both cost calls that the launch waits for, so a step makes them only if its inpu
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.schedule import all_or_first_error, together
+from coval_gate.times import preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
-
-READING_TIME: Final = 5.0  # s to read what the fingerprint is of
-READING_SHARE: Final = 0.25  # of the time that is left; the launch needs most of it
 
 
 def is_compared(inputs: Inputs) -> bool:
@@ -57,8 +55,7 @@ def _add_fingerprint(
 
     if leg.request is None:
         return
-    body, now = leg.request.body(), clock.now()
-    until = now + min(READING_TIME, READING_SHARE * max(0.0, until - now))
+    body, until = leg.request.body(), preparing(clock.now(), until)
     cases, persona = yield from together([_cases(client, body, until), _persona(client, body, until)], clock)
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
+from coval_gate.text import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,11 +96,12 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
     named = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
-    if not _is_identified(context):
+    run_id, attempt = whole_number(context.run_id), whole_number(context.run_attempt)
+    if not context.repository or run_id is None or attempt is None:
         return Tags(f"{PREFIX}/{nonce}", branch=named)
     place = _place(context)
     launched = {name: value for name, value in body.items() if name != "metadata"}
-    origin = Origin(int(context.run_id), int(context.run_attempt), _digest([place, launched, own])[:12])
+    origin = Origin(run_id, attempt, _digest([place, launched, own])[:12])
     branch = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else branch
     group = _digest([place, about, {name: body.get(name) for name in EVALUATED}])[:24]
@@ -175,7 +177,8 @@ def origins(tags: Iterable[str]) -> Iterator[Origin]:
 
 def _is_identified(context: Context) -> bool:
     """Tell whether attempts at the step can be told from others."""
-    return bool(context.repository) and context.run_id.isdecimal() and context.run_attempt.isdecimal()
+    numbers = (whole_number(context.run_id), whole_number(context.run_attempt))
+    return bool(context.repository) and None not in numbers
 
 
 def _place(context: Context) -> list[str]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.waiting import Procedure
 
-TREND_TIME: Final = 10.0  # s for all of it
 MOST_EARLIER: Final = 30  # runs
 END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
 

@@ -5,7 +5,6 @@ A call reads only the fields that it needs, and follows no link or redirect in a
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
 from coval_gate.errors import GitHubError
 from coval_gate.network import NetworkError
-from coval_gate.text import duration, quoted
+from coval_gate.text import duration, json_in, quoted
 from coval_gate.transport import Request
 from coval_gate.waiting import repeat
 
@@ -132,11 +131,7 @@ class Operation:
         except NetworkError as error:
             problem = GitHubError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
             raise (_Transient(problem) if error.cause == "transient" else problem) from None
-        try:
-            data = json.loads(response.body)
-        except (ValueError, RecursionError):
-            data = None
-        payload = Payload(call, response.headers, data)
+        payload = Payload(call, response.headers, json_in(response.body))
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
             raise self._problem(payload, response.status)
         return payload

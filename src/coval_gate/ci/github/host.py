@@ -6,7 +6,6 @@ command) and `FileCommandManager.cs` (how the files are read).
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,7 @@ from coval_gate.ci.console import Console, resembles_command
 from coval_gate.ci.github.context import read_context
 from coval_gate.errors import RunnerError
 from coval_gate.secret import SHORTEST_SECRET
-from coval_gate.text import shortened, visible
+from coval_gate.text import json_in, shortened, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -111,8 +110,8 @@ class GitHubHost(Console):
         """Return the payload of the event that started the workflow; {} if it cannot be read."""
         path = self._environ.get("GITHUB_EVENT_PATH")
         try:
-            payload = json.loads(Path(path).read_bytes()) if path else {}
-        except (OSError, ValueError, RecursionError):
+            payload = json_in(Path(path).read_bytes()) if path else {}
+        except (OSError, ValueError):
             return {}
         return payload if isinstance(payload, dict) else {}
 

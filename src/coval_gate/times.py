@@ -1,0 +1,93 @@
+"""How long each part of a step may take. All of it follows from one deadline.
+
+The deadline is `max_wait_time` after the beginning. A step goes on past it only to collect what it has waited for, to
+cancel what it gave up, and to tell GitHub. Then it ends, whatever the servers do, and leaves the rest to the post step.
+
+    deadline                the last poll of a run
+    deadline + COLLECTING   the last call for the data of a run that completed just before
+    deadline + CALLING      every call to Coval has ended, those that cancel a run included
+    deadline + LAST         every call to GitHub has ended
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+COLLECTING: Final = 5.0  # s
+CALLING: Final = 8.0  # s
+LAST: Final = 10.0  # s
+
+# Before the launch, which needs most of the time, and just after it
+PREPARING: Final = 5.0  # s for checks, and for what later comparisons need
+ANNOUNCING: Final = 10.0  # s for the pending status and the check run, and to find the commit for them
+SHARE: Final = 0.25  # of the time that is left, for each of these at most
+
+# Once the run is over, at most
+DETAILS: Final = 20.0  # s for names, explanations and transcripts
+TREND: Final = 10.0  # s for the last runs
+CANCELLING: Final = 30.0  # s for cancelling runs, except in mode cancel, which has max_wait_time
+TELLING: Final = 30.0  # s for the final status, and for the check run and the comment if that leaves time
+TELLING_EACH: Final = 10.0  # s for the check run at least, and for the comment
+
+# After a signal: the runner kills the step 10 s later
+HURRIED_CALLING: Final = 4.0  # s from the signal until every call to Coval has ended
+HURRIED_LAST: Final = 5.8  # s from the signal until every call to GitHub has ended
+HURRIED_TELLING: Final = 1.0  # s for GitHub
+
+# The post step: the runner gives all post steps of a cancelled job five minutes
+POST_CANCELLING: Final = 90.0  # s
+POST_LOCATING: Final = 10.0  # s to find out which commit a run tests
+POST_TELLING: Final = 75.0  # s for the status and the check run; GitHub may ask for a pause of a minute
+
+FINAL: Final = 1.0  # s that a call to GitHub may take which begins at the last moment
+
+
+class Times(NamedTuple):
+    """The times of one step, on the clock: its deadline, and when every call to Coval and to GitHub has ended."""
+
+    deadline: float
+    coval_ends: float
+    github_ends: float
+    telling: float = TELLING
+
+    @classmethod
+    def of_step(cls, began: float, max_wait_time: float) -> Times:
+        """Return the times of a main step."""
+        deadline = began + max_wait_time
+        return cls(deadline, deadline + CALLING, deadline + LAST)
+
+    @classmethod
+    def of_interrupted(cls, now: float) -> Times:
+        """Return the times of a step that received a signal just `now`."""
+        return cls(now, now + HURRIED_CALLING, now + HURRIED_LAST, HURRIED_TELLING)
+
+    @classmethod
+    def of_post_step(cls, now: float) -> Times:
+        """Return the times of a post step that tells GitHub from `now` on."""
+        return cls(now, math.inf, now + POST_TELLING, POST_TELLING)
+
+    def informing(self, now: float, most: float) -> float:
+        """Return when calls have to begin that only inform, and take `most` seconds at most."""
+        return min(now + most, self.deadline + COLLECTING)
+
+    def cancelling(self, now: float) -> float:
+        """Return until when to try to cancel a run."""
+        return min(now + CANCELLING, self.coval_ends)
+
+    def telling_of(self, now: float, first: float) -> float:
+        """Return until when calls to GitHub for one page may begin; those for all pages began at `first`.
+
+        The first page may take all of the time, and leaves the others a little.
+        """
+        return min(max(first + self.telling, now + min(self.telling, TELLING_EACH)), self.github_ends - FINAL)
+
+
+def preparing(now: float, deadline: float) -> float:
+    """Return until when to prepare a launch."""
+    return now + min(PREPARING, SHARE * max(0.0, deadline - now))
+
+
+def announcing(now: float, deadline: float) -> float:
+    """Return until when to tell GitHub of a launch, or to find its commit there."""
+    return now + min(ANNOUNCING, SHARE * max(0.0, deadline - now))

@@ -1,0 +1,118 @@
+"""A step keeps max_wait_time, whichever server is slow: at most ten seconds more; then it leaves the rest."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from campaign.generate import EVER
+from campaign.github import HANG, SLOW
+from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
+from campaign.simulate import simulate
+from fake_github import TOKEN
+
+if TYPE_CHECKING:
+    from campaign.simulate import History
+
+MORE: Final = 10.0  # s after max_wait_time
+INTERRUPT_TIME: Final = 6.0  # s from a signal to the end
+POST_TIME: Final = 200.0  # s for a post step, of the five minutes that the runner gives all of them
+ENDPOINTS: Final = (
+    ("POST", "/runs"),
+    ("GET", "/runs"),
+    ("GET", "/runs/*"),
+    ("DELETE", "/runs/*"),
+    ("PATCH", "/runs/*"),
+    ("GET", "/conversations/simulated"),
+    ("GET", "/conversations/simulated/*"),
+    ("GET", "/metrics"),
+    ("GET", "/metrics/*"),
+    ("GET", "/agents/*"),
+    ("GET", "/personas/*"),
+    ("GET", "/test-cases"),
+    ("GET", "/test-cases/*"),
+    ("GET", "*"),
+    ("*", "*"),
+)
+SLOW_WAYS: Final = ("hang 400", "slow 4", "slow 1.9", "503", "503 retry-after=30", "drip 60")
+WAITS: Final = ("5", "15", "60")  # s; a run takes 59 s
+EVERYTHING: Final = {
+    "thresholds": "Latency: avg <= baseline * 9\nResolved: rate(YES) >= 10%",
+    "baseline": f"tag:{STABLE}",
+    "baseline_max_age": "1h",
+    "use_metric_targets": "true",
+    "html_path": "report.html",
+    "include_transcripts": "failures",
+    "commit_status": "Coval",
+    "check_run": "Gate",
+    "comment": "always",
+    "github_token": TOKEN,
+    "cancel_on_timeout": "true",
+    "cancel_on_interrupt": "true",
+    "resume": "true",
+    "supersede": "true",
+}
+
+
+def history_of(*faults: Fault, github: str = "", signal: Signal | None = None, **given: Any) -> History:
+    """Simulate one step with all that it can be asked to do, after an earlier run of its branch."""
+    event = given.pop("event", "push")
+    inputs = EVERYTHING | given
+    step = Step(mode="run", inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
+    outages = (Outage(begin=0.0, end=3600.0, action=github),) if github else ()
+    schedule = Schedule(
+        seed=1,
+        severity="rough",
+        workflow="run",
+        test_set="passing1",
+        gate="thresholds",
+        steps=(step,),
+        faults=faults,
+        github_outages=outages,
+        holder=True,
+    )
+    return simulate(schedule)
+
+
+def late(history: History) -> list[str]:
+    """Return the processes that took too long."""
+    found = []
+    for each in history.results:
+        took = each.ended - each.began
+        if each.interrupted is not None:
+            took, most = (each.killed or each.ended) - each.interrupted, INTERRUPT_TIME
+        else:
+            most = POST_TIME if each.is_post else float(each.step.given["max_wait_time"]) + MORE
+        if took > most + 0.01 or each.crash:
+            found.append(f"{'post ' if each.is_post else ''}step took {took:.2f} s of {most} {each.crash}")
+    return found
+
+
+@pytest.mark.parametrize("way", SLOW_WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
+def test_deadline_is_kept_whichever_endpoint_is_slow(endpoint: tuple[str, str], way: str) -> None:
+    method, path = endpoint
+    fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
+    for wait, github in product(WAITS, ("", HANG)):
+        history = history_of(fault, max_wait_time=wait, github=github)
+        assert not late(history), f"{wait} {github}\n{history.results[0].log}"
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("github", [HANG, SLOW, "502", "404"])
+@pytest.mark.parametrize("event", ["push", "pull_request"])
+def test_deadline_is_kept_while_github_is_slow(github: str, wait: str, event: str) -> None:
+    history = history_of(github=github, max_wait_time=wait, event=event)
+    assert not late(history), history.results[0].log
+
+
+@pytest.mark.parametrize("way", SLOW_WAYS)
+@pytest.mark.parametrize("at", [0.3, 2.0, 20.0, 59.5, 62.0])
+def test_step_ends_soon_after_a_signal_whatever_is_slow(at: float, way: str) -> None:
+    for (method, path), github in product(ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW)):
+        fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
+        signal = Signal(kill=False, at=at)
+        history = history_of(fault, github=github, signal=signal, max_wait_time="300")
+        assert not late(history), f"{method} {path} {github}\n{history.results[0].log}"

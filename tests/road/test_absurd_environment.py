@@ -1,0 +1,75 @@
+"""Absurd values in the environment and in the saved state end in no traceback, and in no other verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.post import post
+from coval_gate.runtime import Runtime
+from coval_gate.text import json_in, whole_number
+from road.test_check_run import NAME
+from road.test_commit_status import github_with
+from road.test_run_lifecycle import run_post_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+DIGITS = "9" * 5_000
+DEEP = "[" * 100_000
+STATES = (DEEP, DIGITS, f"[{DIGITS}]", "{", "[1]", "null", '[{"name": 1}]', '{"references": []}')
+NESTED = json.dumps([{"name": {}, "key": [], "run_id": {"a": []}, "cancel": True}])
+
+
+@pytest.mark.parametrize("name", ["GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"])
+@pytest.mark.parametrize("value", [DIGITS, "-1", "\u0664\u0662", "1e9", " 7 "])
+@pytest.mark.parametrize("given", [{}, {"thresholds": "Latency: avg <= baseline * 2", "baseline": "tag:nightly"}])
+def test_absurd_number_of_the_workflow_run_changes_no_verdict(
+    given: dict[str, str], value: str, name: str, run_step: RunStep
+) -> None:
+    result, _ = run_step(env={name: value}, resume="true", **given)
+    assert result.outputs["verdict"] == ("inconclusive" if given else "passed"), result.log
+    assert "Traceback" not in result.log
+
+
+@pytest.mark.parametrize("state", [*STATES, NESTED])
+@pytest.mark.parametrize("name", ["legs", "status", "check", "check_id", "concluded"])
+def test_absurd_state_ends_in_no_traceback(name: str, state: str, run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        given = {"check_run": NAME, "commit_status": NAME, "github_token": "ghs_the-token-of-the-workflow"}
+        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **given)
+        result.state.pop("concluded", None)
+        result.state.pop("check_concluded", None)
+        result.state[name] = state
+        env = {f"INPUT_{key.upper()}": value for key, value in given.items()}
+        log = run_post_step(result, server.world, GITHUB_API_URL=github.url, **env)
+        assert "Traceback" not in log
+
+
+def test_event_nested_too_deep_is_no_event(run_step: RunStep, tmp_path: object) -> None:
+    file = f"{tmp_path}/deep.json"
+    with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a text is at hand
+        stream.write(DEEP)
+    result, _ = run_step(env={"GITHUB_EVENT_PATH": file})
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def test_post_step_without_anything_does_nothing(clock: VirtualClock) -> None:
+    assert post(Runtime(environ={"STATE_legs": DEEP}, clock=clock)) == 0
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("42", 42), ("", None), ("+1", None), (DIGITS, None)])
+def test_whole_number(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
+
+
+@pytest.mark.parametrize("text", [DEEP, DIGITS, "{", b"\xff", ""])
+def test_json_that_cannot_be_read_is_none(text: str | bytes) -> None:
+    assert json_in(text) is None
