@@ -27,6 +27,17 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
     "soft-hyphen": lambda secret: f"{secret[:3]}\u00ad{secret[3:]}",
     "variation": lambda secret: secret.replace("_", "_\ufe0f\U000e0101"),
     "control": lambda secret: f"{secret[:5]}\x00\x1b{secret[5:]}",
+    "line-break": lambda secret: f"{secret[:11]}\n{secret[11:]}",
+    "wrapped": lambda secret: "\r\n    ".join(secret[at : at + 4] for at in range(0, len(secret), 4)),
+    "tab": lambda secret: f"{secret[:6]}\t{secret[6:]}",
+    "spaces": lambda secret: " ".join(secret),
+    "written-line-break": lambda secret: f"{secret[:4]}\\n{secret[4:]}",
+    "written-tabs": lambda secret: "\\t\\r".join(secret),
+    "escaped-line-break": lambda secret: f"{secret[:8]}\\u000a\\x20{secret[8:]}",
+    "continued": lambda secret: f"{secret[:8]}\\\n{secret[8:]}",
+    "url-line-break": lambda secret: f"{secret[:8]}%0D%0A%20{secret[8:]}",
+    "html-line-break": lambda secret: f"{secret[:8]}&#10;&nbsp;{secret[8:]}",
+    "base64-lines": lambda secret: base64.encodebytes(f"{'x' * 52}{secret}".encode()).decode(),
     "escaped-zero-width": lambda secret: "\\u200b".join(secret),
     "url": lambda secret: "".join(f"%{ord(char):02x}" for char in secret),
     "url-twice": lambda secret: quote("".join(f"%{ord(char):02X}" for char in secret)),
@@ -61,7 +72,8 @@ def holds(text: str, secret: str) -> bool:
 
 def _decoded(text: str) -> str:
     text = re.sub(r"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})", lambda found: chr(int(found[1] or found[2], 16)), text)
-    return re.sub(r"\\+([!-/:-@\[-`{-~])", r"\1", html.unescape(unquote(text, errors="replace")))
+    text = re.sub(r"\\+[abfnrtv]", "\n", text)
+    return re.sub(r"\\+([!-/:-@\[-`{-~\s])", r"\1", html.unescape(unquote(text, errors="replace")))
 
 
 def _from_base64(text: str) -> list[bytes]:

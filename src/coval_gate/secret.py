@@ -13,23 +13,28 @@ SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
 LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes of a response in which disguised secrets are looked for
 VISIBLE: Final = re.compile(r"[!-~]+")
-HIDDEN: Final = r"u(?!00[2-7]|2026)[0-9A-Fa-f]{4}"  # after a backslash: a character that is not visible ASCII
+# After a backslash: a character that is not visible ASCII, or a line break that is written out.
+HIDDEN: Final = (
+    r"(?:u(?!00(?:2[1-9A-Fa-f]|[3-7])|2026)[0-9A-Fa-f]{4}|x(?:[0189A-Fa-f][0-9A-Fa-f]|20|7[fF])|[abfnrtv \t\r\n])"
+)
 # An escape, which whatever uses a text may turn back. The pattern begins with one class of characters, because `re`
 # searches fast for that.
 ESCAPE: Final = (
     r"[\\%&](?:"
-    rf"(?<=\\)(?<!\\\\)\\*(?:{HIDDEN}(?:\\+{HIDDEN})*+|u([0-9A-Fa-f]{{4}})|x([0-9A-Fa-f]{{2}})|([!-/:-@\[-`{{-~]))"
+    rf"(?<=\\)(?<!\\\\)\\*(?:{HIDDEN}(?:\\+{HIDDEN})*+|u([0-9A-Fa-f]{{4}})|x([0-9A-Fa-f]{{2}})|(?=[%&])|([!-/:-@\[-`{{-~]))"
     r"|(?<=%)(?:25)*([0-9A-Fa-f]{2})"
-    r"|(?<=&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,6};))"
+    r"|(?<=&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,7};))"
 )
-CONTROLS: Final = bytes({*range(0x20), 0x7F} - {*b"\t\n\r"})
-# Characters that are not seen, also escaped ones, which may stand between two characters of a secret.
+INVISIBLE: Final = bytes({*range(0x21), 0x7F})
+# Characters that are not seen, also escaped ones, which may stand between two characters of a secret; so may spaces and
+# line breaks, because texts are wrapped, and lines are joined.
 UNSEEN: Final = (
-    r"(?:[^ -~\t\n\r…]"
-    rf"|\\+{HIDDEN}"
-    r"|%(?:25)*(?:[0189A-Fa-f][0-9A-Fa-f]|7[fF])"
-    r"|&(?:amp;)*(?:#(?!0*(?:3[2-9]|[4-9]\d|1[01]\d|12[0-6]);)\d{1,7}"
-    r"|#[xX](?!0*[2-7][0-9A-Fa-f];)[0-9A-Fa-f]{1,6}|zwn?j|shy|[lr][rl]m);)*+"
+    r"(?:[^!-~…]"
+    rf"|\\+(?:{HIDDEN}|(?=[%&]))"
+    r"|%(?:25)*(?:[0189A-Fa-f][0-9A-Fa-f]|20|7[fF])"
+    r"|&(?:amp;)*(?:#(?!0*(?:3[3-9]|[4-9]\d|1[01]\d|12[0-6]);)\d{1,7}"
+    r"|#[xX](?!0*(?:2[1-9A-Fa-f]|[3-6][0-9A-Fa-f]|7[0-9A-Ea-e]);)[0-9A-Fa-f]{1,6}"
+    r"|zwn?j|shy|[lr][rl]m|nbsp|Tab|NewLine|e[nm]sp|thinsp);)*+"
 )
 CUT: Final = r"(?:[\\%&][\\%&#;a-zA-Z0-9]{0,11})?(…|\.\.\.|\\+u2026)"  # the end of a cut text, even in an escape
 
@@ -52,8 +57,9 @@ class Secret:
 class Redactor:
     r"""Masks secrets, also where they are disguised.
 
-    They may be escaped (`\u`, `%`, `&`), hold characters that are not seen, or be a part of base64. The beginning of
-    one is masked, too, where an ellipsis says that the rest was cut off.
+    They may be escaped (`\u`, `%`, `&`), hold characters that are not seen, be wrapped by white space or line breaks
+    (also written as `\n`), or be a part of base64. The beginning of one is masked, too, where an ellipsis says that the
+    rest was cut off.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -141,10 +147,10 @@ def _in_any_form(char: str) -> str:
 
 
 def _undisguised(text: str) -> str:
-    """Return `text` with escaped characters as they are, and without those that are not seen."""
+    """Return `text` with escaped characters as they are, and without those that are not seen and white space."""
     if any(char in text for char in "\\%&"):
         text = _escape().sub(lambda match: _unescaped(match[0]), text)
-    return text.encode("ascii", "ignore").translate(None, CONTROLS).decode()
+    return text.encode("ascii", "ignore").translate(None, INVISIBLE).decode()
 
 
 @lru_cache(maxsize=1)

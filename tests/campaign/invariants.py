@@ -355,6 +355,15 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
             yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
 
 
+def pass_rate_counts_everything(history: History) -> Iterator[str]:
+    """No more simulations pass than completed, of all that the run must have."""
+    for result in _main_results(history):
+        if share := result.outputs.get("pass_rate"):
+            total, completed = (int(result.outputs[f"{each}_simulations"]) for each in ("total", "completed"))
+            if float(share) * total > completed + ROUNDING * total:
+                yield f"{_name(result)} says pass_rate={share}, but {completed} of {total} completed"
+
+
 def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
     """A step that compares its run with a baseline passes only with one, and is not in error for want of one."""
     if history.schedule.gate not in BASELINE_GATES:
@@ -708,6 +717,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     late_values_are_waited_for,
     no_pass_without_data,
     pass_rests_on_everything,
+    pass_rate_counts_everything,
     baseline_decides_nothing_alone,
     mutations_are_told_apart,
     verdict_matches_run,

@@ -135,6 +135,12 @@ def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
     return Mutant(name, tuple(caught_by.split()), breaks)
 
 
+def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: object) -> Judgement:
+    """Judge a run as if Coval listed all of its simulations."""
+    judged = original(*args, **kwargs)
+    return replace(judged, totals=judged.totals and replace(judged.totals, unlisted=0))
+
+
 def find_nothing(*_: object) -> Procedure[list[object]]:
     """Find no check run, as if a list had none."""
     yield from ()
@@ -740,6 +746,16 @@ MUTANTS: Final = (
         "annotate more simulations than GitHub shows",
         ReplaceFunction(Closing.annotations, lambda original, self, most: original(self, most + 9)),
         caught_by="annotations_tell_once",
+    ),
+    mutant(
+        "mask no API key that is wrapped",
+        SetConstant(secret, "UNSEEN", r"(?:[^ -~\t\n\r…])*+"),
+        caught_by="api_key_does_not_leak",
+    ),
+    mutant(
+        "count simulations that are not listed as passed",
+        ReplaceFunction(gate.judge, pass_unlisted),
+        caught_by="pass_rate_counts_everything",
     ),
     mutant(
         "mask an API key in no base64",

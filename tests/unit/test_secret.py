@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
+import re
 import string
 import time
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.plain import PlainHost
+from coval_gate.report.formats import FORMATS
 from coval_gate.secret import Redactor
 from coval_gate.text import one_line
+from coval_sandbox.runner import LocalRunner
+from hostile import report_of
 from leaks import DISGUISES, holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_gate.report.model import Report
 
 KEY = "coval_sk_test_sandbox"
 CHARACTERS = string.ascii_letters + string.digits + "_-.+/=~:"
@@ -60,6 +71,89 @@ def test_any_disguised_secret_is_redacted(secret: str, before: str, after: str, 
     assert not holds(redacted, secret)
 
 
+GAPS: Final = [
+    *" \t\n\r\v\f\u2028\u00a0",
+    "\r\n",
+    "\\n",
+    "\\r",
+    "\\t",
+    "\\u000a",
+    "\\x0a",
+    "\\\n",
+    "\\\\n",
+    "%0A",
+    "%20",
+    "&#10;",
+]
+
+
+@st.composite
+def wrapped(draw: st.DrawFn) -> str:
+    """A text that holds the key, with white space, line breaks and their escapes at any places in it."""
+    gaps = {
+        place: "".join(draw(st.lists(st.sampled_from(GAPS), min_size=1, max_size=3)))
+        for place in draw(st.sets(st.integers(1, len(KEY) - 1), min_size=1))
+    }
+    return f"before {''.join(gaps.get(place, '') + char for place, char in enumerate(KEY))} after"
+
+
+def shown_in(report: Report) -> dict[str, str]:
+    """Return what each format shows, as one text."""
+    found = {each.name: each.render(report) for each in FORMATS}
+    log, check = found["log"], found["check"]
+    lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
+    annotations = [*log.annotations(10), *check.annotations]
+    texts = {
+        "log": "\n".join(lines),
+        "annotations": "\n".join(f"{each.title}\n{each.message}" for each in annotations),
+        "check": f"{check.title}\n{check.summary}",
+        "outputs": "\n".join(found["outputs"].values()),
+        "status": "\n".join(found["status"]),
+    }
+    return found | texts
+
+
+@given(text=wrapped(), how=st.sampled_from(list(ESCAPES)))
+def test_key_that_is_wrapped_anywhere_is_redacted(text: str, how: str) -> None:
+    shown = ESCAPES[how](text)
+    assert holds(shown, KEY), "control: the test can find it"
+    redacted = Redactor(KEY).redact(shown)
+    assert not holds(redacted, KEY)
+    assert "before ***" in redacted
+    assert "*** after" in redacted
+    assert not holds(Redactor(KEY).redact_body(shown.encode()).decode(), KEY)
+
+
+@given(text=wrapped())
+@settings(max_examples=30)
+def test_wrapped_key_is_in_no_format(text: str) -> None:
+    for name, shown in shown_in(report_of(text)).items():
+        redacted = Redactor(KEY).redact(shown)
+        assert not holds(redacted, KEY), name
+        assert not holds(re.sub(r"<[^>]*>", "", redacted), KEY), name  # as a browser shows it
+
+
+@given(text=wrapped())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_wrapped_key_is_in_nothing_that_a_host_writes(tmp_path: Path, text: str) -> None:
+    local = LocalRunner(tmp_path)
+    for make in (lambda log: GitHubHost(local.environ({}), log, random.Random(0)), PlainHost):
+        log = io.StringIO()
+        host = make(log)
+        host.mask(KEY)
+        log.truncate(log.seek(0))
+        lines = text.split("\n")
+        host.log(text)
+        host.quote(*lines)
+        host.fold(text, lines)
+        host.annotate("error", text, text)
+        host.set_outputs({"reason": text})
+        host.save_state({"legs": text})
+        host.add_summary(text)
+        written = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(holds(each, KEY) for each in (*log.getvalue().split("before"), *written))
+
+
 @given(secret=SECRETS, before=TEXT, after=TEXT, disguise=st.sampled_from(list(DISGUISES)))
 def test_redacted_json_is_json(secret: str, before: str, after: str, disguise: str) -> None:
     text = before + DISGUISES[disguise](secret) + after
@@ -100,7 +194,22 @@ def test_similar_text_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\", "\\u0063", "c\u200b", "%", "%25", "&amp;", "coval_sk", "coval%5fsk\\", "\\\\u200b"]
+    "piece",
+    [
+        "\\",
+        "\\u0063",
+        "c\u200b",
+        "%",
+        "%25",
+        "&amp;",
+        "coval_sk",
+        "coval%5fsk\\",
+        "\\\\u200b",
+        " ",
+        "c \n",
+        "coval_sk\\n ",
+        "\\ %20",
+    ],
 )
 def test_long_text_is_redacted_quickly(piece: str) -> None:
     began = time.process_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from coval_gate.model.details import Details
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.run import Run
 from coval_gate.report.cases import MOST_MISSES as MOST_LINES
+from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
@@ -38,17 +40,21 @@ from coval_gate.report.limits import (
     MOST_VALUES,
 )
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.simulations import leg_rows
 from hostile import example_reports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.report.formats import Format
 
 SIMULATIONS, THRESHOLDS = 1_000, 200
 MOST_BYTES = 20_000_000  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
 
 
-def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS) -> Report:
+def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS, lines: int = THRESHOLDS) -> Report:
     """Return the report on simulations that are to blame for every threshold; these are spread over the metrics."""
     members = tuple(
         Simulation(
@@ -68,7 +74,7 @@ def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS
         for number in range(metrics)
     )
     result = RunResult(run_id=ID("runs", 1), simulations=members, metrics=measured)
-    judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics)))
+    judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics, lines)))
     explained = {
         each.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for each in members[-20:]
     }  # the worst
@@ -77,12 +83,10 @@ def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS
     return Report(judgement=judgement, legs=(leg,))
 
 
-def thresholds(metrics: int) -> tuple[Threshold, ...]:
+def thresholds(metrics: int, lines: int) -> tuple[Threshold, ...]:
     """Return thresholds that every simulation misses."""
     return parse_thresholds(
-        "\n".join(
-            f'"Seconds until the answer, {number % metrics}": max < 1.{number:03}' for number in range(THRESHOLDS)
-        )
+        "\n".join(f'"Seconds until the answer, {number % metrics}": max < 1.{number:03}' for number in range(lines))
     )
 
 
@@ -254,3 +258,48 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
 def test_small_report_leaves_nothing_out() -> None:
     found = json.dumps(json.loads(document(example_reports()["failed, two criteria"])))
     assert set(re.findall(r'_left_out": (\d+)', found)) == {"0"}
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many functions a piece of work calls, which measures it without a clock."""
+    count = 0
+
+    def note(_: object, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.fixture(scope="module")
+def of_two_sizes() -> tuple[Report, Report]:
+    """Two reports whose simulations all fail; the second has eight times as many."""
+    small, large = (report_of(metrics=2, simulations=size, lines=20) for size in (100, 800))
+    return small, large
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
+def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_sizes: tuple[Report, Report]) -> None:
+    small, large = of_two_sizes
+    for each in of_two_sizes:
+        form.render(each)  # imports, and computes what formats share
+    assert calls_of(lambda: form.render(large)) < 9 * calls_of(lambda: form.render(small))
+
+
+def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
+    small, large = (replace(each.legs[0]) for each in of_two_sizes)
+    report = Report(judgement=small.judgement)
+    assert calls_of(lambda: leg_rows(report, large)) < 9 * calls_of(lambda: leg_rows(report, small))
+
+
+def test_formats_share_what_is_computed_of_simulations(of_two_sizes: tuple[Report, Report]) -> None:
+    small, _ = of_two_sizes
+    (leg,) = small.legs
+    rows = leg_rows(small, leg)
+    assert leg_rows(replace(small, files={"json_path": "report.json"}), leg) is rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coval_gate.secret import SHORTEST_SECRET, redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
 
 
@@ -27,6 +28,10 @@ class Console:
     def redact(self, text: str) -> str:
         """Return `text` with every secret masked, including the beginning of a truncated one."""
         return redactor(*self._secrets).redact(text)
+
+    def redact_together(self, lines: Iterable[str]) -> list[str]:
+        """Return lines with every secret masked, also one that a line break divides."""
+        return self.redact("\n".join(lines)).split("\n")
 
     def log(self, text: str = "") -> None:
         """Write one line."""

@@ -25,7 +25,7 @@ class PlainHost(Console):
         return Context()
 
     def quote(self, *lines: str) -> None:
-        for line in lines:
+        for line in self.redact_together(lines) if lines else ():
             self.log(line)
 
     @contextmanager

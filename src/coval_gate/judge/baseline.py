@@ -216,7 +216,7 @@ class _References:
             if (same := self._same(run.result, each))
         )
         simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
-        return replace(run.result, simulations=simulations, metrics=metrics)
+        return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
 
     def _same(self, earlier: RunResult, metric: Metric) -> Metric | None:
         """Return what a metric of the run that is judged is in an earlier one: by its id or else by its name.

@@ -81,13 +81,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How many simulations there are and how many completed; the ids of those that did not pass."""
+    """How many simulations there are and how many completed; the ids of the listed ones that did not pass.
+
+    `unlisted`: how many of all Coval does not list.
+    """
 
     total: int
     completed: int
     unpassed: tuple[str, ...] = ()
+    unlisted: int = 0
 
     @property
     def pass_rate(self) -> float:
         """The share that completed and met every target known, of all."""
-        return max(0, self.total - len(self.unpassed)) / self.total if self.total else 0.0
+        passed = max(0, self.total - self.unlisted - len(self.unpassed))
+        return passed / self.total if self.total else 0.0

@@ -13,7 +13,7 @@ from coval_gate.judge.problems import NoValues, OnlySummary
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from coval_gate.config.thresholds import Aggregate, Threshold
     from coval_gate.judge.criteria import ThresholdHolds
@@ -62,13 +62,18 @@ def _of_run(criterion: ThresholdHolds, variant: Variant) -> Check:
     threshold = criterion.threshold
     count = _count(threshold.aggregate, variant)
     failing = (each.id for each in variant.simulations if each.id not in variant.passing)
-    if threshold.aggregate.is_rate:
-        measure = Measure(value=count / variant.total, unit="share", count=variant.total)
-    else:
-        measure = Measure(value=count, unit="simulations", count=variant.total)
-    return _measured(
-        criterion, variant, measure, failing, partial(rate_interval, variant.simulations, variant.passing, ())
+    measure = Measure(
+        value=count / variant.total if threshold.aggregate.is_rate else count,
+        unit="share" if threshold.aggregate.is_rate else "simulations",
+        count=len(variant.simulations),
+        missing=variant.unlisted,
     )
+    return _measured(criterion, variant, measure, failing, _rate_interval(variant, variant.passing, ()))
+
+
+def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[str]) -> Callable[[float], Interval]:
+    """Return what makes the interval of a rate; simulations that are not listed leave nothing to claim."""
+    return unknown_interval if variant.unlisted else partial(rate_interval, variant.simulations, hits, unknown)
 
 
 def _count(aggregate: Aggregate, variant: Variant) -> int:
@@ -123,7 +128,7 @@ def _of_texts(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Ch
     )
     unknown = [each.id for each in variant.simulations if each.id not in sample.values]
     failing = _to_blame(threshold, measure, hits, sample, variant)
-    return _measured(criterion, variant, measure, failing, partial(rate_interval, variant.simulations, hits, unknown))
+    return _measured(criterion, variant, measure, failing, _rate_interval(variant, hits, unknown))
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:

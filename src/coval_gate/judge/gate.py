@@ -82,7 +82,7 @@ def judge(
     run's data.
     """
     result = _with_texts_of(baseline, result)
-    variants = variants_of(result)
+    variants = variants_of(result, criteria.mutations)
     unknown = tuple(_presence(result, variants, criteria))
     known = () if unknown else tuple(_population(result, variants, criteria))
     values = tuple(_values(result, variants, criteria, baseline))
@@ -95,6 +95,7 @@ def judge(
         unpassed=tuple(
             each.id for variant in variants for each in variant.simulations if each.id not in variant.passing
         ),
+        unlisted=max(0, result.expected - len(result.simulations)),
     )
     return conclude(
         Completed(result=result, late=late),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
 from coval_gate.judge.sample import Sample
-from coval_gate.model.results import Summary
+from coval_gate.model.results import BASE, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class Variant:
     """The agent (`name` is BASE) or one of its mutations, with the simulations it held and a sample of each metric.
 
-    `passing`: the ids of the simulations that completed and met every target that is known. `alone`: whether the run
-    has no other variant.
+    `passing`: the ids of the simulations that completed and met every target that is known. `unlisted`: how many more
+    simulations it must have, which Coval does not list. `alone`: whether the run has no other variant.
     """
 
     name: str
@@ -31,20 +32,22 @@ class Variant:
     passing: frozenset[str]
     samples: tuple[Sample, ...]
     alone: bool
+    unlisted: int = 0
 
     @property
     def total(self) -> int:
-        return len(self.simulations)
+        """How many simulations it must have."""
+        return len(self.simulations) + self.unlisted
 
     @property
     def failed(self) -> int:
-        """How many simulations did not complete."""
+        """How many simulations did not complete, or are not listed."""
         return self.total - len(self.completed)
 
     @property
     def mutation_id(self) -> str:
         """The id of the mutation; empty for the agent itself, and where it is not known."""
-        return self.simulations[0].mutation_id
+        return self.simulations[0].mutation_id if self.simulations else ""
 
     @cached_property
     def by_case(self) -> Mapping[str, tuple[str, ...]]:
@@ -78,7 +81,7 @@ class Variant:
 
     def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
         simulations = tuple(each for each in self.simulations if wanted(each))
-        if len(simulations) == len(self.simulations):
+        if len(simulations) == self.total:
             return self
         ids = dict.fromkeys(each.id for each in simulations)
         return replace(
@@ -86,6 +89,7 @@ class Variant:
             simulations=simulations,
             completed=tuple(each for each in self.completed if each.id in ids),
             passing=frozenset(each for each in self.passing if each in ids),
+            unlisted=0,  # which test cases they belong to is not known
             samples=tuple(_sample(each.metric, each.values, ids, len(simulations)) for each in self.samples),
         )
 
@@ -117,16 +121,28 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
     )
 
 
-def variants_of(result: RunResult) -> tuple[Variant, ...]:
-    """Return the agent first, then its mutations by name."""
-    dealt = result.variants
-    return tuple(_variant(name, members, result, alone=len(dealt) == 1) for name, members in dealt.items())
+def variants_of(result: RunResult, mutations: int = 0) -> tuple[Variant, ...]:
+    """Return the agent first, then its mutations by name.
+
+    `mutations`: how many the run was launched with, if that is known. Of a run without any listed simulation, the
+    agent stands for all that are not listed.
+    """
+    dealt = result.variants or ({BASE: ()} if result.expected else {})
+    lacking = result.expected > len(result.simulations)
+    expected = math.ceil(result.expected / max(1 + mutations, len(dealt))) if lacking else 0
+    return tuple(
+        _variant(name, members, result, alone=len(dealt) == 1, unlisted=max(0, expected - len(members)))
+        for name, members in dealt.items()
+    )
 
 
-def _variant(name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool) -> Variant:
+def _variant(
+    name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool, unlisted: int
+) -> Variant:
     completed = tuple(each for each in simulations if each.completed)
     ids = dict.fromkeys(each.id for each in completed)
-    samples = tuple(_sample(metric, metric.values, ids, len(simulations)) for metric in result.metrics)
+    total = len(simulations) + unlisted
+    samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
     passing = set(ids)
     for sample in samples:
         if sample.metric.target is not None:
@@ -138,6 +154,7 @@ def _variant(name: str, simulations: tuple[Simulation, ...], result: RunResult, 
         passing=frozenset(passing),
         samples=samples,
         alone=alone,
+        unlisted=unlisted,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from dataclasses import dataclass, field
 from typing import Final
@@ -125,5 +126,7 @@ class RunResult:
     @property
     def variants(self) -> dict[str, tuple[Simulation, ...]]:
         """The simulations by variant: of the agent itself (BASE) and of each mutation."""
-        names = dict.fromkeys(sorted({each.mutation for each in self.simulations}))
-        return {name: tuple(each for each in self.simulations if each.mutation == name) for name in names}
+        members: dict[str, list[Simulation]] = defaultdict(list)
+        for each in self.simulations:
+            members[each.mutation].append(each)
+        return {name: tuple(members[name]) for name in sorted(members)}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
     from coval_gate.model.trend import TrendRun
+    from coval_gate.report.simulations import SimulationRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class LegReport:
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
     count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first,
-    where a report shows them.
+    where a report shows them. `rows`: what `leg_rows` computes once for all formats, by the dashboard's URL.
     """
 
     judgement: Judgement
@@ -52,6 +53,7 @@ class LegReport:
     promotion: Promotion | None = None
     trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
+    rows: dict[str, tuple[SimulationRow, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def runs(self) -> tuple[RunReport, ...]:

@@ -91,9 +91,13 @@ def leg_rows(report: Report, leg: LegReport) -> tuple[SimulationRow, ...]:
     """Return every simulation of a leg: those that fail the gate, then tolerated ones, each with the worst first."""
     if leg.result is None:
         return ()
-    blame = _blame(leg)
-    rows = _rows(leg, leg.result, blame, _simulation_pages(report, leg))
-    return tuple(sorted(rows, key=lambda row: _order(row, blame.get(row.simulation.id, _NO_BLAME))))
+    dashboard_url = report.inputs.dashboard_url if report.inputs else ""
+    if dashboard_url not in leg.rows:
+        blame = _blame(leg)
+        rows = _rows(leg, leg.result, blame, _simulation_pages(dashboard_url, leg))
+        ordered = sorted(rows, key=lambda row: _order(row, blame.get(row.simulation.id, _NO_BLAME)))
+        leg.rows[dashboard_url] = tuple(ordered)
+    return leg.rows[dashboard_url]
 
 
 def _order(row: SimulationRow, blame: _Blame) -> tuple[int, tuple[bool, float, int]]:
@@ -131,12 +135,12 @@ def _rows(
         )
 
 
-def _simulation_pages(report: Report, leg: LegReport) -> dict[str, str]:
+def _simulation_pages(dashboard_url: str, leg: LegReport) -> dict[str, str]:
     """Return where the pages of each run's simulations are, with a slash at the end; nothing where that is not known.
 
     Such pages are only known below an organization's own address, which `dashboard_url` may have.
     """
-    if not (report.inputs and urlsplit(report.inputs.dashboard_url).path):
+    if not urlsplit(dashboard_url).path:
         return {}
     urls = {leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
     return {run_id: f"{url}/results/" for run_id, url in urls.items() if url}

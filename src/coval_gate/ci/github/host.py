@@ -88,7 +88,7 @@ class GitHubHost(Console):
         stop-commands. Others are not, because the runner shows the two lines that stop and resume commands.
         """
         with self._commands_stopped() if any(map(resembles_command, lines)) else nullcontext():
-            for line in lines:
+            for line in self.redact_together(lines) if lines else ():
                 self.log(line)
 
     @contextmanager

@@ -15,7 +15,7 @@ Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of tho
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
@@ -88,11 +88,13 @@ def render(report: Report) -> str:
 def _simulations(report: Report) -> Iterator[TestSuite]:
     """Yield a suite for the agent and for each of its mutations."""
     for leg in report.legs:
-        found = leg_rows(report, leg)
+        members: dict[str, list[SimulationRow]] = defaultdict(list)
+        for row in leg_rows(report, leg):
+            members[row.simulation.mutation].append(row)
         for variant in leg.result.variants if leg.result else ():
-            members = (_simulation(row, leg) for row in found if row.simulation.mutation == variant)
             name = f"simulations of {variant_key(variant)}"
-            yield _suite(report, f"{leg.name}: {name}" if leg.name else name, members)
+            cases = (_simulation(row, leg) for row in members[variant])
+            yield _suite(report, f"{leg.name}: {name}" if leg.name else name, cases)
 
 
 def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
@@ -103,7 +105,7 @@ def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
         suite.timestamp = report.began
     for member in members:
         member.classname = name
-        suite.add_testcase(member)
+        suite.append(member)  # type: ignore[no-untyped-call]  # `add_testcase` would count all members each time
     return suite
 
 

@@ -43,7 +43,7 @@ OUTPUTS: Final = {
     "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
     f"list of at most {LIST_LIMIT:,}. Thresholds do not count here: see `failed_criteria`.",
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
-    "Thresholds do not count here: see `failed_criteria`.",
+    "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{each}`' for each in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON report. "
     f"As many as fit in {LIMIT // 1024} KiB.",
