@@ -89,8 +89,8 @@ class Step:
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
         self.publisher.write_outputs(self.report(UNFINISHED))
         self._save_state()
-        if self.inputs.promote:
-            from coval_gate.runs.promote import promotion_problems
+        if self.inputs.promote or self.inputs.accept:
+            from coval_gate.runs.promotion_checks import promotion_problems
 
             problems += promotion_problems(self.inputs, self.context)
         problems += self.publisher.pull_request.problems(self.inputs, self.context)
@@ -137,7 +137,17 @@ class Step:
             tags=tags,
             clock=self.clock,
             until=self.deadline,
-            check=partial(prepare, client, leg, inputs, clock=self.clock, until=self.deadline, log=self.host.quote),
+            check=partial(
+                prepare,
+                client,
+                leg,
+                inputs,
+                self.context,
+                clock=self.clock,
+                until=self.deadline,
+                log=self.host.quote,
+                warn=self.warn,
+            ),
             record=self.record_id,
             log=self.host.quote,
             warn=self.warn,
@@ -202,21 +212,6 @@ class Step:
         """Set the commit's status to pending, and create its check run."""
         self.publisher.pull_request.announce(self.report(LAUNCH), until=self.deadline)
 
-    def promote(self, client: Client, leg: Leg) -> None:
-        """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
-        if not self.inputs.promote or leg.judgement is None or not leg.judgement.may_be_promoted:
-            return
-        from coval_gate.report.wording.promotion import log_text, warning_text
-        from coval_gate.runs.promote import promote
-
-        promoting = promote(client, leg, self.inputs.promote, clock=self.clock, until=self.deadline)
-        leg.promotion = run(promoting, self.clock)
-        warning = warning_text(leg.promotion)
-        if leg.promotion.promoted or not warning:
-            self.host.quote(log_text(leg.promotion))
-        if warning:
-            self.warn(warning)
-
     def confirm(self, client: Client, leg: Leg) -> None:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
         from coval_gate.runs.progress import ProgressLog
@@ -269,9 +264,9 @@ class Step:
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
         return judgement
 
-    def publish(self, judgement: Judgement, *, hurried: bool) -> int:
-        """Publish the report, and return the exit code. `hurried`: the runner is about to kill the step."""
-        return self.publisher.publish(self.report(judgement), hurried=hurried).exit_code
+    def publish(self, judgement: Judgement, *, hurried: bool) -> Report:
+        """Publish the report, and return it with what came of that. `hurried`: the runner is about to kill the step."""
+        return self.publisher.publish(self.report(judgement), hurried=hurried)
 
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
