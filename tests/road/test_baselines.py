@@ -650,8 +650,8 @@ def test_named_run_that_is_not_over_is_waited_for(past: Past, run_step: RunStep)
     named = past.launch(test_set_id="slow0001", days=0.0)
     given = {"baseline": f"run:{named}", "thresholds": COMPARED, "max_wait_time": "9000"}
     result, _ = run_step(world=past.world, **given, bare=True)
-    assert result.outputs["baseline_run_id"] == named
-    assert f"Waiting for the baseline: run {named} is " in result.log
+    assert f"Waiting for the baseline: run {named} is IN QUEUE.\n" in result.log
+    assert f"Baseline run:{named}: run {named} of 2026-01-01\n" in result.log
 
 
 def test_named_run_that_is_not_over_by_the_deadline_is_an_error(

@@ -50,9 +50,10 @@ class Nights:
         self._clock = clock
         self._count = 0
 
-    def night(self, scenario: str, *faults: str, days: float = 1.0, **given: Any) -> StepResult:
-        """Run the step of one night, and wait for so many days."""
+    def night(self, scenario: str, *faults: str, **given: Any) -> StepResult:
+        """Run the step of one night, and wait for so many `days`."""
         self._count += 1
+        days = given.pop("days", 1.0)
         self.world.scenario = BY_NAME[scenario]
         env = {"GITHUB_RUN_ID": str(1000 + self._count)} | ON_MAIN | given.pop("env", {})
         event = given.pop("event", PUSH)
