@@ -20,6 +20,7 @@ from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
 from coval_gate.runs.trend import fetch_trend
 from coval_gate.runs.watch import Budgets
+from coval_gate.standing import owe_mark
 from coval_gate.times import DETAILS, TREND
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     with step.host.group(waiting_title(left)):
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
     leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
+    owe_mark(step, leg)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if leg.repetition:  # only all runs together have a verdict
@@ -78,6 +80,8 @@ def take_together(step: Step, client: Client, leg: Leg, together: Together) -> N
 
 def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Baseline | None:
     """Find the runs that thresholds compare with; a repetition is compared with those of the first run."""
+    if step.inputs.accept:
+        return None
     first = step.legs[0].judgement
     if leg.repetition and first:
         return first.baseline
@@ -89,6 +93,7 @@ def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Baselin
         step.context,
         clock=step.clock,
         deadline=step.deadline,
+        log=step.host.quote,
     )
     return run(finding, step.clock)
 

@@ -21,11 +21,21 @@ def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code."""
     step = Step(runtime)
     try:
-        judgement = step.clean_up(reach_judgement(step), hurried=False)
+        judgement = reach_judgement(step)
+        if step.legs and step.legs[0].judgement:
+            from coval_gate.standing import mark_failed_runs
+
+            mark_failed_runs(step)
+        judgement = step.clean_up(judgement, hurried=False)
     except Interrupted:
         step.hurry()
         judgement = step.clean_up(interrupted(), hurried=True)
-    return step.publish(judgement)
+    report = step.publish(judgement)
+    if not step.is_hurried and step.legs and step.legs[0].promotion:
+        from coval_gate.standing import promote_run
+
+        promote_run(step, report)
+    return report.exit_code
 
 
 def reach_judgement(step: Step) -> Judgement:
@@ -51,9 +61,7 @@ def launch_and_wait(step: Step, client: Client) -> Judgement:
     # What follows takes long to import, and the launch need not wait for it.
     from coval_gate.repeat import judge_and_repeat
 
-    judgement = judge_and_repeat(step, client, guard.leg)
-    step.promote(client, guard.leg)
-    return judgement
+    return judge_and_repeat(step, client, guard.leg)
 
 
 def launch_only(step: Step, client: Client) -> Judgement:
@@ -71,9 +79,7 @@ def wait(step: Step, client: Client) -> Judgement:
     guard = step.take_over(run_id)
     from coval_gate.decide import judge_run
 
-    judgement = judge_run(step, client, guard.leg)
-    step.promote(client, guard.leg)
-    return judgement
+    return judge_run(step, client, guard.leg)
 
 
 def cancel(step: Step, client: Client) -> Judgement:

@@ -1,7 +1,8 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, and gives the commit its final status and check run. It never
-fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
+It cancels the runs that the main step left unfinished, marks those that failed, and gives the commit its final status
+and check run. It never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does
+nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from coval_gate.publish.github import BUG, NAME
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import cancellation_text
+from coval_gate.report.wording.promotion import not_marked_text
 from coval_gate.runs.guard import LEGS, RunGuard, read_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.request import launch_request
+from coval_gate.runs.retag import mark
 from coval_gate.runs.schedule import run, together
-from coval_gate.runs.tags import Tags, provenance_of
+from coval_gate.runs.tags import FAILED, Tags, provenance_of
 from coval_gate.times import POST_CANCELLING, POST_LOCATING, Times
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Context
     from coval_gate.ci.host import Host
+    from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
     from coval_gate.runs.guard import LegState
@@ -102,10 +106,15 @@ def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: C
 
 
 def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:
-    """Cancel the runs that the main step left unfinished."""
+    """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if inputs.api_key is None:
-        runs = " and ".join(f"run {state.run_id}" if state.run_id else "a run" for state in states)
-        host.annotate("warning", NAME, f"The main step may have left {runs} unfinished; cancelling needs the API key.")
+        left = [state for state in states if state.cancel or state.launched_again]
+        if left:
+            runs = " and ".join(f"run {state.run_id}" if state.run_id else "a run" for state in left)
+            text = f"The main step may have left {runs} unfinished; cancelling needs the API key."
+            host.annotate("warning", NAME, text)
+        if failed := [state.run_id for state in states if state.failed]:
+            host.annotate("warning", NAME, not_marked_text(failed, "there is no API key.", ""))
         return
     clock = runtime.clock
     client = connect(inputs, runtime, host.quote)
@@ -116,25 +125,37 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
         leg = Leg(name=state.name, request=request, tags=Tags(state.key), launched_again=state.launched_again)
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
-    ends = (
-        _end(guard, client, until, host.quote, cancel=state.cancel) for guard, state in zip(guards, states, strict=True)
-    )
+    ends = (_end(guard, client, clock, until, host.quote, state) for guard, state in zip(guards, states, strict=True))
     results = run(together(ends, clock), clock)
     for guard, state, result in zip(guards, states, results, strict=True):
         if guard.ended:
             which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""
             host.log(f"The main step left a run behind: {cancellation_text(guard.ended)}{which}.")
         if isinstance(result, GateError):
-            missed = state.cancel and not guard.ended
-            undone = "The run could not be cancelled" if missed else "Could not check for a second run"
-            told = (f"{undone}: {result.what}", result.advice)
-            host.annotate("warning", NAME, "\n".join(each for each in told if each))
+            host.annotate("warning", NAME, _undone_text(guard, state, result))
         elif result:
             raise result
 
 
-def _end(guard: RunGuard, client: Client, until: float, log: Callable[[str], None], *, cancel: bool) -> Procedure[None]:
-    """Cancel the run if the main step left that to the post step, and any second run. Raises CovalError."""
-    if cancel:
+def _undone_text(guard: RunGuard, state: LegState, error: GateError) -> str:
+    """Return what the post step could not do, and why."""
+    if guard.owes_mark:
+        return not_marked_text([state.run_id], error.what, error.advice)
+    missed = state.cancel and not guard.ended
+    undone = "The run could not be cancelled" if missed else "Could not check for a second run"
+    return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
+
+
+def _end(
+    guard: RunGuard, client: Client, clock: Clock, until: float, log: Callable[[str], None], state: LegState
+) -> Procedure[None]:
+    """Do what the main step left: cancel the run, and any second run, and mark one that failed. Raises CovalError."""
+    if state.cancel:
         guard.ended = yield from guard.cancel(client, until=until)
     yield from guard.end_other_launches(client, until=until, log=log)
+    if state.failed:
+        guard.owes_mark = True
+        sent = (state.key,) if state.key else ()
+        if (yield from mark(client, state.run_id, FAILED, sent=sent, clock=clock, until=until)):
+            log(f"Marked run {state.run_id} as failed: it will not be a baseline.")
+        guard.owes_mark = False

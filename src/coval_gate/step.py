@@ -81,6 +81,11 @@ class Step:
         """How long each part of the step may take."""
         return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether the step received a signal."""
+        return self._interrupted is not None
+
     def hurry(self) -> None:
         """Note that the step received a signal, and will be killed."""
         self._interrupted = Times.of_interrupted(self.clock.now())
@@ -101,8 +106,8 @@ class Step:
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
         self.publisher.write_outputs(self.report(UNFINISHED))
         self._save_state()
-        if self.inputs.promote:
-            from coval_gate.runs.promote import promotion_problems
+        if self.inputs.promote or self.inputs.accept:
+            from coval_gate.runs.promotion_checks import promotion_problems
 
             problems += promotion_problems(self.inputs, self.context)
         problems += self.publisher.pull_request.problems(self.inputs, self.context)
@@ -152,7 +157,17 @@ class Step:
             tags=tags,
             clock=self.clock,
             until=self.deadline,
-            check=partial(prepare, client, leg, inputs, clock=self.clock, until=self.deadline, log=self.host.quote),
+            check=partial(
+                prepare,
+                client,
+                leg,
+                inputs,
+                self.context,
+                clock=self.clock,
+                until=self.deadline,
+                log=self.host.quote,
+                warn=self.warn,
+            ),
             record=self.record_id,
             log=self.host.quote,
             warn=self.warn,
@@ -233,21 +248,6 @@ class Step:
         """Set the commit's status to pending, and create its check run."""
         self.publisher.pull_request.announce(self.report(LAUNCH), until=announcing(self.clock.now(), self.deadline))
 
-    def promote(self, client: Client, leg: Leg) -> None:
-        """Promote the leg's run if it passed and the inputs say so. Whatever comes of that, the verdict stays."""
-        if not self.inputs.promote or leg.judgement is None or not leg.judgement.may_be_promoted:
-            return
-        from coval_gate.report.wording.promotion import log_text, warning_text
-        from coval_gate.runs.promote import promote
-
-        promoting = promote(client, leg, self.inputs.promote, clock=self.clock, until=self.deadline)
-        leg.promotion = run(promoting, self.clock)
-        warning = warning_text(leg.promotion)
-        if leg.promotion.promoted or not warning:
-            self.host.quote(log_text(leg.promotion))
-        if warning:
-            self.warn(warning)
-
     def confirm(self, client: Client, leg: Leg) -> None:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
         from coval_gate.runs.progress import ProgressLog
@@ -304,9 +304,9 @@ class Step:
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
         return judgement
 
-    def publish(self, judgement: Judgement) -> int:
-        """Publish the report, and return the exit code."""
-        return self.publisher.publish(self.report(judgement), self.times).exit_code
+    def publish(self, judgement: Judgement) -> Report:
+        """Publish the report, and return it with what came of that."""
+        return self.publisher.publish(self.report(judgement), self.times)
 
     def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""

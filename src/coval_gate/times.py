@@ -24,6 +24,8 @@ ANNOUNCING: Final = 10.0  # s for the pending status and the check run, and to f
 SHARE: Final = 0.25  # of the time that is left, for each of these at most
 
 # Once the run is over, at most
+MARKING: Final = 20.0  # s for the marks of failed runs
+PROMOTING: Final = 30.0  # s for a promotion, which comes last
 DETAILS: Final = 20.0  # s for names, explanations and transcripts
 TREND: Final = 10.0  # s for the last runs
 CANCELLING: Final = 30.0  # s for cancelling runs, except in mode cancel, which has max_wait_time

@@ -18,6 +18,7 @@ PACKAGES = [
     "plan",
     "repeat",
     "decide",
+    "standing",
     "step",
     "publish",
     "runs",

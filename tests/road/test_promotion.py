@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.config.metadata import MOST_RUN_TAGS
-from coval_gate.runs.promote import OURS, PROMOTE_TIME
+from coval_gate.runs.promotion_checks import OURS
+from coval_gate.times import PROMOTING
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.scenarios import BY_NAME
@@ -47,7 +48,8 @@ def launch(world: World, *own: str, **body: Any) -> str:
 
 def promote(run_step: RunStep, *faults: str, **given: Any) -> tuple[StepResult, Server]:
     """Run a step that promotes its run, after a push."""
-    given = {"event": PUSH, "promote": "stable", **given}
+    judges = {} if given.get("mode") == "launch" else {"promote": "stable", "thresholds": "Latency: avg < 9"}
+    given = {"event": PUSH, **judges, **given}
     return run_step(*faults, env=ENV | given.pop("env", {}), **given)
 
 
@@ -70,27 +72,28 @@ def test_first_promotion_adds_tag_and_keeps_others(run_step: RunStep) -> None:
     launched_with = record.request.metadata.tags or []
     assert record.tags == (*launched_with, "stable"), "the gate's own tags are kept"
     assert f"Promoted run {record.run_id} to tag stable.\n" in result.log
-    assert "\n\nPromoted to `stable`.\n\n" in result.summary
+    planned = "o be promoted to `stable` once all reports are written; the log says whether it was.\n"
+    assert planned in result.summary
+    assert result.summary.endswith("\nPromoted to `stable`.\n")
     (leg,) = json.loads(result.json)["legs"]
     assert leg["promotion"] == {
         "tag": "stable",
-        "promoted": True,
-        "obstacle": "",
+        "promoted": False,
+        "obstacle": "pending",
         "previous_run_ids": [],
         "remaining_run_ids": [],
-        "text": "Promoted to stable.",
+        "text": "To be promoted to stable once all reports are written; the log says whether it was.",
     }
     assert result.annotations("warning") == []
 
 
 def test_old_holder_loses_tag_and_keeps_others(run_step: RunStep, clock: VirtualClock) -> None:
     world, old = world_with(clock, "nightly", "Stable", "mine")
-    result, _ = promote(run_step, world=world, json_path="reports/coval.json")
+    result, _ = promote(run_step, world=world)
     new = result.outputs["run_id"]
     assert (tags(world, old), holders(world)) == (("nightly", "mine"), [new])
     assert f"Promoted run {new} to tag stable (run {old} had it)." in result.log
     assert f"Promoted to `stable`, which run `{old}` had." in result.summary
-    assert json.loads(result.json)["legs"][0]["promotion"]["previous_run_ids"] == [old]
 
 
 def test_tag_is_set_before_old_holder_loses_it(run_step: RunStep, clock: VirtualClock) -> None:
@@ -179,9 +182,11 @@ def test_only_passed_run_is_promoted(given: dict[str, str], run_step: RunStep, c
     world, old = world_with(clock, "stable", test_set_id=given.get("test_set_id", "passing1"))
     result, server = promote(run_step, world=world, json_path="reports/coval.json", **given)
     assert result.outputs["verdict"] != "passed"
-    assert (holders(world), requests(server, "PATCH")) == ([old], [])
-    assert json.loads(result.json)["legs"][0]["promotion"] is None
-    assert "promote" not in result.summary.lower().replace("`promote`", "")
+    assert holders(world) == [old]
+    assert not [each for each in server.requests_seen if each.method == "PATCH" and "stable" in each.json["tags"]]
+    promotion = json.loads(result.json)["legs"][0]["promotion"]
+    assert promotion is None or promotion["obstacle"] == "in_doubt"
+    assert bool(promotion) is ("Not promoted to `stable`: a threshold" in result.summary)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ def test_run_with_odd_pull_request_is_not_promoted(number: object, run_step: Run
 
 
 def test_run_of_push_is_promoted_elsewhere(run_step: RunStep) -> None:
-    launched, server = promote(run_step, mode="launch", promote="")
+    launched, server = promote(run_step, mode="launch")
     judge(run_step, server, run_id := launched.outputs["run_id"])
     assert holders(server.world) == [run_id]
 
@@ -357,7 +362,7 @@ def test_failed_promotion_is_warning_and_verdict_stays(
     assert text in warning.data
     assert "add the tag to the run in Coval" in warning.data
     assert "Not promoted to `stable`: " in result.summary
-    assert clock.now() < NIGHT + 60 + PROMOTE_TIME + 10
+    assert clock.now() < NIGHT + 60 + PROMOTING + 10
 
 
 def test_change_whose_responses_are_lost_counts(run_step: RunStep, clock: VirtualClock) -> None:
@@ -369,14 +374,12 @@ def test_change_whose_responses_are_lost_counts(run_step: RunStep, clock: Virtua
 
 def test_old_holder_that_cannot_be_changed_is_warning(run_step: RunStep, clock: VirtualClock) -> None:
     world, old = world_with(clock, "stable")
-    result, _ = promote(run_step, f"PATCH /runs/{old} -> 403", world=world, json_path="reports/coval.json")
+    result, _ = promote(run_step, f"PATCH /runs/{old} -> 403", world=world)
     new = result.outputs["run_id"]
     assert holders(world) == [old, new]
     (warning,) = result.annotations("warning")
     assert warning.data.startswith(f"The older run {old} still has the tag stable, and loses it at the next promotion:")
     assert f"Promoted run {new} to tag stable.\n" in result.log
-    promotion = json.loads(result.json)["legs"][0]["promotion"]
-    assert (promotion["promoted"], promotion["remaining_run_ids"]) == (True, [old])
     clock.sleep(NIGHT)
     result, _ = promote(run_step, world=world, env={"GITHUB_RUN_ID": "2"})
     assert holders(world) == [result.outputs["run_id"]], "the next promotion repairs it"
@@ -393,7 +396,7 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
     world, old = world_with(clock, "stable")
     clock.at(clock.now() + 75, clock.interrupt)
     result, _ = promote(run_step, f"PATCH /runs/{old} -> 503", world=world)
-    assert result.outputs["verdict"] == "cancelled"
+    assert result.outputs["verdict"] == "passed", "an interrupt takes nothing away from a step that has come this far"
     assert holders(world) == [old, result.outputs["run_id"]]
     clock.rearm()
     clock.sleep(NIGHT)
@@ -432,7 +435,7 @@ def test_run_without_room_is_not_promoted(run_step: RunStep, clock: VirtualClock
 
 
 def test_own_tags_of_steps_are_counted(run_step: RunStep) -> None:
-    _, server = promote(run_step, mode="launch", promote="")
+    _, server = promote(run_step, mode="launch")
     assert len(server.world.runs[0].tags) <= OURS
 
 
@@ -497,7 +500,7 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     world, old = world_with(clock, "stable")
     world.scenario = BY_NAME["failing"]
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
-    result, _ = promote(run_step, *['GET /runs #1-10 -> json {"runs": []}'], world=world, **compared)
+    result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
     told = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
     assert told in result.summary

@@ -47,7 +47,7 @@ def test_texts_match_golden_file(golden: object) -> None:
     golden("promotion.txt", f"{text}\n")  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("obstacle", [each for each in get_args(Obstacle) if each])
+@pytest.mark.parametrize("obstacle", [each for each in get_args(Obstacle) if each not in ("", "pending")])
 def test_every_obstacle_is_told_as_one(obstacle: Obstacle) -> None:
     promotion = replace(DONE, obstacle=obstacle, text=FOREIGN)
     assert not promotion.promoted

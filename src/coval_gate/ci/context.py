@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
+BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin of a workflow from which GitHub withholds the secrets, if any
 
@@ -30,6 +31,7 @@ class Context:
 
     repository: str = ""
     sha: str = ""  # the commit under test: the pull request's head, not GitHub's merge commit
+    event: str = ""  # the name of the event that started the workflow
     actor: str = ""  # the user who started this attempt
     workflow: str = ""
     workflow_file: str = ""  # its path in the repository; several workflows may share a name
@@ -47,6 +49,11 @@ class Context:
     head: Head | None = None  # to look up a pull request whose number the event does not contain
     sha_is_known: bool = True  # False if the event contains only the pull request's number: `sha` is another commit
     of_pull_request: bool = False  # whether a pull request, from a fork or not, or a merge queue started the workflow
+
+    @property
+    def started_by_person(self) -> bool:
+        """Whether a person started the workflow by hand."""
+        return self.event == BY_HAND
 
 
 def with_unknown_commit(context: Context) -> Context:

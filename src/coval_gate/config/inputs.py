@@ -329,7 +329,15 @@ class Inputs:
     promote: str = declare(
         GATE,
         baseline_fields.tag(LONGEST_TEXT),
-        "If the run passes, give it this tag, and take the tag from the run that had it. Pull requests cannot promote.",
+        "If the run may be a baseline, give it this tag, and take the tag from the run that had it. Pull requests "
+        "cannot promote.",
+    )
+    accept: bool = declare(
+        GATE,
+        fields.flag(),
+        "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
+        "with it, and it takes the tag of `promote`. Only in a workflow that a person starts (`workflow_dispatch`).",
+        "false",
     )
     confidence: float | None = declare(
         GATE,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline, BaselineRun
     from coval_gate.model.results import Metric, RunResult
+    from coval_gate.model.run import Run
 
 FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
 NEVER_LOOKED: Final = NotFoundReason(kind="none")
@@ -53,12 +54,13 @@ class Reference(NamedTuple):
     """What a variant is compared with: its `variant` in the baseline, and what distinguishes the two.
 
     `changed` are the test cases that have other contents since in every run of the baseline; `runs` is how many of its
-    runs cannot be compared.
+    runs cannot be compared. `since` is its newest run.
     """
 
     variant: Variant
     changed: frozenset[str] = frozenset()
     runs: int = 0
+    since: Run | None = None
 
 
 class Compared(NamedTuple):
@@ -128,7 +130,14 @@ def _of_threshold(
         if isinstance(reference, Reference):
             yield _against(criterion, variant, metric, reference, references)
         else:
-            yield Compared(_unknown(criterion, variant, metric, reference, Verdict.INCONCLUSIVE))
+            yield Compared(_unknown(criterion, variant, metric, reference, _verdict_without(reference)))
+
+
+def _verdict_without(problem: Problem) -> Verdict:
+    """Return the verdict where there is nothing to compare with. A named run that can never be one is a mistake."""
+    if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
+        return Verdict.INCONCLUSIVE if problem.reason.kind == "unreadable" else Verdict.ERROR
+    return Verdict.INCONCLUSIVE
 
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
@@ -176,19 +185,23 @@ class _References:
             return NoBaseline(source=baseline.source if baseline else None, reason=reason or NEVER_LOOKED)
         alike = [each for each in baseline.runs if not each.changed_persona]
         if not alike:
-            return PersonaChanged()
+            return PersonaChanged(since=baseline.runs[0].run)
         for each in self._metrics(criterion, metric):
             having = [run for run in alike if self._same(run.result, each)]
             if not having:
                 return NotInBaseline(what="metric", name=each.name)
             alike = [run for run in having if each.id not in run.changed_metrics]
             if not alike:
-                return JudgeChanged(metric=each.name)
+                return JudgeChanged(metric=each.name, since=having[0].run)
         found = self._variant(variant, alike)
+        since = baseline.runs[0].run
         if found is None:
+            edited = frozenset[str]().union(*(each.changed_cases for each in alike)) & variant.cases
+            if edited:
+                return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
             return NotInBaseline(what="mutation", name=variant.name)
         changed = frozenset[str].intersection(*(each.changed_cases for each in alike))
-        return Reference(found, changed, len(baseline.runs) - len(alike))
+        return Reference(found, changed, len(baseline.runs) - len(alike), since)
 
     def _metrics(self, criterion: ThresholdHolds, metric: Metric | None) -> list[Metric]:
         """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
@@ -290,7 +303,7 @@ def _shared(
         runs=reference.runs,
     )
     if len(shared) < FEWEST_SHARED:
-        return TooFewShared(shared=len(shared), left_out=left_out)
+        return TooFewShared(shared=len(shared), left_out=left_out, since=reference.since)
     return frozenset(shared), left_out
 
 

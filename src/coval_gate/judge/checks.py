@@ -65,6 +65,16 @@ class Check:
         return self.criterion.user_defined
 
     @property
+    def accepted(self) -> bool:
+        """Whether it would compare with a baseline, but a person accepted the run."""
+        return isinstance(self.criterion, ThresholdHolds) and self.criterion.accepted
+
+    @property
+    def reference(self) -> str:
+        """What a threshold refers to: baseline or base; empty for a number, and for what is no threshold."""
+        return self.criterion.threshold.bound.reference if isinstance(self.criterion, ThresholdHolds) else ""
+
+    @property
     def requirement(self) -> Requirement | None:
         """What the measured value must be; None where nothing was measured, or any value will do."""
         return self.criterion.requirement(self.measure) if self.measure else None

@@ -53,13 +53,15 @@ class _Kind:
 class ThresholdHolds(_Kind):
     """One line of the `thresholds` input. `confidence`: the share that the user asked for; None: decide as counted.
 
-    `doubt_passes`: whether the check is green where the threshold is neither met nor missed.
+    `doubt_passes`: whether the check is green where the threshold is neither met nor missed. `accepted`: a person
+    accepted the run, so the threshold is not compared.
     """
 
     kind: ClassVar = "threshold"
     threshold: Threshold
     confidence: float | None = None
     doubt_passes: bool = False
+    accepted: bool = False
 
     @property
     def user_defined(self) -> bool:
@@ -67,7 +69,7 @@ class ThresholdHolds(_Kind):
 
     @property
     def advisory(self) -> bool:
-        return self.threshold.advisory
+        return self.threshold.advisory or self.accepted
 
     @property
     def over_runs(self) -> OverRuns:
@@ -286,7 +288,8 @@ class Criteria:
     far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
     metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known. `confidence`: the
     share with which thresholds are decided; None: as counted. `on_inconclusive`: whether the check is green (pass) or
-    red (fail) where they are neither met nor missed; empty: red, except against a baseline.
+    red (fail) where they are neither met nor missed; empty: red, except against a baseline. `accept`: a person accepts
+    the run, so it is not compared with a baseline.
     """
 
     max_failed: Allowance
@@ -301,6 +304,7 @@ class Criteria:
     iterations: int | None = None
     confidence: float | None = None
     on_inconclusive: str = ""
+    accept: bool = False
 
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> Criteria:
@@ -321,6 +325,7 @@ class Criteria:
             iterations=inputs.iteration_count if launched_here else None,
             confidence=inputs.confidence,
             on_inconclusive=inputs.on_inconclusive,
+            accept=inputs.accept,
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
@@ -331,7 +336,12 @@ class Criteria:
         """
         guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
         policy = self.on_inconclusive or ("pass" if guards else "fail")
-        return ThresholdHolds(threshold=threshold, confidence=self.confidence, doubt_passes=policy == "pass")
+        return ThresholdHolds(
+            threshold=threshold,
+            confidence=self.confidence,
+            doubt_passes=policy == "pass",
+            accepted=self.accept and threshold.bound.reference == "baseline",
+        )
 
     @property
     def needs_targets(self) -> bool:

@@ -32,6 +32,7 @@ from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.judgement import conclude, not_completed, timed_out
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
+    Accepted,
     ErrorReported,
     NoSuchMetric,
     NoTargets,
@@ -184,10 +185,13 @@ def _thresholds(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
 ) -> Iterator[Check]:
     """Check every threshold, in their order."""
-    compared = compare(criteria, result, variants, baseline) if variants else {}
+    judged = tuple(each for each in criteria.thresholds if not criteria.of_threshold(each).accepted)
+    compared = compare(replace(criteria, thresholds=judged), result, variants, baseline) if variants else {}
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
-        if threshold.advisory and (problem := _advisory_problem(threshold, result)):
+        if criterion.accepted:
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=Accepted())
+        elif threshold.advisory and (problem := _advisory_problem(threshold, result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:
             yield from compared[threshold]

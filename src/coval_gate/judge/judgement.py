@@ -91,26 +91,15 @@ class Judgement:
         return self.verdict is Verdict.PASSED and self.repetition is not None
 
     @property
-    def may_be_promoted(self) -> bool:
-        """Whether the run is good enough for a baseline: it passed, or lacks nothing to pass but a baseline.
-
-        Without the latter, there would never be a first run with the tag that a baseline names. A step that fails
-        promotes nothing.
-        """
-        lacks_only_that = all(_has_no_baseline(check, "none", "too_old") for check in self.missed)
-        tolerated = self.verdict is Verdict.INCONCLUSIVE and self.lets_pass
-        return self.verdict is Verdict.PASSED or (tolerated and lacks_only_that)
-
-    @property
-    def lacks_baseline(self) -> bool:
-        """Whether no earlier run was found for a threshold that compares with one."""
-        return any(_has_no_baseline(check, "none") for check in self.missed)
-
-    @property
     def passed_unjudged(self) -> bool:
         """Whether the run passed although no criterion of the user decides: its simulations completed, and no more."""
         decided = any(check.user_defined and check.decides for check in self.checks)
         return self.verdict is Verdict.PASSED and not decided
+
+    @property
+    def is_red_against_baseline(self) -> bool:
+        """Whether the step fails, and a comparison with a baseline has a share in it."""
+        return not self.lets_pass and any(check.reference == "baseline" and check.measure for check in self.missed)
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
@@ -298,10 +287,3 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
         told = replace(unusable, judgement=redacted(unusable.judgement, redact))
         repetition = replace(repetition, unusable=told)
     return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)
-
-
-def _has_no_baseline(check: Check, *kinds: str) -> bool:
-    """Tell whether a check found no baseline, for a reason of these kinds."""
-    from coval_gate.judge.problems import NoBaseline  # takes long to import, and the launch need not wait for it
-
-    return isinstance(check.problem, NoBaseline) and check.problem.reason.kind in kinds

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import NotFoundReason
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import Value
+    from coval_gate.model.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,18 +170,27 @@ class UnusableBaseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A person accepted the run (`accept`), so nothing is compared with a baseline."""
+
+    kind: ClassVar = "accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonaChanged:
-    """The baseline was talked to by another persona, or by another version of it."""
+    """The baseline was talked to by another persona, or by another version of it; `since`: its newest run."""
 
     kind: ClassVar = "persona_changed"
+    since: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeChanged:
-    """Another version of the metric of this name judged the baseline."""
+    """Another version of the metric of this name judged the baseline; `since`: its newest run."""
 
     kind: ClassVar = "judge_changed"
     metric: str
+    since: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +202,12 @@ class CasesUnknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooFewShared:
-    """Fewer than two test cases can be compared: `shared` ones."""
+    """Fewer than two test cases can be compared: `shared` ones. `since`: the newest run of an earlier baseline."""
 
     kind: ClassVar = "too_few_shared"
     shared: int
     left_out: LeftOut
+    since: Run | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +241,7 @@ ComparisonProblem = (
     | NoBaseline
     | NotInBaseline
     | UnusableBaseline
+    | Accepted
     | PersonaChanged
     | JudgeChanged
     | CasesUnknown

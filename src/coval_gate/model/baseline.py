@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
 
 Unchecked = Literal["test_cases", "persona", "metrics"]
+NotFoundKind = Literal[
+    "none", "too_old", "failed", "not_completed", "not_over", "gone", "pull_request", "itself", "unreadable"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,8 @@ class BaselineRun:
     `changed_cases`: the ids of the test cases whose contents have changed since. `changed_metrics`: the ids of the
     metrics that another version of the judge evaluated. `changed_persona`: another persona, or another version of it.
     `changed_options`: the options of the launch, by the names of inputs, that differ and may matter, such as
-    config_overrides. `unchecked`: what Coval does not tell.
+    config_overrides. `unchecked`: what Coval does not tell. `failed`: the gate failed it; only an input that names it
+    makes it a baseline.
     """
 
     run: Run
@@ -30,18 +34,21 @@ class BaselineRun:
     changed_persona: bool = False
     changed_options: tuple[str, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFoundReason:
     """Why there is no baseline.
 
-    none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. not_completed: the run that the input names
-    has the `status`. gone: Coval no longer has the run `run_id`. pull_request: only runs of pull requests fit.
-    itself: the input names the run that is to be compared. unreadable: Coval did not tell, for the reason in `text`.
+    none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all runs that fit;
+    the newest is `run_id`. not_completed: the run that the input names is over, and has the `status`. not_over: it is
+    still not over, but the step's time is. gone: Coval no longer has the run `run_id`. pull_request: only runs of pull
+    requests fit. itself: the input names the run that is to be compared. unreadable: Coval did not tell, for the reason
+    in `text`.
     """
 
-    kind: Literal["none", "too_old", "not_completed", "gone", "pull_request", "itself", "unreadable"]
+    kind: NotFoundKind
     run_id: str = ""
     age: float = 0.0
     status: str = ""

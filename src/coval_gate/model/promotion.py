@@ -1,4 +1,4 @@
-"""What became of a promotion: whether a run that passed has the tag now, and which runs lost it. Frozen."""
+"""What is to become of a run's promotion, and what became of it: whether it has the tag, and who lost it. Frozen."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+Refusal = Literal["not_passed", "repeated", "in_doubt", "too_old", "incomparable", "not_compared", "unjudged"]
 Obstacle = Literal[
-    "", "newer", "no_room", "pull_request", "unknown_origin", "hidden_tags", "late", "failed", "repeated", "not_first"
+    "",
+    "pending",
+    "newer",
+    "no_room",
+    "pull_request",
+    "unknown_origin",
+    "unlisted",
+    "hidden_tags",
+    "late",
+    "failed",
+    "not_first",
+    Refusal,
 ]
 
 
@@ -17,15 +29,22 @@ Obstacle = Literal[
 class Promotion:
     """The promotion of the run `run_id` to `tag`; without an `obstacle`, the run has the tag.
 
+    `accepted`: a person accepted the run; without a tag, this is about its mark.
+
     `previous`: the runs that had the tag, and lost it. `remaining`: older runs that could not be changed, so they still
     have the tag, for the reason in `text`.
 
-    newer: the run `other`, which is newer, has the tag. no_room: the run has as many tags as Coval allows.
-    pull_request: the run evaluates the pull request with the number `other`. unknown_origin: Coval shows neither tags
-    nor metadata, so the run could be one of a pull request. hidden_tags: Coval does not show all tags, so they could
-    not be kept. repeated: it failed at first, and passed only together with its repetitions. not_first: it was compared
-    with nothing, although the run `other` has the tag. late: the step's time was over. failed: a call failed, for the
-    reason in `text`; `advice` says what to do.
+    What the judgement alone rules out: not_passed: the run did not pass. repeated: it failed at first, and passed only
+    together with its repetitions. in_doubt: a threshold that is no comparison with the baseline was neither met nor
+    missed. too_old: the baseline was. incomparable: nothing in the baseline could be compared. not_compared: Coval did
+    not tell which run the baseline is, or that run cannot be one. unjudged: no criterion is about the agent's quality.
+
+    pending: the run is promoted once all reports are written. newer: the run `other`, which is newer, has the tag.
+    no_room: the run has as many tags as Coval allows. pull_request: the run evaluates the pull request with the number
+    `other`. unknown_origin: Coval shows neither tags nor metadata, so the run could be one of a pull request. unlisted:
+    Coval's list lacks the run, so it may lack the one with the tag, too. hidden_tags: Coval does not show all tags, so
+    they could not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. late:
+    the step's time was over. failed: a call failed, for the reason in `text`; `advice` says what to do.
     """
 
     run_id: str
@@ -36,11 +55,16 @@ class Promotion:
     other: str = ""
     text: str = ""
     advice: str = ""
+    accepted: bool = False
 
     @property
     def promoted(self) -> bool:
         """Whether the run has the tag."""
         return not self.obstacle
+
+    def with_obstacle(self, obstacle: Obstacle, *, other: str = "", text: str = "", advice: str = "") -> Promotion:
+        """Return the promotion with what stands in its way."""
+        return replace(self, obstacle=obstacle, other=other, text=text, advice=advice)
 
     def redacted(self, redact: Callable[[str], str]) -> Promotion:
         """Return the promotion with `redact` applied to the texts of errors."""

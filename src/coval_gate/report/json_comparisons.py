@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from coval_gate.config.thresholds import Reference  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Trend  # noqa: TC001
-from coval_gate.model.baseline import Unchecked  # noqa: TC001
+from coval_gate.model.baseline import NotFoundKind, Unchecked  # noqa: TC001
 from coval_gate.report.comparisons import run_page
 from coval_gate.report.json_models import MayGrow, Model, Text
 from coval_gate.report.limits import MOST_FLIPS, MOST_RUNS
@@ -97,9 +97,7 @@ class BaselineRunFacts(Model):
 class NoBaselineFacts(Model):
     """Why there is no baseline."""
 
-    kind: Annotated[
-        Literal["none", "too_old", "not_completed", "gone", "pull_request", "itself", "unreadable"], MayGrow()
-    ]
+    kind: Annotated[NotFoundKind, MayGrow()]
     """In a word. More words may follow."""
     run_id: Text
     """The run that may not be used; empty where there is none."""

@@ -1,5 +1,6 @@
 """Finds the baseline of a run: the earlier runs that its thresholds compare it with.
 
+A run that the gate failed is never one, unless the input names it; nor is one older than a run that a person accepted.
 Every run is checked here, whatever Coval was asked for: a list may lag, ignore a filter, or show neither tags nor
 metadata. A run that cannot be read does not fail the step: then there is no baseline, and the reason says why.
 """
@@ -9,30 +10,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from coval_gate.config.fields import Allowance
 from coval_gate.config.metadata import MOST_RUN_TAGS
 from coval_gate.errors import CovalError, NotFound, Rejected
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.population import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import RunResult
 from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.baseline_runs import end_of_named, load_run
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import branch_tag, origins, pull_request_of, tags_of
+from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, is_marked, origins, pull_request_of, tags_of
 from coval_gate.text import in_words, whole_number
 from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
+    from coval_gate.model.baseline import NotFoundKind
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
@@ -42,9 +41,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a response may be damaged or a list late
 MOST_LISTED: Final = 1000  # runs that a search considers
-UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 
-Fit = Literal["fits", "too_old", "pull_request", "unknown", "other"]
+
+Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
 
 
 class Found(NamedTuple):
@@ -66,14 +65,19 @@ def find_baseline(
     max_age: float,
     clock: Clock,
     until: float,
+    deadline: float = 0.0,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Procedure[Baseline]:
     """Find the runs that `source` stands for, and what distinguishes them from the subject.
 
-    A tag or a branch stands for runs that were created at most `max_age` seconds before the subject. Never raises
-    CovalError: if Coval does not tell `until` then, the baseline is missing.
+    A tag or a branch stands for runs that were created at most `max_age` seconds before the subject. A named run that
+    is not over is waited for until the `deadline`. Never raises CovalError: if Coval does not tell `until` then, the
+    baseline is missing.
     """
     if source.kind == "base":
         return Baseline(source=source)
+    if source.kind == "run":
+        until = yield from end_of_named(client, source.name, clock=clock, until=until, deadline=deadline, log=log)
     pauses = list(PAUSES)
     while True:
         found = yield from _found(client, source, subject, max_age=max_age, clock=clock, until=until)
@@ -144,8 +148,9 @@ class _Search:
         try:
             run = yield from self._client.get_run(run_id, until=self._until)
             if run.status != COMPLETED:
-                return Found(missing=NotFoundReason(kind="not_completed", run_id=run_id, status=run.status))
-            loaded = yield from self._loaded(run)
+                kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
+                return Found(missing=NotFoundReason(kind=kind, run_id=run_id, status=run.status))
+            loaded = yield from load_run(self._client, run, until=self._until)
         except NotFound:
             return Found(missing=NotFoundReason(kind="gone", run_id=run_id))
         if isinstance(loaded, str):
@@ -157,7 +162,7 @@ class _Search:
         if unknown := self._unknown():
             return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
         listed = yield from self._listed()
-        candidates = self._sorted(listed, "fits")[: self._source.last + MOST_FETCHED]
+        candidates = self._fitting(listed)[: self._source.last + MOST_FETCHED]
         found: list[BaselineRun] = []
         failures: list[CovalError | str] = []
         while candidates and len(found) < self._source.last:
@@ -172,7 +177,7 @@ class _Search:
                     case Exception():
                         raise result
         if found:
-            return Found(tuple(found))
+            return Found(_since_accepted(found))
         return Found(
             missing=self._reason(listed, failures), refused=any(isinstance(each, Rejected) for each in failures)
         )
@@ -205,7 +210,7 @@ class _Search:
             doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
             whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
             known |= {run.run_id: run for run in whole}
-            if len(self._sorted(known.values(), "fits")) >= self._source.last:
+            if len(self._fitting(known.values())) >= self._source.last:
                 break
         if len(refused) == len(filters):
             raise refused[0]
@@ -213,10 +218,17 @@ class _Search:
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
         """Tell whether the list of runs has to be read on, which comes newest first."""
-        oldest = created_at(runs[-1]) if runs else None
-        is_old = oldest is not None and self._age(oldest) > self._max_age
-        enough = len(self._sorted(runs, "fits")) >= self._source.last
+        is_old = bool(runs) and self._is_old(runs[-1], self._moment(runs))
+        enough = len(self._fitting(runs)) >= self._source.last
         return bool(runs) and not (enough or is_old or len(runs) >= MOST_LISTED)
+
+    def _fitting(self, runs: Iterable[Run]) -> list[Run]:
+        """Return the runs that may be the baseline, newest first."""
+        runs = list(runs)
+        moment, fit = self._moment(runs), self._sorted(runs, "fits")
+        accepted = [run for run in (*fit, *self._sorted(runs, "failed")) if is_marked(run, ACCEPTED)]
+        begin = max((created_at(run) or 0.0 for run in accepted), default=0.0)
+        return [run for run in fit if not self._is_old(run, moment) and (created_at(run) or 0.0) >= begin]
 
     def _sorted(self, runs: Iterable[Run], fit: Fit) -> list[Run]:
         """Return the runs of one kind, newest first."""
@@ -240,7 +252,7 @@ class _Search:
             return "unknown" if self._hides_tag(run) else "other"
         if pull_request_of(run) is not None:
             return "pull_request"
-        return "too_old" if created is None or self._age(created) > self._max_age else "fits"
+        return "failed" if is_marked(run, FAILED) else "fits"
 
     def _hides_tag(self, run: Run) -> bool:
         """Tell whether a run may have the tag, although it does not show it."""
@@ -251,32 +263,29 @@ class _Search:
     def _is_earlier(self, created: float | None) -> bool:
         return created is not None and self._created is not None and created < self._created
 
-    def _age(self, created: float) -> float:
+    def _is_old(self, run: Run, moment: float) -> bool:
+        created = created_at(run)
+        return created is not None and moment - created > self._max_age
+
+    def _moment(self, runs: Sequence[Run]) -> float:
+        """Return the time until which the age of a run counts: while the gate fails, no baseline gets older."""
+        newest = max((created_at(each) or 0.0 for each in self._sorted(runs, "fits")), default=0.0)
+        failures = (created_at(each) or 0.0 for each in self._sorted(runs, "failed"))
+        return min((each for each in failures if each > newest), default=self._created or 0.0)
+
+    def _age(self, run: Run) -> float:
         """Return how long before the subject a run was created. Both times are on Coval's clock."""
-        return (self._created or created) - created
+        created = created_at(run)
+        return (self._created or created) - created if created is not None else 0.0
 
     def _checked(self, listed: Run) -> Procedure[BaselineRun | str | None]:
         """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
         run = yield from self._client.get_run(listed.run_id, until=self._until)
         # One of the two places may show neither.
         run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
-        return (yield from self._loaded(run)) if self._fit(run, whole=True) == "fits" else None
-
-    def _loaded(self, run: Run) -> Procedure[BaselineRun | str]:
-        """Return a run with its result; a sentence if it has none that is complete. Raises CovalError."""
-        simulations = yield from self._client.list_simulations(run.run_id, until=self._until)
-        listed, named = {each.id for each in simulations}, set(run.output_ids or ())
-        if not simulations:
-            return f"Coval lists no simulation of run {run.run_id}."
-        total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
-        if len(listed) < total:
-            return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
-        if not all(each.ended for each in simulations):
-            return f"Simulations of run {run.run_id} have not ended."
-        if not run.metrics:
-            return f"Coval lists no metric of run {run.run_id}."
-        result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
-        return BaselineRun(run=run, result=result)
+        if self._fit(run, whole=True) != "fits":
+            return None
+        return (yield from load_run(self._client, run, until=self._until))
 
     def _reason(self, listed: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
         """Return why no run was found; `failures` are those of the runs that fit."""
@@ -285,13 +294,22 @@ class _Search:
                 return NotFoundReason(kind="unreadable", text=failure)
             if not isinstance(failure, NotFound):
                 return _unreadable(failure)
-        for run in self._sorted(listed, "too_old"):
-            return NotFoundReason(kind="too_old", run_id=run.run_id, age=self._age(created_at(run) or 0.0))
+        for run in self._sorted(listed, "fits"):
+            if self._is_old(run, self._moment(listed)):
+                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self._age(run))
+            if failures:
+                return NotFoundReason(kind="gone", run_id=run.run_id)
+        for run in self._sorted(listed, "failed"):
+            return NotFoundReason(kind="failed", run_id=run.run_id)
         for run in self._sorted(listed, "pull_request"):
             return NotFoundReason(kind="pull_request", run_id=run.run_id)
-        for run in self._sorted(listed, "fits") if failures else ():
-            return NotFoundReason(kind="gone", run_id=run.run_id)
         return NotFoundReason(kind="none")
+
+
+def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:
+    """Return the runs, newest first, down to the newest that a person accepted; a list may not have shown that."""
+    accepted = next((place for place, each in enumerate(runs) if is_marked(each.run, ACCEPTED)), len(runs))
+    return tuple(runs[: accepted + 1])
 
 
 def _unreadable(error: CovalError) -> NotFoundReason:
@@ -308,6 +326,7 @@ def baseline_of(
     *,
     clock: Clock,
     deadline: float,
+    log: Callable[[str], None],
 ) -> Procedure[Baseline | None]:
     """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
 
@@ -328,5 +347,7 @@ def baseline_of(
             max_age=inputs.baseline_max_age.seconds,
             clock=clock,
             until=max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING),
+            deadline=deadline,
+            log=log,
         )
     )

@@ -31,7 +31,8 @@ FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just l
 class LegState(NamedTuple):
     """What the post step knows of a leg.
 
-    `cancel`: it has to cancel the run. `launched_again`: it has to end other runs with the leg's key.
+    `cancel`: it has to cancel the run. `launched_again`: it has to end other runs with the leg's key. `failed`: it has
+    to mark the run as failed.
     """
 
     name: str
@@ -39,10 +40,11 @@ class LegState(NamedTuple):
     run_id: str
     cancel: bool
     launched_again: bool = False
+    failed: bool = False
 
     @property
     def needs_post_step(self) -> bool:
-        return self.cancel or self.launched_again
+        return self.cancel or self.launched_again or self.failed
 
 
 class RunGuard:
@@ -52,6 +54,7 @@ class RunGuard:
         self.leg = leg
         self.is_active = False  # from just before the launch until the run needs no cancelling
         self.is_cancelling = False
+        self.owes_mark = False  # the gate failed the run, and the run does not have the mark yet
         self.ended: Cancellation | None = None  # what became of a run that the step stopped waiting for
         self._clock = clock
         self._save = save
@@ -62,7 +65,7 @@ class RunGuard:
         """What the post step has to know."""
         leg = self.leg
         key = leg.tags.key if leg.tags else ""
-        return LegState(leg.name, key, leg.run_id, self._post_cancels, leg.launched_again)
+        return LegState(leg.name, key, leg.run_id, self._post_cancels, leg.launched_again, self.owes_mark)
 
     def arm(self, *, cancel: bool) -> None:
         """Begin to guard the run; `cancel` says whether the post step has to cancel it. Raises RunnerError."""
@@ -104,6 +107,13 @@ class RunGuard:
         self.leg.launched_again = False
         with suppress(RunnerError):
             self._save()
+
+    def owe_mark(self, *, owed: bool) -> None:
+        """Note whether the run still needs the mark of a failed run. The post step adds a mark that is owed."""
+        if owed != self.owes_mark:
+            self.owes_mark = owed
+            with suppress(RunnerError):
+                self._save()
 
     def cancel(self, client: Client, *, until: float) -> Procedure[Cancellation]:
         """Find the run if its id is not known, and cancel it unless it is over.

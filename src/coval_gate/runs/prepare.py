@@ -15,6 +15,7 @@ from coval_gate.times import preparing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
@@ -24,16 +25,24 @@ if TYPE_CHECKING:
 
 def is_compared(inputs: Inputs) -> bool:
     """Tell whether the run is compared with earlier ones, or later ones with it."""
-    return bool(inputs.promote) or (inputs.baseline is not None and inputs.baseline.kind != "base")
+    return bool(inputs.promote) or inputs.accept or (inputs.baseline is not None and inputs.baseline.kind != "base")
 
 
 def prepare(
-    client: Client, leg: Leg, inputs: Inputs, *, clock: Clock, until: float, log: Callable[[str], None]
+    client: Client,
+    leg: Leg,
+    inputs: Inputs,
+    context: Context,
+    *,
+    clock: Clock,
+    until: float,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Procedure[None]:
-    """Check the metrics that the criteria name, and add the fingerprint to the request of the leg.
+    """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the leg.
 
     A repetition needs neither: its first run was checked, and a repetition is never a baseline. The step has to be done
-    at `until`. Raises InputError if the metrics show that the launch would be useless.
+    at `until`. Raises InputError if the launch would certainly be useless.
     """
     if leg.repetition:
         return
@@ -42,9 +51,21 @@ def prepare(
         from coval_gate.runs.names import check_names
 
         work.append(check_names(client, inputs, clock=clock, until=until, log=log))
+    source = inputs.baseline
+    if source and source.kind != "base" and _looks_up(inputs):
+        from coval_gate.runs.baseline_check import check_baseline
+
+        body = leg.body
+        work.append(check_baseline(client, source, body, context, clock=clock, until=until, log=log, warn=warn))
     if is_compared(inputs):
         work.append(_add_fingerprint(client, leg, clock=clock, until=until, log=log))
     all_or_first_error((yield from together(work, clock)))
+
+
+def _looks_up(inputs: Inputs) -> bool:
+    """Tell whether the run is to be compared with its baseline; where a launch is all, a later step says so."""
+    compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
+    return inputs.mode == "launch" or (compares and not inputs.accept)
 
 
 def _add_fingerprint(

@@ -1,79 +1,51 @@
-"""Promotes a run that passed: gives it a tag, and then takes the tag away from the runs that had it.
+"""Promotes a run: gives it a tag, and then takes the tag away from the runs that had it.
 
-Only one run of an agent, persona and test set is to have the tag. Coval replaces all tags of a run at once and has no
-locks, so every change begins with a fresh look at the run and ends with another one. A step that is killed between the
-two changes leaves two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the
-older one.
+Only one run of an agent, persona and test set is to have the tag. A step that is killed between the two changes leaves
+two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the older one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.inputs import Problem
-from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
-from coval_gate.coval.errors import unavailable
-from coval_gate.errors import CovalError, NotFound, Rejected, Unavailable
+from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.judge.promotion import lacks_baseline
 from coval_gate.model.promotion import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
+from coval_gate.runs.retag import hides_tags, lowered, retag
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import PREFIX, pull_request_of, tags_of
+from coval_gate.runs.tags import pull_request_of
+from coval_gate.times import PROMOTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
     from coval_gate.model.promotion import Obstacle
     from coval_gate.model.run import Run
     from coval_gate.runs.leg import Leg
     from coval_gate.waiting import Procedure
 
-PROMOTE_TIME: Final = 30.0  # s for the whole promotion
-# The ends of its parts, as shares of that time: one that meets an outage leaves time for the next.
+# The ends of its parts, as shares of the time for a promotion: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
-OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
-
-
-def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
-    """Return the problems that rule out a promotion, before anything is launched."""
-    tag = inputs.promote
-    if not tag:
-        return []
-    if context.of_pull_request:
-        condition = f"${{{{ github.event_name == 'push' && '{tag}' || '' }}}}"
-        return [
-            Problem(
-                "promote",
-                "must be empty if a pull request or a merge queue started the workflow: neither may move the baseline."
-                f"\nIf other events start the workflow too, write:\n    promote: {condition}",
-            )
-        ]
-    own = inputs.tags or read_metadata(inputs.metadata).tags
-    if tag in _lowered(own):
-        return [Problem("promote", f"must not be one of tags: the run would have the tag {tag} before its verdict.")]
-    most = MOST_RUN_TAGS - OURS - 1
-    if len(own) > most:
-        return [Problem("promote", f"adds a tag, so there may be at most {most} other tags; got {len(own)}.")]
-    return []
+MOST_LISTED: Final = 1000  # runs of a list that is searched for the run itself
+LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
 def promote(client: Client, leg: Leg, tag: str, *, clock: Clock, until: float) -> Procedure[Promotion]:
     """Give the leg's run the tag, and take it away from older runs of the same agent, persona and test set.
 
-    Ends `until` then, and after PROMOTE_TIME. An error becomes an obstacle.
+    Ends `until` then, and after PROMOTING. An error becomes an obstacle.
     """
-    time = min(PROMOTE_TIME, until - clock.now())
+    time = min(PROMOTING, until - clock.now())
     promotion = Promotion(run_id=leg.run_id, tag=tag)
-    if leg.judgement and leg.judgement.repetition:
-        return replace(promotion, obstacle="repeated")
     if time <= 0:
         return replace(promotion, obstacle="late")
     promoter = _Promoter(client, leg, promotion, clock, began=clock.now(), time=time)
@@ -108,7 +80,7 @@ class _Promoter:
         """Promote the run. Raises CovalError, _Refused."""
         run = yield from self.client.get_run(self.leg.run_id, until=self._end(LOOK))
         self._check(run)
-        before = yield from self._holders(run, [_alike(run)], until=self._end(LOOK))
+        before = yield from self._holders_before(run)
         self._refuse_if_newer(run, before)
         self._refuse_if_not_first(run, before)
         run = yield from self._change(run.run_id, self._with_tag, until=self._end(TAG))
@@ -137,9 +109,7 @@ class _Promoter:
                 raise self._refused("pull_request", number)
             if not (run.tags or run.metadata):
                 raise self._refused("unknown_origin")
-        known = [*tags_of(run), *(() if self.leg.resumed else self.leg.tags or ())]
-        shown = {tag for tag in _lowered(known) if tag.startswith(PREFIX)} <= _lowered(run.tags)
-        if not shown and len(run.tags) < MOST_RUN_TAGS:  # else one of the step's own found no room
+        if hides_tags(run, () if self.leg.resumed else self.leg.tags or ()):
             raise self._refused("hidden_tags")
         if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
             raise CovalError(
@@ -157,41 +127,63 @@ class _Promoter:
 
         Such a run may be worse than the baseline, whose place it would take.
         """
-        if self.leg.judgement is None or not self.leg.judgement.lacks_baseline:
+        if not self._lacks_baseline:
             return
         for each in holders:
             if each.status == COMPLETED and _is_newer(run, each):
                 raise self._refused("not_first", each.run_id)
 
+    @property
+    def _lacks_baseline(self) -> bool:
+        return self.leg.judgement is not None and lacks_baseline(self.leg.judgement)
+
+    def _holders_before(self, run: Run) -> Procedure[tuple[Run, ...]]:
+        """Return the other holders. Raises CovalError, _Refused if Coval's lists lack the run: they lag, so others may.
+
+        Where no earlier run was found, the holder is asked for by its tag, too: it may be far behind in the list.
+        """
+        filters = [*([f'tag="{self.promotion.tag}" AND {_alike(run)}'] if self._lacks_baseline else []), _alike(run)]
+        while True:
+            listed, holders = yield from self._listed(run, filters, until=self._end(LOOK))
+            if run.run_id in listed:
+                return holders
+            if self.clock.now() + LIST_PAUSE >= self._end(LOOK):
+                raise self._refused("unlisted")
+            yield Wait(LIST_PAUSE)
+
     def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""
         filters = [f'tag="{self.promotion.tag}" AND {_alike(run)}', _alike(run)]
         try:
-            return (yield from self._holders(run, filters, until=self._end(LOOK_AGAIN)))
+            return (yield from self._listed(run, filters, until=self._end(LOOK_AGAIN)))[1]
         except CovalError:
             return ()
 
-    def _holders(self, run: Run, filters: Iterable[str], *, until: float) -> Procedure[tuple[Run, ...]]:
-        """Return the other runs like this one that have the tag, except those of pull requests. Raises CovalError.
+    def _listed(
+        self, run: Run, filters: Iterable[str], *, until: float
+    ) -> Procedure[tuple[Mapping[str, Run], tuple[Run, ...]]]:
+        """Return the listed runs, and those that have the tag: others like this one, except those of pull requests.
 
-        The filters are tried in turn until one finds the run itself: some servers do not know a filter for tags.
+        Raises CovalError. The filters are tried in turn until one finds the run itself: some servers do not know a
+        filter for tags.
         """
         refused: Rejected | None = None
         listed: dict[str, Run] = {}
         for each in filters:
             try:
-                found = yield from self.client.list_runs(each, until=until)
+                found = yield from self.client.list_runs(each, until=until, go_on=partial(_lacks, run))
             except Rejected as error:
                 refused = error
                 continue
-            if not any(run.tags for run in found):  # the list may not show them
-                found = tuple((yield from fetched(self.client, found[:MOST_FETCHED], clock=self.clock, until=until)))
             listed |= {run.run_id: run for run in found}
+            if not any(run.tags for run in found):  # the list may not show them
+                whole = yield from fetched(self.client, found[:MOST_FETCHED], clock=self.clock, until=until)
+                listed |= {run.run_id: run for run in whole}
             if run.run_id in listed:
                 break
         if refused and not listed:
             raise refused
-        return tuple(each for each in listed.values() if self._is_holder(each, run))
+        return listed, tuple(each for each in listed.values() if self._is_holder(each, run))
 
     def _is_holder(self, other: Run, run: Run) -> bool:
         alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCHED_WITH)
@@ -199,7 +191,7 @@ class _Promoter:
         return is_other and alike and self._is_tagged(other.tags)
 
     def _is_tagged(self, tags: Iterable[str]) -> bool:
-        return self.promotion.tag in _lowered(tags)
+        return self.promotion.tag in lowered(tags)
 
     def _with_tag(self, run: Run) -> tuple[str, ...]:
         self._check(run)
@@ -213,40 +205,7 @@ class _Promoter:
         return tuple(tag for tag in run.tags if tag.lower() != self.promotion.tag)
 
     def _change(self, run_id: str, change: Callable[[Run], tuple[str, ...]], *, until: float) -> Procedure[Run]:
-        """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError.
-
-        `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the
-        deadline, is a look only: a change whose response was lost may have had its effect.
-        """
-        pause, is_set = FIRST_PAUSE, False
-        problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
-        report_retry = self.client.retry_reporter()
-        while True:
-            is_last = self.clock.now() >= until
-            try:
-                run = yield from self.client.get_run(run_id, until=until, once=True)
-                tags = change(run)
-                if tags == run.tags:
-                    return run
-                if is_last:
-                    raise problem
-                if is_set:
-                    is_set = False
-                    raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
-                answered = yield from self.client.set_tags(run_id, tags, until=until)
-                is_set = self._is_tagged(answered) == self._is_tagged(tags)
-                if is_set:
-                    continue
-                raise unavailable(f"PATCH /runs/{run_id}", "returned other tags than it was sent.", arrived=True)
-            except Unavailable as error:
-                if is_last:
-                    raise
-                problem = error
-            pause_now = max(pause, problem.retry_after or 0.0)
-            pause_now = max(0.0, min(pause_now, until - self.clock.now()))
-            report_retry(problem, pause_now)
-            yield Wait(pause_now)
-            pause = min(LONGEST_PAUSE, pause * 2)
+        return retag(self.client, run_id, change, clock=self.clock, until=until)
 
 
 def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) -> Promotion:
@@ -264,6 +223,14 @@ def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) 
     )
 
 
+def _lacks(run: Run, listed: Sequence[Run]) -> bool:
+    """Tell whether a list has to be read on because it lacks the run so far."""
+    is_there = any(each.run_id == run.run_id for each in listed)
+    # It comes newest first.
+    is_past = bool(listed) and _is_newer(run, listed[-1])
+    return bool(listed) and not (is_there or is_past or len(listed) >= MOST_LISTED)
+
+
 def _alike(run: Run) -> str:
     """Return the filter for runs of the same agent, persona and test set."""
     return " AND ".join(f'{name}="{getattr(run, name)}"' for name in LAUNCHED_WITH)
@@ -273,7 +240,3 @@ def _is_newer(run: Run, other: Run) -> bool:
     """Tell whether a run was created after another one; False if Coval does not say."""
     mine, others = created_at(run), created_at(other)
     return mine is not None and others is not None and (mine, run.run_id) > (others, other.run_id)
-
-
-def _lowered(tags: Iterable[str]) -> frozenset[str]:
-    return frozenset(tag.lower() for tag in tags)

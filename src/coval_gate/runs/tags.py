@@ -3,7 +3,8 @@
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
 of its own. A third tag names the branch, so that later runs can find this one as their baseline; runs of pull requests
-have none.
+have none. Once a run is judged, it may get a mark: the gate failed it, so that it is no baseline, or a person accepted
+it, so that comparisons begin with it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
@@ -34,6 +35,9 @@ KEY: Final = re.compile(
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
 BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
+LINE: Final = f"{PREFIX}/line/"  # prefix of the group
+FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
+ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
@@ -108,7 +112,7 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
-    return Tags(key, f"{PREFIX}/line/{group}", origin, named)
+    return Tags(key, f"{LINE}{group}", origin, named)
 
 
 def seed_for(context: Context, nonce: int) -> int:
@@ -132,6 +136,11 @@ def branch_tag(context: Context, branch: str) -> str:
 def branch_tag_of(run: Run) -> str:
     """Return the tag of a run that names its branch; empty if it has none, such as a run of a pull request."""
     return next(filter(BRANCH.fullmatch, tags_of(run)), "")
+
+
+def is_marked(run: Run, mark: str) -> bool:
+    """Tell whether a run has a mark. Marks come after the launch, so metadata do not contain them."""
+    return mark in map(str.lower, run.tags)
 
 
 def as_metadata(tags: Iterable[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=known or environ.get("GITHUB_SHA", ""),
+        event=environ.get("GITHUB_EVENT_NAME", ""),
         actor=environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
         workflow_file=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0] or environ.get("GITHUB_WORKFLOW", ""),

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
 
 RUNS_SHOWN: Final = 3
+# What to do where a baseline is in the way. The README says how a workflow gets the input.
+START_ANEW: Final = "to start anew, run the workflow by hand with accept: true"
+FIX_OR_ACCEPT: Final = (
+    "Fix the agent, or accept the change: run the workflow by hand with accept: true. Later runs are then compared "
+    "with that run."
+)
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
@@ -81,13 +87,23 @@ def left_out_text(left_out: LeftOut, reference: str) -> str:
     return in_words(parts)
 
 
-def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> str:
+def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> str:  # noqa: C901 - a case for each kind
     """Return why there is no baseline, and what to do about it, without a full stop."""
     match reason.kind:
         case "too_old":
             return (
                 f"the newest run of {source}, {reason.run_id}, is {age(reason.age)} old, which is more than "
-                "baseline_max_age; raise it, or launch a new baseline"
+                f"baseline_max_age; raise it, or, {START_ANEW}"
+            )
+        case "failed":
+            return (
+                f"the gate failed every run that fits {source}, {reason.run_id} last, and no failed run becomes the "
+                f"baseline; fix the agent, or, {START_ANEW}"
+            )
+        case "not_over":
+            return (
+                f"run {reason.run_id} was not over when max_wait_time was, its status is {reason.status}; raise "
+                "max_wait_time, or name another run"
             )
         case "not_completed":
             return f"run {reason.run_id} did not complete, its status is {reason.status}; name another one"
@@ -106,7 +122,8 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
         return "there are no earlier runs"
     same = "of this agent, persona and test set"
     if source.kind == "tag":
-        return f"no earlier run {same} has the tag {source.name}; promote gives it to a run that passes"
+        gives = "promote gives it to a run whose check passes"
+        return f"no earlier run {same} has the tag {source.name}; {gives}, or, {START_ANEW}"
     if source.kind == "branch":
         return f"no earlier run {same} is from the branch {source.name}; its next run will be the baseline"
     return f"no earlier run {same} is {source}"
@@ -122,5 +139,11 @@ def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
 
 def _run_text(found: BaselineRun, run_text: Callable[[Run], str]) -> str:
     """Return a run with the day of its launch, which stays true however late a report is read."""
-    day = DATE.match(found.run.create_time)
-    return run_text(found.run) + (f" of {day[0]}" if day else "")
+    failed = ", which the gate failed" if found.failed else ""
+    return dated_text(found.run, run_text) + failed
+
+
+def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:
+    """Return a run with the day of its launch."""
+    day = DATE.match(run.create_time)
+    return run_text(run) + (f" of {day[0]}" if day else "")

@@ -96,6 +96,8 @@ def note_text(check: Check) -> str:
 
 def informs_text(check: Check) -> str:
     """Return that a check only informs; of an advisory one, also what it found. Empty for a check that decides."""
+    if check.accepted:
+        return ""
     if not check.decides:
         doubtful = check.verdict is Verdict.INCONCLUSIVE and check.measure and check.measure.comparison  # told as such
         return INFORMS if doubtful else f"{INFORMS}{ADVISORY.get(check.verdict, '')}"

@@ -9,6 +9,7 @@ from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.paired import POWER
 from coval_gate.judge.problems import (
+    Accepted,
     CannotOccur,
     CasesUnknown,
     JudgeChanged,
@@ -25,8 +26,9 @@ from coval_gate.judge.problems import (
     UnusableBaseline,
 )
 from coval_gate.judge.verdict import Verdict
+from coval_gate.model.run import Run
 from coval_gate.report.wording.amounts import rounded
-from coval_gate.report.wording.baselines import left_out_text, no_baseline_text
+from coval_gate.report.wording.baselines import START_ANEW, dated_text, left_out_text, no_baseline_text
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.text import number, percent, plural
 
@@ -165,7 +167,7 @@ def has_bounds(check: Check) -> bool:
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
 
-def comparison_problem_text(found: ComparisonProblem) -> str:
+def comparison_problem_text(found: ComparisonProblem) -> str:  # noqa: C901 - a case for each kind
     """Return in a few words why there is no comparison."""
     match found:
         case NoMutations():
@@ -176,6 +178,8 @@ def comparison_problem_text(found: ComparisonProblem) -> str:
             return f"the baseline does not have the {what}"
         case UnusableBaseline():
             return "the baseline's values cannot be compared with"
+        case Accepted():
+            return "accepted"
         case PersonaChanged():
             return "another persona"
         case JudgeChanged():
@@ -200,26 +204,33 @@ def comparison_problem_reason(check: Check, found: ComparisonProblem, about: str
             return f"{text} compares mutations with the agent itself, but the run has no mutations"
         case NoBaseline(source=source, reason=reason):
             return f"There is no baseline: {no_baseline_text(source, reason)}"
-        case PersonaChanged():
-            return "The baseline has another persona, or another version of it; launch a new baseline"
+        case Accepted():
+            return f"{text} is not compared: a person accepted the run"
+        case PersonaChanged(since=since):
+            return f"{_nothing_since(since)}: another persona called then, or another version of it; {START_ANEW}"
+        case JudgeChanged(metric=metric, since=since):
+            return f"{_nothing_since(since)}{about}: another version of {metric} judged it; {START_ANEW}"
+        case TooFewShared(shared=0, left_out=left_out, since=Run() as since) if left_out.changed:
+            left = left_out_text(left_out, NAMES[reference_of(check)])
+            return f"{_nothing_since(since)}{about}: no test case is the same any more (left out: {left}); {START_ANEW}"
         case CasesUnknown():
             return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
     return f"{text} has nothing to compare with{about}: {_obstacle_text(check, found)}"
 
 
-def _obstacle_text(
-    check: Check, found: NotInBaseline | UnusableBaseline | JudgeChanged | TooFewShared | UnequalCounts
-) -> str:
+def _nothing_since(run: Run) -> str:
+    return f"Nothing can be compared since the baseline, run {dated_text(run)}"
+
+
+def _obstacle_text(check: Check, found: NotInBaseline | UnusableBaseline | TooFewShared | UnequalCounts) -> str:
     reference = NAMES[reference_of(check)]
     match found:
         case NotInBaseline(what="mutation", name=name):
             return f"the {reference} has no simulations of {name or 'the agent itself'}"
         case NotInBaseline(name=name):
-            return f"no run of the baseline has the metric {name}; launch a new baseline with it"
+            return f"no run of the baseline has the metric {name}; {START_ANEW}"
         case UnusableBaseline(problem=problem):
             return _unusable_text(reference, problem)
-        case JudgeChanged(metric=metric):
-            return f"another version of {metric} judged the baseline; launch a new one"
         case TooFewShared(shared=shared, left_out=left_out):
             left = left_out_text(left_out, reference)
             why = f"; left out: {left}" if left else ""

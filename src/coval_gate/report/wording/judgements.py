@@ -50,6 +50,7 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.CANCELLED: "Run cancelled",
 }
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
+ACCEPTED_UNJUDGED: Final = "The run was accepted: no threshold that decides is absolute, so nothing judged its quality."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide."
 DOUBTFUL: Final = "Doubtful criterion"
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
@@ -146,7 +147,11 @@ def advice(judgement: Judgement) -> str:
         return "\n".join(filter(None, (_left_text(judgement), told, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
     if judgement.passed_unjudged:
-        lines.append(ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED)
+        lines.append(_unjudged_text(judgement))
+    if judgement.is_red_against_baseline:
+        from coval_gate.report.wording.baselines import FIX_OR_ACCEPT
+
+        lines.append(FIX_OR_ACCEPT)
     return "\n".join((*lines, *doubt_lines(judgement)))
 
 
@@ -158,6 +163,12 @@ def doubt_lines(judgement: Judgement) -> list[str]:
     from coval_gate.report.wording.doubts import doubt_text
 
     return [doubt_text(each) for each in doubts(judgement)]
+
+
+def _unjudged_text(judgement: Judgement) -> str:
+    if any(check.accepted for check in judgement.checks):
+        return ACCEPTED_UNJUDGED
+    return ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED
 
 
 def link(judgement: Judgement) -> str:

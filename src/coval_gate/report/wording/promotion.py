@@ -1,4 +1,4 @@
-"""What became of a promotion, in English: a sentence for the log, one for reports, and a warning."""
+"""What is to become, and what became, of a promotion, in English: for the log, for reports, and as a warning."""
 
 from __future__ import annotations
 
@@ -13,27 +13,47 @@ if TYPE_CHECKING:
 
     Mark = Callable[[str], str]
 
-NOTHING_TO_DO: Final = ("newer", "repeated", "not_first")
+# A retry or another setting does not help, or the reasons of the verdict say what does.
+NOTHING_TO_DO: Final = (
+    "pending",
+    "newer",
+    "not_passed",
+    "in_doubt",
+    "too_old",
+    "incomparable",
+    "not_compared",
+    "not_first",
+)
 MOST_NAMED: Final = 3  # runs
 BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
 
 
 def log_text(promotion: Promotion) -> str:
     """Return what became of a promotion, as a sentence for the log."""
+    run = f"run {promotion.run_id}"
+    if promotion.obstacle == "pending":
+        return f"{run[0].upper()}{run[1:]} is {_goal(promotion)} once all reports are written."
     if not promotion.promoted:
-        return f"Run {promotion.run_id} was not promoted to tag {promotion.tag}: {_reason(promotion)}"
+        return f"{run[0].upper()}{run[1:]} was not {_done(promotion)}: {_reason(promotion)}"
+    if not promotion.tag:
+        return f"Accepted {run}: comparisons begin with it."
     had = f" ({_runs(promotion.previous)} had it)" if promotion.previous else ""
-    return f"Promoted run {promotion.run_id} to tag {promotion.tag}{had}."
+    return f"Promoted {run} to tag {promotion.tag}{had}."
 
 
 def report_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:
-    """Return what became of a promotion, in sentences for a report about the run.
+    """Return what becomes of a promotion, in sentences for a report about the run.
 
     `code` sets off tags and ids; `escape` makes foreign text harmless.
     """
-    tag = code(promotion.tag)
+    if promotion.obstacle == "pending":
+        return f"{_goal(promotion, code=code).capitalize()} once all reports are written; the log says whether it was."
     if not promotion.promoted:
-        return f"Not promoted to {tag}: {_reason(promotion, code=code, escape=escape)}"
+        done = _done(promotion, code=code).replace("to tag ", "to ")
+        return f"Not {done}: {_reason(promotion, code=code, escape=escape)}"
+    if not promotion.tag:
+        return "Accepted: comparisons begin with this run."
+    tag = code(promotion.tag)
     had = f", which {_runs(promotion.previous, code=code)} had" if promotion.previous else ""
     return " ".join(filter(None, (f"Promoted to {tag}{had}.", remaining_text(promotion, code=code, escape=escape))))
 
@@ -42,9 +62,9 @@ def warning_text(promotion: Promotion) -> str:
     """Return what to warn of, and what to do about it, in lines; empty where there is nothing to do."""
     if promotion.promoted:
         return remaining_text(promotion)
-    if promotion.obstacle in NOTHING_TO_DO:
+    if promotion.obstacle in NOTHING_TO_DO or (promotion.obstacle == "repeated" and not promotion.accepted):
         return ""
-    return f"{log_text(promotion)}\n{_advice(promotion)}"
+    return "\n".join(filter(None, (log_text(promotion), _advice(promotion))))
 
 
 def remaining_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:
@@ -56,9 +76,41 @@ def remaining_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str
     return f"The older {runs} still {have} the tag {tag}, and {lose} it at the next promotion: {escape(promotion.text)}"
 
 
-def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:
+def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
+    """Return that runs that failed could not be marked, and what may come of it."""
+    it, a_baseline = ("it", "a baseline") if len(run_ids) == 1 else ("they", "baselines")
+    text = _runs(run_ids)
+    told = f"{text[0].upper()}{text[1:]} failed, but could not be marked so, and {it} may become {a_baseline}: {why}"
+    return "\n".join(filter(None, (told, advice)))
+
+
+def _goal(promotion: Promotion, *, code: Mark = str) -> str:
+    return f"to be {_done(promotion, code=code)}".replace("to tag ", "to ")
+
+
+def _done(promotion: Promotion, *, code: Mark = str) -> str:
+    """Return what is done to the run, such as "accepted", as a participle."""
+    tag = f"promoted to tag {code(promotion.tag)}" if promotion.tag else ""
+    return in_words(list(filter(None, ("accepted" if promotion.accepted else "", tag))))
+
+
+def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:  # noqa: C901 - a case for each kind
     """Return why a run was not promoted, as the end of a sentence."""
     match promotion.obstacle:
+        case "pending" | "not_passed":
+            return "the step did not pass."
+        case "repeated":
+            return "it failed at first, and passed only together with its repetitions."
+        case "in_doubt":
+            return "a threshold that does not compare with the baseline is in doubt."
+        case "too_old":
+            return "its baseline is too old to tell whether it got worse."
+        case "incomparable":
+            return "nothing in its baseline could be compared."
+        case "not_compared":
+            return "it was compared with no baseline."
+        case "unjudged":
+            return "no threshold or target judged the agent's quality."
         case "newer":
             return f"run {code(promotion.other)}, which is newer, has the tag."
         case "no_room":
@@ -68,10 +120,10 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return f"it evaluates {which}, and pull requests must not move the baseline."
         case "unknown_origin":
             return "Coval shows neither its tags nor its metadata, so it may evaluate a pull request."
+        case "unlisted":
+            return "Coval's list of runs lacks it, so it may lack the run that has the tag, too."
         case "hidden_tags":
             return "Coval does not show all of its tags, so they would be lost."
-        case "repeated":
-            return "it failed at first, and passed only together with its repetitions."
         case "not_first":
             return f"it was compared with no baseline, and run {code(promotion.other)} has the tag."
         case "late":
@@ -87,10 +139,15 @@ def _advice(promotion: Promotion) -> str:
         case "no_room":
             return "Launch runs with fewer tags."
         case "pull_request":
-            return "Set promote only where runs of pushes or schedules are judged."
+            name = "accept" if promotion.accepted else "promote"
+            return f"Set {name} only where runs of pushes or schedules are judged."
+        case "unjudged":
+            return "Set a threshold on a metric."
+        case "repeated":
+            return "Accept another run."
         case "late":
             return f"Raise max_wait_time. {BY_HAND}"
-    return " ".join(filter(None, (promotion.advice, BY_HAND)))
+    return " ".join(filter(None, (promotion.advice, BY_HAND if promotion.tag else "")))
 
 
 def _runs(run_ids: Sequence[str], *, code: Mark = str) -> str:

@@ -1,0 +1,82 @@
+"""Decides by its judgement alone whether a run may take the tags that later runs are compared with. Pure.
+
+To promote winners only would move the reference a little further every night. So a run is promoted whatever it showed,
+unless it failed, lacks something, or was not compared with what it should have been compared with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
+from coval_gate.judge.problems import ComparisonProblem, NoBaseline
+from coval_gate.judge.verdict import Verdict
+
+if TYPE_CHECKING:
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.promotion import Refusal
+
+NO_QUALITY: Final = ("total", "failed", "completed_rate", "missing")  # thresholds that say nothing about the agent
+FIRST: Final = ("none", "pull_request")  # reasons for which there is no baseline because no run has its tag yet
+
+
+def refusal(judgement: Judgement) -> Refusal | Literal[""]:
+    """Return why a run must not become what later runs are compared with; empty where it may."""
+    if judgement.verdict not in (Verdict.PASSED, Verdict.INCONCLUSIVE):
+        return "not_passed"
+    if judgement.repetition is not None:
+        return "repeated"
+    for check in judgement.missed:
+        if reason := _refusal_of(check):
+            return reason
+    if not judgement.lets_pass:
+        return "not_passed"
+    return "" if any(map(_is_about_quality, judgement.checks)) else "unjudged"
+
+
+def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
+    """Return why a run that a person accepts must not be accepted; empty where it may.
+
+    The person decides what `refusal` decides otherwise, except that no failed run becomes a baseline.
+    """
+    if judgement.repetition is not None and judgement.verdict is not Verdict.FAILED:
+        return "repeated"
+    return "" if judgement.lets_pass and judgement.checks else "not_passed"
+
+
+def lacks_baseline(judgement: Judgement) -> bool:
+    """Tell whether a run was compared with nothing because no earlier run has the tag, as far as Coval's lists tell."""
+    return any(_is_first(check) for check in judgement.missed)
+
+
+def has_failed_check(judgement: Judgement) -> bool:
+    """Tell whether the gate failed a run: some criterion that decides did, whatever else is in doubt."""
+    return judgement.verdict is Verdict.FAILED or any(check.verdict is Verdict.FAILED for check in judgement.missed)
+
+
+def _refusal_of(check: Check) -> Refusal | Literal[""]:
+    """Return why a run that missed a check must not be promoted; empty for a comparison that is too small to tell."""
+    if check.verdict is not Verdict.INCONCLUSIVE:
+        return "not_passed"
+    if isinstance(check.problem, NoBaseline):
+        if _is_first(check):
+            return ""
+        return "too_old" if check.problem.reason.kind == "too_old" else "not_compared"
+    if isinstance(check.problem, ComparisonProblem):
+        return "incomparable"
+    return "" if check.reference == "baseline" and check.measure else "in_doubt"
+
+
+def _is_first(check: Check) -> bool:
+    return isinstance(check.problem, NoBaseline) and check.problem.reason.kind in FIRST
+
+
+def _is_about_quality(check: Check) -> bool:
+    """Tell whether a check that decides, or that a person accepted, says something about the agent's quality."""
+    match check.criterion:
+        case ThresholdHolds(threshold=threshold):
+            return (check.decides or check.accepted) and threshold.aggregate.name not in NO_QUALITY
+        case TargetMet() | ValueAbsent():
+            return check.decides and check.criterion.user_defined
+    return False

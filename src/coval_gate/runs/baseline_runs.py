@@ -1,0 +1,65 @@
+"""Reads runs that may be a baseline: with their results, and by the id that the input names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.config.fields import Allowance
+from coval_gate.errors import CovalError
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.population import population
+from coval_gate.model.baseline import BaselineRun
+from coval_gate.model.results import RunResult
+from coval_gate.runs.tags import FAILED, is_marked
+from coval_gate.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.model.run import Run
+    from coval_gate.waiting import Procedure
+
+UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
+WATCHING: Final = 15.0  # s between two looks at a named run that is not over
+
+
+def load_run(client: Client, run: Run, *, until: float) -> Procedure[BaselineRun | str]:
+    """Return a run with its result; a sentence if it has none that is complete. Raises CovalError."""
+    simulations = yield from client.list_simulations(run.run_id, until=until)
+    listed, named = {each.id for each in simulations}, set(run.output_ids or ())
+    if not simulations:
+        return f"Coval lists no simulation of run {run.run_id}."
+    total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
+    if len(listed) < total:
+        return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
+    if not all(each.ended for each in simulations):
+        return f"Simulations of run {run.run_id} have not ended."
+    if not run.metrics:
+        return f"Coval lists no metric of run {run.run_id}."
+    result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
+    return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED))
+
+
+def end_of_named(
+    client: Client, run_id: str, *, clock: Clock, until: float, deadline: float, log: Callable[[str], None]
+) -> Procedure[float]:
+    """Wait for the end of a named run until the `deadline`, and return until when the search for it may last.
+
+    What Coval does not tell is no end: the search says why.
+    """
+    patience, is_told = until - clock.now(), False
+    while clock.now() < deadline:
+        try:
+            run = yield from client.get_run(run_id, until=until)
+        except CovalError:
+            break
+        if run.is_over:
+            break
+        if not is_told:
+            log(f"Waiting for the baseline: run {run_id} is {run.status}.")
+            is_told = True
+        yield Wait(max(0.0, min(WATCHING, deadline - clock.now())))
+        until = max(until, min(deadline, clock.now() + patience))
+    return until

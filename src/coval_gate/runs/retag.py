@@ -1,0 +1,105 @@
+"""Changes the tags of a run.
+
+Coval replaces all tags of a run at once and has no locks, so every change begins with a fresh look at the run and ends
+with another one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.coval.errors import unavailable
+from coval_gate.errors import CovalError, Unavailable
+from coval_gate.runs.tags import LINE, PREFIX, is_marked, tags_of
+from coval_gate.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from coval_gate.clock import Clock
+    from coval_gate.coval.client import Client
+    from coval_gate.model.run import Run
+    from coval_gate.waiting import Procedure
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+
+
+def retag(
+    client: Client, run_id: str, change: Callable[[Run], tuple[str, ...]], *, clock: Clock, until: float
+) -> Procedure[Run]:
+    """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError, and as `change`.
+
+    `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the deadline,
+    is a look only: a change whose response was lost may have had its effect.
+    """
+    pause, is_set = FIRST_PAUSE, False
+    problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
+    report_retry = client.retry_reporter()
+    while True:
+        is_last = clock.now() >= until
+        try:
+            run = yield from client.get_run(run_id, until=until, once=True)
+            tags = change(run)
+            if tags == run.tags:
+                return run
+            if is_last:
+                raise problem
+            if is_set:
+                is_set = False
+                raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
+            answered = yield from client.set_tags(run_id, tags, until=until)
+            is_set = lowered(answered) == lowered(tags)
+            if is_set:
+                continue
+            raise unavailable(f"PATCH /runs/{run_id}", "returned other tags than it was sent.", arrived=True)
+        except Unavailable as error:
+            if is_last:
+                raise
+            problem = error
+        pause_now = max(pause, problem.retry_after or 0.0)
+        pause_now = max(0.0, min(pause_now, until - clock.now()))
+        report_retry(problem, pause_now)
+        yield Wait(pause_now)
+        pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def mark(
+    client: Client, run_id: str, name: str, *, sent: Iterable[str] = (), clock: Clock, until: float
+) -> Procedure[bool]:
+    """Give a run that is over a mark of ours, and return whether it has it now. Raises CovalError.
+
+    `sent`: tags that the run was launched with. A run that shows neither tags nor metadata gets none: no search finds
+    it by a tag, and tags that Coval hides would be lost.
+    """
+    sent = tuple(sent)
+    run = yield from retag(client, run_id, lambda run: _marked(run, name, sent), clock=clock, until=until)
+    return is_marked(run, name)
+
+
+def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
+    """Tell whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
+    ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
+    # Where a run has as many tags as it may, one of ours found no room.
+    return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
+
+
+def lowered(tags: Iterable[str]) -> frozenset[str]:
+    """Return tags as Coval may return them, in lower case."""
+    return frozenset(tag.lower() for tag in tags)
+
+
+def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tags of a run with the mark. Where there is no room, it takes the place of the group, now unneeded."""
+    if is_marked(run, name) or not (run.tags or run.metadata or sent):
+        return run.tags
+    if hides_tags(run, sent):
+        raise CovalError("Tags hidden", f"Coval does not show all tags of run {run.run_id}, so they would be lost.")
+    kept = run.tags
+    if len(kept) >= MOST_RUN_TAGS:
+        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE))
+    if len(kept) >= MOST_RUN_TAGS:
+        raise CovalError(
+            "No room for a tag", f"Run {run.run_id} has as many tags as Coval allows.", advice="Launch runs with fewer."
+        )
+    return (*kept, name)
