@@ -6,7 +6,6 @@ What is known is written down the moment that it is known: a step may be killed 
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from contextlib import suppress
@@ -288,7 +287,8 @@ class Step:
                 for guard in concerned
             ]
             if ends_others:
-                until = self.clock.now() + HURRIED_TIME if hurried else math.inf
+                soon = self.clock.now() + HURRIED_TIME
+                until = soon if hurried else max(soon, self.deadline)
                 cleanups.append(self._end_unneeded_repetitions(client, until=until))
             all_or_first_error(run(together(cleanups, self.clock), self.clock))
         judgement = with_cancellations(judgement, self.guards)
