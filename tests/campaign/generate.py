@@ -278,9 +278,9 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         number = _choose(rng, (2, 2, 3))
         action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
         faults = (Fault(method="POST", path="/runs", first=number, last=number, action=action),)
-    kinds = (_choose(rng, ("recover", "recover", "break")),) if rng.random() < 0.6 else ()
+    kinds = (_choose(rng, ("recover", "break")),) if rng.random() < 0.6 else ()
     events = tuple(Event(kind=kind, at=_choose(rng, (3.0, 30.0))) for kind in kinds)
-    return replace(
+    schedule = replace(
         schedule,
         test_set=_choose(rng, FAILING_SETS),
         gate=gate,
@@ -288,6 +288,24 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         faults=faults,
         events=(*schedule.events, *events),
         foreign_run="",
+    )
+    is_left = schedule.workflow == "rerun" and schedule.severity == "rough" and rng.random() < 0.5
+    return _with_left_repetition(schedule, rng) if is_left else schedule
+
+
+def _with_left_repetition(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the first attempt be killed while its repetition is under way, and the second one soon end."""
+    first, second = schedule.steps
+    kill = Signal(kill=True, at=round(rng.uniform(66, 90), 3))
+    first = replace(
+        first, signal=kill, file_fault=None, post=False, inputs=with_inputs(first.inputs, max_wait_time="3600")
+    )
+    rejected = Fault(method="POST", path="/runs", first=3, last=3, action=_choose(rng, ("400", "403")))
+    faults = (rejected,) if rng.random() < 0.5 else ()
+    soon = None if faults else Signal(kill=False, at=round(rng.uniform(2, 12), 3))
+    second = replace(second, signal=soon, file_fault=None)
+    return replace(
+        schedule, test_set="failing1", steps=(first, second), faults=faults, outages=(), events=(), latency=0.1
     )
 
 

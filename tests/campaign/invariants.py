@@ -134,7 +134,9 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             continue
         if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
             continue
-        if not result.requests or _met_fault(result.requests) or _hides_identity(history) or not _knows_events(history):
+        asked = [each for each in result.requests if each.method != "POST"]
+        disturbed = any(each.fault or not each.answered or each.status in (401, 403) for each in asked)
+        if not asked or disturbed or _hides_identity(history) or not _knows_events(history):
             continue
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]

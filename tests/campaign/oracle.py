@@ -24,6 +24,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
     "rate": (catalogue.RESOLVED,),
     "counted": (catalogue.RESOLVED,),
+    "kept": (catalogue.RESOLVED, catalogue.COMPLIANCE),
     "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "forbidden": (catalogue.COMPLIANCE,),
     "exact rate": (catalogue.COMPLIANCE,),
@@ -140,7 +141,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
         case "forbidden":
             return "NO" not in compliance
-        case "rate" | "counted" | "mixed":
+        case "rate" | "counted" | "kept" | "mixed":
             return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
         case _:
             return True
@@ -202,11 +203,11 @@ def _pool(runs: Sequence[Simulations]) -> Simulations:
 def _meets_sampled(simulations: Simulations, gate: str) -> bool:
     """Return whether the rates and averages of a gate of REPEATED_GATES hold."""
     completed = [each.values for each in simulations if not each.failed]
-    if gate not in ("rate", "mixed"):
+    if gate not in ("rate", "kept", "mixed"):
         return True
     if not completed or [each[catalogue.RESOLVED.id] for each in completed].count("YES") / len(simulations) < 0.9:
         return False
-    return gate == "rate" or fmean(float(str(each[catalogue.LATENCY.id])) for each in completed) < 1.4
+    return gate != "mixed" or fmean(float(str(each[catalogue.LATENCY.id])) for each in completed) < 1.4
 
 
 def _meets_counted(simulations: Simulations, gate: str) -> bool:
@@ -214,6 +215,8 @@ def _meets_counted(simulations: Simulations, gate: str) -> bool:
     match gate:
         case "counted":
             return [each.values.get(catalogue.RESOLVED.id) for each in simulations].count("YES") >= 9
+        case "kept":
+            return [each.values.get(catalogue.COMPLIANCE.id) for each in simulations].count("YES") >= 9
         case "mixed":
             return not any(each.values.get(catalogue.COMPLIANCE.id) == "NO" for each in simulations)
     return True

@@ -39,6 +39,7 @@ REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "failed": {},
     "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},
     "counted": {"thresholds": "Resolved: count(YES) >= 9"},  # which two runs together nearly always have
+    "kept": {"thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(YES) >= 9"},
     "mixed": {"thresholds": "Latency: avg < 1.4\nResolved: rate(YES) >= 90%\nCompliance: count(NO) == 0"},
 }
 # No run can decide these: the values of the metric are of another kind.

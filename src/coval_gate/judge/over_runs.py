@@ -54,13 +54,13 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
     pool = _by_place(together.checks)
     places = dict.fromkeys(place for checks in (*(each for _, each in alone), pool) for place in checks)
-    found = []
-    for place in places:
-        own = tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone)
-        check = RULES[place.criterion.over_runs](Seen(own, pool.get(place)))
-        if check:
-            found.append(check)
-    return tuple(found)
+    decided = (
+        RULES[place.criterion.over_runs](
+            Seen(tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone), pool.get(place))
+        )
+        for place in places
+    )
+    return tuple(check for check in decided if check)
 
 
 def unchangeable(judgement: Judgement) -> tuple[Check, ...]:
