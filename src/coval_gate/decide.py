@@ -57,6 +57,7 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     left = max(0.0, step.deadline - step.clock.now()) if leg.repetition else step.inputs.max_wait_time
     with step.host.group(waiting_title(left)):
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
+    step.check_selection(client, leg)
     leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
     owe_mark(step, leg)
     if isinstance(outcome, Completed):

@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate import __version__
 from coval_gate.ci.context import Context, with_run_metadata, with_unknown_commit
@@ -19,7 +19,7 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
-from coval_gate.errors import CovalError, NotFound, RunnerError, Unavailable
+from coval_gate.errors import CovalError, InputError, NotFound, RunnerError, Unavailable
 from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.publish.github import BUG, NAME
@@ -34,7 +34,7 @@ from coval_gate.times import Times, announcing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.inputs import Inputs, Problem
     from coval_gate.coval.client import Client
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.run import Run
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
+CALL_TIME: Final = 10.0  # s for a call that a verdict needs after the deadline
 
 
 class Step:
@@ -65,6 +66,7 @@ class Step:
         self.unguarded: list[Leg] = []  # runs that mode cancel names
         self.has_earlier_repetitions = False  # an earlier attempt may have left some that nothing needs now
         self._interrupted: Times | None = None  # the times of a step that received a signal
+        self._differences: tuple[Problem, ...] = ()  # of the run that mode wait names, as its last poll showed them
 
     @property
     def legs(self) -> list[Leg]:
@@ -368,6 +370,34 @@ class Step:
             self.announce()
         return ended
 
+    def check_selection(self, client: Client, leg: Leg) -> None:
+        """Check in mode wait that the run has the agent, persona and test set that the inputs name.
+
+        Raises InputError, CovalError. A poll may be damaged, so that another one has to show the same.
+        """
+        from coval_gate.runs.selection import not_shown
+
+        if self.inputs.mode != "wait" or leg.run is None:
+            return
+        if self._differences:
+            until = max(self.deadline, self.clock.now() + CALL_TIME)
+            self.see(leg, run(client.get_run(leg.run_id, until=until), self.clock))
+        if told := not_shown(self.inputs, leg.run):
+            self.warn(told)
+
+    def _is_meant(self, leg: Leg, seen: Run) -> bool:
+        """Return whether this is the run that the inputs name. Raises InputError if it was not at two polls in a row.
+
+        A run that is not meant is left alone.
+        """
+        from coval_gate.runs.selection import differences
+
+        last, self._differences = self._differences, differences(self.inputs, seen)
+        if self._differences and self._differences == last:
+            next(guard for guard in self.guards if guard.leg is leg).release()
+            raise InputError(self._differences)
+        return not self._differences
+
     def _guard(self, leg: Leg) -> RunGuard:
         guard = RunGuard(leg, self.clock, self._save_state)
         self.guards.append(guard)
@@ -379,7 +409,7 @@ class Step:
     def see(self, leg: Leg, run: Run) -> None:
         """Record what a poll showed."""
         leg.see(run, at=self.clock.now())
-        if self.inputs.mode == "wait":
+        if self.inputs.mode == "wait" and self._is_meant(leg, run):
             from coval_gate.runs.tags import provenance_of
 
             self.context = with_run_metadata(self.context, provenance_of(run, self.context.repository))

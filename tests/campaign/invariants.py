@@ -290,7 +290,7 @@ def unreadable_gate_costs_nothing(history: History) -> Iterator[str]:
 
 
 def misnamed_gate_costs_nothing(history: History) -> Iterator[str]:
-    """A step whose criteria name metrics that its agent does not have launches nothing, if Coval says so in time."""
+    """A step whose criteria name metrics or values that its run cannot have launches nothing, if Coval says so."""
     schedule = history.schedule
     if schedule.severity != "benign" or schedule.gate not in MISNAMED_GATES or schedule.latency > CHECK_TIME / 20:
         return
@@ -298,9 +298,9 @@ def misnamed_gate_costs_nothing(history: History) -> Iterator[str]:
         if result.step.mode != "run" or schedule.quirks.agent_metrics != "shown":
             continue
         if result.launched_runs:
-            yield f"{_name(result)} launched a run for a metric that it will not have"
+            yield f"{_name(result)} launched a run for a metric or a value that it will not have"
         if not result.run_id and result.ended - result.began > CHECK_TIME + _status_time(result):
-            yield f"{_name(result)} took {result.ended - result.began:.0f} s to see that a metric does not exist"
+            yield f"{_name(result)} took {result.ended - result.began:.0f} s to see that a name is wrong"
 
 
 def certain_ends_come_soon(history: History) -> Iterator[str]:

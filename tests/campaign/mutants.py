@@ -39,6 +39,7 @@ from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
+from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.model.details import Details
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
@@ -486,6 +487,16 @@ MUTANTS: Final = (
         "take an impossible comparison for one that did not occur",
         ReplaceFunction(Kinds.impossible, returns(())),
         caught_by="no_pass_without_data",
+    ),
+    mutant(
+        "take an unseen value for zero hits",
+        ReplaceFunction(Vocabulary.impossible, returns(())),
+        caught_by="no_pass_without_data",
+    ),
+    mutant(
+        "launch a run for a value that its metric never has",
+        ReplaceFunction(names._Check._impossible, returns(())),
+        caught_by="misnamed_gate_costs_nothing",
     ),
     mutant(
         "take a list of values for one value",

@@ -34,6 +34,10 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "number among words": (catalogue.RESOLVED,),
     "forbidden word": (catalogue.LATENCY,),
     "forbidden number": (catalogue.COMPLIANCE,),
+    "other word": (catalogue.COMPLIANCE,),
+    "forbidden other word": (catalogue.COMPLIANCE,),
+    "misspelt value": (catalogue.RESOLVED,),
+    "misspelt forbidden value": (catalogue.RESOLVED,),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
 }
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")

@@ -42,19 +42,23 @@ REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "kept": {"thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(YES) >= 9"},
     "mixed": {"thresholds": "Latency: avg < 1.4\nResolved: rate(YES) >= 90%\nCompliance: count(NO) == 0"},
 }
-# No run can decide these: the values of the metric are of another kind.
+# No run can decide these: the values of the metric are of another kind, or others.
 IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
     "words among numbers": {"thresholds": "Latency: rate(NO, UNKNOWN) <= 100%"},
     "number among words": {"thresholds": "Resolved: count(0) == 0"},
     "forbidden word": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "NO"},
     "forbidden number": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "0"},
+    "other word": {"thresholds": "Compliance: rate(FAIL) <= 5%"},
+    "forbidden other word": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NOO"},
 }
-# No run that is launched here has these metrics, and two names are misspelt.
+# No run that is launched here has these metrics or values, and most names are misspelt.
 MISNAMED_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt": {"thresholds": "Latency: avg < 60\nLatncy: avg < 60"},
     "misspelt forbidden": {"fail_on_metric_id": "complience", "fail_on_metric_value": "NO"},
     "of no agent": {"thresholds": "Interruptions: max <= 99"},
+    "misspelt value": {"thresholds": "Resolved: count(NOO) == 0"},
+    "misspelt forbidden value": {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
 }
 # These are syntax errors, and an input that does not exist.
 UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {

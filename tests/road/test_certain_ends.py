@@ -58,7 +58,7 @@ def test_misspelt_metric_of_given_run_ends_soon(launch: dict[str, str], follow_r
 
 
 def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> None:
-    result, server = follow_run(launch={"test_set_id": "allFail1"}, **MISSPELT)
+    result, server = follow_run(launch={"test_set_id": "allFail1"}, test_set_id="", **MISSPELT)
     assert result.outputs["verdict"] == "failed"
     assert waited(result, server) < SETTLING + 15
 
@@ -96,7 +96,7 @@ def test_misspelt_metric_is_waited_for_where_it_is_not_certain(
 def test_announced_metric_is_waited_for(source: Any, inputs: dict[str, str], run_step: RunStep) -> None:
     """The last metric of the run is listed long after the others."""
     quirks = Quirks(metrics_trickle=170.0, agent_metrics=source)
-    result, _ = run_step(quirks=quirks, thresholds=f"{TOPICS.name}: count(spam) == 0", **inputs)
+    result, _ = run_step(quirks=quirks, thresholds=f"{TOPICS.name}: count(legal) == 0", **inputs)
     assert result.outputs["verdict"] == "passed", result.log
 
 
@@ -106,7 +106,7 @@ def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, fol
     """Nothing names the metrics of the run, and it lists the second one long after the first."""
     quirks = Quirks(metrics_trickle=gap, outputs_trickle=outputs_trickle)
     launch = {"metric_ids": f"{LATENCY.id},{TOPICS.id}"}
-    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=f"{TOPICS.name}: count(spam) == 0")
+    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=f"{TOPICS.name}: count(legal) == 0")
     assert result.outputs["verdict"] == "passed", result.log
 
 

@@ -287,7 +287,7 @@ def test_killed_mode_wait_completes_check_run_of_launch(
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **CHECK)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
         run_id = launch.outputs["run_id"]
-        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60"}
+        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
         result, _ = run_step(world=server.world, event=cron, env=env, **given, **CHECK)
         github.faults.clear()
         env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}

@@ -219,7 +219,7 @@ def test_waiting_step_tells_mutations_of_one_name_apart(run_step: RunStep) -> No
     def launch_elsewhere(world: World) -> dict[str, str]:
         body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
         launched = world.launch(body | {"mutation_ids": [each.id for each in catalogue.MUTATIONS]})
-        return {"mode": "wait", "run_id": launched["run"]["run_id"], "agent_id": ""}
+        return {"mode": "wait", "run_id": launched["run"]["run_id"], "agent_id": "", "persona_id": ""}
 
     result, _ = run_step(quirks=Quirks(same_mutation_names=True), prepare=launch_elsewhere)
     assert result.outputs["verdict"] == "passed"

@@ -190,7 +190,7 @@ def test_run_id_is_written_before_first_poll(run_step: RunStep) -> None:
 def test_mode_wait_polls_given_run_and_launches_none(run_step: RunStep) -> None:
     def launch_elsewhere(world: World) -> dict[str, str]:
         body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
-        return {"mode": "wait", "run_id": world.launch(body)["run"]["run_id"], "agent_id": ""}
+        return {"mode": "wait", "run_id": world.launch(body)["run"]["run_id"], "agent_id": "", "persona_id": ""}
 
     result, server = run_step(prepare=launch_elsewhere)
     assert result.outputs["verdict"] == "passed"

@@ -73,6 +73,35 @@ def test_population(shown: Run, listed: list[Simulation], launched: Criteria, ex
     assert (max(1, found.expected), found.certain) == expected
 
 
+TWICE = [*simulations(10, 1, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
+TWICE_OF_TWO = [*simulations(10, 2, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
+NAMED = tuple(each.id for each in TWICE)
+
+
+@pytest.mark.parametrize(
+    ("shown", "listed", "launched", "expected"),
+    [
+        (run(11), TWICE, criteria(), Population(11, certain=True)),
+        (run(10), TWICE, criteria(), Population(11, certain=True)),
+        (run(None), TWICE, criteria(cases=10), Population(11, certain=True)),
+        (run(11), TWICE[1:], criteria(), Population(11, certain=True)),
+        (run(12), TWICE, criteria(), Population(12, certain=True)),
+        (run(10), TWICE_OF_TWO, criteria(iterations=2), Population(21, certain=True)),
+        (run(21), TWICE_OF_TWO, criteria(iterations=2), Population(21, certain=False)),
+        (run(10), TWICE_OF_TWO[1:], criteria(iterations=2), Population(21, certain=True)),
+        (run(11, output_ids=NAMED), TWICE, criteria(iterations=None), Population(11, certain=True)),
+        (run(11), TWICE, criteria(iterations=None), Population(11, certain=False)),
+        (run(10), TWICE, criteria(iterations=None), Population(20, certain=False)),  # a part of 20 may look like this
+        (run(None), TWICE, criteria(iterations=None), Population(20, certain=False)),
+        (run(None, output_ids=NAMED[1:]), TWICE[1:], criteria(iterations=None), Population(10, certain=True)),
+    ],
+)  # fmt: skip
+def test_test_case_that_occurs_twice_is_one_simulation_more(
+    shown: Run, listed: list[Simulation], launched: Criteria, expected: Population
+) -> None:
+    assert population(shown, listed, launched) == expected
+
+
 @given(data=st.data(), cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3))
 def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
     everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))

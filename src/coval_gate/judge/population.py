@@ -2,7 +2,8 @@
 
 A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
 `output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
-as well: each variant must have every test case as often as any other.
+as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
+simulated again, is one more, and no further iteration of all test cases.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ class Population(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """The numbers of simulations that the listed ones imply, per variant and test case."""
+    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are more."""
 
     variants: int
     per_case: int
     per_variant: int
+    extra: int = 0
 
     @property
     def total(self) -> int:
-        return self.variants * self.per_variant
+        return self.variants * self.per_variant + self.extra
 
 
 def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
     """Return how many simulations a run must have that lists these `simulations`."""
-    shape = _shape(simulations, criteria)
+    shape = _shape(run, simulations, criteria)
     known = _known(run, simulations)
     counted = run.progress.total if run.progress else 0
     per_case = shape.per_case * shape.variants
     # A count that is below the number listed, or does not divide evenly, is a count of test cases.
-    counts_cases = counted < len(simulations) or counted % per_case != 0
-    expected = max(known, shape.total, counted * per_case if counts_cases else counted)
+    counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
+    expected = max(known, shape.total, counted * per_case + shape.extra if counts_cases else counted)
     return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
 
 
@@ -58,7 +60,7 @@ def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bo
     return bool(criteria.cases) or (counted_once and run.progress is not None and run.progress.total > 0)
 
 
-def _shape(simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
+def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
     variants = max(1 + criteria.mutations, len({each.mutation for each in simulations}))
     cases = {each.test_case_id for each in simulations}
     if "" in cases:  # the list does not name them
@@ -66,8 +68,19 @@ def _shape(simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
         per_case = criteria.iterations or 1
         return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
     times = Counter((each.mutation, each.test_case_id) for each in simulations)
-    per_case = max(criteria.iterations or 1, *times.values(), 1)
-    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case)
+    per_case = criteria.iterations or _iterations(run, times)
+    extra = sum(max(0, number - per_case) for number in times.values())
+    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)
+
+
+def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
+    """Return how often each test case is simulated by a run whose launch is not known.
+
+    Where some are listed more often than others, the list lacks some, unless Coval counts as many elsewhere.
+    """
+    counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
+    is_whole = counted == times.total()
+    return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
 
 
 def _known(run: Run, simulations: Sequence[Simulation]) -> int:
