@@ -54,7 +54,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """Cells that are alike. Each call of a cell is a run or more: whether each of `limits` happened, or to which share."""
+    """Cells that are alike. Each call of a cell is a run or more: whether each of `limits` happened, or how much."""
 
     limits: tuple[Limit, ...]
     cells: tuple[Cell, ...]
