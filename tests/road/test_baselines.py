@@ -483,6 +483,15 @@ def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_st
     assert not past.find("branch:main").runs[0].changed_persona
 
 
+def test_persona_that_the_launch_of_the_baseline_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
+    fault = 'GET /personas/* -> json {"persona": {"id": "persona000000000000001", "language_code": "?"}}'
+    inputs = {"mode": "launch", "baseline": "branch:main"}
+    run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
+    past.launch(days=0.5)
+    past.launch()
+    assert not any(each.changed_persona for each in past.find("branch:main last 2").runs)
+
+
 def test_changed_persona_is_found(past: Past) -> None:
     earlier = past.launch()
     past.world.edits.change("persona000000000000001", persona_prompt="Be brief.")
