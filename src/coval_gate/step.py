@@ -258,7 +258,7 @@ class Step:
         concerned = [guard for guard in self.guards if guard.is_active or guard.leg.launched_again]
         if concerned and hurried:  # the step may be killed while it cancels the runs
             with suppress(RunnerError):
-                self.publisher.write_outputs(self.report(judgement))
+                self.publisher.write_verdict(self.report(judgement))
         if concerned:
             client = self.connect(hurried=hurried)
             late = self.clock.now() >= self.deadline
