@@ -105,7 +105,7 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
     Raises RunnerError.
     """
     report = step.report(judgement)
-    step.publisher.write_outputs(report)
+    step.publisher.write_verdict(report)
     step.host.quote(*check_lines(judgement))
     if leg.result and leg.run:
         if not judgement.repetition:

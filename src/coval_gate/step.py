@@ -282,7 +282,7 @@ class Step:
         ends_others = self.has_earlier_repetitions and (self.inputs.cancel_on_interrupt or not hurried)
         if concerned and hurried:  # the step may be killed while it cancels the runs
             with suppress(RunnerError):
-                self.publisher.write_outputs(self.report(judgement))
+                self.publisher.write_verdict(self.report(judgement))
         if concerned or ends_others:
             client = self.connect(hurried=hurried)
             late = self.clock.now() >= self.deadline

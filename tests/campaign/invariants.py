@@ -665,10 +665,9 @@ def status_is_final(history: History) -> Iterator[str]:
             continue
         if any(each.killed is not None for each in users[:-1]):
             continue  # the post step of the killed one comes last, and tells of it
-        expected = STATES.get(_told_verdict(result), "error") if result.killed is None else ""
-        # A killed step may have reached a verdict that it could save only in part.
-        if state != expected if expected else state not in ("error", "failure", "success"):
-            yield f"{_name(result)} has the verdict {result.verdict!r}, but the commit status {state!r}"
+        expected = STATES.get(_told_verdict(result), "error")  # a killed step has told a verdict everywhere or nowhere
+        if state != expected:
+            yield f"{_name(result)} has the verdict {_told_verdict(result)!r}, but the commit status {state!r}"
 
 
 def check_run_is_final(history: History) -> Iterator[str]:
@@ -685,11 +684,10 @@ def check_run_is_final(history: History) -> Iterator[str]:
             continue
         if any(each.killed is not None for each in users[:-1]):
             continue  # the post step of the killed one comes last, and tells of it
-        expected = CONCLUSIONS.get(_told_verdict(result), "failure") if result.killed is None else ""
+        expected = CONCLUSIONS.get(_told_verdict(result), "failure")
         last = found[-1].conclusion if found else None
-        # A killed step may have reached a verdict that it could save only in part.
-        if last != expected if expected else last is None:
-            yield f"{_name(result)} has the verdict {result.verdict!r}, but its check run {last!r}"
+        if last != expected:
+            yield f"{_name(result)} has the verdict {_told_verdict(result)!r}, but its check run {last!r}"
 
 
 def check_runs_are_completed(history: History) -> Iterator[str]:

@@ -1,14 +1,18 @@
-"""A step keeps max_wait_time, whichever server is slow: at most ten seconds more; then it leaves the rest."""
+"""A step keeps max_wait_time, whichever server is slow: at most ten seconds more; then it leaves the rest.
+
+If it is killed meanwhile, its outputs, the commit status and the check run tell the same.
+"""
 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from campaign.generate import EVER
 from campaign.github import HANG, SLOW
+from campaign.invariants import CONCLUSIONS, STATES
 from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
 from campaign.simulate import simulate
 from fake_github import TOKEN
@@ -56,11 +60,12 @@ EVERYTHING: Final = {
 }
 
 
-def history_of(*faults: Fault, github: str = "", signal: Signal | None = None, **given: Any) -> History:
+def history_of(
+    *faults: Fault, github: str = "", signal: Signal | None = None, event: str = "push", mode: str = "run", **given: str
+) -> History:
     """Simulate one step with all that it can be asked to do, after an earlier run of its branch."""
-    event = given.pop("event", "push")
-    inputs = EVERYTHING | given
-    step = Step(mode="run", inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
+    inputs = EVERYTHING | {"max_wait_time": "300"} | given
+    step = Step(mode=mode, inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
     outages = (Outage(begin=0.0, end=3600.0, action=github),) if github else ()
     schedule = Schedule(
         seed=1,
@@ -116,3 +121,31 @@ def test_step_ends_soon_after_a_signal_whatever_is_slow(at: float, way: str) -> 
         signal = Signal(kill=False, at=at)
         history = history_of(fault, github=github, signal=signal, max_wait_time="300")
         assert not late(history), f"{method} {path} {github}\n{history.results[0].log}"
+
+
+def told(history: History) -> tuple[str, str, str | None]:
+    """Return the verdict in the outputs, the state of the commit's status, and the conclusion of its check run."""
+    verdict = history.results[0].outputs.get("verdict", "")
+    statuses, checks = history.statuses, history.check_runs
+    return verdict, statuses[-1]["state"] if statuses else "", checks[-1].conclusion if checks else ""
+
+
+RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max_age": ""}
+
+
+@pytest.mark.parametrize("given", [{}, RED, {"mode": "launch"}], ids=["passed", "failed", "launched"])
+@pytest.mark.parametrize("github", ["", SLOW])
+def test_killed_step_tells_the_same_everywhere(github: str, given: dict[str, str]) -> None:
+    seen = set()
+    launches = "mode" in given
+    for number in range(25):
+        at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
+        history = history_of(github=github, signal=Signal(kill=True, at=at), **given)
+        verdict, state, conclusion = told(history)
+        seen.add((verdict, history.results[0].killed is not None))
+        if launches and not verdict and history.results[0].outputs["status"] == "LAUNCHED":
+            assert (state, conclusion) in {("pending", None), ("pending", ""), ("", "")}, at
+        else:
+            assert (state, conclusion) == (STATES.get(verdict, "error"), CONCLUSIONS.get(verdict, "failure")), at
+    assert ("error", True) in seen
+    assert launches or ("failed" if given else "passed", True) in seen

@@ -59,7 +59,12 @@ class CheckRunPublisher:
         return owed is not None and bool(owed.sha)
 
     def owe(self, report: Report) -> None:
-        """Hand what completes the check run to the post step, in case this step cannot do it."""
+        """Hand what completes the check run to the post step, in case this step cannot do it.
+
+        Where the run is only launched, a later step completes the check run, perhaps before the post step runs.
+        """
+        if report.judgement.verdict is None:
+            self._save({CONCLUDED: "true"})
         if not (_is_wanted(report) and report.judgement.verdict and may_be_located(report)):
             return
         from coval_gate.report.formats.check import brief
@@ -82,8 +87,8 @@ class CheckRunPublisher:
             return
         if report.judgement.verdict is None:
             self.announce(report, until=until)
-            is_done = True
-        elif self._is_possible(report):
+            return
+        if self._is_possible(report):
             is_done = self._set(report, self._check_run(report, rendered(Surface.CHECK, report)), until=until)
             is_done = is_done and not self._may_be_several  # the post step looks for another one
         else:

@@ -77,10 +77,18 @@ class Publisher:
         """Set every output. Raises RunnerError."""
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
+    def write_verdict(self, report: Report) -> None:
+        """Set every output, and let the post step tell GitHub the same if this step is killed. Raises RunnerError.
+
+        Nothing waits in between, so that a kill leaves both or neither.
+        """
+        outputs = rendered(Surface.OUTPUTS, report)
+        self.pull_request.owe(report)
+        self._host.set_outputs(outputs)
+
     def publish(self, report: Report, times: Times) -> Report:
         """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
         report = self._write(report)
-        self.pull_request.owe(report)
         self._summarize(report)
         self._log(report)
         # An interrupt takes nothing away from a step that has come this far.
@@ -94,7 +102,7 @@ class Publisher:
         """Write outputs and files. A verdict that no later step can read is no verdict; the first error counts."""
         written = report
         files = [partial(self._write_file, each) for each in formats(Surface.FILE)]
-        writers: list[Callable[[Report], Report | None]] = [self.write_outputs, *files]
+        writers: list[Callable[[Report], Report | None]] = [self.write_verdict, *files]
         for write in writers:
             try:
                 written = write(written) or written
@@ -105,7 +113,7 @@ class Publisher:
                 written = self._with_error(written, InternalError(error))
         if written is not report:
             with suppress(RunnerError):
-                self.write_outputs(written)
+                self.write_verdict(written)
         return written
 
     def _with_error(self, report: Report, error: GateError) -> Report:

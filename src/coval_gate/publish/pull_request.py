@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
+MADE: Final = "status_made"  # the name of the state that says that the commit has a status of this step
 OWED: Final = "status"  # the name of the state that holds the final status, for the post step
 
 
@@ -73,8 +74,13 @@ class PullRequestPublisher:
         return context
 
     def owe(self, report: Report) -> None:
-        """Hand the commit's final status and check run to the post step, in case this step cannot set them."""
+        """Hand the commit's final status and check run to the post step, in case this step cannot set them.
+
+        Where the run is only launched, a later step sets them.
+        """
         self._check_run.owe(report)
+        if report.judgement.verdict is None:
+            self._conclude()
         owed = self._owed_status(report) if report.judgement.verdict and may_be_located(report) else None
         if owed and owed != self._owed:
             self._owed = owed
@@ -93,12 +99,14 @@ class PullRequestPublisher:
         Returns the comment's address, empty if there is none.
         """
         first = self._clock.now()
-        # A later step concludes what this one only launched, perhaps before the post step runs.
-        if self._set_status(report, until=times.telling_of(first, first)) or report.judgement.verdict is None:
-            with suppress(RunnerError):
-                self._host.save_state({CONCLUDED: "true"})
+        if self._set_status(report, until=times.telling_of(first, first)):
+            self._conclude()
         self._check_run.conclude(report, until=times.telling_of(self._clock.now(), first))
         return self._comment(report, until=times.telling_of(self._clock.now(), first))
+
+    def _conclude(self) -> None:
+        with suppress(RunnerError):
+            self._host.save_state({CONCLUDED: "true"})
 
     def is_open(self, inputs: Inputs) -> bool:
         """Tell the post step whether the commit still needs its final status or check run."""
@@ -157,12 +165,15 @@ class PullRequestPublisher:
                         description=self._host.redact(status.description),
                         target_url=self._host.redact(status.target_url),
                         until=until,
+                        exists=self._status is not None or self._host.read_state(MADE) == "true",
                     )
                 )
             except GitHubError as error:
                 forbidden = error.forbidden
                 raise
             self._status = status
+            with suppress(RunnerError):
+                self._host.save_state({MADE: "true"})
         return forbidden or self._status == status
 
     def _comment(self, report: Report, *, until: float) -> str:

@@ -95,21 +95,33 @@ class GitHub:
                 found = yield from operation.send("POST", comments, body={"body": body})
             elif found.get("body") != body:
                 path = f"{self._path}/issues/comments/{found.number('id')}"
-                found = yield from operation.send("PATCH", path, body={"body": body})
+                found = yield from operation.send("PATCH", path, body={"body": body}, exists=True)
             return found.text("html_url")
 
         return operation.repeat(attempt)
 
     def set_status(
-        self, sha: str, *, context: str, state: str, description: str, target_url: str, until: float
+        self,
+        sha: str,
+        *,
+        context: str,
+        state: str,
+        description: str,
+        target_url: str,
+        until: float,
+        exists: bool = False,
     ) -> Procedure[None]:
-        """Set a commit's status `context`. The newest one counts, so setting it twice is harmless."""
+        """Set a commit's status `context`. The newest one counts, so setting it twice is harmless.
+
+        `exists`: it was set before, so that a 404 is no missing permission.
+        """
         operation = self._operation("statuses: write", until)
         status = {"state": state, "context": context, "description": description, "target_url": target_url}
         body = {name: text for name, text in status.items() if text}
 
         def attempt() -> Procedure[None]:
-            payload = yield from operation.send("POST", f"{self._path}/statuses/{quote(sha, safe='')}", body=body)
+            path = f"{self._path}/statuses/{quote(sha, safe='')}"
+            payload = yield from operation.send("POST", path, body=body, exists=exists)
             payload.text("state")
 
         return operation.repeat(attempt)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 from coval_gate.errors import GitHubError
 from coval_gate.network import NetworkError
 from coval_gate.text import duration, json_in, quoted
-from coval_gate.transport import Request
+from coval_gate.transport import TOO_LATE, Request
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ PERMISSION: Final = (
     "those that Dependabot starts get one unless `permissions` grants more."
 )
 NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
+LEFT: Final = "The post step sets the commit status and completes the check run."
 STATUS_PAGE: Final = "https://www.githubstatus.com"
 
 
@@ -50,6 +51,10 @@ class _Transient(Exception):
         super().__init__(error.what)
         self.error = error
         self.wait = wait
+
+
+class _TooLate(_Transient):
+    """A request was not sent, because it was too late to begin it."""
 
 
 class Payload(NamedTuple):
@@ -86,16 +91,22 @@ class Operation:
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Repeat `attempt` until it succeeds, fails permanently, or has no time left."""
+        """Repeat `attempt` until it succeeds, fails permanently, or has no time left.
+
+        An attempt that time cuts off fails with what went wrong in the one before it.
+        """
+        last: _Transient | None = None
 
         def pause_after(failure: _Transient, tries: int) -> float | None:
+            nonlocal last
+            last = failure if last is None or not isinstance(failure, _TooLate) else last
             pause = max(failure.wait, BACKOFFS[min(tries, len(BACKOFFS) - 1)])
             return pause if pause < self.until - self.clock.now() else None
 
         try:
             return (yield from repeat(attempt, _Transient, pause_after))
         except _Transient as failure:
-            raise failure.error from None
+            raise (last or failure).error from None
 
     def find(self, path: str, wanted: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
         """Return the first entry of a list for which `wanted` returns True; None if there is none."""
@@ -103,15 +114,23 @@ class Operation:
         return found[0] if found else None
 
     def find_all(
-        self, path: str, wanted: Callable[[Payload], bool], *, under: str = "", most: int | None = None, **query: str
+        self,
+        path: str,
+        wanted: Callable[[Payload], bool],
+        *,
+        under: str = "",
+        most: int | None = None,
+        exists: bool = False,
+        **query: str,
     ) -> Procedure[list[Payload]]:
         """Return the entries of a list for which `wanted` returns True, at most the first `most`.
 
-        `under` is the key of the list, where the response is an object.
+        `under` is the key of the list, where the response is an object; `exists` as in `send`.
         """
         found = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
-            payload = yield from self.send("GET", path, query={"per_page": str(PAGE_SIZE), **query, "page": str(page)})
+            query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            payload = yield from self.send("GET", path, query=query, exists=exists)
             entries = payload.get(under) if under else payload.data
             entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
             found += (each for each in (payload._replace(data=entry) for entry in entries) if wanted(each))
@@ -120,12 +139,21 @@ class Operation:
         raise unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
 
     def send(
-        self, verb: str, path: str, *, query: dict[str, str] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        exists: bool = False,
     ) -> Procedure[Payload]:
-        """Send a request once. Raises _Transient if another attempt may help, else GitHubError."""
+        """Send a request once. Raises _Transient if another attempt may help, else GitHubError.
+
+        `exists`: a call like this has succeeded, so that a 404 is no missing permission.
+        """
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise GitHubError("GitHub unavailable", f"{call} was not sent: the deadline has passed.")
+            raise _TooLate(GitHubError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
@@ -133,16 +161,16 @@ class Operation:
             raise (_Transient(problem) if error.cause == "transient" else problem) from None
         payload = Payload(call, response.headers, json_in(response.body))
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
-            raise self._problem(payload, response.status)
+            raise self._problem(payload, response.status, exists=exists)
         return payload
 
-    def _problem(self, payload: Payload, status: int) -> GitHubError | _Transient:
+    def _problem(self, payload: Payload, status: int, *, exists: bool) -> GitHubError | _Transient:
         """Return the error for a response that is not a success."""
         message = _messages(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
         wait = _rate_limit_pause(payload.headers, message, self.clock.time())
         limited = status in (200, 403, 429) and wait is not None
-        if limited or status == 429 or status >= 500:
+        if limited or status == 429 or status >= 500 or (status == 404 and exists):
             title = "GitHub rate limit" if limited else "GitHub unavailable"
             advice = "Check whether GitHub has an incident, and re-run the job later."
             if wait:

@@ -84,7 +84,7 @@ def set_check_run(
         nonlocal tried, creations
         targets = [] if id_ is None else [id_]
         if tried or (search and id_ is None):
-            found = yield from _find(operation, repository, check)
+            found = yield from _find(operation, repository, check, exists=id_ is not None)
             running = [each.number("id") for each in found if each.get("status") != COMPLETED]
             done = [
                 each.number("id") for each in found if check.conclusion and each.get("conclusion") == check.conclusion
@@ -100,14 +100,15 @@ def set_check_run(
             created = yield from operation.send("POST", f"{repository}/check-runs", body=body)
             return Kept(created.number("id"), creations)
         for target in targets:
-            updated = yield from operation.send("PATCH", f"{repository}/check-runs/{target}", body=check.body)
+            path = f"{repository}/check-runs/{target}"
+            updated = yield from operation.send("PATCH", path, body=check.body, exists=True)
             updated.number("id")
         return Kept(max(targets), creations)
 
     return operation.repeat(attempt)
 
 
-def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[list[Payload]]:
+def _find(operation: Operation, repository: str, check: CheckRun, *, exists: bool) -> Procedure[list[Payload]]:
     """Return the check runs of the commit that have the name and a reference of `check`.
 
     The name alone does not prove that the gate made it. If none has the name, return those that another job created.
@@ -124,7 +125,7 @@ def _find(operation: Operation, repository: str, check: CheckRun) -> Procedure[l
 
     path = f"{repository}/commits/{quote(check.sha, safe='')}/check-runs"
     found = yield from operation.find_all(
-        path, is_own, under="check_runs", check_name=check.name, filter="all", per_page=PAGE_SIZE
+        path, is_own, under="check_runs", exists=exists, check_name=check.name, filter="all", per_page=PAGE_SIZE
     )
     if found or stem in ("", check.name):
         return found

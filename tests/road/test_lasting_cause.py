@@ -1,0 +1,69 @@
+"""The reason names what went wrong for as long as the step tried, not that its last attempt came too late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.errors import Unavailable
+from coval_gate.runs.schedule import run
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import VirtualClock, new_client, run_main_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_gate.coval.client import Client
+    from coval_gate.waiting import Procedure
+
+TOO_LATE = "was not sent"
+CALLS: dict[str, Callable[[Client, float], Procedure[object]]] = {
+    "/runs/*": lambda client, until: client.get_run("r1", until=until),
+    "/runs": lambda client, until: client.list_runs("", until=until),
+    "/conversations/simulated": lambda client, until: client.list_simulations("r1", until=until),
+    "/conversations/simulated/*": lambda client, until: client.get_transcript("s1", until=until),
+    "/metrics/*": lambda client, until: client.get_metric("m1", until=until),
+    "/test-cases": lambda client, until: client.list_test_cases("t1", until=until, take=lambda _: True),
+}
+
+
+class TickingClock(VirtualClock):
+    """A clock on which nothing happens at the very moment that it was planned for, as in reality."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds + 0.001)
+
+
+@pytest.mark.parametrize("fault", ["503", "reset-before", "body {"])
+@pytest.mark.parametrize("path", CALLS)
+def test_call_that_the_deadline_cuts_off_fails_with_what_went_wrong(path: str, fault: str) -> None:
+    clock = TickingClock()
+    with Server(World(clock.time), faults=[f"GET {path} -> {fault}"]) as server:
+        client = new_client(server.url, clock)
+        with pytest.raises(Unavailable) as caught:
+            run(CALLS[path](client, 30.0), clock)
+        assert TOO_LATE not in caught.value.what
+        with pytest.raises(Unavailable) as again:  # a series of calls goes on, and the next one is cut off as well
+            run(CALLS["/test-cases"](client, 30.0), clock)
+        assert again.value.what == caught.value.what
+
+
+def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        client = new_client(server.url, clock)
+        with pytest.raises(Unavailable, match=TOO_LATE):
+            run(client.list_test_cases("t1", until=-1.0, take=lambda _: True), clock)
+
+
+@pytest.mark.parametrize("path", ["/conversations/simulated", "/metrics/*", "/runs/* #2-"])
+def test_reason_names_the_outage(path: str, tmp_path: Path) -> None:
+    clock = TickingClock()
+    glob, _, count = path.partition(" ")
+    with Server(World(clock.time), faults=[f"GET {glob} {count} -> 503".replace("  ", " ")]) as server:
+        result = run_main_step(tmp_path, server.url, clock, use_metric_targets="true", max_wait_time="120")
+    assert "returned 503" in result.outputs["reason"]
+    assert TOO_LATE not in result.log
+    assert clock.now() <= 130.5
