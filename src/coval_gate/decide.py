@@ -5,6 +5,7 @@ The modules that this needs take longer to import than the rest of the start, so
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.judge.criteria import Criteria
@@ -20,6 +21,7 @@ from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
 from coval_gate.runs.trend import TREND_TIME, fetch_trend
 from coval_gate.runs.watch import Budgets
+from coval_gate.waiting import beside
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -55,7 +57,8 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     left = max(0.0, step.deadline - step.clock.now()) if leg.repetition else step.inputs.max_wait_time
     with step.host.group(waiting_title(left)):
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
-    leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
+    baseline = _baseline(step, client, leg, outcome)
+    leg.judgement = run(beside(partial(judge_outcome, outcome, criteria, baseline)), step.clock)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if leg.repetition:  # only all runs together have a verdict
@@ -103,7 +106,7 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
     if leg.result and leg.run:
         if not judgement.repetition:
             leg.trend = run(_trend(step, client, leg.run, leg.result), step.clock)
-        rows = to_look_at(leg_rows(report, report.legs[0]))
+        rows = to_look_at(run(beside(partial(leg_rows, report, report.legs[0])), step.clock))
         leg.details = run(
             fetch_details(
                 client,

@@ -6,6 +6,7 @@ like the first run.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.decide import judge_run, take_together
@@ -15,7 +16,9 @@ from coval_gate.judge.judgement import SingleRun, errored
 from coval_gate.judge.repetition import has_failed, judge_together
 from coval_gate.report.wording.judgements import reason
 from coval_gate.report.wording.repetition import again_text
+from coval_gate.runs.schedule import run
 from coval_gate.text import duration
+from coval_gate.waiting import beside
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -56,7 +59,8 @@ def _judge_all(step: Step, client: Client, leg: Leg) -> Judgement:
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
         runs.append(_run_again(step, client, number))
-        together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
+        judging = partial(judge_together, tuple(runs), criteria, flaky_fails=inputs.on_flaky == "fail")
+        together = run(beside(judging), step.clock)
         judgement = together.judgement
         take_together(step, client, leg, together)
         repetition = judgement.repetition
