@@ -5,6 +5,7 @@ The modules that this needs take longer to import than the rest of the start, so
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.judge.criteria import Criteria
@@ -22,6 +23,7 @@ from coval_gate.runs.trend import fetch_trend
 from coval_gate.runs.watch import Budgets
 from coval_gate.standing import owe_mark
 from coval_gate.times import DETAILS, TREND
+from coval_gate.waiting import beside
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -58,7 +60,8 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     with step.host.group(waiting_title(left)):
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
     step.check_selection(client, leg)
-    leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
+    baseline = _baseline(step, client, leg, outcome)
+    leg.judgement = run(beside(partial(judge_outcome, outcome, criteria, baseline)), step.clock)
     owe_mark(step, leg)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
@@ -110,7 +113,7 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
     if leg.result and leg.run:
         if not judgement.repetition:
             leg.trend = run(_trend(step, client, leg.run, leg.result), step.clock)
-        rows = to_look_at(leg_rows(report, report.legs[0]))
+        rows = to_look_at(run(beside(partial(leg_rows, report, report.legs[0])), step.clock))
         leg.details = run(
             fetch_details(
                 client,

@@ -6,6 +6,7 @@ like the first run.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.decide import judge_run, take_together
@@ -17,7 +18,9 @@ from coval_gate.judge.repetition import has_failed, judge_together, repeats
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
 from coval_gate.report.wording.repetition import again_text, in_vain_text
+from coval_gate.runs.schedule import run
 from coval_gate.text import duration
+from coval_gate.waiting import beside
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Client
@@ -51,7 +54,8 @@ def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
         runs.append(_run_again(step, client, number, first))
-        together = judge_together(runs, criteria, flaky_fails=inputs.on_flaky == "fail")
+        judging = partial(judge_together, tuple(runs), criteria, flaky_fails=inputs.on_flaky == "fail")
+        together = run(beside(judging), step.clock)
         judgement = together.judgement
         take_together(step, client, leg, together)
         repetition = judgement.repetition

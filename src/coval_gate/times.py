@@ -35,6 +35,7 @@ TELLING_EACH: Final = 10.0  # s for the check run at least, and for the comment
 # After a signal: the runner kills the step 10 s later
 HURRIED_CALLING: Final = 4.0  # s from the signal until every call to Coval has ended
 HURRIED_LAST: Final = 5.8  # s from the signal until every call to GitHub has ended
+HURRIED_RENDERING: Final = 4.8  # s from the signal until every report is rendered, or left out
 HURRIED_TELLING: Final = 1.0  # s for GitHub
 
 # The post step: the runner gives all post steps of a cancelled job five minutes
@@ -52,6 +53,7 @@ class Times(NamedTuple):
     coval_ends: float
     github_ends: float
     telling: float = TELLING
+    rendering_ends: float = math.inf
 
     @classmethod
     def of_step(cls, began: float, max_wait_time: float) -> Times:
@@ -62,7 +64,7 @@ class Times(NamedTuple):
     @classmethod
     def of_interrupted(cls, now: float) -> Times:
         """Return the times of a step that received a signal just `now`."""
-        return cls(now, now + HURRIED_CALLING, now + HURRIED_LAST, HURRIED_TELLING)
+        return cls(now, now + HURRIED_CALLING, now + HURRIED_LAST, HURRIED_TELLING, now + HURRIED_RENDERING)
 
     @classmethod
     def of_post_step(cls, now: float) -> Times:

@@ -6,6 +6,7 @@ thread can run any number of procedures side by side, and a test can run them on
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -71,6 +72,14 @@ class BackgroundCall(Generic[T]):
             self._result.append(result)
             for listener in self._listeners:
                 listener.set()
+
+
+def beside(work: Callable[[], T]) -> Procedure[T]:
+    """Do work that takes long in a thread of its own, so that the step notices signals meanwhile."""
+    call = BackgroundCall(work)
+    while not call.ended:
+        yield Wait(math.inf, (call,))
+    return call.result
 
 
 def repeat(

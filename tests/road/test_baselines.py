@@ -417,6 +417,17 @@ def test_missing_permission_is_named(past: Past, clock: VirtualClock) -> None:
     assert clock.now() == began
 
 
+@pytest.mark.parametrize("source", ["run", "branch:main"])
+def test_list_of_simulations_that_is_not_found_is_no_run_that_is_gone(source: str, past: Past) -> None:
+    wanted = past.launch()
+    past.launch()
+    source = f"run:{wanted}" if source == "run" else source
+    found = past.find(source, "GET /conversations/* -> 404", "GET /simulations -> 404")
+    assert found.missing is not None
+    assert found.missing.kind == "unreadable"
+    assert "/simulations returned 404" in found.missing.text
+
+
 def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
     wanted = past.launch()
     past.launch()

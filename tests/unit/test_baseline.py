@@ -30,6 +30,7 @@ from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.model.results import Metric, Summary, Target
 from coval_gate.model.run import Run
 from coval_gate.report.formats.log import check_lines
+from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reasons
 
 if TYPE_CHECKING:
@@ -197,12 +198,17 @@ def test_counts_need_as_many_conversations() -> None:
 def test_summary_without_values_cannot_be_compared() -> None:
     now = run_of("now", yes(3, 4))
     summed = replace(now, metrics=(Metric(id="m", name="Resolved", summary=Summary(mean=1.0)),))
-    for one, other in ((now, summed), (summed, now)):
+    for one, other, kind, named in (
+        (now, summed, "unusable_baseline", "for the baseline"),
+        (summed, now, "only_summary", "so rate(YES) is not known"),
+    ):
         check = only(
-            judged(one, baseline_of(replace(other, run_id="old")), "Resolved: avg <= baseline", confidence=None)
+            judged(one, baseline_of(replace(other, run_id="old")), "Resolved: rate(YES) >= baseline", confidence=None)
         )
         assert check.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)
         assert check.problem
+        assert check.problem.kind == kind
+        assert named in check_reason(check)
 
 
 def test_mutations_are_compared_with_the_agent_in_the_same_run() -> None:

@@ -255,6 +255,15 @@ def test_missing_resource_is_about_the_input_that_names_it(name: str, clock: Vir
     assert ("run_id" in error.advice) is (inputs == "run_id")
 
 
+@pytest.mark.parametrize("name", [name for name, (_, inputs) in CALLS.items() if not inputs])
+def test_list_that_is_not_found_is_no_missing_resource(name: str, client: Client, clock: VirtualClock) -> None:
+    with requests_mock.Mocker() as coval:
+        coval.get(requests_mock.ANY, **RESPONSES["wrong id"])
+        with pytest.raises(Rejected) as caught:
+            run(CALLS[name][0](client, clock.now() + 60), clock)
+    assert not isinstance(caught.value, NotFound)
+
+
 def test_simulations_need_one_of_two_permissions(clock: VirtualClock) -> None:
     world = World(clock.time, api_keys={KEY: ("runs:read",)}, quirks=Quirks(simulations_api="canonical-forbidden"))
     error = failure_of(lambda client, until: client.list_simulations("r1", until=until), clock, world)

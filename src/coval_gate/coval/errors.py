@@ -140,8 +140,10 @@ def response_problem(request: Request, response: Response, *, now: float, reache
         return Rejected(status, "Unexpected response", what, by_coval=False, advice=NOT_COVAL)
     what = _rejection(request, status, said) if said.fields else what
     if status == 404:
+        # A list that is not found says nothing of what it should list.
+        error = NotFound if operation_of(request).inputs else Rejected
         advice = _what_to_check(request, said)
-        return NotFound(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
+        return error(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
     title, advice = BY_CODE.get(said.code) or _title_and_advice(request, status, said)
     advice = "\n".join([advice, *(f"- {_described(*each)}" for each in said.fields[MOST_FIELDS:])])
     return Rejected(status, title, what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)

@@ -256,9 +256,10 @@ def _against(
 
     if metric and base is None:
         return doubt(NotInBaseline(what="metric", name=metric.name))
-    for each in filter(None, (sample, base)):
-        if each.metric.summary is not None:
-            return doubt(OnlySummary(metric=each.metric.name))
+    if sample is not None and sample.metric.summary is not None:
+        return doubt(OnlySummary(metric=sample.metric.name))
+    if base is not None and base.metric.summary is not None:
+        return doubt(UnusableBaseline(problem=OnlySummary(metric=base.metric.name)))
     if base is not None and threshold.aggregate.name != "missing":
         unusable = _kind_problem(criterion, base) if base.count else NoValues(metric=base.metric.name)
         if unusable:

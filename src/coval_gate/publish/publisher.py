@@ -10,7 +10,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.workspace import Workspace
 from coval_gate.clock import Interrupted
@@ -20,6 +20,7 @@ from coval_gate.judge.judgement import errored
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.github import BUG, NAME, tolerant
 from coval_gate.publish.pull_request import PullRequestPublisher
+from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from coval_gate.runtime import Runtime
     from coval_gate.times import Times
 
+LEFT_OUT: Final = "The step was told to end, so it leaves out the reports that are not ready."
+
 
 class Publisher:
     """Renders a report in every format, and puts each where it belongs."""
@@ -39,6 +42,7 @@ class Publisher:
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
         self._workspace = Workspace(runtime.environ)
+        self._rendering = Rendering(runtime.clock)
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
         self.pull_request = PullRequestPublisher(host, runtime)
 
@@ -88,11 +92,16 @@ class Publisher:
 
     def publish(self, report: Report, times: Times) -> Report:
         """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
+        self._rendering.end_at(times.rendering_ends)
         report = self._write(report)
-        self._summarize(report)
-        self._log(report)
+        try:
+            self._summarize(report)
+            self._log(report)
+        except TooLate:
+            self._host.log(LEFT_OUT)
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
+            self._rendering.check()
             if url := self.pull_request.conclude(report, times):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
@@ -106,6 +115,8 @@ class Publisher:
         for write in writers:
             try:
                 written = write(written) or written
+            except TooLate:
+                break
             except GateError as error:
                 written = self._with_error(written, error)
             except Exception as error:  # noqa: BLE001 - a format that fails must not take the others along
@@ -128,14 +139,15 @@ class Publisher:
     def _write_file(self, file: Format, report: Report) -> Report | None:
         if not (path := self._places.get(file.input)):
             return None
-        self._workspace.write(path, self._host.redact(file.render(report)))
+        text = self._rendering.of(lambda: self._host.redact(file.render(report)))
+        self._workspace.write(path, text)
         return replace(report, files={**report.files, file.input: path})
 
     def _summarize(self, report: Report) -> None:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            self._host.add_summary(rendered(Surface.SUMMARY, report))
+            self._host.add_summary(self._rendering.of(partial(rendered, Surface.SUMMARY, report)))
 
     def _log(self, report: Report) -> None:
         """Log what there is to look at, as annotations or as lines; the worst simulations and the verdict come last.
@@ -143,7 +155,7 @@ class Publisher:
         The end of a failing step's log is short and unfolded, because that is what is read of a long log.
         """
         judgement = report.judgement
-        closing = rendered(Surface.LOG, report)
+        closing = self._rendering.of(partial(rendered, Surface.LOG, report))
         annotates = self._host.annotates and (report.inputs is None or report.inputs.annotations)
         fails = not judgement.lets_pass
         first = closing.annotations(self._host.room_for_warnings) if annotates and fails else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coval_gate.ci.context import Context
 from coval_gate.model.details import Details
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
     from coval_gate.model.trend import TrendRun
-    from coval_gate.report.simulations import SimulationRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class LegReport:
     promotion: Promotion | None = None
     trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
-    rows: dict[str, tuple[SimulationRow, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    rows: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def runs(self) -> tuple[RunReport, ...]:

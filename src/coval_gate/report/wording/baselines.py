@@ -117,7 +117,8 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
                 "its id"
             )
         case "unreadable":
-            return f"Coval did not tell which run {source} is: {reason.text.rstrip('.')}"
+            named = f"run {source.name} cannot" if source and source.kind == "run" else f"no run of {source} can"
+            return f"{named} be used: {reason.text.rstrip('.')}"
     if source is None:
         return "there are no earlier runs"
     same = "of this agent, persona and test set"

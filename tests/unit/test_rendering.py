@@ -1,0 +1,73 @@
+"""A step obeys a signal while it renders, however long that takes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.clock import Interrupted
+from coval_gate.publish.rendering import AFTER_SIGNAL, Rendering, TooLate
+from support import VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ImpatientClock(VirtualClock):
+    """A clock whose time passes while a call is outstanding, and on which a signal arrives at the third look."""
+
+    looks = 0
+
+    def wait(self, event: threading.Event, until: float) -> None:
+        self.looks += 1
+        if self.looks == 3:
+            self.interrupt()
+        event.wait(0.01)
+        self._now = min(until, self._now + 0.05)
+        self.check()
+
+
+@pytest.fixture
+def endless() -> Iterator[threading.Event]:
+    """An event that is set when the test ends."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_signal_ends_a_rendering_that_takes_long(endless: threading.Event) -> None:
+    clock = ImpatientClock()
+    rendering = Rendering(clock)
+    with pytest.raises(TooLate):
+        rendering.of(endless.wait)
+    assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
+    with pytest.raises(TooLate):  # what comes after it has no time of its own
+        rendering.of(endless.wait)
+    assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
+    with pytest.raises(Interrupted):
+        rendering.check()
+
+
+def test_signal_leaves_a_moment_for_what_is_nearly_ready() -> None:
+    clock, ready = ImpatientClock(), threading.Event()
+    rendering = Rendering(clock)
+    clock.at(0, ready.set)
+
+    def work() -> str:
+        while clock.looks < 6:  # after the signal
+            ready.wait(0.001)
+        return "report"
+
+    assert rendering.of(work) == "report"
+    with pytest.raises(Interrupted):
+        rendering.check()
+
+
+def test_rendering_returns_and_raises_what_the_format_does() -> None:
+    rendering = Rendering(VirtualClock())
+    assert rendering.of(lambda: "report") == "report"
+    with pytest.raises(ZeroDivisionError):
+        rendering.of(lambda: 1 / 0)
+    rendering.check()
