@@ -27,7 +27,7 @@ def main(runtime: Runtime) -> int:
             from coval_gate.standing import mark_failed_runs
 
             with tolerant(step.host, "A run could not be marked"):
-                mark_failed_runs(step)
+                mark_failed_runs(step, judgement)
         judgement = step.clean_up(judgement, hurried=False)
     except Interrupted:
         step.hurry()

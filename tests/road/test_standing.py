@@ -196,11 +196,11 @@ def test_run_whose_baseline_is_too_old_is_not_promoted(nights: Nights) -> None:
 
 
 def test_run_that_comparisons_are_too_small_to_judge_is_promoted(nights: Nights) -> None:
-    given = OF_TAG | {"promote": "stable", "confidence": "95%", "thresholds": "Latency: avg <= baseline * 0.999"}
+    given = OF_TAG | {"promote": "stable", "confidence": "95%"}
     nights.night("passing", **given | {"thresholds": "Latency: avg < 9"})
-    given |= {"thresholds": "Latency: avg <= baseline * 1.0001", "on_inconclusive": "pass"}
+    given |= {"thresholds": "Resolved: rate(YES) >= baseline - 5pp"}
     second = nights.night("passing", **given)
-    assert second.outputs["verdict"] in ("inconclusive", "passed")
+    assert second.outputs["verdict"] == "inconclusive"
     assert nights.holders() == [second.outputs["run_id"]]
 
 
