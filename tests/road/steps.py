@@ -60,6 +60,9 @@ STEPS: dict[str, dict[str, Any]] = {
     "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
     "launched": {"mode": "launch"},
     "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
+    "gate-doubtful": {
+        "thresholds": "Latency: p(95) < 1500\nCompliance: rate(YES) >= 90%\nResolved: count(NO) == 0",
+    },
     "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
     "gate-in-doubt": {"thresholds": CONFIDENT, "confidence": "95%", "iteration_count": "3"},
     "gate-in-doubt-passes": {

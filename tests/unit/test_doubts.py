@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Value
 
 SECONDS = (0.9, 1.2, 1.8)
-FAR = "the bound is more than 100 times every value of M, which are at most {} from 0. Is it in the metric's unit?"
+FAR = "the bound is more than 100 times every value of M, of which the largest {}. Is it in the metric's unit?"
 UNSEEN = "no simulation has the value {} of M; the values seen are billing, refund. Is it spelt right?"
 
 
 @pytest.mark.parametrize(
     ("values", "threshold", "expected"),
     [
-        (SECONDS, "M: p(95) < 1500", FAR.format("1.8")),
-        (SECONDS, "M: avg >= 400", FAR.format("1.8")),
-        (SECONDS, "? M: max != 1500", FAR.format("1.8")),
-        ((-2.0, 1.0), "M: min > -1500", FAR.format("-2")),
-        ((0.0, 0.0, 0.01), "M: avg <= 5", FAR.format("0.01")),
+        (SECONDS, "M: p(95) < 1500", FAR.format("is 1.8")),
+        (SECONDS, "M: avg >= 400", FAR.format("is 1.8")),
+        (SECONDS, "? M: max != 1500", FAR.format("is 1.8")),
+        ((-2.0, 1.0), "M: min > -1500", FAR.format("in size is -2")),
+        ((0.0, 0.0, 0.01), "M: avg <= 5", FAR.format("is 0.01")),
         (CATEGORIES, "M: count(lawsuit) == 0", UNSEEN.format('"lawsuit"')),
         (TOPICS, "M: rate(lawsuit, complaint, refund) < 100%", UNSEEN.format('"lawsuit" or "complaint"')),
     ],
@@ -84,4 +84,4 @@ def test_bound_of_baseline_is_not_questioned() -> None:
 def test_error_is_told_with_doubts() -> None:
     judgement = judge_values(SECONDS, "M: p(95) < 1500\nM: count(NO) == 0")
     assert judgement.verdict is Verdict.ERROR
-    assert FAR.format("1.8") in advice(judgement)
+    assert FAR.format("is 1.8") in advice(judgement)

@@ -24,9 +24,10 @@ def doubt_text(doubt: Doubt) -> str:
             where = _where(doubt.criterion)
             return f"{where}: no simulation has the value {named} of {metric}{others}. Is it spelt right?"
         case FarBound(criterion=criterion, metric=metric, farthest=farthest):
+            largest = f"the largest {'' if farthest > 0 else 'in size '}is {number(farthest)}"
             return (
-                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric}, which are at most "
-                f"{number(farthest)} from 0. Is it in the metric's unit?"
+                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric}, of which {largest}. "
+                "Is it in the metric's unit?"
             )
     assert_never(doubt)
 
