@@ -4,8 +4,8 @@ The deadline is `max_wait_time` after the beginning. A step goes on past it only
 cancel what it gave up, and to tell GitHub. Then it ends, whatever the servers do, and leaves the rest to the post step.
 
     deadline                the last poll of a run
-    deadline + COLLECTING   the last call for the data of a run that completed just before
-    deadline + CALLING      every call to Coval has ended, those that cancel a run included
+    deadline + INFORMING    the last call that only informs has begun
+    deadline + CALLING      every call to Coval has ended, those that collect data or cancel a run included
     deadline + LAST         every call to GitHub has ended
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-COLLECTING: Final = 5.0  # s
-CALLING: Final = 8.0  # s
+INFORMING: Final = 5.0  # s
+COLLECTING: Final = 9.0  # s for the data of a run that completed just before the deadline
+CALLING: Final = 9.0  # s
 LAST: Final = 10.0  # s
 
 # Before the launch, which needs most of the time, and just after it
@@ -73,7 +74,7 @@ class Times(NamedTuple):
 
     def informing(self, now: float, most: float) -> float:
         """Return when calls have to begin that only inform, and take `most` seconds at most."""
-        return min(now + most, self.deadline + COLLECTING)
+        return min(now + most, self.deadline + INFORMING)
 
     def cancelling(self, now: float) -> float:
         """Return until when to try to cancel a run."""

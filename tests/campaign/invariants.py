@@ -77,6 +77,7 @@ GRACE: Final = 180.0  # s, the default of metrics_grace_time
 EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
+TOO_LATE: Final = "was not sent: the deadline has passed"
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -512,6 +513,8 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
+        if TOO_LATE in reason and _met_fault(result.requests[-1:]):
+            yield f"{_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
         tells_github = _status_name(result) or _check_name(result)
         late = tells_github and not _is_asking_coval(result)  # the verdict stood; GitHub was told

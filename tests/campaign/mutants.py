@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import repeat, secret, standing, times
+from coval_gate import network, repeat, secret, standing, times
 from coval_gate.ci.console import Console
 from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
@@ -40,6 +40,7 @@ from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.verdict import Verdict
 from coval_gate.judge.vocabulary import Vocabulary
+from coval_gate.model import results, statuses
 from coval_gate.model.details import Details
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
@@ -47,6 +48,7 @@ from coval_gate.post import _cancel, post
 from coval_gate.publish import check_run as publish_check_run
 from coval_gate.publish import pull_request
 from coval_gate.publish.check_run import CheckRunPublisher
+from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import check, digest, html, outputs
 from coval_gate.report.formats.log import Closing
@@ -394,6 +396,31 @@ MUTANTS: Final = (
         "take as long after an interrupt as without one",
         SetConstant(times, "HURRIED_CALLING", times.CANCELLING),
         caught_by="time_limits_are_kept",
+    ),
+    mutant(
+        "call Coval for as long after the deadline as it takes",
+        SetConstant(times, "CALLING", 60.0),
+        caught_by="time_limits_are_kept",
+    ),
+    mutant(
+        "tell GitHub for as long after the deadline as it takes",
+        SetConstant(times, "LAST", 60.0),
+        caught_by="time_limits_are_kept",
+    ),
+    mutant(
+        "write a verdict without leaving it to the post step",
+        ReplaceFunction(Publisher.write_verdict, lambda _, self, report: self.write_outputs(report)),
+        caught_by="status_is_final check_run_is_final",
+    ),
+    mutant(
+        "wait for simulations that were skipped",
+        SetConstant(results, "ENDED", statuses.TERMINAL),
+        caught_by="verdict_matches_run late_values_are_waited_for",
+    ),
+    mutant(
+        "take a response that is not valid HTTP for an invalid address",
+        SetConstant(network, "DAMAGED", ()),
+        caught_by="verdict_matches_run no_orphaned_run one_launch_per_step",
     ),
     mutant(
         "ignore signals while a request is outstanding",

@@ -247,7 +247,8 @@ class Inputs:
     max_wait_time: float = declare(
         WAITING,
         fields.seconds(1, LONGEST_WAIT),
-        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`.",
+        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. The "
+        "step ends within 10 more seconds.",
         "3600",
         modes=ALL_MODES,
     )

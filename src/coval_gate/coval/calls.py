@@ -160,10 +160,14 @@ class Calls:
         """Send a request once, and return its response. Raises CovalError if that is not a success."""
         sent = self._clock.now()
         try:
-            response = yield from self._transport.send(request, until=until)
+            response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
         except NetworkError as error:
-            raise self._cause(network_problem(request, error), request) from None
-        response = self.succeeded(request, response)
+            problem = self._cause(network_problem(request, error), request)
+            self._note(problem)
+            raise problem from None
+        except Unavailable as error:
+            self._note(error)
+            raise
         self._lasting.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
@@ -174,8 +178,8 @@ class Calls:
             return problem
         return self._lasting.get(str(request)) or next(reversed(self._lasting.values()), problem)
 
-    def _note(self, error: Unavailable) -> None:
-        if error.call:
+    def _note(self, error: CovalError) -> None:
+        if isinstance(error, Unavailable) and error.call:
             self._lasting.pop(error.call, None)  # the newest is the last
             self._lasting[error.call] = error
 

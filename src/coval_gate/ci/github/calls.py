@@ -110,7 +110,7 @@ class Operation:
 
     def find(self, path: str, wanted: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
         """Return the first entry of a list for which `wanted` returns True; None if there is none."""
-        found = yield from self.find_all(path, wanted, most=1, **query)
+        found = yield from self.find_all(path, wanted, most=1, exists=False, **query)
         return found[0] if found else None
 
     def find_all(
@@ -129,8 +129,8 @@ class Operation:
         """
         found = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
-            query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
-            payload = yield from self.send("GET", path, query=query, exists=exists)
+            asked = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            payload = yield from self.send("GET", path, query=asked, exists=exists)
             entries = payload.get(under) if under else payload.data
             entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
             found += (each for each in (payload._replace(data=entry) for entry in entries) if wanted(each))
