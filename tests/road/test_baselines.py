@@ -179,7 +179,7 @@ def test_branch_without_known_repository_says_so(past: Past) -> None:
     found = past.find("branch:main", context=Context())
     assert found.missing is not None
     assert (found.missing.kind, past.requests) == ("unreadable", [])
-    assert "does not know of which repository the branch is" in found.missing.text
+    assert "repository of the branch is not known" in found.missing.text
 
 
 def test_later_run_and_run_itself_are_no_baseline(past: Past) -> None:

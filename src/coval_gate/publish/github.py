@@ -42,7 +42,7 @@ class Reach:
             self._github = GitHub(self._host.api_url, inputs.github_token, context.repository, self._runtime)
         elif self._github is None and not self._skips:
             self._skips = True
-            why = "github_token is empty" if context.repository else "this is no repository on GitHub"
+            why = "github_token is empty" if context.repository else "the job has no GitHub repository"
             self._host.annotate("notice", NAME, f"Skipping {in_words(github_pages(inputs))}: {why}.")
         return self._github
 
@@ -72,4 +72,6 @@ def tolerant(host: Host) -> Iterator[None]:
         host.annotate("warning", NAME, error.what)
     except Exception:  # noqa: BLE001 - a format that fails must not take the others along
         host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, "A part of the report could not be made; the log has details for a bug report.")
+        host.annotate(
+            "warning", NAME, "Part of the report could not be rendered; the log has details for a bug report."
+        )
