@@ -564,7 +564,7 @@ def test_launch_does_not_wait_long_for_what_cannot_be_read(fault: str, run_step:
     assert result.exit_code == 0
     assert len(server.world.runs) == 1
     assert clock.now() <= 7
-    lines = [line for line in result.log.splitlines() if "cannot tell whether" in line]
+    lines = [line for line in result.log.splitlines() if "could not be read" in line]
     assert len(lines) == 1
 
 
