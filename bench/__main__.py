@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import gate, html, image, judge, polling, startup
+from bench import faces, gate, html, image, judge, polling, startup
 from bench.figures import table
 
 figures = [
@@ -13,6 +13,7 @@ figures = [
     *polling.measure_short(),
     *gate.measure(),
     *judge.measure(),
+    *faces.measure(),
     *html.measure(),
     *image.measure(),
 ]

@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def measure() -> list[Figure]:
     report = large_report(SIMULATIONS, failing=True)
     document, seconds = render(report), []
     for _ in range(TIMES):
+        fresh = replace(report, legs=tuple(map(replace, report.legs)))  # without what was computed before
         began = time.process_time()
-        document = render(report)
+        document = render(fresh)
         seconds.append(time.process_time() - began)
     return [
         _figure("HTML report of 1,000 simulations: CPU time", statistics.median(seconds), "s", MOST_SECONDS),

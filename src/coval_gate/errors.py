@@ -139,6 +139,6 @@ class InternalError(GateError):
     def __init__(self, error: Exception) -> None:
         super().__init__(
             "Internal error",
-            f"Coval Gate has a defect: {type(error).__name__}.",
+            f"Coval Gate has a bug: {type(error).__name__}.",
             advice="Please report it with the details in the log.",
         )

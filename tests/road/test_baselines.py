@@ -180,7 +180,7 @@ def test_branch_without_known_repository_says_so(past: Past) -> None:
     found = past.find("branch:main", context=Context())
     assert found.missing is not None
     assert (found.missing.kind, past.requests) == ("unreadable", [])
-    assert "does not know of which repository the branch is" in found.missing.text
+    assert "repository of the branch is not known" in found.missing.text
 
 
 def test_later_run_and_run_itself_are_no_baseline(past: Past) -> None:
@@ -574,7 +574,7 @@ def test_launch_does_not_wait_long_for_what_cannot_be_read(fault: str, run_step:
     assert result.exit_code == 0
     assert len(server.world.runs) == 1
     assert clock.now() <= 7
-    lines = [line for line in result.log.splitlines() if "cannot tell whether" in line]
+    lines = [line for line in result.log.splitlines() if "could not be read" in line]
     assert len(lines) == 1
 
 

@@ -198,7 +198,8 @@ def test_given_test_cases_are_waited_for(run_step: RunStep) -> None:
 
 
 NO_TARGETS_OF_OLDER_SHAPE = (
-    "Coval reports no single values of Latency, and not its id, so its target cannot be judged (and 3 more criteria)."
+    "Coval reports neither the id nor the single values of Latency, so its target cannot be judged (and 3 more "
+    "criteria)."
 )
 
 

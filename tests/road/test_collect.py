@@ -46,7 +46,7 @@ def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunSt
     quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
     result, _ = run_step(quirks=quirks, use_metric_targets="true")
     assert result.outputs["verdict"] == "error"
-    assert "The run should have the metric" in result.outputs["reason"]
+    assert "Coval announced the metric" in result.outputs["reason"]
 
 
 def test_metrics_may_be_empty_for_a_while(run_step: RunStep) -> None:

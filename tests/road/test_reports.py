@@ -270,7 +270,7 @@ def test_comment_is_kept_after_newer_commit(
     github.pull_requests[42].sha = "b" * 40
     result = run_step_with_reports()
     assert "❌ Failed" in github.comments[42][0].body
-    assert "has moved on to bbbbbbb" in result.log
+    assert "has a newer commit, bbbbbbb" in result.log
     assert github.statuses[HEAD][-1]["state"] == "success", "the status belongs to the commit"
 
 

@@ -59,7 +59,7 @@ def test_quirks_of_lists_cause_no_second_launch(quirks: Quirks, run_step: RunSte
 def test_launch_is_retried_when_it_did_not_arrive(fault: str, run_step: RunStep) -> None:
     result, server = run_step(f"POST /runs #1 -> {fault}")
     assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("passed", 1, 2), result.log
-    assert "It did not, so the step launches it again." in result.log
+    assert "The run did not begin, so the step launches it again." in result.log
 
 
 @pytest.mark.parametrize("fault", ["html 403 after", "html 404 after", "redirect /v2 after"])

@@ -91,8 +91,8 @@ def id_meant(given: str) -> str:
 def about_id(given: str) -> str:
     """Return what to do about a text that is no id for a known reason."""
     if given.startswith("${{"):
-        return " The expression was not evaluated: write it in the `with` of a step."
+        return " GitHub did not evaluate the expression: write it under `with:` of a step."
     if SHELL_VARIABLE.fullmatch(given):
         name = given.strip("${}")
-        return f" Variables of a shell are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
+        return f" Shell variables are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
     return " Write the id, not the name." if " " in given else ""

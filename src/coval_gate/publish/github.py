@@ -42,7 +42,7 @@ class Reach:
             self._github = GitHub(self._host.api_url, inputs.github_token, context.repository, self._runtime)
         elif self._github is None and not self._skips:
             self._skips = True
-            why = "github_token is empty" if context.repository else "this is no repository on GitHub"
+            why = "github_token is empty" if context.repository else "the job has no GitHub repository"
             self._host.annotate("notice", NAME, f"Skipping {in_words(github_pages(inputs))}: {why}.")
         return self._github
 

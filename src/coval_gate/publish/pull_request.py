@@ -197,7 +197,7 @@ class PullRequestPublisher:
                 return ""
             head = self._run(github.pull_request_head(number, until=until))
             if context.sha_is_known and head != context.sha:
-                self._host.log(f"Pull request #{number} has moved on to {head[:7]}: its comment stays as it is.")
+                self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment stays as it is.")
                 return ""
             # Good news replaces bad news that is there, even where only failures are to appear.
             create = inputs.comment == "always" or not report.judgement.lets_pass

@@ -185,11 +185,11 @@ class _Search:
     def _unknown(self) -> str:
         """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
         if not self._tag:
-            return "The step does not know of which repository the branch is: name the baseline by a tag or a run."
+            return "The repository of the branch is not known: name the baseline by a tag or a run."
         unknown = [name for name, value in self._subject.ids.items() if not value]
         if self._created is None:
             unknown.append("create_time")
-        return f"Coval does not tell {in_words(unknown)} of the run." if unknown else ""
+        return f"Coval does not return {in_words(unknown)} of the run." if unknown else ""
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""

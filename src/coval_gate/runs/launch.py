@@ -109,13 +109,13 @@ class Launcher:
             except LaunchUncertain as lost:
                 self.log(f"{lost.what} {self._what_to_check()}")
                 if run := (yield from self._find_lost(lost, since)):
-                    self.log("It did, so the step takes it over.")
+                    self.log("The run began, so the step takes it over.")
                     return run
                 if lost.rejection:
                     raise lost.rejection from None
                 if not left:
                     raise
-                self.log("It did not, so the step launches it again.")
+                self.log("The run did not begin, so the step launches it again.")
                 guard.expect_another()
         raise AssertionError  # the last round returns or raises
 

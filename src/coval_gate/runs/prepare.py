@@ -86,7 +86,8 @@ def _add_fingerprint(
             raise result
     if unread:
         why = next(iter(unread.values())).what
-        log(f"Comparisons of this run cannot tell whether the {' and the '.join(unread)} changed: {why}")
+        named = " and the ".join(unread)
+        log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
     found = fingerprint_of(
         body,
         cases if isinstance(cases, list) else (),

@@ -32,9 +32,9 @@ OUTPUTS: Final = {
     "run_ids": "The ids of the run and of its repetitions (`repeat_on_failure`), as a JSON list; with `mode: cancel` "
     "all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched.",
-    "status": "What became of the run: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
+    "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
-    "verdict": "What the step says of it: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
+    "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
     "`skipped`; empty with `mode: launch` and `mode: cancel`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
@@ -51,7 +51,7 @@ OUTPUTS: Final = {
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
     "baseline_run_id": "The id of the newest run that thresholds were compared with; empty where there was none.",
-    "comment_url": "The comment on the pull request, where `comment` asked for one.",
+    "comment_url": "The address of the comment on the pull request, if `comment` asked for one.",
     **{each.input: each.output for each in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
 }

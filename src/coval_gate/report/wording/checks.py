@@ -138,7 +138,7 @@ def _measured_text(check: Check, measure: Measure) -> str:
         case EnoughCompleted():
             return f"{measure_text(measure)} completed"
         case AllListed():
-            return f"{measure_text(measure)} listed" if measure.value else "it lists none"
+            return f"{measure_text(measure)} listed" if measure.value else "none listed"
         case AllEnded():
             return f"{measure_text(measure)} ended"
         case MetricHasValues():

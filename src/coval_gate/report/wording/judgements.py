@@ -123,7 +123,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
         case TimedOut(run=run, limit=limit, reopened=reopened):
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
-            return ("The run was launched; nothing waits for it in this step.",)
+            return ("The run was launched. This step does not wait for it.",)
         case Interrupted():
             outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
             return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)

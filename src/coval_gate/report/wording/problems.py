@@ -57,9 +57,9 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
         case NoSuchMetric(known=known):
             return f"it has only {in_words(known, most=FEW_NAMES)}" if known else "it has no metrics at all"
         case NotListed():
-            return "it does not list it"
+            return "Coval does not list it"
         case NotSettled():
-            return "they had not settled by the deadline"
+            return "its lists still changed at the deadline"
         case SeveralMetrics(ids=ids):
             return f"{plural(len(ids), 'metric')} of this name"
         case NoValues():
@@ -75,7 +75,7 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
         case OnlySummary():
             return "Coval reports no single values of the metric"
         case NoTargets():
-            return "none has one"
+            return "no metric has a target"
         case UnusableTarget(target=target):
             return f"its target {target_problem_text(target)}"
         case VariantsMissing(mutations=mutations, agent=agent):
@@ -99,12 +99,12 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
         case NotListed():
             metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
             return (
-                f"The run should have the metric {metric}, but does not list it; to leave it out, launch with the "
-                "others as metric_ids"
+                f"Coval announced the metric {metric} for the run, but does not list it; to do without it, set "
+                "metric_ids to the other metrics"
             )
         case NotSettled():
             return (
-                "Coval does not say how many simulations and metrics the run has, and its lists had not settled by the "
+                "Coval does not say how many simulations and metrics the run has, and its lists still changed at the "
                 "deadline"
             )
         case SeveralMetrics(ids=ids):
@@ -125,11 +125,13 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
         case NoSuchValue():
             return _no_such_value(criterion, found)
         case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
-            return f"Coval reports no single values of {metric}, and not its id, so its target cannot be judged"
+            return f"Coval reports neither the id nor the single values of {metric}, so its target cannot be judged"
         case OnlySummary(metric=metric):
             return f"Coval reports no single values of {metric}, so {aggregate_text(criterion)} is not known{about}"
         case NoTargets():
-            return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate say nothing"
+            return (
+                "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
+            )
         case UnusableTarget(target=target):
             metric = criterion.metric if isinstance(criterion, TargetMet) else ""
             return f"The target of {metric} {target_problem_text(target)}"

@@ -1,0 +1,63 @@
+"""Measures how long each format takes for a large run, every simulation of which misses every threshold."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from bench.figures import Figure, table
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge
+from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.report.formats import FORMATS
+from coval_gate.report.model import LegReport, Report
+from coval_gate.report.simulations import simulation_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIMULATIONS: Final = 20_000
+METRICS, THRESHOLDS = 8, 50
+MOST_SECONDS: Final = 5.0
+WHAT: Final = f"report of {SIMULATIONS:,} simulations that miss {THRESHOLDS} thresholds"
+
+
+def measure() -> list[Figure]:
+    """Return the seconds of CPU time of what all formats share, and of each format beside that."""
+    report = large_report()
+    shared = _figure("what all formats share", lambda: simulation_rows(report))
+    return [shared, *(_figure(each.name, partial(each.render, report)) for each in FORMATS)]
+
+
+def large_report() -> Report:
+    """Return the report of a run whose simulations all miss all thresholds."""
+    members = tuple(
+        Simulation(id=f"benchSim{number:014}", status="COMPLETED", test_case_id=f"benchCase{number:013}")
+        for number in range(SIMULATIONS)
+    )
+    metrics = tuple(
+        Metric(
+            id=f"benchMetric{number:011}",
+            name=f"Seconds {number}",
+            values={each.id: 2.0 + place / 7 for place, each in enumerate(members)},
+        )
+        for number in range(METRICS)
+    )
+    lines = "\n".join(f"Seconds {number % METRICS}: max < 1.{number:03}" for number in range(THRESHOLDS))
+    result = RunResult(run_id="benchRun", simulations=members, metrics=metrics)
+    judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(lines)))
+    return Report(judgement=judgement, legs=(LegReport(judgement=judgement, result=result),))
+
+
+def _figure(name: str, work: Callable[[], object]) -> Figure:
+    began = time.process_time()
+    work()
+    took = time.process_time() - began
+    return Figure(f"{WHAT}: {name}, CPU", took, "s", "", None, MOST_SECONDS, took <= MOST_SECONDS)
+
+
+if __name__ == "__main__":
+    print(table(measure()))
