@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.judge.contrast import Exceedances, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, PairedMeans, PairedRates, mean_difference, rate_difference
 from coval_gate.judge.distributions import normal_quantile
 
 if TYPE_CHECKING:
@@ -143,14 +143,14 @@ def two_runs() -> Iterator[Experiment]:
         tuple(partial(rate_change, *each, truth, 0.0) for each, truth in product(TWO, (0.8, 0.95, 0.99))),
     )
     yield Experiment(
-        (Limit("rate lower by exactly 5pp: called worse", 6.0), Limit("rate lower by exactly 5pp: passed", 6.0)),
+        (Limit("rate lower by exactly 5pp: shown as more", 6.0), Limit("rate lower by exactly 5pp: passed", 6.0)),
         tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(TWO, (0.8, 0.95))),
     )
     for icc, most in ((0.9, 6.5), (0.999, None)):
         alike = tuple((size, icc) for size in {size: None for size, _ in TWO})
         yield Experiment(
             (
-                Limit(f"the same, agents that behave alike (ICC {icc}): called worse", most),
+                Limit(f"the same, agents that behave alike (ICC {icc}): shown as more", most),
                 Limit(f"the same, agents that behave alike (ICC {icc}): passed", most),
             ),
             tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(alike, (0.6, 0.95))),
@@ -221,7 +221,7 @@ def power() -> Iterator[Experiment]:
 
 def drop(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
     """Tell whether a fall of a rate from 95 to 80 % is noticed."""
-    return (rate_difference(rates(rng, size, 0.95, icc, now=0.8), CONFIDENCE).upper < margin,)
+    return (_is_noticed(rates(rng, size, 0.95, icc, now=0.8), margin),)
 
 
 def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
@@ -230,12 +230,19 @@ def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
         pair if rng.random() < 0.8 / 0.95 else pair._replace(now=Hits(0, size.now))
         for pair in rates(rng, size, 0.95, icc)
     ]
-    return (rate_difference(pairs, CONFIDENCE).upper < margin,)
+    return (_is_noticed(pairs, margin),)
+
+
+def _is_noticed(pairs: Sequence[HitPair], margin: float) -> bool:
+    """Tell whether a fall is shown, and is beyond the margin as counted."""
+    rates = PairedRates.of(pairs)
+    return rates.difference(CONFIDENCE).upper < 0.0 and rates.change < margin - 1e-12
 
 
 def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:
     """Tell whether a mean latency that is longer by 30 % is noticed."""
-    return (mean_difference(latencies(rng, size, 0.5, icc, slower=1.3), CONFIDENCE, factor=factor).lower > 0.0,)
+    means = PairedMeans.of(latencies(rng, size, 0.5, icc, slower=1.3))
+    return (means.difference(CONFIDENCE).lower > 0.0 and means.now > factor * means.base,)
 
 
 def slower_tail(size: Size, icc: float, rng: Random) -> tuple[bool]:

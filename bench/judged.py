@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.confidence import Values
     from coval_gate.judge.contrast import HitPair, ValuePair
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.measure import Trend
     from coval_gate.model.results import Value
 
     Pairs = Sequence[HitPair] | Sequence[ValuePair]
@@ -43,8 +44,13 @@ def runs(metrics: Mapping[str, Pairs]) -> tuple[RunResult, Baseline]:
         run(side, {name: [getattr(pair, side) for pair in pairs] for name, pairs in metrics.items()})
         for side in ("now", "base")
     )
-    found = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
-    return now, Baseline(source=SOURCE, runs=(found,))
+    return now, baseline_of([earlier])
+
+
+def baseline_of(earlier: Sequence[RunResult]) -> Baseline:
+    """Return runs as a baseline."""
+    found = (BaselineRun(run=Run(run_id=each.run_id, status=COMPLETED), result=each) for each in earlier)
+    return Baseline(source=SOURCE, runs=tuple(found))
 
 
 def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]]) -> RunResult:
@@ -72,7 +78,16 @@ def is_red(judgement: Judgement) -> bool:
 
 def without_family(judgement: Judgement) -> bool:
     """Tell whether a step would fail if each threshold stood alone."""
-    return any(check.verdict is Verdict.FAILED or _by_chance(check) for check in checks(judgement))
+    return any(
+        check.verdict is Verdict.FAILED or (_by_chance(check) and not holds_as_counted(check))
+        for check in checks(judgement)
+    )
+
+
+def is_called(judgement: Judgement, trend: Trend) -> bool:
+    """Tell whether a step calls the change of some threshold that."""
+    compared = (check.measure.comparison for check in checks(judgement) if check.measure)
+    return any(each.trend == trend for each in compared if each)
 
 
 def as_counted(judgement: Judgement) -> bool:

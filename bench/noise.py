@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bench.comparisons import comparisons
 from bench.experiments import one_run, power, two_runs
 from bench.ratchet import ratchet
 from bench.steps import families, family_power, invariants, repetition
@@ -59,6 +60,7 @@ def experiments() -> Iterator[Experiment]:
     yield from two_runs()
     yield from power()
     yield family_power()
+    yield from comparisons()
     yield from repetition()
     yield from ratchet()
     yield invariants()

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from bench.agents import Size, latencies, rates, scores
 from bench.experiments import CASES, CONFIDENCE, ICCS, Experiment, Limit, hits_now
-from bench.judged import as_counted, checks, criteria, decide, holds_as_counted, is_red, run, runs, without_family
+from bench.judged import (
+    as_counted,
+    checks,
+    criteria,
+    decide,
+    holds_as_counted,
+    is_called,
+    is_red,
+    run,
+    runs,
+    without_family,
+)
 from coval_gate.judge.confidence import Hits
 from coval_gate.judge.gate import judge
 from coval_gate.judge.variants import pooled
@@ -66,6 +77,8 @@ def families() -> Iterator[Experiment]:
                 Limit(f"unchanged agent, {name}: red", most, overall=True),
                 Limit("  the same runs without the rule for families", None),
                 Limit("  the same runs without confidence", None),
+                Limit("  the same runs: called worse", 5.0, overall=True),
+                Limit("  the same runs: called improved", 5.0, overall=True),
             ),
             tuple(partial(unchanged, cases, margins) for cases in CASES),
         )
@@ -80,7 +93,10 @@ def family_power() -> Experiment:
 
 
 def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
-    """Draw two runs of one agent, and tell whether the step is red: with all rules, without Holm, as counted."""
+    """Draw two runs of one agent, and tell whether the step is red: with all rules, without Holm, as counted.
+
+    Also tell whether it calls a change worse, and whether it calls one improved.
+    """
     icc, base, now = rng.choice(ICCS), rng.choice((1, 3, 5)), rng.choice((1, 3, 5))
     size = Size(cases, base, rng.choice((base, base, now)))  # about a quarter are unequal
     judgement = decide(
@@ -97,7 +113,8 @@ def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
         },
         CONFIDENCE,
     )
-    return is_red(judgement), without_family(judgement), as_counted(judgement)
+    called = is_called(judgement, "worse"), is_called(judgement, "improved")
+    return is_red(judgement), without_family(judgement), as_counted(judgement), *called
 
 
 def drop_among_five(size: Size, rng: Random) -> tuple[bool]:

@@ -18,7 +18,7 @@ from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
-from coval_gate.judge.power import MOST_CASES, Agents, cases_to_decide, chance, misses
+from coval_gate.judge.power import MOST_CASES, Agents, Level, cases_to_decide, chance, misses
 from coval_gate.report.wording.criteria import threshold_text
 from coval_gate.text import number, percent, plural, whole_number
 
@@ -60,12 +60,16 @@ class Rate(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a threshold is to notice, as on the command line; None where it is not given."""
+    """What a threshold is to notice, as on the command line; None where it is not given.
+
+    `family`: among how many thresholds that are compared with a baseline.
+    """
 
     before: float | None = None
     truth: float | None = None
     spread: float | None = None
     icc: float = ICC
+    family: int = 1
 
 
 def plan(threshold: Threshold, confidence: float, truth: float | None = None, count: int = COUNT) -> str:
@@ -97,12 +101,15 @@ def plan_comparison(threshold: Threshold, confidence: float, change: Change, cou
     if not threshold.takes_confidence:
         parts.append("It is decided as counted, with any number of conversations. Confidence does not change it.")
     elif threshold.aggregate.name not in ("rate", "pass_rate", "avg"):
-        parts += [_at_least(threshold, confidence), NO_FORMULA]
+        parts += [_at_least(threshold, confidence, change.family), NO_FORMULA]
     elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
         given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
-        parts += [_at_least(threshold, confidence), f"Say which change it is to notice, such as {given}."]
+        parts += [
+            _at_least(threshold, confidence, change.family),
+            f"Say which change it is to notice, such as {given}.",
+        ]
     else:
-        parts += [_at_least(threshold, confidence), *_noticed(threshold, confidence, change, count)]
+        parts += [_at_least(threshold, confidence, change.family), *_noticed(threshold, confidence, change, count)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -110,11 +117,11 @@ def _title(threshold: Threshold, confidence: float) -> str:
     return f"{threshold_text(threshold)}, with a confidence of {percent(confidence)}"
 
 
-def _at_least(threshold: Threshold, confidence: float) -> str:
+def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
     what = "pass" if threshold.asks_for_improvement else "fail"
     if threshold.aggregate.name == "avg":
         return ""
-    cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence))
+    cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence), family=family)
     if cases is None:
         return f"It can never {what}: not even {MOST_CASES:,} test cases show the greatest change that there is."
     return f"With fewer than {plural(cases, 'test case')}, it can never {what}."
@@ -125,14 +132,16 @@ def _noticed(threshold: Threshold, confidence: float, change: Change, count: int
     before, now, spread = change.before or 0.0, change.truth or 0.0, change.spread or 0.0
     shown = percent if threshold.aggregate.is_rate else number
     agents = Agents(before, now, change.icc, spread=spread)
-    what = "fail" if misses(threshold, agents) else "pass"
+    what, level = "fail" if misses(threshold, agents) else "pass", Level(confidence, change.family)
+    among = f"It is one of {change.family:,} thresholds (--thresholds)"
+    alone = "Beside other thresholds, it takes more (--thresholds)"
     if math.isclose(now, threshold.bound.of(before)):
         return (f"{shown(now)} is exactly the bound: no number of test cases can tell whether it is met.",)
     rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
     for earlier, iterations in ITERATIONS:
         each = agents._replace(earlier=earlier, iterations=iterations)
-        cases = cases_to_decide(threshold, each, confidence, lambda: Random(SEED))  # noqa: S311 - a simulation
-        share = chance(threshold, each, count, confidence, Random(SEED))  # noqa: S311 - a simulation
+        cases = cases_to_decide(threshold, each, level, lambda: Random(SEED))  # noqa: S311 - a simulation
+        share = chance(threshold, each, count, level, Random(SEED))  # noqa: S311 - a simulation
         enough = f"{cases:,}" if cases else f"> {MOST_CASES:,}"
         rows.append((str(earlier), str(iterations), enough, f"{100 * share:.0f}%"))
     moves = f"goes from {shown(before)} to {shown(now)}" if now != before else f"stays at {shown(now)}"
@@ -140,8 +149,8 @@ def _noticed(threshold: Threshold, confidence: float, change: Change, count: int
         f"If the true {threshold.aggregate} {moves}, it takes this many test cases to {what} with a chance of "
         f'{percent(POWER)}.\n"before" and "now" are conversations of each test case, in the baseline and now.',
         _table(*rows),
-        f"Assumed: {percent(change.icc)} of the variance is due to the test case (--icc). Beside other thresholds, it "
-        "takes a few more.",
+        f"Assumed: {percent(change.icc)} of the variance is due to the test case (--icc). "
+        f"{among if change.family > 1 else alone}.",
     )
 
 
@@ -269,6 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--count", type=_count, default=COUNT, help="conversations, or test cases, of a run (default: %(default)s)"
     )
+    parser.add_argument(
+        "--thresholds",
+        type=_count,
+        default=1,
+        help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     threshold: Threshold = given.threshold
     compares = bool(threshold.bound.reference)
@@ -278,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not compares and (given.before is not None or given.spread is not None):
         parser.error("--before and --spread need a threshold against a baseline")
     if compares:
-        change = Change(given.before, given.truth, given.spread, given.icc)
+        change = Change(given.before, given.truth, given.spread, given.icc, given.thresholds)
         sys.stdout.write(plan_comparison(threshold, given.confidence, change, given.count))
     else:
         sys.stdout.write(plan(threshold, given.confidence, given.truth, given.count))

@@ -18,6 +18,7 @@ from coval_gate.judge.confidence import (
     mean,
     mean_bounds,
     percentile_bounds,
+    pooled_rate,
     rate_bounds,
     share,
 )
@@ -98,26 +99,26 @@ def test_more_confidence_never_claims_more_and_order_does_not_matter(
 def test_conversations_of_one_case_that_always_agree_count_once() -> None:
     alike = [Hits(3 * (number < 8), 3) for number in range(10)]
 
-    assert effective_size(alike, 0.95) == 10
+    assert effective_size(pooled_rate(alike), 0.95) == 10
     assert rate_bounds(alike, 0.95) == rate_bounds(once(8, 10), 0.95)
 
 
 def test_conversations_that_vary_within_their_case_count_for_more() -> None:
     varied = [Hits(2, 3) if number % 2 else Hits(3, 3) for number in range(30)]
 
-    assert 30 < effective_size(varied, 0.95) <= 90
+    assert 30 < effective_size(pooled_rate(varied), 0.95) <= 90
 
 
 def test_no_case_variation_counts_cases() -> None:
-    assert effective_size([Hits(3, 3)] * 10, 0.95) == 10
-    assert effective_size([Hits(2, 3)] * 10, 0.95) == 10
+    assert effective_size(pooled_rate([Hits(3, 3)] * 10), 0.95) == 10
+    assert effective_size(pooled_rate([Hits(2, 3)] * 10), 0.95) == 10
 
 
 def test_a_case_with_most_of_the_conversations_counts_for_more_than_one_case_but_says_no_more() -> None:
     cases = [Hits(0, 10), *[Hits(1, 1)] * 5]
 
-    assert effective_size(cases, 0.95) == pytest.approx(15**2 / 105)
-    assert effective_size([Hits(0, 5), *[Hits(5, 5)] * 5], 0.95) == 6
+    assert effective_size(pooled_rate(cases), 0.95) == pytest.approx(15**2 / 105)
+    assert effective_size(pooled_rate([Hits(0, 5), *[Hits(5, 5)] * 5]), 0.95) == 6
 
 
 @pytest.mark.parametrize("cases", [[], [Hits(3, 3)]])

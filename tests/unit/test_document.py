@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 COMPARISON = (
     "baseline_value",
     "baseline_count",
+    "baseline_missing",
+    "actual_pooled",
+    "baseline_pooled",
     "change",
     "change_lower",
     "change_upper",

@@ -14,6 +14,7 @@ import mpmath
 import pytest
 
 from bench.agents import Size
+from bench.comparisons import grown_alike, grown_mean, grown_rate, lacking, moved_mean, moved_rate, named
 from bench.experiments import (
     drop,
     latency_error,
@@ -59,8 +60,14 @@ def most(percent: float, runs: int) -> float:
         pytest.param(partial(rate_change, Size(50, 3, 1), 0.3, 0.9, 0.0), (6.5, 6.5), 300, id="unchanged rate"),
         pytest.param(partial(mean_change, Size(20, 3, 1), 0.3), (6.5, 9.5), 400, id="unchanged mean"),
         pytest.param(partial(percentile_change, Size(50, 3, 3), 0.3, 95.0), (6.5, 6.5), 300, id="unchanged percentile"),
-        pytest.param(partial(unchanged, 20, True), (2,), 100, id="ten thresholds with margins"),
-        pytest.param(partial(unchanged, 20, False), (5,), 150, id="ten thresholds without margins"),
+        pytest.param(partial(grown_rate, 3, 0.6), (2,), 100, id="test set that grew by harder cases"),
+        pytest.param(grown_alike, (2,), 50, id="test set that grew by cases that always fail"),
+        pytest.param(partial(grown_mean, 3), (6.5, 6.5), 50, id="test set that grew by slower cases"),
+        pytest.param(partial(lacking, Size(100, 3, 1), 0.05, 0.05), (5,), 100, id="missing on both sides"),
+        pytest.param(partial(moved_rate, Size(50, 9, 3), 0.3, 0.9, 0.9), (5,), 100, id="unchanged rate with a margin"),
+        pytest.param(partial(moved_mean, Size(50, 3, 1), 0.3, 1.0), (5,), 100, id="unchanged mean with a margin"),
+        pytest.param(partial(unchanged, 20, True), (2, 100, 100, 5, 5), 100, id="ten thresholds with margins"),
+        pytest.param(partial(unchanged, 20, False), (5, 100, 100, 5, 5), 150, id="ten thresholds without margins"),
         pytest.param(contradictions, (0, 0, 0, 0), 300, id="contradictions"),
     ],
 )
@@ -75,6 +82,12 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
         pytest.param(partial(drop, Size(50, 3, 3), 0.0, 0.3), 92, 200, id="rate"),
         pytest.param(partial(slower, Size(50, 1, 1), 1.0, 0.3), 85, 200, id="mean"),
         pytest.param(partial(repeated, 0.3), 94, 1000, id="repetition"),
+        pytest.param(partial(moved_rate, Size(50, 1, 1), 0.3, 0.95, 0.8), 70, 100, id="rate beyond its margin"),
+        pytest.param(partial(moved_rate, Size(50, 9, 3), 0.3, 0.95, 0.8), 95, 100, id="the same, large baseline"),
+        pytest.param(partial(moved_mean, Size(50, 1, 1), 0.3, 1.2), 55, 100, id="mean beyond its margin"),
+        pytest.param(partial(lacking, Size(100, 3, 3), 0.02, 0.1), 80, 100, id="more missing values"),
+        pytest.param(partial(named, Size(50, 1, 1), 1), 70, 100, id="change that a report names"),
+        pytest.param(partial(named, Size(20, 1, 1), 10), 70, 50, id="the same, among ten"),
     ],
 )
 def test_regressions_are_noticed(cell: Cell, least: float, runs: int) -> None:

@@ -11,6 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.paired import Pairs
+from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, Value
 
@@ -77,6 +80,81 @@ def test_a_regression_that_is_not_evident_itself_does_not_fail() -> None:
 
     assert only(judgement).verdict is Verdict.INCONCLUSIVE
     assert comparison(judgement).by_chance == 0
+
+
+def moved(hits: int, then: int, count: int = 50) -> tuple[Cases, Cases]:
+    """Return that many cases before and now, of which so many are hits."""
+    return yes(then, count), yes(hits, count)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "threshold", "verdict", "trend"),
+    [
+        # Fourteen points lower: that is a change, but not shown to be more than five points.
+        (*moved(41, 48), "Resolved: rate(YES) >= baseline - 5pp", Verdict.FAILED, "worse"),
+        (*moved(41, 48), "Resolved: rate(YES) >= baseline - 14pp", Verdict.INCONCLUSIVE, "worse"),
+        (*moved(41, 48), "Resolved: rate(YES) >= baseline - 30pp", Verdict.PASSED, "worse"),
+        (*moved(45, 48), "Resolved: rate(YES) >= baseline - 5pp", Verdict.INCONCLUSIVE, "inconclusive"),
+        (spread(40), spread(40, more=0.31), "Resolved: avg <= baseline + 0.3", Verdict.FAILED, "worse"),
+        (spread(40), spread(40, more=0.29), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
+        # An improvement that was asked for has to be ruled out, whatever the change is.
+        (*moved(41, 48), "Resolved: rate(YES) >= baseline + 1pp", Verdict.FAILED, "worse"),
+        (*moved(41, 41), "Resolved: rate(YES) >= baseline + 1pp", Verdict.INCONCLUSIVE, "inconclusive"),
+        (*moved(48, 41), "Resolved: rate(YES) >= baseline + 30pp", Verdict.FAILED, "improved"),
+    ],
+)
+def test_change_is_shown_and_margin_is_counted(
+    before: Cases, now: Cases, threshold: str, verdict: Verdict, trend: str
+) -> None:
+    judgement = judged(run_of("now", now), baseline_of(run_of("old", before)), threshold)
+
+    assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
+
+
+def test_words_are_ruled_by_the_family_too() -> None:
+    """Alone, each change would be evident; among ten, it may be chance."""
+    old, worse, better = yes(44, 50), yes(38, 50), yes(49, 50)
+    others = "\n".join(["Resolved: rate(NO, YES) >= baseline - 90pp"] * 9)
+    for now, trend in ((worse, "worse"), (better, "improved")):
+        alone = judged(run_of("now", now), baseline_of(run_of("old", old)), "Resolved: rate(YES) >= baseline - 30pp")
+        among = judged(
+            run_of("now", now),
+            baseline_of(run_of("old", old)),
+            f"Resolved: rate(YES) >= baseline - 30pp\n{others}",
+            confidence=0.95,
+        )
+        first = compared(checks_of(among)[0])
+        assert (comparison(alone).trend, comparison(alone).by_chance) == (trend, 0)
+        assert (first.trend, first.by_chance) == ("unchanged", 10)
+        assert first.noticeable
+        assert comparison(alone).noticeable
+        assert first.noticeable >= (comparison(alone).noticeable or 0.0)
+
+
+def test_advisory_thresholds_have_words_that_are_ruled_among_all() -> None:
+    lines = "\n".join(["? Resolved: rate(YES) >= baseline"] + ["Resolved: rate(NO, YES) >= baseline - 90pp"] * 9)
+    judgement = judged(run_of("now", yes(38, 50)), baseline_of(run_of("old", yes(44, 50))), lines)
+
+    first = checks_of(judgement)[0]
+    assert (first.verdict, compared(first).by_chance) == (Verdict.INCONCLUSIVE, 10)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "before", "now"),
+    [
+        ("Resolved: rate(YES) >= baseline", yes(45, 50), yes(35, 50)),
+        ("Resolved: avg >= baseline", spread(40, more=0.5), spread(40)),
+        ("Resolved: p(90) >= baseline", spread(40, more=2.0), spread(40)),
+    ],
+)
+def test_estimate_has_a_standard_error(threshold: str, before: Cases, now: Cases) -> None:
+    (metric,) = (result := run_of("now", now)).metrics
+    (parsed,) = parse_thresholds(threshold)
+    ours, theirs = (variants_of(each)[0] for each in (result, run_of("old", before)))
+    found = Pairs.of(parsed, ours.comparable(ours.cases), theirs.comparable(theirs.cases), metric).estimate
+
+    assert found
+    assert found.change < 0.0 <= found.error
 
 
 def test_a_metric_is_found_by_its_id_before_its_name() -> None:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from coval_gate.config.thresholds import Threshold, parse_thresholds
-from coval_gate.judge.power import Agents, cases_to_decide, chance, misses
+from coval_gate.judge.power import Agents, Level, cases_to_decide, chance, misses
 
 
 def parsed(threshold: str) -> Threshold:
@@ -26,7 +26,7 @@ def test_averages_take_as_many_test_cases_as_the_formula_says(
     """Latencies with sigma 0.5 that are longer by 30 %: 38 test cases with one conversation each, 14 with three."""
     agents = Agents(1.0, 1.3, 0.3, earlier, iterations, spread=0.533)
 
-    found = cases_to_decide(parsed("Latency: avg <= baseline"), agents, 0.95, seeded)
+    found = cases_to_decide(parsed("Latency: avg <= baseline"), agents, Level(0.95), seeded)
 
     assert found
     assert least <= found <= most
@@ -36,8 +36,36 @@ def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
     """`make statistics` measures 71 % with 50 test cases that differ no more than by chance."""
     threshold, agents = parsed("Resolved: rate(YES) >= baseline"), Agents(0.95, 0.8, 0.0)
 
-    assert chance(threshold, agents, 50, 0.95, seeded()) == pytest.approx(0.71, abs=0.08)
-    assert cases_to_decide(threshold, agents, 0.95, seeded) == pytest.approx(60, abs=8)
+    assert chance(threshold, agents, 50, Level(0.95), seeded()) == pytest.approx(0.71, abs=0.08)
+    assert cases_to_decide(threshold, agents, Level(0.95), seeded) == pytest.approx(60, abs=8)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "agents"),
+    [
+        ("Resolved: rate(YES) >= baseline - 5pp", Agents(0.95, 0.6, 0.3)),
+        ("Latency: avg <= baseline * 1.1", Agents(1.0, 1.3, 0.3, spread=0.533)),
+    ],
+)
+def test_one_of_many_thresholds_takes_more_test_cases(threshold: str, agents: Agents) -> None:
+    alone, among = (cases_to_decide(parsed(threshold), agents, Level(0.95, family), seeded) for family in (1, 10))
+
+    assert alone
+    assert among
+    assert 1.3 < among / alone < 2.5
+
+
+def test_margin_is_counted_and_the_change_is_shown() -> None:
+    """`make statistics` measures 77 % with 50 test cases, as many as without a margin."""
+    agents = Agents(0.95, 0.8, 0.3)
+    without, small, large = (
+        chance(parsed(f"m: rate(YES) >= baseline{margin}"), agents, 50, Level(0.95), seeded())
+        for margin in ("", " - 5pp", " - 14pp")
+    )
+
+    assert without == pytest.approx(0.77, abs=0.08)
+    assert small == pytest.approx(without, abs=0.03)
+    assert large < 0.6
 
 
 @pytest.mark.parametrize(
@@ -59,9 +87,9 @@ def test_agent_that_does_not_meet_a_threshold_should_fail(
 @pytest.mark.parametrize("icc", [0.0, 0.3, 1.0])
 def test_agents_that_never_or_always_succeed(icc: float) -> None:
     threshold = parsed("m: rate(YES) >= baseline - 5pp")
-    assert chance(threshold, Agents(1.0, 0.0, icc), 20, 0.95, seeded()) == 1.0
-    assert 0.0 <= chance(threshold, Agents(0.0, 0.0, icc), 20, 0.95, seeded()) <= 1.0
+    assert chance(threshold, Agents(1.0, 0.0, icc), 20, Level(0.95), seeded()) == 1.0
+    assert 0.0 <= chance(threshold, Agents(0.0, 0.0, icc), 20, Level(0.95), seeded()) <= 1.0
 
 
 def test_change_to_the_bound_itself_is_never_decided() -> None:
-    assert cases_to_decide(parsed("m: avg <= baseline"), Agents(1.0, 1.0, 0.3, spread=0.5), 0.95, seeded) is None
+    assert cases_to_decide(parsed("m: avg <= baseline"), Agents(1.0, 1.0, 0.3, spread=0.5), Level(0.95), seeded) is None

@@ -1,7 +1,8 @@
 """Thresholds that refer to a baseline: earlier runs, or the agent itself in the same run. Pure and total.
 
-Only test cases that both sides have are compared, paired by test case. A threshold fails if its bound is exceeded and,
-with a confidence, the change itself is more than one of so many thresholds shows in an unchanged agent.
+Only test cases that both sides have are compared, paired by test case, and each weighs the same. A threshold fails if
+its bound is exceeded as counted and, with a confidence, the change is larger than chance explains, given the number of
+thresholds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import check_variant
-from coval_gate.judge.family import significant
+from coval_gate.judge.family import Compared, ruled
 from coval_gate.judge.measure import Comparison, LeftOut
 from coval_gate.judge.paired import Pairs
 from coval_gate.judge.problems import (
@@ -34,7 +35,7 @@ from coval_gate.model.baseline import NotFoundReason
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.criteria import Criteria, ThresholdHolds
@@ -63,16 +64,6 @@ class Reference(NamedTuple):
     since: Run | None = None
 
 
-class Compared(NamedTuple):
-    """A check, and whether its change for the worse is significant at a level.
-
-    None where that is not asked for: there is no confidence, or the threshold asks for an improvement.
-    """
-
-    check: Check
-    is_worse: Callable[[float], bool] | None = None
-
-
 def compare(
     criteria: Criteria, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None
 ) -> dict[Threshold, tuple[Check, ...]]:
@@ -86,25 +77,8 @@ def compare(
         for threshold in criteria.thresholds
         if threshold.bound.reference
     }
-    told = iter(_evident([each for some in found.values() for each in some], criteria.confidence))
+    told = iter(ruled([each for some in found.values() for each in some], 1.0 - (criteria.confidence or 0.0)))
     return {threshold: tuple(next(told) for _ in some) for threshold, some in found.items()}
-
-
-def _evident(compared: Sequence[Compared], confidence: float | None) -> Iterator[Check]:
-    """Yield the checks; one that fails is inconclusive if one of so many may well change as much by chance."""
-    family = [each.is_worse for each in compared if each.is_worse and each.check.decides]
-    real = iter(significant(family, 1.0 - confidence) if confidence else ())
-    for check, is_worse in compared:
-        evident = next(real) if is_worse and check.decides else True
-        yield check if evident or check.verdict is not Verdict.FAILED else _by_chance(check, len(family))
-
-
-def _by_chance(check: Check, members: int) -> Check:
-    measure = check.measure
-    if measure and measure.comparison:
-        compared = replace(measure.comparison, by_chance=members, trend="inconclusive")
-        measure = replace(measure, comparison=compared)
-    return replace(check, verdict=Verdict.INCONCLUSIVE, measure=measure)
 
 
 def _of_threshold(
@@ -175,7 +149,7 @@ class _References:
         """Return a variant with these test cases only; the same for all thresholds that have the same in common."""
         key = (id(variant), cases)
         if key not in self._restricted:
-            self._restricted[key] = (variant, variant.of_cases(cases))  # the first, so that its id stays its own
+            self._restricted[key] = (variant, variant.comparable(cases))  # the first, so that its id stays its own
         return self._restricted[key][1]
 
     def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
@@ -269,8 +243,6 @@ def _against(
         return doubt(shared)
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
-    if base is not None and not threshold.aggregate.is_numeric and threshold.aggregate.name != "missing":
-        then = then.having_value(base.metric)
     if not threshold.aggregate.is_rate and not _averages(threshold) and now.total != then.total:
         return doubt(UnequalCounts(now=now.total, earlier=then.total))
     return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
@@ -291,10 +263,8 @@ def _shared(
         return CasesUnknown()
     both = now & then
     shared = both
-    if metric and threshold.aggregate.name != "missing":
-        shared = shared & earlier.cases_with(metric)
-        if threshold.aggregate.is_numeric:
-            shared = shared & variant.cases_with(metric)
+    if metric and threshold.aggregate.is_numeric:
+        shared = shared & earlier.cases_with(metric) & variant.cases_with(metric)
     changed = reference.changed & now
     left_out = LeftOut(
         new=len(now - then - changed),
@@ -316,19 +286,25 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     measure, verdict = check.measure, check.verdict
     if measure is None:
         return Compared(replace(check, criterion=criterion))
-    comparison = Comparison(value=pairs.earlier, count=pairs.then_count, cases=pairs.cases, left_out=left_out)
-    is_worse = None
-    if confidence is not None and threshold.takes_confidence:
-        change = pairs.change(confidence)
-        verdict = pairs.verdict(check.passed, confidence)
-        comparison = replace(comparison, change=change, noticeable=pairs.noticeable(change))
-        trend = _evident_trend(pairs, verdict, 1.0 - confidence)
-        if not pairs.asks_for_improvement:
-            is_worse = pairs.is_worse
-    else:
-        trend = _trend(pairs, measure.value, verdict)
+    missing = pairs.then_missing
     failing, passing = pairs.flips()
-    comparison = replace(comparison, trend=trend, newly_failing=failing, newly_passing=passing)
+    comparison = Comparison(
+        value=pairs.earlier,
+        pooled=pairs.reference.pooled,
+        count=pairs.then.total - missing,
+        missing=missing,
+        even=pairs.value.pooled is None and pairs.reference.pooled is None,
+        cases=pairs.cases,
+        left_out=left_out,
+        newly_failing=failing,
+        newly_passing=passing,
+    )
+    claims = confidence is not None and threshold.takes_confidence
+    if confidence is not None and claims:
+        comparison = replace(comparison, change=pairs.change(confidence))
+        verdict = pairs.verdict(check.passed, confidence)
+    else:
+        comparison = replace(comparison, trend=_trend(pairs, verdict))
     check = replace(
         check,
         criterion=criterion,
@@ -336,21 +312,12 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         measure=replace(measure, comparison=comparison),
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
-    return Compared(check, is_worse)
+    return Compared(check, pairs if claims else None)
 
 
-def _evident_trend(pairs: Pairs, verdict: Verdict, error: float) -> Trend:
-    """Say what a change amounts to, as far as it is evident; a share of `error` of such claims is wrong."""
-    if pairs.is_worse(error):
-        return "worse"
-    if pairs.is_better(error):
-        return "improved"
-    return "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
-
-
-def _trend(pairs: Pairs, value: float, verdict: Verdict) -> Trend:
+def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
     """Say what a change amounts to as counted. A change within the margin that the threshold allows is none."""
-    threshold, rise = pairs.threshold, value - pairs.earlier
+    threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
     better = threshold.wants_less if rise < 0.0 else threshold.wants_more
     margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
     if abs(rise) <= margin + TOLERANCE * abs(pairs.earlier) and (better or verdict is Verdict.PASSED):

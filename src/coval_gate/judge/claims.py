@@ -18,7 +18,7 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Aggregate, Threshold
     from coval_gate.judge.measure import Measure
     from coval_gate.judge.sample import Sample
     from coval_gate.model.results import Simulation
@@ -47,13 +47,13 @@ def number_interval(
     if threshold.aggregate.name == "avg":
         bounds = mean_bounds(cases, confidence)
     else:
-        bounds = percentile_bounds(cases, percentile_of(threshold), confidence)
+        bounds = percentile_bounds(cases, percentile_of(threshold.aggregate), confidence)
     return Interval(bounds.lower, bounds.upper, confidence, len(cases))
 
 
-def percentile_of(threshold: Threshold) -> float:
+def percentile_of(aggregate: Aggregate) -> float:
     """Return the percentile that `med` or `p(N)` asks for, 0 to 100."""
-    return MEDIAN if threshold.aggregate.percentile is None else threshold.aggregate.percentile
+    return MEDIAN if aggregate.percentile is None else aggregate.percentile
 
 
 def unknown_interval(confidence: float) -> Interval:

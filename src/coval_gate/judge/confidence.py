@@ -47,8 +47,27 @@ class Hits(NamedTuple):
 NOTHING: Final = Bounds(-math.inf, math.inf)
 
 
+class Rate(NamedTuple):
+    """A share of conversations over so many test `cases`, and its `variance` as far as these differ.
+
+    It says as much as `least` to `most` independent conversations: the least if each case always behaves alike, the
+    most if all of its conversations are independent.
+    """
+
+    share: float
+    variance: float
+    cases: int
+    least: float
+    most: float
+
+
 def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
-    """Return bounds on a share, from 0 to 1, of conversations. Each case has at least one.
+    """Return bounds on a share, from 0 to 1, of conversations. Each case has at least one."""
+    return bounds_of(pooled_rate(cases), confidence) if len(cases) >= FEWEST_CASES else NOTHING
+
+
+def bounds_of(rate: Rate, confidence: float) -> Bounds:
+    """Return bounds on a share, from 0 to 1, of at least two test cases.
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard
     (Survey Methodology 24, 1998). With one conversation a case, it is exact. Where all conversations agree, nothing
@@ -56,10 +75,8 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
 
     At 99 % and above, with 100 cases of several conversations, a bound is wrong twice as often as asked for.
     """
-    if len(cases) < FEWEST_CASES:
-        return NOTHING
-    size = effective_size(cases, confidence)
-    return exact_bounds(share(cases) * size, size, confidence)
+    size = effective_size(rate, confidence)
+    return exact_bounds(rate.share * size, size, confidence)
 
 
 @lru_cache(maxsize=4096)  # a search for a percentile's bounds counts the same hits again and again
@@ -76,22 +93,38 @@ def share(cases: Sequence[Hits]) -> float:
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
-def effective_size(cases: Sequence[Hits], confidence: float) -> float:
-    """Return how many independent conversations say as much as these do: at most all of them.
+def pooled_rate(cases: Sequence[Hits]) -> Rate:
+    """Return the rate of at least two cases, in which each conversation weighs the same.
 
-    The least is what they say if each case always behaves alike: the number of cases or, where some have more
-    conversations than others, Kish's effective size (Survey Sampling, 1965).
+    If each case always behaves alike, it says as much as there are cases or, where some have more conversations than
+    others, Kish's effective size (Survey Sampling, 1965).
     """
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
     squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter
     variance = squares / conversations**2 * count / (count - 1)
-    if not 0.0 < rate < 1.0 or variance <= 0.0:
-        return float(count)
-    # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
-    doubt = normal_quantile(confidence) / t_quantile(confidence, count - 1)
     least = conversations**2 / sum(case.size**2 for case in cases)
-    return min(max(rate * (1.0 - rate) / variance * doubt**2, least), float(conversations))
+    return Rate(rate, variance, count, least, float(conversations))
+
+
+def even_rate(cases: Sequence[Hits]) -> Rate:
+    """Return the rate of at least two cases, in which each case weighs the same: the mean of their rates."""
+    if len({case.size for case in cases}) == 1:
+        return pooled_rate(cases)
+    count = len(cases)
+    rates = [case.hits / case.size for case in cases]
+    rate = math.fsum(rates) / count
+    variance = math.fsum((each - rate) ** 2 for each in rates) / (count * (count - 1))
+    return Rate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))
+
+
+def effective_size(rate: Rate, confidence: float) -> float:
+    """Return how many independent conversations say as much as a rate's cases do."""
+    if not 0.0 < rate.share < 1.0 or rate.variance <= 0.0:
+        return float(rate.cases)
+    # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
+    doubt = normal_quantile(confidence) / t_quantile(confidence, rate.cases - 1)
+    return min(max(rate.share * (1.0 - rate.share) / rate.variance * doubt**2, rate.least), rate.most)
 
 
 def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> Bounds:

@@ -1,8 +1,11 @@
 """Confidence bounds for the difference between a run and its baseline, over the test cases that both have. Pure.
 
-Each bound is one-sided, as in `confidence`. Cases are paired, because both runs find the same case hard. Every function
-compares what is measured now with `factor` times the baseline, so that `baseline * 1.1` is as exact as `baseline`. Over
-all factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society B 16, 1954).
+Each bound is one-sided, as in `confidence`. Cases are paired, because both runs find the same case hard. Each case
+weighs the same, whatever its number of conversations: pooled, a case that was there in three runs of a baseline would
+weigh three times one that is new, so that a test set that grows by hard cases would look like a regression (Simpson's
+paradox). Every function compares what is measured now with `factor` times the baseline, so that `baseline * 1.1` is as
+exact as `baseline`. Over all factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society
+B 16, 1954).
 """
 
 from __future__ import annotations
@@ -20,20 +23,18 @@ from coval_gate.judge.confidence import (
     Bounds,
     Hits,
     all_equal_by_chance,
-    case_residuals,
+    bounds_of,
+    even_rate,
     largest_of,
-    mean,
-    rate_bounds,
-    share,
     standard_error,
 )
 from coval_gate.judge.distributions import t_quantile
-from coval_gate.judge.statistics import percentile
+from coval_gate.judge.statistics import percentile, weighted_percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.confidence import Values
+    from coval_gate.judge.confidence import Rate, Values
 
 
 class HitPair(NamedTuple):
@@ -57,17 +58,35 @@ def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: floa
     Statistics in Medicine 27, 2008). Half a case that is perfect now and hopeless before, and half a case that is the
     reverse, keep the correlation honest: agents that always behave alike look perfectly correlated in few cases.
     """
-    if len(pairs) < FEWEST_CASES:
-        return NOTHING
-    now, base = [pair.now for pair in pairs], [pair.base for pair in pairs]
-    rate, earlier = share(now), share(base)
-    bounds, earlier_bounds = rate_bounds(now, confidence), rate_bounds(base, confidence)
-    correlation = _correlation(pairs)
-    difference = rate - factor * earlier
-    return Bounds(
-        difference - _added(rate - bounds.lower, factor * (earlier_bounds.upper - earlier), correlation),
-        difference + _added(bounds.upper - rate, factor * (earlier - earlier_bounds.lower), correlation),
-    )
+    return PairedRates.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
+
+
+class PairedRates(NamedTuple):
+    """The rates of at least two cases, now and in the baseline, and how the cases' own rates correlate."""
+
+    now: Rate
+    base: Rate
+    correlation: float
+
+    @classmethod
+    def of(cls, pairs: Sequence[HitPair]) -> PairedRates:
+        now, base = even_rate([pair.now for pair in pairs]), even_rate([pair.base for pair in pairs])
+        return cls(now, base, _correlation(pairs))
+
+    @property
+    def change(self) -> float:
+        return self.now.share - self.base.share
+
+    def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
+        """Return bounds as `rate_difference` does."""
+        now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
+        difference = self.now.share - factor * self.base.share
+        down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
+        up = self._reach(now.upper - self.now.share, factor * (self.base.share - base.lower))
+        return Bounds(difference - down, difference + up)
+
+    def _reach(self, arm: float, other: float) -> float:
+        return math.sqrt(max(arm * arm - 2.0 * self.correlation * arm * other + other * other, 0.0))
 
 
 def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: float = 1.0) -> Bounds:
@@ -75,17 +94,40 @@ def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: fl
 
     Hall's correction, which helps a single mean, makes differences worse.
     """
-    count = len(pairs)
-    if count < FEWEST_CASES:
-        return NOTHING
-    now, base = [pair.now for pair in pairs], [pair.base for pair in pairs]
-    centre, earlier = mean(now), mean(base)
-    both = zip(case_residuals(now, centre), case_residuals(base, earlier), strict=True)
-    error = standard_error([mine - factor * theirs for mine, theirs in both], largest_of([*now, *base]))
-    if all_equal_by_chance(count, error) or not math.isfinite(factor * earlier + error):
-        return NOTHING
-    reach = t_quantile(confidence, count - 1) * error
-    return Bounds(centre - factor * earlier - reach, centre - factor * earlier + reach)
+    return PairedMeans.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
+
+
+class PairedMeans(NamedTuple):
+    """The means of at least two cases' means, now and in the baseline, and by how much each case is above them."""
+
+    now: float
+    base: float
+    residuals: Sequence[tuple[float, float]]
+    largest: float  # of all values, without its sign
+
+    @classmethod
+    def of(cls, pairs: Sequence[ValuePair]) -> PairedMeans:
+        now, base = _means([pair.now for pair in pairs]), _means([pair.base for pair in pairs])
+        centre, earlier = math.fsum(now) / len(now), math.fsum(base) / len(base)
+        residuals = [(mine - centre, theirs - earlier) for mine, theirs in zip(now, base, strict=True)]
+        largest = largest_of([values for pair in pairs for values in pair])
+        return cls(centre, earlier, residuals, largest)
+
+    @property
+    def change(self) -> float:
+        return self.now - self.base
+
+    def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
+        """Return bounds as `mean_difference` does."""
+        count, error = len(self.residuals), self.error(factor)
+        if all_equal_by_chance(count, error) or not math.isfinite(factor * self.base + error):
+            return NOTHING
+        difference, reach = self.now - factor * self.base, t_quantile(confidence, count - 1) * error
+        return Bounds(difference - reach, difference + reach)
+
+    def error(self, factor: float = 1.0, *, scale: float = 1.0) -> float:
+        """Return the standard error of the mean now times `scale` minus `factor` times the baseline's."""
+        return standard_error([scale * mine - factor * theirs for mine, theirs in self.residuals], self.largest)
 
 
 class Exceedances:
@@ -94,6 +136,7 @@ class Exceedances:
     def __init__(self, pairs: Sequence[ValuePair]) -> None:
         self._now = [sorted(pair.now) for pair in pairs]
         self._base = [sorted(pair.base) for pair in pairs]
+        self._is_even = all(len(set(map(len, side))) <= 1 for side in (self._now, self._base))
 
     def difference(self, n: float, confidence: float, *, factor: float = 1.0, shift: float = 0.0) -> Bounds:
         """Return bounds on how much larger the share of values above a common limit is now than in the baseline.
@@ -103,15 +146,20 @@ class Exceedances:
         Two-Sample Tests", Annals of Mathematical Statistics 25, 1954; here for paired cases). With fewer values than
         one is expected to lie beyond the percentile, there are no bounds.
         """
+        rates = self.rates(n, factor=factor, shift=shift)
+        return rates.difference(confidence) if rates else NOTHING
+
+    def rates(self, n: float, *, factor: float = 1.0, shift: float = 0.0) -> PairedRates | None:
+        """Return the shares of values above the limit; None where there are too few values."""
         now, base = self._values
         tail = min(n, 100.0 - n) / 100.0
         if len(self._now) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
-            return NOTHING
-        limit = percentile(sorted(now + [value * factor + shift for value in base]), n)
+            return None
+        limit = self._percentile(n, factor, shift)
         limit += ROUNDING * max(abs(limit), abs(shift))  # what differs by rounding is not above
         above = map(_above, self._now, [limit] * len(self._now))
         above_base = map(_above, self._base, [(limit - shift) / factor] * len(self._base))
-        return rate_difference(list(map(HitPair, above, above_base)), confidence)
+        return PairedRates.of(list(map(HitPair, above, above_base)))
 
     @property
     def range(self) -> tuple[float, float]:
@@ -119,17 +167,36 @@ class Exceedances:
         now, base = self._values
         return now[0] - base[-1], now[-1] - base[0]
 
+    def _percentile(self, n: float, factor: float, shift: float) -> float:
+        """Return the percentile of all values together; the cases of a run weigh the same."""
+        if self._is_even:
+            now, base = self._values
+            return percentile(sorted(now + [value * factor + shift for value in base]), n)
+        weighted, weighted_base = self._weighted
+        moved = [(value * factor + shift, weight) for value, weight in weighted_base]
+        return weighted_percentile(sorted(weighted + moved), n)
+
+    @cached_property
+    def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """Both runs' values, each with its weight: on average 1 in each run."""
+        return _weighted(self._now), _weighted(self._base)
+
     @cached_property
     def _values(self) -> tuple[list[float], list[float]]:
         return sorted(chain.from_iterable(self._now)), sorted(chain.from_iterable(self._base))
 
 
+def _weighted(cases: Sequence[Values]) -> list[tuple[float, float]]:
+    usual = sum(map(len, cases)) / len(cases)
+    return sorted((value, usual / len(values)) for values in cases for value in values)
+
+
+def _means(cases: Sequence[Values]) -> list[float]:
+    return [math.fsum(values) / len(values) for values in cases]
+
+
 def _above(ascending: Values, limit: float) -> Hits:
     return Hits(len(ascending) - bisect_right(ascending, limit), len(ascending))
-
-
-def _added(arm: float, other: float, correlation: float) -> float:
-    return math.sqrt(max(arm * arm - 2.0 * correlation * arm * other + other * other, 0.0))
 
 
 def _correlation(pairs: Sequence[HitPair]) -> float:

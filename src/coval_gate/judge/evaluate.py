@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.checks import Check
-from coval_gate.judge.claims import number_interval, rate_interval, unknown_interval, verdict
-from coval_gate.judge.measure import Measure, Requirement, margin
+from coval_gate.judge.claims import number_interval, percentile_of, rate_interval, unknown_interval, verdict
+from coval_gate.judge.measure import Measure, Requirement, Weighed, margin
 from coval_gate.judge.problems import NoValues, OnlySummary
+from coval_gate.judge.statistics import weighted_percentile
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,30 +43,78 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     return replace(_of_metric(criterion, variant.sample(metric), variant), metric=metric.id)
 
 
-def value_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> float:
-    """Return an aggregate as counted. Simulations without a value are no hits, and no numbers.
+def value_of(threshold: Threshold, variant: Variant, metric: Metric | None) -> Weighed:
+    """Return what a threshold's aggregate is in a comparison, as counted.
 
-    A numeric aggregate needs numbers, and no other values.
+    A rate counts simulations without a value as misses; numeric aggregates leave them out, and need numbers.
     """
+    aggregate = threshold.aggregate
+    if aggregate.is_rate:
+        return _share(variant, counted_hits(threshold, variant, metric))
     if metric is None:
-        count = _count(aggregate, variant)
-        return count / variant.total if aggregate.is_rate else float(count)
+        return Weighed(float(_count(aggregate, variant)))
     sample = variant.sample(metric)
     if aggregate.name == "missing":
-        return float(sample.missing)
+        return Weighed(float(sample.missing))
     if aggregate.is_numeric:
-        return _AGGREGATES[aggregate.name](sample, aggregate.percentile or 0.0)
-    hits = len(sample.having(aggregate.values))
-    return hits / variant.total if aggregate.is_rate else float(hits)
+        return _number(aggregate, variant, sample)
+    return Weighed(float(len(sample.having(aggregate.values))))
+
+
+def counted_hits(threshold: Threshold, variant: Variant, metric: Metric | None) -> Collection[str]:
+    """Return the simulations that a comparison counts as hits of a rate.
+
+    One without a value is a miss, which is a hit where the threshold wants few of them.
+    """
+    if metric is None:
+        passing = threshold.aggregate.name == "pass_rate"
+        return variant.passing if passing else frozenset(each.id for each in variant.completed)
+    sample = variant.sample(metric)
+    hits = sample.having(threshold.aggregate.values)
+    return hits | frozenset(_unknown_ids(variant, sample)) if threshold.wants_less else hits
+
+
+def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
+    """Return the simulations without a value."""
+    return [each.id for each in variant.simulations if each.id not in sample.values]
+
+
+def _share(variant: Variant, hits: Collection[str]) -> Weighed:
+    """Return the share of hits: of the simulations or, where test cases weigh the same, the mean of their shares."""
+    pooled = len(hits) / variant.total
+    weights = variant.weights({each.id for each in variant.simulations})
+    if weights is None:
+        return Weighed(pooled)
+    return _weighed(math.fsum(weights[each] for each in hits) / len(variant.cases), pooled)
+
+
+def _number(aggregate: Aggregate, variant: Variant, sample: Sample) -> Weighed:
+    """Return a numeric aggregate of a sample of numbers, weighed as the variant's test cases are."""
+    pooled = _AGGREGATES[aggregate.name](sample, aggregate.percentile or 0.0)
+    weights = variant.weights(sample.values)
+    if weights is None or aggregate.name in ("min", "max"):
+        return Weighed(pooled)
+    weighted = sorted((value, weights[each]) for each, value in sample.values.items() if isinstance(value, float))
+    if aggregate.name == "avg":
+        total = math.fsum(weight for _, weight in weighted)
+        return _weighed(math.fsum(value * weight for value, weight in weighted) / total, pooled)
+    return _weighed(weighted_percentile(weighted, percentile_of(aggregate)), pooled)
+
+
+def _weighed(value: float, pooled: float) -> Weighed:
+    return Weighed(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else Weighed(value, pooled)
 
 
 def _of_run(criterion: ThresholdHolds, variant: Variant) -> Check:
     threshold = criterion.threshold
-    count = _count(threshold.aggregate, variant)
     failing = (each.id for each in variant.simulations if each.id not in variant.passing)
+    is_rate = threshold.aggregate.is_rate
+    hits = counted_hits(threshold, variant, None) if is_rate else ()
+    found = _share(variant, hits) if is_rate else Weighed(float(_count(threshold.aggregate, variant)))
     measure = Measure(
-        value=count / variant.total if threshold.aggregate.is_rate else count,
-        unit="share" if threshold.aggregate.is_rate else "simulations",
+        value=found.value,
+        pooled=found.pooled,
+        unit="share" if is_rate else "simulations",
         count=len(variant.simulations),
         missing=variant.unlisted,
     )
@@ -78,13 +128,7 @@ def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[
 
 def _count(aggregate: Aggregate, variant: Variant) -> int:
     """Return how many simulations an aggregate of the run counts."""
-    counts = {
-        "pass_rate": len(variant.passing),
-        "completed_rate": len(variant.completed),
-        "failed": variant.failed,
-        "total": variant.total,
-    }
-    return counts[aggregate.name]
+    return {"failed": variant.failed, "total": variant.total}[aggregate.name]
 
 
 def _of_metric(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Check:
@@ -93,8 +137,7 @@ def _of_metric(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> C
         return _of_summary(criterion, sample, sample.metric.summary, variant)
     if threshold.aggregate.name == "missing":
         measure = Measure(value=sample.missing, unit="simulations", count=sample.count, missing=sample.missing)
-        failing = (each.id for each in variant.simulations if each.id not in sample.values)
-        return _measured(criterion, variant, measure, failing)
+        return _measured(criterion, variant, measure, _unknown_ids(variant, sample))
     if not sample.count:
         return _unknown(criterion, variant, NoValues(metric=sample.metric.name))
     if threshold.aggregate.is_numeric:
@@ -118,15 +161,21 @@ def _of_texts(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> Ch
     if problem := sample.obstacle(aggregate.values):
         return _unknown(criterion, variant, problem)
     hits = sample.having(aggregate.values)
-    assumed = _assumed(threshold, len(hits), sample.missing, variant.total) if aggregate.is_rate else 0
+    found, assumed = Weighed(float(len(hits))), 0
+    if variant.even and aggregate.is_rate:
+        found, assumed = value_of(threshold, variant, sample.metric), sample.missing if threshold.wants_less else 0
+    elif aggregate.is_rate:
+        assumed = _assumed(threshold, len(hits), sample.missing, variant.total)
+        found = Weighed((len(hits) + assumed) / variant.total)
     measure = Measure(
-        value=(len(hits) + assumed) / variant.total if aggregate.is_rate else float(len(hits)),
+        value=found.value,
+        pooled=found.pooled,
         unit="share" if aggregate.is_rate else "simulations",
         count=sample.count,
         missing=sample.missing,
         assumed=assumed,
     )
-    unknown = [each.id for each in variant.simulations if each.id not in sample.values]
+    unknown = _unknown_ids(variant, sample)
     failing = _to_blame(threshold, measure, hits, sample, variant)
     return _measured(criterion, variant, measure, failing, _rate_interval(variant, hits, unknown))
 
@@ -150,7 +199,7 @@ def _to_blame(
     if operator in (">", ">=") or (operator == "==" and measure.value < bound):
         yield from (each.id for each in variant.simulations if each.id not in hits)
         return
-    hits_alone = not measure.assumed or not threshold.holds(len(hits) / variant.total)
+    hits_alone = not measure.assumed or not threshold.holds(_share(variant, hits).value)
     for each in variant.simulations:
         if (hits_alone and each.id in hits) or (measure.assumed and each.id not in sample.values):
             yield each.id
@@ -160,8 +209,8 @@ def _of_numbers(criterion: ThresholdHolds, sample: Sample, variant: Variant) -> 
     threshold = criterion.threshold
     if problem := sample.not_numbers():
         return _unknown(criterion, variant, problem)
-    found = _AGGREGATES[threshold.aggregate.name](sample, threshold.aggregate.percentile or 0.0)
-    measure = Measure(value=found, unit="metric", count=sample.count, missing=sample.missing)
+    found = _number(threshold.aggregate, variant, sample)
+    measure = Measure(value=found.value, pooled=found.pooled, unit="metric", count=sample.count, missing=sample.missing)
     bad = {each for each, value in sample.values.items() if isinstance(value, float) and not threshold.holds(value)}
     failing = (each.id for each in variant.completed if each.id in bad)
     return _measured(

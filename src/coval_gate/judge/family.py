@@ -2,10 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.measure import Trend
+    from coval_gate.judge.paired import Pairs
+
+
+class Compared(NamedTuple):
+    """A check, and the `pairs` whose change it claims something of; None where it claims nothing."""
+
+    check: Check
+    pairs: Pairs | None = None
+
+    @property
+    def guards(self) -> bool:
+        """Whether it can fail the step because of a regression; advisory thresholds cannot."""
+        return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
+
+
+def ruled(compared: Sequence[Compared], error: float) -> Iterator[Check]:
+    """Yield the checks, whose words and failures are about changes that are evident among so many.
+
+    Thresholds that guard against regressions are a family: an unchanged agent fails one of them, or has one that is
+    called worse, in at most the share `error` of steps. Others must not dilute it, so that they are told among all.
+    """
+    guards = Family.of([each.pairs for each in compared if each.pairs and each.guards], error)
+    everything = Family.of([each.pairs for each in compared if each.pairs], error)
+    for each in compared:
+        yield _told(each.check, each.pairs, guards if each.guards else everything, error) if each.pairs else each.check
+
+
+class Family(NamedTuple):
+    """So many thresholds, and what the changes of some evidently are, by the id of their pairs."""
+
+    members: int
+    trends: dict[int, Trend]
+
+    @classmethod
+    def of(cls, members: Sequence[Pairs], error: float) -> Family:
+        worse = significant([pairs.is_worse for pairs in members], error)
+        better = significant([pairs.is_better for pairs in members], error)
+        trends: dict[int, Trend] = {id(pairs): "worse" for pairs, real in zip(members, worse, strict=True) if real}
+        trends |= {id(pairs): "improved" for pairs, real in zip(members, better, strict=True) if real}
+        return cls(len(members), trends)
+
+
+def _told(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
+    """Return a check with what its change amounts to; it does not fail by one that is not evident."""
+    measure, evident, verdict = check.measure, family.trends.get(id(pairs)), check.verdict
+    if measure is None or measure.comparison is None or measure.comparison.change is None:
+        return check
+    if verdict is Verdict.FAILED and evident != "worse" and not pairs.asks_for_improvement:
+        verdict = Verdict.INCONCLUSIVE
+    alone = pairs.is_worse(error) or pairs.is_better(error)
+    comparison = replace(
+        measure.comparison,
+        trend=evident or ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"),
+        by_chance=family.members if alone and not evident else 0,
+        noticeable=pairs.noticeable(measure.comparison.change, family.members),
+    )
+    return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
 
 
 def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:

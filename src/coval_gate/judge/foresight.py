@@ -44,7 +44,7 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     elif threshold.aggregate.name == "avg":
         return 0
     else:
-        share = percentile_of(threshold) / 100.0
+        share = percentile_of(threshold.aggregate) / 100.0
         share = share if wants_less else 1.0 - share
     return (needed(share, 0, criterion.confidence) or 0) if share > 0.0 else 0
 
@@ -87,15 +87,17 @@ def _is_guard(threshold: Threshold) -> bool:
 
 
 def _rate_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
-    """Tell whether a rate that goes from all to nothing, or the reverse, is beyond the bound, and a change at all."""
-    rises = threshold.wants_less is not threshold.asks_for_improvement
+    """Tell whether a rate that goes from all to nothing, or the reverse, is a change, or the improvement asked for."""
+    asks = threshold.asks_for_improvement
+    rises = threshold.wants_less is not asks
     all_of_them, none = Hits(iterations, iterations), Hits(0, iterations)
     pairs = [HitPair(all_of_them, none) if rises else HitPair(none, all_of_them)] * cases
-    bound = rate_difference(pairs, confidence, factor=threshold.bound.factor)
-    change, number = rate_difference(pairs, strictest), threshold.bound.number
-    if rises:
-        return bound.lower > number and change.lower > 0.0
-    return bound.upper < number and change.upper < 0.0
+    if asks:
+        bound, number = rate_difference(pairs, confidence, factor=threshold.bound.factor), threshold.bound.number
+        return bound.lower > number if rises else bound.upper < number
+    change, (before, now) = rate_difference(pairs, strictest), (0.0, 1.0) if rises else (1.0, 0.0)
+    is_shown = change.lower > 0.0 if rises else change.upper < 0.0
+    return is_shown and not threshold.against(before).holds(now)
 
 
 def _percentile_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
@@ -103,5 +105,5 @@ def _percentile_shows(threshold: Threshold, cases: int, iterations: int, confide
     del confidence  # the strictest says all
     low = [[float(place * cases + case) for place in range(iterations)] for case in range(cases)]
     high = [[value + 2.0 * cases * iterations for value in values] for values in low]
-    found = Exceedances(list(map(ValuePair, high, low))).difference(percentile_of(threshold), strictest)
+    found = Exceedances(list(map(ValuePair, high, low))).difference(percentile_of(threshold.aggregate), strictest)
     return found.lower > 0.0

@@ -19,6 +19,16 @@ class Requirement(NamedTuple):
     bound: float
 
 
+class Weighed(NamedTuple):
+    """A value in which each test case weighs the same.
+
+    `pooled`: what it is over all simulations alike, where that differs because test cases have more or fewer of them.
+    """
+
+    value: float
+    pooled: float | None = None
+
+
 class Interval(NamedTuple):
     """What is claimed of the agent: at least `lower` and at most `upper`, each with the `confidence` by itself.
 
@@ -51,16 +61,20 @@ class LeftOut(NamedTuple):
 class Comparison:
     """What a value is compared with, over the `cases` that both sides have.
 
-    `value` is that of the reference, in the unit of the measure, over `count` of its simulations. `change` has the
-    bounds of the measure's value minus this one; None where nothing was asked to be claimed. `trend` is what the change
-    amounts to. `noticeable`: the smallest change for the worse that a run like this shows in 80 % of cases, in the
-    unit; None where it is not known. `by_chance`: 0 or, where the bound is exceeded but the change is no evidence, how
-    many thresholds of the step are compared. `newly_failing` and `newly_passing` are test cases.
+    `value` is that of the reference, in the unit of the measure, and `pooled` as of a measure. `count` of its
+    simulations say something, `missing` ones do not. `change` has the bounds of the measure's value minus this one;
+    None where nothing was asked to be claimed. `trend` is what the change amounts to. `noticeable`: the smallest change
+    for the worse that is noticed in 80 % of such steps, in the unit; None where it is not known. `by_chance`: 0 or,
+    where the change alone would be evident, how many thresholds of the step are compared. `even`: whether both values
+    would be the same over all simulations alike. `newly_failing` and `newly_passing` are test cases.
     """
 
     value: float
     count: int
     cases: int
+    missing: int = 0
+    pooled: float | None = None
+    even: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
     trend: Trend = "inconclusive"
     change: Interval | None = None
@@ -68,6 +82,16 @@ class Comparison:
     by_chance: int = 0
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many simulations of the reference there are, also those that say nothing."""
+        return self.count + self.missing
+
+    @property
+    def hits(self) -> int:
+        """How many of `total` simulations a share stands for."""
+        return round((self.value if self.pooled is None else self.pooled) * self.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +101,7 @@ class Measure:
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
     simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
     a share, which must hold whatever the missing values were. `interval` is there if the criterion asks for confidence.
-    `comparison` is there if it refers to a baseline.
+    `comparison` is there if it refers to a baseline: then `value` and `pooled` are those of `Weighed`.
     """
 
     value: float
@@ -85,6 +109,7 @@ class Measure:
     count: int
     missing: int = 0
     assumed: int = 0
+    pooled: float | None = None
     interval: Interval | None = None
     comparison: Comparison | None = None
 
@@ -96,7 +121,7 @@ class Measure:
     @property
     def hits(self) -> int:
         """How many of `total` simulations a share stands for."""
-        return round(self.value * self.total)
+        return round((self.value if self.pooled is None else self.pooled) * self.total)
 
 
 def margin(value: float, requirement: Requirement) -> float:

@@ -6,57 +6,70 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.claims import percentile_of
 from coval_gate.judge.confidence import NOTHING, Bounds, Hits
-from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.judge.distributions import normal_quantile
-from coval_gate.judge.evaluate import value_of
+from coval_gate.judge.evaluate import counted_hits, value_of
 from coval_gate.judge.measure import Interval
+from coval_gate.judge.noticing import Rule, noticeable_mean, noticeable_rate, noticeable_shift
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.measure import Weighed
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import Metric
 
-POWER: Final = 0.8  # the share of runs in which a change counts as noticeable
+ONE_SIGMA: Final = 0.8413447460685429  # the confidence whose bounds lie one standard error from a normal estimate
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
+
+
+class Estimate(NamedTuple):
+    """By how much a value is above the reference's, with the standard error of that."""
+
+    change: float
+    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """A `threshold` with a reference, and the variants `now` and `then`, which have the same test cases.
 
-    `metric` is the one that the threshold names, if any. `earlier` is the reference's value.
+    `metric` is the one that the threshold names, if any. `value` and `reference` are what both sides have as counted.
     """
 
     threshold: Threshold
     now: Variant
     then: Variant
     metric: Metric | None
-    earlier: float
+    value: Weighed
+    reference: Weighed
 
     @classmethod
     def of(cls, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> Pairs:
         """Pair two variants that have the same test cases, with values where the threshold needs some."""
-        return cls(
-            threshold=threshold, now=now, then=then, metric=metric, earlier=value_of(threshold.aggregate, then, metric)
-        )
+        value, reference = value_of(threshold, now, metric), value_of(threshold, then, metric)
+        return cls(threshold=threshold, now=now, then=then, metric=metric, value=value, reference=reference)
+
+    @property
+    def earlier(self) -> float:
+        return self.reference.value
 
     @property
     def cases(self) -> int:
         return len(self.now.cases)
 
     @property
-    def then_count(self) -> int:
-        """How many simulations of the reference say something."""
-        return self.then.sample(self.metric).count if self.metric else self.then.total
+    def then_missing(self) -> int:
+        """How many simulations of the reference say nothing."""
+        return self.then.sample(self.metric).missing if self.metric else 0
 
     @property
     def asks_for_improvement(self) -> bool:
@@ -68,15 +81,15 @@ class Pairs:
     def verdict(self, holds: bool, confidence: float) -> Verdict:
         """Return what the bounds say; a conclusive verdict never contradicts the value as counted, which `holds`.
 
-        A regression fails only if it is evident itself, as it nearly always is where it exceeds `baseline * 1.1`.
+        A regression fails if the change itself is shown, and is beyond the margin as counted: to show that it is beyond
+        the margin would take far larger runs. An improvement that was asked for has to be ruled out.
         """
         excess = self._excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
         best, worst = excess if self.threshold.wants_less else reversed(excess)
         if holds and self._meets(worst):
             return Verdict.PASSED
-        missed = not holds and not self._meets(best)
-        evident = self.asks_for_improvement or self.is_worse(1.0 - confidence)
-        return Verdict.FAILED if missed and evident else Verdict.INCONCLUSIVE
+        shown = not self._meets(best) if self.asks_for_improvement else self.is_worse(1.0 - confidence)
+        return Verdict.FAILED if shown and not holds else Verdict.INCONCLUSIVE
 
     def _meets(self, excess: float) -> bool:
         """Tell whether a value that is so far above the bound would do."""
@@ -101,15 +114,40 @@ class Pairs:
         bounds = self._shift(confidence) if self._is_percentile else self._excess(confidence, 1.0, 0.0)
         return Interval(bounds.lower, bounds.upper, confidence, self.cases)
 
-    def noticeable(self, change: Interval) -> float | None:
-        """Return the smallest change for the worse that fails the threshold in a share of POWER of such runs."""
-        difference = value_of(self.threshold.aggregate, self.now, self.metric) - self.earlier
-        reach = difference - change.lower if self.threshold.wants_less else change.upper - difference
-        if not math.isfinite(reach):
+    def noticeable(self, change: Interval, family: int) -> float | None:
+        """Return the smallest change for the worse that such runs notice; None if that is not known.
+
+        `family`: among how many thresholds.
+        """
+        if not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        margin = 0.0 if self.asks_for_improvement else margin
-        return margin + reach * (1.0 + normal_quantile(POWER) / normal_quantile(change.confidence))
+        rule = Rule.among(family, change.confidence, 0.0 if self.asks_for_improvement else margin)
+        rises = self.threshold.wants_less
+        if self._rates:
+            return noticeable_rate(self._rates, rule, rises=rises)
+        if self.threshold.aggregate.name == "avg":
+            return noticeable_mean(self._means, rule, rises=rises)
+        difference = self.value.value - self.earlier
+        reach = difference - change.lower if rises else change.upper - difference
+        if not math.isfinite(reach):
+            return None
+        return noticeable_shift(self.earlier, max(reach, 0.0) / normal_quantile(change.confidence), rule, rises=rises)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The change of the value; None where the runs are too small.
+
+        That of a percentile is in the share of values above the percentile of both sides: it has the same sign.
+        """
+        if self.threshold.aggregate.name == "avg":
+            bounded = math.isfinite(self._excess(ONE_SIGMA, 1.0, 0.0).lower)
+            return Estimate(self._means.change, self._means.error()) if bounded else None
+        rates = self._exceedances.rates(percentile_of(self.threshold.aggregate)) if self._is_percentile else self._rates
+        if rates is None:
+            return None
+        bounds = rates.difference(ONE_SIGMA)
+        return Estimate(rates.change, (bounds.upper - bounds.lower) / 2.0)
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the test cases that fail now and passed before, and the reverse; none for numbers.
@@ -140,13 +178,11 @@ class Pairs:
 
     def _excess_of(self, confidence: float, factor: float, number: float) -> Bounds:
         aggregate = self.threshold.aggregate
-        if aggregate.is_rate:
-            bounds = rate_difference(self._hits, confidence, factor=factor)
-            return Bounds(bounds.lower - number, bounds.upper - number)
-        if aggregate.name == "avg":
-            bounds = mean_difference(self._values, confidence, factor=factor)
-            return Bounds(bounds.lower - number, bounds.upper - number)
-        return self._exceedances.difference(percentile_of(self.threshold), confidence, factor=factor, shift=number)
+        if self._is_percentile:
+            return self._exceedances.difference(percentile_of(aggregate), confidence, factor=factor, shift=number)
+        paired = self._means if aggregate.name == "avg" else self._rates
+        bounds = paired.difference(confidence, factor=factor) if paired else NOTHING
+        return Bounds(bounds.lower - number, bounds.upper - number)
 
     def _shift(self, confidence: float) -> Bounds:
         """Return bounds on by how much a percentile moved: the shifts of the reference that the values rule out.
@@ -176,15 +212,22 @@ class Pairs:
 
     @cached_property
     def _hits(self) -> list[HitPair]:
-        """The hits of each test case. A simulation without a value counts against the run, as it does as counted.
+        """The hits of each test case. A simulation without a value is a miss on both sides, as it is as counted.
 
-        Otherwise, missing values would leave a doubt, and against a baseline doubt is green.
+        If it left a doubt, that would be green; if it counted on one side alone, failing calls would be a regression.
         """
-        hits, unknown = _hits(self.threshold, self.now, self.metric)
-        hits = hits | unknown if self.threshold.wants_less else hits
-        earlier, _ = _hits(self.threshold, self.then, self.metric)
+        hits, earlier = (counted_hits(self.threshold, side, self.metric) for side in (self.now, self.then))
         now, then = self.now.by_case, self.then.by_case
         return [HitPair(_count(now[case], hits), _count(then[case], earlier)) for case in now]
+
+    @cached_property
+    def _rates(self) -> PairedRates | None:
+        """The rates of both sides; None for numbers."""
+        return PairedRates.of(self._hits) if self.threshold.aggregate.is_rate else None
+
+    @cached_property
+    def _means(self) -> PairedMeans:
+        return PairedMeans.of(self._values)
 
     @cached_property
     def _values(self) -> list[ValuePair]:
@@ -207,16 +250,6 @@ class Pairs:
 
 def _passes(share: float, wants_less: bool) -> bool:
     return share < HALF if wants_less else share > HALF
-
-
-def _hits(threshold: Threshold, variant: Variant, metric: Metric | None) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the ids of the simulations that are hits of a rate, and of those that may be."""
-    if metric is None:
-        passing = threshold.aggregate.name == "pass_rate"
-        return variant.passing if passing else frozenset(each.id for each in variant.completed), frozenset()
-    sample = variant.sample(metric)
-    unknown = frozenset(each.id for each in variant.simulations if each.id not in sample.values)
-    return sample.having(threshold.aggregate.values), unknown
 
 
 def _count(case: Collection[str], hits: Collection[str]) -> Hits:

@@ -11,12 +11,12 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
-from coval_gate.judge.contrast import HitPair, rate_difference
+from coval_gate.judge.contrast import HitPair, PairedRates
 from coval_gate.judge.distributions import normal_quantile, t_quantile
 from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from coval_gate.config.thresholds import Threshold
 
@@ -29,6 +29,26 @@ class Generator(Protocol):
 
     def random(self) -> float: ...
     def betavariate(self, alpha: float, beta: float) -> float: ...
+
+
+class Level(NamedTuple):
+    """The confidence of a step, and how many of its thresholds are compared with a baseline."""
+
+    confidence: float
+    family: int = 1
+
+    @property
+    def strictest(self) -> float:
+        """The confidence with which one of so many has to show its change, at the strictest of Holm's levels."""
+        return 1.0 - (1.0 - self.confidence) / self.family
+
+
+class Step(NamedTuple):
+    """A distance that a run has to find with a `confidence`; 0: as counted. Each test case adds this `variance`."""
+
+    gap: float
+    variance: float
+    confidence: float
 
 
 class Agents(NamedTuple):
@@ -50,45 +70,59 @@ def misses(threshold: Threshold, agents: Agents) -> bool:
     return not threshold.against(agents.before).holds(agents.now)
 
 
-def cases_to_decide(
-    threshold: Threshold, agents: Agents, confidence: float, random: Callable[[], Generator]
-) -> int | None:
+def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: Callable[[], Generator]) -> int | None:
     """Return how many test cases decide a threshold rightly in a share of POWER of runs; None if MOST_CASES do not.
 
     For averages, by the formula; for rates, which it flatters, from runs that are drawn. `random` returns a new
     generator, the same each time, so that the number of cases makes the difference.
     """
-    estimate = _estimate(threshold, agents, confidence)
+    estimate = _estimate(threshold, agents, level)
     if not threshold.aggregate.is_rate or estimate is None:
         return estimate
     counts = range(max(FEWEST_CASES, estimate // 2), min(MOST_CASES, 4 * estimate + 20) + 1)
-    found = bisect_left(counts, True, key=lambda cases: chance(threshold, agents, cases, confidence, random()) >= POWER)
+    found = bisect_left(counts, True, key=lambda cases: chance(threshold, agents, cases, level, random()) >= POWER)
     return counts[found] if found < len(counts) else None
 
 
-def chance(threshold: Threshold, agents: Agents, cases: int, confidence: float, rng: Generator) -> float:
+def chance(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> float:
     """Return the share of runs with so many test cases that decide a threshold rightly."""
     if threshold.aggregate.is_rate:
-        return sum(_decides(threshold, agents, cases, confidence, rng) for _ in range(RUNS)) / RUNS
-    gap, spread = _gap(threshold, agents), math.sqrt(_variance(threshold, agents) / cases)
-    return NormalDist().cdf(gap / spread - t_quantile(confidence, cases - 1)) if spread else 1.0
+        return sum(_decides(threshold, agents, cases, level, rng) for _ in range(RUNS)) / RUNS
+    return min(_chance(step, cases) for step in _steps(threshold, agents, level))
 
 
-def _estimate(threshold: Threshold, agents: Agents, confidence: float) -> int | None:
-    gap = _gap(threshold, agents)
-    if not gap:
-        return None
-    found = (normal_quantile(confidence) + normal_quantile(POWER)) ** 2 * _variance(threshold, agents) / gap**2
+def _chance(step: Step, cases: int) -> float:
+    spread = math.sqrt(step.variance / cases)
+    reach = t_quantile(step.confidence, cases - 1) if step.confidence else 0.0
+    return NormalDist().cdf(step.gap / spread - reach) if spread else 1.0
+
+
+def _estimate(threshold: Threshold, agents: Agents, level: Level) -> int | None:
+    found = max(map(_cases, _steps(threshold, agents, level)))
     return max(FEWEST_CASES + 1, math.ceil(found)) if found <= MOST_CASES else None
 
 
-def _gap(threshold: Threshold, agents: Agents) -> float:
-    return abs(agents.now - threshold.bound.of(agents.before))
+def _cases(step: Step) -> float:
+    reach = normal_quantile(POWER) + (normal_quantile(step.confidence) if step.confidence else 0.0)
+    return reach**2 * step.variance / step.gap**2 if step.gap else math.inf
 
 
-def _variance(threshold: Threshold, agents: Agents) -> float:
-    """Return the variance of what one test case adds to a difference."""
-    factor = threshold.bound.factor
+def _steps(threshold: Threshold, agents: Agents, level: Level) -> Iterator[Step]:
+    """Yield what a run has to find. A regression has to be shown as a change, and counted as one beyond the margin."""
+    factor, gap = threshold.bound.factor, abs(agents.now - threshold.bound.of(agents.before))
+    if not _is_regression(threshold, agents):
+        yield Step(gap, _variance(threshold, agents, factor), level.confidence)
+        return
+    yield Step(abs(agents.now - agents.before), _variance(threshold, agents, 1.0), level.strictest)
+    yield Step(gap, _variance(threshold, agents, factor), 0.0)
+
+
+def _is_regression(threshold: Threshold, agents: Agents) -> bool:
+    return misses(threshold, agents) and not threshold.asks_for_improvement
+
+
+def _variance(threshold: Threshold, agents: Agents, factor: float) -> float:
+    """Return the variance of what one test case adds to the value now minus `factor` times the earlier one."""
     if threshold.aggregate.is_rate:
         before, now = (math.sqrt(rate * (1.0 - rate)) for rate in (agents.before, agents.now))
     else:
@@ -97,9 +131,13 @@ def _variance(threshold: Threshold, agents: Agents) -> float:
     return agents.icc * (now - factor * before) ** 2 + (1.0 - agents.icc) * within
 
 
-def _decides(threshold: Threshold, agents: Agents, cases: int, confidence: float, rng: Generator) -> bool:
-    pairs = [_drawn(agents, rng) for _ in range(cases)]
-    bounds = rate_difference(pairs, confidence, factor=threshold.bound.factor)
+def _decides(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> bool:
+    rates = PairedRates.of([_drawn(agents, rng) for _ in range(cases)])
+    if _is_regression(threshold, agents):
+        change = rates.difference(level.strictest)
+        is_shown = change.lower > 0.0 if threshold.wants_less else change.upper < 0.0
+        return is_shown and not threshold.against(rates.base.share).holds(rates.now.share)
+    bounds = rates.difference(level.confidence, factor=threshold.bound.factor)
     above = misses(threshold, agents) is threshold.wants_less
     return bounds.lower > threshold.bound.number if above else bounds.upper < threshold.bound.number
 

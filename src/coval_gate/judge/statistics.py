@@ -7,6 +7,9 @@ of the numbers.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +35,26 @@ def percentile(ordered: Sequence[float], n: float) -> float:
     below = math.floor(rank)
     low, high = ordered[below], ordered[math.ceil(rank)]
     return low + (high - low) * (rank - below)
+
+
+def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> float:
+    """Return the `n`-th percentile, 0 to 100, of values with weights above 0, by linear interpolation.
+
+    Each value stands in the middle of its weight; the smallest is 0, the largest 100. With equal weights, this is
+    `percentile`.
+    """
+    ends: list[float] = list(accumulate(map(itemgetter(1), ordered)))
+
+    def middle(place: int) -> float:
+        return ends[place] - ordered[place][1] / 2
+
+    last = len(ordered) - 1
+    wanted = middle(0) + (middle(last) - middle(0)) * n / 100
+    below = bisect_right(range(last + 1), wanted, key=middle) - 1
+    if n == 100 or below == last:
+        return ordered[last][0]
+    low, high = ordered[below][0], ordered[below + 1][0]
+    return low + (high - low) * (wanted - middle(below)) / (middle(below + 1) - middle(below))
 
 
 def stdev(ordered: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from coval_gate.judge.sample import Sample
 from coval_gate.model.results import BASE, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Callable, Container, Mapping, Sequence, Set
 
     from coval_gate.model.results import Metric, RunResult, Simulation, Value
 
@@ -23,7 +23,8 @@ class Variant:
     """The agent (`name` is BASE) or one of its mutations, with the simulations it held and a sample of each metric.
 
     `passing`: the ids of the simulations that completed and met every target that is known. `unlisted`: how many more
-    simulations it must have, which Coval does not list. `alone`: whether the run has no other variant.
+    simulations it must have, which Coval does not list. `alone`: whether the run has no other variant. `even`: whether
+    each test case weighs the same, however many simulations it has.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Variant:
     samples: tuple[Sample, ...]
     alone: bool
     unlisted: int = 0
+    even: bool = False
 
     @property
     def total(self) -> int:
@@ -74,10 +76,21 @@ class Variant:
         """Return the variant as if the run had these test cases only."""
         return self._only(lambda each: each.test_case_id in cases)
 
-    def having_value(self, metric: Metric) -> Variant:
-        """Return the variant without the simulations that lack a value of the metric."""
-        values = self.sample(metric).values
-        return self._only(lambda each: each.id in values)
+    def comparable(self, cases: Set[str]) -> Variant:
+        """Return the variant as if the run had these test cases only, each of which weighs the same."""
+        return replace(self.of_cases(cases), even=True)
+
+    def weights(self, counted: Container[str]) -> Mapping[str, float] | None:
+        """Return the weight of each of the simulations `counted`: those of a test case share 1.
+
+        None where they all weigh the same.
+        """
+        if not self.even:
+            return None
+        cases = [case for ids in self.by_case.values() if (case := [each for each in ids if each in counted])]
+        if len(set(map(len, cases))) <= 1:
+            return None
+        return {each: 1.0 / len(case) for case in cases for each in case}
 
     def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
         simulations = tuple(each for each in self.simulations if wanted(each))

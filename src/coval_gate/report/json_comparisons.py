@@ -46,8 +46,15 @@ class ComparedCriterion(Model):
     """Whether it is shown only, and can never fail."""
     baseline_value: float | None
     """That of the reference, in `unit`."""
+    actual_pooled: float | None
+    """`actual` weighs each test case the same, however many simulations it has. This is the value over all simulations
+    alike; null where it does not differ."""
     baseline_count: int | None
     """How many simulations of the reference have a value."""
+    baseline_missing: int | None
+    """How many simulations of the reference have none. A rate counts them as misses on both sides."""
+    baseline_pooled: float | None
+    """As `actual_pooled`, for `baseline_value`."""
     change: float | None
     """`actual` minus `baseline_value`."""
     change_lower: float | None
@@ -57,11 +64,13 @@ class ComparedCriterion(Model):
     change_confidence: float | None
     """A share; null where the change was decided as counted."""
     trend: Trend | None
-    """What the change amounts to: with a confidence, only what is evident."""
+    """What the change amounts to: with a confidence, only what is evident among so many thresholds."""
     by_chance: int
-    """0; or, where the change alone would fail, how many thresholds there are: one of so many may show it by chance."""
+    """0; or, where the change alone would be evident, how many thresholds there are: one of so many may show it by
+    chance."""
     noticeable_change: float | None
-    """The smallest change for the worse, in `unit`, that would show in 80% of such runs; null where it is not known."""
+    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and among so
+    many thresholds; null where it is not known."""
     shared_test_cases: int | None
     """How many test cases both sides have."""
     left_out: LeftOutFacts | None
@@ -128,7 +137,10 @@ def comparison_fields(check: Check) -> dict[str, Any]:
         "reference": reference_of(check),
         "advisory": not check.decides,
         "baseline_value": found.value if found else None,
+        "actual_pooled": measure.pooled if measure else None,
         "baseline_count": found.count if found else None,
+        "baseline_missing": found.missing if found else None,
+        "baseline_pooled": found.pooled if found else None,
         "change": float(f"{measure.value - found.value:.12g}") if found and measure else None,
         "change_lower": _finite(change.lower) if change else None,
         "change_upper": _finite(change.upper) if change else None,

@@ -10,9 +10,22 @@ from coval_gate.text import number, percent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.measure import Unit
+    from coval_gate.judge.measure import Comparison, Measure, Unit
 
 DIGITS: Final = 4  # of a bound
+
+
+def measured(found: Measure | Comparison, unit: Unit) -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25".
+
+    One in which each test case weighs the same is told beside that of all simulations, where these differ.
+    """
+    if unit == "simulations":
+        return f"{found.value:,.0f} of {found.total:,}"
+    by_case = "" if found.pooled is None else " by test case"
+    if unit == "share":
+        return f"{percent(found.value)}{by_case} ({found.hits:,} of {found.total:,})"
+    return number(found.value) + (f"{by_case} ({number(found.pooled)} over all)" if found.pooled is not None else "")
 
 
 def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:

@@ -66,7 +66,8 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
     """
     least, most = (kind(each.cases for each in comparisons) for kind in (min, max))
     cases = plural(most, "shared test case")
-    parts = [cases if least == most else f"{least:,} to {cases}"]
+    uneven = "" if all(each.even for each in comparisons) else ", each of which weighs the same"
+    parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
     if left := left_out_text(LeftOut(*map(max, zip(*(each.left_out for each in comparisons), strict=True))), reference):
         alike = len({each.left_out for each in comparisons}) == 1
         parts.append(f"left out{'' if alike else ' at most'}: {left}")

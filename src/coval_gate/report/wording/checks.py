@@ -15,7 +15,8 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.claims import claim_text, doubt_text, sure_text
+from coval_gate.report.wording.amounts import measured
+from coval_gate.report.wording.claims import claim_text, doubt_text, shown_bound_text
 from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
 from coval_gate.report.wording.criteria import (
     VALUE_SHOWN,
@@ -64,13 +65,8 @@ def first_text(check: Check) -> str:
 
 
 def measure_text(measure: Measure) -> str:
-    """Return a measure with its total: "40% (4 of 10)", "4 of 10", "1.25"."""
-    match measure.unit:
-        case "share":
-            return f"{percent(measure.value)} ({measure.hits:,} of {measure.total:,})"
-        case "simulations":
-            return f"{measure.value:,.0f} of {measure.total:,}"
-    return number(measure.value)
+    """Return a measure with its total, such as "40% (4 of 10)"."""
+    return measured(measure, measure.unit)
 
 
 def margin_text(check: Check) -> str:
@@ -158,8 +154,8 @@ def _threshold_text(threshold: Threshold, measure: Measure, requirement: Require
         return f"{text}, {measure.assumed:,} of them without a value"
     # A miss by less than the usual digits show must not read like a hit.
     bound = requirement.bound if requirement else measure.value
-    if measure.unit == "metric" and text == number(bound) and measure.value != bound:
-        return f"{measure.value:.10g}"
+    if measure.unit == "metric" and number(measure.value) == number(bound) and measure.value != bound:
+        return text.replace(number(measure.value), f"{measure.value:.10g}", 1)
     if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
         return text.replace(percent(measure.value), f"{measure.value * 100:.10g}%", 1)
     return text
@@ -176,7 +172,7 @@ def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case 
             is_found = f"{_subject(threshold)} is {actual_text(check)}{about}"
             if check.verdict is Verdict.INCONCLUSIVE:
                 return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
-            return f"{is_found}{sure_text(check)}, must be {required}"
+            return f"{is_found}{shown_bound_text(check)}, must be {required}"
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
             return f"{failed} did not complete{about}{where}; max_failed_simulations allows {allowance}"

@@ -62,10 +62,10 @@ def notes_title(checks: Sequence[Check]) -> str:
     return shows_text(checks) if any(each.interval or each.comparison for each in measures) else MARGIN
 
 
-def sure_text(check: Check) -> str:
+def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", surely {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
+    return f", {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:
@@ -111,4 +111,4 @@ def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) ->
 
 
 def _confidence_text(interval: Interval, *, both: bool = False) -> str:
-    return f"{'each end ' if both else ''}with {percent(interval.confidence)} confidence"
+    return f"{'each end with ' if both else ''}{percent(interval.confidence)} confidence"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
-from coval_gate.judge.paired import POWER
+from coval_gate.judge.planning import POWER
 from coval_gate.judge.problems import (
     Accepted,
     CannotOccur,
@@ -27,7 +27,7 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Run
-from coval_gate.report.wording.amounts import rounded
+from coval_gate.report.wording.amounts import measured, rounded
 from coval_gate.report.wording.baselines import START_ANEW, dated_text, left_out_text, no_baseline_text
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.text import number, percent, plural
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.problems import ComparisonProblem
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
+BEYOND: Final = "beyond the margin as counted"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs in which a noticeable change shows
 
 
@@ -59,13 +60,8 @@ def earlier_text(check: Check) -> str:
     measure, compared = check.measure, comparison_of(check)
     if measure is None or compared is None:
         return ""
-    match measure.unit:
-        case "share":
-            hits = round(compared.value * compared.count)
-            return f"{percent(compared.value)} ({hits:,} of {compared.count:,})"
-        case "simulations":
-            return f"{compared.value:,.0f} of {compared.count:,}"
-    return number(compared.value)
+    assumed = compared.missing if measure.assumed else 0
+    return measured(compared, measure.unit) + (f", {assumed:,} of them without a value" if assumed else "")
 
 
 def difference_text(check: Check) -> str:
@@ -88,9 +84,11 @@ def shown_text(check: Check) -> str:
 
 
 def trend_text(check: Check) -> str:
-    """Return what a change amounts to in a word; empty without a comparison."""
+    """Return what a change amounts to in a word or, of one that fails, what is beyond its margin; else empty."""
     compared = comparison_of(check)
-    return compared.trend if compared else ""
+    if compared is None:
+        return ""
+    return f"{compared.trend}, and {BEYOND}" if _fails_by_margin(check, compared) else compared.trend
 
 
 def claimed_text(check: Check) -> str:
@@ -135,11 +133,25 @@ def change_clause(check: Check) -> str:
     compared = comparison_of(check)
     if compared is None or compared.change is None:
         return ""
-    told = f"{change_text(check)} ({_confidence_text(compared.change)})"
+    beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
+    told = f"{change_text(check)} ({_confidence_text(compared.change)}){beyond}"
     if compared.by_chance:
         return f"{told}, but of {compared.by_chance:,} thresholds, one may well show that by chance"
     enough = _enough(check, compared)
-    return f"{told}; so few test cases can never show more, {enough:,} can" if enough else told
+    return f"{told}; this few test cases can never show more; {enough:,} can" if enough else told
+
+
+def _fails_by_margin(check: Check, compared: Comparison) -> bool:
+    """Tell whether a change that is shown fails a check because it is beyond a margin, which is not shown."""
+    if (
+        check.verdict is not Verdict.FAILED
+        or compared.change is None
+        or not isinstance(check.criterion, ThresholdHolds)
+    ):
+        return False
+    bound = check.criterion.threshold.bound
+    has_margin = bound.factor != 1.0 or bound.number != 0.0
+    return has_margin and compared.trend == "worse" and not check.criterion.threshold.asks_for_improvement
 
 
 def _enough(check: Check, compared: Comparison) -> int:
@@ -287,7 +299,7 @@ def _one_direction(least: float, most: float, word: str, unit: Unit, *, both: bo
 
 def _confidence_text(change: Interval) -> str:
     ends = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
-    return f"{'each end ' if ends else ''}with {percent(change.confidence)} confidence"
+    return f"{'each end with ' if ends else ''}{percent(change.confidence)} confidence"
 
 
 def _amount(value: float, unit: Unit, outwards: Callable[[float], int], *, short: bool) -> str:
