@@ -13,13 +13,15 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bench.drifts import drifts
 from bench.experiments import one_run, power, two_runs
 from bench.steps import families, family_power, invariants, repetition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.experiments import Cell, Experiment, Limit
+    from bench.drifts import drifts
+from bench.experiments import Cell, Experiment, Limit
 
 RUNS: Final = 2000  # of each cell
 
@@ -59,6 +61,7 @@ def experiments() -> Iterator[Experiment]:
     yield from power()
     yield family_power()
     yield from repetition()
+    yield from drifts()
     yield invariants()
 
 

@@ -14,6 +14,7 @@ from coval_gate.judge.criteria import (
     MetricHasValues,
     MetricPresent,
     MetricsHaveTargets,
+    NoDrift,
     NoErrorReported,
     NotFlaky,
     TargetMet,
@@ -66,6 +67,8 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
             return f"{metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
         case ValueAbsent(metric=metric, value=value):
             return f"{metric} is never {forbidden_text(value)}"
+        case NoDrift(threshold=threshold):
+            return f"no drift: {threshold.text}"
         case NotFlaky():
             return "the run is not flaky"
     assert_never(criterion)
