@@ -20,8 +20,7 @@ from bench.steps import families, family_power, invariants, repetition
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.drifts import drifts
-from bench.experiments import Cell, Experiment, Limit
+    from bench.experiments import Cell, Experiment, Limit
 
 RUNS: Final = 2000  # of each cell
 

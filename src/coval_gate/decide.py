@@ -15,6 +15,7 @@ from coval_gate.report.simulations import leg_rows, to_look_at
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import DETAILS_TIME, fetch_details
+from coval_gate.runs.drift import drift_of
 from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
@@ -56,7 +57,10 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     left = max(0.0, step.deadline - step.clock.now()) if leg.repetition else step.inputs.max_wait_time
     with step.host.group(waiting_title(left)):
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
-    leg.judgement = judge_outcome(outcome, criteria, _baseline(step, client, leg, outcome))
+    baseline = _baseline(step, client, leg, outcome)
+    searching = drift_of(client, leg, outcome, step.inputs, step.context, clock=step.clock, deadline=step.deadline)
+    leg.drift = run(searching, step.clock)
+    leg.judgement = judge_outcome(outcome, criteria, baseline, leg.drift)
     owe_mark(step, leg)
     if isinstance(outcome, Completed):
         leg.result = outcome.result

@@ -32,7 +32,7 @@ def main(runtime: Runtime) -> int:
         hurried = True
         judgement = step.clean_up(interrupted(), hurried=True)
     report = step.publish(judgement, hurried=hurried)
-    if not hurried and step.legs and step.legs[0].promotion:
+    if not hurried and step.legs and (step.legs[0].promotion or step.legs[0].begins):
         from coval_gate.standing import promote_run
 
         promote_run(step, report)
