@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.experiments import Experiment, Limit
@@ -19,10 +18,9 @@ from coval_gate.model.drift import REFERENCE_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from random import Random
 
     from coval_gate.judge.chart import Chart
-
-    Case = Callable[[Random, float], Callable[[float, float], list[float]]]
 
 NIGHTS: Final = 30
 ICC: Final = 0.3
@@ -54,7 +52,7 @@ def drifts() -> Iterator[Experiment]:
     for agents, name, most in (
         ([*rates, *means], "rates and averages", 5.0),
         (wobbling, "averages whose runs differ by 5 %", 5.0),
-        ([Agent(RATE, 50, 3, 0.9, 0.02)], "a rate whose runs differ by 2pp", 10.0),
+        ([Agent(RATE, 50, 3, 0.9, 0.02)], "a rate whose runs differ by 2pp", 12.0),
         (percentiles, "medians and percentiles", 5.0),
     ):
         yield Experiment(

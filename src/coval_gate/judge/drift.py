@@ -162,6 +162,7 @@ class _History:
         )
         path = DriftPath(
             reference=chart.reference,
+            reference_ids=tuple(each.run.run_id for each in self._drift.reference),
             nights=tuple(self._night(each, chart, place) for place, each in enumerate(nights)),
             level=level,
             since=chart.since,

@@ -86,11 +86,13 @@ class Night(NamedTuple):
 class DriftPath:
     """How runs developed beside a reference, whose mean is `reference`, over `cases` that they share.
 
-    `nights` are the runs after it, the oldest first and the judged one last; `since` is the place of the one with which
-    the sum began to rise. Above the `level`, the sum is an alarm. `left_out`: how many runs do not count.
+    `reference_ids` are its runs. `nights` are the runs after it, the oldest first and the judged one last; `since` is
+    the place of the one with which the sum began to rise. Above the `level`, the sum is an alarm. `left_out`: how many
+    runs do not count.
     """
 
     reference: float
+    reference_ids: tuple[str, ...]
     nights: tuple[Night, ...]
     level: float
     since: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
     from pydantic_core.core_schema import CoreSchema, ModelSchema
 
-SCHEMA_VERSION: Final = "3.2"
+SCHEMA_VERSION: Final = "3.3"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # that the schema is for
 
 

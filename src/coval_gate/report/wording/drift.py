@@ -29,6 +29,12 @@ def sum_text(path: DriftPath) -> str:
     return f"sum {path.sum:.1f}, alarm above {path.level:.1f}"
 
 
+def path_title(path: DriftPath) -> str:
+    """Return what a chart of the sums shows."""
+    count = plural(len(path.nights), "run")
+    return f"sum of the shortfalls over the {count} since the reference; grey: the level of an alarm, {path.level:.1f}"
+
+
 def value_text(value: float, unit: Unit) -> str:
     """Return a mean as people read it."""
     return percent(value) if unit == "share" else number(value)
