@@ -243,7 +243,7 @@ def test_reference_that_coval_does_not_tell_is_no_pass(nights: Callable[..., Nig
     ],
     ids=str,
 )
-def test_mistakes_are_told_before_the_launch(given: dict[str, str], told: str, nights: Callable[..., Nights]) -> None:
+def test_mistakes_are_told_before_the_launch(given: dict[str, Any], told: str, nights: Callable[..., Nights]) -> None:
     past = nights()
     result = past.pass_by(**given)
     assert result.outputs["verdict"] == "error"

@@ -28,7 +28,7 @@ EXPLAINED: Final = 3.0  # variances within, that the variance between runs may b
 ROUNDING: Final = 1e-12  # of the size of values: smaller differences are none
 # By the number of charts, which share the error; the logarithm of the number in between.
 LEVELS: Final = (
-    *((1, 2.85), (2, 3.85), (3, 4.6), (4, 5.2), (5, 5.7), (6, 6.1), (8, 6.8)),
+    *((1, 2.8), (2, 3.85), (3, 4.6), (4, 5.2), (5, 5.7), (6, 6.1), (8, 6.8)),
     *((10, 7.4), (15, 8.5), (20, 9.3), (30, 10.4), (50, 11.9)),
 )
 
@@ -116,7 +116,7 @@ def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool,
             squares += min(half, ODD * spread.variance(squares, degrees) / spread.factor)
             degrees += 1
         variance = spread.variance(squares, degrees) * (1.0 + 1.0 / len(reference))
-        z = _step(mean - value if falls else value - mean, variance, mean)
+        z = _step(mean - value if falls else value - mean, variance, max(abs(mean), abs(value)))
         before = sums[-1] if sums else 0.0
         sums.append(min(CAP * level, max(0.0, before + z - ALLOWANCE)))
     return Chart(reference=mean, values=tuple(later), sums=tuple(sums), level=level)
@@ -132,7 +132,7 @@ def level_for(charts: int) -> float:
 
 def _step(shortfall: float, variance: float, size: float) -> float:
     """Return z: a shortfall in standard deviations, neither of which rounding makes."""
-    if abs(shortfall) <= ROUNDING * max(1.0, abs(size)):
+    if abs(shortfall) <= ROUNDING * size:
         return 0.0
     deviation = math.sqrt(variance)
     if abs(shortfall) >= LONGEST_STEP * deviation:

@@ -39,7 +39,9 @@ FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
 ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
 # Factors of `Spread`. The percentile of a run is less regular than its mean.
 RATE, MEAN, PERCENTILE = 2.6, 3.0, 3.6
-RATE_WEIGHT: Final = 9.0  # more than seven runs show: few misses leave the spread between runs uncertain
+# What the cases show counts as much as so many differences between runs. Few misses leave the spread between runs
+# uncertain; that of averages is best seen between runs themselves.
+RATE_WEIGHT, MEAN_WEIGHT = 9.0, 1.0
 RATE_LEAST: Final = 0.1  # of the square of the share that one conversation is
 BINARY: Final = {False: 0.0, True: 1.0}
 
@@ -186,7 +188,7 @@ class _History:
                 return self._differs("metric", metric.name)
         variant = self._variant(run, watched.variant)
         if variant is None:
-            return self._differs("mutation", watched.variant.name)
+            return self._differs("cases") if run.changed_cases else self._differs("mutation", watched.variant.name)
         found = values_of(watched.criterion.threshold.aggregate, variant, watched.metric)
         return found or self._differs("values", watched.metric.name if watched.metric else "")
 
@@ -259,10 +261,10 @@ def chart_over(
     means = {case: _mean(found) for case, found in by_case.items()}
     mean = _mean([*means.values()])
     before, after = ([mean + _deviation(run, means) for run in runs] for runs in (reference, later))
-    spread = Spread(MEAN)
+    within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
+    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN))
     if aggregate.is_rate:
         conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
-        within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
         spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
     return chart_of(before, after, falls=falls, spread=spread, level=level)
 

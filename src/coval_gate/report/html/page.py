@@ -335,11 +335,11 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
             continue
         unit = check.measure.unit if check.measure else "metric"
         nights = [
-            (night.sum, "", f"{_night_text(night)}: {value_text(night.value, unit)}, sum {night.sum:.1f}")
+            (night.sum, "", f"{_night_text(night)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
-        now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.1f}")
+        now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.2f}")
         begin = (0.0, "", f"reference: {value_text(path.reference, unit)}")
         if line := trend([begin, *nights, now], path.level):
             yield PathView(

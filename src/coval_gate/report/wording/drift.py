@@ -26,13 +26,13 @@ def path_text(measure: Measure, path: DriftPath) -> str:
 
 def sum_text(path: DriftPath) -> str:
     """Return the sum of the shortfalls, and the level of an alarm."""
-    return f"sum {path.sum:.1f}, alarm above {path.level:.1f}"
+    return f"sum {path.sum:.2f}, alarm above {path.level:.2f}"
 
 
 def path_title(path: DriftPath) -> str:
     """Return what a chart of the sums shows."""
     count = plural(len(path.nights), "run")
-    return f"sum of the shortfalls over the {count} since the reference; grey: the level of an alarm, {path.level:.1f}"
+    return f"sum of the shortfalls over the {count} since the reference; grey: the level of an alarm, {path.level:.2f}"
 
 
 def value_text(value: float, unit: Unit) -> str:
