@@ -60,12 +60,12 @@ def test_steady_agent_passes() -> None:
 
 
 def test_lasting_change_fails_with_its_first_night() -> None:
-    (check,) = checks(latency(1.3), past([1.0, 1.0, 1.3, 1.3, 1.3]))
+    (check,) = checks(latency(1.3), past([1.0, 1.0, 1.3, 1.3, 1.3, 1.3]))
     assert check.verdict is Verdict.FAILED
     assert "since 2026-01-1" in check_reason(check)
     assert check.measure
     assert check.measure.path
-    assert [each.run_id for each in check.measure.path.nights][-2:] == ["night12", "now"]
+    assert [each.run_id for each in check.measure.path.nights][-2:] == ["night13", "now"]
 
 
 def test_one_bad_day_is_no_alarm() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ALLOWANCE: Final = 0.5  # of z, that each run may fall short
 LONGEST_STEP: Final = 3.0  # of z: no single run reaches the level
 CAP: Final = 2.0  # levels that S may reach, so that an agent that was mended is soon below it
-ODD: Final = 9.0  # variances that the square of one difference counts at most, so that one bad day blinds for no month
+ODD: Final = 12.0  # variances that the square of one difference counts at most, so that one bad day blinds for no month
 EXPLAINED: Final = 3.0  # variances within, that the variance between runs may be by chance
 ROUNDING: Final = 1e-12  # of the size of values: smaller differences are none
 # By the number of charts, which share the error; the logarithm of the number in between.
