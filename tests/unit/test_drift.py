@@ -181,7 +181,7 @@ def test_line_of_the_log() -> None:
     lines = [*check_lines(judge(latency(1.3), criteria, drift=past([1.0, 1.3, 1.3, 1.3])))]
     (found,) = [each.strip() for each in lines if "no drift" in each]
     assert found.startswith("✗ no drift: Latency: avg <= baseline * 1.1  1.")
-    assert ", alarm above 2.80" in found
+    assert ", alarm above 2.82" in found
 
 
 # The chart itself

@@ -83,7 +83,7 @@ def tagged(longest: int) -> Field[BaselineSource | None]:
             raise ValueError(f"must be tag:<tag>; got {quoted(given)}.{meant}")
         return BaselineSource(kind="tag", name=tag(longest).parse(name))
 
-    return Field("`tag:<tag>`", None, parse)
+    return Field("reference", None, parse)
 
 
 def tag(longest: int) -> Field[str]:
