@@ -49,6 +49,7 @@ def other_value(given: Input) -> str:
         "age": "7d",
         "baseline": "branch:main",
         "tag": "stable",
+        "reference": "tag:golden",
     }
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
     words = [word.strip("`") for word in given.field.name.split(" or ") if word.startswith("`")]

@@ -16,6 +16,7 @@ from coval_gate.report.simulations import leg_rows, to_look_at
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details
+from coval_gate.runs.drift import drift_of
 from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.schedule import run
@@ -61,7 +62,9 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
         outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
     step.check_selection(client, leg)
     baseline = _baseline(step, client, leg, outcome)
-    leg.judgement = run(beside(partial(judge_outcome, outcome, criteria, baseline)), step.clock)
+    searching = drift_of(client, leg, outcome, step.inputs, step.context, clock=step.clock, deadline=step.deadline)
+    leg.drift = run(searching, step.clock)
+    leg.judgement = run(beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift)), step.clock)
     owe_mark(step, leg)
     if isinstance(outcome, Completed):
         leg.result = outcome.result

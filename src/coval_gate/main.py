@@ -33,7 +33,7 @@ def main(runtime: Runtime) -> int:
         step.hurry()
         judgement = step.clean_up(interrupted(), hurried=True)
     report = step.publish(judgement)
-    if not step.is_hurried and step.legs and step.legs[0].promotion:
+    if not step.is_hurried and step.legs and (step.legs[0].promotion or step.legs[0].begins):
         from coval_gate.standing import promote_run
 
         with tolerant(step.host, "The run could not be promoted"):

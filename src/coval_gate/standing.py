@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.clock import Interrupted
 from coval_gate.errors import CovalError, RunnerError, Unavailable
-from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, refusal
+from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, may_begin_reference, refusal
 from coval_gate.model.promotion import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.report.markdown import code, escape
@@ -51,18 +51,28 @@ def mark_failed_runs(step: Step, judgement: Judgement) -> None:
     owing = [guard for guard in step.guards if guard.owes_mark]
     if owing:
         _mark(step, owing)
-    first.promotion = _planned(step, first) if judgement.lets_pass or judgement is first.judgement else None
+    if not judgement.lets_pass and judgement is not first.judgement:
+        return
+    first.promotion = _planned(step, first)
+    if first.drift and first.drift.begins and first.judgement and may_begin_reference(first.judgement):
+        first.begins = first.drift.tag
 
 
 def promote_run(step: Step, report: Report) -> None:
-    """Promote the step's first run as it was planned, unless the step turned red. The verdict stays.
+    """Promote the step's first run as planned, and let it begin a reference, unless the step turned red.
 
     An interrupt takes nothing away from a step that has come this far.
     """
     leg = step.legs[0]
-    planned = leg.promotion
-    if planned is None:
-        return
+    if leg.promotion:
+        _promote(step, leg, leg.promotion, report)
+    if leg.begins and report.judgement.lets_pass:
+        with suppress(Interrupted):
+            _give(step, leg, leg.begins, first=True)
+
+
+def _promote(step: Step, leg: Leg, planned: Promotion, report: Report) -> None:
+    """Do what `promote_run` says."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
     if planned.obstacle != "pending":
@@ -71,12 +81,16 @@ def promote_run(step: Step, report: Report) -> None:
     with suppress(Interrupted):
         if step.inputs.accept and not _accept(step, leg):
             return
-        client = step.connect()
         for tag in tags_to_give(step.inputs):
-            promoting = promote(client, leg, tag, clock=step.clock, until=step.deadline)
-            promotion = run(promoting, step.clock).redacted(step.host.redact)
-            _tell(step, promotion)
-            _summarize(step, report_text(promotion, code=code, escape=escape))
+            _give(step, leg, tag)
+
+
+def _give(step: Step, leg: Leg, tag: str, *, first: bool = False) -> None:
+    """Give a run a tag, and tell what came of it. `first`: only if no other run has it."""
+    promoting = promote(step.connect(), leg, tag, first=first, clock=step.clock, until=step.deadline)
+    promotion = run(promoting, step.clock).redacted(step.host.redact)
+    _tell(step, promotion)
+    _summarize(step, report_text(promotion, code=code, escape=escape))
 
 
 def _may_be_baseline(step: Step, leg: Leg) -> bool:

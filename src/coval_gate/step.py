@@ -108,7 +108,7 @@ class Step:
         # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
         self.publisher.write_outputs(self.report(UNFINISHED))
         self._save_state()
-        if self.inputs.promote or self.inputs.accept:
+        if self.inputs.promote or self.inputs.accept or self.inputs.drift:
             from coval_gate.runs.promotion_checks import promotion_problems
 
             problems += promotion_problems(self.inputs, self.context)

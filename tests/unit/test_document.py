@@ -92,8 +92,9 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
     ours = object_schemas(schema())
-    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation, four of baselines
-    assert len(ours) == 15
+    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation, four of baselines,
+    # two of drift
+    assert len(ours) == 17
     assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
 
 
@@ -346,6 +347,7 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "simulation_ids_left_out": 0,
         "reference": "",
         "advisory": False,
+        "drift": None,
         **dict.fromkeys(COMPARISON),
         "by_chance": 0,
         "newly_failing": [],

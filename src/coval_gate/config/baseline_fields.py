@@ -73,6 +73,19 @@ def baseline() -> Field[BaselineSource | None]:
     return Field("baseline", None, parse)
 
 
+def tagged(longest: int) -> Field[BaselineSource | None]:
+    """Return a field for `tag:<tag>`, a tag that the step may give to a run."""
+
+    def parse(given: str) -> BaselineSource:
+        kind, colon, name = (part.strip() for part in given.partition(":"))
+        if kind.lower() != "tag" or not colon or not name:
+            meant = f" Write tag:{given}." if not colon and TAG.fullmatch(given.lower()) else ""
+            raise ValueError(f"must be tag:<tag>; got {quoted(given)}.{meant}")
+        return BaselineSource(kind="tag", name=tag(longest).parse(name))
+
+    return Field("reference", None, parse)
+
+
 def tag(longest: int) -> Field[str]:
     """Return a field for one tag of a run, in lower case, as Coval may return it."""
 

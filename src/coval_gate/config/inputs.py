@@ -333,11 +333,20 @@ class Inputs:
         "If the run may be a baseline, give it this tag, and take the tag from the run that had it. Pull requests "
         "cannot promote.",
     )
+    drift: BaselineSource | None = declare(
+        GATE,
+        baseline_fields.tagged(LONGEST_TEXT),
+        "Fail the check where the agent gets slowly worse, such as `tag:reference`: the run with this tag and the six "
+        "that followed it are compared with all later runs of the branch, for each threshold that compares with "
+        "`baseline`. Where no run has the tag, this one takes it unless it fails; after that, only `accept` moves it. "
+        "Not for pull requests.",
+    )
     accept: bool = declare(
         GATE,
         fields.flag(),
         "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
-        "with it, and it takes the tag of `promote`. Only in a workflow that a person starts (`workflow_dispatch`).",
+        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts "
+        "(`workflow_dispatch`).",
         "false",
     )
     confidence: float | None = declare(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
 
+WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
+SUCH_AS: Final = "such as `Latency: avg <= baseline * 1.1`"
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share that was written as a percentage
 
 
@@ -19,6 +21,7 @@ def threshold_warnings(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence about each threshold that looks like a mistake, and each input that has no effect on any."""
     yield from _without_confidence(inputs)
     yield from _without_reference(inputs)
+    yield from _drift_warnings(inputs)
     for each in inputs.thresholds:
         if doubt := _doubt(each):
             yield f"thresholds, line {each.line}: {doubt}"
@@ -30,6 +33,7 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if _is_impossible(each):
             yield Problem("thresholds", f"has a line that no run can meet: {each.text} (line {each.line}).")
     yield from _reference_contradictions(inputs)
+    yield from _drift_contradictions(inputs)
 
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
@@ -48,6 +52,25 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
             "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one does not run "
             "again; one that only lost simulations does, to replace them."
         )
+
+
+def _drift_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for a `drift` that can show nothing, or whose reference would move."""
+    if inputs.drift is None:
+        return
+    tag = inputs.drift.name
+    if tag == inputs.promote:
+        yield Problem("drift", f"must not be the tag of promote, which moves from run to run: {tag}. Use another one.")
+    earlier = inputs.baseline is None or inputs.baseline.kind != "base"
+    if not (earlier and any(each.shows_drift for each in inputs.thresholds)):
+        yield Problem("drift", f"requires a threshold that compares {WATCHED} with baseline, {SUCH_AS}.")
+
+
+def _drift_warnings(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence about each threshold that compares with a baseline, and cannot show drift."""
+    for each in inputs.thresholds if inputs.drift else ():
+        if each.bound.reference == "baseline" and not each.shows_drift:
+            yield f"drift does not watch {each.text} (thresholds, line {each.line}): it watches {WATCHED} only."
 
 
 def _can_be_softened(inputs: Inputs) -> bool:

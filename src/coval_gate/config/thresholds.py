@@ -173,6 +173,11 @@ class Threshold:
         """Whether it can be decided with a confidence; otherwise it is decided as counted."""
         return self.aggregate.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
+    @property
+    def shows_drift(self) -> bool:
+        """Whether many runs in a row can show that what it compares with a baseline gets worse."""
+        return self.bound.reference == "baseline" and self.takes_confidence
+
     def holds(self, actual: float) -> bool:
         """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
+from coval_gate.judge.alike import comparable_result, same_metric
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import check_variant
 from coval_gate.judge.family import Compared, ruled
@@ -161,7 +162,7 @@ class _References:
         if not alike:
             return PersonaChanged(since=baseline.runs[0].run)
         for each in self._metrics(criterion, metric):
-            having = [run for run in alike if self._same(run.result, each)]
+            having = [run for run in alike if same_metric(self._result, run.result, each)]
             if not having:
                 return NotInBaseline(what="metric", name=each.name)
             alike = [run for run in having if each.id not in run.changed_metrics]
@@ -189,32 +190,11 @@ class _References:
         """Return the same variant in the pooled runs, by the mutation's id where it is known."""
         key = tuple(each.result.run_id for each in runs)
         if key not in self._pools:
-            self._pools[key] = variants_of(pooled([self._comparable(each) for each in runs]))
+            self._pools[key] = variants_of(pooled([comparable_result(self._result, each) for each in runs]))
         own_id = variant.mutation_id
         same = [each for each in self._pools[key] if own_id and each.mutation_id == own_id]
         named = [each for each in self._pools[key] if each.name == variant.name]
         return next(iter(same or named), None)
-
-    def _comparable(self, run: BaselineRun) -> RunResult:
-        """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
-        metrics = tuple(
-            replace(same, id=each.id, name=each.name, target=each.target, defined=each.defined, elsewhere=each.texts)
-            for each in self._result.metrics
-            if (same := self._same(run.result, each))
-        )
-        simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
-        return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
-
-    def _same(self, earlier: RunResult, metric: Metric) -> Metric | None:
-        """Return what a metric of the run that is judged is in an earlier one: by its id or else by its name.
-
-        A name must mean one metric in both runs, and not one that the run that is judged has under another name.
-        """
-        found = earlier.find_metrics(metric.id)
-        if not found and len(self._result.find_metrics(metric.name)) == 1:
-            own = {each.id for each in self._result.metrics}
-            found = tuple(each for each in earlier.find_metrics(metric.name) if each.id not in own)
-        return found[0] if len(found) == 1 else None
 
 
 def _against(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.criteria import NoDrift, ThresholdHolds
 from coval_gate.judge.measure import margin
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -49,15 +49,18 @@ class Check:
 
     @property
     def informs(self) -> bool:
-        """Whether it only informs: it is advisory, or it passed and would have passed whatever was measured."""
-        if not self.decides:
+        """Whether it only informs: it is advisory, or it passed and would have passed whatever was measured.
+
+        What passed although nothing could be measured yet has a problem that says so.
+        """
+        if not self.decides or (self.passed and self.problem is not None):
             return True
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
     def doubt_passes(self) -> bool:
         """Whether the check of the step is green although this one is inconclusive."""
-        return isinstance(self.criterion, ThresholdHolds) and self.criterion.doubt_passes
+        return isinstance(self.criterion, ThresholdHolds | NoDrift) and self.criterion.doubt_passes
 
     @property
     def user_defined(self) -> bool:
@@ -71,8 +74,10 @@ class Check:
 
     @property
     def reference(self) -> str:
-        """What a threshold refers to: baseline or base; empty for a number, and for what is no threshold."""
-        return self.criterion.threshold.bound.reference if isinstance(self.criterion, ThresholdHolds) else ""
+        """What a threshold refers to: baseline or base; empty for a number, and for what has no threshold."""
+        if isinstance(self.criterion, ThresholdHolds | NoDrift):
+            return self.criterion.threshold.bound.reference
+        return ""
 
     @property
     def requirement(self) -> Requirement | None:

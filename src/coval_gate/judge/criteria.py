@@ -253,6 +253,38 @@ class NotFlaky(_Kind):
         return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoDrift(_Kind):
+    """What a threshold compares with a baseline does not get worse from run to run (`drift`).
+
+    Only where the sum of the shortfalls is an alarm, the mean since it began to rise must keep the threshold's margin.
+    `doubt_passes`: as of the threshold.
+    """
+
+    kind: ClassVar = "drift"
+    threshold: Threshold
+    doubt_passes: bool = False
+
+    @property
+    def user_defined(self) -> bool:
+        return True
+
+    @property
+    def advisory(self) -> bool:
+        return self.threshold.advisory
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        path = measure.path
+        if path is None or not path.alarms:
+            return None
+        return Requirement(self.threshold.operator, self.bound(path.reference))
+
+    def bound(self, reference: float) -> float:
+        """Return how bad the mean may be; a threshold that asks for an improvement has no margin here."""
+        bound = self.threshold.bound.of(reference)
+        return max(bound, reference) if self.threshold.wants_less else min(bound, reference)
+
+
 Criterion = (
     ThresholdHolds
     | FewFailed
@@ -269,6 +301,7 @@ Criterion = (
     | ValueAbsent
     | SameCases
     | NotFlaky
+    | NoDrift
 )
 
 
@@ -342,6 +375,11 @@ class Criteria:
             doubt_passes=policy == "pass",
             accepted=self.accept and threshold.bound.reference == "baseline",
         )
+
+    def drifts(self) -> tuple[NoDrift, ...]:
+        """Return what the input `drift` watches, if it is set: the thresholds that can show drift."""
+        watched = (each for each in self.thresholds if each.shows_drift)
+        return tuple(NoDrift(threshold=each, doubt_passes=self.of_threshold(each).doubt_passes) for each in watched)
 
     @property
     def needs_targets(self) -> bool:

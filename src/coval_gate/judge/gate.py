@@ -28,6 +28,7 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
     VariantsPresent,
 )
+from coval_gate.judge.drift import drift_checks
 from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.judgement import conclude, not_completed, timed_out
 from coval_gate.judge.measure import Measure
@@ -60,33 +61,48 @@ if TYPE_CHECKING:
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline
+    from coval_gate.model.drift import Drift
     from coval_gate.model.outcomes import Limit, Outcome
     from coval_gate.model.results import Metric, RunResult, Target
 
 
-def judge_outcome(outcome: Outcome, criteria: Criteria, baseline: Baseline | None = None) -> Judgement:
-    """Judge a run by how the work on it ended; `baseline`: the earlier runs that thresholds refer to."""
+def judge_outcome(
+    outcome: Outcome, criteria: Criteria, baseline: Baseline | None = None, drift: Drift | None = None
+) -> Judgement:
+    """Judge a run by how the work on it ended.
+
+    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts.
+    """
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, baseline=baseline, late=late)
+            return judge(result, criteria, baseline=baseline, drift=drift, late=late)
         case NotCompleted():
             return not_completed(outcome)
     return timed_out(outcome)
 
 
 def judge(
-    result: RunResult, criteria: Criteria, *, baseline: Baseline | None = None, late: Limit | None = None
+    result: RunResult,
+    criteria: Criteria,
+    *,
+    baseline: Baseline | None = None,
+    drift: Drift | None = None,
+    late: Limit | None = None,
 ) -> Judgement:
     """Judge a run that completed.
 
-    `baseline`: the earlier runs that thresholds refer to. `late`: the limit that passed before Coval had all of the
+    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts; None where
+    that is not asked for. `late`: the limit that passed before Coval had all of the
     run's data.
     """
     result = _with_texts_of(baseline, result)
     variants = variants_of(result, criteria.mutations)
     unknown = tuple(_presence(result, variants, criteria))
     known = () if unknown else tuple(_population(result, variants, criteria))
-    values = tuple(_values(result, variants, criteria, baseline))
+    values = (
+        *_values(result, variants, criteria, baseline),
+        *drift_checks(criteria, result, variants, drift),
+    )
     if any(not check.passed for check in known):
         values = tuple(_blame_silence(values, variants))
     checks = (*unknown, *known, *values)

@@ -94,6 +94,51 @@ class Comparison:
         return round((self.value if self.pooled is None else self.pooled) * self.total)
 
 
+class Night(NamedTuple):
+    """A run after the reference: its value over the shared test cases, and the sum of the shortfalls with it.
+
+    `created` is as Coval reports it.
+    """
+
+    run_id: str
+    created: str
+    value: float
+    sum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftPath:
+    """How runs developed beside a reference, whose mean is `reference`, over `cases` that they share.
+
+    `reference_ids` are its runs. `nights` are the runs after it, the oldest first and the judged one last; `since` is
+    the place of the one with which the sum began to rise. Above the `level`, the sum is an alarm. `left_out`: how many
+    runs do not count.
+    """
+
+    reference: float
+    reference_ids: tuple[str, ...]
+    nights: tuple[Night, ...]
+    level: float
+    since: int
+    cases: int
+    left_out: int = 0
+
+    @property
+    def sum(self) -> float:
+        """The sum with the judged run."""
+        return self.nights[-1].sum
+
+    @property
+    def alarms(self) -> bool:
+        """Whether the sum is above the level."""
+        return self.sum > self.level
+
+    @property
+    def risen(self) -> tuple[Night, ...]:
+        """The runs since the sum began to rise."""
+        return self.nights[self.since :]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
     """One measured value.
@@ -101,7 +146,8 @@ class Measure:
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
     simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
     a share, which must hold whatever the missing values were. `interval` is there if the criterion asks for confidence.
-    `comparison` is there if it refers to a baseline: then `value` and `pooled` are those of `Weighed`.
+    `comparison` is there if it refers to a baseline: then `value` and `pooled` are those of `Weighed`. `path` is there
+    if it is about drift: then `value` is the mean since the sum began to rise.
     """
 
     value: float
@@ -112,6 +158,7 @@ class Measure:
     pooled: float | None = None
     interval: Interval | None = None
     comparison: Comparison | None = None
+    path: DriftPath | None = None
 
     @property
     def total(self) -> int:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
 
 
+Difference = Literal["persona", "metric", "mutation", "cases", "values"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric:
     """The run does not have the metric. `known`: the names of those that it has, the most similar first.
@@ -229,6 +232,39 @@ class OtherCases:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceGrows:
+    """The reference of drift has `known` runs so far, which are too few. `begun`: whether a run has its `tag`."""
+
+    kind: ClassVar = "reference_grows"
+    tag: str
+    known: int
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceUnreadable:
+    """Coval did not tell which runs the reference of drift has, for the reason in `text`."""
+
+    kind: ClassVar = "reference_unreadable"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceDiffers:
+    """The run cannot be compared with the reference of drift, which began with the run `since`.
+
+    persona: another one held the conversations. metric: another version of the metric of this `name` judged them, or
+    they have none. mutation: they lack the one of this `name`. cases: they share fewer than two test cases, or Coval
+    does not tell them. values: those of the metric of this `name` cannot be compared.
+    """
+
+    kind: ClassVar = "reference_differs"
+    what: Difference
+    since: Run
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flaky:
     """The first run failed, but the step's `runs` together do not."""
 
@@ -249,6 +285,8 @@ ComparisonProblem = (
     | UnequalCounts
 )
 
+DriftProblem = ReferenceGrows | ReferenceUnreadable | ReferenceDiffers
+
 Problem = (
     NoSuchMetric
     | NotListed
@@ -265,5 +303,6 @@ Problem = (
     | ErrorReported
     | OtherCases
     | Flaky
+    | DriftProblem
     | ComparisonProblem
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
-from coval_gate.judge.problems import ComparisonProblem, NoBaseline
+from coval_gate.judge.problems import ComparisonProblem, NoBaseline, ReferenceDiffers, ReferenceUnreadable
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def refusal(judgement: Judgement) -> Refusal | Literal[""]:
     if not judgement.lets_pass:
         return "not_passed"
     return "" if any(map(_is_about_quality, judgement.checks)) else "unjudged"
+
+
+def may_begin_reference(judgement: Judgement) -> bool:
+    """Tell whether the reference of drift may begin with a run: it did not fail, alone, and the check is green."""
+    judged = judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE) and judgement.repetition is None
+    return judged and judgement.lets_pass and any(map(_is_about_quality, judgement.checks))
 
 
 def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
@@ -63,7 +69,9 @@ def _refusal_of(check: Check) -> Refusal | Literal[""]:
         if _is_first(check):
             return ""
         return "too_old" if check.problem.reason.kind == "too_old" else "not_compared"
-    if isinstance(check.problem, ComparisonProblem):
+    if isinstance(check.problem, ReferenceUnreadable):
+        return "not_compared"
+    if isinstance(check.problem, ComparisonProblem | ReferenceDiffers):
         return "incomparable"
     return "" if check.reference == "baseline" and check.measure else "in_doubt"
 

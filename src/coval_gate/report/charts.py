@@ -79,6 +79,25 @@ def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bo
     return _chart([now, earlier], bound) if drawable else ""
 
 
+def path_chart(sums: Sequence[float], level: float) -> str:
+    """Return a fenced chart of sums from run to run, which begin at 0, and a line at the level of an alarm."""
+    top = math.ceil(1.1 * max(level, *sums))
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * 3 * (len(sums) + 1)))))
+    return "\n".join(
+        [
+            "```mermaid",
+            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{ORANGE}, {GREY}"}}}}}}}}%%',
+            "xychart-beta",
+            f"    x-axis [{', '.join(str(run) for run in range(len(sums) + 1))}]",
+            f'    y-axis "sum of shortfalls" 0 --> {top}',
+            f"    line [{', '.join(f'{round(each, 2):g}' for each in (0.0, *sums))}]",
+            f"    line [{', '.join([f'{round(level, 2):g}'] * (len(sums) + 1))}]",
+            "```",
+        ]
+    )
+
+
 def _can_draw(values: Sequence[float]) -> bool:
     """Tell whether there are enough values, of a size that labels of four decimals and the width of a bar can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)

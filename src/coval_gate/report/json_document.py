@@ -10,6 +10,7 @@ from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic read
 from coval_gate.judge.measure import Unit  # noqa: TC001
 from coval_gate.model.promotion import Obstacle  # noqa: TC001
 from coval_gate.report.json_comparisons import BaselineFacts, ComparedCriterion
+from coval_gate.report.json_drift import DriftFacts  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.report.json_models import VERSIONS, MayGrow, Model, Text
 
 Stability = Literal["flaky", "consistent"]
@@ -131,6 +132,9 @@ class Criterion(ComparedCriterion, PlainCriterion):
 
     The numbers are null where nothing was measured.
     """
+
+    drift: DriftFacts | None
+    """Of a criterion of the kind `drift`: how the runs developed; null where nothing was compared yet."""
 
 
 class VariantFacts(Model):

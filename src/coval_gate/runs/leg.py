@@ -10,6 +10,7 @@ from coval_gate.model.details import Details
 if TYPE_CHECKING:
     from coval_gate.coval.client import Launch
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.drift import Drift
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
@@ -30,7 +31,8 @@ class Leg:
     `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
     first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
     are those of several runs together. `promotion`: what became of it, if the run was to be promoted.
-    `trend`: the last runs before it.
+    `trend`: the last runs before it. `drift`: what shows whether the agent drifts, if that was asked for. `begins`: the
+    tag that the run is to take because no run has it, so that the reference of drift begins with it.
     """
 
     name: str = ""
@@ -50,6 +52,8 @@ class Leg:
     details: Details = field(default_factory=Details)
     promotion: Promotion | None = None
     trend: tuple[TrendRun, ...] = ()
+    drift: Drift | None = None
+    begins: str = ""
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 def is_compared(inputs: Inputs) -> bool:
     """Tell whether the run is compared with earlier ones, or later ones with it."""
-    return bool(inputs.promote) or inputs.accept or (inputs.baseline is not None and inputs.baseline.kind != "base")
+    return (
+        bool(inputs.promote or inputs.drift)
+        or inputs.accept
+        or (inputs.baseline is not None and inputs.baseline.kind != "base")
+    )
 
 
 def prepare(

@@ -39,16 +39,18 @@ MOST_LISTED: Final = 1000  # runs of a list that is searched for the run itself
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
-def promote(client: Client, leg: Leg, tag: str, *, clock: Clock, until: float) -> Procedure[Promotion]:
+def promote(
+    client: Client, leg: Leg, tag: str, *, first: bool = False, clock: Clock, until: float
+) -> Procedure[Promotion]:
     """Give the leg's run the tag, and take it away from older runs of the same agent, persona and test set.
 
-    Ends `until` then, and after PROMOTING. An error becomes an obstacle.
+    `first`: only if no other run has it. Ends `until` then, and after PROMOTING. An error becomes an obstacle.
     """
     time = min(PROMOTING, until - clock.now())
     promotion = Promotion(run_id=leg.run_id, tag=tag)
     if time <= 0:
         return replace(promotion, obstacle="late")
-    promoter = _Promoter(client, leg, promotion, clock, began=clock.now(), time=time)
+    promoter = _Promoter(client, leg, promotion, clock, began=clock.now(), time=time, first=first)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
@@ -75,6 +77,7 @@ class _Promoter:
     clock: Clock
     began: float
     time: float
+    first: bool
 
     def promote(self) -> Procedure[Promotion]:
         """Promote the run. Raises CovalError, _Refused."""
@@ -135,7 +138,7 @@ class _Promoter:
 
     @property
     def _lacks_baseline(self) -> bool:
-        return self.leg.judgement is not None and lacks_baseline(self.leg.judgement)
+        return self.first or (self.leg.judgement is not None and lacks_baseline(self.leg.judgement))
 
     def _holders_before(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders. Raises CovalError, _Refused if Coval's lists lack the run: they lag, so others may.

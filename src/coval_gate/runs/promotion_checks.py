@@ -23,33 +23,38 @@ OURS: Final = 3  # tags that the step itself may give to a run: its key, its gro
 
 
 def tags_to_give(inputs: Inputs) -> tuple[str, ...]:
-    """Return the tags that the run gets if it is promoted."""
-    return tuple(filter(None, (inputs.promote,)))
+    """Return the tags that the run gets if it is promoted, or accepted."""
+    accepted = inputs.drift.name if inputs.drift and inputs.accept else ""
+    return tuple(filter(None, (inputs.promote, accepted)))
 
 
 def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     """Return the problems that rule out a promotion, or that the run is accepted, before anything is launched."""
-    tag = inputs.promote
     if inputs.accept and not context.started_by_person:
         return [Problem("accept", f"must be false here: {_not_by_hand(context)}.\n{HOW_TO_ACCEPT}")]
-    if not tag:
-        return []
-    if context.of_pull_request:
-        condition = f"${{{{ github.event_name == 'push' && '{tag}' || '' }}}}"
-        return [
-            Problem(
-                "promote",
-                "must be empty if a pull request or a merge queue started the workflow: neither may move the baseline."
-                f"\nIf other events start the workflow too, write:\n    promote: {condition}",
+    given = {"promote": (inputs.promote, inputs.promote)}
+    if inputs.drift:
+        given["drift"] = (inputs.drift.name, str(inputs.drift))
+    given = {name: each for name, each in given.items() if each[0]}
+    own = tuple(map(str.lower, inputs.tags or read_metadata(inputs.metadata).tags))
+    most = MOST_RUN_TAGS - OURS - len(given)
+    problems = []
+    for name, (tag, written) in given.items():
+        if context.of_pull_request:
+            condition = f"${{{{ github.event_name == 'push' && '{written}' || '' }}}}"
+            what = "the baseline" if name == "promote" else "the reference"
+            text = (
+                f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
+                f"\nIf other events start the workflow too, write:\n    {name}: {condition}"
             )
-        ]
-    own = inputs.tags or read_metadata(inputs.metadata).tags
-    if tag in map(str.lower, own):
-        return [Problem("promote", f"must not be one of tags: the run would have the tag {tag} before its verdict.")]
-    most = MOST_RUN_TAGS - OURS - 1
-    if len(own) > most:
-        return [Problem("promote", f"adds a tag, so there may be at most {most} other tags; got {len(own)}.")]
-    return []
+        elif tag in own:
+            text = f"must not be one of tags: the run would have the tag {tag} before its verdict."
+        elif len(own) > most:
+            text = f"adds a tag, so there may be at most {most} other tags; got {len(own)}."
+        else:
+            continue
+        problems.append(Problem(name, text))
+    return problems
 
 
 def _not_by_hand(context: Context) -> str:

@@ -25,6 +25,7 @@ from coval_gate.report.json_document import (
     StepFacts,
     VariantFacts,
 )
+from coval_gate.report.json_drift import drift_facts
 from coval_gate.report.json_models import SCHEMA_VERSION, OpenSchema
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
 from coval_gate.report.metrics import entries_of, variant_key
@@ -98,6 +99,7 @@ def criterion_facts(check: Check) -> Criterion:
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
         simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
+        drift=drift_facts(measure.path) if measure else None,
         **comparison_fields(check),
     )
 

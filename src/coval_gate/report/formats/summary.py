@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.comparison_tables import MOST_CHECKS, check_tables, comparison_parts, criterion_cell
 from coval_gate.report.comparisons import absolute, lacks_baseline
+from coval_gate.report.drift_parts import drift_parts
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
 from coval_gate.report.metric_tables import metric_parts
 from coval_gate.report.provenance import named_in_heading, other_inputs, provenance
@@ -74,6 +75,7 @@ def opening(report: Report) -> Iterator[str | Listing]:
         if (judgement := absolute(leg.judgement)).checks:
             yield from _checks(judgement)
         yield from comparison_parts(report, leg)
+        yield from drift_parts(leg)
 
 
 def _heading(report: Report) -> str:

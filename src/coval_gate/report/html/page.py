@@ -11,7 +11,7 @@ from coval_gate.report.comparison_tables import FEW_FLIPS
 from coval_gate.report.comparisons import compared, flipped_cases, flips, lacks_baseline
 from coval_gate.report.html.addresses import web_address
 from coval_gate.report.html.cards import cards
-from coval_gate.report.html.plots import scale
+from coval_gate.report.html.plots import scale, trend
 from coval_gate.report.html.table import table
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
@@ -32,6 +32,7 @@ from coval_gate.report.wording.comparisons import (
     trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.drift import day_of, path_text, value_text
 from coval_gate.report.wording.promotion import report_text
 from coval_gate.report.wording.repetition import in_figures, stability_word
 from coval_gate.text import number, one_line, percent, visible
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.measure import Night
     from coval_gate.report.html.cards import CardView
-    from coval_gate.report.html.plots import Scale
+    from coval_gate.report.html.plots import Line, Scale
     from coval_gate.report.html.table import TableView
     from coval_gate.report.model import LegReport, Report
 
@@ -91,6 +93,17 @@ class UnstableView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PathView:
+    """A criterion about drift: the sums of its shortfalls from run to run, and what they mean."""
+
+    criterion: str
+    variant: str
+    text: str
+    line: Line
+    alarms: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A text with an address; the address is empty where there is none that can be trusted."""
 
@@ -115,6 +128,7 @@ class LegView:
     scales: bool
     notes: str
     references: tuple[str, ...]
+    paths: tuple[PathView, ...]
     flips: tuple[FlipView, ...]
     flips_title: str
     few_flips: bool
@@ -237,6 +251,7 @@ def _leg(leg: LegReport) -> LegView:
         scales=any(each.scale for each in criteria),
         notes=notes_title(checks) if any(each.note for each in criteria) else "",
         references=tuple(_references(judgement)),
+        paths=tuple(_paths(checks)),
         flips=tuple(_flips(leg)),
         flips_title=flips_title(*flipped),
         few_flips=sum(flipped) <= FEW_FLIPS,
@@ -310,6 +325,34 @@ def _references(judgement: Judgement) -> Iterator[str]:
             )
         else:
             yield f"Baseline {part.baseline.source}: {baseline_text(part.baseline, found, why=True)}"
+
+
+def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
+    """Yield how the runs since a reference developed, by criterion."""
+    for check in checks:
+        path = check.measure.path if check.measure else None
+        if path is None:
+            continue
+        unit = check.measure.unit if check.measure else "metric"
+        nights = [
+            (night.sum, "", f"{_night_text(night)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
+            for night in path.nights[:-1]
+        ]
+        last = path.nights[-1]
+        now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.2f}")
+        begin = (0.0, "", f"reference: {value_text(path.reference, unit)}")
+        if line := trend([begin, *nights, now], path.level):
+            yield PathView(
+                criterion=one_line(criterion_text(check.criterion), NAME),
+                variant=one_line(check.variant, NAME),
+                text=one_line(path_text(check.measure, path), LONG) if check.measure else "",
+                line=line,
+                alarms=path.alarms,
+            )
+
+
+def _night_text(night: Night) -> str:
+    return f"run of {day_of(night) or 'an unknown day'}"
 
 
 def _flips(leg: LegReport) -> Iterator[FlipView]:

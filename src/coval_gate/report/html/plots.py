@@ -65,12 +65,13 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A trend: its dots from the oldest to the newest, and the line through them."""
+    """A trend: its dots from the oldest to the newest, the line through them, and where a level is, if it has one."""
 
     dots: tuple[Dot, ...]
     points: str
     low: str
     high: str
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +132,29 @@ def histogram(
     )
 
 
-def trend(values: Sequence[tuple[float, str, str]]) -> Line | None:
-    """Return the line through values, each with a kind and a text, the oldest first; None of fewer than two."""
+def trend(values: Sequence[tuple[float, str, str]], level: float | None = None) -> Line | None:
+    """Return the line through values, each with a kind and a text, the oldest first; None of fewer than two.
+
+    The scale shows the `level`, too.
+    """
     if len(values) < 2:
         return None
     numbers = [value for value, _, _ in values]
+    ends = [*numbers, *([] if level is None else [level])]
     across = Axis(0.0, float(len(values) - 1), EDGE, WIDTH - 2 * EDGE)
-    up = Axis(min(numbers), max(numbers), EDGE, HEIGHT - 2 * EDGE)
+    up = Axis(min(ends), max(ends), EDGE, HEIGHT - 2 * EDGE)
     dots = tuple(
         Dot(x=across.place(float(place)), y=_from_top(up.place(value)), kind=kind, text=text)
         for place, (value, kind, text) in enumerate(values)
     )
     points = " ".join(f"{dot.x:g},{dot.y:g}" for dot in dots)
-    return Line(dots=dots, points=points, low=number(min(numbers)), high=number(max(numbers)))
+    return Line(
+        dots=dots,
+        points=points,
+        low=number(min(numbers)),
+        high=number(max(numbers)),
+        level=None if level is None else _from_top(up.place(level)),
+    )
 
 
 def scale(

@@ -10,6 +10,7 @@ from coval_gate.judge.criteria import (
     EnoughCompleted,
     FewFailed,
     MetricHasValues,
+    NoDrift,
     TargetMet,
     ThresholdHolds,
     ValueAbsent,
@@ -27,6 +28,7 @@ from coval_gate.report.wording.criteria import (
     value_text,
     whom,
 )
+from coval_gate.report.wording.drift import drift_miss_reason, path_text
 from coval_gate.report.wording.problems import problem_reason, problem_text
 from coval_gate.report.wording.targets import exact_text, target_text
 from coval_gate.text import number, one_line, percent, plural
@@ -129,6 +131,8 @@ def _measured_text(check: Check, measure: Measure) -> str:
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
             return _threshold_text(threshold, measure, check.requirement)
+        case NoDrift() if measure.path:
+            return path_text(measure, measure.path)
         case FewFailed():
             return f"{measure_text(measure)} failed"
         case EnoughCompleted():
@@ -173,6 +177,8 @@ def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case 
             if check.verdict is Verdict.INCONCLUSIVE:
                 return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
             return f"{is_found}{shown_bound_text(check)}, must be {required}"
+        case NoDrift(threshold=threshold):
+            return drift_miss_reason(check, threshold, _subject(threshold), about)
         case FewFailed(allowance=allowance):
             failed = f"{few} of {plural(measure.total, 'simulation')}"
             return f"{failed} did not complete{about}{where}; max_failed_simulations allows {allowance}"
@@ -245,6 +251,8 @@ def _advisory_reason(check: Check) -> str:
 
 def _informs_reason(check: Check) -> str:
     """Return why a check only informs, as a sentence."""
+    if check.problem:
+        return f"Informs only: {problem_reason(check, check.problem)}."
     if isinstance(check.criterion, TargetMet):
         return "Informs only: a threshold on pass_rate decides how many simulations may miss a target."
     return "Informs only: max_failed_simulations lets every simulation fail."

@@ -14,6 +14,7 @@ from coval_gate.judge.criteria import (
     MetricHasValues,
     MetricPresent,
     MetricsHaveTargets,
+    NoDrift,
     NoErrorReported,
     NotFlaky,
     SameCases,
@@ -70,6 +71,8 @@ def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each
             return f"{metric} is never {forbidden_text(value)}"
         case SameCases():
             return "the test cases are those of the first run"
+        case NoDrift(threshold=threshold):
+            return f"no drift: {threshold.text}"
         case NotFlaky():
             return "the run is not flaky"
     assert_never(criterion)

@@ -25,6 +25,9 @@ from coval_gate.judge.problems import (
     NoValues,
     OnlySummary,
     OtherCases,
+    ReferenceDiffers,
+    ReferenceGrows,
+    ReferenceUnreadable,
     SeveralMetrics,
     UnusableTarget,
     VariantsMissing,
@@ -32,6 +35,7 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
 from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, runs_text, value_text, whom
+from coval_gate.report.wording.drift import drift_problem_reason, drift_problem_text
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.report.wording.targets import target_problem_text, target_text
 from coval_gate.text import in_words, plural, quoted
@@ -86,6 +90,8 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"{new:,} new, {gone:,} missing"
         case Flaky(runs=runs):
             return f"the first run failed, but {all_runs_text(runs)} together did not"
+        case ReferenceGrows() | ReferenceUnreadable() | ReferenceDiffers():
+            return drift_problem_text(found)
     return comparison_problem_text(found)
 
 
@@ -146,6 +152,8 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             return f"Its test cases are not those of the first run ({new:,} new, {gone:,} missing)"
         case Flaky(runs=runs):
             return f"The first run failed, but {all_runs_text(runs)} together did not (flaky), and on_flaky is fail"
+        case ReferenceGrows() | ReferenceUnreadable() | ReferenceDiffers():
+            return drift_problem_reason(found, about)
     return comparison_problem_reason(check, found, about)
 
 

@@ -1,0 +1,33 @@
+"""Earlier runs in the terms of the one that is judged: the same metrics, test cases with the same contents. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coval_gate.model.baseline import BaselineRun
+    from coval_gate.model.results import Metric, RunResult
+
+
+def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
+    """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
+    metrics = tuple(
+        replace(same, id=each.id, name=each.name, target=each.target, defined=each.defined, elsewhere=each.texts)
+        for each in own.metrics
+        if (same := same_metric(own, run.result, each))
+    )
+    simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
+    return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
+
+
+def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
+    """Return what a metric of the run that is judged is in an earlier one: by its id or else by its name.
+
+    A name must mean one metric in both runs, and not one that the run that is judged has under another name.
+    """
+    found = earlier.find_metrics(metric.id)
+    if not found and len(own.find_metrics(metric.name)) == 1:
+        known = {each.id for each in own.metrics}
+        found = tuple(each for each in earlier.find_metrics(metric.name) if each.id not in known)
+    return found[0] if len(found) == 1 else None

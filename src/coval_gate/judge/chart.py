@@ -1,0 +1,140 @@
+"""The chart of drift: how much runs fell short of a reference, added up from run to run (CUSUM). Pure.
+
+A single comparison is blind to what is small or slow. So the shortfall z of each run is added up, less an allowance:
+S = max(0, S + z - 0.5) (Page, "Continuous Inspection Schemes", Biometrika 41, 1954). The chart alarms while S is above
+a level that one in twenty unchanged agents reaches within thirty nights.
+
+z counts in steps of the spread between runs, of whatever it is made: few conversations, or a provider's bad day. The
+runs of the reference show that spread, and the differences from each later run to the next, which a lasting change does
+not widen. The reference has few runs, and its own error is in every z; `Spread.factor` makes up for both. The factors
+and levels were found by simulation; `make statistics` measures what they lead to.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ALLOWANCE: Final = 0.5  # of z, that each run may fall short
+LONGEST_STEP: Final = 3.0  # of z: no single run reaches the level
+CAP: Final = 2.0  # levels that S may reach, so that an agent that was mended is soon below it
+ODD: Final = 12.0  # variances that the square of one difference counts at most, so that one bad day blinds for no month
+EXPLAINED: Final = 3.0  # variances within, that the variance between runs may be by chance
+ROUNDING: Final = 1e-12  # of the size of values: smaller differences are none
+# By the number of charts, which share the error; the logarithm of the number in between.
+LEVELS: Final = (
+    *((1, 2.82), (2, 3.85), (3, 4.6), (4, 5.2), (5, 5.7), (6, 6.1), (8, 6.8)),
+    *((10, 7.4), (15, 8.5), (20, 9.3), (30, 10.4), (50, 11.9)),
+)
+
+
+class Within(NamedTuple):
+    """What the test cases of a run show of the spread between runs: the `variance` of a run's value.
+
+    It counts as much as `weight` differences between runs; `factor` takes the place of that of the spread. It is left
+    alone where runs differ far more than their cases explain.
+    """
+
+    variance: float
+    weight: float
+    factor: float
+
+    def explains(self, observed: float) -> bool:
+        """Tell whether the variance observed between runs may be no more than this."""
+        return observed <= EXPLAINED * self.variance
+
+
+class Spread(NamedTuple):
+    """What is known of the spread between runs besides their values.
+
+    `factor` multiplies the variance. `least` is added to it, where few values can differ.
+    """
+
+    factor: float
+    least: float = 0.0
+    within: Within | None = None
+
+    def variance(self, squares: float, degrees: float) -> float:
+        """Return the variance of z, where so many differences between runs have this sum of squares."""
+        observed, within = squares / degrees, self.within
+        if within is None or not within.explains(observed):
+            return self.factor * (observed + self.least)
+        weighed = (squares + within.weight * within.variance) / (degrees + within.weight)
+        return within.factor * (weighed + self.least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """What later runs showed: their `values`, the `sums` of their shortfalls, and the `level` of an alarm.
+
+    `reference` is the mean of the reference.
+    """
+
+    reference: float
+    values: tuple[float, ...]
+    sums: tuple[float, ...]
+    level: float
+
+    @property
+    def alarms(self) -> bool:
+        """Whether the last sum is above the level."""
+        return bool(self.sums) and self.sums[-1] > self.level
+
+    @property
+    def since(self) -> int:
+        """The place of the run with which the last rise began; of the last run, where nothing rises."""
+        zeros = (place for place in range(len(self.sums) - 1, -1, -1) if self.sums[place] <= 0.0)
+        return min(next(zeros, -1) + 1, len(self.sums) - 1)
+
+    @property
+    def risen(self) -> tuple[float, ...]:
+        """The values since the last rise began."""
+        return self.values[self.since :]
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return math.fsum(self.risen) / len(self.risen)
+
+
+def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool, spread: Spread, level: float) -> Chart:
+    """Return the chart of `later` runs, the oldest first, beside the runs of the `reference`.
+
+    `falls`: lower values are worse. Either has at least one value, and the reference several.
+    """
+    mean = math.fsum(reference) / len(reference)
+    squares, degrees = math.fsum((each - mean) ** 2 for each in reference), len(reference) - 1
+    sums: list[float] = []
+    for place, value in enumerate(later):
+        if place:
+            half = (value - later[place - 1]) ** 2 / 2.0  # the mean of this is the variance
+            squares += min(half, ODD * spread.variance(squares, degrees) / spread.factor)
+            degrees += 1
+        variance = spread.variance(squares, degrees) * (1.0 + 1.0 / len(reference))
+        z = _step(mean - value if falls else value - mean, variance, max(abs(mean), abs(value)))
+        before = sums[-1] if sums else 0.0
+        sums.append(min(CAP * level, max(0.0, before + z - ALLOWANCE)))
+    return Chart(reference=mean, values=tuple(later), sums=tuple(sums), level=level)
+
+
+def level_for(charts: int) -> float:
+    """Return the level for so many charts: together, they alarm no more often than one by itself does."""
+    charts = max(charts, 1)
+    pairs = pairwise(LEVELS)
+    (few, low), (many, high) = next((pair for pair in pairs if charts <= pair[1][0]), LEVELS[-2:])
+    return low + (high - low) * math.log(charts / few) / math.log(many / few)
+
+
+def _step(shortfall: float, variance: float, size: float) -> float:
+    """Return z: a shortfall in standard deviations, neither of which rounding makes."""
+    if abs(shortfall) <= ROUNDING * size:
+        return 0.0
+    deviation = math.sqrt(variance)
+    if abs(shortfall) >= LONGEST_STEP * deviation:
+        return math.copysign(LONGEST_STEP, shortfall)
+    return shortfall / deviation

@@ -1,0 +1,286 @@
+"""Drift: whether what thresholds compare with a baseline gets worse from run to run, beside a fixed reference. Pure.
+
+Each run of the chart is compared with the means of the reference over the same test cases, which weigh the same. A
+simulation without a value counts as a miss of a rate, in every run alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.config.thresholds import Bound
+from coval_gate.judge import statistics
+from coval_gate.judge.alike import comparable_result, same_metric
+from coval_gate.judge.chart import Spread, Within, chart_of, level_for
+from coval_gate.judge.checks import Check
+from coval_gate.judge.measure import DriftPath, Measure, Night
+from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
+from coval_gate.judge.variants import variants_of
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.drift import REFERENCE_RUNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Aggregate
+    from coval_gate.judge.chart import Chart
+    from coval_gate.judge.criteria import Criteria, NoDrift
+    from coval_gate.judge.problems import Difference, Problem
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import BaselineRun
+    from coval_gate.model.drift import Drift
+    from coval_gate.model.results import Metric, RunResult
+
+    Cases = Mapping[str, Sequence[float]]  # the values of each test case
+
+FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
+ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
+# Factors of `Spread`. The percentile of a run is less regular than its mean.
+RATE, MEAN, PERCENTILE = 2.6, 3.0, 3.6
+# What the cases show counts as much as so many differences between runs. Few misses leave the spread between runs
+# uncertain; that of averages is best seen between runs themselves.
+RATE_WEIGHT, MEAN_WEIGHT = 9.0, 1.0
+RATE_LEAST: Final = 0.1  # of the square of the share that one conversation is
+BINARY: Final = {False: 0.0, True: 1.0}
+
+
+class Watched(NamedTuple):
+    """A criterion, the variant that it is applied to, and the metric that it names."""
+
+    criterion: NoDrift
+    variant: Variant
+    metric: Metric | None
+
+
+class Values(NamedTuple):
+    """The values of one run of the chart; the judged run itself has no `run`."""
+
+    run: BaselineRun | None
+    cases: Cases
+
+
+def drift_checks(
+    criteria: Criteria, result: RunResult, variants: Sequence[Variant], drift: Drift | None
+) -> Iterator[Check]:
+    """Check each threshold that can show drift, for the agent and for each mutation apart; nothing without a drift.
+
+    A threshold whose metric is in doubt has no check; that is told elsewhere.
+    """
+    if drift is None:
+        return
+    watched = [*_watched(criteria, result, variants)]
+    level = level_for(sum(not each.criterion.advisory for each in watched))
+    history = _History(result, drift)
+    for each in watched:
+        found = _problem(drift) or history.measure(each, level)
+        if isinstance(found, Measure):
+            yield _check(each, _verdict(each.criterion, found), measure=found)
+        else:
+            grows = isinstance(found, ReferenceGrows)
+            yield _check(each, Verdict.PASSED if grows else Verdict.INCONCLUSIVE, problem=found)
+
+
+def _watched(criteria: Criteria, result: RunResult, variants: Sequence[Variant]) -> Iterator[Watched]:
+    for criterion in criteria.drifts():
+        named = criterion.threshold.metric
+        metrics = result.find_metrics(named) if named else ()
+        if named and len(metrics) != 1:
+            continue
+        metric = metrics[0] if metrics else None
+        for variant in variants:
+            if values_of(criterion.threshold.aggregate, variant, metric):
+                yield Watched(criterion, variant, metric)
+
+
+def _problem(drift: Drift) -> Problem | None:
+    """Return why there is nothing to measure for any threshold."""
+    if drift.unreadable:
+        return ReferenceUnreadable(text=drift.unreadable)
+    if drift.known < REFERENCE_RUNS:
+        return ReferenceGrows(tag=drift.tag, known=drift.known, begun=not drift.begins)
+    return None
+
+
+def _verdict(criterion: NoDrift, measure: Measure) -> Verdict:
+    """Return failed only where the chart alarms, and the mean since the rise is beyond the margin as counted."""
+    path, threshold = measure.path, criterion.threshold
+    if path is None or not path.alarms:
+        return Verdict.PASSED
+    bounded = replace(threshold, bound=Bound(criterion.bound(path.reference)))
+    return Verdict.PASSED if bounded.holds(measure.value) else Verdict.FAILED
+
+
+def _check(
+    watched: Watched, verdict: Verdict, *, measure: Measure | None = None, problem: Problem | None = None
+) -> Check:
+    return Check(
+        criterion=watched.criterion,
+        verdict=verdict,
+        measure=measure,
+        problem=problem,
+        variant=watched.variant.name,
+        several=not watched.variant.alone,
+        metric=watched.metric.id if watched.metric else "",
+    )
+
+
+class _History:
+    """The runs of the chart in the terms of the judged one; what all thresholds need is computed once."""
+
+    def __init__(self, result: RunResult, drift: Drift) -> None:
+        self._result = result
+        self._drift = drift
+        self._variants: dict[str, tuple[Variant, ...]] = {}
+
+    def measure(self, watched: Watched, level: float) -> Measure | ReferenceDiffers:
+        """Measure one criterion, or say why its reference cannot be compared with."""
+        reference: list[Cases] = []
+        for run in self._drift.reference:
+            found = self._values(run, watched)
+            if isinstance(found, ReferenceDiffers):
+                return found
+            reference.append(found)
+        later = [
+            Values(run, found)
+            for run in self._drift.later
+            if not isinstance(found := self._values(run, watched), ReferenceDiffers)
+        ]
+        aggregate = watched.criterion.threshold.aggregate
+        own = values_of(aggregate, watched.variant, watched.metric)
+        cases = shared_cases(own, reference)
+        later = [each for each in later if _has_enough(each.cases, cases)]
+        if len(cases) < FEWEST_SHARED or not all(_has_enough(each, cases) for each in reference):
+            return self._differs("cases")
+        nights = [*later, Values(None, own)]
+        chart = chart_over(
+            aggregate,
+            cases,
+            reference,
+            [each.cases for each in nights],
+            falls=watched.criterion.threshold.wants_more,
+            level=level,
+        )
+        path = DriftPath(
+            reference=chart.reference,
+            reference_ids=tuple(each.run.run_id for each in self._drift.reference),
+            nights=tuple(self._night(each, chart, place) for place, each in enumerate(nights)),
+            level=level,
+            since=chart.since,
+            cases=len(cases),
+            left_out=self._drift.left_out + len(self._drift.later) - len(later),
+        )
+        count = sum(len(own[case]) for case in cases)
+        return Measure(value=chart.mean, unit="share" if aggregate.is_rate else "metric", count=count, path=path)
+
+    def _night(self, night: Values, chart: Chart, place: int) -> Night:
+        run_id = night.run.run.run_id if night.run else self._result.run_id
+        created = night.run.run.create_time if night.run else ""
+        return Night(run_id, created, chart.values[place], chart.sums[place])
+
+    def _values(self, run: BaselineRun, watched: Watched) -> Cases | ReferenceDiffers:
+        """Return the values of an earlier run, or why there are none that can be compared."""
+        if run.changed_persona:
+            return self._differs("persona")
+        for metric in self._metrics(watched):
+            if metric.id in run.changed_metrics or not same_metric(self._result, run.result, metric):
+                return self._differs("metric", metric.name)
+        variant = self._variant(run, watched.variant)
+        if variant is None:
+            return self._differs("cases") if run.changed_cases else self._differs("mutation", watched.variant.name)
+        found = values_of(watched.criterion.threshold.aggregate, variant, watched.metric)
+        return found or self._differs("values", watched.metric.name if watched.metric else "")
+
+    def _metrics(self, watched: Watched) -> Sequence[Metric]:
+        """Return the metrics that a criterion is about: its own, or those whose targets make up `pass_rate`."""
+        if watched.metric:
+            return (watched.metric,)
+        return [each for each in self._result.metrics if each.target is not None]
+
+    def _variant(self, run: BaselineRun, own: Variant) -> Variant | None:
+        """Return the same variant of an earlier run, by the mutation's id where it is known."""
+        run_id = run.run.run_id
+        if run_id not in self._variants:
+            self._variants[run_id] = variants_of(comparable_result(self._result, run))
+        found = self._variants[run_id]
+        same = [each for each in found if own.mutation_id and each.mutation_id == own.mutation_id]
+        return next(iter(same or [each for each in found if each.name == own.name]), None)
+
+    def _differs(self, what: Difference, name: str = "") -> ReferenceDiffers:
+        return ReferenceDiffers(what=what, name=name, since=self._drift.reference[0].run)
+
+
+def values_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> Cases:
+    """Return the values of a variant by test case: numbers or, for a rate, 1 for a hit and 0 for anything else.
+
+    Nothing where the metric has no values of the kind that the aggregate needs, or test cases are not known.
+    """
+    if "" in variant.cases:
+        return {}
+    if metric is None:
+        return {case: [BINARY[each in variant.passing] for each in ids] for case, ids in variant.by_case.items()}
+    sample = variant.sample(metric)
+    if not sample.count or metric.summary is not None:
+        return {}
+    if not aggregate.is_numeric:
+        if sample.obstacle(aggregate.values):
+            return {}
+        hits = sample.having(aggregate.values)
+        return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
+    if sample.not_numbers():
+        return {}
+    numbers = {
+        case: [value for each in ids if isinstance(value := sample.values.get(each), float)]
+        for case, ids in variant.by_case.items()
+    }
+    return {case: found for case, found in numbers.items() if found}
+
+
+def shared_cases(own: Cases, reference: Sequence[Cases]) -> list[str]:
+    """Return the test cases of the judged run that enough runs of the reference have."""
+    fewest = ENOUGH * len(reference)
+    return [case for case in own if sum(case in run for run in reference) >= fewest]
+
+
+def chart_over(
+    aggregate: Aggregate,
+    cases: Sequence[str],
+    reference: Sequence[Cases],
+    later: Sequence[Cases],
+    *,
+    falls: bool,
+    level: float,
+) -> Chart:
+    """Return the chart of an aggregate over test cases, which each run has for the most part."""
+    if aggregate.name in ("med", "p"):
+        n = 50.0 if aggregate.percentile is None else aggregate.percentile
+        before, after = ([_percentile(run, cases, n) for run in runs] for runs in (reference, later))
+        return chart_of(before, after, falls=falls, spread=Spread(PERCENTILE), level=level)
+    by_case = {case: [_mean(run[case]) for run in reference if case in run] for case in cases}
+    means = {case: _mean(found) for case, found in by_case.items()}
+    mean = _mean([*means.values()])
+    before, after = ([mean + _deviation(run, means) for run in runs] for runs in (reference, later))
+    within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
+    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN))
+    if aggregate.is_rate:
+        conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
+        spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
+    return chart_of(before, after, falls=falls, spread=spread, level=level)
+
+
+def _has_enough(run: Cases, cases: Sequence[str]) -> bool:
+    return sum(case in run for case in cases) >= max(1.0, ENOUGH * len(cases))
+
+
+def _deviation(run: Cases, means: Mapping[str, float]) -> float:
+    """Return by how much the test cases of a run are above their means in the reference, on average."""
+    return _mean([_mean(run[case]) - mean for case, mean in means.items() if case in run])
+
+
+def _percentile(run: Cases, cases: Sequence[str], n: float) -> float:
+    return statistics.percentile(sorted(value for case in cases if case in run for value in run[case]), n)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,228 @@
+"""Finds the reference of drift, which is the run with a tag and those that followed it, and the runs since.
+
+All have the same agent, persona, test set and branch. Runs of pull requests and repetitions are of no branch. A re-run
+of a workflow is another try at the same night, so that only the first run of a workflow run counts. A run that the gate
+failed belongs to no reference, but it counts afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.model.baseline import BaselineRun
+from coval_gate.model.drift import LATER_RUNS, REFERENCE_RUNS, Drift
+from coval_gate.model.outcomes import Completed
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.baseline import PATIENCE, PAUSES
+from coval_gate.runs.baseline_runs import load_run
+from coval_gate.runs.comparable import Subject, distinguish
+from coval_gate.runs.find import created_at, fetched
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked, origins, pull_request_of, tags_of
+from coval_gate.times import COLLECTING
+from coval_gate.waiting import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from coval_gate.ci.context import Context
+    from coval_gate.clock import Clock
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.client import Client
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.run import Run
+    from coval_gate.runs.leg import Leg
+    from coval_gate.waiting import Procedure
+
+MOST_LISTED: Final = 1000  # runs that a search considers
+AT_ONCE: Final = 8  # runs that are read side by side
+LOOKS_AT_FEW: Final = 2  # searches, where a list may lack some of the few runs that a reference has so far
+
+
+def find_drift(
+    client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float
+) -> Procedure[Drift]:
+    """Find the runs that show whether the agent drifts. `branch`: the tag of the subject's branch.
+
+    Never raises CovalError: if Coval does not tell `until` then, the drift says so.
+    """
+    best, whole = Drift(tag=tag), subject
+    for number, pause in enumerate((*PAUSES, None), start=1):
+        try:
+            if created_at(whole.run) is None or not all(whole.ids.values()):  # the last poll may have been damaged
+                whole = replace(subject, run=(yield from client.get_run(subject.run.run_id, until=until)))
+            found = yield from _Search(client, tag, whole, branch, clock=clock, until=until).drift()
+        except CovalError as error:
+            found = Drift(tag=tag, unreadable=error.what)
+            is_final = isinstance(error, Rejected)
+        else:
+            is_final = found.known >= REFERENCE_RUNS or (not found.unreadable and number >= LOOKS_AT_FEW)
+        best = found if found.unreadable or best.unreadable or found.known >= best.known else best
+        if is_final or pause is None or clock.now() + pause >= until:
+            break
+        yield Wait(pause)
+    if best.reference:
+        runs = (*best.reference, *best.later)
+        runs = yield from distinguish(client, runs, whole, clock=clock, until=until)
+        count = len(best.reference)
+        best = replace(best, reference=runs[:count], later=runs[count:])
+    return best
+
+
+def drift_of(
+    client: Client, leg: Leg, outcome: Outcome, inputs: Inputs, context: Context, *, clock: Clock, deadline: float
+) -> Procedure[Drift | None]:
+    """Find what shows the drift of a leg's run; None if that is not asked for, or the run did not complete.
+
+    A repetition does not count: the first run of a step is the one of that night.
+    """
+    run = leg.run
+    if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or leg.repetition:
+        return None
+    subject = Subject(run=run, result=outcome.result, body=leg.body, context=context, thresholds=inputs.thresholds)
+    branch = branch_tag_of(run) or (leg.tags.branch if leg.tags else "")
+    over_since = clock.now() if leg.over_since is None else leg.over_since
+    until = max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    return (yield from find_drift(client, inputs.drift.name, subject, branch, clock=clock, until=until))
+
+
+class _Followed(NamedTuple):
+    """The run with the tag, and the runs that followed it, the oldest first."""
+
+    holder: Run
+    followers: tuple[Run, ...]
+
+    @property
+    def candidates(self) -> tuple[Run, ...]:
+        """The runs that the reference may have."""
+        return (self.holder, *(run for run in self.followers if not is_marked(run, FAILED)))
+
+
+class _Search:
+    """One search. A method raises CovalError if Coval does not tell."""
+
+    def __init__(self, client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float) -> None:
+        self._client = client
+        self._tag = tag
+        self._subject = subject
+        self._branch = branch
+        self._clock = clock
+        self._until = until
+
+    def drift(self) -> Procedure[Drift]:
+        """Return what Coval's lists and runs show."""
+        subject = self._subject
+        if unknown := self._unknown():
+            return Drift(tag=self._tag, unreadable=unknown)
+        if self._is_tagged(subject.run):
+            return Drift(tag=self._tag, known=1, holder=subject.run.run_id)
+        listed = yield from self._listed()
+        holders = [run for run in listed if self._is_tagged(run)]
+        if not holders:
+            return Drift(tag=self._tag)
+        fitting = [run for run in holders if self._fits(run)]
+        if not fitting:
+            text = f"Run {holders[0].run_id}, which has the tag, is of another branch. Use a tag for each branch."
+            return Drift(tag=self._tag, unreadable=text)
+        holder = max(fitting, key=_order)
+        followers = sorted((run for run in listed if self._fits(run) and _order(run) > _order(holder)), key=_order)
+        found = _Followed(holder, tuple(_first_tries(followers)))
+        known = min(REFERENCE_RUNS, len(found.candidates))
+        if known < REFERENCE_RUNS:
+            return Drift(tag=self._tag, known=known, holder=holder.run_id)
+        return (yield from self._loaded(found))
+
+    def _unknown(self) -> str:
+        """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
+        if not self._branch:
+            return f"Run {self._subject.run.run_id} does not show of which branch it is."
+        if created_at(self._subject.run) is None or not all(self._subject.ids.values()):
+            return f"Coval does not show when run {self._subject.run.run_id} was created, or what it evaluates."
+        return ""
+
+    def _listed(self) -> Procedure[list[Run]]:
+        """Return the runs of the branch since the one with the tag, and others. Raises Rejected if Coval refuses."""
+        same = " AND ".join(f'{name}="{value}"' for name, value in self._subject.ids.items())
+        filters = [f'tag="{tag}" AND {same}' for tag in (self._branch, self._tag)] + [same]
+        known: dict[str, Run] = {}
+        refused: list[Rejected] = []
+        for wanted in filters:
+            try:
+                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_holder)
+            except Rejected as error:
+                refused.append(error)
+                continue
+            known = {run.run_id: run for run in runs} | known
+            hiding = [run for run in known.values() if not run.tags][: REFERENCE_RUNS + LATER_RUNS]
+            whole = yield from fetched(self._client, hiding, clock=self._clock, until=self._until)
+            known |= {run.run_id: run for run in whole}
+            if any(self._is_tagged(run) and self._fits(run) for run in known.values()) and wanted == filters[0]:
+                break
+        if len(refused) == len(filters):
+            raise refused[0]
+        return list(known.values())
+
+    def _lacks_holder(self, runs: Sequence[Run]) -> bool:
+        """Tell whether a list has to be read on, which comes newest first."""
+        return bool(runs) and len(runs) < MOST_LISTED and not any(map(self._is_tagged, runs))
+
+    def _is_tagged(self, run: Run) -> bool:
+        return self._tag in map(str.lower, run.tags) and pull_request_of(run) is None
+
+    def _fits(self, run: Run) -> bool:
+        """Tell whether a run completed before the subject, on its branch, with the same ids as far as it shows them."""
+        alike = all(getattr(run, name) in ("", value) for name, value in self._subject.ids.items())
+        of_branch = self._branch in map(str.lower, tags_of(run)) and pull_request_of(run) is None
+        is_earlier = created_at(run) is not None and _order(run) < _order(self._subject.run)
+        return alike and of_branch and is_earlier and run.status == COMPLETED
+
+    def _loaded(self, found: _Followed) -> Procedure[Drift]:
+        """Read the runs of the reference, and the newest ones after it. What has no complete data is left out."""
+        candidates = list(found.candidates)
+        reference: list[BaselineRun] = []
+        while candidates and len(reference) < REFERENCE_RUNS:
+            lacking = REFERENCE_RUNS - len(reference)
+            batch, candidates = candidates[:lacking], candidates[lacking:]
+            reference += yield from self._read(batch)
+        holder = found.holder.run_id
+        if len(reference) < REFERENCE_RUNS:
+            return Drift(tag=self._tag, known=len(reference), holder=holder)
+        last = _order(reference[-1].run)
+        later = [run for run in found.followers if _order(run) > last][-(LATER_RUNS - 1) :]
+        read = yield from self._read(later)
+        return Drift(
+            tag=self._tag,
+            known=REFERENCE_RUNS,
+            holder=holder,
+            reference=tuple(reference),
+            later=tuple(read),
+            left_out=len(later) - len(read),
+        )
+
+    def _read(self, listed: Iterable[Run]) -> Procedure[list[BaselineRun]]:
+        """Return the runs that have complete data, in their order."""
+        results = yield from together(map(self._whole, listed), self._clock, at_once=AT_ONCE)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, NotFound):
+                raise result
+        return [result for result in results if isinstance(result, BaselineRun)]
+
+    def _whole(self, listed: Run) -> Procedure[BaselineRun | str]:
+        run = yield from self._client.get_run(listed.run_id, until=self._until)
+        run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        return (yield from load_run(self._client, run, until=self._until))
+
+
+def _first_tries(runs: Iterable[Run]) -> list[Run]:
+    """Return the first run of each step of a workflow run, in the order of the runs."""
+    kept: dict[object, Run] = {}
+    for run in runs:
+        origin = next(origins(tags_of(run)), None)
+        kept.setdefault((origin.workflow_run, origin.digest) if origin else run.run_id, run)
+    return list(kept.values())
+
+
+def _order(run: Run) -> tuple[float, str]:
+    return created_at(run) or 0.0, run.run_id
