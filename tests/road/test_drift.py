@@ -44,7 +44,7 @@ class Nights:
         latency = Numbers(1.0 * slower, 0.15 * slower, 0.3, 9.0)
         self.world.scenario = replace(STEADY, values={**STEADY.values, catalogue.LATENCY.id: latency})
         inputs = {"baseline": "branch:main", "drift": "tag:golden", "thresholds": THRESHOLDS} | given
-        env = ENV | {"GITHUB_RUN_ID": str(5000 + len(self.world.runs))} | (env or {})
+        env = ENV | {"GITHUB_RUN_ID": str(5000 + len(self.world.runs))} | dict(env or {})
         event = {"ref": "refs/heads/main"}
         if inputs["drift"] and inputs.get("mode") == "launch":
             inputs = {name: value for name, value in inputs.items() if name not in ("drift", "thresholds")}
