@@ -118,7 +118,7 @@ def test_unreadable_reference_is_inconclusive() -> None:
         ({"changed_metrics": frozenset({"m"})}, "another version of Latency"),
         ({"changed_cases": frozenset(f"case{n:03}" for n in range(30))}, "too few test cases are the same"),
     ],
-    ids=str,
+    ids=["persona", "metric", "cases"],
 )
 def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], told: str) -> None:
     drift = past([1.0])
