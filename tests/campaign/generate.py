@@ -330,7 +330,9 @@ def _with_skipped(schedule: Schedule, rng: Random) -> Schedule:
 def _with_invalid_responses(schedule: Schedule, rng: Random) -> Schedule:
     """Let some of the responses that are lost arrive, but not as valid HTTP."""
     faults = (
-        replace(each, action=INVALID) if each.action in ("reset-after", "cut") and rng.random() < 0.5 else each
+        replace(each, action=INVALID)
+        if each.action in ("reset-after", "cut", "cut 0", "500 after", "504 after") and rng.random() < 0.5
+        else each
         for each in schedule.faults
     )
     return replace(schedule, faults=tuple(faults))

@@ -420,7 +420,7 @@ MUTANTS: Final = (
     mutant(
         "take a response that is not valid HTTP for an invalid address",
         SetConstant(network, "DAMAGED", ()),
-        caught_by="verdict_matches_run no_orphaned_run one_launch_per_step",
+        caught_by="verdict_matches_run no_orphaned_run one_launch_per_step hanging_poll_is_not_the_last",
     ),
     mutant(
         "ignore signals while a request is outstanding",
