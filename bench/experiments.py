@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.contrast import HitPair, ValuePair
 
-    Cell = Callable[[Random], tuple[bool, ...]]
+    Cell = Callable[[Random], tuple[float, ...]]
 
 CONFIDENCE: Final = 0.95
 CASES: Final = (5, 10, 20, 50, 100)
@@ -54,11 +54,11 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """Cells that are alike. Each call of a cell is one run, or pair of runs: whether each of `limits` happened."""
+    """Cells that are alike. Each call of a cell is a run or more: whether each of `limits` happened, or how much."""
 
     limits: tuple[Limit, ...]
     cells: tuple[Cell, ...]
-    times: int = 1  # so many times as many runs as the others, for limits that are close
+    times: float = 1  # so many times as many runs as the others: more for limits that are close, fewer for long calls
 
 
 # One run against a number

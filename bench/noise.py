@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.drifts import drifts
 from bench.experiments import one_run, power, two_runs
+from bench.ratchet import ratchet
 from bench.steps import families, family_power, invariants, repetition
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def experiments() -> Iterator[Experiment]:
     yield from power()
     yield family_power()
     yield from repetition()
+    yield from ratchet()
     yield from drifts()
     yield invariants()
 
@@ -70,13 +72,19 @@ def measure(runs: int = RUNS) -> Iterator[Row]:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         started = [
             [
-                pool.submit(percentages, cell, runs * experiment.times, f"{experiment.limits[0].name}/{number}")
+                pool.submit(
+                    percentages, cell, max(1, round(runs * experiment.times)), f"{experiment.limits[0].name}/{number}"
+                )
                 for number, cell in enumerate(experiment.cells)
             ]
             for experiment in planned
         ]
         for experiment, cells in zip(planned, started, strict=True):
             yield from rows(experiment, [each.result() for each in cells])
+
+
+def _calls(experiment: Experiment, runs: int) -> int:
+    return max(1, round(runs * experiment.times))
 
 
 def percentages(cell: Cell, runs: int, seed: str) -> list[float]:

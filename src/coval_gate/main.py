@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
 from coval_gate.judge.judgement import LAUNCH, errored, interrupted, runs_cancelled, skipped
+from coval_gate.publish.github import tolerant
 from coval_gate.step import Step
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def main(runtime: Runtime) -> int:
         if step.legs and step.legs[0].judgement:
             from coval_gate.standing import mark_failed_runs
 
-            mark_failed_runs(step)
+            with tolerant(step.host, "A run could not be marked"):
+                mark_failed_runs(step, judgement)
         judgement = step.clean_up(judgement, hurried=False)
     except Interrupted:
         hurried = True
@@ -35,7 +37,8 @@ def main(runtime: Runtime) -> int:
     if not hurried and step.legs and (step.legs[0].promotion or step.legs[0].begins):
         from coval_gate.standing import promote_run
 
-        promote_run(step, report)
+        with tolerant(step.host, "The run could not be promoted"):
+            promote_run(step, report)
     return report.exit_code
 
 

@@ -23,6 +23,7 @@ from coval_gate.runs.schedule import run, together
 from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
 
 if TYPE_CHECKING:
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.runs.guard import RunGuard
     from coval_gate.runs.leg import Leg
@@ -39,8 +40,11 @@ def owe_mark(step: Step, leg: Leg) -> None:
                 guard.owe_mark(owed=True)
 
 
-def mark_failed_runs(step: Step) -> None:
-    """Mark the runs of a step that failed, and plan what is to become of a run that did not. Raises Interrupted."""
+def mark_failed_runs(step: Step, judgement: Judgement) -> None:
+    """Mark the runs of a step that failed, and plan what is to become of a run that did not. Raises Interrupted.
+
+    `judgement` is that of the step, which may have ended in an error after it judged the run.
+    """
     first = step.legs[0]
     failed = first.judgement is not None and has_failed_check(first.judgement)
     for guard in step.guards:
@@ -48,8 +52,8 @@ def mark_failed_runs(step: Step) -> None:
     owing = [guard for guard in step.guards if guard.owes_mark]
     if owing:
         _mark(step, owing)
-    first.promotion = _planned(step, first)
-    if first.drift and first.drift.begins and first.judgement and may_begin_reference(first.judgement):
+    first.promotion = _planned(step, first) if judgement.lets_pass or judgement is first.judgement else None
+    if first.drift and first.drift.begins and judgement.lets_pass and may_begin_reference(judgement):
         first.begins = first.drift.tag
 
 

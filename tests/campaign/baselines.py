@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, Event, Fault, Schedule, Step
+from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, FAILED, Event, Fault, Schedule, Step
 from leaks import DISGUISES
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
 # What becomes of the earlier runs: all is well, or the step must not find them.
-FATES: Final = ("there", "there", "there", "none", "elsewhere", "old", "lagging", "deleted", "unreadable")
+ABSENT: Final = ("none", "elsewhere", "old", "lagging", "deleted", "unreadable", "failed", "failed")
+FATES: Final = ("there", "there", "there", *ABSENT)
 ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
 
@@ -51,6 +52,9 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
             quirks = replace(quirks, list_lag=10_000.0)
         case "deleted":
             changes["events"] = (*schedule.events, Event(kind="delete all", at=SETTLED + 20))
+        case "failed":  # the newest of them
+            quirks = replace(quirks, run_identity="both")  # a mark is a tag
+            changes["events"] = (*schedule.events, Event(kind="fail newest", at=SETTLED + 20))
         case "unreadable":
             failure = Fault(
                 method="GET", path="/runs", first=1, last=10_000, action=rng.choice((*FAILURES, rng.choice(ECHOES)))
@@ -71,7 +75,10 @@ def _quirks(rng: Random) -> dict[str, Any]:
 
 
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
-    """Return the earlier runs that a step may compare its run with: completed, young enough, and not deleted before."""
+    """Return the earlier runs that a step may compare its run with.
+
+    They completed, the gate did not fail them, they are young enough, and were not deleted before.
+    """
     own = history.runs.get(result.run_id)
     if own is None:
         return []
@@ -86,5 +93,6 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         and own.create_time - MAX_AGE <= record.create_time < own.create_time
         and (branches.get(record.run_id) == "main" or (by_tag and branches.get(record.run_id) != ""))
         and record.status(history.coval_time(result.ended)) == "COMPLETED"
+        and FAILED not in record.tags
         and (record.delete_time is None or record.delete_time > own.create_time)
     ]

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.baselines import possible_baselines
 from campaign.oracle import GATE_METRICS, are_good_together, can_decide, has_data, is_good, pool_of
-from campaign.schedule import BASELINE_GATES, CONNECTION_FAULTS, ECHO, MISNAMED_GATES, STABLE, UNREADABLE_GATES
+from campaign.schedule import (
+    BASELINE_GATES,
+    CONNECTION_FAULTS,
+    ECHO,
+    FAILED,
+    MARKS,
+    MISNAMED_GATES,
+    STABLE,
+    UNREADABLE_GATES,
+    WITHOUT_QUALITY,
+)
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import read_log
 from leaks import holds
@@ -333,6 +343,41 @@ def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
             yield f"{_name(result)} is in error because of its baseline: {result.outputs['reason']}"
 
 
+def failed_run_is_no_baseline(history: History) -> Iterator[str]:
+    """No run is compared with one that the gate failed."""
+    for result in _main_results(history):
+        compared = result.outputs.get("baseline_run_id", "") if result.verdict else ""
+        for record in history.runs.values():
+            if FAILED in record.tags and record.run_id in compared:
+                yield f"{_name(result)} compared its run with {record.run_id}, which the gate failed"
+
+
+def failed_run_is_marked(history: History) -> Iterator[str]:
+    """A run that the gate failed has a mark once the step is over, and no other run gets it."""
+    for result in _main_results(history):
+        for request in result.requests:
+            if request.method == "PATCH" and FAILED in json.loads(request.body)["tags"] and result.verdict == "passed":
+                yield f"{_name(result)} passed, but it marked the run {request.path} as failed"
+        record = history.runs.get(result.run_id)
+        if result.verdict != "failed" or record is None or result.run_id in history.deleted:
+            continue
+        could_mark = history.schedule.severity != "rough" and history.schedule.quirks.run_identity in ("both", "tags")
+        ended = record.end_time - history.coval_time(0.0)
+        calm = not _met_fault(tuple(each for each in result.requests if each.sent_at >= ended))
+        is_baseline = record.status(history.coval_time(result.ended)) == "COMPLETED" and not _is_of_pull_request(
+            history, result
+        )
+        in_time = result.interrupted is None and not result.step.file_fault
+        if could_mark and calm and is_baseline and in_time and FAILED not in record.tags:
+            yield f"{_name(result)} failed, but its run has no mark"
+
+
+def _is_of_pull_request(history: History, result: ProcessResult) -> bool:
+    """Return whether a pull request started the step, or the one that launched its run."""
+    launchers = [each for each in history.results if result.run_id in each.launched_runs]
+    return any(each.step.event == "pull_request" and not each.step.branch for each in (result, *launchers))
+
+
 def mutations_are_told_apart(history: History) -> Iterator[str]:
     """A step that judged its run has told the agent and each mutation apart, with all of their simulations."""
     for result in _main_results(history):
@@ -450,6 +495,14 @@ def only_good_runs_are_promoted(history: History) -> Iterator[str]:
                 yield f"{_name(result)} promoted a run of a pull request"
 
 
+def tag_moves_last(history: History) -> Iterator[str]:
+    """A step that turns red moves no tag, and its outputs have the verdict before it does."""
+    for result in _main_results(history):
+        moves = [each for each in result.requests if each.method == "PATCH" and STABLE in json.loads(each.body)["tags"]]
+        if moves and result.exit_code == 1:
+            yield f"{_name(result)} moved a tag, and failed with the verdict {result.verdict!r}"
+
+
 def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
     """A step that a pull request started, and that is to promote its run, sends no request."""
     for result in _main_results(history):
@@ -485,7 +538,7 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
     for record in history.runs.values():
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
-        before, now = ({*map(str.lower, tags)} - {STABLE} for tags in both)
+        before, now = ({*map(str.lower, tags)} - {*MARKS} for tags in both)
         if before != now:
             yield f"the run {record.run_id} had the tags {sorted(before)}, and has {sorted(now)}"
 
@@ -672,12 +725,15 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     no_pass_without_data,
     pass_rests_on_everything,
     baseline_decides_nothing_alone,
+    failed_run_is_no_baseline,
+    failed_run_is_marked,
     mutations_are_told_apart,
     verdict_matches_run,
     last_poll_at_deadline,
     hanging_poll_is_not_the_last,
     reason_matches_verdict,
     only_good_runs_are_promoted,
+    tag_moves_last,
     promotion_of_pull_request_costs_nothing,
     promotion_leaves_one_holder,
     baseline_is_never_lost,
@@ -799,6 +855,8 @@ def _has_promoted(history: History, result: ProcessResult) -> bool:
     """Return whether a step must have promoted its run: it passed, and nothing stood in its way."""
     schedule, record = history.schedule, history.runs.get(result.run_id)
     if result.verdict != "passed" or not result.step.promotes or record is None or schedule.severity == "rough":
+        return False
+    if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None:
         return False
     launchers = [each for each in history.results if result.run_id in each.launched_runs]
     if any(each.step.event == "pull_request" for each in launchers):
@@ -973,6 +1031,8 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
         return ("passed",)
     if fate == "deleted" and possible_baselines(history, result):  # a launch took so long that its run was left
         return ("passed", "inconclusive")
+    if fate == "failed" and possible_baselines(history, result):
+        return ("passed",)
     return ("inconclusive",)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import repeat, secret
+from coval_gate import repeat, secret, standing
 from coval_gate.ci.console import Console
 from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
@@ -34,7 +34,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
 from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import evaluate, gate, population, repetition
+from coval_gate.judge import evaluate, gate, population, promotion, repetition
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -63,6 +63,8 @@ from coval_gate.runs import (
     names,
     never,
     promote,
+    promotion_checks,
+    retag,
     schedule,
     takeover,
     watch,
@@ -631,8 +633,9 @@ MUTANTS: Final = (
     ),
     mutant(
         "promote a run whatever its verdict",
-        SetCondition(Step.promote, mentions="promote", value=False),
-        caught_by="only_good_runs_are_promoted",
+        ReplaceFunction(promotion.refusal, returns(value="")),
+        SetCondition(standing.promote_run, mentions="lets_pass", value=False),
+        caught_by="only_good_runs_are_promoted tag_moves_last",
     ),
     mutant(
         "promote runs of pull requests",
@@ -641,7 +644,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "promote in workflows of pull requests",
-        ReplaceFunction(promote.promotion_problems, returns(value=[])),
+        ReplaceFunction(promotion_checks.promotion_problems, returns(value=[])),
         caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run",
     ),
     mutant(
@@ -661,13 +664,28 @@ MUTANTS: Final = (
     ),
     mutant(
         "lose the tags that Coval does not show",
-        SetCondition(_Promoter._check, mentions="shown", value=False),
+        ReplaceFunction(retag.hides_tags, returns(value=False)),
         caught_by="other_tags_are_kept",
     ),
     mutant(
         "take the tag away from the newer run",
         ReplaceFunction(promote._is_newer, lambda original, run, other: original(other, run)),
         caught_by="promotion_leaves_one_holder baseline_is_never_lost",
+    ),
+    mutant(
+        "mark no failed run",
+        ReplaceFunction(promotion.has_failed_check, returns(value=False)),
+        caught_by="failed_run_is_marked",
+    ),
+    mutant(
+        "drop the other tags of a failed run",
+        ReplaceFunction(retag._marked, lambda _, *given: (given[1],)),
+        caught_by="other_tags_are_kept",
+    ),
+    mutant(
+        "take a failed run for a baseline",
+        SetCondition(baseline._Search._fit, mentions="FAILED", value=False),
+        caught_by="failed_run_is_no_baseline verdict_matches_run",
     ),
     mutant(
         "mask an API key only as it is written",

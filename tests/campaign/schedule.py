@@ -81,6 +81,9 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
 ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 STABLE: Final = "stable"  # the tag of promoted runs
+FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
+MARKS: Final = (STABLE, FAILED, "coval-gate/accepted")  # tags that a step gives to a run that is over
+WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +160,8 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s; "recover": runs that are launched afterwards pass; or "regress": they are bad.
+    s; "recover": runs that are launched afterwards pass; or "regress": they are bad; "fail newest": the gate failed the
+    newest run that has ended.
     """
 
     kind: str

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
-from campaign.schedule import STABLE
+from campaign.schedule import FAILED, STABLE
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
@@ -305,7 +305,7 @@ class Simulator:
         else:
             break_file()
 
-    def _apply_event(self, event: Event) -> None:
+    def _apply_event(self, event: Event) -> None:  # noqa: C901 - a case for each kind
         match event.kind:
             case "revoke":
                 self.world.api_keys.pop(KEY, None)
@@ -315,6 +315,8 @@ class Simulator:
                 self.world.scenario = BY_NAME["failing"]
             case "jump":
                 self.clock.wall_offset += event.amount
+            case "fail newest":
+                self._mark_newest()
             case "delete all":
                 for each in self.world.runs:
                     if each.finished(self.world.clock()):
@@ -328,6 +330,12 @@ class Simulator:
                     with suppress(Problem):
                         self.world.delete_run(run_id)
                         self.world.delete_run(run_id)
+
+    def _mark_newest(self) -> None:
+        """Mark the newest run that has ended, as a step does whose gate failed it."""
+        ended = [each for each in self.world.runs if each.finished(self.world.clock())]
+        for each in [each for each in ended if each.run_id not in self.foreign_runs][-1:]:
+            self.world.update_run(each.run_id, {"tags": [*each.tags, FAILED]})
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""

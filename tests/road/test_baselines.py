@@ -19,6 +19,7 @@ from coval_gate.runs.collect import CALL_TIME
 from coval_gate.runs.comparable import Subject
 from coval_gate.runs.fingerprint import NAME
 from coval_gate.runs.schedule import run
+from coval_gate.runs.tags import ACCEPTED, FAILED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -483,6 +484,15 @@ def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_st
     assert not past.find("branch:main").runs[0].changed_persona
 
 
+def test_persona_that_the_launch_of_the_baseline_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
+    fault = 'GET /personas/* -> json {"persona": {"id": "persona000000000000001", "language_code": "?"}}'
+    inputs = {"mode": "launch", "baseline": "branch:main"}
+    run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
+    past.launch(days=0.5)
+    past.launch()
+    assert not any(each.changed_persona for each in past.find("branch:main last 2").runs)
+
+
 def test_changed_persona_is_found(past: Past) -> None:
     earlier = past.launch()
     past.world.edits.change("persona000000000000001", persona_prompt="Be brief.")
@@ -617,3 +627,196 @@ def test_unreadable_baseline_is_no_pass_and_keeps_the_deadline(
     assert result.outputs["verdict"] != "passed"
     assert clock.now() <= 121
     assert KEY not in result.log.replace(f"::add-mask::{KEY}", "")
+
+
+# Before the launch
+
+
+def test_named_run_that_does_not_exist_costs_no_run(run_step: RunStep) -> None:
+    result, server = run_step(baseline="run:abcdefghijklmnopqrstuv", thresholds=COMPARED)
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert result.outputs["reason"] == "baseline names the run abcdefghijklmnopqrstuv, which Coval does not have."
+
+
+@pytest.mark.parametrize("mode", ["run", "launch"])
+def test_named_run_that_failed_in_coval_costs_no_run(mode: str, past: Past, run_step: RunStep) -> None:
+    broken = past.launch(test_set_id="runFails")
+    given = {"thresholds": COMPARED} if mode == "run" else {}
+    result, _ = run_step(world=past.world, baseline=f"run:{broken}", mode=mode, **given)
+    assert (result.outputs["verdict"], len(past.world.runs)) == ("error", 1)
+    assert result.outputs["reason"].endswith(f"{broken}, which did not complete: its status is FAILED.")
+
+
+@pytest.mark.parametrize("fault", ["GET /runs/* #1 -> 404", "GET /runs/* #1 -> 503", "GET /runs/* #1-2 -> html 404"])
+def test_odd_response_before_the_launch_is_no_error(fault: str, past: Past, run_step: RunStep) -> None:
+    named = past.launch()
+    result, _ = run_step(fault, world=past.world, baseline=f"run:{named}", thresholds=COMPARED, bare=True)
+    assert result.outputs["verdict"] in ("passed", "failed")
+    assert result.outputs["baseline_run_id"] == named
+
+
+def test_named_run_that_is_not_over_is_waited_for(past: Past, run_step: RunStep) -> None:
+    named = past.launch(test_set_id="slow0001", days=0.0)
+    given = {"baseline": f"run:{named}", "thresholds": COMPARED, "max_wait_time": "9000"}
+    result, _ = run_step(world=past.world, **given, bare=True)
+    assert f"Waiting for the baseline: run {named} is IN QUEUE.\n" in result.log
+    assert f"Baseline run:{named}: run {named} of 2026-01-01\n" in result.log
+
+
+def test_named_run_that_is_not_over_by_the_deadline_is_an_error(
+    past: Past, run_step: RunStep, clock: VirtualClock
+) -> None:
+    named, began = past.launch(test_set_id="stuck001", days=0.0), clock.now()
+    result, _ = run_step(world=past.world, baseline=f"run:{named}", thresholds=COMPARED, max_wait_time="200")
+    assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
+    assert f"run {named} was not over when max_wait_time was" in result.outputs["reason"]
+    assert clock.now() - began <= 210
+
+
+def test_run_cannot_be_its_own_baseline(past: Past, run_step: RunStep) -> None:
+    own = past.launch()
+    given = {"mode": "wait", "run_id": own, "baseline": f"run:{own}", "thresholds": COMPARED}
+    result, server = run_step(world=past.world, **given)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert result.outputs["reason"].startswith("baseline names the run that the step waits for")
+
+
+def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, run_step: RunStep) -> None:
+    named = past.launch()
+    past.world.update_run(named, {"tags": [FAILED]})
+    result, _ = run_step(world=past.world, baseline=f"run:{named}", thresholds=COMPARED, bare=True)
+    (warning,) = [each for each in result.annotations("warning") if "The gate failed the run" in each.data]
+    assert named in warning.data
+    assert f"Baseline run:{named}: run {named} of 2026-01-01, which the gate failed" in result.log
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("tag:nightli", "has the tag nightli, so this run can be compared with nothing yet; did you mean nightly?"),
+        ("branch:mian", "is from the branch mian, so this run can be compared with nothing yet; did you mean main?"),
+        ("tag:zebra", "has the tag zebra, so this run can be compared with nothing yet; tags that runs have: nightly."),
+    ],
+)
+@pytest.mark.parametrize("quirks", [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}], ids=str)
+def test_name_that_no_run_has_is_a_warning_before_the_launch(
+    source: str, told: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    past = Past(run_step, clock, **quirks)
+    past.launch(tags="nightly")
+    past.launch(tags="nightlz", pull_request=True)
+    result, server = run_step(world=past.world, baseline=source, thresholds=COMPARED, bare=True)
+    (warning,) = [each for each in result.annotations("warning") if "No earlier run" in each.data]
+    assert warning.data == f"No earlier run of this agent, persona and test set {told}"
+    assert len(past.world.runs) == 3
+    before = [each.method for each in server.requests_seen].index("POST")
+    assert any(each.path == "/v1/runs" for each in server.requests_seen[:before])
+
+
+@pytest.mark.parametrize("source", ["tag:nightly", "branch:main"])
+def test_name_that_a_run_has_is_no_warning(source: str, past: Past, run_step: RunStep) -> None:
+    past.launch(tags="nightly")
+    result, server = run_step(world=past.world, baseline=source, thresholds=COMPARED, bare=True)
+    assert not [each for each in result.annotations("warning") if "No earlier run" in each.data]
+    assert requests_before_launch(server).count("GET /runs") == 1
+
+
+@pytest.mark.parametrize("fault", ["503", "403", "body {}", "reset-before"])
+def test_look_up_before_the_launch_is_short_and_no_error(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step(f"GET /runs -> {fault}", mode="launch", baseline="branch:main")
+    assert (result.exit_code, len(server.world.runs)) == (0, 1)
+    assert clock.now() <= 7
+    assert result.log.count("Could not look up the baseline before the launch: ") == 1
+
+
+def test_lists_that_hide_tags_cause_no_warning(run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock, list_identity="neither")
+    past.launch(tags="nightly")
+    result, _ = run_step(world=past.world, baseline="tag:nightly", thresholds=COMPARED, bare=True)
+    assert not [each for each in result.annotations("warning") if "No earlier run" in each.data]
+
+
+# Nothing can be compared
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("metric", ": another version of Latency judged it"),
+        ("persona", ": another persona called then, or another version of it"),
+        ("cases", ": no test case is the same any more (left out: 10 whose contents changed)"),
+    ],
+)
+def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
+    change: str, why: str, past: Past, run_step: RunStep
+) -> None:
+    earlier = past.launch(tags="stable")
+    match change:
+        case "metric":
+            past.world.edits.revise(catalogue.LATENCY.id)
+        case "persona":
+            past.world.edits.change("persona000000000000001", persona_prompt="Be brief.")
+        case _:
+            for case in CASES:
+                past.world.edits.change(case, input_str="Another question")
+    given = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
+    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **given)
+    start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
+    assert (result.outputs["verdict"], result.outputs["reason"]) == (
+        "inconclusive",
+        f"{start}run the workflow by hand with accept: true.",
+    )
+    assert [each.run_id for each in past.world.runs if "stable" in each.tags] == [earlier]
+    assert "nothing in its baseline could be compared" in result.log
+
+
+# Marks
+
+
+def marked(past: Past, run_id: str, *marks: str) -> str:
+    """Give a run marks, as a step does."""
+    (record,) = (each for each in past.world.runs if each.run_id == run_id)
+    past.world.update_run(run_id, {"tags": [*record.tags, *marks]})
+    return run_id
+
+
+MARK_LISTS = [{}, {"ignore_tag_filter": True}, {"blind_tag_filter": True}, {"list_identity": "metadata"}]
+
+
+@pytest.mark.parametrize("quirks", [*MARK_LISTS, {"list_identity": "neither"}, {"lower_case_tags": True}], ids=str)
+@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
+def test_newest_run_that_did_not_fail_is_the_baseline(
+    source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    past = Past(run_step, clock, **quirks)
+    first, second = past.launch(tags="nightly"), past.launch(tags="nightly")
+    marked(past, past.launch(tags="nightly"), FAILED)
+    past.launch(pull_request=True)
+    assert ids_of(past.find(source)) == [second]
+    assert ids_of(past.find(f"{source} last 3")) == [second, first]
+
+
+def test_only_failed_runs_are_no_baseline(past: Past) -> None:
+    failed = marked(past, past.launch(), FAILED)
+    past.launch()
+    assert past.find("branch:main").missing == NotFoundReason(kind="failed", run_id=failed)
+
+
+@pytest.mark.parametrize("quirks", MARK_LISTS, ids=str)
+def test_search_ends_at_the_newest_accepted_run(quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock) -> None:
+    past = Past(run_step, clock, **quirks)
+    past.launch()
+    accepted = marked(past, past.launch(), ACCEPTED)
+    assert ids_of(past.find("branch:main last 5", of=past.launch())) == [accepted]
+    newer = past.launch()
+    found = past.find("branch:main last 5")
+    assert (ids_of(found)[-1], newer in ids_of(found), found.fewer_than_asked) == (accepted, False, 3)
+
+
+def test_age_of_a_baseline_ends_with_the_first_failure_since(past: Past) -> None:
+    good = past.launch(days=20)
+    marked(past, past.launch(days=20), FAILED)
+    marked(past, past.launch(days=20), FAILED)
+    past.launch()
+    assert ids_of(past.find("branch:main", days=30)) == [good]
+    assert past.find("branch:main", days=19).missing == NotFoundReason(kind="too_old", run_id=good, age=60 * DAY)

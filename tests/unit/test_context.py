@@ -30,6 +30,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
     assert read_context(ENVIRON, {"pull_request": PULL_REQUEST}) == Context(
         repository="acme/voice-agent",
         sha="head-commit",
+        event="pull_request",
         actor="hubot",
         workflow="Voice gate",
         workflow_file="Voice gate",

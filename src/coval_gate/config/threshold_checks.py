@@ -116,6 +116,9 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
             where = f"{each.text} (thresholds, line {each.line})"
             yield Problem("baseline", f"is required for {where}, such as branch:main.")
             break
+    source = inputs.baseline
+    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id:
+        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
     with_itself = [
         each
         for each in compared

@@ -61,8 +61,8 @@ def may_be_located(report: Report) -> bool:
 
 
 @contextmanager
-def tolerant(host: Host) -> Iterator[None]:
-    """Report what goes wrong inside, and go on: it only informs."""
+def tolerant(host: Host, undone: str = "A part of the report could not be made") -> Iterator[None]:
+    """Report what goes wrong inside, and go on: the verdict does not rest on it."""
     try:
         yield
     except GitHubError as error:
@@ -72,4 +72,4 @@ def tolerant(host: Host) -> Iterator[None]:
         host.annotate("warning", NAME, error.what)
     except Exception:  # noqa: BLE001 - a format that fails must not take the others along
         host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, "A part of the report could not be made; the log has details for a bug report.")
+        host.annotate("warning", NAME, f"{undone}; the log has details for a bug report.")

@@ -186,13 +186,13 @@ class MetricFacts(Model):
 
 
 class PromotionFacts(Model):
-    """What became of the promotion of a run that passed."""
+    """What is to become of the promotion of a run. It is promoted once the reports are written."""
 
     tag: Text
     promoted: bool
-    """Whether the run has the tag."""
+    """Whether the run has the tag; not before the reports are written."""
     obstacle: Annotated[Obstacle, MayGrow()]
-    """Why it does not have it, in a word; empty where it does. More words may follow."""
+    """Why it does not have it, in a word: `pending`, or why it will not get it. More words may follow."""
     previous_run_ids: list[Text]
     """The runs that had the tag, and lost it."""
     remaining_run_ids: list[Text]
@@ -224,7 +224,7 @@ class Leg(Model):
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
     promotion: PromotionFacts | None
-    """Null unless the run passed and was to be promoted."""
+    """Null where the run was not to be promoted, or the step does not pass."""
     variants: list[VariantFacts]
     """Those that have simulations."""
     criteria: list[Criterion]

@@ -6,7 +6,7 @@ What Coval does not tell in a short time is noted as unchecked: the comparison g
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.find import LAUNCHED_WITH, created_at, moment_of
@@ -69,6 +69,13 @@ class Subject:
         return tuple({metric.id: metric for metric in found}.values())
 
 
+class PersonaNow(NamedTuple):
+    """The digest of the persona as it is, and when it was changed last, in seconds since the epoch."""
+
+    digest: str
+    updated: float
+
+
 def distinguish(
     client: Client, runs: Sequence[BaselineRun], subject: Subject, *, clock: Clock, until: float
 ) -> Procedure[tuple[BaselineRun, ...]]:
@@ -93,7 +100,7 @@ def _distinguished(
     times: Mapping[str, str],
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
-    persona_now: str,
+    persona_now: PersonaNow | None,
 ) -> BaselineRun:
     """Return a run with what distinguishes it. `times` are those of test cases, `ours` and `theirs` versions."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
@@ -101,7 +108,7 @@ def _distinguished(
     cases = _cases_in(run, subject)
     if cases is None:
         cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
-    changed = changed_persona(now, then) and not (then and then.persona == persona_now)
+    changed = changed_persona(now, then) and not (persona_now and _is_same(run.run, then, persona_now))
     persona = _other_persona(run.run, subject) or changed
     unsure["persona"] = persona is None
     metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
@@ -134,20 +141,31 @@ def _known(result: dict[str, str] | Exception) -> dict[str, str]:
     return {} if isinstance(result, CovalError) else result
 
 
-def _persona(client: Client, runs: Sequence[BaselineRun], subject: Subject, until: float) -> Procedure[str]:
-    """Return the digest of the persona if the fingerprints differ in it, and it has not changed since the launch.
+def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
+    """Tell whether a run had the persona of now, whatever its launch read of it, which may have been damaged."""
+    launched = created_at(run)
+    unchanged = launched is not None and persona.updated < launched
+    return unchanged or (then is not None and then.persona == persona.digest)
 
-    What the launch read may have been damaged. Empty if it does not matter, or if Coval does not tell.
+
+def _persona(
+    client: Client, runs: Sequence[BaselineRun], subject: Subject, until: float
+) -> Procedure[PersonaNow | None]:
+    """Return the persona if the fingerprints differ in it, and it has not changed since the launch.
+
+    What the launch read may have been damaged. None if it does not matter, or if Coval does not tell.
     """
     now, launched = subject.fingerprint, created_at(subject.run)
     if launched is None or not any(changed_persona(now, read_fingerprint(each.run.metadata)) for each in runs):
-        return ""
+        return None
     try:
         persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
     except CovalError:
-        return ""
+        return None
     updated = moment_of(str(persona.get("update_time")))
-    return fingerprint_of({}, persona=persona).persona if updated is not None and updated < launched else ""
+    if updated is None or updated >= launched:
+        return None
+    return PersonaNow(fingerprint_of({}, persona=persona).persona, updated)
 
 
 def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:

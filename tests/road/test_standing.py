@@ -1,0 +1,340 @@
+"""A failed run is marked, and never a baseline. A run that a person accepts begins comparisons. The tag moves last."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.config.metadata import MOST_TAGS
+from coval_gate.post import post
+from coval_gate.runs.tags import ACCEPTED, FAILED
+from coval_gate.runtime import Runtime
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+PUSH: dict[str, Any] = {"ref": "refs/heads/main"}
+ON_MAIN = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
+BY_HAND = ON_MAIN | {"GITHUB_EVENT_NAME": "workflow_dispatch"}
+OF_PULL_REQUEST = {
+    "GITHUB_EVENT_NAME": "pull_request",
+    "GITHUB_HEAD_REF": "patch-1",
+    "GITHUB_REF": "refs/pull/42/merge",
+}
+DAY = 86_400.0
+COMPARED = {"baseline": "branch:main", "thresholds": "Resolved: rate(YES) >= baseline - 25pp"}
+OF_TAG = COMPARED | {"baseline": "tag:stable"}
+FAILING = {"thresholds": "Latency: avg < 0.01"}
+
+
+class Nights:
+    """Nightly steps on main, one world, a day apart. The agent of a night is a scenario of the sandbox."""
+
+    def __init__(self, run_step: RunStep, clock: VirtualClock, **quirks: Any) -> None:
+        self.world = World(clock.time, quirks=Quirks(**quirks))
+        self._run_step = run_step
+        self._clock = clock
+        self._count = 0
+
+    def night(self, scenario: str, *faults: str, **given: Any) -> StepResult:
+        """Run the step of one night, and wait for so many `days`."""
+        self._count += 1
+        days = given.pop("days", 1.0)
+        self.world.scenario = BY_NAME[scenario]
+        env = {"GITHUB_RUN_ID": str(1000 + self._count)} | ON_MAIN | given.pop("env", {})
+        event = given.pop("event", PUSH)
+        result, _ = self._run_step(*faults, world=self.world, event=event, env=env, **COMPARED | given)
+        self._clock.sleep(days * DAY)
+        return result
+
+    def marked(self, mark: str) -> list[str]:
+        return [each.run_id for each in self.world.runs if mark in each.tags]
+
+    def holders(self) -> list[str]:
+        return [each.run_id for each in self.world.runs if "stable" in each.tags]
+
+
+@pytest.fixture
+def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
+    return Nights(run_step, clock)
+
+
+# The mark of a failed run
+
+
+def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nights) -> None:
+    good = nights.night("passing").outputs["run_id"]
+    first, again = nights.night("failing"), nights.night("failing")
+    assert [each.outputs["verdict"] for each in (first, again)] == ["failed", "failed"]
+    assert again.outputs["baseline_run_id"] == good
+    assert nights.marked(FAILED) == [first.outputs["run_id"], again.outputs["run_id"]]
+    assert f"Marked run {first.outputs['run_id']} as failed: it will not be a baseline." in first.log
+    fixed = nights.night("passing")
+    assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
+
+
+def test_failed_run_is_no_baseline_of_its_tag(nights: Nights) -> None:
+    tagged = {"tags": "nightly", "baseline": "tag:nightly"}
+    good = nights.night("passing", **tagged).outputs["run_id"]
+    verdicts = [nights.night("failing", **tagged).outputs["verdict"] for _ in range(2)]
+    assert verdicts == ["failed", "failed"]
+    assert nights.night("passing", **tagged).outputs["baseline_run_id"] == good
+
+
+def test_mark_keeps_other_tags(nights: Nights) -> None:
+    nights.night("passing", tags="mine, nightly", **FAILING)
+    (record,) = nights.world.runs
+    assert record.tags == (*(record.request.metadata.tags or ()), FAILED)
+
+
+def test_mark_finds_room_among_many_tags_of_the_user(nights: Nights) -> None:
+    own = [f"t{number}" for number in range(MOST_TAGS)]
+    result = nights.night("passing", tags=",".join(own), **FAILING)
+    (record,) = nights.world.runs
+    assert nights.marked(FAILED) == [result.outputs["run_id"]]
+    assert set(own) <= set(record.tags)
+
+
+def test_run_of_pull_request_needs_no_mark(run_step: RunStep) -> None:
+    result, server = run_step(**FAILING)
+    assert result.outputs["verdict"] == "failed"
+    assert not [each for each in server.requests_seen if each.method == "PATCH"]
+
+
+def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
+    result = nights.night("failing", "PATCH /runs/* -> 403", **FAILING, repeat_on_failure="1")
+    (warning,) = [each for each in result.annotations("warning") if "could not be marked" in each.data]
+    assert result.outputs["verdict"] == "failed"
+    assert "runs:write" in warning.data
+    assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
+
+
+def test_all_runs_of_a_failed_step_are_marked(nights: Nights) -> None:
+    thresholds = {"thresholds": "Resolved: rate(YES) >= 90%", "repeat_on_failure": "1"}
+    result = nights.night("failing", **thresholds)
+    assert len(nights.world.runs) == 2
+    assert nights.marked(FAILED) == json.loads(result.outputs["run_ids"])
+
+
+def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> None:
+    given = {"test_set_id": "flaky002", "thresholds": "Resolved: rate(YES) >= 90%", "repeat_on_failure": "1"}
+    result, server = run_step(event=PUSH, env=ON_MAIN, **given)
+    assert result.outputs["verdict"] == "passed"
+    assert not any(FAILED in each.tags for each in server.world.runs)
+    assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
+
+
+def test_step_that_waits_marks_a_run_that_fails(nights: Nights) -> None:
+    launched = nights.night("failing", mode="launch", thresholds="").outputs["run_id"]
+    result = nights.night("failing", mode="wait", run_id=launched, **FAILING | {"baseline": ""})
+    assert (result.outputs["verdict"], nights.marked(FAILED)) == ("failed", [launched])
+
+
+def test_failed_criterion_marks_a_run_whose_other_data_are_missing(nights: Nights) -> None:
+    """The verdict is an error, but the agent failed all the same."""
+    thresholds = f"{FAILING['thresholds']}\nNo such metric: avg < 1"
+    result = nights.night("passing", "GET /agents/* -> 503", thresholds=thresholds, baseline="")
+    assert (result.outputs["verdict"], nights.marked(FAILED)) == ("error", [result.outputs["run_id"]])
+
+
+def post_step(directory: Path, result: StepResult, world: World, clock: VirtualClock) -> None:
+    """Run the post step of a step that was killed."""
+    with Server(world) as server:
+        runner = LocalRunner(directory, PUSH)
+        environ = runner.environ(DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS) | ON_MAIN
+        states = {f"STATE_{name}": value for name, value in result.state.items()}
+        clock.rearm()
+        post(Runtime(environ=environ | states, stdout=io.StringIO(), clock=clock))
+
+
+def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: VirtualClock, tmp_path: Path) -> None:
+    clock.at(70, clock.interrupt)
+    result = nights.night("failing", "PATCH /runs/* -> 503", **FAILING, days=0)
+    assert nights.marked(FAILED) == []
+    assert any(leg["failed"] for leg in json.loads(result.state["legs"]))
+    post_step(tmp_path, result, nights.world, clock)
+    assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
+
+
+# Age
+
+
+def test_baseline_does_not_get_older_while_the_gate_fails(nights: Nights) -> None:
+    good = nights.night("passing").outputs["run_id"]
+    for days in (10, 15, 10):
+        nights.night("failing", days=days)
+    result = nights.night("failing")
+    assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("failed", good)
+
+
+def test_run_whose_baseline_is_too_old_is_not_promoted(nights: Nights) -> None:
+    """Red at 29 days, at 31 days green: the tag stays where it is."""
+    given = OF_TAG | {"promote": "stable"}
+    first = nights.night("passing", days=29, **given).outputs["run_id"]
+    assert nights.night("failing", days=2, **given).outputs["verdict"] == "failed"
+    result = nights.night("failing", **given)
+    assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
+    assert "too old" in result.log
+    assert "accept: true" in result.outputs["reason"]
+
+
+# Promotion
+
+
+def test_run_that_comparisons_are_too_small_to_judge_is_promoted(nights: Nights) -> None:
+    given = OF_TAG | {"promote": "stable", "confidence": "95%"}
+    nights.night("passing", **given | {"thresholds": "Latency: avg < 9"})
+    given |= {"thresholds": "Resolved: rate(YES) >= baseline - 5pp"}
+    second = nights.night("passing", **given)
+    assert second.outputs["verdict"] == "inconclusive"
+    assert nights.holders() == [second.outputs["run_id"]]
+
+
+def test_report_that_cannot_be_written_moves_no_tag(nights: Nights, tmp_path: Path) -> None:
+    nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="")
+    first = nights.holders()
+    clogged = {"json_path": "reports/late.json"}
+
+    def clog(world: World) -> dict[str, str]:
+        del world
+        return clogged
+
+    class Clogged(type(nights.world)):  # type: ignore[misc]
+        """A world in which the place of the report becomes a directory while the run is under way."""
+
+        def list_simulations(self, *given: Any, **named: Any) -> Any:
+            for path in tmp_path.rglob("reports"):
+                (path / "late.json").unlink(missing_ok=True)
+                (path / "late.json").mkdir(exist_ok=True)
+            return super().list_simulations(*given, **named)
+
+    nights.world.__class__ = Clogged
+    result = nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="", prepare=clog)
+    assert result.outputs["verdict"] == "error"
+    assert nights.holders() == first
+    assert "was not promoted to tag stable: the step did not pass." in result.log
+
+
+def test_run_without_any_criterion_of_quality_is_not_promoted(nights: Nights) -> None:
+    population = "total >= 1\nfailed == 0\ncompleted_rate >= 50%\nLatency: missing == 0"
+    for thresholds in ("", population, "? Latency: avg < 9"):
+        result = nights.night("passing", promote="stable", thresholds=thresholds, baseline="")
+        assert (result.outputs["verdict"], nights.holders()) == ("passed", [])
+        assert "no threshold or target judged the agent's quality." in result.log
+
+
+def test_run_that_the_list_lacks_is_not_promoted(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, list_lag=10_000.0)
+    result = nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="")
+    assert (result.outputs["verdict"], nights.holders()) == ("passed", [])
+    assert "Coval's list of runs lacks it, so it may lack the run that has the tag, too." in result.log
+
+
+def test_holder_far_behind_in_the_list_is_found_before_the_first_promotion(nights: Nights, clock: VirtualClock) -> None:
+    nights.world.launch({**IDS, "metadata": {"tags": ["stable"]}})
+    old = nights.world.runs[-1].run_id
+    for _ in range(120):
+        nights.world.launch({**IDS, "metadata": {"tags": ["other"]}})
+        clock.sleep(1)
+    clock.sleep(DAY)
+    lists = ['GET /runs #1-12 -> json {"runs": []}']
+    result = nights.night("passing", *lists, promote="stable", **OF_TAG)
+    assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [old])
+
+
+# Acceptance
+
+
+def accept(nights: Nights, scenario: str = "failing", **given: Any) -> StepResult:
+    return nights.night(scenario, env=BY_HAND, accept="true", **given)
+
+
+def test_accepted_run_begins_the_comparisons(nights: Nights) -> None:
+    nights.night("passing")
+    nights.night("failing")
+    accepted = accept(nights)
+    assert (accepted.outputs["verdict"], accepted.outputs["baseline_run_id"]) == ("passed", "")
+    assert nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
+    assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp` | accepted |" in accepted.summary
+    assert accepted.summary.endswith("\nAccepted: comparisons begin with this run.\n")
+    after = nights.night("failing", baseline="branch:main last 3")
+    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])
+
+
+def test_accepted_run_takes_the_tag_of_promote(nights: Nights) -> None:
+    given = OF_TAG | {"promote": "stable"}
+    old = nights.night("passing", **given)
+    assert nights.night("failing", **given).outputs["verdict"] == "failed"
+    assert nights.holders() == [old.outputs["run_id"]]
+    accepted = accept(nights, **given)
+    assert nights.holders() == nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
+    assert "To be accepted and promoted to `stable` once all reports are written" in accepted.summary
+    assert accepted.log.index("Accepted run") < accepted.log.index("Promoted run")
+
+
+def test_absolute_thresholds_judge_an_accepted_run(nights: Nights) -> None:
+    nights.night("passing")
+    result = accept(nights, thresholds=f"{COMPARED['thresholds']}\nLatency: avg < 0.01", promote="stable")
+    assert (result.outputs["verdict"], nights.marked(ACCEPTED), nights.holders()) == ("failed", [], [])
+    assert nights.marked(FAILED) == [result.outputs["run_id"]]
+    assert "was not accepted and promoted to tag stable: the step did not pass." in result.log
+
+
+@pytest.mark.parametrize("event", ["push", "schedule", "repository_dispatch", "pull_request", "workflow_run"])
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_only_a_person_accepts(event: str, mode: str, run_step: RunStep) -> None:
+    given = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "wait" else {}
+    result, server = run_step(
+        event=PUSH, env=ON_MAIN | {"GITHUB_EVENT_NAME": event}, accept="true", mode=mode, **COMPARED, **given
+    )
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert result.outputs["reason"].startswith("accept must be false here: a person accepts a run by starting")
+    assert f"but {event} started it." in result.outputs["reason"]
+
+
+@pytest.mark.parametrize("mode", ["launch", "cancel"])
+def test_accept_has_no_effect_where_nothing_is_judged(mode: str, run_step: RunStep) -> None:
+    given = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "cancel" else {}
+    result, server = run_step(event=PUSH, env=BY_HAND, accept="true", mode=mode, **given)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert f"accept has no effect in mode {mode}" in result.log
+
+
+def test_acceptance_that_fails_is_a_warning(nights: Nights) -> None:
+    result = accept(nights, "passing", promote="stable")
+    assert result.outputs["verdict"] == "passed"
+    refused = nights.night("passing", "PATCH /runs/* -> 403", env=BY_HAND, accept="true", promote="stable")
+    (warning,) = [each for each in refused.annotations("warning") if "not accepted" in each.data]
+    assert "runs:write" in warning.data
+    assert nights.holders() == [result.outputs["run_id"]]
+
+
+def test_run_of_pull_request_is_not_accepted_elsewhere(nights: Nights) -> None:
+    launched = nights.night("passing", mode="launch", thresholds="", event=PULL_REQUEST, env=OF_PULL_REQUEST)
+    given = {"mode": "wait", "run_id": launched.outputs["run_id"], "thresholds": "Latency: avg < 9", "baseline": ""}
+    result = accept(nights, "passing", **given)
+    assert nights.marked(ACCEPTED) == []
+    assert "it evaluates pull request #42, and pull requests must not move the baseline." in result.log
+
+
+def test_red_comparison_says_what_to_do(nights: Nights) -> None:
+    nights.night("passing")
+    red = nights.night("failing")
+    what = "Fix the agent, or accept the change: run the workflow by hand with accept: true."
+    (error,) = red.annotations("error")
+    assert what in error.data
+    assert what in red.summary
