@@ -51,10 +51,8 @@ def mark_failed_runs(step: Step, judgement: Judgement) -> None:
     owing = [guard for guard in step.guards if guard.owes_mark]
     if owing:
         _mark(step, owing)
-    if not judgement.lets_pass and judgement is not first.judgement:
-        return
-    first.promotion = _planned(step, first)
-    if first.drift and first.drift.begins and first.judgement and may_begin_reference(first.judgement):
+    first.promotion = _planned(step, first) if judgement.lets_pass or judgement is first.judgement else None
+    if first.drift and first.drift.begins and judgement.lets_pass and may_begin_reference(judgement):
         first.begins = first.drift.tag
 
 

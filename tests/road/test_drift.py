@@ -255,3 +255,13 @@ def test_pull_request_has_no_drift(run_step: RunStep) -> None:
     result, server = run_step(baseline="branch:main", drift="tag:golden", thresholds=THRESHOLDS)
     assert "neither may move the reference." in result.log
     assert not server.world.runs
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
+@pytest.mark.parametrize("fault", ["503", "cut", "body {}"])
+def test_hiccup_does_not_hide_a_decline(path: str, fault: str, nights: Callable[..., Nights]) -> None:
+    past = nights()
+    past.begin()
+    past.pass_by(slower=1.3)
+    result = past.pass_by(f"GET {path} #3-4 -> {fault}", slower=1.3)
+    assert line(result).startswith("✗ no drift: ")
