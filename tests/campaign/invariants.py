@@ -737,9 +737,10 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
 
 
 def post_step_is_quiet(history: History) -> Iterator[str]:
-    """The post step never fails the job, and sends no requests if the main step left nothing to cancel.
+    """The post step never fails the job, and sends no requests if the main step left nothing to do.
 
-    A step in mode launch that repeated a lost launch leaves the check for a second run to it.
+    A step in mode launch that repeated a lost launch leaves the check for a second run to it, and a failed step the
+    mark of its run, if Coval did not take it in time.
     """
     for result in (each for each in history.results if each.is_post):
         main = _main_result(history, result)
@@ -750,8 +751,11 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
         launches = [each for each in main.requests if each.method == "POST" and each.path == "/runs"]
         repeated = len(launches) > 1 and not all(each.answered for each in launches)
         launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
-        if result.requests and (concluded or launched) and not _has_file_fault(main, "state"):
-            yield f"{_name(result)} called Coval, but the main step had left nothing to cancel"
+        is_marked = any(each.method == "PATCH" and each.answered for each in main.requests)
+        owes_mark = main.verdict == "failed" and not is_marked
+        asked = [each for each in result.requests if not (owes_mark and each.path == f"/runs/{main.run_id}")]
+        if asked and (concluded or launched) and not _has_file_fault(main, "state"):
+            yield f"{_name(result)} called Coval, but the main step had left nothing to do"
 
 
 INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (

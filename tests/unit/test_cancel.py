@@ -15,6 +15,8 @@ from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.model.outcomes import Cancellation
 
 STUCK = IDS | {"test_set_id": "stuck001"}
@@ -124,21 +126,17 @@ def test_retry_after_is_respected(clock: VirtualClock) -> None:
 
 
 class SlowClock(VirtualClock):
-    """A clock on which the first two responses take longer than MAX_POLL_AGE."""
+    """A clock on which the first two responses of a server take longer than MAX_POLL_AGE."""
 
-    slow = 2
+    seen: Sequence[object] = ()
 
-    def wait(self, event: object, until: float) -> None:
-        super().wait(event, until)  # type: ignore[arg-type]
-        if self.slow:
-            self.slow -= 1
-            self._now += MAX_POLL_AGE + 1
+    def now(self) -> float:
+        return super().now() + (MAX_POLL_AGE + 1) * min(len(self.seen), 2)
 
 
 def test_run_is_polled_again_before_delete_after_slow_poll() -> None:
     clock = SlowClock()
     session = Session(clock)
+    clock.seen = session.server.requests_seen
     assert session.cancel().outcome == "cancelled"
-    assert session.calls[-2:] == ["GET", "DELETE"]
-    assert session.calls.count("GET") > 1
-    assert session.calls.count("DELETE") == 1
+    assert session.calls == ["GET", "GET", "GET", "DELETE"]

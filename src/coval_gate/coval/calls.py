@@ -44,6 +44,7 @@ class Calls:
         self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session, ends=ends)
         self._ends = ends
         self._lasting: dict[str, Unavailable] = {}  # what goes wrong by now, by the method and path of calls
+        self._refused: dict[str, Rejected] = {}  # what Coval refused when it was asked last, likewise
         self._clock = runtime.clock
         self._randomness = runtime.randomness
         self._log = log
@@ -168,7 +169,11 @@ class Calls:
         except Unavailable as error:
             self._note(error)
             raise
+        except Rejected as error:
+            self._refused[str(request)] = error
+            raise
         self._lasting.pop(str(request), None)
+        self._refused.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
 
@@ -176,7 +181,13 @@ class Calls:
         """Return the problem itself or, if it is only that a deadline has passed, what went wrong before that."""
         if not isinstance(problem, Unavailable) or problem.call:
             return problem
-        return self._lasting.get(str(request)) or next(reversed(self._lasting.values()), problem)
+        same = self._lasting.get(str(request))
+        if same is None and (refused := self._refused.get(str(request))):
+            # It is no refusal of this request, which Coval never saw.
+            return Unavailable(
+                refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice, link=refused.link
+            )
+        return same or next(reversed(self._lasting.values()), problem)
 
     def _note(self, error: CovalError) -> None:
         if isinstance(error, Unavailable) and error.call:
