@@ -34,7 +34,7 @@ TELLING: Final = 30.0  # s for the final status, and for the check run and the c
 TELLING_EACH: Final = 10.0  # s for the check run at least, and for the comment
 
 # After a signal: the runner kills the step 10 s later
-HURRIED_CALLING: Final = 4.0  # s from the signal until every call to Coval has ended
+HURRIED_CALLING: Final = 3.5  # s from the signal until every call to Coval has ended
 HURRIED_LAST: Final = 5.8  # s from the signal until every call to GitHub has ended
 HURRIED_RENDERING: Final = 4.8  # s from the signal until every report is rendered, or left out
 HURRIED_TELLING: Final = 1.0  # s for GitHub

@@ -40,7 +40,8 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs["run_id"] == sandbox.run["run_id"]
     (leg,) = json.loads(result.state.pop("legs"))
     assert leg.pop("key").startswith("coval-gate/")
-    assert leg == {"name": "", "run_id": sandbox.run["run_id"], "cancel": False, "launched_again": False}
+    nothing_owed = {"cancel": False, "launched_again": False, "failed": False}
+    assert leg == {"name": "", "run_id": sandbox.run["run_id"], **nothing_owed}
     assert result.state == {"concluded": "true"}
     assert result.summary.startswith("### ✅ Passed: Coval evaluation")
     assert result.annotations("error") == []

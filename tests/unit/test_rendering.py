@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.ci.github.host import GitHubHost
 from coval_gate.clock import Interrupted
+from coval_gate.judge.judgement import interrupted
+from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.rendering import AFTER_SIGNAL, Rendering, TooLate
-from support import VirtualClock
+from coval_gate.report.model import Report
+from coval_gate.times import Times
+from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +77,12 @@ def test_rendering_returns_and_raises_what_the_format_does() -> None:
     with pytest.raises(ZeroDivisionError):
         rendering.of(lambda: 1 / 0)
     rendering.check()
+
+
+def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
+    log = io.StringIO()
+    given = runtime(VirtualClock(), stdout=log)
+    publisher = Publisher(GitHubHost({}, log, given.randomness), given)
+    publisher.publish(Report(judgement=interrupted()), Times.of_interrupted(0.0)._replace(rendering_ends=0.0))
+    last = log.getvalue().splitlines()[-1]
+    assert last == "::error title=Coval Gate%3A Cancelled::The step was interrupted."

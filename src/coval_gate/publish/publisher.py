@@ -22,6 +22,7 @@ from coval_gate.publish.github import BUG, NAME, tolerant
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered
+from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ class Publisher:
             self._summarize(report)
             self._log(report)
         except TooLate:
-            self._host.log(LEFT_OUT)
+            self._tell_briefly(report)
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
             self._rendering.check()
@@ -149,6 +150,18 @@ class Publisher:
         with tolerant(self._host):
             self._host.add_summary(self._rendering.of(partial(rendered, Surface.SUMMARY, report)))
 
+    def _tell_briefly(self, report: Report) -> None:
+        """Log the verdict where there is no time for more."""
+        self._host.log(LEFT_OUT)
+        judgement = report.judgement
+        if self._annotates(report) and not judgement.lets_pass:
+            self._host.annotate("error", f"{NAME}: {title(judgement)}", reason(judgement))
+        else:
+            self._host.log(headline(judgement, LONGEST_REASON))
+
+    def _annotates(self, report: Report) -> bool:
+        return self._host.annotates and (report.inputs is None or report.inputs.annotations)
+
     def _log(self, report: Report) -> None:
         """Log what there is to look at, as annotations or as lines; the worst simulations and the verdict come last.
 
@@ -156,7 +169,7 @@ class Publisher:
         """
         judgement = report.judgement
         closing = self._rendering.of(partial(rendered, Surface.LOG, report))
-        annotates = self._host.annotates and (report.inputs is None or report.inputs.annotations)
+        annotates = self._annotates(report)
         fails = not judgement.lets_pass
         first = closing.annotations(self._host.room_for_warnings) if annotates and fails else []
         worst = closing.worst_lines() if fails and not first else []

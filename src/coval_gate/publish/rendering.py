@@ -46,6 +46,8 @@ class Rendering:
 
     def of(self, work: Callable[[], T]) -> T:
         """Return what the work returns, or raise what it raises. Raises TooLate where that takes too long."""
+        if self._clock.now() >= self._until:
+            raise TooLate
         call = BackgroundCall(work)
         while not call.ended:
             try:
