@@ -170,6 +170,22 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
 
 
+def test_long_row_of_failed_runs_hides_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, list_identity="metadata")
+    good = nights.night("passing").outputs["run_id"]
+    nights.night("failing")
+    failed = nights.world.runs[-1]
+    for number in range(25):
+        metadata = failed.request.metadata.customer
+        own = [tag.replace("/1002.", f"/2{number:03}.") for tag in failed.tags]
+        customer = metadata | {"coval_gate_0": own[0]}
+        nights.world.launch({**IDS, "metadata": {"tags": own, "customer": customer}})
+        clock.sleep(DAY)
+    result = nights.night("failing", promote="stable", baseline_max_age="20d")
+    assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("failed", good)
+    assert nights.holders() == []
+
+
 # Age
 
 

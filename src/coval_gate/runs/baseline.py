@@ -25,7 +25,7 @@ from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
@@ -210,11 +210,29 @@ class _Search:
             doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
             whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
             known |= {run.run_id: run for run in whole}
+            known = yield from self._with_marks(known)
             if len(self._fitting(known.values())) >= self._source.last:
                 break
         if len(refused) == len(filters):
             raise refused[0]
         return list(known.values())
+
+    def _with_marks(self, known: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
+        """Return the runs, where those that may be the baseline show their marks, as far as Coval shows them at all.
+
+        A list may show no tags. Then a row of failed runs must not hide the baseline behind it.
+        """
+        runs, read, last = dict(known), set[str](), self._source.last
+        while True:
+            fitting = self._fitting(runs.values())
+            if not any(run.run_id not in read and not run.tags for run in fitting[:last]):
+                return runs
+            unread = [run for run in fitting if run.run_id not in read and not run.tags]
+            batch = unread[: min(MOST_FETCHED, last + len(read))]
+            read |= {run.run_id for run in batch}
+            whole = yield from fetched(self._client, batch, clock=self._clock, until=self._until)
+            # One of the two places may show no metadata.
+            runs |= {run.run_id: replace(run, metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
         """Tell whether the list of runs has to be read on, which comes newest first."""
