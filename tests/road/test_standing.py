@@ -347,6 +347,27 @@ def test_run_of_pull_request_is_not_accepted_elsewhere(nights: Nights) -> None:
     assert "it evaluates pull request #42, and pull requests must not move the baseline." in result.log
 
 
+def test_accepted_run_that_a_step_failed_before_begins_the_comparisons(nights: Nights) -> None:
+    nights.night("passing")
+    failed = nights.night("failing").outputs["run_id"]
+    accept(nights, mode="wait", run_id=failed, promote="stable")
+    assert (nights.marked(ACCEPTED), nights.marked(FAILED), nights.holders()) == ([failed], [], [failed])
+    after = nights.night("failing", **OF_TAG)
+    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
+
+
+def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
+    given = OF_TAG | {"promote": "stable"}
+    good = nights.night("passing", **given).outputs["run_id"]
+    failed = nights.night("failing", **given).outputs["run_id"]
+    looser = {"mode": "wait", "run_id": failed, "thresholds": "Latency: avg < 9", "baseline": "", "promote": "stable"}
+    again = nights.night("failing", **looser)
+    assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
+    (warning,) = [each for each in again.annotations("warning") if "not promoted" in each.data]
+    assert "a step failed it before" in warning.data
+    assert nights.night("failing", **given).outputs["verdict"] == "failed"
+
+
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:
     nights.night("passing")
     red = nights.night("failing")
