@@ -170,6 +170,27 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
 
 
+def test_regression_that_one_of_two_steps_sees_stays_red(nights: Nights) -> None:
+    """The other step of the workflow judges the same agent by less, and its runs are of the same branch."""
+    verdicts: list[tuple[str, str]] = []
+    for number, scenario in enumerate(["passing", "failing", "failing", "passing", "failing"]):
+        env = {"GITHUB_RUN_ID": str(3000 + number)}
+        one = nights.night(scenario, env=env, days=0.1)
+        other = nights.night(scenario, env=env | {"GITHUB_ACTION": "other"}, thresholds="Latency: avg < 9", baseline="")
+        verdicts.append((one.outputs["verdict"], other.outputs["verdict"]))
+    seen = [one for one, _ in verdicts]
+    assert seen == ["inconclusive", "failed", "failed", "passed", "failed"]
+    assert {other for _, other in verdicts} == {"passed"}
+
+
+def test_second_attempt_makes_a_workflow_green(nights: Nights) -> None:
+    nights.night("passing")
+    env = {"GITHUB_RUN_ID": "4000"}
+    assert nights.night("failing", env=env, days=0).outputs["verdict"] == "failed"
+    fixed = nights.night("passing", env=env | {"GITHUB_RUN_ATTEMPT": "2"})
+    assert nights.night("passing").outputs["baseline_run_id"] == fixed.outputs["run_id"]
+
+
 def test_long_row_of_failed_runs_hides_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Nights(run_step, clock, list_identity="metadata")
     good = nights.night("passing").outputs["run_id"]
