@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
-from campaign.baselines import with_baseline
+from campaign.baselines import with_baseline, with_drift
 from campaign.github import HANG
 from campaign.schedule import (
     ALL_GATES,
@@ -182,6 +182,7 @@ def generate(seed: int) -> Schedule:
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
+    schedule = with_drift(schedule, Random(f"drift/{seed}"))
     schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))

@@ -21,6 +21,7 @@ from campaign.schedule import (
     CONNECTION_FAULTS,
     ECHO,
     FAILED,
+    GOLDEN,
     MARKS,
     MISNAMED_GATES,
     STABLE,
@@ -579,6 +580,43 @@ def baseline_is_never_lost(history: History) -> Iterator[str]:
         yield "no run has the tag any more"
 
 
+def reference_begins_once(history: History) -> Iterator[str]:
+    """Only a green step that watches drift gives the tag of drift, to its own run, and only where no run has it."""
+    held = {each.run_id for each in history.runs.values() if _holds_from_launch(each)}
+    for result in history.results:
+        for request in result.requests:
+            if request.method != "PATCH" or GOLDEN not in json.loads(request.body)["tags"]:
+                continue
+            run_id = request.path.rpartition("/")[2]
+            if run_id in held:  # it keeps the tag
+                continue
+            if run_id != result.run_id or not result.step.given.get("drift"):
+                yield f"{_name(result)} let the reference begin with the run {run_id}, which is not its own"
+            if result.exit_code == 1 or result.is_post:
+                yield f"{_name(result)} let the reference begin, and ended with the verdict {result.verdict!r}"
+            if held - {*history.deleted}:
+                yield f"{_name(result)} let the reference begin, but another run has its tag"
+
+
+def reference_begins(history: History) -> Iterator[str]:
+    """Where nothing hinders it, a run has the tag of drift once a step that watches drift has passed."""
+    quirks = history.schedule.quirks
+    calm = history.schedule.severity == "benign" and not (quirks.list_lag or quirks.not_found_after_launch)
+    if not calm or quirks.run_identity not in ("both", "tags"):
+        return
+    for result in _main_results(history):
+        watches = result.step.mode == "run" and result.step.given.get("drift")
+        if watches and result.verdict == "passed" and not any(GOLDEN in each.tags for each in history.runs.values()):
+            yield f"{_name(result)} passed, but the reference did not begin"
+
+
+def reference_is_never_lost(history: History) -> Iterator[str]:
+    """A run that has the tag of drift keeps it: no step here accepts another run."""
+    for record in history.runs.values():
+        if _holds_from_launch(record) and GOLDEN not in record.tags:
+            yield f"the run {record.run_id} has lost the tag {GOLDEN}"
+
+
 def other_tags_are_kept(history: History) -> Iterator[str]:
     """Promotions change no other tags."""
     read = (each for result in history.results for each in result.requests if each.path.startswith("/runs/"))
@@ -791,6 +829,9 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     promotion_of_pull_request_costs_nothing,
     promotion_leaves_one_holder,
     baseline_is_never_lost,
+    reference_begins_once,
+    reference_begins,
+    reference_is_never_lost,
     other_tags_are_kept,
     outputs_are_complete,
     annotations_tell_once,
@@ -918,6 +959,10 @@ def _has_promoted(history: History, result: ProcessResult) -> bool:
     shows_tags = schedule.quirks.run_identity in ("both", "tags")
     over = record.end_time - history.coval_time(0.0)
     return shows_tags and not _met_fault(tuple(each for each in result.requests if each.sent_at >= over))
+
+
+def _holds_from_launch(record: RunRecord) -> bool:
+    return GOLDEN in map(str.lower, record.request.metadata.tags or ())
 
 
 def _is_ended(history: History, record: RunRecord, now: float) -> bool:

@@ -42,6 +42,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.model import results, statuses
 from coval_gate.model.details import Details
+from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
@@ -724,6 +725,12 @@ MUTANTS: Final = (
         "take the tag away from the newer run",
         ReplaceFunction(promote._is_newer, lambda original, run, other: original(other, run)),
         caught_by="promotion_leaves_one_holder baseline_is_never_lost",
+    ),
+    mutant(
+        "let the reference begin again every night",
+        ReplaceFunction(Drift.begins, returns(value=True)),
+        ReplaceFunction(_Promoter._refuse_if_not_first, returns(value=None)),
+        caught_by="reference_begins_once reference_is_never_lost",
     ),
     mutant(
         "mark no failed run",

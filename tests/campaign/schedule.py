@@ -87,8 +87,9 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
 ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 STABLE: Final = "stable"  # the tag of promoted runs
+GOLDEN: Final = "golden"  # the tag of the run with which the reference of drift begins
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
-MARKS: Final = (STABLE, FAILED, "coval-gate/accepted")  # tags that a step gives to a run that is over
+MARKS: Final = (STABLE, GOLDEN, FAILED, "coval-gate/accepted")  # tags that a step gives to a run that is over
 WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
 
 

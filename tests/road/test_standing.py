@@ -170,6 +170,43 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
 
 
+def test_regression_that_one_of_two_steps_sees_stays_red(nights: Nights) -> None:
+    """The other step of the workflow judges the same agent by less, and its runs are of the same branch."""
+    verdicts: list[tuple[str, str]] = []
+    for number, scenario in enumerate(["passing", "failing", "failing", "passing", "failing"]):
+        env = {"GITHUB_RUN_ID": str(3000 + number)}
+        one = nights.night(scenario, env=env, days=0.1)
+        other = nights.night(scenario, env=env | {"GITHUB_ACTION": "other"}, thresholds="Latency: avg < 9", baseline="")
+        verdicts.append((one.outputs["verdict"], other.outputs["verdict"]))
+    seen = [one for one, _ in verdicts]
+    assert seen == ["inconclusive", "failed", "failed", "passed", "failed"]
+    assert {other for _, other in verdicts} == {"passed"}
+
+
+def test_second_attempt_makes_a_workflow_green(nights: Nights) -> None:
+    nights.night("passing")
+    env = {"GITHUB_RUN_ID": "4000"}
+    assert nights.night("failing", env=env, days=0).outputs["verdict"] == "failed"
+    fixed = nights.night("passing", env=env | {"GITHUB_RUN_ATTEMPT": "2"})
+    assert nights.night("passing").outputs["baseline_run_id"] == fixed.outputs["run_id"]
+
+
+def test_long_row_of_failed_runs_hides_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, list_identity="metadata")
+    good = nights.night("passing").outputs["run_id"]
+    nights.night("failing")
+    failed = nights.world.runs[-1]
+    for number in range(25):
+        metadata = failed.request.metadata.customer
+        own = [tag.replace("/1002.", f"/2{number:03}.") for tag in failed.tags]
+        customer = metadata | {"coval_gate_0": own[0]}
+        nights.world.launch({**IDS, "metadata": {"tags": own, "customer": customer}})
+        clock.sleep(DAY)
+    result = nights.night("failing", promote="stable", baseline_max_age="20d")
+    assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("failed", good)
+    assert nights.holders() == []
+
+
 # Age
 
 
@@ -329,6 +366,27 @@ def test_run_of_pull_request_is_not_accepted_elsewhere(nights: Nights) -> None:
     result = accept(nights, "passing", **given)
     assert nights.marked(ACCEPTED) == []
     assert "it evaluates pull request #42, and pull requests must not move the baseline." in result.log
+
+
+def test_accepted_run_that_a_step_failed_before_begins_the_comparisons(nights: Nights) -> None:
+    nights.night("passing")
+    failed = nights.night("failing").outputs["run_id"]
+    accept(nights, mode="wait", run_id=failed, promote="stable")
+    assert (nights.marked(ACCEPTED), nights.marked(FAILED), nights.holders()) == ([failed], [], [failed])
+    after = nights.night("failing", **OF_TAG)
+    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
+
+
+def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
+    given = OF_TAG | {"promote": "stable"}
+    good = nights.night("passing", **given).outputs["run_id"]
+    failed = nights.night("failing", **given).outputs["run_id"]
+    looser = {"mode": "wait", "run_id": failed, "thresholds": "Latency: avg < 9", "baseline": "", "promote": "stable"}
+    again = nights.night("failing", **looser)
+    assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
+    (warning,) = [each for each in again.annotations("warning") if "not promoted" in each.data]
+    assert "a step failed it before" in warning.data
+    assert nights.night("failing", **given).outputs["verdict"] == "failed"
 
 
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:

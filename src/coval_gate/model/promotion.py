@@ -21,6 +21,7 @@ Obstacle = Literal[
     "late",
     "failed",
     "not_first",
+    "marked",
     Refusal,
 ]
 
@@ -43,8 +44,9 @@ class Promotion:
     no_room: the run has as many tags as Coval allows. pull_request: the run evaluates the pull request with the number
     `other`. unknown_origin: Coval shows neither tags nor metadata, so the run could be one of a pull request. unlisted:
     Coval's list lacks the run, so it may lack the one with the tag, too. hidden_tags: Coval does not show all tags, so
-    they could not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. late:
-    the step's time was over. failed: a call failed, for the reason in `text`; `advice` says what to do.
+    they could not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. marked:
+    a step failed the run before. late: the step's time was over. failed: a call failed, for the reason in `text`;
+    `advice` says what to do.
     """
 
     run_id: str

@@ -25,7 +25,7 @@ from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
     from coval_gate.clock import Clock
@@ -210,11 +210,29 @@ class _Search:
             doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
             whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
             known |= {run.run_id: run for run in whole}
+            known = yield from self._with_marks(known)
             if len(self._fitting(known.values())) >= self._source.last:
                 break
         if len(refused) == len(filters):
             raise refused[0]
         return list(known.values())
+
+    def _with_marks(self, known: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
+        """Return the runs, where those that may be the baseline show their marks, as far as Coval shows them at all.
+
+        A list may show no tags. Then a row of failed runs must not hide the baseline behind it.
+        """
+        runs, read, last = dict(known), set[str](), self._source.last
+        while True:
+            fitting = self._fitting(runs.values())
+            if not any(run.run_id not in read and not run.tags for run in fitting[:last]):
+                return runs
+            unread = [run for run in fitting if run.run_id not in read and not run.tags]
+            batch = unread[: min(MOST_FETCHED, last + len(read))]
+            read |= {run.run_id for run in batch}
+            whole = yield from fetched(self._client, batch, clock=self._clock, until=self._until)
+            # One of the two places may show no metadata.
+            runs |= {run.run_id: replace(run, metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
         """Tell whether the list of runs has to be read on, which comes newest first."""
@@ -225,14 +243,25 @@ class _Search:
     def _fitting(self, runs: Iterable[Run]) -> list[Run]:
         """Return the runs that may be the baseline, newest first."""
         runs = list(runs)
-        moment, fit = self._moment(runs), self._sorted(runs, "fits")
+        moment, fit = self._moment(runs), self._of_green_workflows(runs)
         accepted = [run for run in (*fit, *self._sorted(runs, "failed")) if is_marked(run, ACCEPTED)]
         begin = max((created_at(run) or 0.0 for run in accepted), default=0.0)
         return [run for run in fit if not self._is_old(run, moment) and (created_at(run) or 0.0) >= begin]
 
-    def _sorted(self, runs: Iterable[Run], fit: Fit) -> list[Run]:
-        """Return the runs of one kind, newest first."""
-        chosen = {run.run_id: run for run in runs if self._fit(run) == fit}
+    def _of_green_workflows(self, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs that fit, newest first; where some do, only those beside which no step failed its run.
+
+        Steps of a workflow may evaluate the same agent by different thresholds. What one of them failed is no baseline
+        by way of the other.
+        """
+        fit = self._sorted(runs, "fits")
+        newest = {step: run for run in reversed(self._sorted(runs, "failed", "fits")) for step in _steps(run)}
+        red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
+        return [run for run in fit if not any(workflow_run in red for workflow_run, _ in _steps(run))] or fit
+
+    def _sorted(self, runs: Iterable[Run], *fits: Fit) -> list[Run]:
+        """Return the runs of these kinds, newest first."""
+        chosen = {run.run_id: run for run in runs if self._fit(run) in fits}
         return sorted(chosen.values(), key=lambda run: created_at(run) or 0.0, reverse=True)
 
     def _fit(self, run: Run, *, whole: bool = False) -> Fit:
@@ -269,7 +298,7 @@ class _Search:
 
     def _moment(self, runs: Sequence[Run]) -> float:
         """Return the time until which the age of a run counts: while the gate fails, no baseline gets older."""
-        newest = max((created_at(each) or 0.0 for each in self._sorted(runs, "fits")), default=0.0)
+        newest = max((created_at(each) or 0.0 for each in self._of_green_workflows(runs)), default=0.0)
         failures = (created_at(each) or 0.0 for each in self._sorted(runs, "failed"))
         return min((each for each in failures if each > newest), default=self._created or 0.0)
 
@@ -294,7 +323,7 @@ class _Search:
                 return NotFoundReason(kind="unreadable", text=failure)
             if not isinstance(failure, NotFound):
                 return _unreadable(failure)
-        for run in self._sorted(listed, "fits"):
+        for run in self._of_green_workflows(listed):
             if self._is_old(run, self._moment(listed)):
                 return NotFoundReason(kind="too_old", run_id=run.run_id, age=self._age(run))
             if failures:
@@ -304,6 +333,11 @@ class _Search:
         for run in self._sorted(listed, "pull_request"):
             return NotFoundReason(kind="pull_request", run_id=run.run_id)
         return NotFoundReason(kind="none")
+
+
+def _steps(run: Run) -> set[tuple[int, str]]:
+    """Return the step that launched a run: its workflow run and its digest; nothing if the run does not tell."""
+    return {(each.workflow_run, each.digest) for each in origins(tags_of(run))}
 
 
 def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:

@@ -18,7 +18,7 @@ from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, retag
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import pull_request_of
+from coval_gate.runs.tags import FAILED, is_marked, pull_request_of
 from coval_gate.times import PROMOTING
 from coval_gate.waiting import Wait
 
@@ -112,6 +112,8 @@ class _Promoter:
                 raise self._refused("pull_request", number)
             if not (run.tags or run.metadata):
                 raise self._refused("unknown_origin")
+        if is_marked(run, FAILED):  # it would be the only run with the tag, and no search would find it
+            raise self._refused("marked")
         if hides_tags(run, () if self.leg.resumed else self.leg.tags or ()):
             raise self._refused("hidden_tags")
         if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from coval_gate.config.metadata import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
 from coval_gate.errors import CovalError, Unavailable
-from coval_gate.runs.tags import LINE, PREFIX, is_marked, tags_of
+from coval_gate.runs.tags import ACCEPTED, FAILED, LINE, PREFIX, is_marked, tags_of
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -90,12 +90,15 @@ def lowered(tags: Iterable[str]) -> frozenset[str]:
 
 
 def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tags of a run with the mark. Where there is no room, it takes the place of the group, now unneeded."""
+    """Return the tags of a run with the mark. Where there is no room, it takes the place of the group, now unneeded.
+
+    A person accepts what a step failed before: comparisons could not begin with a run that is still marked as failed.
+    """
     if is_marked(run, name) or not (run.tags or run.metadata or sent):
         return run.tags
     if hides_tags(run, sent):
         raise CovalError("Tags hidden", f"Coval does not show all tags of run {run.run_id}, so they would be lost.")
-    kept = run.tags
+    kept = tuple(tag for tag in run.tags if name != ACCEPTED or tag.lower() != FAILED)
     if len(kept) >= MOST_RUN_TAGS:
         kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE))
     if len(kept) >= MOST_RUN_TAGS:

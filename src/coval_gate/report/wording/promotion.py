@@ -126,6 +126,8 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return "Coval does not show all of its tags, so they would be lost."
         case "not_first":
             return f"it was compared with no baseline, and run {code(promotion.other)} has the tag."
+        case "marked":
+            return "a step failed it before, and no failed run becomes a baseline."
         case "late":
             return "max_wait_time had passed."
         case "failed" | "":
@@ -145,6 +147,8 @@ def _advice(promotion: Promotion) -> str:
             return "Set a threshold on a metric."
         case "repeated":
             return "Accept another run."
+        case "marked":
+            return "To accept the change, run the workflow by hand with accept: true."
         case "late":
             return f"Raise max_wait_time. {BY_HAND}"
     return " ".join(filter(None, (promotion.advice, BY_HAND if promotion.tag else "")))
