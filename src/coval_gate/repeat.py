@@ -42,7 +42,7 @@ def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
     for number in range(1, inputs.repeat_on_failure + 1):
         if not has_failed(judgement):
             break
-        if broken := unchangeable(judgement):
+        if broken := unchangeable(judgement, left=inputs.repeat_on_failure - number + 1):
             step.host.quote(in_vain_text(check_reason(broken[0])))
             break
         left = step.deadline - step.clock.now()

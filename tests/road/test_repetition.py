@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     RunStep = Callable[..., tuple[StepResult, Server]]
 
 RATE = "Resolved: rate(YES) >= 90%"
+SLOW = "Latency: avg < 1.4"
 FLAKY = {"test_set_id": "flaky002", "thresholds": RATE, "repeat_on_failure": "2"}
 SECOND = 75.0  # s; by then the first run has ended, and the second one is in progress
 
@@ -63,7 +64,7 @@ def without_identity(body: Any) -> Any:
 
 @pytest.mark.parametrize("most", [0, 1, 3])
 def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="failing1", thresholds=RATE, repeat_on_failure=str(most))
+    result, server = run_step(test_set_id="failing1", thresholds=SLOW, repeat_on_failure=str(most))
     assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 1 + most)
     assert result.log.count("It runs again") == most
 
@@ -83,6 +84,11 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step:
         (FLAKY | {"use_metric_targets": "true"}, "Resolved missed its target (YES) on 2 simulations."),
         (FLAKY | {"test_set_id": "dirty001"}, "The run completed, but Coval reports an error: EXECUTION_FAILURE."),
         ({"test_set_id": "someFail", "thresholds": "failed == 0"}, "failed is 3 of 10, must be == 0."),
+        (
+            FLAKY | {"thresholds": "Resolved: rate(NO) >= 90%"},  # with 5 repetitions, 52 of 60 at most
+            "rate(NO) of Resolved is 20% (2 of 10), must be >= 90%.",
+        ),
+        (FLAKY | {"min_simulations": "11"}, "10 simulations completed; min_simulations requires 11."),
     ],
 )
 def test_no_repetition_that_cannot_change_verdict(given: dict[str, str], why: str, run_step: RunStep) -> None:
@@ -139,7 +145,7 @@ def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, c
 
 def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
     """So do those of a later attempt, but not those of another workflow run."""
-    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1", "sub_sample_size": "4"}
+    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
     result, server = run_step(**given)
     clock.rearm()
     for env in ({"GITHUB_RUN_ATTEMPT": "2"}, {"GITHUB_RUN_ID": "9999999999"}):
@@ -293,7 +299,7 @@ def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: V
 
 def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
     """The first run is launched anew; the unfinished repetition of the earlier attempt waits until that has failed."""
-    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1"}
+    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
     _, server = run_step(**given, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
@@ -318,7 +324,7 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     faults: list[str], later: dict[str, str], statuses: list[str], run_step: RunStep, clock: VirtualClock
 ) -> None:
     """Its own first run passes, or cannot be judged, and another step's repetitions are not its own."""
-    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "2"}
+    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "2"}
     clock.at(SECOND, clock.interrupt)
     _, server = run_step(**given, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
@@ -392,7 +398,7 @@ def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
     """Let an attempt leave its repetition unfinished; return the server and the inputs."""
-    given = {"test_set_id": "failing1", "thresholds": RATE, "repeat_on_failure": "1"}
+    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
     _, server = run_step(**given, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
@@ -404,7 +410,7 @@ def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dic
 def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:
     given = {"test_set_id": "failing1", "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, thresholds=RATE, cancel_on_interrupt="false")
+    _, server = run_step(**given, thresholds=SLOW, cancel_on_interrupt="false")
     clock.rearm()
     again, _ = run_step(
         "GET /runs #2-999 -> 503",
@@ -437,7 +443,7 @@ def test_newer_workflow_run_supersedes_repetition(run_step: RunStep, clock: Virt
 
 
 def test_supersede_leaves_own_runs_alone(run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="failing1", thresholds=RATE, repeat_on_failure="2", supersede="true")
+    result, server = run_step(test_set_id="failing1", thresholds=SLOW, repeat_on_failure="2", supersede="true")
     assert summary_of(result, server.world)[:2] == ("failed", 3)
     assert not any(request.method == "DELETE" for request in server.requests_seen)
 

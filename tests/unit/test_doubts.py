@@ -65,6 +65,15 @@ def test_value_that_definition_allows_is_not_questioned() -> None:
     assert not doubts(judge_values(("YES",), "M: count(NO) == 0", defined=BINARY))
 
 
+@pytest.mark.parametrize("values", [("false", "true"), ("agent", "YES"), (0.0, "YES")])
+def test_definition_that_does_not_fit_the_values_allows_nothing(values: Sequence[Value]) -> None:
+    judgement = judge_values(values, "M: count(NO) == 0", defined=BINARY)
+    (doubt,) = doubt_lines(judgement)
+    assert doubt.startswith('M: count(NO) == 0 (thresholds, line 1): no simulation has the value "NO" of M')
+    assert judge_values(values, "M: count(NOO) == 0", defined=BINARY).verdict is Verdict.ERROR
+    assert not doubts(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
+
+
 def test_unseen_forbidden_value_is_questioned() -> None:
     judgement = judge_values(CATEGORIES, forbidden="lawsuit")
     assert doubt_lines(judgement) == [f"fail_on_metric_value: {UNSEEN.format(chr(34) + 'lawsuit' + chr(34))}"]

@@ -215,10 +215,10 @@ def test_later_run_that_loses_too_many_breaks_min_simulations() -> None:
 @pytest.mark.parametrize(
     ("thresholds", "answers", "changes"),
     [
-        ("Resolved: rate(YES) >= 90%", "YYYYYYNNNN", True),
-        ("Resolved: rate(YES) >= 90%\nResolved: count(NO) <= 9", "YYYYYYNNNN", True),
-        ("Resolved: rate(YES) >= 90%\nResolved: count(NO) <= 3", "YYYYYYNNNN", False),
-        ("Resolved: rate(YES) >= 90%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) >= 70%", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 9", "YYYYYYNNNN", True),
+        ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", False),
+        ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", True),
         ("Resolved: rate(YES) == 90%", "YYYYYYNNNN", False),
         ("completed_rate == 100%", "YYYYYYYYYX", True),
         ("failed == 0", "YYYYYYYYYX", False),
@@ -230,6 +230,59 @@ def test_repetition_cannot_change_what_is_counted(thresholds: str, answers: str,
     judgement = judge(result_of("r1", answers), criteria_of(thresholds))
     assert judgement.verdict is Verdict.FAILED
     assert bool(unchangeable(judgement)) is not changes
+
+
+@pytest.mark.parametrize(
+    ("threshold", "answers", "left", "changes"),
+    [
+        ("Resolved: rate(YES) >= 90%", "N" * 10, 1, False),
+        ("Resolved: rate(YES) >= 90%", "N" * 10, 5, False),
+        ("Resolved: rate(YES) >= 50%", "N" * 10, 1, True),
+        ("Resolved: rate(YES) > 50%", "N" * 10, 1, True),
+        ("Resolved: rate(YES) >= 60%", "N" * 10, 1, False),
+        ("Resolved: rate(YES) >= 60%", "N" * 10, 2, True),
+        ("Resolved: rate(NO) < 40%", "N" * 10, 1, False),
+        ("Resolved: rate(NO) <= 50%", "N" * 10, 1, True),
+        ("Resolved: rate(YES) >= 90%", "X" * 10, 1, True),  # others replace them
+        ("Resolved: rate(YES) >= 90%", "NNNNNNNXXX", 1, False),  # 10 of 17 at most
+        ("completed_rate >= 99%", "X" * 10, 1, True),
+        ("pass_rate >= 90%", "N" * 10, 1, False),
+        ("Latency: avg < 1.01", "N" * 10, 1, True),
+    ],
+)
+def test_rate_beyond_reach_is_not_repeated(threshold: str, answers: str, left: int, *, changes: bool) -> None:
+    judgement = judge(result_of("r1", answers, target=YES), criteria_of(threshold, max_failed=Allowance(10)))
+    assert judgement.verdict is Verdict.FAILED
+    assert bool(unchangeable(judgement, left=left)) is not changes
+
+
+def test_rate_of_two_runs_may_be_beyond_reach_of_the_last() -> None:
+    criteria = criteria_of("Resolved: rate(YES) >= 60%")
+    assert unchangeable(together("N" * 10, "N" * 10, criteria=criteria).judgement, left=1)
+    assert not unchangeable(together("N" * 10, "YYYYYYYYNN", criteria=criteria).judgement, left=1)
+
+
+def test_minimum_above_the_number_of_simulations_is_not_repeated() -> None:
+    assert unchangeable(judge(result_of("r1", "Y" * 10), criteria_of(min_simulations=11)))
+    assert not unchangeable(
+        judge(result_of("r1", "YYYYYYYXXX"), criteria_of(max_failed=Allowance(9), min_simulations=10))
+    )
+
+
+@given(
+    st.lists(st.text("YNX", min_size=10, max_size=10), min_size=2, max_size=4),
+    st.sampled_from([">=", ">", "<", "<="]),
+    st.integers(0, 100),
+    st.sampled_from(["Resolved: rate(YES)", "pass_rate", "completed_rate"]),
+)
+def test_what_is_not_repeated_would_fail_with_any_repetition(
+    runs: list[str], operator: str, bound: int, aggregate: str
+) -> None:
+    criteria = criteria_of(f"{aggregate} {operator} {bound}%", max_failed=Allowance(10))
+    first = judge(result_of("r1", runs[0], target=YES), criteria)
+    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    is_failed = together(*results, criteria=criteria).judgement.verdict is Verdict.FAILED
+    assert is_failed or first.verdict is not Verdict.FAILED or not unchangeable(first, left=len(runs) - 1)
 
 
 def test_repetition_cannot_change_reported_error_or_what_is_not_pooled() -> None:

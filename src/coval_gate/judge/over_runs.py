@@ -14,15 +14,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported
+from coval_gate.judge.measure import margin
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.outcomes import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
 
+    from coval_gate.config.thresholds import Operator
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion, OverRuns
     from coval_gate.judge.judgement import Judgement, SingleRun
+    from coval_gate.judge.variants import Variant
+
+
+WANTED: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # hits of a rate, or misses
+ROUNDING: Final = 1e-9
 
 
 class Place(NamedTuple):
@@ -63,8 +70,8 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     return tuple(check for check in decided if check)
 
 
-def unchangeable(judgement: Judgement) -> tuple[Check, ...]:
-    """Return the failed checks of a run, or of several, that no further run can change."""
+def unchangeable(judgement: Judgement, *, left: int = 1) -> tuple[Check, ...]:
+    """Return the failed checks of a run, or of several, that no further run can change, nor `left` of them."""
     metrics = judgement.cause.result.metrics if isinstance(judgement.cause, Completed) else ()
     summaries = {metric.id for metric in metrics if metric.summary is not None}  # they cannot be pooled
     return tuple(
@@ -72,8 +79,35 @@ def unchangeable(judgement: Judgement) -> tuple[Check, ...]:
         for check in judgement.missed
         if check.verdict is Verdict.FAILED
         and not _is_silent(check)
-        and (check.criterion.over_runs == "each" or check.metric in summaries)
+        and (
+            check.criterion.over_runs == "each" or check.metric in summaries or _is_out_of_reach(check, judgement, left)
+        )
     )
+
+
+def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
+    """Return whether a check fails even if every conversation of the `left` repetitions meets it.
+
+    Each of them has as many conversations as the first run, and replaces all that did not complete until then.
+    """
+    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
+    measure, requirement = check.measure, check.requirement
+    if measure is None or requirement is None:
+        return False
+    if isinstance(check.criterion, EnoughCompleted):
+        return sum(variant.total for variant in first.variants) < requirement.bound
+    if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTED:
+        return False
+    alone, variant = (_variant(each, check.variant) for each in (first, judgement))
+    wants_hits = WANTED[requirement.operator]
+    missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
+    unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
+    best = 1.0 - unmet if wants_hits else unmet
+    return margin(best, requirement) < -ROUNDING
+
+
+def _variant(judgement: Judgement, name: str) -> Variant:
+    return next(each for each in judgement.variants if each.name == name)
 
 
 def _together(seen: Seen) -> Check | None:

@@ -32,11 +32,13 @@ TEXT_SHOWN: Final = 100  # characters
 class Vocabulary:
     """The texts that are values of a metric in any simulation (`seen`), and those that it can have (`allowed`).
 
-    `allowed` is empty where others may come. `seen` are in alphabetical order.
+    `allowed` is empty where others may come. `seen` are in alphabetical order. `contradicted`: a simulation has a value
+    that is not allowed, so the definition does not fit the metric.
     """
 
     seen: tuple[str, ...]
     allowed: tuple[str, ...]
+    contradicted: bool = False
 
     @classmethod
     def of(cls, metric: Metric) -> Vocabulary:
@@ -45,19 +47,26 @@ class Vocabulary:
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(each) for each in texts} <= BINARY
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
-        return cls(seen=tuple(seen.values()), allowed=tuple(allowed))
+        possible = {UNKNOWN, *(comparable(each) for each in allowed)}
+        contradicted = bool(allowed) and not possible.issuperset((*seen, *metric.numbers))
+        return cls(seen=tuple(seen.values()), allowed=tuple(allowed), contradicted=contradicted)
 
     def unseen(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return the `wanted` texts that no simulation has, and that the metric is not known to allow.
 
-        UNKNOWN is always possible, and so is any number among numbers.
+        UNKNOWN is always possible, and so is any number among numbers. A definition that does not fit allows nothing.
         """
-        known = {comparable(each) for each in (*self.seen, *self.allowed, UNKNOWN)}
-        return tuple(each for each in wanted if isinstance(comparable(each), str) and comparable(each) not in known)
+        return self._without((*self.seen, *(() if self.contradicted else self.allowed)), wanted)
 
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return the `wanted` texts that are no values of the metric."""
-        return tuple(each for each in self.unseen(wanted) if self.allowed or self.close_to(each))
+        unknown = self._without((*self.seen, *self.allowed), wanted)
+        return tuple(each for each in unknown if self.allowed or self.close_to(each))
+
+    def _without(self, known: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the `wanted` texts that are not among the `known` ones."""
+        taken = {UNKNOWN, *(comparable(each) for each in known)}
+        return tuple(each for each in wanted if isinstance(comparable(each), str) and comparable(each) not in taken)
 
     def close_to(self, wanted: str) -> str:
         """Return the seen text that `wanted` is a misspelling of; empty if there is none."""
