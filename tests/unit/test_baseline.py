@@ -268,6 +268,29 @@ def test_one_of_many_thresholds_that_changes_by_chance_is_inconclusive() -> None
     assert (first.verdict, first.measure.comparison.by_chance) == (Verdict.INCONCLUSIVE, 10)
 
 
+@pytest.mark.parametrize(
+    ("hits", "threshold", "verdict", "trend"),
+    [
+        (9, "< baseline", Verdict.FAILED, "unchanged"),
+        (9, ">= baseline + 5pp", Verdict.FAILED, "unchanged"),
+        (8, ">= baseline + 5pp", Verdict.FAILED, "worse"),
+        (10, "== baseline", Verdict.FAILED, "worse"),
+        (10, "!= baseline", Verdict.PASSED, "improved"),
+        (9, "!= baseline", Verdict.FAILED, "unchanged"),
+    ],
+)
+def test_equal_value_is_unchanged_also_where_that_fails(
+    hits: int, threshold: str, verdict: Verdict, trend: str
+) -> None:
+    judgement = judged(
+        run_of("now", yes(hits, 10)),
+        baseline_of(run_of("old", yes(9, 10))),
+        f"Resolved: rate(YES) {threshold}",
+        confidence=None,
+    )
+    assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
+
+
 def test_advisory_threshold_is_shown_and_never_red() -> None:
     for threshold in ("? Resolved: rate(YES) >= 90%", "? Latency: avg < 2", "? pass_rate >= 95%", f"? {RATE}"):
         judgement = judged(run_of("now", yes(10, 50)), None, f"{threshold}\nResolved: rate(YES) > 1%", confidence=None)

@@ -15,6 +15,7 @@ from coval_gate.judge.confidence import (
     Bounds,
     Hits,
     effective_size,
+    even_rate,
     mean,
     mean_bounds,
     percentile_bounds,
@@ -217,3 +218,10 @@ def test_a_case_with_many_alike_conversations_does_not_narrow_the_bounds() -> No
     single: Sequence[list[float]] = [[rng.gauss(3, 1)] for _ in range(12)]
 
     assert mean_bounds([case * 5 for case in single], 0.95) == pytest.approx(mean_bounds(single, 0.95))
+
+
+def test_cases_that_are_alike_but_for_rounding_count_as_cases() -> None:
+    """In every case, the same share of conversations are hits, so that nothing shows how cases differ."""
+    assert effective_size(even_rate([Hits(1, 5), Hits(1, 5), Hits(2, 10)]), 0.95) == 3
+    assert effective_size(pooled_rate([Hits(15, 22)] * 2), 0.95) == 2
+    assert effective_size(even_rate([Hits(1, 4), Hits(1, 4), Hits(2, 8)]), 0.95) == 3

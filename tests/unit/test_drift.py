@@ -237,3 +237,35 @@ def test_cases_explain_the_spread_only_where_it_is_not_far_larger() -> None:
     spread = Spread(factor=3.0, within=within)
     assert spread.variance(0.06, 6) == pytest.approx(0.02)
     assert spread.variance(0.6, 6) == pytest.approx(0.3)
+
+
+def test_values_that_go_missing_are_seen_as_in_a_comparison() -> None:
+    """Calls begin to fail. A threshold that wants few NO counts a missing value as one, as it does for a baseline."""
+    fine: Cases = {f"case{n:03}": ["YES"] for n in range(40)}
+    failing: Cases = {case: [None] if place < 12 else values for place, (case, values) in enumerate(fine.items())}
+    reference = tuple(night(each, fine, name="Resolved") for each in range(1, 8))
+    later = tuple(night(8 + each, failing, name="Resolved") for each in range(5))
+    drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
+
+    (check,) = checks(run_of("now", failing), drift, "Resolved: rate(NO) <= baseline + 5pp")
+
+    assert check.verdict is Verdict.FAILED
+    assert check.measure
+    assert check.measure.value == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("aggregate", ["med", "p(75)", "avg"])
+def test_cases_weigh_the_same_whatever_their_conversations(aggregate: str) -> None:
+    """The slow cases have five conversations each since the reference was made; nothing has become slower."""
+    once: Cases = {f"case{n:03}": [1.0 + n / 1000 if n < 26 else 3.0 + n / 1000] for n in range(40)}
+    often = {case: [*values] * (1 if place < 26 else 5) for place, (case, values) in enumerate(once.items())}
+    reference = tuple(night(each, once) for each in range(1, 8))
+    later = tuple(night(8 + each, often) for each in range(6))
+    drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
+
+    (check,) = checks(run_of("now", often, name="Latency"), drift, f"Latency: {aggregate} <= baseline + 0.1")
+
+    assert check.verdict is Verdict.PASSED
+    assert check.measure
+    assert check.measure.path
+    assert check.measure.value == pytest.approx(check.measure.path.reference, abs=0.1)

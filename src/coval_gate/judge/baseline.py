@@ -298,9 +298,10 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
     """Say what a change amounts to as counted. A change within the margin that the threshold allows is none."""
     threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
-    better = threshold.wants_less if rise < 0.0 else threshold.wants_more
+    equal = TOLERANCE * abs(pairs.earlier)
+    better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
     margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
-    if abs(rise) <= margin + TOLERANCE * abs(pairs.earlier) and (better or verdict is Verdict.PASSED):
+    if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
         return "unchanged"
     return "improved" if better else "worse"
 

@@ -120,7 +120,7 @@ def even_rate(cases: Sequence[Hits]) -> Rate:
 
 def effective_size(rate: Rate, confidence: float) -> float:
     """Return how many independent conversations say as much as a rate's cases do."""
-    if not 0.0 < rate.share < 1.0 or rate.variance <= 0.0:
+    if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # cases that are alike but for rounding
         return float(rate.cases)
     # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
     doubt = normal_quantile(confidence) / t_quantile(confidence, rate.cases - 1)

@@ -1,7 +1,7 @@
 """Drift: whether what thresholds compare with a baseline gets worse from run to run, beside a fixed reference. Pure.
 
-Each run of the chart is compared with the means of the reference over the same test cases, which weigh the same. A
-simulation without a value counts as a miss of a rate, in every run alike.
+Each run of the chart is compared with the means of the reference over the same test cases, which weigh the same. What
+counts as a hit of a rate is what a comparison counts (`counted_hits`), in every run alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from coval_gate.judge import statistics
 from coval_gate.judge.alike import comparable_result, same_metric
 from coval_gate.judge.chart import Spread, Within, chart_of, level_for
 from coval_gate.judge.checks import Check
+from coval_gate.judge.evaluate import counted_hits
 from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.judge.variants import variants_of
@@ -24,9 +25,10 @@ from coval_gate.model.drift import REFERENCE_RUNS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Aggregate
+    from coval_gate.config.thresholds import Aggregate, Threshold
     from coval_gate.judge.chart import Chart
     from coval_gate.judge.criteria import Criteria, NoDrift
+    from coval_gate.judge.measure import Unit
     from coval_gate.judge.problems import Difference, Problem
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import BaselineRun
@@ -90,7 +92,7 @@ def _watched(criteria: Criteria, result: RunResult, variants: Sequence[Variant])
             continue
         metric = metrics[0] if metrics else None
         for variant in variants:
-            if values_of(criterion.threshold.aggregate, variant, metric):
+            if values_of(criterion.threshold, variant, metric):
                 yield Watched(criterion, variant, metric)
 
 
@@ -147,19 +149,19 @@ class _History:
             for run in self._drift.later
             if not isinstance(found := self._values(run, watched), ReferenceDiffers)
         ]
-        aggregate = watched.criterion.threshold.aggregate
-        own = values_of(aggregate, watched.variant, watched.metric)
+        threshold = watched.criterion.threshold
+        own = values_of(threshold, watched.variant, watched.metric)
         cases = shared_cases(own, reference)
         later = [each for each in later if _has_enough(each.cases, cases)]
         if len(cases) < FEWEST_SHARED or not all(_has_enough(each, cases) for each in reference):
             return self._differs("cases")
         nights = [*later, Values(None, own)]
         chart = chart_over(
-            aggregate,
+            threshold.aggregate,
             cases,
             reference,
             [each.cases for each in nights],
-            falls=watched.criterion.threshold.wants_more,
+            falls=threshold.wants_more,
             level=level,
         )
         path = DriftPath(
@@ -171,8 +173,8 @@ class _History:
             cases=len(cases),
             left_out=self._drift.left_out + len(self._drift.later) - len(later),
         )
-        count = sum(len(own[case]) for case in cases)
-        return Measure(value=chart.mean, unit="share" if aggregate.is_rate else "metric", count=count, path=path)
+        unit: Unit = "share" if threshold.aggregate.is_rate else "metric"
+        return Measure(value=chart.mean, unit=unit, count=sum(len(own[case]) for case in cases), path=path)
 
     def _night(self, night: Values, chart: Chart, place: int) -> Night:
         run_id = night.run.run.run_id if night.run else self._result.run_id
@@ -189,7 +191,7 @@ class _History:
         variant = self._variant(run, watched.variant)
         if variant is None:
             return self._differs("cases") if run.changed_cases else self._differs("mutation", watched.variant.name)
-        found = values_of(watched.criterion.threshold.aggregate, variant, watched.metric)
+        found = values_of(watched.criterion.threshold, variant, watched.metric)
         return found or self._differs("values", watched.metric.name if watched.metric else "")
 
     def _metrics(self, watched: Watched) -> Sequence[Metric]:
@@ -211,30 +213,24 @@ class _History:
         return ReferenceDiffers(what=what, name=name, since=self._drift.reference[0].run)
 
 
-def values_of(aggregate: Aggregate, variant: Variant, metric: Metric | None) -> Cases:
+def values_of(threshold: Threshold, variant: Variant, metric: Metric | None) -> Cases:
     """Return the values of a variant by test case: numbers or, for a rate, 1 for a hit and 0 for anything else.
 
     Nothing where the metric has no values of the kind that the aggregate needs, or test cases are not known.
     """
     if "" in variant.cases:
         return {}
-    if metric is None:
-        return {case: [BINARY[each in variant.passing] for each in ids] for case, ids in variant.by_case.items()}
-    sample = variant.sample(metric)
-    if not sample.count or metric.summary is not None:
-        return {}
-    if not aggregate.is_numeric:
+    aggregate = threshold.aggregate
+    if metric is not None:
+        sample = variant.sample(metric)
+        if not sample.count or metric.summary is not None:
+            return {}
+        if aggregate.is_numeric:
+            return {} if sample.not_numbers() else variant.numbers(metric)
         if sample.obstacle(aggregate.values):
             return {}
-        hits = sample.having(aggregate.values)
-        return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
-    if sample.not_numbers():
-        return {}
-    numbers = {
-        case: [value for each in ids if isinstance(value := sample.values.get(each), float)]
-        for case, ids in variant.by_case.items()
-    }
-    return {case: found for case, found in numbers.items() if found}
+    hits = counted_hits(threshold, variant, metric)
+    return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
 
 
 def shared_cases(own: Cases, reference: Sequence[Cases]) -> list[str]:
@@ -279,7 +275,7 @@ def _deviation(run: Cases, means: Mapping[str, float]) -> float:
 
 
 def _percentile(run: Cases, cases: Sequence[str], n: float) -> float:
-    return statistics.percentile(sorted(value for case in cases if case in run for value in run[case]), n)
+    return statistics.even_percentile([run[case] for case in cases if case in run], n)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from coval_gate.judge.checks import Check
 from coval_gate.judge.claims import number_interval, percentile_of, rate_interval, unknown_interval, verdict
 from coval_gate.judge.measure import Measure, Requirement, Weighed, margin
 from coval_gate.judge.problems import NoValues, OnlySummary
-from coval_gate.judge.statistics import weighted_percentile
+from coval_gate.judge.statistics import even_mean, even_percentile
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -82,23 +82,21 @@ def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:
     """Return the share of hits: of the simulations or, where test cases weigh the same, the mean of their shares."""
     pooled = len(hits) / variant.total
-    weights = variant.weights({each.id for each in variant.simulations})
-    if weights is None:
+    if not variant.even:
         return Weighed(pooled)
-    return _weighed(math.fsum(weights[each] for each in hits) / len(variant.cases), pooled)
+    shares = [sum(each in hits for each in ids) / len(ids) for ids in variant.by_case.values()]
+    return _weighed(math.fsum(shares) / len(shares), pooled)
 
 
 def _number(aggregate: Aggregate, variant: Variant, sample: Sample) -> Weighed:
     """Return a numeric aggregate of a sample of numbers, weighed as the variant's test cases are."""
     pooled = _AGGREGATES[aggregate.name](sample, aggregate.percentile or 0.0)
-    weights = variant.weights(sample.values)
-    if weights is None or aggregate.name in ("min", "max"):
+    if not variant.even or aggregate.name in ("min", "max"):
         return Weighed(pooled)
-    weighted = sorted((value, weights[each]) for each, value in sample.values.items() if isinstance(value, float))
+    cases = [*variant.numbers(sample.metric).values()]
     if aggregate.name == "avg":
-        total = math.fsum(weight for _, weight in weighted)
-        return _weighed(math.fsum(value * weight for value, weight in weighted) / total, pooled)
-    return _weighed(weighted_percentile(weighted, percentile_of(aggregate)), pooled)
+        return _weighed(even_mean(cases), pooled)
+    return _weighed(even_percentile(cases, percentile_of(aggregate)), pooled)
 
 
 def _weighed(value: float, pooled: float) -> Weighed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -231,7 +230,9 @@ class Pairs:
 
     @cached_property
     def _values(self) -> list[ValuePair]:
-        now, then = _numbers(self.now, self.metric), _numbers(self.then, self.metric)
+        if self.metric is None:
+            return []
+        now, then = self.now.numbers(self.metric), self.then.numbers(self.metric)
         return [ValuePair(now[case], then[case]) for case in now]
 
     @cached_property
@@ -254,18 +255,6 @@ def _passes(share: float, wants_less: bool) -> bool:
 
 def _count(case: Collection[str], hits: Collection[str]) -> Hits:
     return Hits(sum(each in hits for each in case), len(case))
-
-
-def _numbers(variant: Variant, metric: Metric | None) -> dict[str, list[float]]:
-    """Return the numbers of each test case that has some."""
-    found: dict[str, list[float]] = defaultdict(list)
-    if metric is None:
-        return found
-    values = variant.sample(metric).values
-    for each in variant.simulations:
-        if isinstance(value := values.get(each.id), float):
-            found[each.test_case_id].append(value)
-    return dict(sorted(found.items()))
 
 
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:

@@ -1,14 +1,14 @@
 """What many numbers amount to. Pure; the order of the numbers never matters.
 
-Every function takes one or more numbers, in ascending order, each at most LARGEST either way. The result has the unit
-of the numbers.
+Every function takes one or more numbers, in ascending order unless it says otherwise, each at most LARGEST either way.
+The result has the unit of the numbers.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,18 @@ def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> flo
         return ordered[last][0]
     low, high = ordered[below][0], ordered[below + 1][0]
     return low + (high - low) * (wanted - middle(below)) / (middle(below + 1) - middle(below))
+
+
+def even_mean(cases: Sequence[Sequence[float]]) -> float:
+    """Return the mean of the values of test cases, which weigh the same; the values are in any order."""
+    return mean(sorted(math.fsum(values) / len(values) for values in cases))
+
+
+def even_percentile(cases: Sequence[Sequence[float]], n: float) -> float:
+    """Return the `n`-th percentile of the values of test cases, which weigh the same; the values are in any order."""
+    if len(set(map(len, cases))) == 1:
+        return percentile(sorted(chain.from_iterable(cases)), n)
+    return weighted_percentile(sorted((value, 1.0 / len(values)) for values in cases for value in values), n)
 
 
 def stdev(ordered: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from coval_gate.judge.sample import Sample
 from coval_gate.model.results import BASE, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence, Set
+    from collections.abc import Callable, Mapping, Sequence, Set
 
     from coval_gate.model.results import Metric, RunResult, Simulation, Value
 
@@ -72,6 +72,15 @@ class Variant:
         values = self.sample(metric).values
         return frozenset(each.test_case_id for each in self.simulations if each.id in values)
 
+    def numbers(self, metric: Metric) -> dict[str, list[float]]:
+        """Return the numbers that the metric has on each test case, of those that have some."""
+        values = self.sample(metric).values
+        found = {
+            case: [value for each in ids if isinstance(value := values.get(each), float)]
+            for case, ids in self.by_case.items()
+        }
+        return {case: numbers for case, numbers in found.items() if numbers}
+
     def of_cases(self, cases: Set[str]) -> Variant:
         """Return the variant as if the run had these test cases only."""
         return self._only(lambda each: each.test_case_id in cases)
@@ -79,18 +88,6 @@ class Variant:
     def comparable(self, cases: Set[str]) -> Variant:
         """Return the variant as if the run had these test cases only, each of which weighs the same."""
         return replace(self.of_cases(cases), even=True)
-
-    def weights(self, counted: Container[str]) -> Mapping[str, float] | None:
-        """Return the weight of each of the simulations `counted`: those of a test case share 1.
-
-        None where they all weigh the same.
-        """
-        if not self.even:
-            return None
-        cases = [case for ids in self.by_case.values() if (case := [each for each in ids if each in counted])]
-        if len(set(map(len, cases))) <= 1:
-            return None
-        return {each: 1.0 / len(case) for case in cases for each in case}
 
     def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
         simulations = tuple(each for each in self.simulations if wanted(each))

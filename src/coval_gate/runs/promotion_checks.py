@@ -19,6 +19,7 @@ HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
             type: boolean
     ...
         accept: ${{ inputs.accept }}"""
+PULL_REQUEST: Final = "pull_request"
 OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 
 
@@ -41,7 +42,7 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     problems = []
     for name, (tag, written) in given.items():
         if context.of_pull_request:
-            condition = f"${{{{ github.event_name == 'push' && '{written}' || '' }}}}"
+            condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
             what = "the baseline" if name == "promote" else "the reference"
             text = (
                 f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
