@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from coval_gate.clock import Interrupted
 from coval_gate.errors import CovalError, RunnerError, Unavailable
 from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, may_begin_reference, refusal
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.promotion import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.wording.promotion import log_text, not_marked_text, report_text, warning_text
+from coval_gate.report.wording.promotion import log_text, not_marked_text, report_text, unjudged_text, warning_text
+from coval_gate.runs.prepare import is_compared
 from coval_gate.runs.promote import promote
 from coval_gate.runs.promotion_checks import tags_to_give
 from coval_gate.runs.retag import mark
@@ -45,6 +47,8 @@ def mark_failed_runs(step: Step, judgement: Judgement) -> None:
     `judgement` is that of the step, which may have ended in an error after it judged the run.
     """
     first = step.legs[0]
+    if judgement.verdict is Verdict.TIMED_OUT and _goes_on_unjudged(step, first):
+        step.warn(unjudged_text(first.run_id))
     failed = first.judgement is not None and has_failed_check(first.judgement)
     for guard in step.guards:
         guard.owe_mark(owed=failed and _may_be_baseline(step, guard.leg))
@@ -94,6 +98,13 @@ def _give(step: Step, leg: Leg, tag: str, *, first: bool = False) -> None:
 def _may_be_baseline(step: Step, leg: Leg) -> bool:
     """Tell whether a search for a baseline may find the leg's run. It finds none of pull requests."""
     if leg.run is None or leg.run.status != COMPLETED or not leg.run_id:
+        return False
+    return step.context.pull_request is None and pull_request_of(leg.run) is None
+
+
+def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
+    """Tell whether the leg's run goes on without the step, and later runs may be compared with it."""
+    if step.inputs.cancel_on_timeout or leg.run is None or leg.run.is_over or not is_compared(step.inputs):
         return False
     return step.context.pull_request is None and pull_request_of(leg.run) is None
 

@@ -170,6 +170,14 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
 
 
+@pytest.mark.parametrize(("cancels", "told"), [("false", 1), ("true", 0)])
+def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Nights) -> None:
+    nights.night("passing")
+    result = nights.night("failing", max_wait_time="20", cancel_on_timeout=cancels)
+    warnings = [each for each in result.annotations("warning") if "it may become a baseline" in each.data]
+    assert (result.outputs["verdict"], len(warnings)) == ("timed_out", told)
+
+
 def test_regression_that_one_of_two_steps_sees_stays_red(nights: Nights) -> None:
     """The other step of the workflow judges the same agent by less, and its runs are of the same branch."""
     verdicts: list[tuple[str, str]] = []

@@ -84,6 +84,14 @@ def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
     return "\n".join(filter(None, (told, advice)))
 
 
+def unjudged_text(run_id: str) -> str:
+    """Return that a run goes on after its step, and what may come of it."""
+    return (
+        f"Run {run_id} continues in Coval, but this step does not judge it: once it has completed, it may become a "
+        "baseline, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
+    )
+
+
 def _goal(promotion: Promotion, *, code: Mark = str) -> str:
     return f"to be {_done(promotion, code=code)}".replace("to tag ", "to ")
 
