@@ -14,7 +14,7 @@ clock = SystemClock()
 clock.listen()  # a signal may come while the rest loads
 
 from coval_gate.main import main  # noqa: E402
-from coval_gate.runtime import Runtime  # noqa: E402
+from coval_gate.runtime import Runtime, leave  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -22,4 +22,4 @@ gc.enable()
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    sys.exit(main(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))
+    leave(main(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -11,9 +11,9 @@ clock = SystemClock()
 clock.listen()
 
 from coval_gate.post import post  # noqa: E402 - a signal may come while it loads
-from coval_gate.runtime import Runtime  # noqa: E402
+from coval_gate.runtime import Runtime, leave  # noqa: E402
 
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    sys.exit(post(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))
+    leave(post(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from coval_gate.clock import SystemClock
 from coval_gate.transport import Session
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
     from coval_gate.clock import Clock
     from coval_gate.transport import SessionFactory
+
+PARTING: Final = 0.05  # s for a thread that has done its work to end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +31,20 @@ class Runtime:
     clock: Clock = field(default_factory=SystemClock)
     new_session: SessionFactory = Session
     randomness: random.Random = field(default_factory=random.SystemRandom)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code.
+
+    Where a step was told to end, a report may still be rendered in a thread. If the interpreter went away under it, its
+    native code would crash the process, and a step that passed would fail.
+    """
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    for each in others:
+        each.join(PARTING)
+    if any(each.is_alive() for each in others):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

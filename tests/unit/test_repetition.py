@@ -16,7 +16,7 @@ from coval_gate.judge.criteria import Criteria, Forbidden, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
 from coval_gate.judge.over_runs import unchangeable
-from coval_gate.judge.repetition import is_usable, judge_together, pooled
+from coval_gate.judge.repetition import is_usable, judge_together, pooled, repeats
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.outcomes import NotCompleted
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
@@ -526,3 +526,29 @@ def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     assert one.repetition is not None
     assert other.repetition is not None
     assert set(one.repetition.cases) == set(other.repetition.cases)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (10, ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", ""], True),
+        (10, ["t0", "t1", "t2", "t3", "t4", "t5", ""], False),  # three of four are missing at least
+        (10, [""] * 10, True),
+        (10, [""] * 5, False),
+        (0, ["t0", "t1"], True),
+        (0, ["t0"], False),
+        (0, ["", ""], True),
+        (0, [""], False),
+    ],
+)
+def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: list[str], *, counts: bool) -> None:
+    """Coval may not tell the test cases; 0: none of the first run, which has two conversations then."""
+    then = result_of("r1", "N" * first) if first else with_cases(result_of("r1", "NN"), ["", ""])
+    now = with_cases(result_of("r2", "Y" * len(second)), second)
+    criteria = criteria_of("Latency: avg < 1.6")
+    assert is_usable(repeats(judge(now, criteria), judge(then, criteria))) is counts
+
+
+def with_cases(result: RunResult, cases: list[str]) -> RunResult:
+    pairs = zip(result.simulations, cases, strict=True)
+    return replace(result, simulations=tuple(replace(each, test_case_id=case) for each, case in pairs))

@@ -8,7 +8,7 @@ fails in one of five conversations fails twice in one of 25.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -59,16 +59,25 @@ def is_usable(judgement: Judgement) -> bool:
 
 
 def repeats(run: Judgement, first: Judgement) -> Judgement:
-    """Return the judgement of a repetition, which has no verdict if its test cases are not those of the first run."""
+    """Return the judgement of a repetition, which has no verdict if its test cases are not those of the first run.
+
+    Coval may not tell the test case of some conversations: each may be one that seems to be missing. But a repetition
+    with fewer conversations lacks some.
+    """
     now, then = _cases(run), _cases(first)
-    if now == then or "" in now | then:  # Coval may not tell them
+    new = 0 if then[""] else len(now.keys() - then.keys() - {""})
+    gone = max(0, len(then.keys() - now.keys() - {""}) - now[""])
+    if (now[""] or then[""]) and now.total() < then.total():
+        gone = max(gone, 1)
+    if not (new or gone):
         return run
-    problem = OtherCases(new=len(now - then), gone=len(then - now))
+    problem = OtherCases(new=new, gone=gone)
     return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
 
 
-def _cases(run: Judgement) -> frozenset[str]:
-    return frozenset(each.test_case_id for variant in run.variants for each in variant.simulations)
+def _cases(run: Judgement) -> Counter[str]:
+    """Return how many conversations each test case has, and "" for those whose test case is not known."""
+    return Counter(each.test_case_id for variant in run.variants for each in variant.simulations)
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
