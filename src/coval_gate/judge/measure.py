@@ -46,8 +46,8 @@ class LeftOut(NamedTuple):
     """What a comparison leaves out: numbers of test cases, and of runs of the baseline.
 
     `new` cases are not in the baseline, `gone` ones only there. `changed` ones have other contents since. `valueless`
-    ones are in both, but have no value in one of them. The metric was judged otherwise in `runs` of the baseline, or
-    for another persona.
+    ones are in both, but have no value in one of them. `runs` of the baseline used another version of the metric, or
+    another persona.
     """
 
     new: int = 0
