@@ -338,8 +338,8 @@ class Inputs:
         baseline_fields.tagged(LONGEST_TEXT),
         "Fail the check where the agent gets slowly worse, such as `tag:reference`: the run with this tag and the six "
         "that followed it are compared with all later runs of the branch, for each threshold that compares with "
-        "`baseline`. Where no run has the tag, this one takes it unless it fails; after that, only `accept` moves it. "
-        "Not for pull requests.",
+        "`baseline`. Where no run has the tag, this one takes it if the check is green; after that, only `accept` "
+        "moves it. Not for pull requests.",
     )
     accept: bool = declare(
         GATE,
@@ -353,8 +353,8 @@ class Inputs:
         GATE,
         fields.optional(fields.confidence()),
         "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
-        "only if the run shows that the agent meets it, and fails only if the run shows that it does not. Empty: as "
-        "counted.",
+        "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
+        "baseline, that it got worse. Empty: as counted.",
     )
     on_inconclusive: str = declare(
         GATE,

@@ -6,6 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.config.thresholds import Aggregate
     from coval_gate.model.baseline import BaselineRun
     from coval_gate.model.results import Metric, RunResult
 
@@ -19,6 +22,13 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     )
     simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
     return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
+
+
+def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
+    """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
+    if metric:
+        return (metric,)
+    return [each for each in own.metrics if each.target is not None] if aggregate.name == "pass_rate" else ()
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:

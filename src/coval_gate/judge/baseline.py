@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
-from coval_gate.judge.alike import comparable_result, same_metric
+from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import check_variant
 from coval_gate.judge.family import Compared, ruled
@@ -30,7 +30,7 @@ from coval_gate.judge.problems import (
     UnequalCounts,
     UnusableBaseline,
 )
-from coval_gate.judge.variants import pooled, variants_of
+from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import NotFoundReason
 from coval_gate.model.results import BASE
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.criteria import Criteria, ThresholdHolds
     from coval_gate.judge.measure import Trend
-    from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue, Problem
+    from coval_gate.judge.problems import Problem
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline, BaselineRun
@@ -121,12 +121,7 @@ def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | 
         return None
     if not sample.count:
         return NoValues(metric=sample.metric.name)
-    return _kind_problem(criterion, sample)
-
-
-def _kind_problem(criterion: ThresholdHolds, sample: Sample) -> NoNumbers | CannotOccur | NoSuchValue | None:
-    aggregate = criterion.threshold.aggregate
-    return sample.not_numbers() if aggregate.is_numeric else sample.obstacle(aggregate.values)
+    return sample.unusable(criterion.threshold.aggregate)
 
 
 class _References:
@@ -161,7 +156,7 @@ class _References:
         alike = [each for each in baseline.runs if not each.changed_persona]
         if not alike:
             return PersonaChanged(since=baseline.runs[0].run)
-        for each in self._metrics(criterion, metric):
+        for each in metrics_about(criterion.threshold.aggregate, metric, self._result):
             having = [run for run in alike if same_metric(self._result, run.result, each)]
             if not having:
                 return NotInBaseline(what="metric", name=each.name)
@@ -178,23 +173,12 @@ class _References:
         changed = frozenset[str].intersection(*(each.changed_cases for each in alike))
         return Reference(found, changed, len(baseline.runs) - len(alike), since)
 
-    def _metrics(self, criterion: ThresholdHolds, metric: Metric | None) -> list[Metric]:
-        """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
-        if metric:
-            return [metric]
-        if criterion.threshold.aggregate.name != "pass_rate":
-            return []
-        return [each for each in self._result.metrics if each.target is not None]
-
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
-        """Return the same variant in the pooled runs, by the mutation's id where it is known."""
+        """Return the same variant in the pooled runs."""
         key = tuple(each.result.run_id for each in runs)
         if key not in self._pools:
             self._pools[key] = variants_of(pooled([comparable_result(self._result, each) for each in runs]))
-        own_id = variant.mutation_id
-        same = [each for each in self._pools[key] if own_id and each.mutation_id == own_id]
-        named = [each for each in self._pools[key] if each.name == variant.name]
-        return next(iter(same or named), None)
+        return same_variant(variant, self._pools[key])
 
 
 def _against(
@@ -215,7 +199,7 @@ def _against(
     if base is not None and base.metric.summary is not None:
         return doubt(UnusableBaseline(problem=OnlySummary(metric=base.metric.name)))
     if base is not None and threshold.aggregate.name != "missing":
-        unusable = _kind_problem(criterion, base) if base.count else NoValues(metric=base.metric.name)
+        unusable = base.unusable(threshold.aggregate) if base.count else NoValues(metric=base.metric.name)
         if unusable:
             return doubt(UnusableBaseline(problem=unusable))
     shared = _shared(threshold, variant, metric, reference)

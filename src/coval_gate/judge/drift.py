@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import Bound
 from coval_gate.judge import statistics
-from coval_gate.judge.alike import comparable_result, same_metric
+from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
+from coval_gate.judge.baseline import FEWEST_SHARED
 from coval_gate.judge.chart import Spread, Within, chart_of, level_for
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import counted_hits
 from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
-from coval_gate.judge.variants import variants_of
+from coval_gate.judge.variants import same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.drift import REFERENCE_RUNS
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     Cases = Mapping[str, Sequence[float]]  # the values of each test case
 
-FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
 ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
 # Factors of `Spread`. The percentile of a run is less regular than its mean.
 RATE, MEAN, PERCENTILE = 2.6, 3.0, 3.6
@@ -185,7 +185,7 @@ class _History:
         """Return the values of an earlier run, or why there are none that can be compared."""
         if run.changed_persona:
             return self._differs("persona")
-        for metric in self._metrics(watched):
+        for metric in metrics_about(watched.criterion.threshold.aggregate, watched.metric, self._result):
             if metric.id in run.changed_metrics or not same_metric(self._result, run.result, metric):
                 return self._differs("metric", metric.name)
         variant = self._variant(run, watched.variant)
@@ -194,20 +194,12 @@ class _History:
         found = values_of(watched.criterion.threshold, variant, watched.metric)
         return found or self._differs("values", watched.metric.name if watched.metric else "")
 
-    def _metrics(self, watched: Watched) -> Sequence[Metric]:
-        """Return the metrics that a criterion is about: its own, or those whose targets make up `pass_rate`."""
-        if watched.metric:
-            return (watched.metric,)
-        return [each for each in self._result.metrics if each.target is not None]
-
     def _variant(self, run: BaselineRun, own: Variant) -> Variant | None:
-        """Return the same variant of an earlier run, by the mutation's id where it is known."""
+        """Return the same variant of an earlier run."""
         run_id = run.run.run_id
         if run_id not in self._variants:
             self._variants[run_id] = variants_of(comparable_result(self._result, run))
-        found = self._variants[run_id]
-        same = [each for each in found if own.mutation_id and each.mutation_id == own.mutation_id]
-        return next(iter(same or [each for each in found if each.name == own.name]), None)
+        return same_variant(own, self._variants[run_id])
 
     def _differs(self, what: Difference, name: str = "") -> ReferenceDiffers:
         return ReferenceDiffers(what=what, name=name, since=self._drift.reference[0].run)
@@ -223,12 +215,10 @@ def values_of(threshold: Threshold, variant: Variant, metric: Metric | None) -> 
     aggregate = threshold.aggregate
     if metric is not None:
         sample = variant.sample(metric)
-        if not sample.count or metric.summary is not None:
+        if not sample.count or metric.summary is not None or sample.unusable(aggregate):
             return {}
         if aggregate.is_numeric:
-            return {} if sample.not_numbers() else variant.numbers(metric)
-        if sample.obstacle(aggregate.values):
-            return {}
+            return variant.numbers(metric)
     hits = counted_hits(threshold, variant, metric)
     return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
 

@@ -42,12 +42,32 @@ class Interval(NamedTuple):
     cases: int
 
 
+class Counted:
+    """A value over simulations, of which `count` say something and `missing` ones do not."""
+
+    __slots__ = ()
+    value: float
+    pooled: float | None
+    count: int
+    missing: int
+
+    @property
+    def total(self) -> int:
+        """How many simulations there are, also those that say nothing."""
+        return self.count + self.missing
+
+    @property
+    def hits(self) -> int:
+        """How many of `total` simulations a share stands for."""
+        return round((self.value if self.pooled is None else self.pooled) * self.total)
+
+
 class LeftOut(NamedTuple):
     """What a comparison leaves out: numbers of test cases, and of runs of the baseline.
 
     `new` cases are not in the baseline, `gone` ones only there. `changed` ones have other contents since. `valueless`
-    ones are in both, but have no value in one of them. The metric was judged otherwise in `runs` of the baseline, or
-    for another persona.
+    ones are in both, but have no value in one of them. `runs` of the baseline used another version of the metric, or
+    another persona.
     """
 
     new: int = 0
@@ -58,7 +78,7 @@ class LeftOut(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Counted):
     """What a value is compared with, over the `cases` that both sides have.
 
     `value` is that of the reference, in the unit of the measure, and `pooled` as of a measure. `count` of its
@@ -82,16 +102,6 @@ class Comparison:
     by_chance: int = 0
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
-
-    @property
-    def total(self) -> int:
-        """How many simulations of the reference there are, also those that say nothing."""
-        return self.count + self.missing
-
-    @property
-    def hits(self) -> int:
-        """How many of `total` simulations a share stands for."""
-        return round((self.value if self.pooled is None else self.pooled) * self.total)
 
 
 class Night(NamedTuple):
@@ -140,7 +150,7 @@ class DriftPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class Measure(Counted):
     """One measured value.
 
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
@@ -159,16 +169,6 @@ class Measure:
     interval: Interval | None = None
     comparison: Comparison | None = None
     path: DriftPath | None = None
-
-    @property
-    def total(self) -> int:
-        """How many simulations there are, also those that say nothing."""
-        return self.count + self.missing
-
-    @property
-    def hits(self) -> int:
-        """How many of `total` simulations a share stands for."""
-        return round((self.value if self.pooled is None else self.pooled) * self.total)
 
 
 def margin(value: float, requirement: Requirement) -> float:

@@ -104,6 +104,12 @@ class Variant:
         )
 
 
+def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
+    """Return what a variant is in an earlier run: by the mutation's id where it is known, otherwise by its name."""
+    same = [each for each in earlier if own.mutation_id and each.mutation_id == own.mutation_id]
+    return next(iter(same or [each for each in earlier if each.name == own.name]), None)
+
+
 def pooled(results: Sequence[RunResult]) -> RunResult:
     """Return several runs as if they were one, with all of their simulations, which have unique ids.
 

@@ -88,7 +88,7 @@ def drift_problem_reason(found: DriftProblem, about: str) -> str:
                 f"The reference of drift, tag:{tag}, has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
             )
         case ReferenceGrows(tag=tag):
-            first = "the first run that is not failed gets it"
+            first = "the first run whose check is green gets it"
             return f"No run has the tag {tag} yet, so drift is compared with nothing; {first}"
         case ReferenceUnreadable(text=text):
             return f"Drift is not known: Coval did not tell which runs the reference has: {text.rstrip('.')}"
