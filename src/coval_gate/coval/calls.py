@@ -155,7 +155,9 @@ class Calls:
         try:
             return parse(response.body)
         except ValueError as error:
-            raise unavailable(request, f"returned an unreadable response ({error}).", arrived=True) from None
+            problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
+            self._note(problem)
+            raise problem from None
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
         """Send a request once, and return its response. Raises CovalError if that is not a success."""
