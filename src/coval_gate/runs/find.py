@@ -107,13 +107,14 @@ def find_launched(
     began = last_open = clock.now()
     within = min(LATE, max(0.0, until - began))
     pause = FIRST_PAUSE
+    found: Found | LaunchUncertain | None = None
     while True:
         late = yield from _late_response(leg, within)
         if not isinstance(late, str):
             return late
         within, open_calls, asked = 0.0, leg.open_calls, clock.now()
         patience = min(until, asked + SEARCH_TIME) if open_calls else until
-        found = yield from _search(client, leg, clock=clock, until=patience, since=since)
+        found = yield from _search(client, leg, clock=clock, until=patience, since=since, before=found)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
@@ -198,9 +199,12 @@ def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
 
 
 def _search(
-    client: Client, leg: Leg, *, clock: Clock, until: float, since: float
+    client: Client, leg: Leg, *, clock: Clock, until: float, since: float, before: Found | LaunchUncertain | None
 ) -> Procedure[Found | LaunchUncertain]:
-    """Return the runs with the leg's key, and bare ones; an error if Coval does not say."""
+    """Return the runs with the leg's key, and bare ones; an error if Coval does not say.
+
+    If there is no time to ask, that is the error that the search `before` met.
+    """
     try:
         return (
             yield from runs_with(
@@ -208,6 +212,8 @@ def _search(
             )
         )
     except CovalError as error:
+        if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and not error.call:
+            return before
         return LaunchUncertain(
             "Launch uncertain",
             f"Could not check whether the launch began a run: {error.what}",
