@@ -86,9 +86,7 @@ class SimulatedClock:
         if not event.is_set():
             self.check()
             return
-        with (
-            self.lock
-        ):  # work that takes no time on the clock is no check, since it may end before the step waits for it
+        with self.lock:  # this is no check: work that takes no time on the clock may have ended before
             self._deliver_signal()
 
     def check(self) -> None:
