@@ -518,8 +518,8 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
             yield f"{_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
         tells_github = _status_name(result) or _check_name(result)
-        renders = result.interrupted == max((each.ended_at for each in result.requests), default=None)
-        late = (tells_github or renders) and not _is_asking_coval(result)  # the verdict stood
+        ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
+        late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
