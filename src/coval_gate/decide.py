@@ -19,7 +19,6 @@ from coval_gate.runs.details import fetch_details
 from coval_gate.runs.drift import drift_of
 from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
-from coval_gate.runs.schedule import run
 from coval_gate.runs.trend import fetch_trend
 from coval_gate.runs.watch import Budgets
 from coval_gate.standing import owe_mark
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 
-def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
+def judge_run(step: Step, client: Client, leg: Leg) -> Procedure[Judgement]:
     """Watch the leg's run to its end, collect its result, and judge it. Raises CovalError, RunnerError."""
     criteria = Criteria.from_inputs(step.inputs)
 
@@ -59,53 +58,54 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
 
     left = max(0.0, step.deadline - step.clock.now()) if leg.repetition else step.inputs.max_wait_time
     with step.host.group(waiting_title(left)):
-        outcome = step.unless_cancelled(leg, follow_run()) or run(follow_run(), step.clock)
-    step.check_selection(client, leg)
-    baseline = _baseline(step, client, leg, outcome)
+        outcome = (yield from step.unless_cancelled(leg, follow_run())) or (yield from follow_run())
+    yield from step.check_selection(client, leg)
+    baseline = yield from _baseline(step, client, leg, outcome)
     searching = drift_of(client, leg, outcome, step.inputs, step.context, clock=step.clock, deadline=step.deadline)
-    leg.drift = run(searching, step.clock)
-    leg.judgement = run(beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift)), step.clock)
+    leg.drift = yield from searching
+    leg.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
     owe_mark(step, leg)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if leg.repetition:  # only all runs together have a verdict
             step.host.quote(*check_lines(leg.judgement))
         else:
-            _explain(step, client, leg, leg.judgement)
+            yield from _explain(step, client, leg, leg.judgement)
     return leg.judgement
 
 
-def take_together(step: Step, client: Client, leg: Leg, together: Together) -> None:
+def take_together(step: Step, client: Client, leg: Leg, together: Together) -> Procedure[None]:
     """Record what the leg's run and its repetitions show together. Raises RunnerError."""
     leg.alone = leg.alone or leg.judgement
     leg.result, leg.judgement = together
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
         step.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
-        _explain(step, client, leg, leg.judgement)
+        yield from _explain(step, client, leg, leg.judgement)
 
 
-def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Baseline | None:
+def _baseline(step: Step, client: Client, leg: Leg, outcome: Outcome) -> Procedure[Baseline | None]:
     """Find the runs that thresholds compare with; a repetition is compared with those of the first run."""
     if step.inputs.accept:
         return None
     first = step.legs[0].judgement
     if leg.repetition and first:
         return first.baseline
-    finding = baseline_of(
-        client,
-        leg,
-        outcome,
-        step.inputs,
-        step.context,
-        clock=step.clock,
-        deadline=step.deadline,
-        log=step.host.quote,
+    return (
+        yield from baseline_of(
+            client,
+            leg,
+            outcome,
+            step.inputs,
+            step.context,
+            clock=step.clock,
+            deadline=step.deadline,
+            log=step.host.quote,
+        )
     )
-    return run(finding, step.clock)
 
 
-def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None:
+def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> Procedure[None]:
     """Write the outputs, log every check, and fetch details about the simulations to look at.
 
     Raises RunnerError.
@@ -115,19 +115,16 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
     step.host.quote(*check_lines(judgement))
     if leg.result and leg.run:
         if not judgement.repetition:
-            leg.trend = run(_trend(step, client, leg.run, leg.result), step.clock)
-        rows = to_look_at(run(beside(partial(leg_rows, report, report.legs[0])), step.clock))
-        leg.details = run(
-            fetch_details(
-                client,
-                leg.result,
-                [row.simulation.id for row in rows],
-                test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
-                with_transcripts=step.inputs.include_transcripts == "failures",
-                clock=step.clock,
-                until=step.times.informing(step.clock.now(), DETAILS),
-            ),
-            step.clock,
+            leg.trend = yield from _trend(step, client, leg.run, leg.result)
+        rows = to_look_at((yield from beside(partial(leg_rows, report, report.legs[0]))))
+        leg.details = yield from fetch_details(
+            client,
+            leg.result,
+            [row.simulation.id for row in rows],
+            test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
+            with_transcripts=step.inputs.include_transcripts == "failures",
+            clock=step.clock,
+            until=step.times.informing(step.clock.now(), DETAILS),
         )
 
 

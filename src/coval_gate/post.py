@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
@@ -47,6 +46,12 @@ if TYPE_CHECKING:
 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
+    run(_finish(runtime), runtime.clock)
+    return 0
+
+
+def _finish(runtime: Runtime) -> Procedure[None]:
+    """Do what the main step left."""
     host = detect_host(runtime)
     saved = host.read_state(LEGS)
     inputs, _ = parse_inputs(runtime.environ)
@@ -55,21 +60,20 @@ def post(runtime: Runtime) -> int:
     # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
     is_open = bool(saved) and publisher.is_open(inputs)
     if not (left or is_open):
-        return 0
+        return
     for secret in (key_in(runtime.environ), token_in(runtime.environ)):
         host.mask(secret)
     context = replace(host.context(), matrix=inputs.matrix)
     context = with_unknown_commit(context) if inputs.mode == "wait" else context
-    hurried = bool(left) and _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
+    hurried = bool(left) and (yield from _attempt(host, _cancel(runtime, host, inputs, context, left)))
     if is_open:
-        _attempt(host, partial(_close, runtime, host, inputs, context, publisher, hurried=hurried))
-    return 0
+        yield from _attempt(host, _close(runtime, host, inputs, context, publisher, hurried=hurried))
 
 
-def _attempt(host: Host, work: Callable[[], None]) -> bool:
+def _attempt(host: Host, work: Procedure[None]) -> Procedure[bool]:
     """Do a part of the work, and turn any failure into a warning. Returns whether it was interrupted."""
     try:
-        work()
+        yield from work
     except Interrupted:
         host.log("The post step was interrupted.")
         return True
@@ -81,31 +85,31 @@ def _attempt(host: Host, work: Callable[[], None]) -> bool:
 
 def _close(
     runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
-) -> None:
+) -> Procedure[None]:
     """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
     clock = runtime.clock
     if not publisher.has_saved(inputs):  # so find the commit here
         if inputs.mode == "wait":
-            context = _with_commit_of_run(runtime, host, inputs, context)
-        context = publisher.locate(context, inputs, until=clock.now() + POST_LOCATING)
+            context = yield from _with_commit_of_run(runtime, host, inputs, context)
+        context = yield from publisher.locate(context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
-    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
+    yield from publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
 
 
-def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Context:
+def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Procedure[Context]:
     """Return `context` with the commit that the run tests, if Coval tells it."""
     if inputs.api_key is None or not inputs.run_id:
         return context
     client = connect(inputs, runtime, host.quote)
     try:
-        found = run(client.get_run(inputs.run_id[0], until=runtime.clock.now() + POST_LOCATING), runtime.clock)
+        found = yield from client.get_run(inputs.run_id[0], until=runtime.clock.now() + POST_LOCATING)
     except CovalError:
         return context
     return with_run_metadata(context, provenance_of(found, context.repository))
 
 
-def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> None:
+def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> Procedure[None]:
     """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if inputs.api_key is None:
         left = [state for state in states if state.cancel or state.launched_again]
@@ -126,7 +130,7 @@ def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, stat
         leg.identify(state.run_id, at=clock.now())
         guards.append(RunGuard(leg, clock, lambda: None))
     ends = (_end(guard, client, clock, until, host.quote, state) for guard, state in zip(guards, states, strict=True))
-    results = run(together(ends, clock), clock)
+    results = yield from together(ends, clock)
     for guard, state, result in zip(guards, states, results, strict=True):
         if guard.ended:
             which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""

@@ -18,7 +18,6 @@ from coval_gate.judge.repetition import has_failed, judge_together, repeats
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
 from coval_gate.report.wording.repetition import again_text, in_vain_text
-from coval_gate.runs.schedule import run
 from coval_gate.text import duration
 from coval_gate.waiting import beside
 
@@ -27,16 +26,17 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.leg import Leg
     from coval_gate.step import Step
+    from coval_gate.waiting import Procedure
 
 
-def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
+def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Procedure[Judgement]:
     """Judge the leg's run, repeat it while it fails, and return the judgement of all runs together.
 
     Stop at a repetition without data, where the earlier runs decide, and where no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
     inputs, criteria = step.inputs, Criteria.from_inputs(step.inputs)
-    judgement = first = judge_run(step, client, leg)
+    judgement = first = yield from judge_run(step, client, leg)
     took = step.clock.now() - step.began
     runs = [SingleRun(run_id=leg.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
@@ -53,21 +53,22 @@ def judge_and_repeat(step: Step, client: Client, leg: Leg) -> Judgement:
             )
             break
         step.host.quote(again_text(reason(judgement), number, inputs.repeat_on_failure))
-        runs.append(_run_again(step, client, number, first))
+        runs.append((yield from _run_again(step, client, number, first)))
         judging = partial(judge_together, tuple(runs), criteria, flaky_fails=inputs.on_flaky == "fail")
-        together = run(beside(judging), step.clock)
+        together = yield from beside(judging)
         judgement = together.judgement
-        take_together(step, client, leg, together)
+        yield from take_together(step, client, leg, together)
         repetition = judgement.repetition
         if repetition is None or repetition.unusable or repetition.is_flaky:
             break
     return judgement
 
 
-def _run_again(step: Step, client: Client, number: int, first: Judgement) -> SingleRun:
+def _run_again(step: Step, client: Client, number: int, first: Judgement) -> Procedure[SingleRun]:
     """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
     try:
-        judgement = repeats(judge_run(step, client, step.launch(client, repetition=number).leg), first)
+        guard = yield from step.launch(client, repetition=number)
+        judgement = repeats((yield from judge_run(step, client, guard.leg)), first)
     except GateError as error:
         judgement = errored(error)
     leg = step.legs[-1]  # there is one, even if the launch failed

@@ -21,7 +21,7 @@ from coval_gate.runs.prepare import is_compared
 from coval_gate.runs.promote import promote
 from coval_gate.runs.promotion_checks import tags_to_give
 from coval_gate.runs.retag import mark
-from coval_gate.runs.schedule import run, together
+from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
 from coval_gate.times import MARKING
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.guard import RunGuard
     from coval_gate.runs.leg import Leg
     from coval_gate.step import Step
+    from coval_gate.waiting import Procedure
 
 
 def owe_mark(step: Step, leg: Leg) -> None:
@@ -41,7 +42,7 @@ def owe_mark(step: Step, leg: Leg) -> None:
                 guard.owe_mark(owed=True)
 
 
-def mark_failed_runs(step: Step, judgement: Judgement) -> None:
+def mark_failed_runs(step: Step, judgement: Judgement) -> Procedure[None]:
     """Mark the runs of a step that failed, and plan what is to become of a run that did not. Raises Interrupted.
 
     `judgement` is that of the step, which may have ended in an error after it judged the run.
@@ -54,26 +55,26 @@ def mark_failed_runs(step: Step, judgement: Judgement) -> None:
         guard.owe_mark(owed=failed and _may_be_baseline(step, guard.leg))
     owing = [guard for guard in step.guards if guard.owes_mark]
     if owing:
-        _mark(step, owing)
+        yield from _mark(step, owing)
     first.promotion = _planned(step, first) if judgement.lets_pass or judgement is first.judgement else None
     if first.drift and first.drift.begins and judgement.lets_pass and may_begin_reference(judgement):
         first.begins = first.drift.tag
 
 
-def promote_run(step: Step, report: Report) -> None:
+def promote_run(step: Step, report: Report) -> Procedure[None]:
     """Promote the step's first run as planned, and let it begin a reference, unless the step turned red.
 
     An interrupt takes nothing away from a step that has come this far.
     """
     leg = step.legs[0]
     if leg.promotion:
-        _promote(step, leg, leg.promotion, report)
+        yield from _promote(step, leg, leg.promotion, report)
     if leg.begins and report.judgement.lets_pass:
         with suppress(Interrupted):
-            _give(step, leg, leg.begins, first=True)
+            yield from _give(step, leg, leg.begins, first=True)
 
 
-def _promote(step: Step, leg: Leg, planned: Promotion, report: Report) -> None:
+def _promote(step: Step, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
     """Do what `promote_run` says."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
@@ -81,16 +82,16 @@ def _promote(step: Step, leg: Leg, planned: Promotion, report: Report) -> None:
         _tell(step, planned)
         return
     with suppress(Interrupted):
-        if step.inputs.accept and not _accept(step, leg):
+        if step.inputs.accept and not (yield from _accept(step, leg)):
             return
         for tag in tags_to_give(step.inputs):
-            _give(step, leg, tag)
+            yield from _give(step, leg, tag)
 
 
-def _give(step: Step, leg: Leg, tag: str, *, first: bool = False) -> None:
+def _give(step: Step, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
     """Give a run a tag, and tell what came of it. `first`: only if no other run has it."""
-    promoting = promote(step.connect(), leg, tag, first=first, clock=step.clock, until=step.deadline)
-    promotion = run(promoting, step.clock).redacted(step.host.redact)
+    promotion = yield from promote(step.connect(), leg, tag, first=first, clock=step.clock, until=step.deadline)
+    promotion = promotion.redacted(step.host.redact)
     _tell(step, promotion)
     _summarize(step, report_text(promotion, code=code, escape=escape))
 
@@ -109,13 +110,13 @@ def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     return step.context.pull_request is None and pull_request_of(leg.run) is None
 
 
-def _mark(step: Step, guards: list[RunGuard]) -> None:
+def _mark(step: Step, guards: list[RunGuard]) -> Procedure[None]:
     """Mark the runs as failed. Warn once where that is not possible; what may pass is left to the post step, too."""
     client, until = step.connect(), _end_of_marks(step)
     marks = (
         mark(client, guard.leg.run_id, FAILED, sent=_sent(guard.leg), clock=step.clock, until=until) for guard in guards
     )
-    results = run(together(marks, step.clock), step.clock)
+    results = yield from together(marks, step.clock)
     problems: dict[str, CovalError] = {}
     for guard, result in zip(guards, results, strict=True):
         if isinstance(result, CovalError):
@@ -152,14 +153,14 @@ def _planned(step: Step, leg: Leg) -> Promotion | None:
     )
 
 
-def _accept(step: Step, leg: Leg) -> bool:
+def _accept(step: Step, leg: Leg) -> Procedure[bool]:
     """Mark the run as the beginning of comparisons, and return whether it is."""
     accepted = Promotion(run_id=leg.run_id, tag="", accepted=True)
     marking = mark(step.connect(), leg.run_id, ACCEPTED, sent=_sent(leg), clock=step.clock, until=_end_of_marks(step))
     try:
         if leg.run and (number := pull_request_of(leg.run)) is not None:
             outcome = accepted.with_obstacle("pull_request", other=number)
-        elif run(marking, step.clock):
+        elif (yield from marking):
             outcome = accepted
         else:
             outcome = accepted.with_obstacle("unknown_origin")

@@ -28,7 +28,7 @@ from coval_gate.publish.publisher import Publisher
 from coval_gate.report.model import Report
 from coval_gate.runs.guard import LEGS, RunGuard, write_state
 from coval_gate.runs.leg import Leg
-from coval_gate.runs.schedule import all_or_first_error, run, together
+from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.times import Times, announcing
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ class Step:
         """Make a client of Coval's API."""
         return connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=self.times.coval_ends)
 
-    def locate(self) -> None:
+    def locate(self) -> Procedure[None]:
         """Find out which commit is tested, where the event does not say and it is needed."""
         until = announcing(self.clock.now(), self.deadline)
-        self.context = self.publisher.pull_request.locate(self.context, self.inputs, until=until)
+        self.context = yield from self.publisher.pull_request.locate(self.context, self.inputs, until=until)
 
     def foresee(self) -> None:
         """Warn of thresholds that the run is too small to decide with the confidence."""
@@ -142,7 +142,7 @@ class Step:
         for found in undecidable(Criteria.from_inputs(inputs), cases):
             self.warn(undecidable_text(found, cases))
 
-    def launch(self, client: Client, *, repetition: int = 0) -> RunGuard:
+    def launch(self, client: Client, *, repetition: int = 0) -> Procedure[RunGuard]:
         """Launch the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError.
 
         `repetition`: which repetition of the step's first run it is, so that a later attempt resumes the right one.
@@ -177,10 +177,9 @@ class Step:
         self.launcher = launcher
         guard = self._guard(leg)
         supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
-        how = launcher.launch_guarded(
+        resumed = yield from launcher.launch_guarded(
             guard, resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
         )
-        resumed = run(how, self.clock)
         how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
         self.host.log(f"{how_it_began} {leg.run_id}: {self.run_url(leg.run_id)}")
         return guard
@@ -246,11 +245,12 @@ class Step:
         self.host.log(f"Taking over run {run_id}: {self.run_url(run_id)}")
         return guard
 
-    def announce(self) -> None:
+    def announce(self) -> Procedure[None]:
         """Set the commit's status to pending, and create its check run."""
-        self.publisher.pull_request.announce(self.report(LAUNCH), until=announcing(self.clock.now(), self.deadline))
+        until = announcing(self.clock.now(), self.deadline)
+        return self.publisher.pull_request.announce(self.report(LAUNCH), until=until)
 
-    def confirm(self, client: Client, leg: Leg) -> None:
+    def confirm(self, client: Client, leg: Leg) -> Procedure[None]:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
         from coval_gate.runs.progress import ProgressLog
         from coval_gate.runs.takeover import confirm
@@ -265,12 +265,12 @@ class Step:
             record=lambda seen: self.see(leg, seen),
         )
         try:
-            self.unless_cancelled(leg, watching)
+            yield from self.unless_cancelled(leg, watching)
         except (NotFound, Unavailable):
             if not leg.run_id:
                 raise  # the launch that was to replace it failed
 
-    def clean_up(self, judgement: Judgement, *, hurried: bool) -> Judgement:
+    def clean_up(self, judgement: Judgement, *, hurried: bool) -> Procedure[Judgement]:
         """Leave no run behind that no step waits for. `hurried`: the step was interrupted."""
         from coval_gate.runs.cleanup import Cleanup, with_cancellations
 
@@ -300,17 +300,17 @@ class Step:
             ]
             if ends_others:
                 cleanups.append(self._end_unneeded_repetitions(client))
-            all_or_first_error(run(together(cleanups, self.clock), self.clock))
+            all_or_first_error((yield from together(cleanups, self.clock)))
         judgement = with_cancellations(judgement, self.guards)
         if hurried and self.inputs.mode != "cancel" and not any(guard.leg.run_id for guard in self.guards):
             judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
         return judgement
 
-    def publish(self, judgement: Judgement) -> Report:
+    def publish(self, judgement: Judgement) -> Procedure[Report]:
         """Publish the report, and return it with what came of that."""
         return self.publisher.publish(self.report(judgement), self.times)
 
-    def cancel(self, client: Client, run_ids: Sequence[str]) -> list[Cancellation]:
+    def cancel(self, client: Client, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
         """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
         from coval_gate.report.wording.judgements import run_cancellation_text
         from coval_gate.runs.cancel import cancel_runs
@@ -321,8 +321,8 @@ class Step:
 
         self.unguarded = [Leg(run_id=each) for each in run_ids]
         self.record_id(run_ids[0])
-        procedure = cancel_runs(client, run_ids, clock=self.clock, until=self.deadline, report=report)
-        return all_or_first_error(run(procedure, self.clock))
+        cancelling = cancel_runs(client, run_ids, clock=self.clock, until=self.deadline, report=report)
+        return all_or_first_error((yield from cancelling))
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -356,21 +356,21 @@ class Step:
         """Return the page of a run in Coval's dashboard; empty for no run."""
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
 
-    def unless_cancelled(self, leg: Leg, watching: Procedure[T]) -> T | None:
+    def unless_cancelled(self, leg: Leg, watching: Procedure[T]) -> Procedure[T | None]:
         """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
         if self.launcher is None or not leg.resumed:
-            return run(watching, self.clock)
+            return (yield from watching)
         from coval_gate.runs.takeover import unless_cancelled
 
         (guard,) = (guard for guard in self.guards if guard.leg is leg)
         replace_run = partial(self.launcher.launch_instead, guard, cancel=self.inputs.cancel_on_interrupt)
-        ended = run(unless_cancelled(watching, leg, replace_run, clock=self.clock), self.clock)
+        ended = yield from unless_cancelled(watching, leg, replace_run, clock=self.clock)
         if ended is None:
             self.host.log(f"Launched run {leg.run_id}: {self.run_url(leg.run_id)}")
-            self.announce()
+            yield from self.announce()
         return ended
 
-    def check_selection(self, client: Client, leg: Leg) -> None:
+    def check_selection(self, client: Client, leg: Leg) -> Procedure[None]:
         """Check in mode wait that the run has the agent, persona and test set that the inputs name.
 
         Raises InputError, CovalError. A poll may be damaged, so that another one has to show the same.
@@ -381,7 +381,7 @@ class Step:
             return
         if self._differences:
             until = max(self.deadline, self.clock.now() + CALL_TIME)
-            self.see(leg, run(client.get_run(leg.run_id, until=until), self.clock))
+            self.see(leg, (yield from client.get_run(leg.run_id, until=until)))
         if told := not_shown(self.inputs, leg.run):
             self.warn(told)
 

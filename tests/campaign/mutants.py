@@ -45,7 +45,7 @@ from coval_gate.model.details import Details
 from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
-from coval_gate.post import _cancel, post
+from coval_gate.post import _cancel, _finish, post
 from coval_gate.publish import check_run as publish_check_run
 from coval_gate.publish import pull_request
 from coval_gate.publish.check_run import CheckRunPublisher
@@ -196,6 +196,18 @@ def keep_what_first_run_met(
     """Decide by all runs only what the first one failed."""
     met = {(check.criterion, check.variant): check for check in runs[0].judgement.checks if check.passed}
     return tuple(met.get((check.criterion, check.variant), check) for check in original(runs, *args))
+
+
+def take_for_done(original: Callable[..., Procedure[bool]], *args: object, **rest: object) -> Procedure[bool]:
+    """Do it, and say that no later attempt is needed."""
+    yield from original(*args, **rest)
+    return True
+
+
+def do_twice(original: Callable[..., Procedure[object]], *args: object) -> Procedure[object]:
+    """Do it, and do it again."""
+    yield from original(*args)
+    return (yield from original(*args))
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -389,7 +401,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "cancel in every post step",
-        SetValue(post, "needs_post_step", value=True),
+        SetValue(_finish, "needs_post_step", value=True),
         SetValue(_cancel, "cancel", value=True, which=1),
         caught_by="post_step_is_quiet no_cancel_without_reason",
     ),
@@ -650,9 +662,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "conclude without the final commit status",
-        ReplaceFunction(
-            PullRequestPublisher._set_status, lambda original, *args, **rest: original(*args, **rest) or True
-        ),
+        ReplaceFunction(PullRequestPublisher._set_status, take_for_done),
         caught_by="status_is_final",
     ),
     mutant(
@@ -667,7 +677,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "conclude without the final check run",
-        ReplaceFunction(CheckRunPublisher._set, lambda original, *args, **rest: original(*args, **rest) or True),
+        ReplaceFunction(CheckRunPublisher._set, take_for_done),
         caught_by="check_run_is_final check_runs_are_completed",
     ),
     mutant(
@@ -857,7 +867,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "launch each repetition twice",
-        ReplaceFunction(repeat._run_again, lambda original, *args: [original(*args) for _ in range(2)][-1]),
+        ReplaceFunction(repeat._run_again, do_twice),
         caught_by="one_launch_per_step",
     ),
     mutant(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.main import reach_judgement
+from coval_gate.main import evaluate
 from coval_gate.runs.details import EXPLAINED
+from coval_gate.runs.schedule import run as run_through
 from coval_gate.runtime import Runtime
 from coval_gate.step import Step
 from coval_gate.times import DETAILS
@@ -36,14 +37,14 @@ SHAPES = ("documented", "seconds", "text", "chat")
 
 @pytest.fixture
 def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, Server]]:
-    """Run the main step up to its report, and return what reports show of the run, and the server."""
+    """Run the main step, and return what its reports show of the run, and the server."""
 
     def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, Server]:
         with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
             step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = step.report(reach_judgement(step)).legs
+            (leg,) = run_through(evaluate(step), clock).legs
         return leg, server
 
     return run

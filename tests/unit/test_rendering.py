@@ -14,6 +14,7 @@ from coval_gate.judge.judgement import interrupted
 from coval_gate.publish.publisher import Publisher
 from coval_gate.publish.rendering import AFTER_SIGNAL, Rendering, TooLate
 from coval_gate.report.model import Report
+from coval_gate.runs.schedule import run
 from coval_gate.times import Times
 from support import VirtualClock, runtime
 
@@ -47,10 +48,10 @@ def test_signal_ends_a_rendering_that_takes_long(endless: threading.Event) -> No
     clock = ImpatientClock()
     rendering = Rendering(clock)
     with pytest.raises(TooLate):
-        rendering.of(endless.wait)
+        run(rendering.of(endless.wait), clock)
     assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
     with pytest.raises(TooLate):  # what comes after it has no time of its own
-        rendering.of(endless.wait)
+        run(rendering.of(endless.wait), clock)
     assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
     with pytest.raises(Interrupted):
         rendering.check()
@@ -66,16 +67,17 @@ def test_signal_leaves_a_moment_for_what_is_nearly_ready() -> None:
             ready.wait(0.001)
         return "report"
 
-    assert rendering.of(work) == "report"
+    assert run(rendering.of(work), clock) == "report"
     with pytest.raises(Interrupted):
         rendering.check()
 
 
 def test_rendering_returns_and_raises_what_the_format_does() -> None:
-    rendering = Rendering(VirtualClock())
-    assert rendering.of(lambda: "report") == "report"
+    clock = VirtualClock()
+    rendering = Rendering(clock)
+    assert run(rendering.of(lambda: "report"), clock) == "report"
     with pytest.raises(ZeroDivisionError):
-        rendering.of(lambda: 1 / 0)
+        run(rendering.of(lambda: 1 / 0), clock)
     rendering.check()
 
 
@@ -83,6 +85,7 @@ def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
     log = io.StringIO()
     given = runtime(VirtualClock(), stdout=log)
     publisher = Publisher(GitHubHost({}, log, given.randomness), given)
-    publisher.publish(Report(judgement=interrupted()), Times.of_interrupted(0.0)._replace(rendering_ends=0.0))
+    times = Times.of_interrupted(0.0)._replace(rendering_ends=0.0)
+    run(publisher.publish(Report(judgement=interrupted()), times), given.clock)
     last = log.getvalue().splitlines()[-1]
     assert last == "::error title=Coval Gate%3A Cancelled::The step was interrupted."

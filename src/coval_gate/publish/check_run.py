@@ -17,7 +17,6 @@ from coval_gate.errors import GitHubError, RunnerError
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.github import may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
-from coval_gate.runs.schedule import run
 from coval_gate.text import folded, json_in, quoted, whole_number
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.publish.github import Reach
     from coval_gate.report.formats.check import CheckOutput
     from coval_gate.report.model import Report
+    from coval_gate.waiting import Procedure
 
 OWED: Final = "check"  # the name of the state that holds the check run as the post step has to complete it
 ID: Final = "check_id"  # the name of the state that holds its id on GitHub
@@ -74,29 +74,30 @@ class CheckRunPublisher:
             self._owed = owed
             self._save({OWED: json.dumps(asdict(owed))})
 
-    def announce(self, report: Report, *, until: float) -> None:
+    def announce(self, report: Report, *, until: float) -> Procedure[None]:
         """Create the check run, in progress."""
         if self._is_possible(report):
             from coval_gate.report.formats.check import brief
 
-            self._set(report, self._check_run(report, brief(report)), until=until)
+            yield from self._set(report, self._check_run(report, brief(report)), until=until)
 
-    def conclude(self, report: Report, *, until: float) -> None:
+    def conclude(self, report: Report, *, until: float) -> Procedure[None]:
         """Complete the check run; one that is only launched stays in progress, for a later step."""
         if report.inputs is None or not report.inputs.check_run:
             return
         if report.judgement.verdict is None:
-            self.announce(report, until=until)
+            yield from self.announce(report, until=until)
             return
         if self._is_possible(report):
-            is_done = self._set(report, self._check_run(report, rendered(Surface.CHECK, report)), until=until)
+            check = self._check_run(report, rendered(Surface.CHECK, report))
+            is_done = yield from self._set(report, check, until=until)
             is_done = is_done and not self._may_be_several  # the post step looks for another one
         else:
             is_done = not (_is_wanted(report) and may_be_located(report))
         if is_done:
             self._save({CONCLUDED: "true"})
 
-    def close(self, report: Report, *, until: float) -> None:
+    def close(self, report: Report, *, until: float) -> Procedure[None]:
         """Complete the check run as the main step saved it; if it saved nothing, as `report` says."""
         from coval_gate.report.formats.check import brief
 
@@ -109,7 +110,8 @@ class CheckRunPublisher:
         if owed is None and not self._is_possible(report):
             return
         self._id = whole_number(self._host.read_state(ID))
-        self._set(report, owed or self._check_run(report, brief(report)), until=until, may_exist=True)
+        check = owed or self._check_run(report, brief(report))
+        yield from self._set(report, check, until=until, may_exist=True)
 
     def _is_possible(self, report: Report) -> bool:
         """Return whether the step is to have a check run and can have one; if it cannot, say so."""
@@ -136,7 +138,7 @@ class CheckRunPublisher:
             launched_as=redact(report.inputs.check_run) if report.inputs and report.inputs.mode == "wait" else "",
         )
 
-    def _set(self, report: Report, check: CheckRun, *, until: float, may_exist: bool = False) -> bool:
+    def _set(self, report: Report, check: CheckRun, *, until: float, may_exist: bool = False) -> Procedure[bool]:
         """Create or update the check run. Returns False if a later attempt may succeed."""
         if self._forbidden or check == self._shown or report.inputs is None:
             return True
@@ -153,7 +155,7 @@ class CheckRunPublisher:
         with tolerant(self._host):
             had_several, self._may_be_several = self._may_be_several, self._may_be_several or self._id is None
             try:
-                self._id, creations = run(setting, self._clock)
+                self._id, creations = yield from setting
             except GitHubError as error:
                 if error.forbidden:
                     self._forbidden, self._may_be_several = True, had_several

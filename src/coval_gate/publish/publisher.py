@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
     from coval_gate.times import Times
+    from coval_gate.waiting import Procedure
 
 LEFT_OUT: Final = "The step was told to end, so it leaves out the reports that are not ready."
 
@@ -91,31 +92,31 @@ class Publisher:
         self.pull_request.owe(report)
         self._host.set_outputs(outputs)
 
-    def publish(self, report: Report, times: Times) -> Report:
+    def publish(self, report: Report, times: Times) -> Procedure[Report]:
         """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
         self._rendering.end_at(times.rendering_ends)
-        report = self._write(report)
+        report = yield from self._write(report)
         try:
-            self._summarize(report)
-            self._log(report)
+            yield from self._summarize(report)
+            yield from self._log(report)
         except TooLate:
             self._tell_briefly(report)
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
             self._rendering.check()
-            if url := self.pull_request.conclude(report, times):
+            if url := (yield from self.pull_request.conclude(report, times)):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
         return report
 
-    def _write(self, report: Report) -> Report:
+    def _write(self, report: Report) -> Procedure[Report]:
         """Write outputs and files. A verdict that no later step can read is no verdict; the first error counts."""
         written = report
         files = [partial(self._write_file, each) for each in formats(Surface.FILE)]
-        writers: list[Callable[[Report], Report | None]] = [self.write_verdict, *files]
+        writers: list[Callable[[Report], Procedure[Report]]] = [self._write_first, *files]
         for write in writers:
             try:
-                written = write(written) or written
+                written = yield from write(written)
             except TooLate:
                 break
             except GateError as error:
@@ -137,18 +138,24 @@ class Publisher:
             self._host.annotate("warning", NAME, error.what)
         return report
 
-    def _write_file(self, file: Format, report: Report) -> Report | None:
+    def _write_first(self, report: Report) -> Procedure[Report]:
+        """Write the verdict, which waits for nothing."""
+        yield from ()
+        self.write_verdict(report)
+        return report
+
+    def _write_file(self, file: Format, report: Report) -> Procedure[Report]:
         if not (path := self._places.get(file.input)):
-            return None
-        text = self._rendering.of(lambda: self._host.redact(file.render(report)))
+            return report
+        text = yield from self._rendering.of(lambda: self._host.redact(file.render(report)))
         self._workspace.write(path, text)
         return replace(report, files={**report.files, file.input: path})
 
-    def _summarize(self, report: Report) -> None:
+    def _summarize(self, report: Report) -> Procedure[None]:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            self._host.add_summary(self._rendering.of(partial(rendered, Surface.SUMMARY, report)))
+            self._host.add_summary((yield from self._rendering.of(partial(rendered, Surface.SUMMARY, report))))
 
     def _tell_briefly(self, report: Report) -> None:
         """Log the verdict where there is no time for more."""
@@ -162,13 +169,13 @@ class Publisher:
     def _annotates(self, report: Report) -> bool:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
 
-    def _log(self, report: Report) -> None:
+    def _log(self, report: Report) -> Procedure[None]:
         """Log what there is to look at, as annotations or as lines; the worst simulations and the verdict come last.
 
         The end of a failing step's log is short and unfolded, because that is what is read of a long log.
         """
         judgement = report.judgement
-        closing = self._rendering.of(partial(rendered, Surface.LOG, report))
+        closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
         first = closing.annotations(self._host.room_for_warnings) if annotates and fails else []

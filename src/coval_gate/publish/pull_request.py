@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.checks import github_pages
 from coval_gate.errors import GitHubError, RunnerError
@@ -16,7 +16,6 @@ from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.check_run import CheckRunPublisher, name_problems
 from coval_gate.publish.github import Reach, may_be_located, tolerant
 from coval_gate.report.formats import Surface, rendered
-from coval_gate.runs.schedule import run
 from coval_gate.text import json_in
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from coval_gate.runtime import Runtime
     from coval_gate.times import Times
     from coval_gate.waiting import Procedure
-
-T = TypeVar("T")
 
 CONCLUDED: Final = "concluded"  # the name of the state that says that the commit needs no further status
 MADE: Final = "status_made"  # the name of the state that says that the commit has a status of this step
@@ -63,13 +60,13 @@ class PullRequestPublisher:
         """Return what is wrong with the inputs where the step runs."""
         return name_problems(inputs, context)
 
-    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Context:
+    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
         """Return `context` with the pull request's head, where the event tells only its number and it is needed."""
         needed = github_pages(inputs) and not context.sha_is_known
         github = self._reach.github(context, inputs) if needed else None
         if github and context.pull_request:
             with tolerant(self._host):
-                sha = self._run(github.pull_request_head(context.pull_request, until=until))
+                sha = yield from github.pull_request_head(context.pull_request, until=until)
                 return replace(context, sha=sha, sha_is_known=True)
         return context
 
@@ -87,22 +84,22 @@ class PullRequestPublisher:
             with suppress(RunnerError):
                 self._host.save_state({OWED: json.dumps(owed._asdict())})
 
-    def announce(self, report: Report, *, until: float) -> None:
+    def announce(self, report: Report, *, until: float) -> Procedure[None]:
         """Set the commit's status to pending, and create its check run."""
         self.owe(replace(report, judgement=UNFINISHED))
-        self._set_status(report, until=until)
-        self._check_run.announce(report, until=until)
+        yield from self._set_status(report, until=until)
+        yield from self._check_run.announce(report, until=until)
 
-    def conclude(self, report: Report, times: Times) -> str:
+    def conclude(self, report: Report, times: Times) -> Procedure[str]:
         """Give the commit its final status and check run, and comment.
 
         Returns the comment's address, empty if there is none.
         """
         first = self._clock.now()
-        if self._set_status(report, until=times.telling_of(first, first)):
+        if (yield from self._set_status(report, until=times.telling_of(first, first))):
             self._conclude()
-        self._check_run.conclude(report, until=times.telling_of(self._clock.now(), first))
-        return self._comment(report, until=times.telling_of(self._clock.now(), first))
+        yield from self._check_run.conclude(report, until=times.telling_of(self._clock.now(), first))
+        return (yield from self._comment(report, until=times.telling_of(self._clock.now(), first)))
 
     def _conclude(self) -> None:
         with suppress(RunnerError):
@@ -120,7 +117,7 @@ class PullRequestPublisher:
             self._check_run.is_saved or not self._check_run.is_open(inputs)
         )
 
-    def close(self, report: Report, times: Times) -> None:
+    def close(self, report: Report, times: Times) -> Procedure[None]:
         """Give the commit the status and check run that the main step saved; if it saved none, those of `report`."""
         first = self._clock.now()
         if report.inputs and self._needs_status(report.inputs):
@@ -129,9 +126,9 @@ class PullRequestPublisher:
                 here = self._owed_status(report) or owed
                 owed = owed._replace(sha=here.sha, context=here.context)
             if owed is None or owed.sha:  # else the main step has said that the commit is not known
-                self._set_status(report, until=times.telling_of(first, first), owed=owed)
+                yield from self._set_status(report, until=times.telling_of(first, first), owed=owed)
         if report.inputs and self._check_run.is_open(report.inputs):
-            self._check_run.close(report, until=times.telling_of(self._clock.now(), first))
+            yield from self._check_run.close(report, until=times.telling_of(self._clock.now(), first))
 
     def _needs_status(self, inputs: Inputs) -> bool:
         return bool(inputs.commit_status) and inputs.mode != "cancel" and self._host.read_state(CONCLUDED) != "true"
@@ -145,7 +142,7 @@ class PullRequestPublisher:
         sha = report.context.sha if report.context.sha_is_known else ""
         return OwedStatus(sha, context_name(report), *rendered(Surface.STATUS, report))
 
-    def _set_status(self, report: Report, *, until: float, owed: OwedStatus | None = None) -> bool:
+    def _set_status(self, report: Report, *, until: float, owed: OwedStatus | None = None) -> Procedure[bool]:
         """Set the commit's status. Returns False if a later attempt may succeed."""
         status = owed or self._owed_status(report)
         if status is None or report.inputs is None:
@@ -157,16 +154,14 @@ class PullRequestPublisher:
         forbidden = False
         with tolerant(self._host):
             try:
-                self._run(
-                    github.set_status(
-                        status.sha,
-                        context=self._host.redact(status.context),
-                        state=status.state,
-                        description=self._host.redact(status.description),
-                        target_url=self._host.redact(status.target_url),
-                        until=until,
-                        exists=self._status is not None or self._host.read_state(MADE) == "true",
-                    )
+                yield from github.set_status(
+                    status.sha,
+                    context=self._host.redact(status.context),
+                    state=status.state,
+                    description=self._host.redact(status.description),
+                    target_url=self._host.redact(status.target_url),
+                    until=until,
+                    exists=self._status is not None or self._host.read_state(MADE) == "true",
                 )
             except GitHubError as error:
                 forbidden = error.forbidden
@@ -176,7 +171,7 @@ class PullRequestPublisher:
                 self._host.save_state({MADE: "true"})
         return forbidden or self._status == status
 
-    def _comment(self, report: Report, *, until: float) -> str:
+    def _comment(self, report: Report, *, until: float) -> Procedure[str]:
         """Return the address of the comment; empty where there is none, or it was left alone."""
         inputs, context = report.inputs, report.context
         if inputs is None or inputs.comment == "never" or inputs.mode == "cancel" or report.judgement.verdict is None:
@@ -191,25 +186,22 @@ class PullRequestPublisher:
         with tolerant(self._host):
             number = context.pull_request
             if number is None and context.head:
-                number = self._run(github.find_pull_request(*context.head, context.sha, until=until))
+                number = yield from github.find_pull_request(*context.head, context.sha, until=until)
             if number is None:
                 self._host.log(f"There is no open pull request of commit {context.sha[:7]} to comment on.")
                 return ""
-            head = self._run(github.pull_request_head(number, until=until))
+            head = yield from github.pull_request_head(number, until=until)
             if context.sha_is_known and head != context.sha:
                 self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment stays as it is.")
                 return ""
             # Good news replaces bad news that is there, even where only failures are to appear.
             create = inputs.comment == "always" or not report.judgement.lets_pass
             body = self._host.redact(rendered(Surface.COMMENT, report))
-            url = self._run(github.comment(number, body, marker=marker(report), create=create, until=until))
+            url = yield from github.comment(number, body, marker=marker(report), create=create, until=until)
             if url:
                 self._host.log(f"Commented on pull request #{number}: {url}")
             return url
         return ""
-
-    def _run(self, procedure: Procedure[T]) -> T:
-        return run(procedure, self._clock)
 
 
 def read_owed(text: str) -> OwedStatus | None:

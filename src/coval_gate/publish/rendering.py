@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.clock import Interrupted
-from coval_gate.runs.schedule import run
 from coval_gate.waiting import BackgroundCall, Wait
 
 if TYPE_CHECKING:
@@ -44,14 +43,14 @@ class Rendering:
         """Render only what is ready by then."""
         self._until = min(self._until, until)
 
-    def of(self, work: Callable[[], T]) -> T:
+    def of(self, work: Callable[[], T]) -> Procedure[T]:
         """Return what the work returns, or raise what it raises. Raises TooLate where that takes too long."""
         if self._clock.now() >= self._until:
             raise TooLate
         call = BackgroundCall(work)
         while not call.ended:
             try:
-                run(self._waiting(call), self._clock)
+                yield Wait(max(0.0, self._until - self._clock.now()), (call,))
             except Interrupted:
                 self._signalled = True
                 self.end_at(self._clock.now() + AFTER_SIGNAL)
@@ -60,6 +59,3 @@ class Rendering:
                 self._signalled = True
                 raise TooLate
         return call.result
-
-    def _waiting(self, call: BackgroundCall[T]) -> Procedure[None]:
-        yield Wait(max(0.0, self._until - self._clock.now()), (call,))

@@ -1,7 +1,7 @@
 """Runs procedures on one clock in one thread: one, or any number of them side by side.
 
-Signals arrive here, and only here: `Interrupted` is raised where the schedule waits. It closes every procedure, so that
-none of them goes on behind the back of the code that cleans up.
+Signals arrive here, and only here: `Interrupted` is raised in the procedure, where it waits. It closes those that run
+side by side, so that none of them goes on behind the back of the code that cleans up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from coval_gate.clock import Interrupted
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -22,10 +23,19 @@ T = TypeVar("T")
 
 
 def run(procedure: Procedure[T], clock: Clock) -> T:
-    """Run a procedure to its end. Returns what it returns, raises what it raises, or Interrupted."""
+    """Run a procedure to its end. Returns what it returns, raises what it raises.
+
+    A signal raises Interrupted in the procedure, which may catch it and go on.
+    """
     try:
+        wait = next(procedure)
         while True:
-            _pass(next(procedure), clock)
+            try:
+                _pass(wait, clock)
+            except Interrupted as signal:
+                wait = procedure.throw(signal)
+            else:
+                wait = next(procedure)
     except StopIteration as end:
         result: T = end.value
         return result
