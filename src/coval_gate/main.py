@@ -1,4 +1,4 @@
-"""The action's main step: parse, one function for each mode, publish."""
+"""The action's main step: parse, plan, one function for each mode, publish."""
 
 from __future__ import annotations
 
@@ -6,98 +6,114 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
-from coval_gate.judge.judgement import LAUNCH, errored, interrupted, runs_cancelled, skipped
+from coval_gate.flow.cancel import cancel_named, clean_up
+from coval_gate.flow.launch import announce, launch, take_over
+from coval_gate.flow.opening import foresee, locate, one_leg, read_inputs
+from coval_gate.flow.progress import Progress
+from coval_gate.judge.judgement import LAUNCH, errored, gravest, interrupted, runs_cancelled, skipped
 from coval_gate.publish.github import tolerant
-from coval_gate.runs.schedule import run
-from coval_gate.step import Step
+from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.coval.client import Client
+    from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
+    from coval_gate.runs.session import Session
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code."""
-    return run(evaluate(Step(runtime)), runtime.clock).exit_code
+    return run(evaluate(Progress(runtime)), runtime.clock).exit_code
 
 
-def evaluate(step: Step) -> Procedure[Report]:
+def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
     """Take a step from its inputs to what it publishes, whatever goes wrong or interrupts it."""
     try:
-        judgement = yield from reach_judgement(step)
-        if step.legs and step.legs[0].judgement:
-            from coval_gate.standing import mark_failed_runs
+        judgement = yield from reach_judgement(progress, plan)
+        if any(leg.judgement for leg in progress.legs):
+            from coval_gate.flow.promote import mark_failed_runs
 
-            with tolerant(step.host, "A run could not be marked"):
-                yield from mark_failed_runs(step, judgement)
-        judgement = yield from step.clean_up(judgement, hurried=False)
+            with tolerant(progress.host, "A run could not be marked"):
+                yield from mark_failed_runs(progress, judgement)
+        judgement = yield from clean_up(progress, judgement)
     except Interrupted:
-        step.hurry()
-        judgement = yield from step.clean_up(interrupted(), hurried=True)
-    report = yield from step.publish(judgement)
-    if not step.is_hurried and step.legs and (step.legs[0].promotion or step.legs[0].begins):
-        from coval_gate.standing import promote_run
+        progress.hurry()
+        judgement = yield from clean_up(progress, interrupted())
+    report = yield from progress.publisher.publish(progress.report(judgement), progress.times)
+    if not progress.is_hurried and any(leg.promotion or leg.begins for leg in progress.legs):
+        from coval_gate.flow.promote import promote_runs
 
-        with tolerant(step.host, "The run could not be promoted"):
-            yield from promote_run(step, report)
+        with tolerant(progress.host, "The run could not be promoted"):
+            yield from promote_runs(progress, report)
     return report
 
 
-def reach_judgement(step: Step) -> Procedure[Judgement]:
+def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     """Do what the inputs say; an error is a judgement, too. Raises Interrupted."""
     try:
-        inputs = step.read_inputs()
+        inputs = read_inputs(progress)
         if inputs.api_key is None:
-            return skipped(step.context.secrets_withheld_from)
-        yield from step.locate()
-        return (yield from MODES[inputs.mode](step, step.connect()))
+            return skipped(progress.context.secrets_withheld_from)
+        progress.legs = plan(inputs)
+        yield from locate(progress)
+        return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
         return errored(error)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
-        step.report_bug()
+        progress.report_bug()
         return errored(InternalError(error))
 
 
-def launch_and_wait(step: Step, client: Client) -> Procedure[Judgement]:
+def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
-    step.foresee()
-    guard = yield from step.launch(client)
-    yield from step.announce()
+    for leg in progress.legs:
+        foresee(session, leg)
+    yield from _launch_all(session, progress)
     # What follows takes long to import, and the launch need not wait for it.
-    from coval_gate.repeat import judge_and_repeat
+    from coval_gate.flow.repeat import judge_and_repeat
 
-    return (yield from judge_and_repeat(step, client, guard.leg))
+    judging = [judge_and_repeat(session, progress, leg) for leg in progress.legs]
+    return gravest(all_or_first_error((yield from together(judging, session.clock))))
 
 
-def launch_only(step: Step, client: Client) -> Procedure[Judgement]:
+def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
-    guard = yield from step.launch(client)
-    yield from step.announce()
-    if guard.leg.resumed:
-        yield from step.confirm(client, guard.leg)
+    yield from _launch_all(session, progress)
+    if resumed := [leg for leg in progress.legs if leg.first.resumed]:
+        from coval_gate.flow.follow import confirm
+
+        confirming = [confirm(session, progress, leg) for leg in resumed]
+        all_or_first_error((yield from together(confirming, session.clock)))
     return LAUNCH
 
 
-def wait(step: Step, client: Client) -> Procedure[Judgement]:
+def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode wait."""
-    (run_id,) = step.inputs.run_id
-    guard = step.take_over(run_id)
-    from coval_gate.decide import judge_run
+    (leg,), (run_id,) = progress.legs, session.inputs.run_id
+    take_over(session, progress, leg, run_id)
+    from coval_gate.flow.judge import judge_first
 
-    return (yield from judge_run(step, client, guard.leg))
+    return (yield from judge_first(session, progress, leg))
 
 
-def cancel(step: Step, client: Client) -> Procedure[Judgement]:
+def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode cancel: every run side by side. Raises the first error once all were tried."""
-    return runs_cancelled((yield from step.cancel(client, step.inputs.run_id)))
+    (leg,) = progress.legs
+    return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
 
 
-MODES: Final[dict[str, Callable[[Step, Client], Procedure[Judgement]]]] = {
+def _launch_all(session: Session, progress: Progress) -> Procedure[None]:
+    """Launch the first run of each leg side by side, and tell GitHub."""
+    launching = [launch(session, progress, leg) for leg in progress.legs]
+    all_or_first_error((yield from together(launching, session.clock)))
+    yield from announce(progress)
+
+
+MODES: Final[dict[str, Callable[[Session, Progress], Procedure[Judgement]]]] = {
     "run": launch_and_wait,
     "launch": launch_only,
     "wait": wait,

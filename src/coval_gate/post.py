@@ -7,159 +7,90 @@ nothing.
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
-from coval_gate.ci.detect import detect_host
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
-from coval_gate.coval.client import connect
-from coval_gate.errors import CovalError, GateError
+from coval_gate.errors import CovalError
+from coval_gate.flow.finish import finish_trials
+from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.publish.github import BUG, NAME
-from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.model import Report
-from coval_gate.report.wording.judgements import cancellation_text
-from coval_gate.report.wording.promotion import not_marked_text
-from coval_gate.runs.guard import LEGS, RunGuard, read_state
-from coval_gate.runs.leg import Leg
-from coval_gate.runs.request import launch_request
-from coval_gate.runs.retag import mark
-from coval_gate.runs.schedule import run, together
-from coval_gate.runs.tags import FAILED, Tags, provenance_of
-from coval_gate.times import POST_CANCELLING, POST_LOCATING, Times
+from coval_gate.runs.guard import LEGS
+from coval_gate.runs.schedule import run
+from coval_gate.runs.tags import provenance_of
+from coval_gate.times import POST_LOCATING, Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.ci.context import Context
-    from coval_gate.ci.host import Host
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
-    from coval_gate.runs.guard import LegState
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
-    run(_finish(runtime), runtime.clock)
+    run(finish(Progress(runtime)), runtime.clock)
     return 0
 
 
-def _finish(runtime: Runtime) -> Procedure[None]:
+def finish(progress: Progress) -> Procedure[None]:
     """Do what the main step left."""
-    host = detect_host(runtime)
+    host, environ = progress.host, progress.runtime.environ
     saved = host.read_state(LEGS)
-    inputs, _ = parse_inputs(runtime.environ)
-    publisher = PullRequestPublisher(host, runtime)
-    left = [state for state in read_state(saved) if state.needs_post_step]
+    progress.inputs, _ = parse_inputs(environ)
+    progress.restore(saved)
+    inputs = progress.inputs
+    left = [trial for trial in progress.trials if trial.needs_post_step]
     # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
-    is_open = bool(saved) and publisher.is_open(inputs)
+    is_open = bool(saved) and progress.publisher.pull_request.is_open(inputs)
     if not (left or is_open):
         return
-    for secret in (key_in(runtime.environ), token_in(runtime.environ)):
+    for secret in (key_in(environ), token_in(environ)):
         host.mask(secret)
-    context = replace(host.context(), matrix=inputs.matrix)
-    context = with_unknown_commit(context) if inputs.mode == "wait" else context
-    hurried = bool(left) and (yield from _attempt(host, _cancel(runtime, host, inputs, context, left)))
+    progress.context = replace(host.context(), matrix=inputs.matrix)
+    if inputs.mode == "wait":
+        progress.context = with_unknown_commit(progress.context)
+    hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
     if is_open:
-        yield from _attempt(host, _close(runtime, host, inputs, context, publisher, hurried=hurried))
+        yield from _attempt(progress, _close(progress, hurried=hurried))
 
 
-def _attempt(host: Host, work: Procedure[None]) -> Procedure[bool]:
+def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:
     """Do a part of the work, and turn any failure into a warning. Returns whether it was interrupted."""
     try:
         yield from work
     except Interrupted:
-        host.log("The post step was interrupted.")
+        progress.host.log("The post step was interrupted.")
         return True
     except Exception:  # noqa: BLE001 - a post step that fails would fail the job
-        host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, "The post step could not finish; the log has details for a bug report.")
+        progress.report_bug()
+        progress.warn("The post step could not finish; the log has details for a bug report.")
     return False
 
 
-def _close(
-    runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
-) -> Procedure[None]:
+def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
     """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
-    clock = runtime.clock
-    if not publisher.has_saved(inputs):  # so find the commit here
+    inputs, clock, pull_request = progress.inputs, progress.clock, progress.publisher.pull_request
+    if not pull_request.has_saved(inputs):  # so find the commit here
         if inputs.mode == "wait":
-            context = yield from _with_commit_of_run(runtime, host, inputs, context)
-        context = yield from publisher.locate(context, inputs, until=clock.now() + POST_LOCATING)
+            yield from _find_commit_of_run(progress)
+        until = clock.now() + POST_LOCATING
+        progress.context = yield from pull_request.locate(progress.context, inputs, until=until)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
-    yield from publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
+    yield from pull_request.close(Report(judgement=UNFINISHED, context=progress.context, inputs=inputs), times)
 
 
-def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Procedure[Context]:
-    """Return `context` with the commit that the run tests, if Coval tells it."""
+def _find_commit_of_run(progress: Progress) -> Procedure[None]:
+    """Find out which commit the run tests, if Coval tells it."""
+    inputs, context = progress.inputs, progress.context
     if inputs.api_key is None or not inputs.run_id:
-        return context
-    client = connect(inputs, runtime, host.quote)
-    try:
-        found = yield from client.get_run(inputs.run_id[0], until=runtime.clock.now() + POST_LOCATING)
-    except CovalError:
-        return context
-    return with_run_metadata(context, provenance_of(found, context.repository))
-
-
-def _cancel(runtime: Runtime, host: Host, inputs: Inputs, context: Context, states: list[LegState]) -> Procedure[None]:
-    """Cancel the runs that the main step left unfinished, and mark those that failed."""
-    if inputs.api_key is None:
-        left = [state for state in states if state.cancel or state.launched_again]
-        if left:
-            runs = " and ".join(f"run {state.run_id}" if state.run_id else "a run" for state in left)
-            text = f"The main step may have left {runs} unfinished; cancelling needs the API key."
-            host.annotate("warning", NAME, text)
-        if failed := [state.run_id for state in states if state.failed]:
-            host.annotate("warning", NAME, not_marked_text(failed, "there is no API key.", ""))
         return
-    clock = runtime.clock
-    client = connect(inputs, runtime, host.quote)
-    request = launch_request(inputs, context)
-    until = clock.now() + POST_CANCELLING
-    guards = []
-    for state in states:
-        leg = Leg(name=state.name, request=request, tags=Tags(state.key), launched_again=state.launched_again)
-        leg.identify(state.run_id, at=clock.now())
-        guards.append(RunGuard(leg, clock, lambda: None))
-    ends = (_end(guard, client, clock, until, host.quote, state) for guard, state in zip(guards, states, strict=True))
-    results = yield from together(ends, clock)
-    for guard, state, result in zip(guards, states, results, strict=True):
-        if guard.ended:
-            which = f" ({guard.leg.run_id})" if guard.leg.run_id else ""
-            host.log(f"The main step left a run behind: {cancellation_text(guard.ended)}{which}.")
-        if isinstance(result, GateError):
-            host.annotate("warning", NAME, _undone_text(guard, state, result))
-        elif result:
-            raise result
-
-
-def _undone_text(guard: RunGuard, state: LegState, error: GateError) -> str:
-    """Return what the post step could not do, and why."""
-    if guard.owes_mark:
-        return not_marked_text([state.run_id], error.what, error.advice)
-    missed = state.cancel and not guard.ended
-    undone = "The run could not be cancelled" if missed else "Could not check for a second run"
-    return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
-
-
-def _end(
-    guard: RunGuard, client: Client, clock: Clock, until: float, log: Callable[[str], None], state: LegState
-) -> Procedure[None]:
-    """Do what the main step left: cancel the run, and any second run, and mark one that failed. Raises CovalError."""
-    if state.cancel:
-        guard.ended = yield from guard.cancel(client, until=until)
-    yield from guard.end_other_launches(client, until=until, log=log)
-    if state.failed:
-        guard.owes_mark = True
-        sent = (state.key,) if state.key else ()
-        if (yield from mark(client, state.run_id, FAILED, sent=sent, clock=clock, until=until)):
-            log(f"Marked run {state.run_id} as failed: it will not be a baseline.")
-        guard.owes_mark = False
+    now = progress.clock.now()
+    client = progress.session(Times.of_post_step(now)).client
+    try:
+        found = yield from client.get_run(inputs.run_id[0], until=now + POST_LOCATING)
+    except CovalError:
+        return
+    progress.context = with_run_metadata(context, provenance_of(found, context.repository))

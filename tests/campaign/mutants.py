@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import network, repeat, secret, standing, times
+from coval_gate import network, secret, times
 from coval_gate.ci.console import Console
 from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
@@ -33,6 +33,11 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.values import read_simulation
 from coval_gate.errors import CovalError
+from coval_gate.flow import cancel as flow_cancel
+from coval_gate.flow import promote as promote_flow
+from coval_gate.flow import repeat
+from coval_gate.flow.finish import _Work
+from coval_gate.flow.progress import Progress
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge import evaluate, gate, over_runs, population, promotion, repetition
 from coval_gate.judge.checks import Check
@@ -45,7 +50,7 @@ from coval_gate.model.details import Details
 from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
-from coval_gate.post import _cancel, _finish, post
+from coval_gate.post import finish, post
 from coval_gate.publish import check_run as publish_check_run
 from coval_gate.publish import pull_request
 from coval_gate.publish.check_run import CheckRunPublisher
@@ -77,11 +82,9 @@ from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.cleanup import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import Found, has_tag, runs_with
-from coval_gate.runs.guard import RunGuard
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import tags_of
-from coval_gate.step import Step
 from coval_gate.transport import Server
 
 if TYPE_CHECKING:
@@ -305,7 +308,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the run of a launch that was given up for lost",
-        ReplaceFunction(RunGuard.end_other_launches, lambda *_, **__: iter(())),
+        ReplaceFunction(guard.end_other_launches, lambda *_, **__: iter(())),
         caught_by="second_runs_are_ended",
     ),
     mutant(
@@ -401,8 +404,8 @@ MUTANTS: Final = (
     ),
     mutant(
         "cancel in every post step",
-        SetValue(_finish, "needs_post_step", value=True),
-        SetValue(_cancel, "cancel", value=True, which=1),
+        SetValue(finish, "needs_post_step", value=True),
+        SetValue(_Work.do, "post_cancels", value=True),
         caught_by="post_step_is_quiet no_cancel_without_reason",
     ),
     mutant(
@@ -646,7 +649,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "write the run id only at the end",
-        RemoveCall(Step.record_id, call="set_outputs"),
+        RemoveCall(Progress.record_id, call="set_outputs"),
         caught_by="outputs_are_complete",
     ),
     mutant(
@@ -698,7 +701,7 @@ MUTANTS: Final = (
     mutant(
         "promote a run whatever its verdict",
         ReplaceFunction(promotion.refusal, returns(value="")),
-        SetCondition(standing.promote_run, mentions="lets_pass", value=False),
+        SetCondition(promote_flow.promote_runs, mentions="lets_pass", value=False),
         caught_by="only_good_runs_are_promoted tag_moves_last",
     ),
     mutant(
@@ -852,7 +855,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the repetitions of an earlier attempt",
-        SetCondition(Step.clean_up, mentions="ends_others", value=False, which=2),
+        ReplaceFunction(flow_cancel._may_have_leftovers, returns(value=False)),
         caught_by="left_repetitions_are_ended",
     ),
     mutant(

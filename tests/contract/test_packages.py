@@ -16,10 +16,7 @@ PACKAGES = [
     "main",
     "post",
     "plan",
-    "repeat",
-    "decide",
-    "standing",
-    "step",
+    "flow",
     "publish",
     "runs",
     "report",
@@ -119,6 +116,12 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
     assert users == {"coval_gate.transport", "coval_gate.network"}
     users = {name for name, path in GATE.items() if "actions_toolkit.command" in imports(path)}
     assert users == {"coval_gate.ci.github.host"}
+
+
+def test_only_main_and_post_run_the_schedule() -> None:
+    """All others are procedures, so that any number of legs can go side by side."""
+    users = {name for name, path in GATE.items() if "coval_gate.runs.schedule.run" in imports(path)}
+    assert users == {"coval_gate.main", "coval_gate.post"}
 
 
 def test_slow_modules_are_not_imported_before_launch() -> None:

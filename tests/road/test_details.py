@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.flow.progress import Progress
 from coval_gate.main import evaluate
 from coval_gate.runs.details import EXPLAINED
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.runtime import Runtime
-from coval_gate.step import Step
 from coval_gate.times import DETAILS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -43,8 +43,8 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
         with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
-            step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = run_through(evaluate(step), clock).legs
+            progress = Progress(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
+            (leg,) = run_through(evaluate(progress), clock).legs
         return leg, server
 
     return run

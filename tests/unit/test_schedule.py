@@ -110,6 +110,19 @@ def test_signal_closes_all_procedures(at: float, clock: VirtualClock) -> None:
     assert run(sleep_for(clock, 5), clock) == 5, "the signal interrupts only once"
 
 
+def test_procedure_may_go_on_after_signal(clock: VirtualClock) -> None:
+    def procedure() -> Procedure[str]:
+        try:
+            yield from sleep_for(clock, 10)
+        except Interrupted:
+            yield Wait(3)
+            return "went on"
+        return "was not interrupted"
+
+    clock.at(4, clock.interrupt)
+    assert (run(procedure(), clock), clock.now()) == ("went on", 7)
+
+
 def test_no_background_call_starts_after_signal(clock: VirtualClock) -> None:
     made, before = threading.Event(), threading.active_count()
     clock.interrupt()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, SKIPPED, TIMEOUT, Verdict
+from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, OF_LEGS, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
@@ -84,6 +84,11 @@ class Judgement:
         """Whether the step succeeds."""
         tolerated = self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or tolerated
+
+    @property
+    def is_of_step(self) -> bool:
+        """Whether it is about the step, and not about a run that ended."""
+        return not isinstance(self.cause, Completed | NotCompleted | TimedOut)
 
     @property
     def passed_flaky(self) -> bool:
@@ -266,6 +271,11 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
     alone = replace(repetition.unusable.judgement, cancellation=ended)
     unusable = SingleRun(run_id=repetition.unusable.run_id or ended.run_id, judgement=alone)
     return replace(judgement, repetition=replace(repetition, unusable=unusable))
+
+
+def gravest(judgements: Sequence[Judgement]) -> Judgement:
+    """Return the judgement that decides a step: the gravest of its legs' judgements, and the first of several."""
+    return min(judgements, key=lambda each: OF_LEGS.index(each.verdict) if each.verdict in OF_LEGS else len(OF_LEGS))
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

@@ -25,3 +25,4 @@ class Verdict(StrEnum):
 
 # The gravest first: no verdict on the agent can rest on data that are in doubt.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+OF_LEGS: Final = (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED, *GRAVITY[1:])  # the gravest one decides a step

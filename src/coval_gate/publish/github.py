@@ -6,6 +6,7 @@ import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from coval_gate import NAME
 from coval_gate.config.checks import COMMENT, github_pages
 from coval_gate.errors import GateError, GitHubError
 from coval_gate.text import in_words
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
     from coval_gate.runtime import Runtime
 
-NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
 
 

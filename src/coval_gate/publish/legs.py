@@ -1,4 +1,4 @@
-"""Turns the record of a step's runs into what reports show of them."""
+"""Turns the record of a leg into what reports show of it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,39 @@ from coval_gate.judge.judgement import redacted
 from coval_gate.report.model import LegReport, RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.leg import Leg
+    from coval_gate.runs.trial import Trial
 
 
 def leg_report(
-    runs: Sequence[Leg], judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str]
+    leg: Leg, judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str]
 ) -> LegReport:
-    """Return the report of a step's first run and of its repetitions, as one leg.
+    """Return the report of a leg that has a run.
 
     `judgement` is that of the step, `page` returns the URL of a run by its id, and `redact` hides secrets in a text.
     """
-    leg = runs[0]
-    own = leg.judgement  # what went wrong with the step afterwards outranks it
+    trials = [trial for trial in leg.trials if trial.run_id]
+    first = trials[0]
+    own = leg.judgement
+    outranked = judgement.is_of_step and not (own and own.verdict is judgement.verdict)  # it went wrong afterwards
     return LegReport(
-        judgement=redacted(own, redact) if own and own.verdict is judgement.verdict else judgement,
+        judgement=redacted(own, redact) if own and not outranked else judgement,
         name=leg.name,
-        run_id=leg.run_id,
-        run_url=page(leg.run_id),
-        run=leg.run,
+        run_id=first.run_id,
+        run_url=page(first.run_id),
+        run=first.run,
         result=leg.result,
         details=leg.details,
         trend=leg.trend,
-        single_runs=tuple(_run_report(each, judgement, page) for each in runs),
+        single_runs=tuple(_run_report(trial, judgement, page) for trial in trials),
         promotion=leg.promotion and leg.promotion.redacted(redact),
     )
 
 
-def _run_report(leg: Leg, judgement: Judgement, page: Callable[[str], str]) -> RunReport:
-    alone = leg.alone or leg.judgement or judgement
-    status = leg.run.status if leg.run else ""
-    return RunReport(run_id=leg.run_id, run_url=page(leg.run_id), status=status, verdict=alone.verdict)
+def _run_report(trial: Trial, judgement: Judgement, page: Callable[[str], str]) -> RunReport:
+    alone = trial.judgement or judgement
+    status = trial.run.status if trial.run else ""
+    return RunReport(run_id=trial.run_id, run_url=page(trial.run_id), status=status, verdict=alone.verdict)

@@ -12,13 +12,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate import NAME
 from coval_gate.ci.workspace import Workspace
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.judgement import errored
 from coval_gate.judge.verdict import Verdict
-from coval_gate.publish.github import BUG, NAME, tolerant
+from coval_gate.publish.github import BUG, tolerant
 from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered

@@ -34,7 +34,7 @@ class RunReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LegReport:
-    """One run of the step: what was last seen of it, what it produced, and the judgement of it.
+    """A leg of the step: what was last seen of its first run, what its runs produced, and the judgement of them.
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
@@ -353,7 +353,7 @@ def _unreadable(error: CovalError) -> NotFoundReason:
 
 def baseline_of(
     client: Client,
-    leg: Leg,
+    trial: Trial,
     outcome: Outcome,
     inputs: Inputs,
     context: Context,
@@ -362,17 +362,17 @@ def baseline_of(
     deadline: float,
     log: Callable[[str], None],
 ) -> Procedure[Baseline | None]:
-    """Find the baseline of a leg's run; None if the run did not complete, or nothing is compared with a baseline.
+    """Find the baseline of a trial's run; None if the run did not complete, or nothing is compared with a baseline.
 
     It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
     COLLECTING, as for its own data.
     """
-    source, run = inputs.baseline, leg.run
+    source, run = inputs.baseline, trial.run
     compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
-    subject = Subject(run=run, result=outcome.result, body=leg.body, context=context, thresholds=inputs.thresholds)
-    over_since = clock.now() if leg.over_since is None else leg.over_since
+    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
+    over_since = clock.now() if trial.over_since is None else trial.over_since
     return (
         yield from find_baseline(
             client,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 MOST_LISTED: Final = 1000  # runs that a search considers
@@ -72,18 +72,18 @@ def find_drift(
 
 
 def drift_of(
-    client: Client, leg: Leg, outcome: Outcome, inputs: Inputs, context: Context, *, clock: Clock, deadline: float
+    client: Client, trial: Trial, outcome: Outcome, inputs: Inputs, context: Context, *, clock: Clock, deadline: float
 ) -> Procedure[Drift | None]:
-    """Find what shows the drift of a leg's run; None if that is not asked for, or the run did not complete.
+    """Find what shows the drift of a trial's run; None if that is not asked for, or the run did not complete.
 
     A repetition does not count: the first run of a step is the one of that night.
     """
-    run = leg.run
-    if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or leg.repetition:
+    run = trial.run
+    if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or trial.repetition:
         return None
-    subject = Subject(run=run, result=outcome.result, body=leg.body, context=context, thresholds=inputs.thresholds)
-    branch = branch_tag_of(run) or (leg.tags.branch if leg.tags else "")
-    over_since = clock.now() if leg.over_since is None else leg.over_since
+    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
+    branch = branch_tag_of(run) or (trial.tags.branch if trial.tags else "")
+    over_since = clock.now() if trial.over_since is None else trial.over_since
     until = max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING)
     return (yield from find_drift(client, inputs.drift.name, subject, branch, clock=clock, until=until))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
-    from coval_gate.runs.guard import RunGuard
     from coval_gate.runs.tags import Tags
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
@@ -89,7 +89,7 @@ class EarlierRuns:
             )
 
     def end_repetitions(
-        self, repetitions: Collection[Tags], *, taken: Collection[str], guarded: Callable[[str], RunGuard]
+        self, repetitions: Collection[Tags], *, taken: Collection[str], guarded: Callable[[str], Trial]
     ) -> Procedure[None]:
         """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
 
@@ -108,13 +108,11 @@ class EarlierRuns:
             for run in found.runs
             if not (run.is_over or run.run_id in taken) and any(each.continues(tags_of(run)) for each in repetitions)
         ]
-        yield from self._all([self._end(guard) for guard in left])
+        yield from self._all([self._end(trial) for trial in left])
 
-    def _end(self, guard: RunGuard) -> Procedure[None]:
-        if (
-            yield from self._cancel_one(guard.leg.run_id, "a repetition of an earlier attempt, which nothing needs now")
-        ):
-            guard.release()
+    def _end(self, trial: Trial) -> Procedure[None]:
+        if (yield from self._cancel_one(trial.run_id, "a repetition of an earlier attempt, which nothing needs now")):
+            trial.release()
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
         """Cancel those of the runs that are not over, side by side. `why` ends the sentence that tells it."""

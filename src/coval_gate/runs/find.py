@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
@@ -91,7 +91,7 @@ def runs_with(
 
 def find_launched(
     client: Client,
-    leg: Leg,
+    trial: Trial,
     *,
     clock: Clock,
     until: float,
@@ -109,12 +109,12 @@ def find_launched(
     pause = FIRST_PAUSE
     found: Found | LaunchUncertain | None = None
     while True:
-        late = yield from _late_response(leg, within)
+        late = yield from _late_response(trial, within)
         if not isinstance(late, str):
             return late
-        within, open_calls, asked = 0.0, leg.open_calls, clock.now()
+        within, open_calls, asked = 0.0, trial.open_calls, clock.now()
         patience = min(until, asked + SEARCH_TIME) if open_calls else until
-        found = yield from _search(client, leg, clock=clock, until=patience, since=since, before=found)
+        found = yield from _search(client, trial, clock=clock, until=patience, since=since, before=found)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
@@ -122,7 +122,7 @@ def find_launched(
             return found.runs[0]
         failed = isinstance(found, LaunchUncertain) and not open_calls and not _may_pass(found, asked - last_open)
         if failed or now >= min(settled, until):  # the response may have come during the search
-            late = yield from _late_response(leg, 0.0)
+            late = yield from _late_response(trial, 0.0)
             if not isinstance(late, str):
                 return late
             if isinstance(found, LaunchUncertain):
@@ -179,13 +179,13 @@ def moment_of(text: str) -> float | None:
         return None
 
 
-def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
+def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | None]:
     """Return the run in a response that came late, or None if all launches surely had no effect.
 
     `within`: seconds to wait for the response to the latest launch.
     """
-    unknown = not leg.launches
-    for launch in reversed(leg.launches):
+    unknown = not trial.launches
+    for launch in reversed(trial.launches):
         try:
             return (yield from launch.late_response(within))
         except Unavailable as error:
@@ -199,16 +199,16 @@ def _late_response(leg: Leg, within: float) -> Procedure[Run | Unknown | None]:
 
 
 def _search(
-    client: Client, leg: Leg, *, clock: Clock, until: float, since: float, before: Found | LaunchUncertain | None
+    client: Client, trial: Trial, *, clock: Clock, until: float, since: float, before: Found | LaunchUncertain | None
 ) -> Procedure[Found | LaunchUncertain]:
-    """Return the runs with the leg's key, and bare ones; an error if Coval does not say.
+    """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
 
     If there is no time to ask, that is the error that the search `before` met.
     """
     try:
         return (
             yield from runs_with(
-                client, _key(leg), leg.body, clock=clock, until=until, may_be=lambda run: _is_created(run, since)
+                client, trial.key, trial.ids, clock=clock, until=until, may_be=lambda run: _is_created(run, since)
             )
         )
     except CovalError as error:
@@ -226,10 +226,6 @@ def _search(
 def _may_pass(error: LaunchUncertain, waited: float) -> bool:
     """Tell whether a search that failed after that many seconds is worth another try: the response was not Coval's."""
     return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
-
-
-def _key(leg: Leg) -> str:
-    return leg.tags.key if leg.tags else ""
 
 
 def _is_named(run: Run) -> bool:

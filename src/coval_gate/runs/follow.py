@@ -14,33 +14,29 @@ from coval_gate.runs.watch import watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
     from coval_gate.runs.progress import ProgressLog
+    from coval_gate.runs.session import Session
     from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
 
 
 def follow(
-    client: Client,
+    session: Session,
     run_id: str,
     *,
-    inputs: Inputs,
     criteria: Criteria,
-    clock: Clock,
     budgets: Budgets,
     progress: ProgressLog,
-    log: Callable[[str], None],
     record: Callable[[Run], None],
 ) -> Procedure[Outcome]:
     """Watch a run to its end and, if it completed, collect what the criteria need.
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
+    client, clock, inputs = session.client, session.clock, session.inputs
     reopened = False
     while True:
         ended = yield from watch(
@@ -63,7 +59,7 @@ def follow(
             clock=clock,
             budgets=budgets,
             grace=inputs.metrics_grace_time,
-            log=log,
+            log=session.log,
             record=record,
         )
         if isinstance(collected, Completed):
@@ -73,5 +69,7 @@ def follow(
         if isinstance(collected, NotCompleted):
             return collected
         if not reopened:
-            log(f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting.")
+            session.log(
+                f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting."
+            )
         reopened = True

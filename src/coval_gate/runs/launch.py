@@ -1,4 +1,4 @@
-"""Launches a leg exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
+"""Launches a run exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
 Coval itself said so, or if Coval has not listed the run for a while after the connection was closed without a response.
@@ -7,147 +7,151 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import find_launched
+from coval_gate.runs.guard import end_other_launches
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
-    from coval_gate.runs.guard import RunGuard
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
-MOST_LAUNCHES: Final = 3  # of one leg, each of which was lost without a trace
+MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
+
+
+def earlier_runs(session: Session, tags: Tags, body: Mapping[str, Any], *, until: float) -> EarlierRuns:
+    """Return the search for runs that were launched before one with these tags and this body."""
+    return EarlierRuns(
+        client=session.client,
+        tags=tags,
+        body=body,
+        clock=session.clock,
+        until=until,
+        log=session.log,
+        warn=session.warn,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """What the launch of a leg needs; `until` bounds all of it.
+    """What the launch of a trial needs; the session's deadline bounds all of it.
 
     `check` raises InputError where a launch would be in vain. `record` writes the id of the run down, and may raise
-    RunnerError. `log` and `warn` take a sentence for people.
+    RunnerError.
     """
 
-    client: Client
-    leg: Leg
+    session: Session
+    trial: Trial
     tags: Tags
-    clock: Clock
-    until: float
     check: Callable[[], Procedure[None]]
     record: Callable[[str], None]
-    log: Callable[[str], None]
-    warn: Callable[[str], None]
 
-    def launch_guarded(self, guard: RunGuard, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
-        """Launch the run with `guard` armed from just before, and return whether it is one of an earlier attempt.
+    def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
+        """Launch the run, guarded from just before, and return whether it is one of an earlier attempt.
 
         `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
         step may cancel this one. Raises as `launch`, RunnerError, and InputError (nothing was launched).
         """
-        runs = self._earlier_runs()
+        trial, clock, runs = self.trial, self.session.clock, self._earlier_runs()
         earlier = (yield from runs.to_resume()) if resume else None
         if earlier:
-            self.leg.identify(earlier.run_id, at=self.clock.now())
-            self.leg.resumed = True
-            guard.arm(cancel=cancel)
+            trial.identify(earlier.run_id, at=clock.now())
+            trial.resumed = True
+            trial.arm(cancel=cancel)
             self.record(earlier.run_id)
         else:
-            yield from self._check(guard)
+            yield from self._check()
         if supersede:
             yield from runs.supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             return True
         try:
-            guard.arm(cancel=cancel)
+            trial.arm(cancel=cancel)
         except RunnerError:
-            guard.release()  # nothing was launched
+            trial.release()  # nothing was launched
             raise
         try:
-            run = yield from self.launch(guard)
+            run = yield from self.launch()
         except LaunchUncertain:
             raise
         except CovalError:
-            guard.release()  # nothing was launched
+            trial.release()  # nothing was launched
             raise
-        self.leg.identify(run.run_id, at=self.clock.now())
+        trial.identify(run.run_id, at=clock.now())
         self.record(run.run_id)
-        yield from self._end_other_launches(guard)
+        yield from self._end_other_launches()
         return False
 
-    def launch_instead(self, guard: RunGuard, *, gone: bool, cancel: bool) -> Procedure[bool]:
+    def launch_instead(self, *, gone: bool, cancel: bool) -> Procedure[bool]:
         """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
 
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
         """
         if gone:
             listed = yield from self._earlier_runs().to_resume()
-            if listed and listed.run_id == self.leg.run_id:
+            if listed and listed.run_id == self.trial.run_id:
                 return False
-        self.log(f"An earlier attempt had cancelled run {self.leg.run_id}, so the step launches another.")
-        self.leg.forget()
-        yield from self.launch_guarded(guard, resume=False, supersede=False, cancel=cancel)
+        self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
+        self.trial.forget()
+        yield from self.launch_guarded(resume=False, supersede=False, cancel=cancel)
         return True
 
-    def launch(self, guard: RunGuard) -> Procedure[Run]:
+    def launch(self) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
-        since = self.clock.time()
+        session, trial = self.session, self.trial
+        since = session.clock.time()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
                 return (
-                    yield from self.client.launch_run(self.leg.body, until=self.until, sent=self.leg.launches.append)
+                    yield from session.client.launch_run(trial.body, until=session.deadline, sent=trial.launches.append)
                 )
             except LaunchUncertain as lost:
-                self.log(f"{lost.what} {self._what_to_check()}")
+                session.log(f"{lost.what} {self._what_to_check()}")
                 if run := (yield from self._find_lost(lost, since)):
-                    self.log("The run began, so the step takes it over.")
+                    session.log("The run began, so the step takes it over.")
                     return run
                 if lost.rejection:
                     raise lost.rejection from None
                 if not left:
                     raise
-                self.log("The run did not begin, so the step launches it again.")
-                guard.expect_another()
+                session.log("The run did not begin, so the step launches it again.")
+                trial.expect_another()
         raise AssertionError  # the last round returns or raises
 
-    def _check(self, guard: RunGuard) -> Procedure[None]:
+    def _check(self) -> Procedure[None]:
         try:
             yield from self.check()
         except InputError:
-            guard.release()  # nothing was launched
+            self.trial.release()  # nothing was launched
             raise
 
-    def _end_other_launches(self, guard: RunGuard) -> Procedure[None]:
+    def _end_other_launches(self) -> Procedure[None]:
+        session = self.session
         try:
-            until = min(self.until, self.clock.now() + CHECKING)
-            yield from guard.end_other_launches(self.client, until=until, log=self.log)
+            until = min(session.deadline, session.clock.now() + CHECKING)
+            yield from end_other_launches(session, self.trial, until=until)
         except CovalError as error:
-            self.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
+            session.log(
+                f"Could not check whether another launch began a run: {error.what} The step checks again later."
+            )
 
     def _earlier_runs(self) -> EarlierRuns:
-        return EarlierRuns(
-            client=self.client,
-            tags=self.tags,
-            body=self.leg.body,
-            clock=self.clock,
-            until=self.until,
-            log=self.log,
-            warn=self.warn,
-        )
+        return earlier_runs(self.session, self.tags, self.trial.body, until=self.session.deadline)
 
     def _what_to_check(self) -> str:
-        if self.leg.open_calls:
+        if self.trial.open_calls:
             return "The connection stays open. Checking meanwhile whether the run began."
-        left = self.until - self.clock.now()
+        left = self.session.deadline - self.session.clock.now()
         return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
@@ -155,10 +159,16 @@ class Launcher:
 
         Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
         """
+        session = self.session
         try:
             return (
                 yield from find_launched(
-                    self.client, self.leg, clock=self.clock, until=self.until, settling=SETTLING, since=since
+                    session.client,
+                    self.trial,
+                    clock=session.clock,
+                    until=session.deadline,
+                    settling=SETTLING,
+                    since=since,
                 )
             )
         except LaunchUncertain as error:

@@ -13,13 +13,13 @@ from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.times import preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.session import Session
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 
@@ -32,24 +32,15 @@ def is_compared(inputs: Inputs) -> bool:
     )
 
 
-def prepare(
-    client: Client,
-    leg: Leg,
-    inputs: Inputs,
-    context: Context,
-    *,
-    clock: Clock,
-    until: float,
-    log: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> Procedure[None]:
-    """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the leg.
+def prepare(session: Session, trial: Trial, inputs: Inputs, context: Context) -> Procedure[None]:
+    """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the trial.
 
-    A repetition needs neither: its first run was checked, and a repetition is never a baseline. The step has to be done
-    at `until`. Raises InputError if the launch would certainly be useless.
+    `inputs` are those of its leg. A repetition needs neither: its first run was checked, and a repetition is never a
+    baseline. Raises InputError if the launch would certainly be useless.
     """
-    if leg.repetition:
+    if trial.repetition:
         return
+    client, clock, until, log = session.client, session.clock, session.deadline, session.log
     work: list[Procedure[None]] = []
     if inputs.fail_on_metric_id or any(each.metric for each in inputs.thresholds):
         from coval_gate.runs.names import check_names
@@ -59,10 +50,10 @@ def prepare(
     if source and source.kind != "base" and _looks_up(inputs):
         from coval_gate.runs.baseline_check import check_baseline
 
-        body = leg.body
+        body, warn = trial.body, session.warn
         work.append(check_baseline(client, source, body, context, clock=clock, until=until, log=log, warn=warn))
     if is_compared(inputs):
-        work.append(_add_fingerprint(client, leg, clock=clock, until=until, log=log))
+        work.append(_add_fingerprint(session, trial))
     all_or_first_error((yield from together(work, clock)))
 
 
@@ -72,15 +63,14 @@ def _looks_up(inputs: Inputs) -> bool:
     return inputs.mode == "launch" or (compares and not inputs.accept)
 
 
-def _add_fingerprint(
-    client: Client, leg: Leg, *, clock: Clock, until: float, log: Callable[[str], None]
-) -> Procedure[None]:
+def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     """Add a fingerprint of all that can be read in time."""
     from coval_gate.runs.fingerprint import fingerprint_of
 
-    if leg.request is None:
+    if trial.request is None:
         return
-    body, until = leg.request.body(), preparing(clock.now(), until)
+    client, clock = session.client, session.clock
+    body, until = trial.request.body(), preparing(clock.now(), session.deadline)
     cases, persona = yield from together([_cases(client, body, until), _persona(client, body, until)], clock)
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):
@@ -91,15 +81,15 @@ def _add_fingerprint(
     if unread:
         why = next(iter(unread.values())).what
         named = " and the ".join(unread)
-        log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
+        session.log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
     found = fingerprint_of(
         body,
         cases if isinstance(cases, list) else (),
         persona[0] if isinstance(persona, list) else None,
     )
-    metadata = dict(leg.request.metadata)
+    metadata = dict(trial.request.metadata)
     metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
-    leg.request = replace(leg.request, metadata=metadata)
+    trial.request = replace(trial.request, metadata=metadata)
 
 
 def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[Mapping[str, Any]]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.model.promotion import Obstacle
     from coval_gate.model.run import Run
-    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 # The ends of its parts, as shares of the time for a promotion: one that meets an outage leaves time for the next.
@@ -40,17 +40,17 @@ LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
 def promote(
-    client: Client, leg: Leg, tag: str, *, first: bool = False, clock: Clock, until: float
+    client: Client, trial: Trial, tag: str, *, first: bool = False, clock: Clock, until: float
 ) -> Procedure[Promotion]:
-    """Give the leg's run the tag, and take it away from older runs of the same agent, persona and test set.
+    """Give the trial's run the tag, and take it away from older runs of the same agent, persona and test set.
 
     `first`: only if no other run has it. Ends `until` then, and after PROMOTING. An error becomes an obstacle.
     """
     time = min(PROMOTING, until - clock.now())
-    promotion = Promotion(run_id=leg.run_id, tag=tag)
+    promotion = Promotion(run_id=trial.run_id, tag=tag)
     if time <= 0:
         return replace(promotion, obstacle="late")
-    promoter = _Promoter(client, leg, promotion, clock, began=clock.now(), time=time, first=first)
+    promoter = _Promoter(client, trial, promotion, clock, began=clock.now(), time=time, first=first)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
@@ -72,7 +72,7 @@ class _Promoter:
     """One promotion: what all of its parts need, and the answer for the case that all goes well."""
 
     client: Client
-    leg: Leg
+    trial: Trial
     promotion: Promotion
     clock: Clock
     began: float
@@ -81,7 +81,7 @@ class _Promoter:
 
     def promote(self) -> Procedure[Promotion]:
         """Promote the run. Raises CovalError, _Refused."""
-        run = yield from self.client.get_run(self.leg.run_id, until=self._end(LOOK))
+        run = yield from self.client.get_run(self.trial.run_id, until=self._end(LOOK))
         self._check(run)
         before = yield from self._holders_before(run)
         self._refuse_if_newer(run, before)
@@ -106,7 +106,7 @@ class _Promoter:
 
     def _check(self, run: Run) -> None:
         """Check that the run may be promoted, and that its tags can be kept. Raises CovalError, _Refused."""
-        if self.leg.request is None:  # it was launched elsewhere
+        if self.trial.request is None:  # it was launched elsewhere
             number = pull_request_of(run)
             if number is not None:
                 raise self._refused("pull_request", number)
@@ -114,7 +114,7 @@ class _Promoter:
                 raise self._refused("unknown_origin")
         if is_marked(run, FAILED):  # it would be the only run with the tag, and no search would find it
             raise self._refused("marked")
-        if hides_tags(run, () if self.leg.resumed else self.leg.tags or ()):
+        if hides_tags(run, self.trial.sent_tags):
             raise self._refused("hidden_tags")
         if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
             raise CovalError(
@@ -140,7 +140,7 @@ class _Promoter:
 
     @property
     def _lacks_baseline(self) -> bool:
-        return self.first or (self.leg.judgement is not None and lacks_baseline(self.leg.judgement))
+        return self.first or (self.trial.judgement is not None and lacks_baseline(self.trial.judgement))
 
     def _holders_before(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders. Raises CovalError, _Refused if Coval's lists lack the run: they lag, so others may.

@@ -35,6 +35,11 @@ class LaunchRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     config_overrides: Mapping[str, Any] | None = None
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """What the run evaluates: by these ids it is found again."""
+        return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
+
     def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
         """Return the body as JSON-ready values, without unset fields.
 

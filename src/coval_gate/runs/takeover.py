@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.outcomes import TimedOut
     from coval_gate.model.run import Run
-    from coval_gate.runs.leg import Leg
     from coval_gate.runs.progress import ProgressLog
+    from coval_gate.runs.session import Session
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ class Replace(Protocol):
     def __call__(self, *, gone: bool) -> Procedure[bool]: ...
 
 
-def unless_cancelled(watching: Procedure[T], leg: Leg, replace: Replace, *, clock: Clock) -> Procedure[T | None]:
+def unless_cancelled(watching: Procedure[T], trial: Trial, replace: Replace, *, clock: Clock) -> Procedure[T | None]:
     """Return what `watching` the run returns; None if the run was being cancelled, and another one replaces it."""
-    doubtful_until = leg.known_since + DOUBT
+    doubtful_until = trial.known_since + DOUBT
     try:
         ended = yield from watching
     except NotFound:
@@ -52,14 +52,17 @@ def unless_cancelled(watching: Procedure[T], leg: Leg, replace: Replace, *, cloc
 
 
 def confirm(
-    client: Client,
-    run_id: str,
-    *,
-    clock: Clock,
-    until: float,
-    progress: ProgressLog,
-    record: Callable[[Run], None],
+    session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Run | NotCompleted | TimedOut]:
     """Watch a run for a moment, which shows whether it is being cancelled. Raises CovalError."""
-    budgets = Budgets(deadline=min(until, clock.now() + CONFIRMING), max_wait_time=CONFIRMING)
-    return watch(client, run_id, clock=clock, budgets=budgets, check_interval=None, progress=progress, record=record)
+    clock = session.clock
+    budgets = Budgets(deadline=min(session.deadline, clock.now() + CONFIRMING), max_wait_time=CONFIRMING)
+    return watch(
+        session.client,
+        run_id,
+        clock=clock,
+        budgets=budgets,
+        check_interval=None,
+        progress=progress,
+        record=record,
+    )

@@ -1,0 +1,91 @@
+"""Cancels runs: those that users name, those that a step gives up, and those that the main step left behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from coval_gate.errors import CovalError, RunnerError
+from coval_gate.flow.launch import request_of
+from coval_gate.model.outcomes import Cancellation
+from coval_gate.runs.schedule import all_or_first_error, together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.flow.progress import Progress
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.session import Session
+    from coval_gate.waiting import Procedure
+
+
+def cancel_named(
+    session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
+) -> Procedure[list[Cancellation]]:
+    """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
+    from coval_gate.report.wording.judgements import run_cancellation_text
+    from coval_gate.runs.cancel import cancel_runs
+
+    def report(run_id: str, ended: Cancellation | CovalError) -> None:
+        text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
+        session.log(text)
+
+    for run_id in run_ids:
+        progress.begin_trial(leg).run_id = run_id
+    progress.record_id(run_ids[0])
+    cancelling = cancel_runs(session.client, run_ids, clock=session.clock, until=session.deadline, report=report)
+    return all_or_first_error((yield from cancelling))
+
+
+def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
+    """Leave no run behind that no step waits for, and return the judgement with what became of them."""
+    from coval_gate.runs.cleanup import Cleanup, with_cancellations
+
+    hurried, inputs = progress.is_hurried, progress.inputs
+    for trial in progress.trials:
+        if trial.is_over:
+            trial.release()
+    concerned = [trial for trial in progress.trials if trial.is_active or trial.launched_again]
+    # A job that may not cancel its runs leaves those of earlier attempts alone, too.
+    ends_others = inputs.cancel_on_interrupt or not hurried
+    others = [leg for leg in progress.legs if ends_others and _may_have_leftovers(progress, leg)]
+    if concerned and hurried:  # the step may be killed while it cancels the runs
+        with suppress(RunnerError):
+            progress.publisher.write_verdict(progress.report(judgement))
+    if concerned or others:
+        session, now = progress.session(), progress.clock.now()
+        until, late = session.times.cancelling(now), now >= session.deadline
+        cleanups = [
+            Cleanup(session=session, trial=trial, until=until, late=late).clean_up(judgement.verdict)
+            for trial in concerned
+        ]
+        cleanups += [_end_leftovers(session, progress, leg) for leg in others]
+        all_or_first_error((yield from together(cleanups, session.clock)))
+    for leg in progress.legs:
+        judgement = with_cancellations(judgement, leg)
+    if hurried and inputs.mode != "cancel" and not any(trial.run_id for trial in progress.trials):
+        judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
+    return judgement
+
+
+def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:
+    """Tell whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
+    inputs = leg.inputs
+    repeats = inputs.mode == "run" and inputs.api_key is not None and inputs.repeat_on_failure > 0
+    return repeats and inputs.resume and progress.context.run_attempt not in ("", "1")
+
+
+def _end_leftovers(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
+    from coval_gate.runs.launch import earlier_runs
+
+    request, own = request_of(progress, leg, 0)
+    until = session.times.cancelling(session.clock.now())
+    earlier = earlier_runs(session, own, request.body(), until=until)
+    repetitions = [request_of(progress, leg, number)[1] for number in range(1, leg.inputs.repeat_on_failure + 1)]
+    taken = {trial.run_id for trial in leg.trials}
+    return earlier.end_repetitions(
+        repetitions, taken=taken, guarded=lambda run_id: progress.guard_leftover(leg, run_id)
+    )

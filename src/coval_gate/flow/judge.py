@@ -1,0 +1,145 @@
+"""Decides what a run shows: follows it to its end, judges it, and explains the judgement.
+
+The modules that this needs take longer to import than the rest of the start, so they are imported after the launch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from coval_gate.flow.follow import follow_trial
+from coval_gate.flow.promote import owe_mark
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge_outcome
+from coval_gate.judge.judgement import gravest
+from coval_gate.model.outcomes import Completed
+from coval_gate.report.formats.log import check_lines
+from coval_gate.report.simulations import leg_rows, to_look_at
+from coval_gate.report.wording.repetition import all_runs_text
+from coval_gate.runs.baseline import baseline_of
+from coval_gate.runs.details import fetch_details
+from coval_gate.runs.drift import drift_of
+from coval_gate.runs.trend import fetch_trend
+from coval_gate.times import DETAILS, TREND
+from coval_gate.waiting import beside
+
+if TYPE_CHECKING:
+    from coval_gate.flow.progress import Progress
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.repetition import Together
+    from coval_gate.model.baseline import Baseline
+    from coval_gate.model.outcomes import Outcome
+    from coval_gate.model.results import RunResult
+    from coval_gate.model.run import Run
+    from coval_gate.model.trend import TrendRun
+    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.session import Session
+    from coval_gate.runs.trial import Trial
+    from coval_gate.waiting import Procedure
+
+
+def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
+    """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
+    trial, criteria = leg.first, Criteria.from_inputs(leg.inputs)
+    outcome = yield from follow_trial(session, progress, leg, trial, criteria)
+    baseline = yield from _baseline(session, progress, leg, outcome)
+    leg.drift = yield from drift_of(
+        session.client,
+        trial,
+        outcome,
+        leg.inputs,
+        progress.context,
+        clock=session.clock,
+        deadline=session.deadline,
+    )
+    judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
+    leg.judgement = trial.judgement = judgement
+    owe_mark(progress, trial)
+    if isinstance(outcome, Completed):
+        leg.result = outcome.result
+        yield from _explain(session, progress, leg, judgement)
+    return judgement
+
+
+def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
+    """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
+    criteria, first = Criteria.from_inputs(leg.inputs), leg.first.judgement
+    outcome = yield from follow_trial(session, progress, leg, trial, criteria)
+    baseline = first.baseline if first and not leg.inputs.accept else None
+    trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None))
+    owe_mark(progress, trial)
+    if isinstance(outcome, Completed):
+        session.log(*check_lines(trial.judgement))
+    return trial.judgement
+
+
+def take_together(session: Session, progress: Progress, leg: Leg, together: Together) -> Procedure[None]:
+    """Record what the trials of a leg show together. Raises RunnerError."""
+    leg.result, leg.judgement = together
+    repetition = leg.judgement.repetition
+    if repetition and not repetition.unusable:
+        session.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
+        yield from _explain(session, progress, leg, leg.judgement)
+
+
+def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) -> Procedure[Baseline | None]:
+    """Find the runs that thresholds compare with."""
+    if leg.inputs.accept:
+        return None
+    return (
+        yield from baseline_of(
+            session.client,
+            leg.first,
+            outcome,
+            leg.inputs,
+            progress.context,
+            clock=session.clock,
+            deadline=session.deadline,
+            log=session.log,
+        )
+    )
+
+
+def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[None]:
+    """Write the outputs, log every check, and fetch details about the simulations to look at.
+
+    Raises RunnerError.
+    """
+    judged = [each.judgement for each in progress.legs if each.judgement]
+    if len(judged) == len(progress.legs):  # a step that is killed before must not pass
+        progress.publisher.write_verdict(progress.report(gravest(judged)))
+    session.log(*check_lines(judgement))
+    run = leg.first.run
+    if leg.result and run:
+        if not judgement.repetition:
+            leg.trend = yield from _trend(session, leg, run, leg.result)
+        report = progress.report(judgement)
+        shown = next(each for each in report.legs if each.run_id == leg.first.run_id)
+        rows = to_look_at((yield from beside(partial(leg_rows, report, shown))))
+        leg.details = yield from fetch_details(
+            session.client,
+            leg.result,
+            [row.simulation.id for row in rows],
+            test_set_id=run.test_set_id or leg.inputs.test_set_id,
+            with_transcripts=session.inputs.include_transcripts == "failures",
+            clock=session.clock,
+            until=session.times.informing(session.clock.now(), DETAILS),
+        )
+
+
+def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
+    """Fetch the last runs before the leg's, if a report shows them."""
+    inputs = leg.inputs
+    if not inputs.html_path:
+        return ()
+    named = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
+    return (
+        yield from fetch_trend(
+            session.client,
+            run,
+            metrics={metric.id for metric in result.metrics},
+            promotions=tuple(filter(None, (inputs.promote, named))),
+            until=session.times.informing(session.clock.now(), TREND),
+        )
+    )

@@ -1,0 +1,94 @@
+"""The beginning of a step: reads where it runs and what it has to do, and plans its legs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from coval_gate import NAME, __version__
+from coval_gate.ci.context import with_unknown_commit
+from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.inputs import key_in, parse_inputs, token_in
+from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.runs.leg import Leg
+from coval_gate.times import announcing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.flow.progress import Progress
+    from coval_gate.runs.session import Session
+    from coval_gate.waiting import Procedure
+
+    Plan = Callable[[Inputs], list[Leg]]
+
+
+def read_inputs(progress: Progress) -> Inputs:
+    """Read where the step runs and what it has to do. Raises InputError, RunnerError."""
+    environ, host, publisher = progress.runtime.environ, progress.host, progress.publisher
+    for secret in (key_in(environ), token_in(environ)):
+        host.mask(secret)
+    host.log(f"{NAME} {__version__}")
+    progress.context = host.context()
+    progress.inputs, problems = parse_inputs(environ)
+    progress.context = replace(progress.context, matrix=progress.inputs.matrix)
+    progress.inputs, unusable = publisher.prepare(progress.inputs)
+    problems += unusable
+    if progress.inputs.mode == "wait":
+        progress.context = with_unknown_commit(progress.context)
+    # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
+    publisher.write_outputs(progress.report(UNFINISHED))
+    progress.save()
+    inputs, context = progress.inputs, progress.context
+    if inputs.promote or inputs.accept or inputs.drift:
+        from coval_gate.runs.promotion_checks import promotion_problems
+
+        problems += promotion_problems(inputs, context)
+    problems += publisher.pull_request.problems(inputs, context)
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from)
+    for warning in warnings_about(inputs, environ):
+        progress.warn(warning)
+    if inputs.mode == "run" and inputs.repeat_on_failure and inputs.api_key:
+        progress.inputs = _with_seed(progress, inputs)
+    return progress.inputs
+
+
+def one_leg(inputs: Inputs) -> list[Leg]:
+    """Plan the only leg of a step."""
+    return [Leg(inputs=inputs)]
+
+
+def locate(progress: Progress) -> Procedure[None]:
+    """Find out which commit is tested, where the event does not say and it is needed."""
+    until = announcing(progress.clock.now(), progress.deadline)
+    pull_request = progress.publisher.pull_request
+    progress.context = yield from pull_request.locate(progress.context, progress.inputs, until=until)
+
+
+def foresee(session: Session, leg: Leg) -> None:
+    """Warn of thresholds that the run is too small to decide with the confidence."""
+    inputs = leg.inputs
+    cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
+    if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
+        return
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.judge.foresight import undecidable
+    from coval_gate.report.wording.claims import undecidable_text
+
+    for found in undecidable(Criteria.from_inputs(inputs), cases):
+        session.warn(undecidable_text(found, cases))
+
+
+def _with_seed(progress: Progress, inputs: Inputs) -> Inputs:
+    """Return inputs with the seed with which all runs draw the same test cases, where they draw any.
+
+    The seed is chosen before anything is sent, because it is a part of the request by which runs are found again.
+    """
+    if not inputs.sub_sample_size or inputs.sub_sample_seed is not None:
+        return inputs
+    from coval_gate.runs.tags import seed_for
+
+    seed = seed_for(progress.context, progress.runtime.randomness.getrandbits(32))
+    progress.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
+    return replace(inputs, sub_sample_seed=seed)

@@ -1,0 +1,143 @@
+"""How far a step has come: where it runs, what it has to do, and its legs.
+
+What is known is written down the moment that it is known: a step may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from coval_gate import NAME
+from coval_gate.ci.context import Context
+from coval_gate.ci.detect import detect_host
+from coval_gate.config.inputs import parse_inputs
+from coval_gate.coval.client import connect
+from coval_gate.judge.judgement import redacted
+from coval_gate.publish.github import BUG
+from coval_gate.publish.legs import leg_report
+from coval_gate.publish.publisher import Publisher
+from coval_gate.report.model import Report
+from coval_gate.runs.guard import LEGS, read_state, write_state
+from coval_gate.runs.leg import Leg
+from coval_gate.runs.session import Session
+from coval_gate.runs.trial import Trial
+from coval_gate.times import Times
+
+if TYPE_CHECKING:
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.runs.request import LaunchRequest
+    from coval_gate.runs.tags import Tags
+    from coval_gate.runtime import Runtime
+
+
+class Progress:
+    """The record of a step, which the main and the post step share."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.clock = runtime.clock
+        self.host = detect_host(runtime)
+        self.publisher = Publisher(self.host, runtime)
+        self.began = self.clock.now()
+        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
+        self.context = Context()
+        self.inputs, _ = parse_inputs({})
+        self.legs: list[Leg] = []
+        self._interrupted: Times | None = None  # the times of a step that received a signal
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials of all legs."""
+        return [trial for leg in self.legs for trial in leg.trials]
+
+    @property
+    def deadline(self) -> float:
+        """When the step has to be done, on the clock."""
+        return self.began + self.inputs.max_wait_time
+
+    @property
+    def times(self) -> Times:
+        """How long each part of the step may take."""
+        return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether the step received a signal."""
+        return self._interrupted is not None
+
+    def hurry(self) -> None:
+        """Note that the step received a signal, and will be killed."""
+        self._interrupted = Times.of_interrupted(self.clock.now())
+
+    def session(self, times: Times | None = None) -> Session:
+        """Begin a session with Coval, with connections of its own. Raises ValueError without an API key.
+
+        `times`: those of the post step; without them, those of the main step count.
+        """
+        times = times or self.times
+        client = connect(self.inputs, self.runtime, self.host.quote, hurried=self.is_hurried, ends=times.coval_ends)
+        return Session(
+            client, self.host, self.clock, self.runtime.randomness, self.inputs, deadline=self.deadline, times=times
+        )
+
+    def begin_trial(
+        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
+    ) -> Trial:
+        """Add a trial to the leg. It is saved as soon as it is guarded."""
+        trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
+        trial.ids = request.ids if request else {}
+        leg.trials.append(trial)
+        return trial
+
+    def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
+        """Guard a run that is none of the leg's own, until it is cancelled. Raises RunnerError."""
+        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
+        trial.arm(cancel=True)
+        return trial
+
+    def save(self) -> None:
+        """Hand what the post step may have to do to it. Raises RunnerError."""
+        leftovers = [trial for leg in self.legs for trial in leg.leftovers.values()]
+        self.host.save_state({LEGS: write_state([*self.trials, *leftovers])})
+
+    def restore(self, saved: str) -> None:
+        """Take up the trials that the main step saved."""
+        legs: dict[str, Leg] = {}
+        for trial in read_state(saved, now=self.clock.now()):
+            legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
+        self.legs = list(legs.values())
+
+    def record_id(self, run_id: str) -> None:
+        """Write down the id of a run: the step's first, or another one. Raises RunnerError."""
+        ids = [trial.run_id for trial in self.trials if trial.run_id] or [run_id]
+        self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
+        self.save()
+
+    def report(self, judgement: Judgement) -> Report:
+        """Say what is known by now."""
+        redact = self.host.redact
+        judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
+        launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]
+        return Report(
+            judgement=judgement,
+            legs=tuple(leg_report(leg, judgement, page=self.run_url, redact=redact) for leg in launched),
+            context=self.context,
+            inputs=self.inputs,
+            began=self.began_at,
+            seconds=self.clock.now() - self.began,
+        )
+
+    def run_url(self, run_id: str) -> str:
+        """Return the page of a run in Coval's dashboard; empty for no run."""
+        return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        self.host.annotate("warning", NAME, message)
+
+    def report_bug(self) -> None:
+        """Log the exception that is being handled."""
+        self.host.fold(BUG, traceback.format_exc().splitlines())

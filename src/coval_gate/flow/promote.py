@@ -1,0 +1,182 @@
+"""Gives the runs of a step their standing among later ones: a failed run a mark, a good one the tags of baselines.
+
+A failed run is marked as soon as the verdict is known, so that no other step takes it for a baseline. A run is promoted
+last, after all reports are written: a step that turns red on the way moves no baseline.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from coval_gate.clock import Interrupted
+from coval_gate.errors import CovalError, RunnerError, Unavailable
+from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, may_begin_reference, refusal
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.promotion import Promotion
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.report.markdown import code, escape
+from coval_gate.report.wording.promotion import log_text, not_marked_text, report_text, unjudged_text, warning_text
+from coval_gate.runs.prepare import is_compared
+from coval_gate.runs.promote import promote
+from coval_gate.runs.promotion_checks import tags_to_give
+from coval_gate.runs.retag import mark
+from coval_gate.runs.schedule import together
+from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
+from coval_gate.times import MARKING
+
+if TYPE_CHECKING:
+    from coval_gate.flow.progress import Progress
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.report.model import Report
+    from coval_gate.runs.leg import Leg
+    from coval_gate.runs.session import Session
+    from coval_gate.runs.trial import Trial
+    from coval_gate.waiting import Procedure
+
+
+def owe_mark(progress: Progress, trial: Trial) -> None:
+    """Note that the trial's run has to be marked as failed, if it is. If the step is killed, the post step does it."""
+    if trial.judgement and has_failed_check(trial.judgement) and _may_be_baseline(progress, trial):
+        trial.owe_mark(owed=True)
+
+
+def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None]:
+    """Mark the runs of legs that failed, and plan what is to become of the others. Raises Interrupted.
+
+    `judgement` is that of the step, which may have ended in an error after it judged the runs.
+    """
+    judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
+    for leg, own in judged:
+        if judgement.verdict is Verdict.TIMED_OUT and _goes_on_unjudged(progress, leg.first):
+            progress.warn(unjudged_text(leg.first.run_id))
+        for trial in leg.trials:
+            trial.owe_mark(owed=has_failed_check(own) and _may_be_baseline(progress, trial))
+    owing = [trial for leg, _ in judged for trial in leg.trials if trial.owes_mark]
+    if owing:
+        yield from _mark(progress.session(), owing)
+    for leg, own in judged:
+        leg.promotion = _planned(leg, own) if judgement.lets_pass or judgement is own else None
+        if leg.drift and leg.drift.begins and judgement.lets_pass and may_begin_reference(own):
+            leg.begins = leg.drift.tag
+
+
+def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
+    """Promote the first run of each leg as planned, and let it begin a reference, unless the step turned red.
+
+    An interrupt takes nothing away from a step that has come this far.
+    """
+    for leg in progress.legs:
+        if leg.promotion:
+            yield from _promote(progress, leg, leg.promotion, report)
+        if leg.begins and report.judgement.lets_pass:
+            with suppress(Interrupted):
+                yield from _give(progress.session(), leg, leg.begins, first=True)
+
+
+def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
+    """Do what `promote_runs` says."""
+    if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
+        planned = planned.with_obstacle("not_passed")
+    if planned.obstacle != "pending":
+        _tell(progress.session(), planned)
+        return
+    with suppress(Interrupted):
+        if leg.inputs.accept and not (yield from _accept(progress.session(), leg)):
+            return
+        for tag in tags_to_give(leg.inputs):
+            yield from _give(progress.session(), leg, tag)
+
+
+def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
+    """Give the leg's first run a tag, and tell what came of it. `first`: only if no other run has it."""
+    promotion = yield from promote(
+        session.client, leg.first, tag, first=first, clock=session.clock, until=session.deadline
+    )
+    _tell_and_summarize(session, promotion.redacted(session.host.redact))
+
+
+def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
+    """Tell whether a search for a baseline may find the trial's run. It finds none of pull requests."""
+    if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
+        return False
+    return progress.context.pull_request is None and pull_request_of(trial.run) is None
+
+
+def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
+    """Tell whether the trial's run goes on without the step, and later runs may be compared with it."""
+    inputs, run = progress.inputs, trial.run
+    if inputs.cancel_on_timeout or run is None or run.is_over or not is_compared(inputs):
+        return False
+    return progress.context.pull_request is None and pull_request_of(run) is None
+
+
+def _mark(session: Session, trials: list[Trial]) -> Procedure[None]:
+    """Mark the runs as failed. Warn once where that is not possible; what may pass is left to the post step, too."""
+    client, clock, until = session.client, session.clock, _end_of_marks(session)
+    marks = (mark(client, trial.run_id, FAILED, sent=trial.sent_tags, clock=clock, until=until) for trial in trials)
+    results = yield from together(marks, clock)
+    problems: dict[str, CovalError] = {}
+    for trial, result in zip(trials, results, strict=True):
+        if isinstance(result, CovalError):
+            problems[trial.run_id] = result
+        elif isinstance(result, Exception):
+            raise result
+        trial.owe_mark(owed=isinstance(result, Unavailable))
+        if result is True:
+            session.host.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
+    if problems:
+        (run_id, first), *others = problems.items()
+        session.warn(not_marked_text([run_id, *(each for each, _ in others)], first.what, first.advice))
+
+
+def _end_of_marks(session: Session) -> float:
+    now = session.clock.now()
+    return min(now + MARKING, max(now, session.deadline))
+
+
+def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
+    """Return what is to become of the run; None where nothing is, or nothing more than the verdict is to be told."""
+    accept, tags = leg.inputs.accept, tags_to_give(leg.inputs)
+    if not (tags or accept):
+        return None
+    refused = acceptance_refusal(judgement) if accept else refusal(judgement)
+    if refused == "not_passed" and not accept:
+        return None
+    return Promotion(run_id=leg.first.run_id, tag=next(iter(tags), ""), obstacle=refused or "pending", accepted=accept)
+
+
+def _accept(session: Session, leg: Leg) -> Procedure[bool]:
+    """Mark the run as the beginning of comparisons, and return whether it is."""
+    trial, clock, until = leg.first, session.clock, _end_of_marks(session)
+    accepted = Promotion(run_id=trial.run_id, tag="", accepted=True)
+    marking = mark(session.client, trial.run_id, ACCEPTED, sent=trial.sent_tags, clock=clock, until=until)
+    try:
+        if trial.run and (number := pull_request_of(trial.run)) is not None:
+            outcome = accepted.with_obstacle("pull_request", other=number)
+        elif (yield from marking):
+            outcome = accepted
+        else:
+            outcome = accepted.with_obstacle("unknown_origin")
+    except CovalError as error:
+        outcome = accepted.with_obstacle("failed", text=error.what, advice=error.advice)
+    outcome = outcome.redacted(session.host.redact)
+    _tell_and_summarize(session, outcome)
+    return outcome.promoted
+
+
+def _tell(session: Session, promotion: Promotion) -> None:
+    warning = warning_text(promotion)
+    if promotion.promoted or not warning:
+        session.log(log_text(promotion))
+    if warning:
+        session.warn(warning)
+
+
+def _tell_and_summarize(session: Session, promotion: Promotion) -> None:
+    """Tell what came of a promotion, and add it to the summary, which was written before."""
+    _tell(session, promotion)
+    if session.inputs.summary:
+        text = report_text(promotion, code=code, escape=escape)
+        with suppress(RunnerError):
+            session.host.add_summary(f"\n{text}\n")
