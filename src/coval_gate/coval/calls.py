@@ -29,6 +29,7 @@ IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come
+SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # factor by which pages shrink after one that was too large
 CLOSE: Final = 0.01  # s; an attempt that is sent so soon before a deadline is one at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
@@ -109,6 +110,30 @@ class Calls:
                 raise unavailable(request, "returned the same page token twice.", arrived=True)
             tokens.add(token)
 
+    def entries(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        key: str,
+        read: Callable[[dict[str, Any]], T],
+        until: float,
+        *,
+        go_on: Callable[[T], bool] = lambda _: True,
+        once: bool = False,
+    ) -> Procedure[tuple[T, ...]]:
+        """Return what `read` makes of the entries of a list, up to the first one of which `go_on` returns False.
+
+        `key`: the name of the list in a response. `once`: do not retry.
+        """
+        found: list[T] = []
+
+        def take(entry: dict[str, Any]) -> bool:
+            found.append(read(entry))
+            return go_on(found[-1])
+
+        yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once)
+        return tuple(found)
+
     def page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
         """Fetch one page of a list once, and check that it is one. Raises CovalError."""
         content = yield from self.json(request, until)
@@ -127,12 +152,24 @@ class Calls:
         if self._clock.now() > min(until, self._ends):
             raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
 
-    def get(self, path: str, wanted: str, key: str, until: float, *, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return an object by its id. `key` is the name that it may have in a response; `once`: do not retry."""
+    def get(
+        self,
+        path: str,
+        wanted: str,
+        key: str,
+        read: Callable[[dict[str, Any]], T],
+        until: float,
+        *,
+        once: bool = False,
+    ) -> Procedure[T]:
+        """Return what `read` makes of an object, by its id.
+
+        `key` is the name that the object may have in a response; `once`: do not retry.
+        """
         request = Request("GET", f"{path}/{quote(wanted, safe='')}")
         self.check_time(request, until)
 
-        def attempt() -> Procedure[dict[str, Any]]:
+        def attempt() -> Procedure[T]:
             content = yield from self.json(request, until)
             inner = content.get(key)
             found = inner if isinstance(inner, dict) else content
@@ -140,7 +177,7 @@ class Calls:
                 raise unavailable(request, f"returned another {key}.", arrived=True)
             if not any(found.get(name) for name in IDENTITY):
                 raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return found
+            return read(found)
 
         return (yield from self.read(attempt, until, once=once))
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.filters import RunFilter
+    from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
     from coval_gate.model.details import Turn
     from coval_gate.model.results import Simulation
     from coval_gate.model.run import Run
@@ -38,7 +40,6 @@ RUN_LIMIT: Final = (
     256 * 1024 * 1024
 )  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
-SMALL_PAGE: Final = 100  # test cases, metrics; the API's maximum
 MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
@@ -190,37 +191,37 @@ class Client:
 
     def list_runs(
         self,
-        wanted: str,
+        wanted: RunFilter,
         *,
         until: float,
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
         with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter `wanted`, without unreadable entries.
+        """Return the newest of the runs `wanted`, without unreadable entries.
 
         MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. `with_averages`: include
         those of their metrics; then Coval does not filter by tags, and has one order only. Raises as `get_run`.
         """
         from coval_gate.coval.models import read_run
 
-        query = {"filter": wanted} | (AVERAGES if with_averages else {"order_by": "-create_time"})
+        query = {"filter": str(wanted)} | (AVERAGES if with_averages else {"order_by": "-create_time"})
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
 
-        def runs_in(entries: list[dict[str, Any]]) -> tuple[Run, ...]:
-            # A page shifts while runs are launched, so a run may be listed twice.
-            return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
-
-        def attempt() -> Procedure[list[dict[str, Any]]]:
-            entries: list[dict[str, Any]] = []
+        def attempt() -> Procedure[tuple[Run, ...]]:
+            runs: dict[str, Run] = {}  # a page shifts while runs are launched, so a run may be listed twice
+            listed = 0
 
             def take(entry: dict[str, Any]) -> bool:
-                entries.append(entry)
-                return bool(len(entries) % MOST_RUNS) or go_on(runs_in(entries))
+                nonlocal listed
+                listed += 1
+                if run := read_run(entry):
+                    runs[run.run_id] = run
+                return bool(listed % MOST_RUNS) or go_on(tuple(runs.values()))
 
             yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
-            return entries
+            return tuple(runs.values())
 
-        return runs_in((yield from self._calls.read_series(attempt, until)))
+        return self._calls.read_series(attempt, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
@@ -242,36 +243,50 @@ class Client:
                 error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
             ) from None
 
-    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return the definition of a metric as raw JSON. `once` and errors as in `get_run`."""
-        return self._calls.get("/metrics", metric_id, "metric", until, once=once)
+    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
+        """Return the definition of a metric. `once` and errors as in `get_run`."""
+        from coval_gate.coval.resources import read_definition
 
-    def list_metrics(self, *, until: float, take: Callable[[dict[str, Any]], bool]) -> Procedure[None]:
-        """Pass each metric, also built-in ones, to `take` as raw JSON, while it returns True. Do not retry.
+        return self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
+
+    def list_metrics(
+        self, *, until: float, go_on: Callable[[MetricDefinition], bool]
+    ) -> Procedure[tuple[MetricDefinition, ...]]:
+        """Return all metrics, also built-in ones, up to the first one of which `go_on` returns False. Do not retry.
 
         Raises as `get_run`.
         """
+        from coval_gate.coval.resources import read_definition
+
         query = {"include_builtin": "true"}
-        return self._calls.pages("/metrics", query, ("metrics",), until, take, page_size=SMALL_PAGE, once=True)
+        return self._calls.entries("/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True)
 
-    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return an agent as raw JSON. `once` and errors as in `get_run`."""
-        return self._calls.get("/agents", agent_id, "agent", until, once=once)
+    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
+        """Return an agent. `once` and errors as in `get_run`."""
+        from coval_gate.coval.resources import read_agent
 
-    def get_persona(self, persona_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return a persona as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/personas", persona_id, "persona", until)
+        return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
 
-    def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return a test case as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/test-cases", test_case_id, "test_case", until)
+    def get_persona(self, persona_id: str, *, until: float) -> Procedure[Persona]:
+        """Return a persona. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_persona
+
+        return self._calls.get("/personas", persona_id, "persona", read_persona, until)
+
+    def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
+        """Return a test case. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_test_case
+
+        return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
 
     def list_test_cases(
-        self, test_set_id: str, *, until: float, take: Callable[[dict[str, Any]], bool]
-    ) -> Procedure[None]:
-        """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
+        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
+    ) -> Procedure[tuple[TestCase, ...]]:
+        """Return a test set's test cases, up to the first one of which `go_on` returns False. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_test_case
+
         query = {"filter": f'test_set_id="{test_set_id}"'}
-        return self._calls.pages("/test-cases", query, ("test_cases",), until, take, page_size=SMALL_PAGE)
+        return self._calls.entries("/test-cases", query, "test_cases", read_test_case, until, go_on=go_on)
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Return what was said in a simulation; nothing if Coval has no transcript of it. Raises as `get_run`."""
@@ -290,18 +305,12 @@ class Client:
 
         return (yield from self._calls.read(attempt, until))
 
-    def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[dict[str, Any], ...]]:
-        """Return a simulation's metric outputs with their explanations, without transcripts. Raises as `get_run`."""
+    def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
+        """Return the newest output of each metric of a simulation, without transcripts. Raises as `get_run`."""
+        from coval_gate.coval.resources import newest, read_output
+
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        query = {"view": "BASIC"}
-        outputs: list[dict[str, Any]] = []
-
-        def take(entry: dict[str, Any]) -> bool:
-            outputs.append(entry)
-            return True
-
-        yield from self._calls.pages(path, query, ("metrics",), until, take, page_size=SMALL_PAGE)
-        return tuple(outputs)
+        return newest((yield from self._calls.entries(path, {"view": "BASIC"}, "metrics", read_output, until)))
 
     @property
     def lead(self) -> float:

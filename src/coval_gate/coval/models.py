@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.coval.values import read_averages, read_metrics
+from coval_gate.coval.values import read_averages, read_metrics, read_status, read_text
 from coval_gate.model.run import Progress, Run
 from coval_gate.model.statuses import PENDING, normalize_status
 
@@ -78,7 +78,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
     status = fields.get("status")
     try:
         known = _Run.model_validate(
-            fields | {"run_id": _run_id(fields), "status": _status_or_pending(status) if launched else status}
+            fields | {"run_id": _run_id(fields), "status": read_status(status, PENDING) if launched else status}
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
@@ -87,7 +87,7 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
         **known.model_dump(),
         progress=_progress(fields.get("progress")),
         **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
-        create_time=_text_or_empty(fields.get("create_time")),
+        create_time=read_text(fields.get("create_time")),
         tags=_tags(fields),
         metadata=_metadata(fields.get("metadata")),
         output_ids=_texts_or_none(results.get("output_ids")),
@@ -135,13 +135,6 @@ def _run_id(fields: dict[str, Any]) -> object:
     return next((each for each in places if isinstance(each, str) and IDENTIFIER.fullmatch(each)), places[0])
 
 
-def _status_or_pending(status: object) -> str:
-    try:
-        return normalize_status(status)
-    except ValueError:
-        return PENDING
-
-
 def _progress(value: object) -> Progress | None:
     try:
         return None if value is None else Progress(**_Progress.model_validate(value).model_dump())
@@ -151,10 +144,6 @@ def _progress(value: object) -> Progress | None:
 
 def _id_or_none(value: object) -> str:
     return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
-
-
-def _text_or_empty(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _tags(fields: dict[str, Any]) -> tuple[str, ...]:

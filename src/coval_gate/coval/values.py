@@ -49,6 +49,24 @@ def _all_texts(values: list[Any]) -> bool:
     return all(isinstance(each, str) for each in values)
 
 
+def read_text(raw: object) -> str:
+    """Return a text as it is; empty if it is none."""
+    return raw if isinstance(raw, str) else ""
+
+
+def read_name(raw: object) -> str:
+    """Return a foreign name on one line; empty if it is no text."""
+    return one_line(read_text(raw), NAME_LIMIT)
+
+
+def read_status(raw: object, unreadable: str) -> str:
+    """Return a status as `normalize_status` does, or `unreadable` where it raises."""
+    try:
+        return normalize_status(raw)
+    except ValueError:
+        return unreadable
+
+
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
     """Return foreign text on one line, at most `limit` long, without the phone numbers that it often contains."""
     return PHONE.sub("+…", one_line(text, limit))
@@ -76,29 +94,25 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
     simulation_id = fields.get("simulation_id") or fields.get("id")
     if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
         return None
-    try:
-        status = normalize_status(fields.get("status"))
-    except ValueError:
-        status = "UNKNOWN"
     mutation_id = one_line(fields.get("mutation_id") or "", NAME_LIMIT)
     return Simulation(
         id=simulation_id,
-        status=status,
-        test_case_id=_name(fields.get("test_case_id")),
-        mutation=_name(fields.get("mutation_name")) or mutation_id or BASE,
+        status=read_status(fields.get("status"), "UNKNOWN"),
+        test_case_id=read_name(fields.get("test_case_id")),
+        mutation=read_name(fields.get("mutation_name")) or mutation_id or BASE,
         mutation_id=mutation_id,
         error=without_numbers(fields.get("error_message") or ""),
     )
 
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
-    metric_id = _name(entry.get("metric_id")) or _name(key)
-    name = _name(entry.get("metric_name")) or _name(key)
+    metric_id = read_name(entry.get("metric_id")) or read_name(key)
+    name = read_name(entry.get("metric_name")) or read_name(key)
     values = entry.get("values")
     if not isinstance(values, list):
         numbers = {each: _number(entry.get(each)) for each in ("mean", "min", "max")}
         known = any(number is not None for number in numbers.values())
-        is_identified = bool(_name(entry.get("metric_id")))  # the key of this shape is a name
+        is_identified = bool(read_name(entry.get("metric_id")))  # the key of this shape is a name
         return Metric(
             id=metric_id, name=name, summary=Summary(**numbers) if known else None, is_identified=is_identified
         )
@@ -135,7 +149,3 @@ def _finite(number: float | str) -> float | None:
 def _number(raw: object) -> float | None:
     value = read_value(raw)
     return value if isinstance(value, float) else None
-
-
-def _name(raw: object) -> str:
-    return one_line(raw, NAME_LIMIT) if isinstance(raw, str) else ""

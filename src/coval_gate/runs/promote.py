@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, NotFound, Rejected
 from coval_gate.judge.promotion import lacks_baseline
 from coval_gate.model.promotion import Promotion
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
+from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, retag
 from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import FAILED, is_marked, pull_request_of
@@ -116,7 +118,7 @@ class _Promoter:
             raise self._refused("marked")
         if hides_tags(run, () if self.leg.resumed else self.leg.tags or ()):
             raise self._refused("hidden_tags")
-        if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+        if created_at(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
             raise CovalError(
                 "Run not recognized",
                 f"Coval does not show when run {run.run_id} was created, or with which agent, persona and test set.",
@@ -147,7 +149,7 @@ class _Promoter:
 
         Where no earlier run was found, the holder is asked for by its tag, too: it may be far behind in the list.
         """
-        filters = [*([f'tag="{self.promotion.tag}" AND {_alike(run)}'] if self._lacks_baseline else []), _alike(run)]
+        filters = self._filters(run) if self._lacks_baseline else [RunFilter.like(run)]
         while True:
             listed, holders = yield from self._listed(run, filters, until=self._end(LOOK))
             if run.run_id in listed:
@@ -158,14 +160,17 @@ class _Promoter:
 
     def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""
-        filters = [f'tag="{self.promotion.tag}" AND {_alike(run)}', _alike(run)]
         try:
-            return (yield from self._listed(run, filters, until=self._end(LOOK_AGAIN)))[1]
+            return (yield from self._listed(run, self._filters(run), until=self._end(LOOK_AGAIN)))[1]
         except CovalError:
             return ()
 
+    def _filters(self, run: Run) -> list[RunFilter]:
+        """Return the filters for the holders among the runs like this one."""
+        return [RunFilter.like(run)._replace(tag=self.promotion.tag), RunFilter.like(run)]
+
     def _listed(
-        self, run: Run, filters: Iterable[str], *, until: float
+        self, run: Run, filters: Iterable[RunFilter], *, until: float
     ) -> Procedure[tuple[Mapping[str, Run], tuple[Run, ...]]]:
         """Return the listed runs, and those that have the tag: others like this one, except those of pull requests.
 
@@ -191,7 +196,7 @@ class _Promoter:
         return listed, tuple(each for each in listed.values() if self._is_holder(each, run))
 
     def _is_holder(self, other: Run, run: Run) -> bool:
-        alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCHED_WITH)
+        alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCH_IDS)
         is_other = other.run_id != run.run_id and pull_request_of(other) is None
         return is_other and alike and self._is_tagged(other.tags)
 
@@ -234,11 +239,6 @@ def _lacks(run: Run, listed: Sequence[Run]) -> bool:
     # It comes newest first.
     is_past = bool(listed) and _is_newer(run, listed[-1])
     return bool(listed) and not (is_there or is_past or len(listed) >= MOST_LISTED)
-
-
-def _alike(run: Run) -> str:
-    """Return the filter for runs of the same agent, persona and test set."""
-    return " AND ".join(f'{name}="{getattr(run, name)}"' for name in LAUNCHED_WITH)
 
 
 def _is_newer(run: Run, other: Run) -> bool:
