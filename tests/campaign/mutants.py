@@ -27,11 +27,11 @@ from coval_gate.ci.github import check_runs
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
-from coval_gate.coval import calls, client, errors, mutations
+from coval_gate.coval import calls, client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
-from coval_gate.coval.values import read_simulation
+from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.errors import CovalError
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge import evaluate, gate, over_runs, population, promotion, repetition
@@ -559,7 +559,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "tell mutations apart by name",
-        ReplaceFunction(mutations.told_apart, lambda _, simulations: tuple(simulations)),
+        ReplaceFunction(told_apart, lambda _, simulations: tuple(simulations)),
         caught_by="mutations_are_told_apart verdict_matches_run",
     ),
     mutant(

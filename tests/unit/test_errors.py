@@ -9,9 +9,8 @@ import pytest
 import requests
 import requests_mock
 
-from coval_gate.coval.errors import seconds_to_wait
+from coval_gate.coval.errors import inputs_of, seconds_to_wait
 from coval_gate.coval.filters import RunFilter
-from coval_gate.coval.operations import inputs_of
 from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks

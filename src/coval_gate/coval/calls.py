@@ -89,7 +89,7 @@ class Calls:
             request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
             try:
-                content = yield from self.read(partial(self.page, request, keys, until), until, once=once)
+                entries, following = yield from self.read(partial(self.page, request, keys, until), until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -99,16 +99,12 @@ class Calls:
                 if token and error.status == HTTPStatus.BAD_REQUEST:
                     raise unavailable(request, "rejected the page token that it had returned.", arrived=True) from None
                 raise
-            entries = next((content[key] for key in keys if key in content), None) or []
-            if not all(take(each) for each in entries):
+            if not all(take(each) for each in entries) or not following:
                 return
-            following = content.get("next_page_token")
-            if not following:
-                return
-            token = str(following)
-            if token in tokens:
+            if following in tokens:
                 raise unavailable(request, "returned the same page token twice.", arrived=True)
-            tokens.add(token)
+            tokens.add(following)
+            token = following
 
     def entries(
         self,
@@ -134,8 +130,10 @@ class Calls:
         yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once)
         return tuple(found)
 
-    def page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
-        """Fetch one page of a list once, and check that it is one. Raises CovalError."""
+    def page(
+        self, request: Request, keys: tuple[str, ...], until: float
+    ) -> Procedure[tuple[list[dict[str, Any]], str]]:
+        """Fetch one page of a list once, and return its entries and the token of the next one. Raises CovalError."""
         content = yield from self.json(request, until)
         entries = next((content[key] for key in keys if key in content), ...)
         if not (entries is None or isinstance(entries, list)):
@@ -145,7 +143,7 @@ class Calls:
         token = content.get("next_page_token")
         if isinstance(token, bool) or not isinstance(token, str | int | None):
             raise unavailable(request, "returned an invalid page token.", arrived=True)
-        return content
+        return entries or [], str(token or "")
 
     def check_time(self, request: Request, until: float) -> None:
         """Raise Unavailable if the deadline for a series of calls has passed."""

@@ -322,8 +322,7 @@ class Client:
         return self._calls.retry_reporter()
 
     def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
-        from coval_gate.coval.mutations import told_apart
-        from coval_gate.coval.values import read_simulation
+        from coval_gate.coval.results import read_simulation, told_apart
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         simulations: dict[str, Simulation] = {}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.coval.values import read_averages, read_metrics, read_status, read_text
+from coval_gate.coval.results import read_averages, read_metrics, read_status, read_text
 from coval_gate.model.run import Progress, Run
 from coval_gate.model.statuses import PENDING, normalize_status
 

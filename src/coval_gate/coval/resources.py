@@ -10,7 +10,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.coval.values import read_name, read_status, read_text, read_value, without_numbers
+from coval_gate.coval.results import read_name, read_status, read_text, read_value, without_numbers
 from coval_gate.model.results import BINARY_TEXTS, Target
 from coval_gate.text import one_line
 
