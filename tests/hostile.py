@@ -10,8 +10,8 @@ from coval_gate.ci.context import Context
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import Aggregate, Bound, Threshold, parse_thresholds
-from coval_gate.coval.models import parse_run
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
+from coval_gate.coval.runs import parse_run
 from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (

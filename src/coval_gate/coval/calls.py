@@ -11,7 +11,7 @@ from urllib.parse import quote
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 from coval_gate.errors import Rejected, TooLarge, Unavailable
 from coval_gate.network import NetworkError
-from coval_gate.text import duration
+from coval_gate.text import duration, json_in
 from coval_gate.transport import TOO_LATE, Request, Transport
 from coval_gate.waiting import repeat
 
@@ -33,6 +33,22 @@ SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # factor by which pages shrink after one that was too large
 CLOSE: Final = 0.01  # s; an attempt that is sent so soon before a deadline is one at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Read the JSON object in a response. Raises ValueError if there is none.
+
+    Damaged text (half a surrogate, an invalid byte) is tolerated.
+    """
+    content = json_in(body.decode("utf-8-sig", "replace"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the object that a response has under one of these names, or else the response itself."""
+    return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
 class Calls:
@@ -169,8 +185,7 @@ class Calls:
 
         def attempt() -> Procedure[T]:
             content = yield from self.json(request, until)
-            inner = content.get(key)
-            found = inner if isinstance(inner, dict) else content
+            found = enveloped(content, key)
             if found.get("id") not in (None, wanted):
                 raise unavailable(request, f"returned another {key}.", arrived=True)
             if not any(found.get(name) for name in IDENTITY):
@@ -181,8 +196,6 @@ class Calls:
 
     def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
         """Send a request once, and return the JSON object of its response. Raises CovalError."""
-        from coval_gate.coval.models import parse_object
-
         return self.parsed(request, (yield from self.send(request, until)), parse_object)
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.config.inputs import api_root
-from coval_gate.coval.calls import Calls
+from coval_gate.coval.calls import Calls, enveloped, parse_object
 from coval_gate.coval.errors import network_problem, unavailable
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.network import NetworkError
@@ -156,7 +156,7 @@ class Client:
         request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
 
         def attempt() -> Procedure[Run]:
-            from coval_gate.coval.models import parse_run
+            from coval_gate.coval.runs import parse_run
 
             run = self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_run)
             if run_id != run.run_id:
@@ -171,8 +171,6 @@ class Client:
         It is not retried after a lost response, because the run may be finished by then. Raises Rejected (NotFound for
         a 404) or Unavailable.
         """
-        from coval_gate.coval.models import parse_object
-
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._calls.send(request, until)
         # A proxy's page is not a success.
@@ -183,7 +181,7 @@ class Client:
 
         Raises Rejected (NotFound for a 404) or Unavailable.
         """
-        from coval_gate.coval.models import parse_tags
+        from coval_gate.coval.runs import parse_tags
 
         path = f"/runs/{quote(run_id, safe='')}"
         request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
@@ -202,7 +200,7 @@ class Client:
         MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. `with_averages`: include
         those of their metrics; then Coval does not filter by tags, and has one order only. Raises as `get_run`.
         """
-        from coval_gate.coval.models import read_run
+        from coval_gate.coval.runs import read_run
 
         query = {"filter": str(wanted)} | (AVERAGES if with_averages else {"order_by": "-create_time"})
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
@@ -297,7 +295,7 @@ class Client:
 
         def attempt() -> Procedure[tuple[Turn, ...]]:
             content = yield from self._calls.json(request, until)
-            found = next((content[key] for key in SIMULATION_KEYS if isinstance(content.get(key), dict)), content)
+            found = enveloped(content, *SIMULATION_KEYS)
             # The conversation of another simulation must not be shown as this one's.
             if simulation_id not in (found.get("simulation_id"), found.get("id")):
                 raise unavailable(request, "returned a response without that simulation.", arrived=True)
@@ -346,7 +344,7 @@ class Client:
 
     def _new_run(self, request: Request, response: Response) -> Run:
         """Read the launched run; only its id matters."""
-        # pydantic takes longer to import than the rest of the start, so import it after the launch was sent.
-        from coval_gate.coval.models import parse_run
+        # Import what reads responses after the launch was sent.
+        from coval_gate.coval.runs import parse_run
 
         return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))
