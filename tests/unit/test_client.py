@@ -15,6 +15,7 @@ from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
 from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
+from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts
 from coval_sandbox.server import Server
@@ -266,6 +267,15 @@ def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: Virt
     with Session(clock, f"GET /conversations/simulated -> json {json.dumps(page)}") as session:
         listed = run_through(session.client.list_simulations("r1", until=clock.now() + 60), clock)
     assert [each.id for each in listed] == ["s0"]
+
+
+def test_lists_of_simulations_that_begin_together_both_find_the_older_address(clock: VirtualClock) -> None:
+    with Session(clock, "GET /conversations/simulated -> 404") as session:
+        runs = [session.launch().run_id for _ in range(2)]
+        clock.sleep(100)
+        until = clock.now() + 60
+        listing = together([session.client.list_simulations(run_id, until=until) for run_id in runs], clock)
+        assert [len(all_or_first_error([each])[0]) for each in run_through(listing, clock)] == [10, 10]
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:

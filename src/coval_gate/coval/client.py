@@ -36,15 +36,11 @@ if TYPE_CHECKING:
 
 LAUNCH_OPEN: Final = 300.0  # s for which the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
-RUN_LIMIT: Final = (
-    256 * 1024 * 1024
-)  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
+RUN_LIMIT: Final = 256 * 1024 * 1024  # bytes of a run; 10,000 simulations with 50 text metrics are about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
-SIMULATION_KEYS: Final = ("simulated_conversation", "simulation")  # of one simulation
-AVERAGES: Final = {"include": "metric_averages"}
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -202,7 +198,8 @@ class Client:
         """
         from coval_gate.coval.runs import read_run
 
-        query = {"filter": str(wanted)} | (AVERAGES if with_averages else {"order_by": "-create_time"})
+        more = {"include": "metric_averages"} if with_averages else {"order_by": "-create_time"}
+        query = {"filter": str(wanted)} | more
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
 
         def attempt() -> Procedure[tuple[Run, ...]]:
@@ -227,19 +224,17 @@ class Client:
         The API moved the list from /simulations to /conversations/simulated, with a separate permission. The client
         uses the one that exists and that the key may read.
         """
-        attempt = partial(self._simulations, run_id, until)
+        path = self._simulation_path
         try:
-            return (yield from self._calls.read_series(attempt, until))
+            return (yield from self._calls.read_series(partial(self._simulations, path, run_id, until), until))
         except Rejected as error:
-            if error.status not in (403, 404) or self._simulation_path != CANONICAL:
+            if path == LEGACY:
+                advice = SIMULATIONS_ADVICE
+                raise type(error)(error.status, error.title, error.what, advice=advice, link=error.link) from None
+            if error.status not in (403, 404):
                 raise
-            self._simulation_path = LEGACY
-        try:
-            return (yield from self._calls.read_series(attempt, until))
-        except Rejected as error:
-            raise type(error)(
-                error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
-            ) from None
+        self._simulation_path = LEGACY
+        return (yield from self.list_simulations(run_id, until=until))
 
     def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
         """Return the definition of a metric. `once` and errors as in `get_run`."""
@@ -295,7 +290,7 @@ class Client:
 
         def attempt() -> Procedure[tuple[Turn, ...]]:
             content = yield from self._calls.json(request, until)
-            found = enveloped(content, *SIMULATION_KEYS)
+            found = enveloped(content, "simulated_conversation", "simulation")
             # The conversation of another simulation must not be shown as this one's.
             if simulation_id not in (found.get("simulation_id"), found.get("id")):
                 raise unavailable(request, "returned a response without that simulation.", arrived=True)
@@ -319,7 +314,7 @@ class Client:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()
 
-    def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
+    def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
         from coval_gate.coval.results import read_simulation, told_apart
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
@@ -332,14 +327,14 @@ class Client:
                 return True
             simulation = read_simulation(entry)
             if simulation is None:
-                raise unavailable(f"GET {self._simulation_path}", "returned a simulation without an id.", arrived=True)
+                raise unavailable(f"GET {path}", "returned a simulation without an id.", arrived=True)
             # A simulation listed twice counts as completed only if both entries say so.
             if simulations.setdefault(simulation.id, simulation).completed:
                 simulations[simulation.id] = simulation
             return True
 
         keys = ("simulated_conversations", "simulations")
-        yield from self._calls.pages(self._simulation_path, query, keys, until, take, page_size=PAGE_SIZE)
+        yield from self._calls.pages(path, query, keys, until, take, page_size=PAGE_SIZE)
         return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
