@@ -141,11 +141,34 @@ def test_accepted_run_takes_the_tag_at_once(nights: Nights) -> None:
     assert (nights.holders, nights.having(ACCEPTED)) == ([2], [2])
 
 
-def test_person_accepts_the_run_that_waits(nights: Nights) -> None:
+@pytest.mark.parametrize("promoted", ["", "stable"])
+def test_accepted_run_waits_no_more(promoted: str, nights: Nights) -> None:
     nights.night(SLOW)
     run_id = nights.night(USUAL).outputs["run_id"]
-    nights.night(USUAL, env=BY_HAND, accept="true", mode="wait", run_id=run_id)
-    assert (nights.holders, nights.having(ACCEPTED), nights.having(BETTER)) == ([1], [1], [])
+    nights.night(USUAL, env=BY_HAND, accept="true", mode="wait", run_id=run_id, promote=promoted)
+    assert (nights.having(ACCEPTED), nights.having(BETTER)) == ([1], [])
+
+
+def test_promoted_run_waits_no_more(nights: Nights) -> None:
+    nights.night(SLOW)
+    run_id = nights.night(USUAL).outputs["run_id"]
+    nights.night(USUAL, mode="wait", run_id=run_id, thresholds="Latency: avg <= baseline * 1.6")
+    assert (nights.holders, nights.having(BETTER)) == ([1], [])
+
+
+def test_run_that_has_the_tag_keeps_it(nights: Nights) -> None:
+    first = nights.night(SLOW).outputs["run_id"]
+    run_id = nights.night(USUAL, baseline="", thresholds="Latency: avg < 9").outputs["run_id"]
+    result = nights.night(USUAL, mode="wait", run_id=run_id, baseline=f"run:{first}")
+    assert (result.outputs["baseline_run_id"], nights.holders, nights.having(BETTER)) == (first, [1], [])
+
+
+def test_later_run_confirms_no_earlier_one(nights: Nights) -> None:
+    nights.night(SLOW)
+    run_id = nights.elsewhere(USUAL).outputs["run_id"]
+    nights.night(USUAL)
+    nights.night(USUAL, mode="wait", run_id=run_id)
+    assert (nights.holders, nights.having(BETTER)) == ([0], [1, 2])
 
 
 def test_run_does_not_confirm_itself(nights: Nights) -> None:
@@ -160,6 +183,25 @@ def test_run_that_failed_after_all_confirms_nothing(nights: Nights) -> None:
     run_id = nights.night(USUAL).outputs["run_id"]
     nights.night(USUAL, mode="wait", run_id=run_id, promote="", thresholds="Latency: avg < 0.1", baseline="")
     assert (nights.having(FAILED), nights.having(BETTER)) == ([1], [])
+    nights.night(USUAL)
+    assert nights.holders == [0]
+
+
+def test_run_that_is_marked_as_failed_confirms_nothing(nights: Nights) -> None:
+    """Another step failed it at the same time."""
+    nights.night(SLOW)
+    nights.night(USUAL)
+    record = nights.world.runs[1]
+    nights.world.update_run(record.run_id, {"tags": [*record.tags, FAILED]})
+    nights.night(USUAL)
+    assert nights.holders == [0]
+
+
+def test_cancelled_run_confirms_nothing(nights: Nights) -> None:
+    """A person may have copied the mark from another run."""
+    nights.night(SLOW)
+    nights.world.launch({**IDS, "metadata": {"tags": [BETTER]}})
+    nights.world.delete_run(nights.world.runs[1].run_id)
     nights.night(USUAL)
     assert nights.holders == [0]
 
@@ -222,6 +264,16 @@ def test_earlier_better_run_is_found_among_many_later_runs(nights: Nights) -> No
         nights.world.launch({**IDS, "metadata": {"tags": ["by hand"]}})
     nights.night(USUAL)
     assert nights.holders == [152]
+
+
+def test_later_holder_is_found_among_many_later_runs(nights: Nights) -> None:
+    """It ends the wait, however many runs came after it."""
+    for slower in (SLOW, USUAL, SLOW):
+        nights.night(slower)
+    for _ in range(150):
+        nights.world.launch({**IDS, "metadata": {"tags": ["by hand"]}})
+    nights.night(USUAL)
+    assert (nights.holders, nights.having(BETTER)) == ([2], [1, 153])
 
 
 def test_missing_permission_for_the_mark_is_told_as_a_failed_promotion(nights: Nights) -> None:

@@ -195,7 +195,8 @@ def test_better_run_waits_beyond_the_mirror_image_of_the_margin(
         (20, 60, "Resolved: rate(YES) >= baseline - 5pp", "unconfirmed"),
         (40, 60, "Resolved: rate(YES) >= baseline - 19pp", "unconfirmed"),
         (40, 60, "Resolved: rate(YES) >= baseline - 20pp", ""),
-        (30, 60, "Resolved: rate(YES) >= baseline - 30pp", ""),
+        (30, 55, "Resolved: rate(YES) >= baseline - 25pp", ""),
+        (60, 90, "Resolved: rate(YES) >= baseline - 30pp", ""),  # the difference of the floats is larger
         (40, 60, "Resolved: rate(YES) >= baseline", "unconfirmed"),
         (40, 60, "Resolved: rate(YES) >= baseline - 25pp", ""),
         (60, 20, "Resolved: rate(YES) <= baseline + 5pp", "unconfirmed"),
@@ -214,6 +215,14 @@ def test_change_that_is_not_shown_is_promoted_at_once() -> None:
     given = run_of("now", yes(5, 6)), baseline_of(run_of("old", yes(4, 6))), RATE
     assert refusal(judged(*given)) == ""
     assert refusal(judged(*given, confidence=None)) == "unconfirmed"
+
+
+def test_required_improvement_is_no_margin() -> None:
+    """The run is better, but not surely by as much as is required."""
+    then, now = run_of("old", numbers(1, 40), name="Latency"), run_of("now", numbers(2, 40, slower=0.6), name="Latency")
+    thresholds = "Latency: avg <= baseline * 0.55"
+    judgement = judged(now, baseline_of(then), thresholds, on_inconclusive="pass")
+    assert (judgement.verdict, refusal(judgement)) == (Verdict.INCONCLUSIVE, "unconfirmed")
 
 
 def test_one_of_several_thresholds_is_enough() -> None:

@@ -113,6 +113,5 @@ def _is_better_beyond_margin(check: Check) -> bool:
     if not (threshold.wants_less or threshold.wants_more):
         return False
     towards_worse = 1.0 if threshold.wants_less else -1.0
-    # A threshold that asks for an improvement has no margin.
-    margin = max(0.0, towards_worse * (threshold.bound.of(earlier) - earlier))
+    margin = towards_worse * (threshold.bound.of(earlier) - earlier)  # below 0 if an improvement is required
     return towards_worse * (earlier - measure.value) > margin + TOLERANCE * abs(earlier)
