@@ -147,9 +147,8 @@ def _planned(step: Step, leg: Leg) -> Promotion | None:
     refused = acceptance_refusal(judgement) if step.inputs.accept else refusal(judgement)
     if refused == "not_passed" and not step.inputs.accept:
         return None
-    return Promotion(
-        run_id=leg.run_id, tag=next(iter(tags), ""), obstacle=refused or "pending", accepted=step.inputs.accept
-    )
+    obstacle = "pending" if refused == "unconfirmed" else refused or "pending"  # an earlier run may confirm this one
+    return Promotion(run_id=leg.run_id, tag=next(iter(tags), ""), obstacle=obstacle, accepted=step.inputs.accept)
 
 
 def _accept(step: Step, leg: Leg) -> bool:
