@@ -123,6 +123,7 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
 
 def test_slow_modules_are_not_imported_before_launch() -> None:
     slow = ["pydantic", "junitparser", "jinja2", "markupsafe", "statistics", "difflib"]
-    code = f"import sys, coval_gate.main; print([each for each in {slow} if each in sys.modules])"
+    reading = "coval_gate.coval.runs, coval_gate.coval.resources"  # of what the step looks up before it launches
+    code = f"import sys, coval_gate.main, {reading}; print([each for each in {slow} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

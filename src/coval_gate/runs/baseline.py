@@ -195,7 +195,8 @@ class _Search:
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
         same = RunFilter(**self._subject.ids, status=COMPLETED)
-        filters = [each for each in (same._replace(tag=self._tag), same) if each.can_be_sent]
+        tagged = same._replace(tag=self._tag)
+        filters = [*([tagged] if tagged.can_be_sent else []), same]
         known: dict[str, Run] = {}
         refused: list[Rejected] = []
         for wanted in filters:
