@@ -609,7 +609,10 @@ MUTANTS: Final = (
     ),
     mutant(
         "believe the first unreadable list",
-        ReplaceFunction(Client.list_simulations, lambda _, self, run_id, *, until: self._simulations(run_id, until)),
+        ReplaceFunction(
+            Client.list_simulations,
+            lambda _, self, run_id, *, until: self._simulations(self._simulation_path, run_id, until),
+        ),
         caught_by="verdict_matches_run",
     ),
     mutant(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
-    from coval_gate.coval.resources import MetricOutput
+    from coval_gate.coval.resources import MetricDefinition, MetricOutput
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, RunResult, Simulation, Target
     from coval_gate.model.run import Run
@@ -38,30 +38,23 @@ class Targets:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known: dict[str, Target | None] = {}
-        self._unusable: set[str] = set()
-        self._names: dict[str, str] = {}
+        self._definitions: dict[str, MetricDefinition] = {}
 
     @property
     def are_usable(self) -> bool:
         """Whether all of the targets that were fetched make sense."""
-        return not self._unusable
+        return all(map(_is_usable, self._definitions.values()))
 
     def fetch(self, metric_id: str, until: float) -> Procedure[Target | None]:
         """Return a metric's target; None if it has none. Raises CovalError."""
-        if metric_id not in self._known:
-            definition = yield from self._client.get_metric(metric_id, until=until)
-            self._names[metric_id], target = definition.name, definition.target
-            if target and targets.problem(target):
-                self._unusable.add(metric_id)
-                return target
-            self._unusable.discard(metric_id)
-            self._known[metric_id] = target
-        return self._known[metric_id]
+        definition = self._definitions.get(metric_id)
+        if definition is None or not _is_usable(definition):
+            definition = self._definitions[metric_id] = yield from self._client.get_metric(metric_id, until=until)
+        return definition.target
 
     def name(self, metric_id: str) -> str:
         """Return the name in the definition that was fetched last; the id if there is none."""
-        return self._names.get(metric_id) or metric_id
+        return self._definitions[metric_id].name or metric_id
 
     def add_to(self, metrics: Sequence[Metric], until: float) -> Procedure[tuple[Metric, ...]]:
         """Return the metrics with their targets. Raises CovalError."""
@@ -123,3 +116,7 @@ def absent_metrics(
             if target is not None and not result.find_metrics(name):
                 absent.append(name)
     return tuple(absent)
+
+
+def _is_usable(definition: MetricDefinition) -> bool:
+    return definition.target is None or targets.problem(definition.target) is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.judge.vocabulary import Vocabulary
-from coval_gate.runs.schedule import together
+from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.text import folded, in_words, most_similar, quoted
 from coval_gate.times import preparing
 
@@ -143,12 +143,12 @@ class _Check:
 
     def _define(self, ids: Collection[str]) -> Procedure[None]:
         """Read from their definitions which values the metrics with these ids can have."""
+        definitions = yield from self._definitions(ids)
+        self._texts |= {metric_id: each.texts for metric_id, each in zip(ids, definitions, strict=True)}
+
+    def _definitions(self, ids: Collection[str]) -> Procedure[list[MetricDefinition]]:
         calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
-        for metric_id, definition in zip(ids, definitions, strict=True):
-            if isinstance(definition, Exception):
-                raise definition
-            self._texts[metric_id] = definition.texts
+        return all_or_first_error((yield from together(calls, self._clock, at_once=AT_ONCE)))
 
     def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
@@ -169,7 +169,8 @@ class _Check:
         """Ask again which metrics the run will have, and each of them for its name: a response may be damaged."""
         if set((yield from self._ids())) != set(ids):
             return False
-        return (yield from self._defined(ids)) == {each: known.get(each) for each in ids}
+        names = [each.name for each in (yield from self._definitions(ids))]
+        return all(names) and names == [known.get(each) for each in ids]
 
     def _ids(self) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""
@@ -192,17 +193,6 @@ class _Check:
         if self._wrong(references, known, ids):
             yield from self._client.list_metrics(until=self._until, go_on=go_on)
         return known
-
-    def _defined(self, ids: Collection[str]) -> Procedure[Names]:
-        """Return the names of the metrics with these ids, from their definitions."""
-        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
-        names = {}
-        for metric_id, definition in zip(ids, definitions, strict=True):
-            if isinstance(definition, Exception):
-                raise definition
-            names[metric_id] = definition.name
-        return names if all(names.values()) else {}
 
     def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:
         """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
