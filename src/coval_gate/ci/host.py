@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from coval_gate.ci.context import Context
+    from coval_gate.ci.workspace import Workspace
     from coval_gate.config.inputs import Inputs
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
@@ -102,6 +103,9 @@ class Page:
 
 class Host(Protocol):
     """A CI system. A host treats every text as foreign: it masks secrets, and lets no text become a command."""
+
+    workspace: Workspace
+    """Where files are read and written."""
 
     annotates: bool
     """Whether it shows annotations elsewhere than in the log."""

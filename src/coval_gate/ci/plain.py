@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from coval_gate.ci.console import Console
 from coval_gate.ci.context import Context
 from coval_gate.ci.host import NO_REPOSITORY, Page
+from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class PlainHost(Console):
     """A host without outputs, state, summary or pages. It shows the outputs in the log at the end."""
 
+    workspace = Workspace()
     annotates = False
     room_for_warnings = 0
 

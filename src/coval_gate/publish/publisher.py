@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.host import BUG, NAME, tolerant
-from coval_gate.ci.workspace import Workspace
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
@@ -42,7 +41,7 @@ class Publisher:
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
-        self._workspace = Workspace(runtime.environ)
+        self._workspace = host.workspace
         self._rendering = Rendering(runtime.clock)
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
         self.pages = PagePublisher(host, runtime)

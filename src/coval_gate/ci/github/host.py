@@ -16,6 +16,7 @@ from actions_toolkit.file_command import prepare_key_value_message
 from coval_gate.ci.console import Console, resembles_command
 from coval_gate.ci.github.context import read_context
 from coval_gate.ci.host import MOST_WARNINGS
+from coval_gate.ci.workspace import Workspace
 from coval_gate.errors import RunnerError
 from coval_gate.secret import SHORTEST_SECRET
 from coval_gate.text import json_in, shortened, visible
@@ -51,6 +52,7 @@ class GitHubHost(Console):
         self._environ = environ
         self._randomness = randomness
         self._warnings = 0
+        self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on, and tell the runner to mask it in the job's log."""
