@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.ci.host import tolerant
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
 from coval_gate.judge.judgement import LAUNCH, errored, interrupted, runs_cancelled, skipped
-from coval_gate.publish.github import tolerant
 from coval_gate.step import Step
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, marks those that failed, and gives the commit its final status
-and check run. It never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does
-nothing.
+It cancels the runs that the main step left unfinished, marks those that failed, and completes the commit's pages. It
+never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
 from coval_gate.ci.detect import detect_host
+from coval_gate.ci.host import BUG, NAME
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, GateError
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.publish.github import BUG, NAME
-from coval_gate.publish.pull_request import PullRequestPublisher
+from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import cancellation_text
 from coval_gate.report.wording.promotion import not_marked_text
@@ -50,10 +49,10 @@ def post(runtime: Runtime) -> int:
     host = detect_host(runtime)
     saved = host.read_state(LEGS)
     inputs, _ = parse_inputs(runtime.environ)
-    publisher = PullRequestPublisher(host, runtime)
+    pages = PagePublisher(host, runtime)
     left = [state for state in read_state(saved) if state.needs_post_step]
     # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
-    is_open = bool(saved) and publisher.is_open(inputs)
+    is_open = bool(saved) and pages.is_open(inputs, host.context())
     if not (left or is_open):
         return 0
     for secret in (key_in(runtime.environ), token_in(runtime.environ)):
@@ -62,7 +61,7 @@ def post(runtime: Runtime) -> int:
     context = with_unknown_commit(context) if inputs.mode == "wait" else context
     hurried = bool(left) and _attempt(host, partial(_cancel, runtime, host, inputs, context, left))
     if is_open:
-        _attempt(host, partial(_close, runtime, host, inputs, context, publisher, hurried=hurried))
+        _attempt(host, partial(_close, runtime, host, inputs, context, pages, hurried=hurried))
     return 0
 
 
@@ -80,17 +79,17 @@ def _attempt(host: Host, work: Callable[[], None]) -> bool:
 
 
 def _close(
-    runtime: Runtime, host: Host, inputs: Inputs, context: Context, publisher: PullRequestPublisher, *, hurried: bool
+    runtime: Runtime, host: Host, inputs: Inputs, context: Context, pages: PagePublisher, *, hurried: bool
 ) -> None:
-    """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
+    """Complete the commit's pages. `hurried`: the runner is about to kill the step."""
     clock = runtime.clock
-    if not publisher.has_saved(inputs):  # so find the commit here
+    if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait":
             context = _with_commit_of_run(runtime, host, inputs, context)
-        context = publisher.locate(context, inputs, until=clock.now() + POST_LOCATING)
+        context = pages.locate(context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
-    publisher.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
+    pages.close(Report(judgement=UNFINISHED, context=context, inputs=inputs), times)
 
 
 def _with_commit_of_run(runtime: Runtime, host: Host, inputs: Inputs, context: Context) -> Context:

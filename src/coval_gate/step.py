@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from coval_gate import __version__
 from coval_gate.ci.context import Context, with_run_metadata, with_unknown_commit
 from coval_gate.ci.detect import detect_host
+from coval_gate.ci.host import BUG, NAME
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.coval.client import connect
 from coval_gate.errors import CovalError, InputError, NotFound, RunnerError, Unavailable
 from coval_gate.judge.judgement import LAUNCH, UNFINISHED, redacted
 from coval_gate.model.outcomes import Cancellation
-from coval_gate.publish.github import BUG, NAME
 from coval_gate.publish.legs import leg_report
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report.model import Report
@@ -112,7 +112,7 @@ class Step:
             from coval_gate.runs.promotion_checks import promotion_problems
 
             problems += promotion_problems(self.inputs, self.context)
-        problems += self.publisher.pull_request.problems(self.inputs, self.context)
+        problems += self.publisher.pages.problems(self.inputs, self.context)
         check_inputs(self.inputs, problems, environ, self.context.secrets_withheld_from)
         for warning in warnings_about(self.inputs, environ):
             self.warn(warning)
@@ -127,7 +127,7 @@ class Step:
     def locate(self) -> None:
         """Find out which commit is tested, where the event does not say and it is needed."""
         until = announcing(self.clock.now(), self.deadline)
-        self.context = self.publisher.pull_request.locate(self.context, self.inputs, until=until)
+        self.context = self.publisher.pages.locate(self.context, self.inputs, until=until)
 
     def foresee(self) -> None:
         """Warn of thresholds that the run is too small to decide with the confidence."""
@@ -247,8 +247,8 @@ class Step:
         return guard
 
     def announce(self) -> None:
-        """Set the commit's status to pending, and create its check run."""
-        self.publisher.pull_request.announce(self.report(LAUNCH), until=announcing(self.clock.now(), self.deadline))
+        """Show on the commit's pages that the run is in progress."""
+        self.publisher.pages.announce(self.report(LAUNCH), until=announcing(self.clock.now(), self.deadline))
 
     def confirm(self, client: Client, leg: Leg) -> None:
         """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
@@ -413,4 +413,4 @@ class Step:
             from coval_gate.runs.tags import provenance_of
 
             self.context = with_run_metadata(self.context, provenance_of(run, self.context.repository))
-            self.publisher.pull_request.owe(self.report(UNFINISHED))
+            self.publisher.pages.owe(self.report(UNFINISHED))

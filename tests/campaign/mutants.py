@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate import network, repeat, secret, standing, times
 from coval_gate.ci.console import Console
-from coval_gate.ci.github import check_runs
+from coval_gate.ci.github import pages as github_pages
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
@@ -46,11 +46,9 @@ from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import _cancel, post
-from coval_gate.publish import check_run as publish_check_run
-from coval_gate.publish import pull_request
-from coval_gate.publish.check_run import CheckRunPublisher
+from coval_gate.publish import pages
+from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.publish.publisher import Publisher
-from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import check, digest, html, outputs
 from coval_gate.report.formats.log import Closing
 from coval_gate.runs import (
@@ -648,44 +646,62 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the commit status to the main step",
-        ReplaceFunction(PullRequestPublisher._needs_status, returns(value=False)),
+        ReplaceFunction(
+            KeptPage.restore,
+            lambda original, self, saved: original(
+                self, saved | {"is_done": saved.get("is_done") or self.page.input == "commit_status"}
+            ),
+        ),
         caught_by="status_is_final",
     ),
     mutant(
         "conclude without the final commit status",
         ReplaceFunction(
-            PullRequestPublisher._set_status, lambda original, *args, **rest: original(*args, **rest) or True
+            PagePublisher._set,
+            lambda original, self, kept, *args, **rest: (
+                original(self, kept, *args, **rest) or kept.page.input == "commit_status"
+            ),
         ),
         caught_by="status_is_final",
     ),
     mutant(
         "owe the commit a success before there is a verdict",
-        SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
+        SetConstant(pages, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
         caught_by="status_is_final check_run_is_final",
     ),
     mutant(
         "leave the check run to the main step",
-        ReplaceFunction(CheckRunPublisher.is_open, returns(value=False)),
+        ReplaceFunction(
+            KeptPage.restore,
+            lambda original, self, saved: original(
+                self, saved | {"is_done": saved.get("is_done") or self.page.input == "check_run"}
+            ),
+        ),
         caught_by="check_run_is_final check_runs_are_completed",
     ),
     mutant(
         "conclude without the final check run",
-        ReplaceFunction(CheckRunPublisher._set, lambda original, *args, **rest: original(*args, **rest) or True),
+        ReplaceFunction(
+            PagePublisher._set,
+            lambda original, self, kept, *args, **rest: (
+                original(self, kept, *args, **rest) or kept.page.input == "check_run"
+            ),
+        ),
         caught_by="check_run_is_final check_runs_are_completed",
     ),
     mutant(
         "create a check run without looking for it",
-        ReplaceFunction(check_runs._find, find_nothing),
+        ReplaceFunction(github_pages._find, find_nothing),
         caught_by="one_check_run_per_launch check_runs_are_completed",
     ),
     mutant(
         "find a check run by another id",
-        ReplaceFunction(publish_check_run._reference, lambda original, report: f"{original(report)}/{report.began}"),
+        ReplaceFunction(check._reference, lambda original, report: f"{original(report)}/{report.began}"),
         caught_by="one_check_run_per_launch check_runs_are_completed",
     ),
     mutant(
         "let an error satisfy a branch",
-        SetConstant(check, "CONCLUSIONS", check.CONCLUSIONS | {Verdict.ERROR: "neutral"}),
+        SetConstant(github_pages, "CONCLUSIONS", github_pages.CONCLUSIONS | {"error": "neutral"}),
         caught_by="check_run_is_final",
     ),
     mutant(

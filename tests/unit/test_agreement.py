@@ -79,7 +79,7 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
     }[f"{name} >= 100%"]
     return {
         "summary": set(shares(RENDER["summary"](report), name)),
-        "comment": set(shares(RENDER["comment"](report), name)),
+        "comment": set(shares(RENDER["comment"](report).summary, name)),
         "check run": set(shares(RENDER["check"](report).summary, name)),
         "log": set(shares("\n".join(check_lines(report.judgement)), name)),
         "HTML": set(shares(re.sub(r"\s+", " ", html), name)),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check
@@ -27,8 +28,8 @@ from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST
 from coval_gate.report.charts import compared_histogram
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.junit import render as junit
@@ -71,7 +72,7 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
     end = closing(report)
     status = commit_status(report)
     lines = [*check_lines(report.legs[0].judgement), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
-    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{status.state} {status.description}", ""]))
+    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{state_of(status)} {status.title}", ""]))
 
 
 @pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
@@ -163,9 +164,9 @@ def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
     assert closing(report).verdict.title == "Coval Gate: Inconclusive"
     assert "### ❔ Inconclusive" in summary(report)
     status = commit_status(report)
-    assert status.state == ("success" if passes else "failure")
-    assert status.description.startswith("❔ Inconclusive (passes): " if passes else "❔ Inconclusive: ")
-    assert len(status.description) <= 140
+    assert state_of(status) == ("success" if passes else "failure")
+    assert status.title.startswith("❔ Inconclusive (passes): " if passes else "❔ Inconclusive: ")
+    assert len(status.title) <= 140
 
 
 def test_reason_that_is_so_for_every_threshold_is_told_once() -> None:

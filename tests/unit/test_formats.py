@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.github.pages import state_of
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import GateError, InputError, RunnerError
@@ -43,6 +44,7 @@ from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.charts import histogram
 from coval_gate.report.formats import FORMATS
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS
@@ -71,9 +73,9 @@ ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
 MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
-summary, comment, junit, document, outputs, commit_status, closing = (
+summary, junit, document, outputs, commit_status, closing = (
     next(each.render for each in FORMATS if each.name == name)
-    for name in ("summary", "comment", "junit", "json", "outputs", "status", "log")
+    for name in ("summary", "junit", "json", "outputs", "status", "log")
 )
 EXPECTED_URLS = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})"
@@ -441,10 +443,10 @@ def test_commit_status_description_is_one_short_line() -> None:
         for verdict in (*Verdict, None):
             judgement = replace(errored(GateError(text, text)), verdict=verdict)
             status = commit_status(Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),)))
-            assert status.state in ("pending", "success", "failure", "error")
-            assert 0 < len(status.description) <= DESCRIPTION_LIMIT
-            assert status.description.isprintable()
-            assert status.target_url == RUN_URL
+            assert state_of(status) in ("pending", "success", "failure", "error")
+            assert 0 < len(status.title) <= DESCRIPTION_LIMIT
+            assert status.title.isprintable()
+            assert status.link == RUN_URL
 
 
 @given(FOREIGN, st.booleans())

@@ -24,7 +24,7 @@ from coval_gate.model.run import Run
 from coval_gate.report.cases import MOST_MISSES as MOST_LINES
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
-from coval_gate.report.formats.comment import render as comment
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing

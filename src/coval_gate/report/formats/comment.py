@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.report.formats.status import page_text
 from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
@@ -13,12 +14,18 @@ from coval_gate.report.simulation_tables import troubled, unstable
 from coval_gate.report.simulations import simulation_rows
 
 if TYPE_CHECKING:
+    from coval_gate.ci.host import PageText
     from coval_gate.report.model import Report
 
 LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 
 
-def render(report: Report) -> str:
+def render(report: Report) -> PageText:
+    """Return the comment, whose name is its marker."""
+    return page_text(report, name=marker(report), summary=body(report))
+
+
+def body(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
     context = report.context
     what = f"Commit {code(context.sha[:7])}" if context.sha else ""

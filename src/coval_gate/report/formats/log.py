@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.ci.host import Annotation
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.cases import failing, miss_lines
 from coval_gate.report.comparisons import absolute, compared, comparisons, flipped_cases, flips, lacks_baseline
@@ -60,14 +61,6 @@ MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
 MOST_WORST: Final = 3  # simulations in the last lines, of which a reader sees about fifteen
 MOST_WORST_MISSES: Final = 2  # criteria of each
 MOST_REPEATED: Final = 10  # test cases
-
-
-class Annotation(NamedTuple):
-    """A title, a message of one or more lines, and the file of the repository that it is shown on, if any."""
-
-    title: str
-    message: str
-    file: str = ""
 
 
 class Closing(NamedTuple):
