@@ -15,13 +15,13 @@ import pytest
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.findings import MOST_MISSES
 from coval_gate.judge.gate import judge
 from coval_gate.model.baseline import Baseline, BaselineRun
 from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.model.details import Details
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.run import Run
-from coval_gate.report.cases import MOST_MISSES as MOST_LINES
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import render as comment
@@ -36,11 +36,10 @@ from coval_gate.report.limits import (
     MOST_FIGURES,
     MOST_FLIPS,
     MOST_IDS,
-    MOST_MISSES,
     MOST_VALUES,
 )
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
 
 if TYPE_CHECKING:
@@ -294,12 +293,4 @@ def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_size
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
     small, large = (replace(each.legs[0]) for each in of_two_sizes)
-    report = Report(judgement=small.judgement)
-    assert calls_of(lambda: leg_rows(report, large)) < 9 * calls_of(lambda: leg_rows(report, small))
-
-
-def test_formats_share_what_is_computed_of_simulations(of_two_sizes: tuple[Report, Report]) -> None:
-    small, _ = of_two_sizes
-    (leg,) = small.legs
-    rows = leg_rows(small, leg)
-    assert leg_rows(replace(small, files={"json_path": "report.json"}), leg) is rows
+    assert calls_of(lambda: large.rows) < 9 * calls_of(lambda: small.rows)

@@ -10,7 +10,6 @@ from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.simulation_tables import troubled, unstable
-from coval_gate.report.simulations import simulation_rows
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -29,7 +28,7 @@ def render(report: Report) -> str:
         marker(report),
         *opening(report),
         *unstable(report),
-        *troubled(simulation_rows(report)),
+        *troubled(report),
         f"<sub>{footer}</sub>" if footer else "",
     ]
     return page(parts, limit=LIMIT)
