@@ -159,7 +159,7 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(found["criteria"]) + found["criteria_left_out"] == len(judgement.checks) > THRESHOLDS
     assert len(found["reasons"]) + found["reasons_left_out"] == THRESHOLDS * variants
     assert len(found["metrics"]) + found["metrics_left_out"] == metrics
-    for each, check in zip(found["criteria"], judgement.first_checks(MOST_CRITERIA), strict=True):
+    for each, check in zip(found["criteria"], report(shape).legs[0].findings.checks.first(MOST_CRITERIA), strict=True):
         blamed = 0 if check.passed else len(check.simulations)
         assert len(each["simulation_ids"]) == min(MOST_IDS, blamed)
         assert each["simulation_ids_left_out"] == blamed - len(each["simulation_ids"])
@@ -182,7 +182,7 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert len(comment(large)) <= COMMENT_LIMIT
     assert sum(map(len, closing(large).flips)) < 100_000
     (found,) = json.loads(text)["legs"]
-    checks = large.legs[0].judgement.first_checks(MOST_CRITERIA)
+    checks = large.legs[0].findings.checks.first(MOST_CRITERIA)
     for each, check in zip(found["criteria"], checks, strict=True):
         flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
         assert len(each["newly_failing"]) == min(MOST_FLIPS, len(flipped))
