@@ -79,21 +79,9 @@ def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bo
 
 def path_chart(sums: Sequence[float], level: float) -> str:
     """Return a fenced chart of sums from run to run, which begin at 0, and a line at the level of an alarm."""
-    top = math.ceil(1.1 * max(level, *sums))
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * 3 * (len(sums) + 1)))))
-    return "\n".join(
-        [
-            "```mermaid",
-            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{ORANGE}, {GREY}"}}}}}}}}%%',
-            "xychart-beta",
-            f"    x-axis [{', '.join(str(run) for run in range(len(sums) + 1))}]",
-            f'    y-axis "sum of shortfalls" 0 --> {top}',
-            f"    line [{', '.join(f'{round(each, 2):g}' for each in (0.0, *sums))}]",
-            f"    line [{', '.join([f'{round(level, 2):g}'] * (len(sums) + 1))}]",
-            "```",
-        ]
-    )
+    runs = [str(run) for run in range(len(sums) + 1)]
+    lines = [(ORANGE, "line", [0.0, *sums]), (GREY, "line", [level] * len(runs))]
+    return _drawn(runs, f'"sum of shortfalls" 0 --> {math.ceil(1.1 * max(level, *sums))}', lines, 3 * len(runs))
 
 
 def _can_draw(values: Sequence[float]) -> bool:
@@ -117,18 +105,24 @@ def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
         for colour, beyond in parts
     ]
     plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
-    labels = [bar.label for bar in bars]
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, labels))))))
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
+    scale = f'"% of simulations" {HIDDEN * top:g} --> {top}'
+    return _drawn([f'"{bar.label}"' for bar in bars], scale, plots, sum(len(bar.label) for bar in bars))
+
+
+def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int) -> str:
+    """Return the chart of bars and lines, each with its colour, on a scale; the labels are `width` characters wide."""
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
+    colours = ", ".join(colour for colour, _, _ in plots)
     return "\n".join(
         [
             "```mermaid",
             f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{", ".join(plot[0] for plot in plots)}"}}}}}}}}%%',
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
             "xychart-beta",
-            f"    x-axis [{', '.join(f'{chr(34)}{label}{chr(34)}' for label in labels)}]",
-            f'    y-axis "% of simulations" {HIDDEN * top:g} --> {top}',
-            *(f"    {kind} [{', '.join(f'{share:g}' for share in shares)}]" for _, kind, shares in plots),
+            f"    x-axis [{', '.join(labels)}]",
+            f"    y-axis {scale}",
+            *(f"    {kind} [{', '.join(f'{round(each, 2):g}' for each in values)}]" for _, kind, values in plots),
             "```",
         ]
     )
