@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.model.outcomes import Completed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.simulations import leg_rows, to_look_at
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details
@@ -69,7 +69,7 @@ def judge_run(step: Step, client: Client, leg: Leg) -> Judgement:
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if leg.repetition:  # only all runs together have a verdict
-            step.host.quote(*check_lines(leg.judgement))
+            step.host.quote(*check_lines(findings_of(leg.judgement)))
         else:
             _explain(step, client, leg, leg.judgement)
     return leg.judgement
@@ -79,6 +79,7 @@ def take_together(step: Step, client: Client, leg: Leg, together: Together) -> N
     """Record what the leg's run and its repetitions show together. Raises RunnerError."""
     leg.alone = leg.alone or leg.judgement
     leg.result, leg.judgement = together
+    leg.findings = None  # those of the run alone are others
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
         step.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
@@ -110,18 +111,17 @@ def _explain(step: Step, client: Client, leg: Leg, judgement: Judgement) -> None
 
     Raises RunnerError.
     """
-    report = step.report(judgement)
-    step.publisher.write_verdict(report)
-    step.host.quote(*check_lines(judgement))
+    step.publisher.write_verdict(step.report(judgement))
+    leg.findings = run(beside(partial(findings_of, judgement, leg.result)), step.clock)
+    step.host.quote(*check_lines(leg.findings))
     if leg.result and leg.run:
         if not judgement.repetition:
             leg.trend = run(_trend(step, client, leg.run, leg.result), step.clock)
-        rows = to_look_at(run(beside(partial(leg_rows, report, report.legs[0])), step.clock))
         leg.details = run(
             fetch_details(
                 client,
                 leg.result,
-                [row.simulation.id for row in rows],
+                [each.simulation.id for each in leg.findings.to_look_at],
                 test_set_id=leg.run.test_set_id or step.inputs.test_set_id,
                 with_transcripts=step.inputs.include_transcripts == "failures",
                 clock=step.clock,

@@ -343,9 +343,10 @@ class Step:
         legs = [leg for leg in self.legs if leg.run_id]
         # A secret in the text of an error can be recognised only before a format escapes it.
         judgement = redacted(judgement, self.host.redact)
+        home = self.inputs.dashboard_url
         return Report(
             judgement=judgement,
-            legs=(leg_report(legs, judgement, page=self.run_url, redact=self.host.redact),) if legs else (),
+            legs=(leg_report(legs, judgement, page=self.run_url, redact=self.host.redact, home=home),) if legs else (),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,

@@ -51,7 +51,6 @@ from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
@@ -135,7 +134,7 @@ class Step:
             if leg.run:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
-            host.quote(*check_lines(leg.judgement))
+            host.quote(*check_lines(leg.findings))
         self.written = publisher.publish(report, Times.of_step(0.0, 3600.0))
         self.log = stream.getvalue()
         return self
@@ -336,7 +335,7 @@ def test_legs_are_distinct_in_every_format() -> None:
     gate = [name for group, name in cases if str(group).startswith("Coval.criteria of the gate")]
     assert {str(name).partition(": ")[0] for name in gate} == {"one", "two"}
     assert "#### one" in summary(twice)
-    assert simulation_rows(twice) == 2 * simulation_rows(report)
+    assert twice.rows == 2 * report.rows
 
 
 def test_result_is_shown_without_judgement() -> None:
@@ -557,6 +556,7 @@ def large_report(count: int = LARGE_COUNT) -> Report:
         judgement=judgement,
         run_id="run1",
         run_url=RUN_URL,
+        dashboard_url="https://app.coval.dev/acme",
         result=result,
         details=Details(
             labels={f"c{each}": f"{label} {each[-5:]}" for each in ids}, texts={each: {"m1": label} for each in ids}
@@ -737,7 +737,7 @@ def test_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
 def render_all(text: str) -> Iterator[str]:
     report = report_of(text)
     yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
-    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.judgement))
+    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.findings))
     yield from (checks, "\n".join(closing(report).simulation_lines()), str(commit_status(report)))
 
 

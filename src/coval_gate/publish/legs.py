@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 
 def leg_report(
-    runs: Sequence[Leg], judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str]
+    runs: Sequence[Leg], judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str], home: str
 ) -> LegReport:
     """Return the report of a step's first run and of its repetitions, as one leg.
 
-    `judgement` is that of the step, `page` returns the URL of a run by its id, and `redact` hides secrets in a text.
+    `judgement` is that of the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
+    `home` is the address of the dashboard.
     """
     leg = runs[0]
-    own = leg.judgement  # what went wrong with the step afterwards outranks it
+    own = leg.judgement if leg.judgement and leg.judgement.verdict is judgement.verdict else None
     return LegReport(
-        judgement=redacted(own, redact) if own and own.verdict is judgement.verdict else judgement,
+        judgement=redacted(own, redact) if own else judgement,  # what went wrong with the step afterwards outranks it
+        known=leg.findings if own else None,
+        dashboard_url=home,
         name=leg.name,
         run_id=leg.run_id,
         run_url=page(leg.run_id),

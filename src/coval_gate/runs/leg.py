@@ -9,6 +9,7 @@ from coval_gate.model.details import Details
 
 if TYPE_CHECKING:
     from coval_gate.coval.client import Launch
+    from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.drift import Drift
     from coval_gate.model.promotion import Promotion
@@ -30,9 +31,10 @@ class Leg:
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `repetition`: which one of the step's
     first run it is; 0 for that run itself. `alone` is the judgement of the run itself, where `result` and `judgement`
-    are those of several runs together. `promotion`: what became of it, if the run was to be promoted.
-    `trend`: the last runs before it. `drift`: what shows whether the agent drifts, if that was asked for. `begins`: the
-    tag that the run is to take because no run has it, so that the reference of drift begins with it.
+    are those of several runs together. `findings`: what `judgement` shows, once a report needs it. `promotion`: what
+    became of it, if the run was to be promoted. `trend`: the last runs before it. `drift`: what shows whether the agent
+    drifts, if that was asked for. `begins`: the tag that the run is to take because no run has it, so that the
+    reference of drift begins with it.
     """
 
     name: str = ""
@@ -47,6 +49,7 @@ class Leg:
     over_since: float | None = None
     result: RunResult | None = None
     judgement: Judgement | None = None
+    findings: Findings | None = None
     repetition: int = 0
     alone: Judgement | None = None
     details: Details = field(default_factory=Details)

@@ -11,7 +11,6 @@ from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.simulation_tables import troubled, unstable
-from coval_gate.report.simulations import simulation_rows
 
 if TYPE_CHECKING:
     from coval_gate.ci.host import PageText
@@ -36,7 +35,7 @@ def body(report: Report) -> str:
         marker(report),
         *opening(report),
         *unstable(report),
-        *troubled(simulation_rows(report)),
+        *troubled(report),
         f"<sub>{footer}</sub>" if footer else "",
     ]
     return page(parts, limit=LIMIT)
