@@ -73,7 +73,7 @@ mutants: setup  ## show that the campaign catches deliberate mistakes in the cod
 bench: setup  ## measure what README claims
 	@$(BIN)/python -m bench
 
-statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (ten minutes)
+statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (half an hour)
 	@$(BIN)/python -m bench.noise
 
 lock: setup  ## resolve the dependencies anew

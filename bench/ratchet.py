@@ -1,7 +1,8 @@
 """What `bench/noise.py` measures of promotion: whether a reference that moves every night stays what the agent is.
 
 The agent never changes. Each night's run is judged against the last one that was promoted, and is promoted by the rule
-of the gate. To promote winners only would make the reference faster every night.
+of the gate. To promote winners only would make the reference faster every night. So would a rule that promotes lucky
+nights as readily as ordinary ones, because unlucky ones are red.
 """
 
 from __future__ import annotations
@@ -30,6 +31,20 @@ NIGHTS: Final = 31
 SIGMA, ICC, RATE = 0.5, 0.3, 0.95
 LATENCY: Final = "Latency: avg <= baseline * 1.1"
 BOTH: Final = f"{LATENCY}\nResolved: rate(YES) >= baseline - 5pp"
+
+
+class Promoter:
+    """The rule of the gate, with its memory: whether a run that was better beyond the margin waits for another one."""
+
+    def __init__(self) -> None:
+        self._waits = False
+
+    def promotes(self, judgement: Judgement) -> bool:
+        """Tell whether the run that comes next is promoted."""
+        reason = refusal(judgement)
+        promoted = not reason or (reason == "unconfirmed" and self._waits)
+        self._waits = not promoted and (self._waits or reason == "unconfirmed")
+        return promoted
 
 
 class Night(NamedTuple):
@@ -66,7 +81,7 @@ def drift_of_reference(cases: int, conversations: int, thresholds: str, rng: Ran
     truth = fmean(math.exp(level + SIGMA**2 * (1.0 - ICC) / 2.0) for level in levels)
     nights = [_night(rng, levels, conversations) for _ in range(NIGHTS)]
     last = _mean(nights[-1])
-    error = (_mean(_reference(nights, thresholds, lambda judgement: not refusal(judgement))) - last) / truth
+    error = (_mean(_reference(nights, thresholds, Promoter().promotes)) - last) / truth
     winner = _mean(_reference(nights, thresholds, lambda judgement: judgement.verdict == "passed"))
     return -error, error, (last - winner) / truth
 
@@ -74,12 +89,12 @@ def drift_of_reference(cases: int, conversations: int, thresholds: str, rng: Ran
 def any_red(cases: int, conversations: int, thresholds: str, rng: Random) -> tuple[bool]:
     """Tell whether the gate fails an unchanged agent in any night."""
     levels = [rng.gauss(0.0, SIGMA * math.sqrt(ICC)) for _ in range(cases)]
-    red = False
+    red, promoter = False, Promoter()
     reference: Night | None = None
     for night in (_night(rng, levels, conversations) for _ in range(NIGHTS)):
         judgement = _judged(night, reference, thresholds)
         red = red or is_red(judgement)
-        reference = reference if refusal(judgement) else night
+        reference = night if promoter.promotes(judgement) else reference
     return (red,)
 
 

@@ -120,6 +120,7 @@ def report_on(
         judgement=judgement,
         run_id=now.run_id,
         run_url=f"{DASHBOARD}/runs/{now.run_id}",
+        dashboard_url=DASHBOARD,
         run=Run(run_id=now.run_id, status="COMPLETED"),
         result=now,
         details=Details(labels=labels or {}),

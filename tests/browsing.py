@@ -24,7 +24,6 @@ from coval_gate.model.details import Details, Turn
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.trend import TrendRun
 from coval_gate.report.model import LegReport
-from coval_gate.report.simulations import simulation_rows, to_look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +97,7 @@ def picture_report() -> Report:
 def enriched(report: Report) -> Report:
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
-    ill = [row.simulation.id for row in to_look_at(simulation_rows(report))]
+    ill = [each.simulation.id for each in leg.findings.to_look_at]
     details = replace(leg.details, texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
     trend = tuple(
         TrendRun(
@@ -133,7 +132,7 @@ def large_report(count: int, *, failing: bool = False) -> Report:
         labels={each.test_case_id: f"A caller asks for number {each.test_case_id}" for each in simulations},
         texts={each.id: {metric.id: WHY * 4 for metric in metrics} for each in simulations},
     )
-    leg = LegReport(judgement=judgement, run_id="run", result=result, details=details)
+    leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
     return replace(comparison_reports()["unchanged"], judgement=judgement, legs=(leg,))
 
 

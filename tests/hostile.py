@@ -10,8 +10,8 @@ from coval_gate.ci.context import Context
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import Aggregate, Bound, Threshold, parse_thresholds
-from coval_gate.coval.models import parse_run
-from coval_gate.coval.values import read_metrics, read_simulation, read_value
+from coval_gate.coval.results import read_metrics, read_simulation, read_value
+from coval_gate.coval.runs import parse_run
 from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
@@ -199,6 +199,7 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         judgement=_judgement(text, result),
         run_id=RUN_ID,
         run_url=RUN_URL,
+        dashboard_url=DASHBOARD,
         run=_run(text),
         result=result,
         details=Details(
@@ -548,6 +549,7 @@ def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
         judgement=judgement,
         run_id=RUN_ID,
         run_url=RUN_URL,
+        dashboard_url=DASHBOARD,
         run=_ended("COMPLETED"),
         result=result,
         details=Details(

@@ -3,7 +3,7 @@
 GateError               the step cannot do its work: verdict `error`
 ├── InputError          inputs are invalid; nothing was launched
 ├── RunnerError         a file from the runner cannot be used
-├── GitHubError         a call to GitHub failed; it never decides a verdict
+├── HostError           a call to the CI system failed; it never decides a verdict
 ├── InternalError       a defect in Coval Gate
 └── CovalError          a call to Coval failed
     ├── Rejected        Coval rejected the call, and would reject it again
@@ -60,8 +60,8 @@ class RunnerError(GateError):
     """A file for outputs, state, summary or reports cannot be written."""
 
 
-class GitHubError(GateError):
-    """A call to GitHub failed. `forbidden`: the token lacks permission, so a retry cannot succeed (401, 403, 404)."""
+class HostError(GateError):
+    """A call to the CI system failed. `forbidden`: the token lacks permission, so a retry cannot succeed."""
 
     def __init__(self, title: str, what: str, *, forbidden: bool = False, advice: str = "", link: str = "") -> None:
         super().__init__(title, what, advice=advice, link=link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.ci.host import tolerant
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
 from coval_gate.flow.cancel import cancel_named, clean_up
@@ -11,7 +12,6 @@ from coval_gate.flow.launch import announce, launch, take_over
 from coval_gate.flow.opening import foresee, locate, one_leg, read_inputs
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import LAUNCH, errored, gravest, interrupted, runs_cancelled, skipped
-from coval_gate.publish.github import tolerant
 from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, marks those that failed, and gives the commit its final status
-and check run. It never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does
-nothing.
+It cancels the runs that the main step left unfinished, marks those that failed, and completes the commit's pages. It
+never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def finish(progress: Progress) -> Procedure[None]:
     inputs = progress.inputs
     left = [trial for trial in progress.trials if trial.needs_post_step]
     # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
-    is_open = bool(saved) and progress.publisher.pull_request.is_open(inputs)
+    is_open = bool(saved) and progress.publisher.pages.is_open(inputs, host.context())
     if not (left or is_open):
         return
     for secret in (key_in(environ), token_in(environ)):
@@ -70,16 +69,16 @@ def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:
 
 
 def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
-    """Give the commit its final status and check run. `hurried`: the runner is about to kill the step."""
-    inputs, clock, pull_request = progress.inputs, progress.clock, progress.publisher.pull_request
-    if not pull_request.has_saved(inputs):  # so find the commit here
+    """Complete the commit's pages. `hurried`: the runner is about to kill the step."""
+    inputs, clock, pages = progress.inputs, progress.clock, progress.publisher.pages
+    if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait":
             yield from _find_commit_of_run(progress)
         until = clock.now() + POST_LOCATING
-        progress.context = yield from pull_request.locate(progress.context, inputs, until=until)
+        progress.context = yield from pages.locate(progress.context, inputs, until=until)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
-    yield from pull_request.close(Report(judgement=UNFINISHED, context=progress.context, inputs=inputs), times)
+    yield from pages.close(Report(judgement=UNFINISHED, context=progress.context, inputs=inputs), times)
 
 
 def _find_commit_of_run(progress: Progress) -> Procedure[None]:

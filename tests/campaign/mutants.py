@@ -23,15 +23,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate import network, secret, times
 from coval_gate.ci.console import Console
-from coval_gate.ci.github import check_runs
+from coval_gate.ci.github import pages as github_pages
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds, values
-from coval_gate.coval import calls, client, errors, mutations
+from coval_gate.coval import calls, client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
-from coval_gate.coval.values import read_simulation
+from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.errors import CovalError
 from coval_gate.flow import cancel as flow_cancel
 from coval_gate.flow import promote as promote_flow
@@ -51,11 +51,9 @@ from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import finish, post
-from coval_gate.publish import check_run as publish_check_run
-from coval_gate.publish import pull_request
-from coval_gate.publish.check_run import CheckRunPublisher
+from coval_gate.publish import pages
+from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.publish.publisher import Publisher
-from coval_gate.publish.pull_request import PullRequestPublisher
 from coval_gate.report.formats import check, digest, html, outputs
 from coval_gate.report.formats.log import Closing
 from coval_gate.runs import (
@@ -201,10 +199,15 @@ def keep_what_first_run_met(
     return tuple(met.get((check.criterion, check.variant), check) for check in original(runs, *args))
 
 
-def take_for_done(original: Callable[..., Procedure[bool]], *args: object, **rest: object) -> Procedure[bool]:
-    """Do it, and say that no later attempt is needed."""
-    yield from original(*args, **rest)
-    return True
+def take_for_done(page: str) -> Callable[..., Procedure[bool]]:
+    """Show the report on all pages, and say that one of them needs no later attempt."""
+
+    def show(
+        original: Callable[..., Procedure[bool]], self: PagePublisher, kept: KeptPage, *args: object, **rest: object
+    ) -> Procedure[bool]:
+        return (yield from original(self, kept, *args, **rest)) or kept.page.input == page
+
+    return show
 
 
 def do_twice(original: Callable[..., Procedure[object]], *args: object) -> Procedure[object]:
@@ -574,7 +577,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "tell mutations apart by name",
-        ReplaceFunction(mutations.told_apart, lambda _, simulations: tuple(simulations)),
+        ReplaceFunction(told_apart, lambda _, simulations: tuple(simulations)),
         caught_by="mutations_are_told_apart verdict_matches_run",
     ),
     mutant(
@@ -624,7 +627,10 @@ MUTANTS: Final = (
     ),
     mutant(
         "believe the first unreadable list",
-        ReplaceFunction(Client.list_simulations, lambda _, self, run_id, *, until: self._simulations(run_id, until)),
+        ReplaceFunction(
+            Client.list_simulations,
+            lambda _, self, run_id, *, until: self._simulations(self._simulation_path, run_id, until),
+        ),
         caught_by="verdict_matches_run",
     ),
     mutant(
@@ -660,42 +666,52 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the commit status to the main step",
-        ReplaceFunction(PullRequestPublisher._needs_status, returns(value=False)),
+        ReplaceFunction(
+            KeptPage.restore,
+            lambda original, self, saved: original(
+                self, saved | {"is_done": saved.get("is_done") or self.page.input == "commit_status"}
+            ),
+        ),
         caught_by="status_is_final",
     ),
     mutant(
         "conclude without the final commit status",
-        ReplaceFunction(PullRequestPublisher._set_status, take_for_done),
+        ReplaceFunction(PagePublisher._set, take_for_done("commit_status")),
         caught_by="status_is_final",
     ),
     mutant(
         "owe the commit a success before there is a verdict",
-        SetConstant(pull_request, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
+        SetConstant(pages, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
         caught_by="status_is_final check_run_is_final",
     ),
     mutant(
         "leave the check run to the main step",
-        ReplaceFunction(CheckRunPublisher.is_open, returns(value=False)),
+        ReplaceFunction(
+            KeptPage.restore,
+            lambda original, self, saved: original(
+                self, saved | {"is_done": saved.get("is_done") or self.page.input == "check_run"}
+            ),
+        ),
         caught_by="check_run_is_final check_runs_are_completed",
     ),
     mutant(
         "conclude without the final check run",
-        ReplaceFunction(CheckRunPublisher._set, take_for_done),
+        ReplaceFunction(PagePublisher._set, take_for_done("check_run")),
         caught_by="check_run_is_final check_runs_are_completed",
     ),
     mutant(
         "create a check run without looking for it",
-        ReplaceFunction(check_runs._find, find_nothing),
+        ReplaceFunction(github_pages._find, find_nothing),
         caught_by="one_check_run_per_launch check_runs_are_completed",
     ),
     mutant(
         "find a check run by another id",
-        ReplaceFunction(publish_check_run._reference, lambda original, report: f"{original(report)}/{report.began}"),
+        ReplaceFunction(check._reference, lambda original, report: f"{original(report)}/{report.began}"),
         caught_by="one_check_run_per_launch check_runs_are_completed",
     ),
     mutant(
         "let an error satisfy a branch",
-        SetConstant(check, "CONCLUSIONS", check.CONCLUSIONS | {Verdict.ERROR: "neutral"}),
+        SetConstant(github_pages, "CONCLUSIONS", github_pages.CONCLUSIONS | {"error": "neutral"}),
         caught_by="check_run_is_final",
     ),
     mutant(

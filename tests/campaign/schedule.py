@@ -89,7 +89,9 @@ ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | 
 STABLE: Final = "stable"  # the tag of promoted runs
 GOLDEN: Final = "golden"  # the tag of the run with which the reference of drift begins
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
-MARKS: Final = (STABLE, GOLDEN, FAILED, "coval-gate/accepted")  # tags that a step gives to a run that is over
+BETTER: Final = "coval-gate/better"  # the mark of a run whose promotion another one has to confirm
+# Tags that a step gives to a run that is over
+MARKS: Final = (STABLE, GOLDEN, FAILED, BETTER, "coval-gate/accepted")
 WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from coval_gate.config.inputs import declared
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -40,6 +43,8 @@ GROUND = {
     "waiting",
 }  # below all packages; its modules may import each other
 PURE = ["judge", "report", "model", "text", "config"]  # neither environment, clock, network nor randomness
+OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
+GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
 
 
@@ -124,8 +129,23 @@ def test_only_main_and_post_run_the_schedule() -> None:
     assert users == {"coval_gate.main", "coval_gate.post"}
 
 
+def test_only_its_package_knows_github() -> None:
+    """What users write and what the API of Coval calls so does not count: inputs, and the metadata of runs."""
+    inputs = {each.name for each in declared()}
+    outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
+    users = {name for name, path in outside.items() if any("ci.github" in each for each in imports(path))}
+    assert users == {"coval_gate.ci.detect"}
+    for path in (path for name, path in outside.items() if name not in users):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = {each for key in ("id", "attr", "name", "arg") if isinstance(each := getattr(node, key, None), str)}
+            assert not [each for each in names - inputs if OF_GITHUB.search(each)], (path, names)
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            assert not GITHUB_API.search(text), (path, text)
+
+
 def test_slow_modules_are_not_imported_before_launch() -> None:
     slow = ["pydantic", "junitparser", "jinja2", "markupsafe", "statistics", "difflib"]
-    code = f"import sys, coval_gate.main; print([each for each in {slow} if each in sys.modules])"
+    reading = "coval_gate.coval.runs, coval_gate.coval.resources"  # of what the step looks up before it launches
+    code = f"import sys, coval_gate.main, {reading}; print([each for each in {slow} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

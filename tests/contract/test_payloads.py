@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context
-from coval_gate.coval.models import parse_run
+from coval_gate.coval.runs import parse_run
 from coval_gate.model.statuses import QUEUED, RUNNING, TERMINAL, normalize_status
 from coval_gate.runs.request import launch_request
 from coval_sandbox.world import World

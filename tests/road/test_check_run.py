@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN, Fault
-from road.test_commit_status import UNFINISHED, Processes, github_with, known_state
+from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
 from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
 from road.test_takeover import RERUN, cancel_first
@@ -68,7 +69,7 @@ def test_check_run_is_in_progress_and_then_has_the_verdict(
         assert result.outputs["reason"].removesuffix(".") in check.title
         assert check.summary == result.summary
         assert check.annotations == []
-    assert result.state["check_concluded"] == "true"
+    assert done_pages(result) == ["check_run"]
 
 
 @pytest.mark.parametrize(("policy", "conclusion"), [("fail", "failure"), ("pass", "neutral")])
@@ -168,7 +169,7 @@ def test_later_workflow_completes_check_run_of_launch(
         launch, server = run_step(mode="launch", matrix=matrix, env=env, **CHECK)
         name, run_id = f"{NAME} (eu)" if matrix else NAME, launch.outputs["run_id"]
         assert checks(github) == [(name, run_id, None)]
-        assert launch.state["check_concluded"] == "true"
+        assert done_pages(launch) == ["check_run"]
         if not kept:
             github.check_runs.clear()
         github.add_check_run(name, HEAD, external_id="another run", status="in_progress")
@@ -220,7 +221,7 @@ def test_post_step_completes_what_step_could_not(
     with github_with(f"{down} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
         assert [each for *_, each in checks(github)] == ([None] if down == COMPLETING else [])
-        assert "check_concluded" not in result.state
+        assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
         assert checks(github) == [(NAME, result.outputs["run_id"], conclusion)]
@@ -257,12 +258,12 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
 
 
 @pytest.mark.parametrize("event", [*EVENTS, "push"])
-@pytest.mark.parametrize("saved", [("legs",), ("legs", "check"), ("legs", "check", "check_id")], ids=str)
+@pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
 def test_check_run_of_killed_step_is_completed(
     saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
 ) -> None:
     """The post step finds the check run by its external id if the main step was killed before it had its id."""
-    faults = [f"{DOWN} -> 502"] if saved == ("legs",) else []
+    faults = [f"{DOWN} -> 502"] if saved == () else []
     with github_with(*faults, now=clock.time) as github:
         github.commits.add("f" * 40)
         payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
@@ -277,7 +278,7 @@ def test_check_run_of_killed_step_is_completed(
         assert [each.title for each in github.check_runs] == [UNFINISHED]
 
 
-@pytest.mark.parametrize("saved", [("legs",), ("legs", "check"), ("legs", "check", "check_id")], ids=str)
+@pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 def test_killed_mode_wait_completes_check_run_of_launch(
     matrix: str, saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock
@@ -292,17 +293,21 @@ def test_killed_mode_wait_completes_check_run_of_launch(
         github.faults.clear()
         env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
-        conclusion = "failure" if saved == ("legs",) else "timed_out"
+        conclusion = "failure" if saved == () else "timed_out"
         assert checks(github) == [(f"{NAME} (eu)" if matrix else NAME, run_id, conclusion)]
 
 
-@pytest.mark.parametrize("state", ["{}", "[1]", "nonsense", '{"references": 1}', '{"references": [], "sha": 1}'])
-def test_damaged_state_completes_check_run_all_the_same(state: str, run_step: RunStep, clock: VirtualClock) -> None:
+@pytest.mark.parametrize(
+    "owed", [{}, [1], "nonsense", {"references": 1}, {"references": [], "sha": 1}, {"references": [[]], "name": "x"}]
+)
+@pytest.mark.parametrize("made", ["x", 5, None])
+def test_damaged_state_completes_check_run_all_the_same(
+    made: object, owed: object, run_step: RunStep, clock: VirtualClock
+) -> None:
     with github_with(f"{COMPLETING} -> 502", now=clock.time) as github:
         result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **CHECK)
         github.faults.clear()
-        result.state.pop("check_concluded")
-        result.state.update(check=state, check_id="x")
+        result.state["pages"] = json.dumps([1, {"input": []}, {"input": "check_run", "owed": owed, "made": made}])
         run_post(result, server, github)
         assert "failure" in [each for *_, each in checks(github)]
 
@@ -473,7 +478,7 @@ def test_post_step_finds_commit_of_run_as_the_main_step_does(
         result, _ = run_step(world=server.world, event={"schedule": "*"}, env=env, **given, **CHECK)
         github.faults.clear()
         inputs = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
-        run_post(known_state(result, "legs"), server, github, **inputs)
+        run_post(known_state(result), server, github, **inputs)
         assert checks(github) == [(NAME, run_id, "failure")]
         assert len(github.check_runs) == 1
 

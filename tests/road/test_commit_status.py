@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
     with github_with("POST /repos/*/statuses/* #2-7 -> 502", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, comment="always", **STATUS, **given)
         assert [each for each, _ in states(github)] == ["pending", state]
-    assert result.state["concluded"] == "true"
+    assert done_pages(result) == ["commit_status"]
     assert result.outputs["comment_url"], "the comment has time of its own"
 
 
@@ -86,7 +87,7 @@ def test_post_step_sets_status_that_step_could_not(
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
         assert [each for each, _ in states(github)] == ["pending"]
-        assert "concluded" not in result.state
+        assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
         assert states(github) == states(healthy)
@@ -154,19 +155,26 @@ def test_interrupt_while_pending_status_is_set(run_step: RunStep, clock: Virtual
 
 
 def known_state(result: StepResult, *names: str) -> StepResult:
-    """Return the result as if the step had been killed when it had saved only these values."""
-    return replace(result, state={name: result.state[name] for name in names if name in result.state})
+    """Return the result as if the step had been killed when it had saved its legs, and only these values of pages."""
+    pages = [{name: page[name] for name in ("input", *names)} for page in json.loads(result.state["pages"])]
+    state = {"legs": result.state["legs"]} | ({"pages": json.dumps(pages)} if names else {})
+    return replace(result, state=state)
+
+
+def done_pages(result: StepResult) -> list[str]:
+    """Return the inputs of the pages that the step leaves nothing to do for."""
+    return [page["input"] for page in json.loads(result.state["pages"]) if page["is_done"]]
 
 
 def test_killed_step_gets_error_status_without_api_key(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
         result, server = run_step(mode="launch", test_set_id="stuck001", env={"GITHUB_API_URL": github.url}, **STATUS)
-        run_post(known_state(result, "legs", "status"), server, github, INPUT_API_KEY="")
+        run_post(known_state(result, "owed"), server, github, INPUT_API_KEY="")
         assert states(github)[-1] == ("error", UNFINISHED)
 
 
 @pytest.mark.parametrize("event", [*EVENTS, "push"])
-@pytest.mark.parametrize("saved", [("legs",), ("legs", "status")], ids=["early", "late"])
+@pytest.mark.parametrize("saved", [(), ("owed",)], ids=["early", "late"])
 def test_status_of_killed_step_is_on_commit_under_test(
     saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
 ) -> None:
@@ -187,7 +195,7 @@ def test_status_of_killed_step_is_on_commit_under_test(
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
-@pytest.mark.parametrize("saved", [("legs",), ("legs", "status")], ids=["early", "late"])
+@pytest.mark.parametrize("saved", [(), ("owed",)], ids=["early", "late"])
 def test_killed_mode_wait_reports_on_launched_commit_and_job(
     saved: tuple[str, ...], matrix: str, run_step: RunStep, clock: VirtualClock
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fake_github import REPOSITORY, TOKEN, Fault
 from road.test_check_run import checks
-from road.test_commit_status import github_with, states
+from road.test_commit_status import done_pages, github_with, states
 from road.test_run_lifecycle import run_post_step
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_404_about_a_page_that_was_never_made_is_a_missing_permission(run_step: 
     with github_with(f"{STATUS} -> 404", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, commit_status=NAME, github_token=TOKEN)
         assert "`statuses: write`" in result.log
-        assert result.state["concluded"] == "true"
+        assert done_pages(result) == ["commit_status"]
         assert clock.now() < 65
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import Unavailable
 from coval_gate.runs.schedule import run
 from coval_sandbox.server import Server
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 TOO_LATE = "was not sent"
 CALLS: dict[str, Callable[[Client, float], Procedure[object]]] = {
     "/runs/*": lambda client, until: client.get_run("r1", until=until),
-    "/runs": lambda client, until: client.list_runs("", until=until),
+    "/runs": lambda client, until: client.list_runs(RunFilter(), until=until),
     "/conversations/simulated": lambda client, until: client.list_simulations("r1", until=until),
     "/conversations/simulated/*": lambda client, until: client.get_transcript("s1", until=until),
     "/metrics/*": lambda client, until: client.get_metric("m1", until=until),
-    "/test-cases": lambda client, until: client.list_test_cases("t1", until=until, take=lambda _: True),
+    "/test-cases": lambda client, until: client.list_test_cases("t1", until=until),
 }
 
 
@@ -55,7 +56,7 @@ def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None
     with Server(World(clock.time)) as server:
         client = new_client(server.url, clock)
         with pytest.raises(Unavailable, match=TOO_LATE):
-            run(client.list_test_cases("t1", until=-1.0, take=lambda _: True), clock)
+            run(client.list_test_cases("t1", until=-1.0), clock)
 
 
 @pytest.mark.parametrize("path", ["/conversations/simulated", "/metrics/*", "/runs/* #2-"])

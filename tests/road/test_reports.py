@@ -16,8 +16,11 @@ import pytest
 import xmlschema
 from markupsafe import escape
 
+from counting import calls_of
+from coval_gate.judge.findings import findings_of
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
+from coval_gate.report.simulations import rows_of
 from coval_sandbox import catalogue
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
@@ -462,6 +465,21 @@ def test_report_modules_are_imported_only_when_needed(tmp_path: Path) -> None:
     assert runner.outputs["verdict"] == "passed"
     assert imported & {"junitparser", "coval_gate.report.formats.junit", "coval_gate.report.formats.json"} == set()
     assert "coval_gate.report.formats.summary" in imported
+
+
+@pytest.mark.parametrize(
+    ("name", "judgements"), [("gate-passed", 1), ("gate-failed", 1), ("repeated-failed", 3), ("launched", 0)]
+)
+def test_findings_are_made_once_for_each_judgement(
+    name: str, judgements: int, run_step_with_reports: Callable[..., StepResult]
+) -> None:
+    """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
+    shown = {"include_transcripts": "failures", "check_run": "Coval"}
+    with calls_of(findings_of, rows_of) as calls:
+        run_step_with_reports(**inputs_of(name) | (shown if judgements else {}))
+    made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
+    assert len(set(map(id, made))) == len(made) == judgements
+    assert [called for called, _ in calls].count("rows_of") == 1
 
 
 def test_values_of_config_overrides_are_not_reported(

@@ -12,6 +12,7 @@ import pytest
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.model.results import Metric, RunResult, Simulation, Target
 from coval_gate.report.formats import FORMATS, Surface, rendered
@@ -79,9 +80,9 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
     }[f"{name} >= 100%"]
     return {
         "summary": set(shares(RENDER["summary"](report), name)),
-        "comment": set(shares(RENDER["comment"](report), name)),
+        "comment": set(shares(RENDER["comment"](report).summary, name)),
         "check run": set(shares(RENDER["check"](report).summary, name)),
-        "log": set(shares("\n".join(check_lines(report.judgement)), name)),
+        "log": set(shares("\n".join(check_lines(findings_of(report.judgement))), name)),
         "HTML": set(shares(re.sub(r"\s+", " ", html), name)),
         **({"JUnit": set(shares(f"{name} >= 100% {junit}", name))} if junit else {}),  # a case that passed says nothing
     }

@@ -24,6 +24,7 @@ from baselines import (
     run_of,
     yes,
 )
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.baseline_source import BaselineSource
@@ -438,6 +439,6 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
     told = []
     for title, now, baseline, threshold, confidence in samples:
         judgement = judged(run_of("now", now), baseline, threshold, confidence=confidence)
-        lines = [line for line in check_lines(judgement) if "simulations failed" not in line]
+        lines = [line for line in check_lines(findings_of(judgement)) if "simulations failed" not in line]
         told.append("\n".join([title, *lines, *(f"    {each}" for each in reasons(judgement))]))
     golden("comparisons.txt", "\n\n".join(told) + "\n")

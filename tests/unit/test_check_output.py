@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.ci.context import Context
+from coval_gate.ci.github.pages import conclusion_of
 from coval_gate.config.inputs import CONTEXT_LIMIT, parse_inputs
 from coval_gate.errors import GateError
 from coval_gate.judge.judgement import LAUNCH, errored
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import matrix_of
-from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, check_name, render
+from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
 from coval_gate.report.model import LegReport, Report
 from fake_check_runs import CONCLUSIONS, LONGEST_MESSAGE, LONGEST_OUTPUT, LONGEST_TITLE, MOST_ANNOTATIONS
 from hostile import HOSTILE, RUN_URL, example_reports, report_of
@@ -32,7 +33,6 @@ EXPECTED = {
     Verdict.ERROR: "failure",
     Verdict.TIMED_OUT: "timed_out",
     Verdict.CANCELLED: "cancelled",
-    Verdict.SKIPPED: "",
     None: "",
 }
 
@@ -56,7 +56,7 @@ def test_limits_are_those_of_github() -> None:
 @pytest.mark.parametrize("verdict", EXPECTED)
 def test_conclusion_satisfies_a_branch_only_if_the_step_passes(verdict: Verdict | None) -> None:
     ended = ended_with(verdict) if verdict else Report(judgement=LAUNCH)
-    conclusion = render(ended).conclusion
+    conclusion = conclusion_of(render(ended))
     assert conclusion == EXPECTED[verdict]
     assert conclusion in {"", *CONCLUSIONS}
     assert (conclusion in SATISFYING) == (ended.judgement.lets_pass and verdict not in (None, Verdict.SKIPPED))
@@ -66,7 +66,7 @@ def test_doubt_that_passes_is_neutral() -> None:
     ended = ended_with(Verdict.INCONCLUSIVE)
     tolerated = replace(ended, judgement=replace(ended.judgement, inconclusive_passes=True))
     assert tolerated.judgement.lets_pass
-    assert render(tolerated).conclusion == "neutral"
+    assert conclusion_of(render(tolerated)) == "neutral"
     assert render(tolerated).title.startswith("❔ Inconclusive (passes): ")
 
 
@@ -77,7 +77,7 @@ def test_short_check_runs_match_golden_file(golden: Callable[[str, str], None]) 
         if example.judgement.verdict is Verdict.SKIPPED:  # has no check run
             continue
         found = brief(example)
-        texts.append(f"# {name}\n{found.conclusion or 'in progress'}\n{found.title}\n    {found.summary}\n")
+        texts.append(f"# {name}\n{conclusion_of(found) or 'in progress'}\n{found.title}\n    {found.summary}\n")
     golden("check_runs.txt", "\n".join(texts))
 
 
@@ -114,8 +114,8 @@ def test_hostile_text_stays_text_and_fits(text: str) -> None:
 def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:
     launched = named(Report(judgement=LAUNCH), check_run="n" * CONTEXT_LIMIT)
     contexts = (Context(matrix=matrix_of({"a": "x" * 90 + end})) for end in "yz")
-    first, second = (check_name(replace(launched, context=context)) for context in contexts)
+    first, second = (brief(replace(launched, context=context)).name for context in contexts)
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
-    assert check_name(named(launched, check_run="Voice")) == "Voice"
-    assert check_name(Report(judgement=LAUNCH)) == ""
+    assert brief(named(launched, check_run="Voice")).name == "Voice"
+    assert brief(Report(judgement=LAUNCH)).name == ""

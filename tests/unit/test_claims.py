@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE, Metric, RunResult, Simulation, Summary, Target, Value
@@ -110,7 +111,7 @@ def test_counts_and_equality_are_decided_as_counted(threshold: str, confidence: 
     judgement = judge_cases(yes(3, 3), threshold, confidence)
 
     assert check_of(judgement).verdict is Verdict.PASSED
-    assert ("as counted" in "".join(check_lines(judgement))) == (confidence is not None)
+    assert ("as counted" in "".join(check_lines(findings_of(judgement)))) == (confidence is not None)
 
 
 @pytest.mark.parametrize("threshold", ["Metric: min > 0.5", "Metric: max < 3"])
@@ -271,6 +272,6 @@ def test_claims_read_as_sentences(golden: Callable[[str, str], None]) -> None:
     for title, cases, threshold in samples:
         judgement = judge_cases(cases, threshold)
         check = check_of(judgement)
-        lines = [line for line in check_lines(judgement) if threshold in line]
+        lines = [line for line in check_lines(findings_of(judgement)) if threshold in line]
         told.append("\n".join([title, *lines, *(f"    {each}" for each in reasons(judgement) if not check.passed)]))
     golden("confidence.txt", "\n\n".join(told) + "\n")

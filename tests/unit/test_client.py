@@ -13,7 +13,9 @@ import pytest
 from coval_gate.clock import SystemClock
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
+from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts
 from coval_sandbox.server import Server
@@ -203,6 +205,15 @@ def test_response_about_other_run_is_error(clock: VirtualClock) -> None:
             session.get_run(run_id, 0)
 
 
+@pytest.mark.parametrize("response", ["{}", '{"metric": null}', '{"message": "Not Found"}', '{"id": null, "name": ""}'])
+def test_response_that_is_no_metric_is_error(response: str, clock: VirtualClock) -> None:
+    with (
+        Session(clock, f"GET /metrics/* -> json {response}") as session,
+        pytest.raises(Unavailable, match="without a metric"),
+    ):
+        run_through(session.client.get_metric("m1", until=clock.now()), clock)
+
+
 def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* -> huge {RUN_LIMIT + 1}") as session:
         run_id = session.launch().run_id
@@ -218,7 +229,7 @@ def test_lists_of_runs_above_size_limit_are_fetched_in_smaller_pages(clock: Virt
         for _ in range(MOST_RUNS + 5):
             session.server.world.launch(IDS)
             clock.sleep(1)
-        runs = run_through(session.client.list_runs("", until=clock.now() + 60), clock)
+        runs = run_through(session.client.list_runs(RunFilter(), until=clock.now() + 60), clock)
         sizes = [request.query["page_size"] for request in session.server.requests_seen]
     assert [run.run_id for run in runs] == [run.run_id for run in session.server.world.runs[: -MOST_RUNS - 1 : -1]]
     assert sizes == ["100", *["10"] * 10]
@@ -241,9 +252,11 @@ def test_list_is_fetched_anew_after_damaged_page_token(token: object, path: str,
     with Session(clock, f"GET {path} #1 -> json {page}") as session:
         run_id = session.launch().run_id
         clock.sleep(100)
-        listing = session.client.list_runs if key == "runs" else session.client.list_simulations
-        listed = run_through(listing("" if key == "runs" else run_id, until=clock.now() + 60), clock)
-    assert len(listed) == (1 if key == "runs" else 10)
+        until = clock.now() + 60
+        if key == "runs":
+            assert len(run_through(session.client.list_runs(RunFilter(), until=until), clock)) == 1
+        else:
+            assert len(run_through(session.client.list_simulations(run_id, until=until), clock)) == 10
 
 
 @pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " ", 0, 5, True, {}, ["r2"]])
@@ -254,6 +267,15 @@ def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: Virt
     with Session(clock, f"GET /conversations/simulated -> json {json.dumps(page)}") as session:
         listed = run_through(session.client.list_simulations("r1", until=clock.now() + 60), clock)
     assert [each.id for each in listed] == ["s0"]
+
+
+def test_lists_of_simulations_that_begin_together_both_find_the_older_address(clock: VirtualClock) -> None:
+    with Session(clock, "GET /conversations/simulated -> 404") as session:
+        runs = [session.launch().run_id for _ in range(2)]
+        clock.sleep(100)
+        until = clock.now() + 60
+        listing = together([session.client.list_simulations(run_id, until=until) for run_id in runs], clock)
+        assert [len(all_or_first_error([each])[0]) for each in run_through(listing, clock)] == [10, 10]
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:

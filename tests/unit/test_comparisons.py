@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check
@@ -27,8 +28,8 @@ from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST
 from coval_gate.report.charts import compared_histogram
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.junit import render as junit
@@ -37,7 +38,6 @@ from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.formats.status import render as commit_status
 from coval_gate.report.formats.summary import render as summary
-from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.baselines import shared_text
 from coval_gate.report.wording.comparisons import change_text, shown_text
 from coval_gate.report.wording.judgements import reasons
@@ -70,8 +70,8 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
     report = reports()[name]
     end = closing(report)
     status = commit_status(report)
-    lines = [*check_lines(report.legs[0].judgement), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
-    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{status.state} {status.description}", ""]))
+    lines = [*check_lines(report.legs[0].findings), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
+    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{state_of(status)} {status.title}", ""]))
 
 
 @pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
@@ -91,7 +91,7 @@ def test_documentation_shows_a_real_report() -> None:
     _, _, section = page.partition("## Comparisons\n")
     section = section.partition("\n## ")[0]
     (log,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
-    assert log in "".join(f"{line}\n" for line in check_lines(reports()["worse"].legs[0].judgement))
+    assert log in "".join(f"{line}\n" for line in check_lines(reports()["worse"].legs[0].findings))
     link = re.compile(r"\[(`\w+`)\]\([^)]*\)")
     shown = link.sub(r"\1", summary(reports()["in doubt"])).replace("|  |", "| |").splitlines()
     quoted = re.findall(r"^> ?(.+)", section, re.MULTILINE)
@@ -137,14 +137,14 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
     for baseline in (NO_BASELINE, baseline_of(earlier("old", 2, run_of("old", yes(20, 20))))):
         report = report_on(run_of("now", yes(2, 20)), baseline, lines)
         assert report.exit_code == 0
-        assert {row.verdict for row in simulation_rows(report)} == {Verdict.PASSED}
+        assert {row.verdict for row in report.rows} == {Verdict.PASSED}
         assert closing(report).annotations(10) == []
         assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")
         root = ET.fromstring(junit(report))
         assert not [*root.iter("failure"), *root.iter("error")]
         messages = [each.attrib["message"] for each in root.iter("skipped")]
         assert sum(each.startswith("Informs only: ") for each in messages) == 4 + 1  # and max_failed_simulations
-        marks = [line.split()[0] for line in check_lines(report.legs[0].judgement) if " Resolved:" in line]
+        marks = [line.split()[0] for line in check_lines(report.legs[0].findings) if " Resolved:" in line]
         assert set(marks) == {"○"}
         assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")
 
@@ -152,7 +152,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
 def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
     lines = "\n".join([*["? Tone: avg > 4"] * 150, "Resolved: rate(YES) >= 90%"])
     report = report_on(run_of("now", yes(2, 20)), None, lines)
-    assert any("✗ Resolved" in line for line in check_lines(report.legs[0].judgement))
+    assert any("✗ Resolved" in line for line in check_lines(report.legs[0].findings))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("in doubt")])
@@ -163,9 +163,9 @@ def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
     assert closing(report).verdict.title == "Coval Gate: Inconclusive"
     assert "### ❔ Inconclusive" in summary(report)
     status = commit_status(report)
-    assert status.state == ("success" if passes else "failure")
-    assert status.description.startswith("❔ Inconclusive (passes): " if passes else "❔ Inconclusive: ")
-    assert len(status.description) <= 140
+    assert state_of(status) == ("success" if passes else "failure")
+    assert status.title.startswith("❔ Inconclusive (passes): " if passes else "❔ Inconclusive: ")
+    assert len(status.title) <= 140
 
 
 def test_reason_that_is_so_for_every_threshold_is_told_once() -> None:

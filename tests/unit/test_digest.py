@@ -19,10 +19,9 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.details import Turn
 from coval_gate.model.results import RunResult
 from coval_gate.model.trend import TrendRun
-from coval_gate.report.cases import MOST_TURNS, failing
 from coval_gate.report.formats.digest import LIMIT, prompt_of, render
 from coval_gate.report.rerun import case_ids
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.simulations import MOST_TURNS
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
 from support import KEY
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report
@@ -83,7 +82,7 @@ def test_digest_matches_golden_file(name: str, golden: Callable[[str, str], None
 def test_digest_of_one_simulation_matches_golden_file(golden: Callable[[str, str], None]) -> None:
     report = with_everything()
     (leg,) = report.legs
-    golden("digest/prompt.md", prompt_of(report, leg, leg_rows(report, leg)[0]))
+    golden("digest/prompt.md", prompt_of(report, leg, leg.rows[0]))
 
 
 def unquoted(markdown: str) -> list[str]:
@@ -98,7 +97,7 @@ def unquoted(markdown: str) -> list[str]:
 def shown(report: Report) -> list[str]:
     """Return the digest, and that of each of the worst simulations."""
     (leg,) = report.legs
-    return [render(report), *(prompt_of(report, leg, row) for row in leg_rows(report, leg)[:4])]
+    return [render(report), *(prompt_of(report, leg, row) for row in leg.rows[:4])]
 
 
 def quoting(text: str) -> Report:
@@ -137,14 +136,14 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     page = render(report)
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
-    total = len(failing(leg_rows(report, leg)))
+    total = len([row for row in leg.rows if row.fails])
     cases = [int(each.replace(",", "")) for each in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
     assert f"Showing {len(cases):,} of {total:,}." in page
     assert page.count("```") % 2 == 0
     assert page.rstrip().endswith("```")
-    assert len(case_ids(leg_rows(report, leg))) <= MOST_TEST_CASES
+    assert len(case_ids(leg.rows)) <= MOST_TEST_CASES
 
 
 def test_worst_case_comes_first_and_turns_are_the_last() -> None:
@@ -230,7 +229,7 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
     )
     report = example_reports()["failed, too few simulations"]
     result = RunResult(run_id="run1", simulations=tuple(replace(each, status="FAILED") for each in members))
-    rows = leg_rows(report, replace(report.legs[0], result=result))
+    rows = replace(report.legs[0], result=result).rows
     assert case_ids(rows) == ("ok",)
 
 
@@ -238,5 +237,5 @@ def test_every_report_has_a_digest() -> None:
     for name, report in example_reports().items():
         page = render(report)
         assert page.startswith("# Coval evaluation: "), name
-        rows = [row for leg in report.legs for row in leg_rows(report, leg)]
+        rows = [row for leg in report.legs for row in leg.rows]
         assert page.count("\n### Case ") == sum(row.verdict in (Verdict.FAILED, Verdict.ERROR) for row in rows)

@@ -23,8 +23,7 @@ from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import render as outputs
-from coval_gate.report.json_document import VariantFacts
-from coval_gate.report.json_models import SCHEMA_VERSION
+from coval_gate.report.json_document import SCHEMA_VERSION, VariantFacts
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, repeated, report_of, simulation, with_leg
 from support import other_value

@@ -13,6 +13,7 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.chart import CAP, LEVELS, LONGEST_STEP, Spread, Within, chart_of, level_for
 from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineRun
@@ -179,7 +180,7 @@ def test_percentiles_drift_too(aggregate: str) -> None:
 
 def test_line_of_the_log() -> None:
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(LATENCY))
-    lines = [*check_lines(judge(latency(1.3), criteria, drift=past([1.0, 1.3, 1.3, 1.3])))]
+    lines = [*check_lines(findings_of(judge(latency(1.3), criteria, drift=past([1.0, 1.3, 1.3, 1.3]))))]
     (found,) = [each.strip() for each in lines if "no drift" in each]
     assert found.startswith("✗ no drift: Latency: avg <= baseline * 1.1  1.")
     assert ", alarm above 2.82" in found

@@ -9,8 +9,8 @@ import pytest
 import requests
 import requests_mock
 
-from coval_gate.coval.errors import seconds_to_wait
-from coval_gate.coval.operations import inputs_of
+from coval_gate.coval.errors import inputs_of, seconds_to_wait
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks
@@ -216,7 +216,7 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
     ),
     "run": (lambda client, until: client.get_run(MISSING, until=until), "run_id"),
     "delete": (lambda client, until: client.delete_run(MISSING, until=until), "run_id"),
-    "runs": (lambda client, until: client.list_runs('tag="a"', until=until), ""),
+    "runs": (lambda client, until: client.list_runs(RunFilter(tag="a"), until=until), ""),
     "metric": (
         lambda client, until: client.get_metric(MISSING, until=until),
         "metric_ids, thresholds and fail_on_metric_id",
@@ -224,7 +224,7 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
     "agent": (lambda client, until: client.get_agent(MISSING, until=until), "agent_id"),
     "test case": (lambda client, until: client.get_test_case(MISSING, until=until), "test_case_ids"),
     "test cases": (
-        lambda client, until: client.list_test_cases("passing1", until=until, take=lambda _: True),
+        lambda client, until: client.list_test_cases("passing1", until=until),
         "",
     ),
     "outputs": (lambda client, until: client.list_metric_outputs("missing", until=until), ""),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.resources import read_persona, read_test_case
 from coval_gate.runs.fingerprint import (
     MOST_CASES,
     NAME,
@@ -20,20 +21,27 @@ from coval_gate.runs.fingerprint import (
     read_fingerprint,
 )
 
+if TYPE_CHECKING:
+    from coval_gate.coval.resources import TestCase
+
 BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1"}
 PERSONA: dict[str, Any] = {"id": "p1", "name": "Ann", "persona_prompt": "Be kind.", "update_time": "1"}
 
 
-def cases(count: int, **fields: Any) -> list[dict[str, Any]]:
-    return [{"id": f"case{number}", "input_str": f"Question {number}", **fields} for number in range(count)]
+def case(number: int, **fields: Any) -> TestCase:
+    return read_test_case({"id": f"case{number}", "input_str": f"Question {number}", **fields})
+
+
+def cases(count: int, **fields: Any) -> list[TestCase]:
+    return [case(number, **fields) for number in range(count)]
 
 
 def ids(count: int) -> list[str]:
-    return [each["id"] for each in cases(count)]
+    return [each.id for each in cases(count)]
 
 
 def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) -> Fingerprint:
-    return fingerprint_of(BODY | body, cases(count), persona)
+    return fingerprint_of(BODY | body, cases(count), read_persona(persona))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, MOST_CASES, MOST_CASES + 1, 1000])
@@ -46,8 +54,13 @@ def test_fingerprint_survives_metadata_in_small_texts(count: int) -> None:
     assert sum(map(len, metadata.values())) <= 2100
 
 
+def test_fingerprint_stays_as_earlier_versions_wrote_it() -> None:
+    (text,) = fingerprint(2).as_metadata().values()
+    assert text == "1.4b43746d.9ef3b286.74234e98.74234e98.74234e98.74234e98..Vc2ZA3Z9iQzmfC1q"
+
+
 def test_fingerprint_depends_on_nothing_but_its_run() -> None:
-    assert fingerprint_of(BODY, reversed(cases(3)), PERSONA) == fingerprint()
+    assert fingerprint_of(BODY, reversed(cases(3)), read_persona(PERSONA)) == fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +76,7 @@ def test_fingerprint_depends_on_nothing_but_its_run() -> None:
     ],
 )
 def test_changed_content_of_test_case_is_noticed(field: str, value: Any) -> None:
-    changed = [cases(3)[0], cases(3)[1] | {field: value}, cases(3)[2]]
+    changed = [case(0), case(1, **{field: value}), case(2)]
     assert changed_cases(fingerprint(), fingerprint_of(BODY, changed), ids(3)) == frozenset({"case1"})
 
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.github.pages import state_of
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.errors import GateError, InputError, RunnerError
@@ -43,13 +44,13 @@ from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.charts import histogram
 from coval_gate.report.formats import FORMATS
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import simulation_rows
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
 from coval_gate.text import one_line
@@ -71,9 +72,9 @@ ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
 MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
-summary, comment, junit, document, outputs, commit_status, closing = (
+summary, junit, document, outputs, commit_status, closing = (
     next(each.render for each in FORMATS if each.name == name)
-    for name in ("summary", "comment", "junit", "json", "outputs", "status", "log")
+    for name in ("summary", "junit", "json", "outputs", "status", "log")
 )
 EXPECTED_URLS = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})"
@@ -133,7 +134,7 @@ class Step:
             if leg.run:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
-            host.quote(*check_lines(leg.judgement))
+            host.quote(*check_lines(leg.findings))
         self.written = publisher.publish(report, Times.of_step(0.0, 3600.0))
         self.log = stream.getvalue()
         return self
@@ -334,7 +335,7 @@ def test_legs_are_distinct_in_every_format() -> None:
     gate = [name for group, name in cases if str(group).startswith("Coval.criteria of the gate")]
     assert {str(name).partition(": ")[0] for name in gate} == {"one", "two"}
     assert "#### one" in summary(twice)
-    assert simulation_rows(twice) == 2 * simulation_rows(report)
+    assert twice.rows == 2 * report.rows
 
 
 def test_result_is_shown_without_judgement() -> None:
@@ -441,10 +442,10 @@ def test_commit_status_description_is_one_short_line() -> None:
         for verdict in (*Verdict, None):
             judgement = replace(errored(GateError(text, text)), verdict=verdict)
             status = commit_status(Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),)))
-            assert status.state in ("pending", "success", "failure", "error")
-            assert 0 < len(status.description) <= DESCRIPTION_LIMIT
-            assert status.description.isprintable()
-            assert status.target_url == RUN_URL
+            assert state_of(status) in ("pending", "success", "failure", "error")
+            assert 0 < len(status.title) <= DESCRIPTION_LIMIT
+            assert status.title.isprintable()
+            assert status.link == RUN_URL
 
 
 @given(FOREIGN, st.booleans())
@@ -555,6 +556,7 @@ def large_report(count: int = LARGE_COUNT) -> Report:
         judgement=judgement,
         run_id="run1",
         run_url=RUN_URL,
+        dashboard_url="https://app.coval.dev/acme",
         result=result,
         details=Details(
             labels={f"c{each}": f"{label} {each[-5:]}" for each in ids}, texts={each: {"m1": label} for each in ids}
@@ -735,7 +737,7 @@ def test_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
 def render_all(text: str) -> Iterator[str]:
     report = report_of(text)
     yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
-    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.judgement))
+    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.findings))
     yield from (checks, "\n".join(closing(report).simulation_lines()), str(commit_status(report)))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import OPERATORS, parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
@@ -173,7 +174,7 @@ CASES: dict[str, Judgement] = {
 def test_judgements_match_golden_file(golden: Callable[[str, str], None]) -> None:
     blocks = []
     for name, each in CASES.items():
-        checks = "\n".join(f"  {line}" for line in check_lines(each))
+        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(each)))
         lines = "\n".join(f"    - {line}" for line in reasons(each))
         blocks.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
     golden("gate.txt", "\n".join(blocks))
@@ -420,7 +421,7 @@ def test_extra_failed_simulation_never_makes_gate_pass(total: int, failed: int, 
 
 def test_failed_criterion_is_shown_before_150_passed_ones() -> None:
     rules = "Latency: avg < 2\n" * 150 + "Latency: max < 1"
-    lines = list(check_lines(judge_result(VOICE, rules)))
+    lines = list(check_lines(findings_of(judge_result(VOICE, rules))))
     assert lines[0].startswith("  ✗ Latency: max < 1")
     assert lines[-1].strip() == "… and 52 more criteria"
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from coval_gate.ci.context import Context
 from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.github.calls import BACKOFFS
-from coval_gate.ci.github.check_runs import CheckAnnotation, CheckRun
-from coval_gate.errors import GitHubError
+from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
+from coval_gate.ci.host import Annotation, PageText
+from coval_gate.ci.plain import PlainHost
+from coval_gate.config.inputs import parse_inputs
+from coval_gate.errors import HostError
 from coval_gate.runs.schedule import run
 from coval_gate.secret import Secret
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from support import VirtualClock
 
 T = TypeVar("T")
+P = TypeVar("P", bound=GitHubPage)
 
 NUMBER = 42
 SHA = "a" * 40
@@ -71,7 +77,8 @@ class Session:
         return [each.body for each in self.server.comments.get(NUMBER, [])]
 
     def comment(self, body: str = BODY, *, create: bool = True) -> str:
-        return self.run(self.github.comment(NUMBER, body, marker=MARKER, create=create, until=self.until))
+        text = PageText("failed", passes=False, name=MARKER, summary=body)
+        return self.run(self.page(Comment, "comment").write(NUMBER, text, create=create, until=self.until))
 
     def head(self, number: int = NUMBER) -> str:
         return self.run(self.github.pull_request_head(number, until=self.until))
@@ -84,17 +91,25 @@ class Session:
 
     def set_status(self, sha: str = SHA, description: str = "95% of 40") -> None:
         url = "https://app.coval.dev/run/1"
-        self.run(
-            self.github.set_status(
-                sha, context="coval / gate", state="success", description=description, target_url=url, until=self.until
-            )
-        )
+        text = PageText("passed", passes=True, name="coval / gate", title=description, link=url, sha=sha)
+        self.show(self.page(CommitStatus, "commit_status"), text)
 
     def set_check_run(self, conclusion: str = "", *, id_: int | None = None, again: bool = False, **given: Any) -> int:
         """Set the check run as the step does; `again` as the post step does."""
         fields = {"sha": SHA, "name": CHECK, "references": ("run-1",), "title": "A title", "summary": "A summary"}
-        check = CheckRun(conclusion=conclusion, **fields | given)
-        return self.run(self.github.set_check_run(check, id_=id_, may_exist=again, until=self.until)).id
+        state = {"": "in_progress", "success": "passed", "failure": "failed"}[conclusion]
+        page = self.page(CheckRun, "check_run")
+        page.made, page.certain = str(id_ or ""), not again
+        self.show(page, PageText(state, passes=state != "failed", **fields | given))
+        return int(page.made)
+
+    def page(self, kind: type[P], input_: str) -> P:
+        """Return a page as a later attempt has it, which looks for what an earlier one may have made."""
+        inputs, _ = parse_inputs({})
+        return kind(input_, "", PlainHost(io.StringIO()), lambda: self.github, inputs, Context(run_attempt="2"))
+
+    def show(self, page: GitHubPage, text: PageText) -> None:
+        self.run(page.show(text, Context(run_attempt="2"), until=self.until))
 
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:
@@ -208,7 +223,7 @@ def test_comment_of_token_owner_is_updated(viewer: str, author: str, token: str,
         session.server.viewer = viewer
         session.server.add_comment(NUMBER, MARKER, author)
         if token == READ_ONLY_TOKEN:
-            with pytest.raises(GitHubError, match=f"PATCH {REPOS}/issues/comments/1"):
+            with pytest.raises(HostError, match=f"PATCH {REPOS}/issues/comments/1"):
                 session.comment()
             return
         session.comment()
@@ -291,13 +306,13 @@ def test_comment_is_not_created_twice_after_lost_response(count: str, clock: Vir
 
 @pytest.mark.parametrize("fault", ["302", "307", "moved /elsewhere 307", "html", "json {}", "json []", "json nonsense"])
 def test_comment_is_not_created_twice_after_malformed_response(fault: str, clock: VirtualClock) -> None:
-    with Session(clock, f"POST {COMMENTS} -> {fault}") as session, pytest.raises(GitHubError):
+    with Session(clock, f"POST {COMMENTS} -> {fault}") as session, pytest.raises(HostError):
         session.comment()
     assert session.calls.count(f"POST {COMMENTS}") == 1
 
 
 def test_too_long_comment_is_error_with_message_from_github(clock: VirtualClock) -> None:
-    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+    with Session(clock) as session, pytest.raises(HostError) as caught:
         session.comment(MARKER + "x" * LONGEST_BODY)
     assert caught.value.what == (
         f'POST {COMMENTS} returned 422 ("Validation Failed; body is too long (maximum is 65536 characters)").'
@@ -310,7 +325,7 @@ def test_search_for_comment_stops_after_30_pages(clock: VirtualClock) -> None:
     with Session(clock) as session:
         for number in range(3100):
             session.server.add_comment(NUMBER, f"Talk {number}", "jane")
-        with pytest.raises(GitHubError, match="more than 30 pages"):
+        with pytest.raises(HostError, match="more than 30 pages"):
             session.comment()
         assert session.calls.count(f"POST {COMMENTS}") == 0
 
@@ -338,9 +353,8 @@ def test_status_is_set_with_one_request(clock: VirtualClock) -> None:
 
 def test_status_without_description_and_url_omits_them(clock: VirtualClock) -> None:
     with Session(clock) as session:
-        session.run(
-            session.github.set_status(SHA, context="c", state="pending", description="", target_url="", until=60)
-        )
+        text = PageText("skipped", passes=True, name="c", sha=SHA)
+        session.show(session.page(CommitStatus, "commit_status"), text)
     assert session.server.statuses[SHA] == [{"context": "c", "state": "pending"}]
 
 
@@ -351,7 +365,7 @@ def test_status_without_description_and_url_omits_them(clock: VirtualClock) -> N
 def test_rejected_status_is_error_with_message_from_github(
     sha: str, description: str, message: str, clock: VirtualClock
 ) -> None:
-    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+    with Session(clock) as session, pytest.raises(HostError) as caught:
         session.set_status(sha, description)
     assert message in caught.value.what
     assert "returned 422" in caught.value.what
@@ -449,7 +463,7 @@ def test_completed_check_run_is_replaced_by_new_one(clock: VirtualClock) -> None
 def test_check_run_of_other_app_is_not_changed(clock: VirtualClock) -> None:
     with Session(clock) as session:
         other = session.server.add_check_run(CHECK, SHA, external_id="run-1", app="other-app", status="in_progress")
-        with pytest.raises(GitHubError, match="can only be modified") as caught:
+        with pytest.raises(HostError, match="can only be modified") as caught:
             session.set_check_run("success")
         assert caught.value.forbidden
         assert (other.status, len(session.checks)) == ("in_progress", 1)
@@ -465,7 +479,7 @@ def test_check_run_is_not_created_twice_after_lost_response(conclusion: str, cou
 
 
 def test_annotations_are_not_added_twice_after_lost_response(clock: VirtualClock) -> None:
-    annotations = (CheckAnnotation("prompts/agent.md", "A caller", "Missed: Latency"),)
+    annotations = (Annotation("A caller", "Missed: Latency", "prompts/agent.md"),)
     with Session(clock, f"PATCH {CHECK_RUNS}/* #1 -> drop-after") as session:
         id_ = session.set_check_run()
         assert session.set_check_run("failure", id_=id_, annotations=annotations) == id_
@@ -511,15 +525,15 @@ def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
         ({"title": "x" * 256}, "title is too long"),
         ({"summary": "x" * 65_536}, "Only 65535 characters are allowed"),
         ({"summary": "é" * 40_000}, "maximum bytesize"),
-        ({"annotations": (CheckAnnotation("a.md", "t", "m"),) * 51}, "No more than 50 items"),
-        ({"annotations": (CheckAnnotation("", "t", "m"),)}, "path"),
+        ({"annotations": (Annotation("t", "m", "a.md"),) * 51}, "No more than 50 items"),
+        ({"annotations": (Annotation("t", "m"),)}, "path"),
     ],
     ids=str,
 )
 def test_rejected_check_run_is_error_with_message_from_github(
     given: dict[str, Any], message: str, clock: VirtualClock
 ) -> None:
-    with Session(clock) as session, pytest.raises(GitHubError) as caught:
+    with Session(clock) as session, pytest.raises(HostError) as caught:
         session.set_check_run("success", **given)
     assert message in caught.value.what
     assert "returned 422" in caught.value.what
@@ -527,7 +541,7 @@ def test_rejected_check_run_is_error_with_message_from_github(
 
 
 def test_personal_token_cannot_make_check_runs(clock: VirtualClock) -> None:
-    with Session(clock, token=PERSONAL_TOKEN) as session, pytest.raises(GitHubError, match="GitHub App") as caught:
+    with Session(clock, token=PERSONAL_TOKEN) as session, pytest.raises(HostError, match="GitHub App") as caught:
         session.set_check_run("success")
     assert caught.value.forbidden
 
@@ -545,7 +559,7 @@ def test_request_is_retried_after_transient_fault(fault: str, operation: str, cl
 
 @pytest.mark.parametrize("fault", ["502", "429", "drop"])
 def test_request_is_retried_until_deadline(fault: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "GitHub unavailable"
     assert not caught.value.forbidden
@@ -554,13 +568,13 @@ def test_request_is_retried_until_deadline(fault: str, operation: str, clock: Vi
 
 
 def test_no_retry_is_scheduled_after_deadline(clock: VirtualClock) -> None:
-    with Session(clock, "* * -> 502", time_limit=3) as session, pytest.raises(GitHubError):
+    with Session(clock, "* * -> 502", time_limit=3) as session, pytest.raises(HostError):
         session.set_status()
     assert clock.slept == [1]
 
 
 def test_no_request_is_sent_after_deadline(clock: VirtualClock) -> None:
-    with Session(clock, time_limit=-1) as session, pytest.raises(GitHubError, match="the deadline has passed"):
+    with Session(clock, time_limit=-1) as session, pytest.raises(HostError, match="the deadline has passed"):
         session.comment()
     assert session.calls == []
 
@@ -569,7 +583,7 @@ def test_hanging_response_times_out_at_deadline(clock: VirtualClock) -> None:
     """This test runs in real time."""
     with (
         Session(clock, "* * -> hang 9", time_limit=1) as session,
-        pytest.raises(GitHubError, match=r"timed out|took longer"),
+        pytest.raises(HostError, match=r"timed out|took longer"),
     ):
         session.set_status()
     assert len(session.calls) == 1
@@ -580,7 +594,7 @@ def test_refused_connection_is_error_after_retries(operation: str, clock: Virtua
         port = listener.getsockname()[1]
     session = Session(clock)
     session.github = GitHub(f"http://127.0.0.1:{port}", Secret(TOKEN), REPOSITORY, runtime(clock))
-    with pytest.raises(GitHubError, match="could not be sent"):
+    with pytest.raises(HostError, match="could not be sent"):
         OPERATIONS[operation](session)
     assert clock.slept[: len(BACKOFFS)] == list(BACKOFFS)
 
@@ -596,7 +610,7 @@ def test_request_is_retried_when_rate_limit_ends_before_deadline(
 
 @pytest.mark.parametrize("kind", ["rate-limit", "secondary"])
 def test_rate_limit_beyond_deadline_is_error_with_its_end(kind: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {kind} 600") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* {REPOS}/* -> {kind} 600") as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert clock.slept == []
     assert caught.value.title == "GitHub rate limit"
@@ -612,7 +626,7 @@ def test_expired_rate_limit_is_retried_after_usual_backoff(clock: VirtualClock) 
 
 def test_read_only_token_is_error_with_advice(clock: VirtualClock) -> None:
     for operation in ("comment", "status", "check"):
-        with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(GitHubError) as caught:
+        with Session(clock, token=READ_ONLY_TOKEN) as session, pytest.raises(HostError) as caught:
             OPERATIONS[operation](session)
         error = caught.value
         assert error.forbidden
@@ -624,7 +638,7 @@ def test_read_only_token_is_error_with_advice(clock: VirtualClock) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_missing_permission_is_error_without_retry(status: int, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* {REPOS}/* -> {status}") as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.forbidden
     assert f"returned {status}" in caught.value.what
@@ -636,13 +650,13 @@ def test_missing_permission_is_error_without_retry(status: int, operation: str, 
 
 
 def test_unknown_token_is_error(operation: str, clock: VirtualClock) -> None:
-    with Session(clock, token="wrong-token") as session, pytest.raises(GitHubError, match="Bad credentials") as caught:
+    with Session(clock, token="wrong-token") as session, pytest.raises(HostError, match="Bad credentials") as caught:
         OPERATIONS[operation](session)
     assert caught.value.forbidden
 
 
 def test_missing_pull_request_is_error(clock: VirtualClock) -> None:
-    with Session(clock) as session, pytest.raises(GitHubError, match="/pulls/7 returned 404") as caught:
+    with Session(clock) as session, pytest.raises(HostError, match="/pulls/7 returned 404") as caught:
         session.head(7)
     assert caught.value.forbidden
 
@@ -653,7 +667,7 @@ def test_missing_pull_request_is_error(clock: VirtualClock) -> None:
      "json " + "[" * 100_000],
 )  # fmt: skip
 def test_malformed_response_is_error(response: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {response}") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* {REPOS}/* -> {response}") as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert caught.value.title == "Unexpected response"
     assert not caught.value.forbidden
@@ -671,7 +685,7 @@ def test_malformed_comment_in_list_is_ignored(entry: str, clock: VirtualClock) -
 def test_malformed_pull_request_in_list_is_error(entry: str, clock: VirtualClock) -> None:
     with (
         Session(clock, f"* * -> json [{entry}]") as session,
-        pytest.raises(GitHubError, match="returned a response without"),
+        pytest.raises(HostError, match="returned a response without"),
     ):
         OPERATIONS["find"](session)
 
@@ -682,7 +696,7 @@ def test_redirect_by_github_is_not_followed(status: int, where: str, operation: 
     with FakeGitHub() as elsewhere:
         port = elsewhere.url.rpartition(":")[2]
         fault = f"* {REPOS}/* #1 -> moved {where.format(port=port)} {status}"
-        with Session(clock, fault) as session, pytest.raises(GitHubError) as caught:
+        with Session(clock, fault) as session, pytest.raises(HostError) as caught:
             OPERATIONS[operation](session)
     assert elsewhere.requests_seen == []
     assert session.bodies == []
@@ -695,12 +709,12 @@ def test_redirect_by_github_is_not_followed(status: int, where: str, operation: 
 def test_malformed_headers_are_tolerated(header: str, value: str, clock: VirtualClock) -> None:
     session = Session(clock, f"* {REPOS}/* -> 403")
     session.server.headers |= {"x-ratelimit-remaining": "0"} | {header: value}
-    with session, pytest.raises(GitHubError):
+    with session, pytest.raises(HostError):
         session.comment()
 
 
 def test_message_from_github_is_one_short_line(clock: VirtualClock) -> None:
-    with Session(clock, f"* * -> 422 a\n::error::b{'c' * 900}") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* * -> 422 a\n::error::b{'c' * 900}") as session, pytest.raises(HostError) as caught:
         session.set_status()
     assert '("a ::error::bcc' in caught.value.what
     assert "\n" not in caught.value.what
@@ -711,19 +725,19 @@ def test_message_from_github_is_one_short_line(clock: VirtualClock) -> None:
     "fault", ["drop", "html", "401", "403", "404", "422", "502", "rate-limit 900", "moved http://localhost:1/"]
 )
 def test_token_is_not_in_error(fault: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, f"* {REPOS}/* -> {fault}") as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert "ghs_" not in all_error_text(caught.value, session.github)
 
 
 @pytest.mark.parametrize("token", ["ghs_with-ümläut…", "ghs_with\r\nline: break", " ghs_blank ", "ghs_nul\0"])
 def test_token_with_invalid_characters_is_not_in_error(token: str, operation: str, clock: VirtualClock) -> None:
-    with Session(clock, token=token) as session, pytest.raises(GitHubError) as caught:
+    with Session(clock, token=token) as session, pytest.raises(HostError) as caught:
         OPERATIONS[operation](session)
     assert "ghs_" not in all_error_text(caught.value, session.github)
 
 
-def all_error_text(error: GitHubError, github: GitHub) -> str:
+def all_error_text(error: HostError, github: GitHub) -> str:
     """Return all text that a log could show of an error and of the client."""
     parts = [error.title, error.what, error.advice, error.link, repr(error), repr(github), str(vars(github))]
     return "\n".join([*traceback.format_exception(error), *parts])
@@ -733,10 +747,10 @@ def all_error_text(error: GitHubError, github: GitHub) -> str:
 def test_invalid_api_url_is_error(url: str, operation: str, clock: VirtualClock) -> None:
     session = Session(clock)
     session.github = GitHub(url, Secret(TOKEN), REPOSITORY, runtime(clock))
-    with pytest.raises(GitHubError):
+    with pytest.raises(HostError):
         OPERATIONS[operation](session)
 
 
 def test_empty_token_is_error(operation: str, clock: VirtualClock) -> None:
-    with Session(clock, token="") as session, pytest.raises(GitHubError):
+    with Session(clock, token="") as session, pytest.raises(HostError):
         OPERATIONS[operation](session)

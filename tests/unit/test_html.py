@@ -25,14 +25,12 @@ from coval_gate.model.details import Details, Turn
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.trend import TrendRun
 from coval_gate.report.formats.html import render
-from coval_gate.report.html.addresses import web_address
 from coval_gate.report.html.cards import cards
-from coval_gate.report.html.conversation import conversation
 from coval_gate.report.html.page import page
 from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
+from coval_gate.report.html.rows import conversation, web_address
 from coval_gate.report.html.table import table
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
-from coval_gate.report.simulations import simulation_rows
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
 
 if TYPE_CHECKING:
@@ -169,7 +167,7 @@ def test_every_report_renders(name: str) -> None:
 def test_table_shows_every_simulation_once_and_worst_first() -> None:
     report = report_of(HARMLESS)
     rows = table(report).rows
-    assert [row.id for row in rows] == [row.simulation.id for row in simulation_rows(report)]
+    assert [row.id for row in rows] == [row.simulation.id for row in report.rows]
     assert rows[0].verdict in ("failed", "error")
     assert table(report).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
 

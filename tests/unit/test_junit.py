@@ -25,7 +25,6 @@ from coval_gate.model.outcomes import Completed
 from coval_gate.model.results import RunResult
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import simulation_rows
 from hostile import NAMED, RUN_URL, example_reports, repeated, report_of, simulation, with_leg
 
 GATE = "Coval.criteria of the gate"
@@ -353,7 +352,7 @@ def test_report_has_all_of_3000_simulations() -> None:
     leg = LegReport(judgement=judgement, result=result, details=Details(labels={"one": "🦜" * 100}))
     report = Report(judgement=judgement, legs=(leg,))
     assert count_results(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
-    assert len(simulation_rows(report)) == 3000
+    assert len(report.rows) == 3000
 
 
 def test_test_cases_with_same_name_get_distinct_names() -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from coval_gate.ci.context import Context, with_run_metadata
 from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.comment import render as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
-from coval_gate.report.formats.status import context_name
+from coval_gate.report.formats.status import page_name
 from coval_gate.report.formats.summary import render as summary
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.tags import tags_for
@@ -130,7 +130,7 @@ def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
 def test_reports_of_jobs_differ() -> None:
     eu, us, alone = (report_in(each, commit_status="Voice gate") for each in (EU, US, {}))
     assert len({marker(each) for each in (eu, us, alone)}) == 3
-    assert [context_name(each) for each in (eu, us, alone)] == [
+    assert [page_name(each, "commit_status") for each in (eu, us, alone)] == [
         "Voice gate (eu, 2)",
         "Voice gate (us, 2)",
         "Voice gate",
@@ -150,10 +150,10 @@ def test_reports_of_jobs_differ() -> None:
 
 def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
     values = ({"a": "x" * 100 + end} for end in "yz")
-    first, second = (context_name(report_in(each, commit_status="n" * CONTEXT_LIMIT)) for each in values)
+    first, second = (page_name(report_in(each, commit_status="n" * CONTEXT_LIMIT), "commit_status") for each in values)
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
-    assert context_name(report_in({})) == context_name(report_in(EU)) == ""
+    assert {page_name(report_in(each), "commit_status") for each in ({}, EU)} == {""}
 
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:

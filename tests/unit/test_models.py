@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.models import parse_run, parse_tags
+from coval_gate.coval.runs import parse_run, parse_tags
 from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:

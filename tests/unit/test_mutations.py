@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.mutations import told_apart
-from coval_gate.coval.values import read_simulation
+from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.model.results import BASE, Simulation
 
 

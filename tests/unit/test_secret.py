@@ -108,7 +108,8 @@ def shown_in(report: Report) -> dict[str, str]:
         "annotations": "\n".join(f"{each.title}\n{each.message}" for each in annotations),
         "check": f"{check.title}\n{check.summary}",
         "outputs": "\n".join(found["outputs"].values()),
-        "status": "\n".join(found["status"]),
+        "status": f"{found['status'].title}\n{found['status'].link}",
+        "comment": found["comment"].summary,
     }
     return found | texts
 

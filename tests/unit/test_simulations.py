@@ -15,7 +15,6 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Target
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import leg_rows
 from coval_gate.report.wording.checks import miss_text
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def report_on(
 
 
 def rows_of(report: Report) -> tuple[SimulationRow, ...]:
-    return leg_rows(report, report.legs[0])
+    return report.legs[0].rows
 
 
 def missed(report: Report) -> dict[str, list[str]]:

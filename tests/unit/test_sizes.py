@@ -15,16 +15,16 @@ import pytest
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.findings import MOST_MISSES
 from coval_gate.judge.gate import judge
 from coval_gate.model.baseline import Baseline, BaselineRun
 from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.model.details import Details
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.run import Run
-from coval_gate.report.cases import MOST_MISSES as MOST_LINES
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
-from coval_gate.report.formats.comment import render as comment
+from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
@@ -36,11 +36,10 @@ from coval_gate.report.limits import (
     MOST_FIGURES,
     MOST_FLIPS,
     MOST_IDS,
-    MOST_MISSES,
     MOST_VALUES,
 )
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(found["criteria"]) + found["criteria_left_out"] == len(judgement.checks) > THRESHOLDS
     assert len(found["reasons"]) + found["reasons_left_out"] == THRESHOLDS * variants
     assert len(found["metrics"]) + found["metrics_left_out"] == metrics
-    for each, check in zip(found["criteria"], judgement.first_checks(MOST_CRITERIA), strict=True):
+    for each, check in zip(found["criteria"], report(shape).legs[0].findings.checks.first(MOST_CRITERIA), strict=True):
         blamed = 0 if check.passed else len(check.simulations)
         assert len(each["simulation_ids"]) == min(MOST_IDS, blamed)
         assert each["simulation_ids_left_out"] == blamed - len(each["simulation_ids"])
@@ -183,7 +182,7 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert len(comment(large)) <= COMMENT_LIMIT
     assert sum(map(len, closing(large).flips)) < 100_000
     (found,) = json.loads(text)["legs"]
-    checks = large.legs[0].judgement.first_checks(MOST_CRITERIA)
+    checks = large.legs[0].findings.checks.first(MOST_CRITERIA)
     for each, check in zip(found["criteria"], checks, strict=True):
         flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
         assert len(each["newly_failing"]) == min(MOST_FLIPS, len(flipped))
@@ -294,12 +293,4 @@ def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_size
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
     small, large = (replace(each.legs[0]) for each in of_two_sizes)
-    report = Report(judgement=small.judgement)
-    assert calls_of(lambda: leg_rows(report, large)) < 9 * calls_of(lambda: leg_rows(report, small))
-
-
-def test_formats_share_what_is_computed_of_simulations(of_two_sizes: tuple[Report, Report]) -> None:
-    small, _ = of_two_sizes
-    (leg,) = small.legs
-    rows = leg_rows(small, leg)
-    assert leg_rows(replace(small, files={"json_path": "report.json"}), leg) is rows
+    assert calls_of(lambda: large.rows) < 9 * calls_of(lambda: small.rows)

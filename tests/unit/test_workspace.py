@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import stat
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from coval_gate.errors import RunnerError
 from hostile import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from coval_gate.ci.host import Host
 
 OUTSIDE_TEXT = "a file outside the workspace"
 IS_ROOT = os.geteuid() == 0
@@ -37,7 +43,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def workspace(root: Path) -> Workspace:
-    return Workspace({"GITHUB_WORKSPACE": str(root)})
+    return Workspace(str(root))
 
 
 def files(root: Path) -> list[str]:
@@ -251,7 +257,7 @@ def test_read_only_directory_is_error(workspace: Workspace, root: Path) -> None:
 
 def test_missing_workspace_is_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be written: No such file or directory\.$"):
-        Workspace({"GITHUB_WORKSPACE": str(tmp_path / "nowhere")}).prepare("a")
+        Workspace(str(tmp_path / "nowhere")).prepare("a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -314,18 +320,18 @@ def test_longest_possible_name_is_written(path: str, workspace: Workspace, root:
 
 def test_workspace_may_be_symbolic_link(root: Path) -> None:
     (root.parent / "link").symlink_to("work")
-    workspace = Workspace({"GITHUB_WORKSPACE": str(root.parent / "link")})
+    workspace = Workspace(str(root.parent / "link"))
     workspace.write(workspace.prepare("a.xml"), "text")
     assert workspace.prepare(str(root.parent / "link" / "b.xml")) == "b.xml"
     assert files(root) == ["a.xml"]
 
 
-@pytest.mark.parametrize("environ", [{}, {"GITHUB_WORKSPACE": ""}])
-def test_workspace_defaults_to_current_directory(
-    environ: dict[str, str], root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "host", [GitHubHost({}, io.StringIO(), Random()), PlainHost(io.StringIO())], ids=["github", "plain"]
+)
+def test_workspace_defaults_to_current_directory(host: Host, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    workspace = Workspace(environ)
+    workspace = host.workspace
     workspace.write(workspace.prepare("a.xml"), "text")
     assert workspace.prepare(str(root / "b.xml")) == "b.xml"
     assert files(root) == ["a.xml"]
@@ -335,7 +341,7 @@ def test_workspace_defaults_to_current_directory(
 
 def test_relative_workspace_is_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
-    workspace = Workspace({"GITHUB_WORKSPACE": "work"})
+    workspace = Workspace("work")
     workspace.write(workspace.prepare(str(root / "a.xml")), "text")
     assert files(root) == ["a.xml"]
 

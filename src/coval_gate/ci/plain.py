@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING
 
 from coval_gate.ci.console import Console
 from coval_gate.ci.context import Context
+from coval_gate.ci.host import NO_REPOSITORY, Page
+from coval_gate.ci.workspace import Workspace
+from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.host import Level
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.runtime import Runtime
 
 
 class PlainHost(Console):
-    """A host without outputs, state or summary. It shows the outputs in the log at the end."""
+    """A host without outputs, state, summary or pages. It shows the outputs in the log at the end."""
 
-    api_url = ""
+    workspace = Workspace()
     annotates = False
     room_for_warnings = 0
 
     def context(self) -> Context:
         return Context()
+
+    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
+        return [Page(each, NO_REPOSITORY) for each in wanted_pages(inputs)]
 
     def quote(self, *lines: str) -> None:
         for line in self.redact_together(lines) if lines else ():

@@ -13,7 +13,7 @@ from coval_gate.errors import RunnerError
 from coval_gate.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 # Each path component is opened relative to its parent, so that no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,10 +21,10 @@ FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CL
 
 
 class Workspace:
-    """The directory in GITHUB_WORKSPACE, or the current directory if that is not set."""
+    """The directory `root`, or the current directory if that is empty."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._root = environ.get("GITHUB_WORKSPACE") or "."
+    def __init__(self, root: str = "") -> None:
+        self._root = root or "."
 
     def prepare(self, path: str) -> str:
         """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.

@@ -21,7 +21,7 @@ MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
 SIMILAR: Final = 0.75  # of 1; how alike a misspelt name of an input is to the right one
 PREFIX: Final = "INPUT_"
-COMMENT: Final = "comment"  # of `github_pages`, the only one that needs no commit
+OF_COMMIT: Final = ("commit_status", "check_run")  # pages that are about the tested commit
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` that the runner itself understands
 OTHER_NAMES: Final = {  # what inputs are called elsewhere
     "timeout": "max_wait_time",
@@ -69,7 +69,7 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     A missing API key is a problem too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
-    problems = [each for each in problems if each.name != "github_token" or github_pages(inputs)]
+    problems = [each for each in problems if each.name != "github_token" or wanted_pages(inputs)]
     wrong = {name for name, _ in problems}
     found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
     skips = inputs.on_missing_api_key == "skip"
@@ -186,14 +186,10 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield one_line(name, 80), OTHER_NAMES.get(name) or next(iter(close), "")
 
 
-def github_pages(inputs: Inputs) -> list[str]:
-    """Return what the inputs ask for that needs GitHub's API."""
-    wanted = {
-        COMMENT: inputs.comment != "never",
-        "commit status": bool(inputs.commit_status),
-        "check run": bool(inputs.check_run),
-    }
-    return [name for name, is_wanted in wanted.items() if is_wanted and inputs.mode != "cancel"]
+def wanted_pages(inputs: Inputs) -> list[str]:
+    """Return the inputs that ask for a page of the CI system."""
+    wanted = [each for each in ("comment", *OF_COMMIT) if getattr(inputs, each) not in ("", "never")]
+    return wanted if inputs.mode != "cancel" else []
 
 
 def missing_key_reason(withheld: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 from coval_gate.errors import Rejected, TooLarge, Unavailable
 from coval_gate.network import NetworkError
-from coval_gate.text import duration
+from coval_gate.text import duration, json_in
 from coval_gate.transport import TOO_LATE, Request, Transport
 from coval_gate.waiting import repeat
 
@@ -29,9 +29,26 @@ IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come
+SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # factor by which pages shrink after one that was too large
 CLOSE: Final = 0.01  # s; an attempt that is sent so soon before a deadline is one at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Read the JSON object in a response. Raises ValueError if there is none.
+
+    Damaged text (half a surrogate, an invalid byte) is tolerated.
+    """
+    content = json_in(body.decode("utf-8-sig", "replace"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the object that a response has under one of these names, or else the response itself."""
+    return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
 class Calls:
@@ -88,7 +105,7 @@ class Calls:
             request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
             try:
-                content = yield from self.read(partial(self.page, request, keys, until), until, once=once)
+                entries, following = yield from self.read(partial(self.page, request, keys, until), until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -98,19 +115,41 @@ class Calls:
                 if token and error.status == HTTPStatus.BAD_REQUEST:
                     raise unavailable(request, "rejected the page token that it had returned.", arrived=True) from None
                 raise
-            entries = next((content[key] for key in keys if key in content), None) or []
-            if not all(take(each) for each in entries):
+            if not all(take(each) for each in entries) or not following:
                 return
-            following = content.get("next_page_token")
-            if not following:
-                return
-            token = str(following)
-            if token in tokens:
+            if following in tokens:
                 raise unavailable(request, "returned the same page token twice.", arrived=True)
-            tokens.add(token)
+            tokens.add(following)
+            token = following
 
-    def page(self, request: Request, keys: tuple[str, ...], until: float) -> Procedure[dict[str, Any]]:
-        """Fetch one page of a list once, and check that it is one. Raises CovalError."""
+    def entries(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        key: str,
+        read: Callable[[dict[str, Any]], T],
+        until: float,
+        *,
+        go_on: Callable[[T], bool] = lambda _: True,
+        once: bool = False,
+    ) -> Procedure[tuple[T, ...]]:
+        """Return what `read` makes of the entries of a list, up to the first one of which `go_on` returns False.
+
+        `key`: the name of the list in a response. `once`: do not retry.
+        """
+        found: list[T] = []
+
+        def take(entry: dict[str, Any]) -> bool:
+            found.append(read(entry))
+            return go_on(found[-1])
+
+        yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once)
+        return tuple(found)
+
+    def page(
+        self, request: Request, keys: tuple[str, ...], until: float
+    ) -> Procedure[tuple[list[dict[str, Any]], str]]:
+        """Fetch one page of a list once, and return its entries and the token of the next one. Raises CovalError."""
         content = yield from self.json(request, until)
         entries = next((content[key] for key in keys if key in content), ...)
         if not (entries is None or isinstance(entries, list)):
@@ -120,34 +159,43 @@ class Calls:
         token = content.get("next_page_token")
         if isinstance(token, bool) or not isinstance(token, str | int | None):
             raise unavailable(request, "returned an invalid page token.", arrived=True)
-        return content
+        return entries or [], str(token or "")
 
     def check_time(self, request: Request, until: float) -> None:
         """Raise Unavailable if the deadline for a series of calls has passed."""
         if self._clock.now() > min(until, self._ends):
             raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
 
-    def get(self, path: str, wanted: str, key: str, until: float, *, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return an object by its id. `key` is the name that it may have in a response; `once`: do not retry."""
+    def get(
+        self,
+        path: str,
+        wanted: str,
+        key: str,
+        read: Callable[[dict[str, Any]], T],
+        until: float,
+        *,
+        once: bool = False,
+    ) -> Procedure[T]:
+        """Return what `read` makes of an object, by its id.
+
+        `key` is the name that the object may have in a response; `once`: do not retry.
+        """
         request = Request("GET", f"{path}/{quote(wanted, safe='')}")
         self.check_time(request, until)
 
-        def attempt() -> Procedure[dict[str, Any]]:
+        def attempt() -> Procedure[T]:
             content = yield from self.json(request, until)
-            inner = content.get(key)
-            found = inner if isinstance(inner, dict) else content
+            found = enveloped(content, key)
             if found.get("id") not in (None, wanted):
                 raise unavailable(request, f"returned another {key}.", arrived=True)
             if not any(found.get(name) for name in IDENTITY):
                 raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return found
+            return read(found)
 
         return (yield from self.read(attempt, until, once=once))
 
     def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
         """Send a request once, and return the JSON object of its response. Raises CovalError."""
-        from coval_gate.coval.models import parse_object
-
         return self.parsed(request, (yield from self.send(request, until)), parse_object)
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.config.inputs import api_root
-from coval_gate.coval.calls import Calls
+from coval_gate.coval.calls import Calls, enveloped, parse_object
 from coval_gate.coval.errors import network_problem, unavailable
 from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.network import NetworkError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.filters import RunFilter
+    from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
     from coval_gate.model.details import Turn
     from coval_gate.model.results import Simulation
     from coval_gate.model.run import Run
@@ -34,16 +36,11 @@ if TYPE_CHECKING:
 
 LAUNCH_OPEN: Final = 300.0  # s for which the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
-RUN_LIMIT: Final = (
-    256 * 1024 * 1024
-)  # bytes of a run; one with 10,000 simulations and 50 text metrics has about a third
+RUN_LIMIT: Final = 256 * 1024 * 1024  # bytes of a run; 10,000 simulations with 50 text metrics are about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
-SMALL_PAGE: Final = 100  # test cases, metrics; the API's maximum
 MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
-SIMULATION_KEYS: Final = ("simulated_conversation", "simulation")  # of one simulation
-AVERAGES: Final = {"include": "metric_averages"}
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -155,7 +152,7 @@ class Client:
         request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
 
         def attempt() -> Procedure[Run]:
-            from coval_gate.coval.models import parse_run
+            from coval_gate.coval.runs import parse_run
 
             run = self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_run)
             if run_id != run.run_id:
@@ -170,8 +167,6 @@ class Client:
         It is not retried after a lost response, because the run may be finished by then. Raises Rejected (NotFound for
         a 404) or Unavailable.
         """
-        from coval_gate.coval.models import parse_object
-
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._calls.send(request, until)
         # A proxy's page is not a success.
@@ -182,7 +177,7 @@ class Client:
 
         Raises Rejected (NotFound for a 404) or Unavailable.
         """
-        from coval_gate.coval.models import parse_tags
+        from coval_gate.coval.runs import parse_tags
 
         path = f"/runs/{quote(run_id, safe='')}"
         request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
@@ -190,37 +185,38 @@ class Client:
 
     def list_runs(
         self,
-        wanted: str,
+        wanted: RunFilter,
         *,
         until: float,
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
         with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter `wanted`, without unreadable entries.
+        """Return the newest of the runs `wanted`, without unreadable entries.
 
         MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. `with_averages`: include
         those of their metrics; then Coval does not filter by tags, and has one order only. Raises as `get_run`.
         """
-        from coval_gate.coval.models import read_run
+        from coval_gate.coval.runs import read_run
 
-        query = {"filter": wanted} | (AVERAGES if with_averages else {"order_by": "-create_time"})
+        more = {"include": "metric_averages"} if with_averages else {"order_by": "-create_time"}
+        query = {"filter": str(wanted)} | more
         until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
 
-        def runs_in(entries: list[dict[str, Any]]) -> tuple[Run, ...]:
-            # A page shifts while runs are launched, so a run may be listed twice.
-            return tuple({run.run_id: run for run in map(read_run, entries) if run}.values())
-
-        def attempt() -> Procedure[list[dict[str, Any]]]:
-            entries: list[dict[str, Any]] = []
+        def attempt() -> Procedure[tuple[Run, ...]]:
+            runs: dict[str, Run] = {}  # a page shifts while runs are launched, so a run may be listed twice
+            listed = 0
 
             def take(entry: dict[str, Any]) -> bool:
-                entries.append(entry)
-                return bool(len(entries) % MOST_RUNS) or go_on(runs_in(entries))
+                nonlocal listed
+                listed += 1
+                if run := read_run(entry):
+                    runs[run.run_id] = run
+                return bool(listed % MOST_RUNS) or go_on(tuple(runs.values()))
 
             yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
-            return entries
+            return tuple(runs.values())
 
-        return runs_in((yield from self._calls.read_series(attempt, until)))
+        return self._calls.read_series(attempt, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
@@ -228,50 +224,62 @@ class Client:
         The API moved the list from /simulations to /conversations/simulated, with a separate permission. The client
         uses the one that exists and that the key may read.
         """
-        attempt = partial(self._simulations, run_id, until)
+        path = self._simulation_path
         try:
-            return (yield from self._calls.read_series(attempt, until))
+            return (yield from self._calls.read_series(partial(self._simulations, path, run_id, until), until))
         except Rejected as error:
-            if error.status not in (403, 404) or self._simulation_path != CANONICAL:
+            if path == LEGACY:
+                advice = SIMULATIONS_ADVICE
+                raise type(error)(error.status, error.title, error.what, advice=advice, link=error.link) from None
+            if error.status not in (403, 404):
                 raise
-            self._simulation_path = LEGACY
-        try:
-            return (yield from self._calls.read_series(attempt, until))
-        except Rejected as error:
-            raise type(error)(
-                error.status, error.title, error.what, advice=SIMULATIONS_ADVICE, link=error.link
-            ) from None
+        self._simulation_path = LEGACY
+        return (yield from self.list_simulations(run_id, until=until))
 
-    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return the definition of a metric as raw JSON. `once` and errors as in `get_run`."""
-        return self._calls.get("/metrics", metric_id, "metric", until, once=once)
+    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
+        """Return the definition of a metric. `once` and errors as in `get_run`."""
+        from coval_gate.coval.resources import read_definition
 
-    def list_metrics(self, *, until: float, take: Callable[[dict[str, Any]], bool]) -> Procedure[None]:
-        """Pass each metric, also built-in ones, to `take` as raw JSON, while it returns True. Do not retry.
+        return self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
+
+    def list_metrics(
+        self, *, until: float, go_on: Callable[[MetricDefinition], bool]
+    ) -> Procedure[tuple[MetricDefinition, ...]]:
+        """Return all metrics, also built-in ones, up to the first one of which `go_on` returns False. Do not retry.
 
         Raises as `get_run`.
         """
+        from coval_gate.coval.resources import read_definition
+
         query = {"include_builtin": "true"}
-        return self._calls.pages("/metrics", query, ("metrics",), until, take, page_size=SMALL_PAGE, once=True)
+        return self._calls.entries("/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True)
 
-    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[dict[str, Any]]:
-        """Return an agent as raw JSON. `once` and errors as in `get_run`."""
-        return self._calls.get("/agents", agent_id, "agent", until, once=once)
+    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
+        """Return an agent. `once` and errors as in `get_run`."""
+        from coval_gate.coval.resources import read_agent
 
-    def get_persona(self, persona_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return a persona as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/personas", persona_id, "persona", until)
+        return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
 
-    def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[dict[str, Any]]:
-        """Return a test case as raw JSON. Raises as `get_run`."""
-        return self._calls.get("/test-cases", test_case_id, "test_case", until)
+    def get_persona(self, persona_id: str, *, until: float) -> Procedure[Persona]:
+        """Return a persona. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_persona
+
+        return self._calls.get("/personas", persona_id, "persona", read_persona, until)
+
+    def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
+        """Return a test case. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_test_case
+
+        return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
 
     def list_test_cases(
-        self, test_set_id: str, *, until: float, take: Callable[[dict[str, Any]], bool]
-    ) -> Procedure[None]:
-        """Pass each test case of a test set to `take`, as raw JSON, while it returns True. Raises as `get_run`."""
+        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
+    ) -> Procedure[tuple[TestCase, ...]]:
+        """Return a test set's test cases, up to the first one of which `go_on` returns False. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_test_case
+
         query = {"filter": f'test_set_id="{test_set_id}"'}
-        return self._calls.pages("/test-cases", query, ("test_cases",), until, take, page_size=SMALL_PAGE)
+        return self._calls.entries("/test-cases", query, "test_cases", read_test_case, until, go_on=go_on)
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Return what was said in a simulation; nothing if Coval has no transcript of it. Raises as `get_run`."""
@@ -282,7 +290,7 @@ class Client:
 
         def attempt() -> Procedure[tuple[Turn, ...]]:
             content = yield from self._calls.json(request, until)
-            found = next((content[key] for key in SIMULATION_KEYS if isinstance(content.get(key), dict)), content)
+            found = enveloped(content, "simulated_conversation", "simulation")
             # The conversation of another simulation must not be shown as this one's.
             if simulation_id not in (found.get("simulation_id"), found.get("id")):
                 raise unavailable(request, "returned a response without that simulation.", arrived=True)
@@ -290,18 +298,12 @@ class Client:
 
         return (yield from self._calls.read(attempt, until))
 
-    def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[dict[str, Any], ...]]:
-        """Return a simulation's metric outputs with their explanations, without transcripts. Raises as `get_run`."""
+    def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
+        """Return the newest output of each metric of a simulation, without transcripts. Raises as `get_run`."""
+        from coval_gate.coval.resources import newest, read_output
+
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        query = {"view": "BASIC"}
-        outputs: list[dict[str, Any]] = []
-
-        def take(entry: dict[str, Any]) -> bool:
-            outputs.append(entry)
-            return True
-
-        yield from self._calls.pages(path, query, ("metrics",), until, take, page_size=SMALL_PAGE)
-        return tuple(outputs)
+        return newest((yield from self._calls.entries(path, {"view": "BASIC"}, "metrics", read_output, until)))
 
     @property
     def lead(self) -> float:
@@ -312,9 +314,8 @@ class Client:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()
 
-    def _simulations(self, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
-        from coval_gate.coval.mutations import told_apart
-        from coval_gate.coval.values import read_simulation
+    def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
+        from coval_gate.coval.results import read_simulation, told_apart
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         simulations: dict[str, Simulation] = {}
@@ -326,19 +327,19 @@ class Client:
                 return True
             simulation = read_simulation(entry)
             if simulation is None:
-                raise unavailable(f"GET {self._simulation_path}", "returned a simulation without an id.", arrived=True)
+                raise unavailable(f"GET {path}", "returned a simulation without an id.", arrived=True)
             # A simulation listed twice counts as completed only if both entries say so.
             if simulations.setdefault(simulation.id, simulation).completed:
                 simulations[simulation.id] = simulation
             return True
 
         keys = ("simulated_conversations", "simulations")
-        yield from self._calls.pages(self._simulation_path, query, keys, until, take, page_size=PAGE_SIZE)
+        yield from self._calls.pages(path, query, keys, until, take, page_size=PAGE_SIZE)
         return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
         """Read the launched run; only its id matters."""
-        # pydantic takes longer to import than the rest of the start, so import it after the launch was sent.
-        from coval_gate.coval.models import parse_run
+        # Import what reads responses after the launch was sent.
+        from coval_gate.coval.runs import parse_run
 
         return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))

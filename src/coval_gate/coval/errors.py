@@ -7,16 +7,15 @@ Coval and its gateways use four shapes: an `error` object with code, message and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.coval.operations import inputs_of, operation_of, shown
+from coval_gate.config.inputs import declared
 from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.text import in_words, json_in, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from coval_gate.network import NetworkError
     from coval_gate.transport import Request, Response
@@ -58,10 +57,26 @@ LASTING: Final = {  # title and advice for each problem that a retry cannot solv
 MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
 NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
+OTHER_NAMES: Final = {"customer": "metadata", "template_name": "metadata"}  # fields that an input of another name sets
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+class Operation(NamedTuple):
+    """The `permission` that a call needs, and the `inputs` that may name what it does not find."""
+
+    permission: str = ""
+    inputs: tuple[str, ...] = ()
+
+
+RESOURCES: Final = {  # that are read one at a time, by the first part of the path
+    "runs": Operation("runs:read", ("run_id",)),
+    "metrics": Operation("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
+    "agents": Operation("agents:read", ("agent_id",)),
+    "personas": Operation("personas:read", ("persona_id",)),
+}
+LAUNCH: Final = Operation("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
+
+
+class ErrorBody(NamedTuple):
     """The contents of an error response. Each text is a single line, and may be empty.
 
     `fields` are the invalid fields of the request, with what is wrong with each.
@@ -203,6 +218,43 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool 
         advice="Check api_base_url and the network, and whether Coval has an incident.",
         link=STATUS_PAGE,
     )
+
+
+def operation_of(request: Request) -> Operation:
+    """Return the operation that a request asks for."""
+    match request.method, request.path.strip("/").split("/"):
+        case "POST", ["runs"]:
+            return LAUNCH
+        case "GET", ["runs"]:
+            return Operation("runs:read")
+        case "DELETE" | "PATCH", ["runs", _]:
+            return Operation("runs:write", ("run_id",))
+        case "GET", [kind, _] if kind in RESOURCES:
+            return RESOURCES[kind]
+        case "GET", ["test-cases", *more]:
+            return Operation("test-cases:read", ("test_case_ids",) if more else ())
+        case "GET", ["conversations", "simulated", *_]:
+            return Operation("simulated-conversations:read")
+        case "GET", ["simulations", *_]:
+            return Operation("simulations:read")
+    return Operation()
+
+
+def shown(field: str) -> str:
+    """Return a field as a user knows it: `iteration_count` for `options.iteration_count`."""
+    names = {each.name for each in declared()}
+    inner = field.partition(".")[2]
+    return inner if inner.partition(".")[0] in names else field
+
+
+def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
+    """Return the inputs that set fields of a request, such as `options.iteration_count` or `metric_ids[0]`."""
+    names = {each.name for each in declared()}
+    found = []
+    for field in fields:
+        parts = [OTHER_NAMES.get(part, part) for part in re.split(r"[.\[\]/]+", field)]
+        found += [next((part for part in reversed(parts) if part in names), "")]
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def seconds_to_wait(retry_after: str | None, now: float) -> float | None:

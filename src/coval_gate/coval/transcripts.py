@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from coval_gate.coval.values import read_value, without_numbers
+from coval_gate.coval.results import read_value, without_numbers
 from coval_gate.model.details import Turn
 from coval_gate.text import json_in
 

@@ -81,10 +81,11 @@ def _end_leftovers(session: Session, progress: Progress, leg: Leg) -> Procedure[
     """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
     from coval_gate.runs.launch import earlier_runs
 
-    request, own = request_of(progress, leg, 0)
+    request, own = request_of(session, progress, leg, 0)
     until = session.times.cancelling(session.clock.now())
     earlier = earlier_runs(session, own, request.body(), until=until)
-    repetitions = [request_of(progress, leg, number)[1] for number in range(1, leg.inputs.repeat_on_failure + 1)]
+    numbers = range(1, leg.inputs.repeat_on_failure + 1)
+    repetitions = [request_of(session, progress, leg, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}
     return earlier.end_repetitions(
         repetitions, taken=taken, guarded=lambda run_id: progress.guard_leftover(leg, run_id)

@@ -75,7 +75,7 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
     trial.see(run, at=progress.clock.now())
     if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
-        progress.publisher.pull_request.owe(progress.report(UNFINISHED))
+        progress.publisher.pages.owe(progress.report(UNFINISHED))
 
 
 def _unless_cancelled(

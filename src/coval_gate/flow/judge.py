@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.promote import owe_mark
 from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.judgement import gravest
 from coval_gate.model.outcomes import Completed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.simulations import leg_rows, to_look_at
 from coval_gate.report.wording.repetition import all_runs_text
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details
@@ -70,13 +70,14 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None))
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
-        session.log(*check_lines(trial.judgement))
+        session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))
     return trial.judgement
 
 
 def take_together(session: Session, progress: Progress, leg: Leg, together: Together) -> Procedure[None]:
     """Record what the trials of a leg show together. Raises RunnerError."""
     leg.result, leg.judgement = together
+    leg.findings = None  # those of the run alone are others
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
         session.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
@@ -109,18 +110,16 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
     judged = [each.judgement for each in progress.legs if each.judgement]
     if len(judged) == len(progress.legs):  # a step that is killed before must not pass
         progress.publisher.write_verdict(progress.report(gravest(judged)))
-    session.log(*check_lines(judgement))
+    leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
+    session.log(*check_lines(leg.findings))
     run = leg.first.run
     if leg.result and run:
         if not judgement.repetition:
             leg.trend = yield from _trend(session, leg, run, leg.result)
-        report = progress.report(judgement)
-        shown = next(each for each in report.legs if each.run_id == leg.first.run_id)
-        rows = to_look_at((yield from beside(partial(leg_rows, report, shown))))
         leg.details = yield from fetch_details(
             session.client,
             leg.result,
-            [row.simulation.id for row in rows],
+            [each.simulation.id for each in leg.findings.to_look_at],
             test_set_id=run.test_set_id or leg.inputs.test_set_id,
             with_transcripts=session.inputs.include_transcripts == "failures",
             clock=session.clock,

@@ -26,7 +26,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     `repetition`: which repetition of the leg's first run it is, so that a later attempt resumes the right one.
     """
     inputs = session.inputs
-    request, tags = request_of(progress, leg, repetition)
+    request, tags = request_of(session, progress, leg, repetition)
     trial = progress.begin_trial(leg, request=request, tags=tags, repetition=repetition)
     launcher = launcher_of(session, progress, leg, trial, tags)
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
@@ -52,7 +52,7 @@ def launcher_of(session: Session, progress: Progress, leg: Leg, trial: Trial, ta
     )
 
 
-def request_of(progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
+def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return what the launch of the leg's first run, or of one of its repetitions, sends, and the tags in it."""
     from coval_gate.runs.request import launch_request
     from coval_gate.runs.tags import tags_for
@@ -62,7 +62,7 @@ def request_of(progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchReq
     context = replace(progress.context, branch="") if repetition else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
-    nonce = f"{progress.runtime.randomness.getrandbits(32):08x}"
+    nonce = f"{session.randomness.getrandbits(32):08x}"
     return request, tags_for(context, request.body(), nonce, own)
 
 
@@ -77,6 +77,6 @@ def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Tr
 
 
 def announce(progress: Progress) -> Procedure[None]:
-    """Set the commit's status to pending, and create its check run."""
+    """Show on the commit's pages that the run is in progress."""
     until = announcing(progress.clock.now(), progress.deadline)
-    return progress.publisher.pull_request.announce(progress.report(LAUNCH), until=until)
+    return progress.publisher.pages.announce(progress.report(LAUNCH), until=until)

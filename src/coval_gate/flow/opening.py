@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from coval_gate import NAME, __version__
+from coval_gate import __version__
 from coval_gate.ci.context import with_unknown_commit
+from coval_gate.ci.host import NAME
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.judge.judgement import UNFINISHED
@@ -45,7 +46,7 @@ def read_inputs(progress: Progress) -> Inputs:
         from coval_gate.runs.promotion_checks import promotion_problems
 
         problems += promotion_problems(inputs, context)
-    problems += publisher.pull_request.problems(inputs, context)
+    problems += publisher.pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from)
     for warning in warnings_about(inputs, environ):
         progress.warn(warning)
@@ -62,8 +63,8 @@ def one_leg(inputs: Inputs) -> list[Leg]:
 def locate(progress: Progress) -> Procedure[None]:
     """Find out which commit is tested, where the event does not say and it is needed."""
     until = announcing(progress.clock.now(), progress.deadline)
-    pull_request = progress.publisher.pull_request
-    progress.context = yield from pull_request.locate(progress.context, progress.inputs, until=until)
+    pages = progress.publisher.pages
+    progress.context = yield from pages.locate(progress.context, progress.inputs, until=until)
 
 
 def foresee(session: Session, leg: Leg) -> None:

@@ -10,13 +10,12 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
-from coval_gate import NAME
 from coval_gate.ci.context import Context
 from coval_gate.ci.detect import detect_host
+from coval_gate.ci.host import BUG, NAME
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.judge.judgement import redacted
-from coval_gate.publish.github import BUG
 from coval_gate.publish.legs import leg_report
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report.model import Report
@@ -118,12 +117,12 @@ class Progress:
 
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
-        redact = self.host.redact
+        redact, home = self.host.redact, self.inputs.dashboard_url
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]
         return Report(
             judgement=judgement,
-            legs=tuple(leg_report(leg, judgement, page=self.run_url, redact=redact) for leg in launched),
+            legs=tuple(leg_report(leg, judgement, page=self.run_url, redact=redact, home=home) for leg in launched),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,

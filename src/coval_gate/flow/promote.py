@@ -143,7 +143,8 @@ def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
     refused = acceptance_refusal(judgement) if accept else refusal(judgement)
     if refused == "not_passed" and not accept:
         return None
-    return Promotion(run_id=leg.first.run_id, tag=next(iter(tags), ""), obstacle=refused or "pending", accepted=accept)
+    obstacle = "pending" if refused == "unconfirmed" else refused or "pending"  # an earlier run may confirm this one
+    return Promotion(run_id=leg.first.run_id, tag=next(iter(tags), ""), obstacle=obstacle, accepted=accept)
 
 
 def _accept(session: Session, leg: Leg) -> Procedure[bool]:

@@ -6,8 +6,9 @@ a level that one in twenty unchanged agents reaches within thirty nights.
 
 z counts in steps of the spread between runs, of whatever it is made: few conversations, or a provider's bad day. The
 runs of the reference show that spread, and the differences from each later run to the next, which a lasting change does
-not widen. The reference has few runs, and its own error is in every z; `Spread.factor` makes up for both. The factors
-and levels were found by simulation; `make statistics` measures what they lead to.
+not widen. The reference has few runs, and its own error is in every z; `Spread.factor` makes up for both. That error
+adds up from run to run, so the factor may grow. The factors and levels were found by simulation; `make statistics`
+measures what they lead to.
 """
 
 from __future__ import annotations
@@ -52,20 +53,22 @@ class Within(NamedTuple):
 class Spread(NamedTuple):
     """What is known of the spread between runs besides their values.
 
-    `factor` multiplies the variance. `least` is added to it, where few values can differ.
+    The variance is multiplied by `factor`, less `early` divided by the number of differences between runs. `least` is
+    added to it before, where few values can differ.
     """
 
     factor: float
     least: float = 0.0
     within: Within | None = None
+    early: float = 0.0
 
     def variance(self, squares: float, degrees: float) -> float:
         """Return the variance of z, where so many differences between runs have this sum of squares."""
-        observed, within = squares / degrees, self.within
+        observed, within, less = squares / degrees, self.within, self.early / degrees
         if within is None or not within.explains(observed):
-            return self.factor * (observed + self.least)
+            return (self.factor - less) * (observed + self.least)
         weighed = (squares + within.weight * within.variance) / (degrees + within.weight)
-        return within.factor * (weighed + self.least)
+        return (within.factor - less) * (weighed + self.least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
 # Factors of `Spread`. The percentile of a run is less regular than its mean.
-RATE, MEAN, PERCENTILE = 2.6, 3.0, 3.6
+RATE, MEAN, PERCENTILE = 2.6, 3.3, 3.6
+MEAN_EARLY: Final = 4.0  # less, divided by the number of differences between runs
 # What the cases show counts as much as so many differences between runs. Few misses leave the spread between runs
 # uncertain; that of averages is best seen between runs themselves.
 RATE_WEIGHT, MEAN_WEIGHT = 9.0, 1.0
@@ -248,7 +249,7 @@ def chart_over(
     mean = _mean([*means.values()])
     before, after = ([mean + _deviation(run, means) for run in runs] for runs in (reference, later))
     within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
-    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN))
+    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
     if aggregate.is_rate:
         conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
         spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))

@@ -127,12 +127,6 @@ class Judgement:
         wrong = (check for check in self.checks if check.decides and not check.passed)
         return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
 
-    def first_checks(self, most: int) -> tuple[Check, ...]:
-        """Return at most `most` checks: all in their order or, where there are more, the gravest that decide."""
-        if len(self.checks) <= most:
-            return self.checks
-        return tuple(sorted(self.checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict)))[:most])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleRun:

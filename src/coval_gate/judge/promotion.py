@@ -1,13 +1,17 @@
 """Decides by its judgement alone whether a run may take the tags that later runs are compared with. Pure.
 
 To promote winners only would move the reference a little further every night. So a run is promoted whatever it showed,
-unless it failed, lacks something, or was not compared with what it should have been compared with.
+unless it failed, lacks something, or was not compared with what it should have been compared with. A failed run is one
+that is shown to be worse, beyond a margin. Its mirror image, a run that is shown to be better, beyond the same margin,
+may be as lucky as a failed one is unlucky. If it were promoted at once, the reference would still move to the better
+side. So another run has to confirm it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.problems import ComparisonProblem, NoBaseline, ReferenceDiffers, ReferenceUnreadable
 from coval_gate.judge.verdict import Verdict
@@ -22,7 +26,10 @@ FIRST: Final = ("none", "pull_request")  # reasons for which there is no baselin
 
 
 def refusal(judgement: Judgement) -> Refusal | Literal[""]:
-    """Return why a run must not become what later runs are compared with; empty where it may."""
+    """Return why a run must not become what later runs are compared with; empty where it may.
+
+    An unconfirmed run may, if another one since the reference was unconfirmed, too.
+    """
     if judgement.verdict not in (Verdict.PASSED, Verdict.INCONCLUSIVE):
         return "not_passed"
     if judgement.repetition is not None:
@@ -32,7 +39,9 @@ def refusal(judgement: Judgement) -> Refusal | Literal[""]:
             return reason
     if not judgement.lets_pass:
         return "not_passed"
-    return "" if any(map(_is_about_quality, judgement.checks)) else "unjudged"
+    if not any(map(_is_about_quality, judgement.checks)):
+        return "unjudged"
+    return "unconfirmed" if any(map(_is_better_beyond_margin, judgement.checks)) else ""
 
 
 def may_begin_reference(judgement: Judgement) -> bool:
@@ -88,3 +97,21 @@ def _is_about_quality(check: Check) -> bool:
         case TargetMet() | ValueAbsent():
             return check.decides and check.criterion.user_defined
     return False
+
+
+def _is_better_beyond_margin(check: Check) -> bool:
+    """Tell whether a check that decides is the mirror image of one that fails against the baseline.
+
+    The change is shown and, as counted, beyond the margin: at `baseline * 1.1`, a value below 0.9 times the baseline's.
+    """
+    criterion, measure = check.criterion, check.measure
+    if not isinstance(criterion, ThresholdHolds) or not check.decides or check.reference != "baseline":
+        return False
+    if measure is None or measure.comparison is None or measure.comparison.trend != "improved":
+        return False
+    threshold, earlier = criterion.threshold, measure.comparison.value
+    if not (threshold.wants_less or threshold.wants_more):
+        return False
+    towards_worse = 1.0 if threshold.wants_less else -1.0
+    margin = towards_worse * (threshold.bound.of(earlier) - earlier)  # below 0 if an improvement is required
+    return towards_worse * (earlier - measure.value) > margin + TOLERANCE * abs(earlier)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Refusal = Literal["not_passed", "repeated", "in_doubt", "too_old", "incomparable", "not_compared", "unjudged"]
+Refusal = Literal[
+    "not_passed", "repeated", "in_doubt", "too_old", "incomparable", "not_compared", "unjudged", "unconfirmed"
+]
 Obstacle = Literal[
     "",
     "pending",
@@ -39,6 +41,7 @@ class Promotion:
     together with its repetitions. in_doubt: a threshold that is no comparison with the baseline was neither met nor
     missed. too_old: the baseline was. incomparable: nothing in the baseline could be compared. not_compared: Coval did
     not tell which run the baseline is, or that run cannot be one. unjudged: no criterion is about the agent's quality.
+    unconfirmed: it is shown to be better than its baseline, beyond the margin, so another such run has to confirm it.
 
     pending: the run is promoted once all reports are written. newer: the run `other`, which is newer, has the tag.
     no_room: the run has as many tags as Coval allows. pull_request: the run evaluates the pull request with the number

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 
 def leg_report(
-    leg: Leg, judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str]
+    leg: Leg, judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str], home: str
 ) -> LegReport:
     """Return the report of a leg that has a run.
 
-    `judgement` is that of the step, `page` returns the URL of a run by its id, and `redact` hides secrets in a text.
+    `judgement` is that of the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
+    `home` is the address of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0]
     own = leg.judgement
-    outranked = judgement.is_of_step and not (own and own.verdict is judgement.verdict)  # it went wrong afterwards
+    if own and own.verdict is not judgement.verdict and judgement.is_of_step:  # something went wrong afterwards
+        own = None
     return LegReport(
-        judgement=redacted(own, redact) if own and not outranked else judgement,
+        judgement=redacted(own, redact) if own else judgement,
+        known=leg.findings if own else None,
+        dashboard_url=home,
         name=leg.name,
         run_id=first.run_id,
         run_url=page(first.run_id),

@@ -1,4 +1,4 @@
-"""Publishes a report: outputs, files, summary and log, and then GitHub's own pages.
+"""Publishes a report: outputs, files, summary and log, and then the host's pages.
 
 What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
 a later step waits for it; nothing else does.
@@ -12,15 +12,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate import NAME
-from coval_gate.ci.workspace import Workspace
+from coval_gate.ci.host import BUG, NAME, tolerant
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.judgement import errored
 from coval_gate.judge.verdict import Verdict
-from coval_gate.publish.github import BUG, tolerant
-from coval_gate.publish.pull_request import PullRequestPublisher
+from coval_gate.publish.pages import PagePublisher
 from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered
 from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
@@ -44,10 +42,10 @@ class Publisher:
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
-        self._workspace = Workspace(runtime.environ)
+        self._workspace = host.workspace
         self._rendering = Rendering(runtime.clock)
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
-        self.pull_request = PullRequestPublisher(host, runtime)
+        self.pages = PagePublisher(host, runtime)
 
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
         """Check before anything costs that every file can be written, and that the one to annotate exists.
@@ -85,12 +83,12 @@ class Publisher:
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
     def write_verdict(self, report: Report) -> None:
-        """Set every output, and let the post step tell GitHub the same if this step is killed. Raises RunnerError.
+        """Set every output, and owe the same to the host's pages if this step is killed. Raises RunnerError.
 
         Nothing waits in between, so that a kill leaves both or neither.
         """
         outputs = rendered(Surface.OUTPUTS, report)
-        self.pull_request.owe(report)
+        self.pages.owe(report)
         self._host.set_outputs(outputs)
 
     def publish(self, report: Report, times: Times) -> Procedure[Report]:
@@ -105,7 +103,7 @@ class Publisher:
         # An interrupt takes nothing away from a step that has come this far.
         with suppress(Interrupted, RunnerError):
             self._rendering.check()
-            if url := (yield from self.pull_request.conclude(report, times)):
+            if url := (yield from self.pages.conclude(report, times)):
                 report = replace(report, comment_url=url)
                 self.write_outputs(report)
         return report

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.report.bins import bins, bins_from
 from coval_gate.text import number
 
 if TYPE_CHECKING:
@@ -21,14 +22,11 @@ BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 LARGEST, SMALLEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # that hold values; below that, so does the table
-MOST_BARS: Final = 12
 WIDTH: Final = 640  # pixels
 SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; so small that the labels of all ranges fit side by side
 TEXT_WIDTH: Final = 0.6  # of a character and its part of the gap to the next label, in heights
 # Mermaid draws a bar from below the axis's lowest value: with 0 there, ranges without values would have bars, too.
 HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, 0 is where bars begin
-STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths of a bar that people like to read, times a power of ten
-ROUNDING: Final = 1e-9
 
 
 class Bound(NamedTuple):
@@ -81,21 +79,9 @@ def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bo
 
 def path_chart(sums: Sequence[float], level: float) -> str:
     """Return a fenced chart of sums from run to run, which begin at 0, and a line at the level of an alarm."""
-    top = math.ceil(1.1 * max(level, *sums))
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * 3 * (len(sums) + 1)))))
-    return "\n".join(
-        [
-            "```mermaid",
-            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{ORANGE}, {GREY}"}}}}}}}}%%',
-            "xychart-beta",
-            f"    x-axis [{', '.join(str(run) for run in range(len(sums) + 1))}]",
-            f'    y-axis "sum of shortfalls" 0 --> {top}',
-            f"    line [{', '.join(f'{round(each, 2):g}' for each in (0.0, *sums))}]",
-            f"    line [{', '.join([f'{round(level, 2):g}'] * (len(sums) + 1))}]",
-            "```",
-        ]
-    )
+    runs = [str(run) for run in range(len(sums) + 1)]
+    lines = [(ORANGE, "line", [0.0, *sums]), (GREY, "line", [level] * len(runs))]
+    return _drawn(runs, f'"sum of shortfalls" 0 --> {math.ceil(1.1 * max(level, *sums))}', lines, 3 * len(runs))
 
 
 def _can_draw(values: Sequence[float]) -> bool:
@@ -119,18 +105,24 @@ def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
         for colour, beyond in parts
     ]
     plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
-    labels = [bar.label for bar in bars]
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, labels))))))
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
+    scale = f'"% of simulations" {HIDDEN * top:g} --> {top}'
+    return _drawn([f'"{bar.label}"' for bar in bars], scale, plots, sum(len(bar.label) for bar in bars))
+
+
+def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int) -> str:
+    """Return the chart of bars and lines, each with its colour, on a scale; the labels are `width` characters wide."""
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
+    colours = ", ".join(colour for colour, _, _ in plots)
     return "\n".join(
         [
             "```mermaid",
             f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{", ".join(plot[0] for plot in plots)}"}}}}}}}}%%',
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
             "xychart-beta",
-            f"    x-axis [{', '.join(f'{chr(34)}{label}{chr(34)}' for label in labels)}]",
-            f'    y-axis "% of simulations" {HIDDEN * top:g} --> {top}',
-            *(f"    {kind} [{', '.join(f'{share:g}' for share in shares)}]" for _, kind, shares in plots),
+            f"    x-axis [{', '.join(labels)}]",
+            f"    y-axis {scale}",
+            *(f"    {kind} [{', '.join(f'{round(each, 2):g}' for each in values)}]" for _, kind, values in plots),
             "```",
         ]
     )
@@ -139,38 +131,33 @@ def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
 def _bars(samples: Sequence[Sequence[float]], bound: Bound | None) -> list[Bar]:
     """Return ranges of equal width, and how many values of each sample they hold.
 
-    Their ends are round numbers or, where the bound divides the first sample, whole ranges away from it. The lower end
-    belongs to a range; a value at the bound is on its own side of it. There are about as many as Sturges proposes for
-    the largest sample, "The Choice of a Class Interval" (Journal of the American Statistical Association 21, 1926).
+    Their ends are round numbers or, where the bound divides the first sample, whole ranges away from it. A value at the
+    bound is on its own side of it.
     """
-    low, high = min(map(min, samples)), max(map(max, samples))
-    rough = (high - low) / min(MOST_BARS, math.ceil(math.log2(max(map(len, samples)))) + 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    width = next(step * power for step in STEPS if step * power >= rough * (1 - ROUNDING))
+    low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
     side = bound.side(samples[0]) if bound else "within"
     middle = bound if side == "both" else None
-    origin = middle.value if middle else 0.0
+    found = bins_from(middle.value, low, high, most) if middle else bins(low, high, most)
 
-    def place_of(value: float) -> int:
-        place = math.floor((value - origin) / width + ROUNDING)
+    def place(value: float) -> int:
         if middle is None:
-            return place
-        return min(place, -1) if middle.is_below(value) else max(place, 0)
+            return found.place(value)
+        return (
+            min(found.place(value), -found.first - 1)
+            if middle.is_below(value)
+            else max(found.place(value), -found.first)
+        )
 
-    first = min(map(place_of, (low, high)))
-    counts = [[0] * len(samples) for _ in range(place_of(high) - first + 1)]
-    for sample, values in enumerate(samples):
-        for value in values:
-            counts[place_of(value) - first][sample] += 1
-    ends = [origin + (first + place) * width for place in range(len(counts) + 1)]
+    counts = zip(*(found.counts(values, place) for values in samples), strict=True)
+    ends = found.ends
     if low >= 0.0:
         ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
-    digits = 1 - math.floor(math.log10(width))  # a bound may have many more, which would not fit
+    digits = 1 - math.floor(math.log10(found.width))  # a bound may have many more, which would not fit
     return [
         Bar(
             label=f"{number(round(lower, digits))} – {number(round(upper, digits))}",
-            counts=found,
-            beyond=(first + place >= 0) is middle.upper if middle else side == "beyond",
+            counts=list(each),
+            beyond=(found.first + nth >= 0) is middle.upper if middle else side == "beyond",
         )
-        for place, (lower, upper, found) in enumerate(zip(ends, ends[1:], counts, strict=False))
+        for nth, (lower, upper, each) in enumerate(zip(ends, ends[1:], counts, strict=False))
     ]

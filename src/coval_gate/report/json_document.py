@@ -1,20 +1,204 @@
-"""The models of the JSON report, from which its JSON Schema is generated."""
+"""The models of the JSON report, from which its JSON Schema is generated.
+
+A minor version may add fields, and words to a field whose description says so. The schema of a version allows what a
+later minor version may add, so that readers that validate with an older one stay valid.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema
 
-from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
-from coval_gate.judge.measure import Unit  # noqa: TC001
+from coval_gate.config.thresholds import Operator, Reference  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.judge.measure import Trend, Unit  # noqa: TC001
+from coval_gate.model.baseline import NotFoundKind, Unchecked  # noqa: TC001
 from coval_gate.model.promotion import Obstacle  # noqa: TC001
-from coval_gate.report.json_comparisons import BaselineFacts, ComparedCriterion
-from coval_gate.report.json_drift import DriftFacts  # noqa: TC001 - pydantic reads the annotations
-from coval_gate.report.json_models import VERSIONS, MayGrow, Model, Text
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core.core_schema import CoreSchema, ModelSchema
 
 Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
+
+SCHEMA_VERSION: Final = "3.3"
+VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # that the schema is for
+
+
+def _encodable(value: object) -> object:
+    """Half a surrogate, which an answer may hold, has no place in UTF-8."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+
+
+class Model(BaseModel):
+    """A part of the report, described by the docstrings of its fields. The report itself has no other fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class MayGrow:
+    """Marks words to which a minor version may add: the schema gives them as examples."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of any text."""
+        return {"type": "string", "examples": handler(core)["enum"]}
+
+
+class OpenSchema(GenerateJsonSchema):
+    """Allows fields that are not known, and names types only: code generators make a type of every title."""
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        """Return the schema of a model, whose own `extra` is about what this version writes."""
+        return {name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        """Leave the names of fields as they are."""
+        return False
+
+
+class LeftOutFacts(Model):
+    """What a comparison leaves out."""
+
+    new: int
+    """Test cases that the reference does not have."""
+    gone: int
+    """Test cases that only the reference has."""
+    changed: int
+    """Test cases whose contents changed since."""
+    valueless: int
+    """Test cases that both have, without a value in one of the two."""
+    runs: int
+    """Runs of the baseline with another persona, without the metric, or with another version of it."""
+
+
+class ComparedCriterion(Model):
+    """The fields of a criterion that compares; null or empty where it compares with nothing, or could not."""
+
+    reference: Reference
+    """baseline: earlier runs; base: the agent itself in the same run; empty: a number. With a reference, `actual`,
+    `count` and `missing` are over the test cases that both sides have, and `bound` is the number that the reference
+    makes."""
+    advisory: bool
+    """Whether it is shown only, and can never fail."""
+    baseline_value: float | None
+    """That of the reference, in `unit`."""
+    actual_pooled: float | None
+    """`actual` weighs each test case the same, however many simulations it has. This is the value over all simulations
+    alike; null where it does not differ."""
+    baseline_count: int | None
+    """How many simulations of the reference have a value."""
+    baseline_missing: int | None
+    """How many simulations of the reference have none. A rate counts them as misses on both sides."""
+    baseline_pooled: float | None
+    """As `actual_pooled`, for `baseline_value`."""
+    change: float | None
+    """`actual` minus `baseline_value`."""
+    change_lower: float | None
+    """With a confidence: the change is at least so much; null where nothing is claimed."""
+    change_upper: float | None
+    """With a confidence: the change is at most so much. Each bound has the whole `change_confidence` by itself."""
+    change_confidence: float | None
+    """A share; null where the change was decided as counted."""
+    trend: Trend | None
+    """What the change amounts to: with a confidence, only what is evident among so many thresholds."""
+    by_chance: int
+    """0; or, where the change alone would be evident, how many thresholds there are: one of so many may show it by
+    chance."""
+    noticeable_change: float | None
+    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and among so
+    many thresholds; null where it is not known."""
+    shared_test_cases: int | None
+    """How many test cases both sides have."""
+    left_out: LeftOutFacts | None
+    newly_failing: list[Text]
+    """The first ids of test cases most of whose simulations pass in the reference, and most fail now."""
+    newly_failing_left_out: int
+    """How many more there are."""
+    newly_passing: list[Text]
+    """The first ids of test cases of which the reverse is true."""
+    newly_passing_left_out: int
+    """How many more there are."""
+
+
+class BaselineRunFacts(Model):
+    """A run of the baseline, and what distinguishes it from this one."""
+
+    id: Text
+    url: Text
+    created: Text
+    """As Coval reports it; empty where it does not."""
+    changed_test_cases: int
+    """How many test cases have other contents since."""
+    changed_metrics: list[Text]
+    """Ids of the metrics that another version judged."""
+    changed_persona: bool
+    """Whether it had another persona, or another version of it, so that it is not compared with."""
+    changed_options: list[Text]
+    """Other options of its launch that may matter, by the names of inputs."""
+    unchecked: list[Annotated[Unchecked, MayGrow()]]
+    """What Coval does not tell: whether these have changed since. More words may follow."""
+
+
+class NoBaselineFacts(Model):
+    """Why there is no baseline."""
+
+    kind: Annotated[NotFoundKind, MayGrow()]
+    """In a word. More words may follow."""
+    run_id: Text
+    """The run that may not be used; empty where there is none."""
+    text: Text
+
+
+class BaselineFacts(Model):
+    """What was found of the input `baseline`."""
+
+    source: Text
+    """As the input spells it."""
+    runs: list[BaselineRunFacts]
+    """The newest first."""
+    runs_left_out: int
+    """How many more there are."""
+    fewer_than_asked: int
+    """How many of the runs that the input asks for there are not."""
+    missing: NoBaselineFacts | None
+    """Why there is no run; null where there is one."""
+
+
+class NightFacts(Model):
+    """A run after the reference."""
+
+    run_id: Text
+    created: Text
+    """As Coval reports it; empty for the run of this report."""
+    value: float
+    """Over the shared test cases, in the unit of the criterion."""
+    sum: float
+    """The sum of the shortfalls, with this run."""
+
+
+class DriftFacts(Model):
+    """How runs developed beside a reference."""
+
+    reference_value: float
+    """The mean of the reference, in the unit of the criterion."""
+    reference_run_ids: list[Text]
+    """The oldest first, which has the tag of the input `drift`."""
+    shared_test_cases: int
+    sum: float
+    """That of the shortfalls, with this run."""
+    level: float
+    """Above it, the sum is an alarm."""
+    since_run_id: Text
+    """The run with which the sum began to rise; `actual` is the mean since then."""
+    nights: list[NightFacts]
+    """The runs after the reference, the oldest first and this one last."""
+    left_out_runs: int
+    """How many later runs do not count: their data are not complete, or they cannot be compared."""
 
 
 class RunFacts(Model):

@@ -6,14 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.measure import Requirement
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import Bound, compared_histogram, histogram
 from coval_gate.report.comparison_tables import MOST_UNFOLDED
-from coval_gate.report.comparisons import paired_numbers
 from coval_gate.report.markdown import escape, folding, row
-from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, variant_key
-from coval_gate.report.wording.comparisons import comparison_of, reference_of
+from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, paired_numbers, variant_key
 from coval_gate.text import number, plural
 
 if TYPE_CHECKING:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.model.results import BASE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.results import Metric
+    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.report.model import LegReport
 
 AGENT: Final = "agent"  # what stands for the agent itself among its mutations
 MUTATION: Final = " (mutation)"  # what tells a mutation of that name from it
@@ -79,3 +82,24 @@ def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
 def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
     """Return the metric's figures for each variant by its key."""
     return {variant_key(variant.name): entry_of(variant.sample(metric)) for variant in variants}
+
+
+def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
+    """Return a metric's numbers now and in the baseline, of the agent itself and over the test cases of both."""
+    baseline = leg.judgement.baseline
+    if baseline is None or leg.result is None:
+        return [], []
+    now = _numbers(leg.result, metric)
+    earlier: list[tuple[str, float]] = []
+    for run in baseline.runs:
+        same = run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name)
+        if len(same) == 1 and not run.changed_persona and metric.id not in run.changed_metrics:
+            earlier += [each for each in _numbers(run.result, same[0]) if each[0] not in run.changed_cases]
+    shared = {case for case, _ in now} & {case for case, _ in earlier}
+    return [value for case, value in now if case in shared], [value for case, value in earlier if case in shared]
+
+
+def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
+    """Return the numbers of the agent itself, each with its test case."""
+    values = ((each, metric.values.get(each.id)) for each in result.simulations if each.mutation == BASE)
+    return [(each.test_case_id, value) for each, value in values if isinstance(value, float)]

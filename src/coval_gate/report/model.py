@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from coval_gate.ci.context import Context
 from coval_gate.model.details import Details
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
     from coval_gate.model.trend import TrendRun
+    from coval_gate.report.simulations import SimulationRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,8 @@ class LegReport:
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
     values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
     count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first,
-    where a report shows them. `rows`: what `leg_rows` computes once for all formats, by the dashboard's URL.
+    where a report shows them. `dashboard_url`: below it are the pages of runs; empty where it is not known. `known`:
+    the findings of this very judgement, if they were made already.
     """
 
     judgement: Judgement
@@ -52,7 +56,8 @@ class LegReport:
     promotion: Promotion | None = None
     trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
-    rows: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    dashboard_url: str = ""
+    known: Findings | None = field(default=None, repr=False, compare=False)
 
     @property
     def runs(self) -> tuple[RunReport, ...]:
@@ -60,6 +65,35 @@ class LegReport:
         status = self.run.status if self.run else ""
         alone = RunReport(run_id=self.run_id, run_url=self.run_url, status=status, verdict=self.judgement.verdict)
         return self.single_runs or (alone,)
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the judgement shows, which every format reads."""
+        from coval_gate.judge.findings import findings_of  # not needed before the launch, whose start is measured
+
+        return self.known or findings_of(self.judgement, self.result)
+
+    @cached_property
+    def rows(self) -> tuple[SimulationRow, ...]:
+        """Every simulation in words: those that fail the gate, then tolerated ones, each with the worst first."""
+        from coval_gate.report.simulations import rows_of
+
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages())
+
+    @cached_property
+    def case_name(self) -> Callable[[str], str]:
+        """What names a test case by its id: in words where these are known, with the id where several share them."""
+        from coval_gate.report.simulations import case_names
+
+        return case_names(self.details.labels)
+
+    def _simulation_pages(self) -> dict[str, str]:
+        """Return what the pages of each run's simulations begin with; nothing where that is not known.
+
+        Such pages are only known below an organization's own address, which `dashboard_url` may have.
+        """
+        urls = {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
+        return {run_id: f"{url}/results/" for run_id, url in urls.items() if url and urlsplit(self.dashboard_url).path}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -90,6 +124,11 @@ class Report:
     seconds: float = 0.0
     comment_url: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[SimulationRow, ...]:
+        """Every simulation of every leg: within each, those to look at first, the worst at the head."""
+        return tuple(row for leg in self.legs for row in leg.rows)
 
     @property
     def run_id(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate import __version__
 from coval_gate.config.inputs import LAUNCH_IDS, declared
+from coval_gate.report.wording.judgements import link as read_more
 from coval_gate.secret import Secret
 from coval_gate.text import duration
 
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.model.baseline import Baseline
+    from coval_gate.model.run import Run
     from coval_gate.report.model import LegReport, Report
 
+USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
 
 
@@ -87,6 +91,20 @@ def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]
             for leg in legs:
                 own = provenance(report, leg).items() - shared.items()
                 yield from ((leg, *each) for each in provenance(report, leg).items() if each in own)
+
+
+def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
+    """Return where to read on: addresses by what they are called."""
+    runs = [run for leg in report.legs for run in leg.runs] if with_runs else []
+    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs}
+    pages |= {"Workflow run": report.context.run_url, "Read more": read_more(report.judgement)}
+    return {name: url for name, url in pages.items() if url}
+
+
+def run_page(leg: LegReport, run: Run) -> str:
+    """Return the page of another run in Coval's dashboard; empty where that is not known, or the id is no usual one."""
+    usual = USUAL_ID.fullmatch(run.run_id)
+    return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
 
 
 def of_leg(leg: LegReport | None, name: str) -> str:

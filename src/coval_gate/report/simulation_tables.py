@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.comparison_tables import MOST_UNFOLDED
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.simulations import case_title, to_look_at
 from coval_gate.report.wording.checks import here_text
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS
@@ -18,7 +16,7 @@ from coval_gate.report.wording.repetition import in_figures, stability_word
 from coval_gate.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from coval_gate.report.markdown import Listing
     from coval_gate.report.model import Report
@@ -27,9 +25,9 @@ if TYPE_CHECKING:
 WORDS: Final = 200  # characters of an explanation
 
 
-def troubled(found: Sequence[SimulationRow]) -> Iterator[str | Listing]:
+def troubled(report: Report) -> Iterator[str | Listing]:
     """Yield the simulations to look at; only the worst are not folded."""
-    if ill := to_look_at(found):
+    if ill := [each for each in report.rows if each.is_to_look_at]:
         yield f"#### {plural(len(ill), 'simulation')} to look at"
         explained = any(map(_reasons, ill))
         yield from folding(
@@ -50,7 +48,7 @@ def unstable(report: Report) -> Iterator[str | Listing]:
         several = len(leg.variants) > 1
         rows = (
             row(
-                escape(case_title(case.test_case_id, leg.details.labels)),
+                escape(leg.case_name(case.test_case_id)),
                 *((escape(variant_key(case.variant)),) if several else ()),
                 stability_word(case),
                 f"{case.failed:,} of {case.total:,}",
@@ -65,9 +63,9 @@ def unstable(report: Report) -> Iterator[str | Listing]:
         yield Table(head=head, rows=rows, total=len(cases), folded=heading if long else "")
 
 
-def passed(found: Sequence[SimulationRow]) -> Iterator[Table]:
+def passed(report: Report) -> Iterator[Table]:
     """Yield the simulations that passed, folded."""
-    well = [each for each in found if each.verdict is Verdict.PASSED]
+    well = [each for each in report.rows if not each.is_to_look_at]
     if well:
         rows = (row(_which(each)) for each in well)
         yield Table(

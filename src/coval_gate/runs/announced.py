@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from coval_gate.coval.definitions import read_target
 from coval_gate.errors import CovalError, NotFound
 from coval_gate.judge import targets
-from coval_gate.model.statuses import CANCELLED, SKIPPED, normalize_status
+from coval_gate.model.statuses import CANCELLED, SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import MetricDefinition, MetricOutput
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, RunResult, Simulation, Target
     from coval_gate.model.run import Run
@@ -38,32 +38,23 @@ class Targets:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known: dict[str, Target | None] = {}
-        self._unusable: set[str] = set()
-        self._names: dict[str, str] = {}
+        self._definitions: dict[str, MetricDefinition] = {}
 
     @property
     def are_usable(self) -> bool:
         """Whether all of the targets that were fetched make sense."""
-        return not self._unusable
+        return all(map(_is_usable, self._definitions.values()))
 
     def fetch(self, metric_id: str, until: float) -> Procedure[Target | None]:
         """Return a metric's target; None if it has none. Raises CovalError."""
-        if metric_id not in self._known:
-            definition = yield from self._client.get_metric(metric_id, until=until)
-            name = definition.get("metric_name")
-            self._names[metric_id] = name if isinstance(name, str) else ""
-            target = read_target(definition)
-            if target and targets.problem(target):
-                self._unusable.add(metric_id)
-                return target
-            self._unusable.discard(metric_id)
-            self._known[metric_id] = target
-        return self._known[metric_id]
+        definition = self._definitions.get(metric_id)
+        if definition is None or not _is_usable(definition):
+            definition = self._definitions[metric_id] = yield from self._client.get_metric(metric_id, until=until)
+        return definition.target
 
     def name(self, metric_id: str) -> str:
         """Return the name in the definition that was fetched last; the id if there is none."""
-        return self._names.get(metric_id) or metric_id
+        return self._definitions[metric_id].name or metric_id
 
     def add_to(self, metrics: Sequence[Metric], until: float) -> Procedure[tuple[Metric, ...]]:
         """Return the metrics with their targets. Raises CovalError."""
@@ -94,17 +85,17 @@ class Announced:
         completed = [each for each in simulations if each.completed]
         if self._ids or not completed:
             return self._ids
-        outputs: tuple[dict[str, Any], ...] = ()
+        outputs: tuple[MetricOutput, ...] = ()
         with suppress(CovalError):
             outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon(until))
-        return frozenset(metric_id for each in outputs if (metric_id := _computed(each)))
+        return frozenset(each.metric_id for each in outputs if each.status not in UNUSED)
 
     def of_launch(self, run: Run, until: float) -> Procedure[frozenset[str]]:
         """Return the ids that the launch or the agent names; none if they do not say."""
         if not self._ids and self._launched_here and run.agent_id:
             with suppress(CovalError):
                 agent = yield from self._client.get_agent(run.agent_id, until=self._soon(until))
-                self._ids = _texts(agent.get("metric_ids"))
+                self._ids = frozenset(agent.metric_ids)
         return self._ids
 
     def _soon(self, until: float) -> float:
@@ -127,17 +118,5 @@ def absent_metrics(
     return tuple(absent)
 
 
-def _computed(output: Mapping[str, Any]) -> str:
-    """Return the id of the metric of an output; empty if the metric is not computed for this simulation."""
-    try:
-        status = normalize_status(output.get("status"))
-    except ValueError:
-        status = ""
-    metric_id = output.get("metric_id")
-    return metric_id if isinstance(metric_id, str) and status not in UNUSED else ""
-
-
-def _texts(value: object) -> frozenset[str]:
-    return (
-        frozenset(each for each in value if isinstance(each, str) and each) if isinstance(value, list) else frozenset()
-    )
+def _is_usable(definition: MetricDefinition) -> bool:
+    return definition.target is None or targets.problem(definition.target) is None

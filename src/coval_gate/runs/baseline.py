@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, NotFound, Rejected
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.outcomes import Completed
@@ -193,11 +194,9 @@ class _Search:
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
-        same = " AND ".join(f'{name}="{value}"' for name, value in self._subject.ids.items())
-        same += f' AND status="{COMPLETED}"'
-        # How to escape other characters in a filter is not documented.
-        can_ask = self._tag.isprintable() and not set('"\\') & set(self._tag)
-        filters = [*([f'tag="{self._tag}" AND {same}'] if can_ask else []), same]
+        same = RunFilter(**self._subject.ids, status=COMPLETED)
+        tagged = same._replace(tag=self._tag)
+        filters = [*([tagged] if tagged.can_be_sent else []), same]
         known: dict[str, Run] = {}
         refused: list[Rejected] = []
         for wanted in filters:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.config.inputs import Problem
+from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.find import LAUNCHED_WITH
 from coval_gate.runs.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 from coval_gate.text import in_words, most_similar
 from coval_gate.times import preparing
@@ -91,12 +91,12 @@ def _check_listed(
     tag = branch_tag(context, source.name) if source.kind == "branch" else source.name.lower()
     if not tag:
         return
-    alike = " AND ".join(f'{name}="{body[name]}"' for name in LAUNCHED_WITH) + f' AND status="{COMPLETED}"'
+    alike = RunFilter(**{name: body[name] for name in LAUNCH_IDS}, status=COMPLETED)
     listed = yield from client.list_runs(alike, until=until)
     if _may_have(listed, tag):
         return
     try:
-        if _may_have((yield from client.list_runs(f'tag="{tag}" AND {alike}', until=until)), tag):
+        if _may_have((yield from client.list_runs(alike._replace(tag=tag), until=until)), tag):
             return
     except Rejected:
         if len(listed) > NAMES_SHOWN:  # older runs may have it

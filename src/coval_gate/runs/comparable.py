@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.errors import CovalError
-from coval_gate.runs.find import LAUNCHED_WITH, created_at, moment_of
+from coval_gate.runs.find import created_at, moment_of
 from coval_gate.runs.fingerprint import (
     changed_cases,
     changed_options,
@@ -51,7 +52,7 @@ class Subject:
     @property
     def ids(self) -> dict[str, str]:
         """The agent, persona and test set; empty ones are not known."""
-        return {name: getattr(self.run, name) or str(self.body.get(name, "")) for name in LAUNCHED_WITH}
+        return {name: getattr(self.run, name) or str(self.body.get(name, "")) for name in LAUNCH_IDS}
 
     @property
     def fingerprint(self) -> Fingerprint | None:
@@ -162,7 +163,7 @@ def _persona(
         persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
     except CovalError:
         return None
-    updated = moment_of(str(persona.get("update_time")))
+    updated = moment_of(persona.update_time)
     if updated is None or updated >= launched:
         return None
     return PersonaNow(fingerprint_of({}, persona=persona).persona, updated)
@@ -170,14 +171,8 @@ def _persona(
 
 def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
     """Return when each test case of the set was changed last, by its id. Raises CovalError."""
-    times: dict[str, str] = {}
-
-    def take(case: dict[str, Any]) -> bool:
-        times[str(case.get("id"))] = str(case.get("update_time") or case.get("create_time"))
-        return True
-
-    yield from client.list_test_cases(subject.ids["test_set_id"], until=until, take=take)
-    return times
+    cases = yield from client.list_test_cases(subject.ids["test_set_id"], until=until)
+    return {case.id: case.update_time for case in cases}
 
 
 def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:
@@ -208,10 +203,7 @@ def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], unti
         return {}
     judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
     outputs = yield from client.list_metric_outputs(judged, until=until)
-    # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
-    outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
-    versions = {str(each.get("metric_id")): each.get("metric_version_ulid") for each in outputs}
-    return {metric_id: version for metric_id, version in versions.items() if isinstance(version, str) and version}
+    return {each.metric_id: each.version for each in outputs if each.version}
 
 
 def _other_judges(

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from coval_gate.coval.definitions import read_texts
 from coval_gate.errors import CovalError
 from coval_gate.judge.targets import named_values
 from coval_gate.judge.vocabulary import Vocabulary
@@ -51,9 +50,9 @@ def _texts(client: Client, metric_id: str, wanted: tuple[str, ...], until: float
     A definition that rules a `wanted` value out is read twice: a response may be damaged.
     """
     with suppress(CovalError):
-        texts = read_texts((yield from client.get_metric(metric_id, until=until)))
+        texts = (yield from client.get_metric(metric_id, until=until)).texts
         if not Vocabulary(seen=(), allowed=texts).impossible(wanted):
             return texts
-        again = read_texts((yield from client.get_metric(metric_id, until=until)))
+        again = (yield from client.get_metric(metric_id, until=until)).texts
         return texts if texts == again else ()
     return ()

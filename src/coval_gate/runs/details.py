@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from coval_gate.coval.values import without_numbers
 from coval_gate.errors import CovalError
 from coval_gate.model.details import Details
 from coval_gate.runs.schedule import all_or_first_error, together
-from coval_gate.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import TestCase
     from coval_gate.model.results import RunResult, Simulation
     from coval_gate.waiting import Procedure
 
@@ -64,7 +63,7 @@ def _words(
     with suppress(CovalError):
         for case_id in dict.fromkeys(each.test_case_id for each in first):
             if case_id and case_id not in labels:
-                labels[case_id] = _label((yield from client.get_test_case(case_id, until=until)))
+                labels[case_id] = (yield from client.get_test_case(case_id, until=until)).label
     with suppress(CovalError):
         for simulation in first:
             if simulation.completed:
@@ -91,27 +90,17 @@ def _fetch_labels(
         return
     listed = 0
 
-    def take(case: dict[str, Any]) -> bool:
+    def go_on(case: TestCase) -> bool:
         nonlocal listed
         listed += 1
-        case_id = str(case.get("id"))
-        if case_id in wanted:
-            labels[case_id] = _label(case)
+        if case.id in wanted:
+            labels[case.id] = case.label
         return len(labels) < len(wanted) and listed < MOST_LABELS
 
-    yield from client.list_test_cases(test_set_id, until=until, take=take)
-
-
-def _label(case: Mapping[str, Any]) -> str:
-    return one_line(without_numbers(case.get("description") or case.get("input_str") or ""), 100)
+    yield from client.list_test_cases(test_set_id, until=until, go_on=go_on)
 
 
 def _explanations(client: Client, simulation: Simulation, until: float) -> Procedure[dict[str, str]]:
     """Return what each metric's judge says, by metric id."""
     outputs = yield from client.list_metric_outputs(simulation.id, until=until)
-    # Newest last: the older form of the API lists superseded outputs as well, and their ids sort by time.
-    outputs = tuple(sorted(outputs, key=lambda each: str(each.get("metric_output_id"))))
-    told = {
-        str(each.get("metric_id")): one_line(without_numbers(each.get("explanation") or ""), 300) for each in outputs
-    }
-    return {metric_id: text for metric_id, text in told.items() if text}
+    return {each.metric_id: each.explanation for each in outputs if each.explanation}

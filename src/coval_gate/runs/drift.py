@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, NotFound, Rejected
 from coval_gate.model.baseline import BaselineRun
 from coval_gate.model.drift import LATER_RUNS, REFERENCE_RUNS, Drift
@@ -144,8 +145,8 @@ class _Search:
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs of the branch since the one with the tag, and others. Raises Rejected if Coval refuses."""
-        same = " AND ".join(f'{name}="{value}"' for name, value in self._subject.ids.items())
-        filters = [f'tag="{tag}" AND {same}' for tag in (self._branch, self._tag)] + [same]
+        same = RunFilter(**self._subject.ids)
+        filters = [same._replace(tag=tag) for tag in (self._branch, self._tag, "")]
         known: dict[str, Run] = {}
         refused: list[Rejected] = []
         for wanted in filters:

@@ -11,6 +11,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.model.run import Run
 from coval_gate.runs.schedule import together
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
-LAUNCHED_WITH: Final = ("agent_id", "persona_id", "test_set_id")
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
@@ -66,11 +66,13 @@ def runs_with(
     Unavailable if there is no response by `until`.
     """
 
+    from coval_gate.coval.filters import RunFilter
+
     def is_bare(run: Run) -> bool:
         return not _is_named(run) and _is_of(run, body) and may_be(run)
 
-    same = " AND ".join(f'{name}="{body[name]}"' for name in LAUNCHED_WITH if body.get(name))
-    filters = [f'tag="{tag}"', *([same] if same else [])]
+    same = RunFilter(**{name: body.get(name, "") for name in LAUNCH_IDS})
+    filters = [RunFilter(tag=tag), *([same] if any(same) else [])]
     refused: list[Rejected] = []
     listed: dict[str, Run] = {}
     for each in filters:
@@ -235,7 +237,7 @@ def _is_named(run: Run) -> bool:
 
 def _is_of(run: Run, body: Mapping[str, Any]) -> bool:
     """Tell whether a run may have been launched with `body`, as far as it shows its ids."""
-    return all(getattr(run, name) in ("", body.get(name)) for name in LAUNCHED_WITH)
+    return all(getattr(run, name) in ("", body.get(name)) for name in LAUNCH_IDS)
 
 
 def _is_created(run: Run, since: float) -> bool:

@@ -15,19 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from coval_gate.coval.resources import Persona, TestCase
+
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
 VERSION: Final = "1"
 PART_LIMIT: Final = 200  # characters of a text in the metadata
 MOST_CASES: Final = 250  # that are told apart
 DIGEST: Final = 3  # bytes of the digest of an id, and of a content
 PAIR: Final = 2 * DIGEST
-# Fields of a test case or a persona on which no conversation depends.
-COSMETIC: Final = frozenset(
-    [
-        *("id", "name", "resource_name", "test_set_id", "description", "user_notes", "tags"),
-        *("create_time", "update_time", "created_at", "created_by", "updated_at", "updated_by"),
-    ]
-)
 OPTIONS: Final = ("iteration_count", "sub_sample_size", "sub_sample_seed", "config_overrides")  # names of inputs
 COMPARED: Final = OPTIONS[1:]  # more iterations make the same conversations only more certain
 
@@ -55,17 +50,17 @@ class Fingerprint:
 
 
 def fingerprint_of(
-    body: Mapping[str, Any], cases: Iterable[Mapping[str, Any]] = (), persona: Mapping[str, Any] | None = None
+    body: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
 ) -> Fingerprint:
-    """Return the fingerprint of a launch with `body`, from the JSON of the test cases and of the persona."""
-    pairs = frozenset(_bytes(case.get("id")) + _bytes(_content(case)) for case in cases)
+    """Return the fingerprint of a launch with `body`, of its test cases, and of its persona."""
+    pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
     is_small = len(pairs) <= MOST_CASES
     options = body.get("options") or {}
     given = {name: body.get(name, options.get(name)) for name in OPTIONS}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
         all_cases="" if is_small else _digest([each.hex() for each in sorted(pairs)]),
-        persona=_digest(_content(persona)) if persona else "",
+        persona=_hashed(persona.content)[:4].hex() if persona else "",
         options={name: _digest(value) for name, value in given.items()},
     )
 
@@ -100,7 +95,7 @@ def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iter
         return None
     if now.cases and then.cases:
         same = {pair[:DIGEST] for pair in now.cases & then.cases}
-        return frozenset(case for case in cases if _bytes(case) not in same)
+        return frozenset(case for case in cases if _hashed(_json(case))[:DIGEST] not in same)
     return frozenset() if now.all_cases and now.all_cases == then.all_cases else None
 
 
@@ -123,18 +118,13 @@ def _name(number: int) -> str:
     return f"{NAME}_{number + 1}" if number else NAME
 
 
-def _content(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what conversations depend on; a field that is null or empty counts as absent."""
-    return {name: value for name, value in resource.items() if name not in COSMETIC and value not in (None, "", [], {})}
-
-
-def _bytes(value: object) -> bytes:
-    return _hashed(value)[:DIGEST]
-
-
 def _digest(value: object) -> str:
-    return _hashed(value)[:4].hex()
+    return _hashed(_json(value))[:4].hex()
 
 
-def _hashed(value: object) -> bytes:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _hashed(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -9,6 +9,7 @@ from coval_gate.model.details import Details
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.drift import Drift
     from coval_gate.model.promotion import Promotion
@@ -23,6 +24,7 @@ class Leg:
 
     `inputs` are the step's, with what is this leg's own. `name` tells the legs of a step apart; it is empty where there
     is one. `trials`: the first run, and its repetitions. `result` and `judgement` are those of all trials together.
+    `findings`: what the judgement shows, once a report needs it.
     `leftovers`: repetitions of earlier attempts that nothing needs, by their ids. `details`: what is known of the
     simulations beyond their values. `trend`: the last runs before the first one. `drift`: what shows whether the agent
     drifts, if that was asked for. `promotion`: what became of the first run, if it was to be promoted. `begins`: the
@@ -35,6 +37,7 @@ class Leg:
     leftovers: dict[str, Trial] = field(default_factory=dict)
     result: RunResult | None = None
     judgement: Judgement | None = None
+    findings: Findings | None = None
     details: Details = field(default_factory=Details)
     trend: tuple[TrendRun, ...] = ()
     drift: Drift | None = None

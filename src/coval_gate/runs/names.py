@@ -8,14 +8,13 @@ it is where a metric's definition does not list its values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.config.inputs import Problem
-from coval_gate.coval.definitions import read_texts
 from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.judge.vocabulary import Vocabulary
-from coval_gate.runs.schedule import together
-from coval_gate.text import folded, in_words, most_similar, one_line, quoted
+from coval_gate.runs.schedule import all_or_first_error, together
+from coval_gate.text import folded, in_words, most_similar, quoted
 from coval_gate.times import preparing
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import MetricDefinition
     from coval_gate.waiting import Procedure
 
 AT_ONCE: Final = 10  # definitions
@@ -143,12 +143,12 @@ class _Check:
 
     def _define(self, ids: Collection[str]) -> Procedure[None]:
         """Read from their definitions which values the metrics with these ids can have."""
+        definitions = yield from self._definitions(ids)
+        self._texts |= {metric_id: each.texts for metric_id, each in zip(ids, definitions, strict=True)}
+
+    def _definitions(self, ids: Collection[str]) -> Procedure[list[MetricDefinition]]:
         calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
-        for metric_id, definition in zip(ids, definitions, strict=True):
-            if isinstance(definition, Exception):
-                raise definition
-            self._texts[metric_id] = read_texts(definition)
+        return all_or_first_error((yield from together(calls, self._clock, at_once=AT_ONCE)))
 
     def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
@@ -169,7 +169,8 @@ class _Check:
         """Ask again which metrics the run will have, and each of them for its name: a response may be damaged."""
         if set((yield from self._ids())) != set(ids):
             return False
-        return (yield from self._defined(ids)) == {each: known.get(each) for each in ids}
+        names = [each.name for each in (yield from self._definitions(ids))]
+        return all(names) and names == [known.get(each) for each in ids]
 
     def _ids(self) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""
@@ -178,34 +179,20 @@ class _Check:
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
         agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._until, once=True)
-        ids = agent.get("metric_ids")
-        texts = isinstance(ids, list) and all(isinstance(each, str) and each for each in ids)
-        return tuple(dict.fromkeys(ids)) if isinstance(ids, list) and texts else ()
+        return agent.metric_ids
 
     def _known(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
         """List the names of metrics, until those of the run are known and each reference means one of them."""
         known: Names = {}
 
-        def take(metric: dict[str, Any]) -> bool:
-            if isinstance(metric_id := metric.get("id"), str):
-                known[metric_id] = _name(metric)
-                self._texts[metric_id] = read_texts(metric)
+        def go_on(metric: MetricDefinition) -> bool:
+            if metric.id:
+                known[metric.id], self._texts[metric.id] = metric.name, metric.texts
             return not known.keys() >= set(ids) or bool(self._wrong(references, known, ids))
 
         if self._wrong(references, known, ids):
-            yield from self._client.list_metrics(until=self._until, take=take)
+            yield from self._client.list_metrics(until=self._until, go_on=go_on)
         return known
-
-    def _defined(self, ids: Collection[str]) -> Procedure[Names]:
-        """Return the names of the metrics with these ids, from their definitions."""
-        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        definitions = yield from together(calls, self._clock, at_once=AT_ONCE)
-        names = {}
-        for metric_id, definition in zip(ids, definitions, strict=True):
-            if isinstance(definition, Exception):
-                raise definition
-            names[metric_id] = _name(definition)
-        return names if all(names.values()) else {}
 
     def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:
         """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
@@ -233,9 +220,3 @@ class _Check:
         if self._inputs.metric_ids:
             return f"add {which} to metric_ids"
         return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
-
-
-def _name(definition: Mapping[str, Any]) -> str:
-    """Return the name of a metric as in a run's results; empty if it is not known."""
-    name = definition.get("metric_name")
-    return one_line(name) if isinstance(name, str) else ""

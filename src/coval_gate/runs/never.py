@@ -6,11 +6,10 @@ of its simulations tell which metrics are computed, and which of them have ended
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.coval.values import read_value
 from coval_gate.errors import CovalError
-from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED, normalize_status
+from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED
 from coval_gate.runs.schedule import together
 
 if TYPE_CHECKING:
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
 
     from coval_gate.clock import Clock
     from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import MetricOutput
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.waiting import Procedure
 
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
 ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
 
-Outputs = dict[str, dict[str, Any]]  # of one simulation, by the id of their metric
+Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
 
 
 class Never(NamedTuple):
@@ -60,7 +60,7 @@ def find_never(
             return Never()
         if isinstance(response, Exception):
             raise response
-        outputs[simulation_id] = _newest(response)
+        outputs[simulation_id] = {output.metric_id: output for output in response}
     computed = {metric_id for each in outputs.values() for metric_id in each}
     listed = {metric.id for metric in result.metrics}
     return Never(
@@ -93,16 +93,6 @@ def _has_ended(
     return is_known and all(output is not None and _ended_without_value(output) for output in said)
 
 
-def _ended_without_value(output: Mapping[str, Any]) -> bool:
+def _ended_without_value(output: MetricOutput) -> bool:
     """Tell whether an output is final and has no value. One that has a value is yet to show in the run."""
-    try:
-        status = normalize_status(output.get("status"))
-    except ValueError:
-        return False
-    return status in ENDED and read_value(output.get("value")) is None
-
-
-def _newest(entries: Sequence[dict[str, Any]]) -> Outputs:
-    """Return the newest output of each metric: the older form of the API lists superseded ones, too."""
-    ordered = sorted(entries, key=lambda each: str(each.get("metric_output_id")))
-    return {metric_id: each for each in ordered if isinstance(metric_id := each.get("metric_id"), str) and metric_id}
+    return output.status in ENDED and output.value is None

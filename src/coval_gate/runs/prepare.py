@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import TestCase
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
@@ -65,13 +66,16 @@ def _looks_up(inputs: Inputs) -> bool:
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     """Add a fingerprint of all that can be read in time."""
+    from coval_gate.coval.resources import Persona
     from coval_gate.runs.fingerprint import fingerprint_of
 
     if trial.request is None:
         return
     client, clock = session.client, session.clock
     body, until = trial.request.body(), preparing(clock.now(), session.deadline)
-    cases, persona = yield from together([_cases(client, body, until), _persona(client, body, until)], clock)
+    cases, persona = yield from together(
+        [_cases(client, body, until), client.get_persona(body["persona_id"], until=until)], clock
+    )
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):
         if isinstance(result, CovalError):
@@ -85,27 +89,15 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     found = fingerprint_of(
         body,
         cases if isinstance(cases, list) else (),
-        persona[0] if isinstance(persona, list) else None,
+        persona if isinstance(persona, Persona) else None,
     )
     metadata = dict(trial.request.metadata)
     metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
     trial.request = replace(trial.request, metadata=metadata)
 
 
-def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[Mapping[str, Any]]]:
+def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    found: list[Mapping[str, Any]] = []
     chosen = (body.get("options") or {}).get("test_case_ids")
-
-    def take(case: dict[str, Any]) -> bool:
-        if not chosen or case.get("id") in chosen:
-            found.append(case)
-        return True
-
-    yield from client.list_test_cases(body["test_set_id"], until=until, take=take)
-    return found
-
-
-def _persona(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[Mapping[str, Any]]]:
-    """Return the persona, the only one of the list. Raises CovalError."""
-    return [(yield from client.get_persona(body["persona_id"], until=until))]
+    cases = yield from client.list_test_cases(body["test_set_id"], until=until)
+    return [case for case in cases if not chosen or case.id in chosen]

@@ -1,5 +1,8 @@
 """Promotes a run: gives it a tag, and then takes the tag away from the runs that had it.
 
+A run that is better than its baseline, beyond the margin, is promoted only if an earlier one has a mark that it was so
+much better, too. Otherwise it gets that mark itself.
+
 Only one run of an agent, persona and test set is to have the tag. A step that is killed between the two changes leaves
 two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the older one.
 """
@@ -10,15 +13,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError, NotFound, Rejected
-from coval_gate.judge.promotion import lacks_baseline
+from coval_gate.judge.promotion import lacks_baseline, refusal
 from coval_gate.model.promotion import Promotion
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.find import LAUNCHED_WITH, MOST_FETCHED, created_at, fetched
-from coval_gate.runs.retag import hides_tags, lowered, retag
+from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
+from coval_gate.runs.retag import hides_tags, lowered, mark, retag, with_room
 from coval_gate.runs.schedule import together
-from coval_gate.runs.tags import FAILED, is_marked, pull_request_of
+from coval_gate.runs.tags import BETTER, FAILED, is_marked, pull_request_of
 from coval_gate.times import PROMOTING
 from coval_gate.waiting import Wait
 
@@ -83,9 +88,11 @@ class _Promoter:
         """Promote the run. Raises CovalError, _Refused."""
         run = yield from self.client.get_run(self.trial.run_id, until=self._end(LOOK))
         self._check(run)
-        before = yield from self._holders_before(run)
+        others = yield from self._others(run)
+        before = tuple(filter(self._has_tag, others))
         self._refuse_if_newer(run, before)
         self._refuse_if_not_first(run, before)
+        yield from self._refuse_if_unconfirmed(run, others)
         run = yield from self._change(run.run_id, self._with_tag, until=self._end(TAG))
         after = yield from self._holders_after(run)
         try:
@@ -116,7 +123,7 @@ class _Promoter:
             raise self._refused("marked")
         if hides_tags(run, self.trial.sent_tags):
             raise self._refused("hidden_tags")
-        if created_at(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+        if created_at(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
             raise CovalError(
                 "Run not recognized",
                 f"Coval does not show when run {run.run_id} was created, or with which agent, persona and test set.",
@@ -138,45 +145,72 @@ class _Promoter:
             if each.status == COMPLETED and _is_newer(run, each):
                 raise self._refused("not_first", each.run_id)
 
+    def _refuse_if_unconfirmed(self, run: Run, others: Sequence[Run]) -> Procedure[None]:
+        """Refuse a run that no other one confirms, and mark it, so that it confirms the next one.
+
+        An earlier run confirms it if no promotion came after that: runs that cannot be promoted do not count.
+        """
+        if not self._needs_confirmation or self._has_tag(run):
+            return
+        holders = tuple(filter(self._has_tag, others))
+        for each in others:
+            is_candidate = each.status == COMPLETED and is_marked(each, BETTER) and not is_marked(each, FAILED)
+            if is_candidate and _is_newer(run, each) and all(_is_newer(each, holder) for holder in holders):
+                return
+        until = self._end(TAG)
+        if not (
+            yield from mark(self.client, run.run_id, BETTER, sent=self.trial.sent_tags, clock=self.clock, until=until)
+        ):
+            raise self._refused("unknown_origin")
+        raise self._refused("unconfirmed")
+
+    @property
+    def _needs_confirmation(self) -> bool:
+        judgement = self.trial.judgement
+        return not self.first and judgement is not None and refusal(judgement) == "unconfirmed"
+
     @property
     def _lacks_baseline(self) -> bool:
         return self.first or (self.trial.judgement is not None and lacks_baseline(self.trial.judgement))
 
-    def _holders_before(self, run: Run) -> Procedure[tuple[Run, ...]]:
-        """Return the other holders. Raises CovalError, _Refused if Coval's lists lack the run: they lag, so others may.
+    def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
+        """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
 
-        Where no earlier run was found, the holder is asked for by its tag, too: it may be far behind in the list.
+        Where no earlier run was found, or another one has to confirm this one, it is asked for by its tag, too: it may
+        be far behind in the list.
         """
-        filters = [*([f'tag="{self.promotion.tag}" AND {_alike(run)}'] if self._lacks_baseline else []), _alike(run)]
+        tags = [BETTER] if self._needs_confirmation else []
+        tags += [self.promotion.tag] if self._needs_confirmation or self._lacks_baseline else []
         while True:
-            listed, holders = yield from self._listed(run, filters, until=self._end(LOOK))
+            listed, others = yield from self._listed(run, [*tags, ""], until=self._end(LOOK))
             if run.run_id in listed:
-                return holders
+                return others
             if self.clock.now() + LIST_PAUSE >= self._end(LOOK):
                 raise self._refused("unlisted")
             yield Wait(LIST_PAUSE)
 
     def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""
-        filters = [f'tag="{self.promotion.tag}" AND {_alike(run)}', _alike(run)]
         try:
-            return (yield from self._listed(run, filters, until=self._end(LOOK_AGAIN)))[1]
+            _, others = yield from self._listed(run, [self.promotion.tag, ""], until=self._end(LOOK_AGAIN))
         except CovalError:
             return ()
+        return tuple(filter(self._has_tag, others))
 
     def _listed(
-        self, run: Run, filters: Iterable[str], *, until: float
+        self, run: Run, tags: Iterable[str], *, until: float
     ) -> Procedure[tuple[Mapping[str, Run], tuple[Run, ...]]]:
-        """Return the listed runs, and those that have the tag: others like this one, except those of pull requests.
+        """Return the listed runs, and the others like this one among them, except those of pull requests.
 
-        Raises CovalError. The filters are tried in turn until one finds the run itself: some servers do not know a
-        filter for tags.
+        Raises CovalError. The tags are tried in turn until the list has the run itself: some servers do not know a
+        filter for tags. An empty one asks for runs with any tags.
         """
         refused: Rejected | None = None
         listed: dict[str, Run] = {}
-        for each in filters:
+        for tag in tags:
+            wanted = RunFilter.like(run)._replace(tag=tag)
             try:
-                found = yield from self.client.list_runs(each, until=until, go_on=partial(_lacks, run))
+                found = yield from self.client.list_runs(wanted, until=until, go_on=partial(_lacks, run))
             except Rejected as error:
                 refused = error
                 continue
@@ -188,23 +222,20 @@ class _Promoter:
                 break
         if refused and not listed:
             raise refused
-        return listed, tuple(each for each in listed.values() if self._is_holder(each, run))
+        return listed, tuple(each for each in listed.values() if _is_other(each, run))
 
-    def _is_holder(self, other: Run, run: Run) -> bool:
-        alike = all(getattr(other, name) == getattr(run, name) for name in LAUNCHED_WITH)
-        is_other = other.run_id != run.run_id and pull_request_of(other) is None
-        return is_other and alike and self._is_tagged(other.tags)
-
-    def _is_tagged(self, tags: Iterable[str]) -> bool:
-        return self.promotion.tag in lowered(tags)
+    def _has_tag(self, run: Run) -> bool:
+        return self.promotion.tag in lowered(run.tags)
 
     def _with_tag(self, run: Run) -> tuple[str, ...]:
+        """Return the tags of the run with its new one, which a promoted run has in place of the mark."""
         self._check(run)
-        if self._is_tagged(run.tags):
+        if self._has_tag(run):
             return run.tags
-        if len(run.tags) >= MOST_RUN_TAGS:
+        kept = with_room(tag for tag in run.tags if self.first or tag.lower() != BETTER)
+        if len(kept) >= MOST_RUN_TAGS:
             raise self._refused("no_room")
-        return (*run.tags, self.promotion.tag)
+        return (*kept, self.promotion.tag)
 
     def _without_tag(self, run: Run) -> tuple[str, ...]:
         return tuple(tag for tag in run.tags if tag.lower() != self.promotion.tag)
@@ -236,9 +267,10 @@ def _lacks(run: Run, listed: Sequence[Run]) -> bool:
     return bool(listed) and not (is_there or is_past or len(listed) >= MOST_LISTED)
 
 
-def _alike(run: Run) -> str:
-    """Return the filter for runs of the same agent, persona and test set."""
-    return " AND ".join(f'{name}="{getattr(run, name)}"' for name in LAUNCHED_WITH)
+def _is_other(other: Run, run: Run) -> bool:
+    """Tell whether a run is another one of the same agent, persona and test set, and not of a pull request."""
+    alike = RunFilter.like(other) == RunFilter.like(run)
+    return alike and other.run_id != run.run_id and pull_request_of(other) is None
 
 
 def _is_newer(run: Run, other: Run) -> bool:

@@ -6,12 +6,12 @@ with another one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.config.metadata import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
 from coval_gate.errors import CovalError, Unavailable
-from coval_gate.runs.tags import ACCEPTED, FAILED, LINE, PREFIX, is_marked, tags_of
+from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, LINE, PREFIX, is_marked, tags_of
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+OVERRULED: Final = {ACCEPTED: (FAILED, BETTER), FAILED: (BETTER,)}  # marks that a run loses with one
 
 
 def retag(
@@ -89,18 +90,26 @@ def lowered(tags: Iterable[str]) -> frozenset[str]:
     return frozenset(tag.lower() for tag in tags)
 
 
+def with_room(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of a run that is over, without its group where there is no room for another one.
+
+    The group is not needed any more.
+    """
+    tags = tuple(tags)
+    return tags if len(tags) < MOST_RUN_TAGS else tuple(tag for tag in tags if not tag.lower().startswith(LINE))
+
+
 def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tags of a run with the mark. Where there is no room, it takes the place of the group, now unneeded.
+    """Return the tags of a run with the mark.
 
     A person accepts what a step failed before: comparisons could not begin with a run that is still marked as failed.
+    A run that failed, or was accepted, confirms nothing.
     """
     if is_marked(run, name) or not (run.tags or run.metadata or sent):
         return run.tags
     if hides_tags(run, sent):
         raise CovalError("Tags hidden", f"Coval does not show all tags of run {run.run_id}, so they would be lost.")
-    kept = tuple(tag for tag in run.tags if name != ACCEPTED or tag.lower() != FAILED)
-    if len(kept) >= MOST_RUN_TAGS:
-        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE))
+    kept = with_room(tag for tag in run.tags if tag.lower() not in OVERRULED.get(name, ()))
     if len(kept) >= MOST_RUN_TAGS:
         raise CovalError(
             "No room for a tag", f"Run {run.run_id} has as many tags as Coval allows.", advice="Launch runs with fewer."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from coval_gate import NAME
+from coval_gate.ci.host import NAME
 
 if TYPE_CHECKING:
     from random import Random

@@ -3,8 +3,8 @@
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
 of its own. A third tag names the branch, so that later runs can find this one as their baseline; runs of pull requests
-have none. Once a run is judged, it may get a mark: the gate failed it, so that it is no baseline, or a person accepted
-it, so that comparisons begin with it.
+have none. Once a run is judged, it may get a mark: the gate failed it, so that it is no baseline; a person accepted it,
+so that comparisons begin with it; or it is so much better than its baseline that another run has to confirm it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
@@ -38,6 +38,7 @@ BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
+BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion has to be confirmed by another run
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")

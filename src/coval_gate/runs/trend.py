@@ -10,10 +10,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.config.inputs import LAUNCH_IDS
+from coval_gate.coval.filters import RunFilter
 from coval_gate.errors import CovalError
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.model.trend import TrendRun
-from coval_gate.runs.find import LAUNCHED_WITH, created_at
+from coval_gate.runs.find import created_at
 from coval_gate.runs.tags import branch_tag_of, tags_of
 
 if TYPE_CHECKING:
@@ -35,18 +37,17 @@ def fetch_trend(
     They have the same agent, persona and test set. `metrics`: the ids of those whose averages are wanted.
     `promotions`: the tags that runs may have been promoted to. What Coval does not tell is left out.
     """
-    if _created(run) is None or not all(getattr(run, name) for name in LAUNCHED_WITH):
+    if _created(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
         return ()
     tag = branch_tag_of(run)
-    terms = {name: getattr(run, name) for name in LAUNCHED_WITH} | {"status": COMPLETED}
-    alike = " AND ".join(f'{name}="{value}"' for name, value in terms.items())
+    alike = RunFilter.like(run)._replace(status=COMPLETED)
     listed: tuple[Run, ...] = ()
     tagged: dict[str, Run] = {}
     with suppress(CovalError):
-        before = f'{alike} AND create_time<="{_iso(run)}"'
+        before = alike._replace(created_until=_iso(run))
         listed = yield from client.list_runs(before, until=until, with_averages=True)
         if tag and listed and not any(map(tags_of, listed)):
-            of_branch = yield from client.list_runs(f'tag="{tag}" AND {alike}', until=until)
+            of_branch = yield from client.list_runs(alike._replace(tag=tag), until=until)
             tagged = {each.run_id: each for each in of_branch}
     earlier = [each for each in listed if _is_before(each, run) and (not tag or _has(tag, each, tagged))]
     earlier.sort(key=lambda each: _created(each) or 0.0, reverse=True)
@@ -57,7 +58,7 @@ def fetch_trend(
 def _is_before(other: Run, run: Run) -> bool:
     """Tell whether another run completed and was created before `run`, with the same ids as far as it shows them."""
     mine, others = _created(run), _created(other)
-    alike = all(getattr(other, name) in ("", getattr(run, name)) for name in LAUNCHED_WITH)
+    alike = all(getattr(other, name) in ("", getattr(run, name)) for name in LAUNCH_IDS)
     is_earlier = mine is not None and others is not None and others < mine
     return other.run_id != run.run_id and other.status == COMPLETED and alike and is_earlier
 

@@ -1,4 +1,4 @@
-"""GitHub's REST API: the gate's comment on a pull request, a commit's status, and its check run."""
+"""The way to GitHub's API with the step's token, and what several pages look up there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from coval_gate.ci.github.calls import Operation
-from coval_gate.ci.github.check_runs import set_check_run
-from coval_gate.errors import GitHubError
+from coval_gate.errors import HostError
 from coval_gate.transport import Server, Timeouts, Transport
 
 if TYPE_CHECKING:
     from coval_gate.ci.github.calls import Payload
-    from coval_gate.ci.github.check_runs import CheckRun, Kept
     from coval_gate.runtime import Runtime
     from coval_gate.secret import Secret
     from coval_gate.waiting import Procedure
@@ -28,7 +26,7 @@ INSTALLATION: Final = "ghs_"  # the beginning of an App's token
 class GitHub:
     """GitHub at `api_url` (GITHUB_API_URL, also for Enterprise Server), for one `repository` (owner/name).
 
-    Every method is a procedure (see `waiting`) and raises GitHubError. No request begins after `until`, a time on the
+    Every method is a procedure (see `waiting`) and raises HostError. No request begins after `until`, a time on the
     clock's now().
     """
 
@@ -45,18 +43,18 @@ class GitHub:
         )
         self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
         self._clock = runtime.clock
-        self._path = f"{parts.path}/repos/{quote(repository)}"
+        self.path = f"{parts.path}/repos/{quote(repository)}"
         # Enterprise Server has REST under /api/v3 and GraphQL under /api/graphql.
         self._graphql = f"{parts.path.removesuffix('/v3')}/graphql"
         self._is_app = token.reveal().startswith(INSTALLATION)
-        self._author: _Author | None = None
+        self._author: Author | None = None
 
     def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
         """Return the commit at the head of a pull request."""
-        operation = self._operation("pull-requests: read", until)
+        operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[str]:
-            found = yield from operation.send("GET", f"{self._path}/pulls/{number}")
+            found = yield from operation.send("GET", f"{self.path}/pulls/{number}")
             return found.text("head", "sha")
 
         return operation.repeat(attempt)
@@ -66,10 +64,10 @@ class GitHub:
 
         The workflow_run event does not name a pull request from a fork, so it has to be looked up.
         """
-        operation = self._operation("pull-requests: read", until)
+        operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[int | None]:
-            pulls = f"{self._path}/pulls"
+            pulls = f"{self.path}/pulls"
             found = yield from operation.find(
                 pulls, lambda each: each.text("head", "sha") == sha, state="open", head=f"{owner}:{branch}"
             )
@@ -77,79 +75,24 @@ class GitHub:
 
         return operation.repeat(attempt)
 
-    def comment(self, number: int, body: str, *, marker: str, create: bool, until: float) -> Procedure[str]:
-        """Set the gate's oldest comment that begins with `marker` to `body`. Without one, create it if `create`.
-
-        Returns the comment's URL, "" if there is no comment. An attempt whose response was lost may have created the
-        comment, so every attempt looks for it first.
-        """
-        operation = self._operation("pull-requests: write", until)
-        comments = f"{self._path}/issues/{number}/comments"
-
-        def attempt() -> Procedure[str]:
-            author = yield from self._find_author(operation)
-            found = yield from operation.find(comments, lambda each: _begins_with(each, marker) and author.wrote(each))
-            if found is None:
-                if not create:
-                    return ""
-                found = yield from operation.send("POST", comments, body={"body": body})
-            elif found.get("body") != body:
-                path = f"{self._path}/issues/comments/{found.number('id')}"
-                found = yield from operation.send("PATCH", path, body={"body": body}, exists=True)
-            return found.text("html_url")
-
-        return operation.repeat(attempt)
-
-    def set_status(
-        self,
-        sha: str,
-        *,
-        context: str,
-        state: str,
-        description: str,
-        target_url: str,
-        until: float,
-        exists: bool = False,
-    ) -> Procedure[None]:
-        """Set a commit's status `context`. The newest one counts, so setting it twice is harmless.
-
-        `exists`: it was set before, so that a 404 is no missing permission.
-        """
-        operation = self._operation("statuses: write", until)
-        status = {"state": state, "context": context, "description": description, "target_url": target_url}
-        body = {name: text for name, text in status.items() if text}
-
-        def attempt() -> Procedure[None]:
-            path = f"{self._path}/statuses/{quote(sha, safe='')}"
-            payload = yield from operation.send("POST", path, body=body, exists=exists)
-            payload.text("state")
-
-        return operation.repeat(attempt)
-
-    def set_check_run(
-        self, check: CheckRun, *, id_: int | None, may_exist: bool, until: float, search: bool = True
-    ) -> Procedure[Kept]:
-        """Create or update a check run; see `check_runs.set_check_run`."""
-        operation = self._operation("checks: write", until)
-        return set_check_run(operation, self._path, check, id_=id_, search=search, may_exist=may_exist)
-
-    def _operation(self, permission: str, until: float) -> Operation:
+    def operation(self, permission: str, until: float) -> Operation:
+        """Return an operation that needs a permission, and whose requests begin by `until`."""
         return Operation(self._transport, self._clock, permission, until)
 
-    def _find_author(self, operation: Operation) -> Procedure[_Author]:
+    def find_author(self, operation: Operation) -> Procedure[Author]:
         """Return the owner of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
                 payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
                 login = payload.text("data", "viewer", "login").casefold()
-            except GitHubError:
-                return _Author(AUTHOR, is_app=True)
+            except HostError:
+                return Author(AUTHOR, is_app=True)
             is_app = self._is_app or login.endswith(BOT) or login == AUTHOR
-            self._author = _Author(login.removesuffix(BOT), is_app=is_app)
+            self._author = Author(login.removesuffix(BOT), is_app=is_app)
         return self._author
 
 
-class _Author(NamedTuple):
+class Author(NamedTuple):
     """The owner of a token: a person or an App. A person may have the name of an App as login."""
 
     login: str  # in lower case, and without an App's suffix
@@ -161,7 +104,3 @@ class _Author(NamedTuple):
         if self.is_app and kind != "Bot":
             return False
         return isinstance(login, str) and login.casefold() == self.login + (BOT if self.is_app else "")
-
-
-def _begins_with(comment: Payload, marker: str) -> bool:
-    return isinstance(body := comment.get("body"), str) and body.startswith(marker)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
-from coval_gate.errors import GitHubError
+from coval_gate.errors import HostError
 from coval_gate.network import NetworkError
 from coval_gate.text import duration, json_in, quoted
 from coval_gate.transport import TOO_LATE, Request
@@ -47,7 +47,7 @@ STATUS_PAGE: Final = "https://www.githubstatus.com"
 class _Transient(Exception):
     """A failure that may pass. `wait` is the pause that GitHub asks for, in seconds; 0 if it names none."""
 
-    def __init__(self, error: GitHubError, wait: float = 0.0) -> None:
+    def __init__(self, error: HostError, wait: float = 0.0) -> None:
         super().__init__(error.what)
         self.error = error
         self.wait = wait
@@ -58,7 +58,7 @@ class _TooLate(_Transient):
 
 
 class Payload(NamedTuple):
-    """The JSON of a response, or one entry of its list. `text` and `number` raise GitHubError for a missing value."""
+    """The JSON of a response, or one entry of its list. `text` and `number` raise HostError for a missing value."""
 
     call: str
     headers: Mapping[str, str]
@@ -147,24 +147,24 @@ class Operation:
         body: Mapping[str, Any] | None = None,
         exists: bool = False,
     ) -> Procedure[Payload]:
-        """Send a request once. Raises _Transient if another attempt may help, else GitHubError.
+        """Send a request once. Raises _Transient if another attempt may help, else HostError.
 
         `exists`: a call like this has succeeded, so that a 404 is no missing permission.
         """
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise _TooLate(GitHubError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
+            raise _TooLate(HostError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
-            problem = GitHubError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
+            problem = HostError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
             raise (_Transient(problem) if error.cause == "transient" else problem) from None
         payload = Payload(call, response.headers, json_in(response.body))
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
             raise self._problem(payload, response.status, exists=exists)
         return payload
 
-    def _problem(self, payload: Payload, status: int, *, exists: bool) -> GitHubError | _Transient:
+    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | _Transient:
         """Return the error for a response that is not a success."""
         message = _messages(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
@@ -176,14 +176,14 @@ class Operation:
             if wait:
                 again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
                 advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
-            return _Transient(GitHubError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
+            return _Transient(HostError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
         if status in ADVICE:
             advice = ADVICE[status] + PERMISSION.format(self.permission)
         elif 300 <= status < 400:
             advice = "If the repository was renamed after the job began, start a new workflow run."
         else:
             advice = "A retry would be rejected too."
-        return GitHubError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
+        return HostError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
 
 
 def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
@@ -208,5 +208,5 @@ def _messages(payload: Payload) -> str:
     return "; ".join(each for each in messages if isinstance(each, str) and each)
 
 
-def unexpected(what: str) -> GitHubError:
-    return GitHubError("Unexpected response", what, advice=NOT_GITHUB)
+def unexpected(what: str) -> HostError:
+    return HostError("Unexpected response", what, advice=NOT_GITHUB)

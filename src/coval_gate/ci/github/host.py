@@ -15,22 +15,25 @@ from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.ci.console import Console, resembles_command
 from coval_gate.ci.github.context import read_context
+from coval_gate.ci.host import MOST_WARNINGS
+from coval_gate.ci.workspace import Workspace
 from coval_gate.errors import RunnerError
 from coval_gate.secret import SHORTEST_SECRET
 from coval_gate.text import json_in, shortened, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from random import Random
     from typing import TextIO
 
     from coval_gate.ci.context import Context
-    from coval_gate.ci.host import Level
+    from coval_gate.ci.host import Level, Page
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.runtime import Runtime
 
 API_URL: Final = "https://api.github.com"
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
-MOST_WARNINGS: Final = 9  # of the runner's ten; one is reserved for a late problem
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
 
@@ -49,7 +52,7 @@ class GitHubHost(Console):
         self._environ = environ
         self._randomness = randomness
         self._warnings = 0
-        self.api_url = environ.get("GITHUB_API_URL") or API_URL
+        self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on, and tell the runner to mask it in the job's log."""
@@ -59,6 +62,11 @@ class GitHubHost(Console):
 
     def context(self) -> Context:
         return read_context(self._environ, self._event())
+
+    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+        from coval_gate.ci.github.pages import pages_of  # most steps ask for none
+
+        return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
 
     @property
     def room_for_warnings(self) -> int:

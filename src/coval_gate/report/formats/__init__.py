@@ -21,9 +21,7 @@ class Surface(Enum):
     FILE = auto()  # a file in the workspace, at the path that the input gives: str
     SUMMARY = auto()  # the step's summary: str
     LOG = auto()  # the step's log and its annotations: log.Closing
-    STATUS = auto()  # the commit's status: status.Status
-    CHECK = auto()  # the commit's check run: check.CheckOutput
-    COMMENT = auto()  # the comment on the pull request: str
+    PAGE = auto()  # a page of the host that the same input asks for: ci.host.PageText
 
 
 class Format(NamedTuple):
@@ -41,6 +39,11 @@ class Format(NamedTuple):
     def render(self, report: Report) -> Any:
         """Return the report in this format; what that takes is imported here, where it is needed."""
         return import_module(f"{__name__}.{self.name}").render(report)
+
+    def brief(self, report: Report) -> Any:
+        """Return the report so short that the state of the step can hold it, where the format is longer."""
+        module = import_module(f"{__name__}.{self.name}")
+        return getattr(module, "brief", module.render)(report)
 
 
 FORMATS: Final = (
@@ -71,9 +74,9 @@ FORMATS: Final = (
     ),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
-    Format(name="status", input="commit_status", surface=Surface.STATUS),
-    Format(name="check", input="check_run", surface=Surface.CHECK),
-    Format(name="comment", input="comment", surface=Surface.COMMENT),
+    Format(name="status", input="commit_status", surface=Surface.PAGE),
+    Format(name="check", input="check_run", surface=Surface.PAGE),
+    Format(name="comment", input="comment", surface=Surface.PAGE),
 )
 
 

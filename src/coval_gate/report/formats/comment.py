@@ -6,19 +6,25 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.report.formats.status import page_text
 from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.simulation_tables import troubled, unstable
-from coval_gate.report.simulations import simulation_rows
 
 if TYPE_CHECKING:
+    from coval_gate.ci.host import PageText
     from coval_gate.report.model import Report
 
 LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 
 
-def render(report: Report) -> str:
+def render(report: Report) -> PageText:
+    """Return the comment, whose name is its marker."""
+    return page_text(report, name=marker(report), summary=body(report))
+
+
+def body(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
     context = report.context
     what = f"Commit {code(context.sha[:7])}" if context.sha else ""
@@ -29,7 +35,7 @@ def render(report: Report) -> str:
         marker(report),
         *opening(report),
         *unstable(report),
-        *troubled(simulation_rows(report)),
+        *troubled(report),
         f"<sub>{footer}</sub>" if footer else "",
     ]
     return page(parts, limit=LIMIT)

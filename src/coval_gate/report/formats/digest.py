@@ -6,21 +6,18 @@ Text from outside stands in code spans and fenced blocks only: whatever it says,
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.judgement import CaseStability
-from coval_gate.report.cases import MOST_TURNS, case_lines, failing, turn_lines
-from coval_gate.report.comparisons import absolute, compared, flipped_cases, flips
-from coval_gate.report.formats.log import MARKS, check_cells, reference_text
+from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
 from coval_gate.report.markdown import Listing, code, fenced, link, page
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.rerun import IMAGE, case_ids, docker_command, workflow_lines
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import shown_verdict
+from coval_gate.report.wording.checks import check_text, shown_verdict
 from coval_gate.report.wording.comparisons import flips_title
 from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import in_words, number, plural
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
@@ -85,8 +81,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 
 def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
-    rows = leg_rows(report, leg)
-    ill = failing(rows)
+    ill = [row for row in leg.rows if row.fails]
     if leg.name:
         yield f"# {code(leg.name)}"
     if asked := _asked(report, leg):
@@ -94,10 +89,10 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
         yield asked
     if leg.judgement.checks:
         yield "## Criteria"
-        yield from _criteria(leg.judgement, ill)
+        yield from _criteria(leg, ill)
     yield from _changes(leg)
     if ill:
-        stability = _stability(rows, ill)
+        stability = _stability(leg.rows, ill)
         heads = (f"### Case {place:,}: {code(row.title, LINE)}" for place, row in enumerate(ill, start=1))
         yield f"## Failing simulations: {len(ill):,}, the worst first"
         yield Listing(
@@ -120,16 +115,16 @@ def _asked(report: Report, leg: LegReport) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text)
 
 
-def _criteria(judgement: Judgement, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
+def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
     """Yield each criterion with what was measured, and the cases that miss it; those that compare come last."""
     places = {row.simulation.id: place for place, row in enumerate(ill, start=1)}
-    parts = [("", absolute(judgement)), *((reference_text(part, which), part) for which, part in compared(judgement))]
-    for title, part in parts:
-        if part.checks:
+    found = leg.findings
+    groups = [("", found.absolute), *((compared_text(group), group) for group in found.compared)]
+    for title, group in groups:
+        if group.checks:
             yield code(title, 2 * LINE)
-            checks = part.first_checks(MOST_CHECKS)
-            worst = sorted(checks, key=lambda check: check.passed or not check.decides)
-            yield _list([_criterion(check, places) for check in worst], len(part.checks))
+            worst = sorted(group.first(MOST_CHECKS), key=lambda check: check.passed or not check.decides)
+            yield _list([_criterion(check, places) for check in worst], len(group.checks))
 
 
 def _criterion(check: Check, places: dict[str, int]) -> str:
@@ -143,9 +138,8 @@ def _criterion(check: Check, places: dict[str, int]) -> str:
 
 def _changes(leg: LegReport) -> Iterator[str | Listing]:
     """Yield the test cases that flipped since the baseline, and the averages of the last runs."""
-    failed, passed = flipped_cases(leg.judgement)
-    if failed or passed:
-        yield f"## {flips_title(failed, passed)}"
+    if leg.findings.flips:
+        yield f"## {flips_title(leg.findings.failing, leg.findings.passing)}"
         yield _list([*_flips(leg)])
     if rows := [*_trend(leg)]:
         yield "## Averages of earlier runs, the newest first"
@@ -153,12 +147,11 @@ def _changes(leg: LegReport) -> Iterator[str | Listing]:
 
 
 def _flips(leg: LegReport) -> Iterator[str]:
-    shown = replace(leg.judgement, checks=leg.judgement.first_checks(MOST_FLIPPED))
-    for found in flips(shown, leg.details.labels):
+    for found in leg.findings.first_flips(MOST_FLIPPED):
         for word, cases in (("fails now", found.failing), ("passes now", found.passing)):
             if cases:
-                names = in_words([code(case, LINE // 2) for case in cases], most=MOST_FLIPPED)
-                yield f"{code(str(found), LINE)}; {word}: {names}"
+                names = in_words([code(leg.case_name(case), LINE // 2) for case in cases], most=MOST_FLIPPED)
+                yield f"{code(check_text(found.check), LINE)}; {word}: {names}"
 
 
 def _trend(leg: LegReport) -> Iterator[str]:
@@ -207,7 +200,7 @@ def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
     parts = [
         head,
         " · ".join(f"{name}: {text}" for name, text in which.items() if text),
-        fenced(case_lines(leg, row)),
+        fenced(case_lines(leg.result.metrics if leg.result else (), row)),
     ]
     if turns := leg.details.transcripts.get(row.simulation.id, ()):
         shown = min(len(turns), MOST_TURNS)

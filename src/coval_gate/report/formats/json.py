@@ -10,14 +10,22 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coval_gate import __version__
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.json_comparisons import baseline_facts, comparison_fields
 from coval_gate.report.json_document import (
+    SCHEMA_VERSION,
+    BaselineFacts,
+    BaselineRunFacts,
     CaseFacts,
     Criterion,
     Document,
+    DriftFacts,
+    LeftOutFacts,
     Leg,
     MetricFacts,
+    NightFacts,
+    NoBaselineFacts,
+    OpenSchema,
     PromotionFacts,
     RunFacts,
     SimulationFacts,
@@ -25,16 +33,20 @@ from coval_gate.report.json_document import (
     StepFacts,
     VariantFacts,
 )
-from coval_gate.report.json_drift import drift_facts
-from coval_gate.report.json_models import SCHEMA_VERSION, OpenSchema
-from coval_gate.report.limits import MOST_CRITERIA, MOST_FIGURES, MOST_IDS, MOST_VALUES
+from coval_gate.report.limits import (
+    MOST_CRITERIA,
+    MOST_FIGURES,
+    MOST_FLIPS,
+    MOST_IDS,
+    MOST_RUNS,
+    MOST_VALUES,
+)
 from coval_gate.report.metrics import entries_of, variant_key
-from coval_gate.report.provenance import configuration, what_ran
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.provenance import configuration, run_page, what_ran
 from coval_gate.report.wording import judgements
+from coval_gate.report.wording.baselines import no_baseline_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
 from coval_gate.report.wording.claims import claim_text
-from coval_gate.report.wording.comparisons import comparison_of
 from coval_gate.report.wording.criteria import criterion_text, mention
 from coval_gate.report.wording.promotion import report_text
 
@@ -43,7 +55,8 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
-    from coval_gate.judge.measure import Requirement
+    from coval_gate.judge.measure import DriftPath, Requirement
+    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import Metric
     from coval_gate.report.json_document import Outcome, Stability
@@ -86,8 +99,8 @@ def criterion_facts(check: Check) -> Criterion:
         first_actual=check.first.value if check.first else None,
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,
-        lower=interval.lower if interval and math.isfinite(interval.lower) else None,
-        upper=interval.upper if interval and math.isfinite(interval.upper) else None,
+        lower=_finite(interval.lower) if interval else None,
+        upper=_finite(interval.upper) if interval else None,
         confidence=interval.confidence if interval else None,
         sides="one" if interval else None,
         problem=check.problem.kind if check.problem else "",
@@ -99,9 +112,90 @@ def criterion_facts(check: Check) -> Criterion:
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
         simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
-        drift=drift_facts(measure.path) if measure else None,
-        **comparison_fields(check),
+        drift=_drift(measure.path) if measure else None,
+        **_comparison_fields(check),
     )
+
+
+def _comparison_fields(check: Check) -> dict[str, Any]:
+    """Return the fields of ComparedCriterion."""
+    found, measure = comparison_of(check), check.measure
+    change = found.change if found else None
+    failing, passing = (found.newly_failing, found.newly_passing) if found else ((), ())
+    return {
+        "reference": reference_of(check),
+        "advisory": not check.decides,
+        "baseline_value": found.value if found else None,
+        "actual_pooled": measure.pooled if measure else None,
+        "baseline_count": found.count if found else None,
+        "baseline_missing": found.missing if found else None,
+        "baseline_pooled": found.pooled if found else None,
+        "change": float(f"{measure.value - found.value:.12g}") if found and measure else None,
+        "change_lower": _finite(change.lower) if change else None,
+        "change_upper": _finite(change.upper) if change else None,
+        "change_confidence": change.confidence if change else None,
+        "trend": found.trend if found else None,
+        "by_chance": found.by_chance if found else 0,
+        "noticeable_change": found.noticeable if found else None,
+        "shared_test_cases": found.cases if found else None,
+        "left_out": LeftOutFacts(**found.left_out._asdict()) if found else None,
+        "newly_failing": list(failing[:MOST_FLIPS]),
+        "newly_failing_left_out": max(0, len(failing) - MOST_FLIPS),
+        "newly_passing": list(passing[:MOST_FLIPS]),
+        "newly_passing_left_out": max(0, len(passing) - MOST_FLIPS),
+    }
+
+
+def _baseline(leg: LegReport) -> BaselineFacts | None:
+    """Return what was found of a leg's baseline; None where none was asked for."""
+    baseline = leg.judgement.baseline
+    if baseline is None:
+        return None
+    return BaselineFacts(
+        source=str(baseline.source),
+        runs=[_baseline_run(leg, each) for each in baseline.runs[:MOST_RUNS]],
+        runs_left_out=max(0, len(baseline.runs) - MOST_RUNS),
+        fewer_than_asked=baseline.fewer_than_asked,
+        missing=_no_baseline(baseline, baseline.missing) if baseline.missing else None,
+    )
+
+
+def _baseline_run(leg: LegReport, found: BaselineRun) -> BaselineRunFacts:
+    return BaselineRunFacts(
+        id=found.run.run_id,
+        url=run_page(leg, found.run),
+        created=found.run.create_time,
+        changed_test_cases=len(found.changed_cases),
+        changed_metrics=sorted(found.changed_metrics),
+        changed_persona=found.changed_persona,
+        changed_options=list(found.changed_options),
+        unchecked=list(found.unchecked),
+    )
+
+
+def _no_baseline(baseline: Baseline, reason: NotFoundReason) -> NoBaselineFacts:
+    text = no_baseline_text(baseline.source, reason)
+    return NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
+
+
+def _drift(path: DriftPath | None) -> DriftFacts | None:
+    """Return the path of a criterion about drift; None of any other."""
+    if path is None:
+        return None
+    return DriftFacts(
+        reference_value=path.reference,
+        reference_run_ids=list(path.reference_ids),
+        shared_test_cases=path.cases,
+        sum=path.sum,
+        level=path.level,
+        since_run_id=path.risen[0].run_id,
+        nights=[NightFacts(**each._asdict()) for each in path.nights],
+        left_out_runs=path.left_out,
+    )
+
+
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None
 
 
 def _bound(check: Check, requirement: Requirement | None) -> float | None:
@@ -144,19 +238,19 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         ],
         failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
-        baseline=baseline_facts(report, judgement.baseline),
+        baseline=_baseline(leg),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
         promotion=_promotion(leg.promotion) if leg.promotion else None,
         variants=_variants(leg),
-        criteria=[criterion_facts(check) for check in judgement.first_checks(MOST_CRITERIA)],
+        criteria=[criterion_facts(check) for check in leg.findings.checks.first(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         metrics=[
             MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in shown
         ],
         metrics_left_out=len(metrics) - len(shown),
-        simulations=[_simulation(row, metrics, leg) for row in leg_rows(report, leg)],
+        simulations=[_simulation(row, metrics, leg) for row in leg.rows],
     )
 
 

@@ -14,6 +14,7 @@ Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of tho
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
@@ -21,31 +22,30 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.xunit2 import FlakyFailure
 
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.details import length
-from coval_gate.report.junit_properties import properties, shown_checks
-from coval_gate.report.limits import MOST_CRITERIA
+from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.simulations import leg_rows
+from coval_gate.report.provenance import all_provenance, of_leg
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import actual_text, check_reason, miss_text, shown_verdict
+from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
-    comparison_of,
     difference_text,
     earlier_text,
     noticeable_text,
-    reference_of,
     shown_text,
 )
 from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import one_line, plural
+from coval_gate.text import one_line, plural, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.measure import Measure
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
@@ -70,7 +70,7 @@ def render(report: Report) -> str:
     """Return the report as an XML document."""
     document = JUnitXml(_xml(report.context.matrix.after(NAME)))
     suites = [*_simulations(report), gate := _suite(report, "criteria of the gate", _gate(report))]
-    for name, value in _distinct(properties(report)):
+    for name, value in _distinct(_properties(report)):
         gate.add_property(name, value)
     for suite in suites:
         # `add_testsuite` would merge suites of one name, and a mutation may have any name.
@@ -89,7 +89,7 @@ def _simulations(report: Report) -> Iterator[TestSuite]:
     """Yield a suite for the agent and for each of its mutations."""
     for leg in report.legs:
         members: dict[str, list[SimulationRow]] = defaultdict(list)
-        for row in leg_rows(report, leg):
+        for row in leg.rows:
             members[row.simulation.mutation].append(row)
         for variant in leg.result.variants if leg.result else ():
             name = f"simulations of {variant_key(variant)}"
@@ -155,7 +155,7 @@ def _misses(row: SimulationRow) -> Iterator[str]:
 
 def _gate(report: Report) -> Iterator[TestCase]:
     """Yield a case for each criterion, and one for the step as a whole unless a criterion has its verdict."""
-    judgement, checks = report.judgement, shown_checks(report)
+    judgement, checks = report.judgement, _shown_checks(report)
     for name, check in checks:
         member = TestCase(_xml(name))
         if reason := check_reason(check):
@@ -202,6 +202,78 @@ def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool
     result: Failure | Error | Skipped = kind(_xml(one_line(message)), verdict or "none")
     result.text = _xml(text or message)  # some readers overlook an element that is empty
     return result
+
+
+def _properties(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of all properties, whose names may repeat: where the step ran, the criteria's numbers.
+
+    One suite has them all: some readers put the properties of all suites together, and the schema knows none of cases.
+    """
+    yield from ((of_leg(leg, name), value) for leg, name, value in all_provenance(report))
+    for leg in report.legs:
+        yield from ((of_leg(leg, name), value) for name, value in _facts(leg))
+    yield from _numbers(report)
+
+
+def _shown_checks(report: Report) -> list[tuple[str, Check]]:
+    """Return the checks that have a case, the gravest of too many, with the name of the case."""
+    return [
+        (of_leg(leg, check_text(check)), check)
+        for leg in report.legs
+        for check in leg.findings.checks.first(MOST_CRITERIA)
+    ]
+
+
+def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
+    """Yield the page of a leg's run and, of several runs, their ids and how often test cases failed."""
+    if leg.run_url:
+        yield "url", leg.run_url
+    if not (repetition := leg.judgement.repetition):
+        return
+    yield "runs", " ".join(run.run_id for run in leg.runs)
+    if repetition.replaced:
+        yield "replaced simulations", " ".join(sorted(repetition.replaced))
+    for case in repetition.cases[:MOST_CRITERIA]:
+        title = shortened(leg.case_name(case.test_case_id), LONGEST_MENTION)
+        yield f"stability of {title}{f' [{case.variant}]' if case.variant else ''}", stability_text(case)
+
+
+def _numbers(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of each criterion that was measured."""
+    for place, (whole, check) in enumerate(_shown_checks(report), start=1):
+        # Up to nine properties repeat it.
+        name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
+        if measure := check.measure:
+            yield f"{name}: actual", _shown(measure.value)
+            if requirement := check.requirement:
+                yield f"{name}: required", f"{requirement.operator} {_shown(requirement.bound)}"
+                yield f"{name}: margin", _shown(check.margin or 0.0)
+            yield from ((f"{name}: {key}", value) for key, value in _comparison_numbers(measure))
+            if interval := measure.interval:
+                yield f"{name}: lower", _shown(interval.lower) if math.isfinite(interval.lower) else ""
+                yield f"{name}: upper", _shown(interval.upper) if math.isfinite(interval.upper) else ""
+                yield f"{name}: confidence", _shown(interval.confidence)
+            yield f"{name}: unit", measure.unit
+            yield f"{name}: count", str(measure.count)
+            yield f"{name}: missing", str(measure.missing)
+
+
+def _comparison_numbers(measure: Measure) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of a comparison with a baseline."""
+    if (found := measure.comparison) is None:
+        return
+    yield "baseline", _shown(found.value)
+    yield "change", _shown(measure.value - found.value)
+    if found.change:
+        yield "change, lower", _shown(found.change.lower) if math.isfinite(found.change.lower) else ""
+        yield "change, upper", _shown(found.change.upper) if math.isfinite(found.change.upper) else ""
+        yield "change, confidence", _shown(found.change.confidence)
+    yield "trend", found.trend
+    yield "shared test cases", str(found.cases)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.10g}"
 
 
 def _xml(text: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.ci.host import Annotation
+from coval_gate.judge.findings import lacks_baseline, reference_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.cases import failing, miss_lines
-from coval_gate.report.comparisons import absolute, compared, comparisons, flipped_cases, flips, lacks_baseline
+from coval_gate.report.provenance import of_leg
 from coval_gate.report.rerun import case_ids, ids_line
-from coval_gate.report.simulations import simulation_rows
-from coval_gate.report.wording.baselines import baseline_text, shared_text
+from coval_gate.report.simulations import miss_lines
 from coval_gate.report.wording.checks import (
     actual_text,
     check_text,
@@ -22,12 +21,11 @@ from coval_gate.report.wording.checks import (
 )
 from coval_gate.report.wording.comparisons import (
     CHANCE,
-    NAMES,
     difference_text,
     earlier_text,
     flips_title,
     noticeable_text,
-    reference_of,
+    reference_text,
     shown_text,
 )
 from coval_gate.report.wording.judgements import advice, doubt_lines, heading, link, reason, reasons, title
@@ -37,11 +35,10 @@ from coval_gate.text import in_words, one_line, plural, shortened_at_word
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.findings import CheckGroup, Findings, Miss
     from coval_gate.report.model import Report
-    from coval_gate.report.simulations import Miss, SimulationRow
+    from coval_gate.report.simulations import SimulationRow
 
 MARKS: Final = {
     Verdict.PASSED: "✓",
@@ -60,14 +57,6 @@ MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
 MOST_WORST: Final = 3  # simulations in the last lines, of which a reader sees about fifteen
 MOST_WORST_MISSES: Final = 2  # criteria of each
 MOST_REPEATED: Final = 10  # test cases
-
-
-class Annotation(NamedTuple):
-    """A title, a message of one or more lines, and the file of the repository that it is shown on, if any."""
-
-    title: str
-    message: str
-    file: str = ""
 
 
 class Closing(NamedTuple):
@@ -130,7 +119,7 @@ class Closing(NamedTuple):
 def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
-    rows = failing(simulation_rows(report))
+    rows = [row for row in report.rows if row.fails]
     # The check run shows its annotations there, and the same ones would be there twice.
     file = "" if report.inputs and report.inputs.check_run else annotated_file(report)
     return Closing(
@@ -172,27 +161,28 @@ def _closing_lines(report: Report) -> Iterator[str]:
         yield f"More: {page}"
 
 
-def check_lines(judgement: Judgement) -> Iterator[str]:
+def check_lines(findings: Findings) -> Iterator[str]:
     """Yield a line for each check: a mark, the criterion, what was measured, the margin by which it is missed.
 
     Checks that compare come last: with the reference's value, the change, and what that shows.
     """
-    yield from _lines(absolute(judgement), [_cells(check) for check in absolute(judgement).first_checks(MOST_CHECKS)])
-    for reference, part in compared(judgement):
-        yield f"  {reference_text(part, reference)}"
-        yield from _lines(part, [_compared_cells(check) for check in part.first_checks(MOST_CHECKS)])
+    yield from _lines(findings.absolute)
+    for group in findings.compared:
+        yield f"  {compared_text(group)}"
+        yield from _lines(group)
 
 
-def _lines(judgement: Judgement, cells: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _lines(group: CheckGroup) -> Iterator[str]:
     """Yield aligned lines; the last cell is as wide as it wants to be."""
-    shown = judgement.first_checks(MOST_CHECKS)
+    shown = group.first(MOST_CHECKS)
+    cells = [check_cells(check) for check in shown]
     widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
     for check, (*first, last) in zip(shown, cells, strict=True):
         aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
         yield f"  {MARKS[shown_verdict(check)]} {aligned}  {last}".rstrip()
         if noticeable := _noticeable(check):
             yield f"    {noticeable}"
-    if more := len(judgement.checks) - len(shown):
+    if more := len(group.checks) - len(shown):
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
 
@@ -221,28 +211,25 @@ def _noticeable(check: Check) -> str:
     return f"{change} would show in {CHANCE} of such runs" if change else ""
 
 
-def reference_text(part: Judgement, reference: Reference) -> str:
-    """Return what the checks of a reference compare with."""
-    found = comparisons(part)
-    if reference == "base" or part.baseline is None:
-        return f"Compared with the {NAMES[reference]}{f': {shared_text(found, NAMES[reference])}' if found else ''}"
-    told = any(lacks_baseline(check) for check in part.missed)  # among the reasons
-    return f"Baseline {part.baseline.source}: {baseline_text(part.baseline, found, why=not told)}"
+def compared_text(group: CheckGroup) -> str:
+    """Return what the checks of a group compare with, where the reasons are told as well."""
+    return reference_text(group, why=not any(map(lacks_baseline, group.missed)))
 
 
 def _flip_lines(report: Report) -> Iterator[str]:
     """Yield the test cases that flipped, by leg and criterion, below a title."""
-    counts = [flipped_cases(leg.judgement) for leg in report.legs]
-    failing, passing = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    failing = sum(leg.findings.failing for leg in report.legs)
+    passing = sum(leg.findings.passing for leg in report.legs)
     if not (failing or passing):
         return
     yield f"{flips_title(failing, passing)}"
     for leg in report.legs:
-        for each in flips(replace(leg.judgement, checks=leg.judgement.first_checks(MOST_CHECKS)), leg.details.labels):
-            yield f"{leg.name}: {each}" if leg.name else str(each)
+        for each in leg.findings.first_flips(MOST_CHECKS):
+            yield of_leg(leg, check_text(each.check))
             for word, cases in (("fails now", each.failing), ("passes now", each.passing)):
                 if cases:
-                    yield f"    {word}: {in_words([one_line(case, WIDEST) for case in cases], most=MOST_FLIPS)}"
+                    names = [one_line(leg.case_name(case), WIDEST) for case in cases]
+                    yield f"    {word}: {in_words(names, most=MOST_FLIPS)}"
 
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:

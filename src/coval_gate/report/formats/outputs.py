@@ -95,11 +95,15 @@ def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
 
 
 def _baseline_run_id(legs: Sequence[LegReport]) -> str:
-    if not legs or legs[0].judgement.baseline is None:  # then nothing heavy need be imported, as before the launch
+    """Return the id of the newest run that was compared with; empty where none was."""
+    judgement = legs[0].judgement if legs else None
+    if judgement is None or judgement.baseline is None:
         return ""
-    from coval_gate.report.comparisons import compared_run_id
-
-    return compared_run_id(legs[0].judgement)
+    compares = any(
+        check.reference == "baseline" and check.measure and check.measure.comparison for check in judgement.checks
+    )
+    runs = (each.run.run_id for each in judgement.baseline.runs if not each.changed_persona)
+    return next(runs, "") if compares else ""
 
 
 def _metrics(legs: Sequence[LegReport]) -> str:

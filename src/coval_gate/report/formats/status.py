@@ -1,11 +1,11 @@
-"""The commit's status: the verdict and its reason on one line."""
+"""The commit's status: the verdict and its reason on one line; and what all pages of the host have in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.config.inputs import CONTEXT_LIMIT
-from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.judgements import headline
 from coval_gate.text import one_line
 
@@ -14,36 +14,32 @@ if TYPE_CHECKING:
 
 RUNNING: Final = "⏳ The evaluation is running."
 LIMIT: Final = 140  # characters; GitHub refuses a longer description
-STATES: Final = {
-    Verdict.PASSED: "success",
-    Verdict.FAILED: "failure",
-    Verdict.INCONCLUSIVE: "failure",
-    Verdict.SKIPPED: "pending",  # nothing was evaluated, so a status that a branch requires is not satisfied
-    None: "pending",
-}  # every other verdict says nothing of the agent: "error"
 
 
-class Status(NamedTuple):
-    """A commit status as GitHub has it: `state` is pending, success, failure or error."""
-
-    state: str
-    description: str
-    target_url: str
-
-
-def context_name(report: Report) -> str:
-    """Return the name of the status, which tells the jobs of a matrix apart; empty where none was asked for."""
-    name = report.inputs.commit_status if report.inputs else ""
-    return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""
-
-
-def render(report: Report) -> Status:
-    """Return the commit's status; pending while there is no verdict."""
+def render(report: Report) -> PageText:
+    """Return the commit's status."""
     judgement = report.judgement
-    tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
     told = headline(judgement, LIMIT) if judgement.verdict else RUNNING
-    return Status(
-        state="success" if tolerated else STATES.get(judgement.verdict, "error"),
-        description=one_line(told, LIMIT),
-        target_url=report.run_url or report.context.run_url,
+    return page_text(
+        report,
+        name=page_name(report, "commit_status"),
+        title=one_line(told, LIMIT),
+        link=report.run_url or report.context.run_url,
     )
+
+
+def page_text(report: Report, **texts: Any) -> PageText:
+    """Return what a page shows: these texts, and the state of the step."""
+    judgement, context = report.judgement, report.context
+    return PageText(
+        state=judgement.verdict or IN_PROGRESS,
+        passes=judgement.lets_pass,
+        sha=context.sha if context.sha_is_known else "",
+        **texts,
+    )
+
+
+def page_name(report: Report, asked_by: str) -> str:
+    """Return the name that an input gives to a page, which tells the jobs of a matrix apart; empty where it is."""
+    name = getattr(report.inputs, asked_by, "")
+    return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import targets
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report.comparisons import paired_numbers
 from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
-from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, variant_key
-from coval_gate.report.wording.comparisons import comparison_of, reference_of
+from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, paired_numbers, variant_key
 from coval_gate.report.wording.targets import target_text
 from coval_gate.text import number, one_line, percent, plural
 

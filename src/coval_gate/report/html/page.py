@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.comparison_tables import FEW_FLIPS
-from coval_gate.report.comparisons import compared, flipped_cases, flips, lacks_baseline
-from coval_gate.report.html.addresses import web_address
 from coval_gate.report.html.cards import cards
 from coval_gate.report.html.plots import scale, trend
+from coval_gate.report.html.rows import web_address
 from coval_gate.report.html.table import table
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import all_provenance, named_in_heading, of_leg, other_inputs
-from coval_gate.report.simulations import case_title
+from coval_gate.report.provenance import all_provenance, links, named_in_heading, of_leg, other_inputs
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.report.wording.checks import actual_text, check_reason, first_text, note_text, shown_verdict
+from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.claims import notes_title
 from coval_gate.report.wording.comparisons import (
     NAMES,
-    comparison_of,
     difference_text,
     earlier_text,
     flips_title,
-    reference_of,
+    reference_text,
     shown_text,
     trend_text,
 )
@@ -35,13 +31,13 @@ from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.drift import day_of, path_text, value_text
 from coval_gate.report.wording.promotion import report_text
 from coval_gate.report.wording.repetition import in_figures, stability_word
-from coval_gate.text import number, one_line, percent, visible
+from coval_gate.text import number, one_line, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.findings import Flips
     from coval_gate.judge.measure import Night
     from coval_gate.report.html.cards import CardView
     from coval_gate.report.html.plots import Line, Scale
@@ -172,6 +168,8 @@ class PageView:
 def page(report: Report) -> PageView:
     """Return what the page shows of a report."""
     judgement, context = report.judgement, report.context
+    shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
+    _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
     what = (f"{name} {value}" for name, value in named_in_heading(report).items())
     where = (*what, context.repository, context.workflow, context.job, report.began[:10])
@@ -181,7 +179,7 @@ def page(report: Report) -> PageView:
         verdict=judgement.verdict.value if judgement.verdict else "none",
         word=word,
         reason=judgements.reason(judgement),
-        reasons=tuple(one_line(each, LONG) for each in _more_reasons(report)[:MOST_REASONS]),
+        reasons=tuple(one_line(each, LONG) for each in more_reasons[:MOST_REASONS]),
         advice=tuple(_advice(judgements.advice(judgement))),
         links=tuple(_links(report)),
         legs=tuple(_leg(leg) for leg in report.legs),
@@ -196,47 +194,26 @@ def page(report: Report) -> PageView:
     )
 
 
-def _more_reasons(report: Report) -> list[str]:
-    """Return the reasons that neither the first line nor a table of criteria tells."""
-    shown = (check for leg in report.legs for check in leg.judgement.first_checks(MOST_TABLE_CRITERIA))
-    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    return [each for each in judgements.reasons(report.judgement)[1:] if each not in told]
-
-
 def _advice(text: str) -> Iterator[AdviceView]:
-    for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
-        if indented:
-            yield AdviceView(kind="code", text="\n".join(visible(line).removeprefix("    ") for line in lines))
-        else:
-            yield from (
-                AdviceView(
-                    kind="item" if line.startswith("- ") else "text", text=one_line(line.removeprefix("- "), LONG)
-                )
-                for line in lines
-                if line.strip()
-            )
+    for kind, part in judgements.advice_parts(text):
+        if part.strip():
+            yield AdviceView(kind=kind, text=part if kind == "code" else one_line(part, LONG))
 
 
 def _links(report: Report) -> Iterator[Link]:
-    # Of several legs, the table of runs has the links.
-    runs = report.legs[0].runs if len(report.legs) == 1 else ()
-    named = [("Run in Coval" if len(runs) == 1 else f"Run {one_line(run.run_id, NAME)}", run.run_url) for run in runs]
-    for text, url in (
-        *named,
-        ("Workflow run", report.context.run_url),
-        ("Read more", judgements.link(report.judgement)),
-    ):
+    for text, url in links(report, with_runs=len(report.legs) == 1).items():  # of several, the table of runs has them
         if web_address(url):
-            yield Link(text=text, url=url)
+            yield Link(text=one_line(text, NAME), url=url)
 
 
 def _leg(leg: LegReport) -> LegView:
     judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
-    checks = judgement.first_checks(MOST_TABLE_CRITERIA)
+    found = leg.findings
+    checks = found.checks.first(MOST_TABLE_CRITERIA)
     criteria = tuple(_criterion(check) for check in checks)
     cases = repetition.cases if repetition else ()
     figures = f"{totals.completed:,} of {totals.total:,} completed" if totals else ""
-    drawn, flipped = cards(leg), flipped_cases(judgement)
+    drawn = cards(leg)
     return LegView(
         name=one_line(leg.name, NAME),
         verdict=judgement.verdict.value if judgement.verdict else "none",
@@ -250,14 +227,14 @@ def _leg(leg: LegReport) -> LegView:
         compares=any(each.trend for each in criteria),
         scales=any(each.scale for each in criteria),
         notes=notes_title(checks) if any(each.note for each in criteria) else "",
-        references=tuple(_references(judgement)),
+        references=tuple(reference_text(group, why=True) for group in found.compared),
         paths=tuple(_paths(checks)),
-        flips=tuple(_flips(leg)),
-        flips_title=flips_title(*flipped),
-        few_flips=sum(flipped) <= FEW_FLIPS,
+        flips=tuple(_flips(leg, each) for each in found.flips[:MOST_TABLE_CRITERIA]),
+        flips_title=flips_title(found.failing, found.passing),
+        few_flips=found.failing + found.passing <= FEW_FLIPS,
         unstable=tuple(
             UnstableView(
-                name=one_line(case_title(case.test_case_id, leg.details.labels), NAME),
+                name=one_line(leg.case_name(case.test_case_id), NAME),
                 variant=one_line(variant_key(case.variant), NAME) if len(leg.variants) > 1 else "",
                 word=stability_word(case),
                 failed=f"{case.failed:,} of {case.total:,}",
@@ -315,18 +292,6 @@ def _scale(check: Check) -> Scale | None:
     )
 
 
-def _references(judgement: Judgement) -> Iterator[str]:
-    """Yield what the criteria compare with, each as a sentence."""
-    for reference, part in compared(judgement):
-        found = [each for check in part.checks if (each := comparison_of(check))]
-        if reference == "base" or part.baseline is None:
-            yield f"Compared with the {NAMES[reference]}" + (
-                f": {shared_text(found, NAMES[reference])}" if found else ""
-            )
-        else:
-            yield f"Baseline {part.baseline.source}: {baseline_text(part.baseline, found, why=True)}"
-
-
 def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
     """Yield how the runs since a reference developed, by criterion."""
     for check in checks:
@@ -355,12 +320,10 @@ def _night_text(night: Night) -> str:
     return f"run of {day_of(night) or 'an unknown day'}"
 
 
-def _flips(leg: LegReport) -> Iterator[FlipView]:
-    for each in flips(leg.judgement, leg.details.labels)[:MOST_TABLE_CRITERIA]:
-        failing, passing = _named(each.failing), _named(each.passing)
-        more = len(each.failing) + len(each.passing) - len(failing) - len(passing)
-        yield FlipView(criterion=one_line(str(each), NAME), failing=failing, passing=passing, more=more)
-
-
-def _named(cases: Sequence[str]) -> tuple[str, ...]:
-    return tuple(one_line(case, NAME) for case in cases[:MOST_FLIPS])
+def _flips(leg: LegReport, flips: Flips) -> FlipView:
+    failing, passing = (
+        tuple(one_line(leg.case_name(case), NAME) for case in cases[:MOST_FLIPS])
+        for cases in (flips.failing, flips.passing)
+    )
+    more = len(flips.failing) + len(flips.passing) - len(failing) - len(passing)
+    return FlipView(criterion=one_line(check_text(flips.check), NAME), failing=failing, passing=passing, more=more)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.report.charts import STEPS
+from coval_gate.report.bins import bins
 from coval_gate.text import number, plural
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
-MOST_BARS: Final = 24
-ROUNDING: Final = 1e-9
-SMALLEST: Final = 1e-300  # width of a range; numbers closer to each other cannot be divided
 STRETCH: Final = 1.0  # of the values' range, which the scale may grow by on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
 
@@ -112,9 +109,10 @@ def histogram(
     if not now:
         return None
     low, high = _ends([*now, *earlier], [bound for _, bound in marks])
-    width, bounds = _ranges(low, high, max(len(now), len(earlier)))
+    ranges = bins(low, high, max(len(now), len(earlier)), finer=2, closed=True)
+    bounds = ranges.ends
     axis = Axis(bounds[0], bounds[-1])
-    counts, before = (_counts(values, bounds[0], width, len(bounds) - 1) for values in (now, earlier))
+    counts, before = map(ranges.counts, (now, earlier))
     shares, shares_before = ([count / max(1, sum(found)) for count in found] for found in (counts, before))
     highest = max(*shares, *shares_before)
     bars = tuple(
@@ -199,29 +197,6 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
     room = (high - low) * STRETCH or abs(high) or 1.0
     near = [each for each in bounds if low - room <= each <= high + room]
     return min([low, *near]), max([high, *near])
-
-
-def _ranges(low: float, high: float, count: int) -> tuple[float, list[float]]:
-    """Return the width of ranges with round bounds, and these bounds, of which there is one more than ranges."""
-    wanted = min(MOST_BARS, 2 * math.ceil(math.log2(max(2, count))) + 2)
-    rough = (high - low) / wanted
-    if rough < SMALLEST:
-        half = 0.5 if low < high else abs(low) / 10 or 0.5
-        return 2 * half, [low - half, low + half]
-    power = 10.0 ** math.floor(math.log10(rough))
-    width = next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
-    first = math.floor(low / width + ROUNDING)
-    last = max(first + 1, math.ceil(high / width - ROUNDING))
-    return width, [(first + place) * width for place in range(last - first + 1)]
-
-
-def _counts(values: Sequence[float], first: float, width: float, ranges: int) -> list[int]:
-    """Return how many values each range holds; its lower bound belongs to it, and the last one's upper bound, too."""
-    counts = [0] * ranges
-    for value in values:
-        place = math.floor((value - first) / width + ROUNDING)
-        counts[min(ranges - 1, max(0, place))] += 1
-    return counts
 
 
 def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> Bar:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.formats.digest import prompt_of
-from coval_gate.report.html.addresses import web_address
-from coval_gate.report.html.conversation import conversation
-from coval_gate.report.limits import (
-    LONGEST_TEXT,
-    MOST_PROMPTS,
-    MOST_VALUES,
-)
+from coval_gate.report.limits import LONGEST_TEXT, LONGEST_TURN, MOST_PROMPTS, MOST_VALUES
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import here_text
 from coval_gate.report.wording.criteria import mention, value_text
 from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import one_line
+from coval_gate.text import number, one_line, plural, stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
+    from coval_gate.judge.findings import Miss
+    from coval_gate.model.details import Turn
     from coval_gate.model.results import Metric, Value
-    from coval_gate.report.html.conversation import Conversation
     from coval_gate.report.model import LegReport, Report
-    from coval_gate.report.simulations import Miss, SimulationRow
+    from coval_gate.report.simulations import SimulationRow
 
+WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, controls and characters that look like others
 NAME: Final = 200  # characters of a name
+BAR: Final = 100  # width of the longest latency
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # what a row is called; others have the verdict's own word
 
 
@@ -59,6 +57,25 @@ class ValueView:
     text: str
     missed: bool
     criteria: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnView:
+    """A turn, its time in the conversation, and the pause before it where the agent answers."""
+
+    role: str
+    text: str
+    at: str
+    latency: str
+    bar: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The last turns of a conversation, and what is left out of it."""
+
+    turns: tuple[TurnView, ...]
+    left_out: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +231,42 @@ def _values(
             missed=metric.id in blamed,
             criteria=missed.get(metric.id, ()),
         )
+
+
+def conversation(turns: Sequence[Turn], room: int) -> Conversation | None:
+    """Return as many of the last turns as the room (characters) allows; None without any."""
+    if not turns:
+        return None
+    latencies = list(_latencies(turns))
+    longest = max((each for each in latencies if each is not None), default=0.0)
+    shown = [_turn(each, latency, longest) for each, latency in zip(turns, latencies, strict=True)]
+    first = len(shown)
+    while first and (first == len(shown) or len(shown[first - 1].text) <= room):
+        first -= 1
+        room -= len(shown[first].text)
+    return Conversation(turns=tuple(shown[first:]), left_out=plural(first, "earlier turn") if first else "")
+
+
+def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:
+    """Yield how many seconds the agent took to answer; None where the persona speaks, or the times are not known."""
+    before: Turn | None = None
+    for turn in turns:
+        answers = before is not None and before.role == "persona" and turn.role == "agent"
+        known = answers and turn.start is not None and before is not None and before.end is not None
+        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if known and before else None
+        before = turn
+
+
+def _turn(turn: Turn, latency: float | None, longest: float) -> TurnView:
+    return TurnView(
+        role=turn.role,
+        text=one_line(turn.text, LONGEST_TURN),
+        at="" if turn.start is None else stopwatch(turn.start),
+        latency="" if latency is None else f"{number(round(latency, 2))} s",
+        bar=round(BAR * latency / longest, 1) if latency and longest else 0.0,
+    )
+
+
+def web_address(url: str) -> str:
+    """Return an address of the web as it is; empty for anything else, such as a script."""
+    return url if WEB.fullmatch(url) else ""

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from coval_gate.judge.verdict import Verdict
+from coval_gate.judge.findings import reference_of
 from coval_gate.model.results import BASE
-from coval_gate.report.comparisons import USUAL_ID
 from coval_gate.report.html.rows import NAME, WORDS, Column, Room, RowView, Source, row_view
-from coval_gate.report.limits import (
-    MISSES_ROOM,
-    MOST_COLUMNS,
-    MOST_TABLE_ROWS,
-    TEXTS_ROOM,
-    TRANSCRIPTS_ROOM,
-)
-from coval_gate.report.simulations import leg_rows
-from coval_gate.report.wording.comparisons import comparison_of, reference_of
+from coval_gate.report.limits import MISSES_ROOM, MOST_COLUMNS, MOST_TABLE_ROWS, TEXTS_ROOM, TRANSCRIPTS_ROOM
+from coval_gate.report.provenance import USUAL_ID
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
@@ -26,8 +18,6 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import Metric
     from coval_gate.report.model import LegReport, Report
-
-GROUPS: Final = {Verdict.PASSED: 2, Verdict.SKIPPED: 1}  # how rows of several legs are put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +55,8 @@ class TableView:
 
 def table(report: Report) -> TableView:
     """Return the table of all simulations; those to look at first, and of several legs in turn."""
-    found = [Source(row, leg, place) for leg in report.legs for place, row in enumerate(leg_rows(report, leg))]
-    found.sort(key=lambda each: (GROUPS.get(each.row.verdict, 0), each.place))
+    found = [Source(row, leg, place) for leg in report.legs for place, row in enumerate(leg.rows)]
+    found.sort(key=lambda each: (each.row.group, each.place))
     shown = found[:MOST_TABLE_ROWS]
     columns = _columns(report.legs)
     changes = {id(leg): _changes(leg) for leg in report.legs}
@@ -138,11 +128,9 @@ def _is_numeric(metric: Metric) -> bool:
 def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
     """Return how test cases changed since the baseline, by variant and id; one that is worse by any check is worse."""
     found: dict[tuple[str, str], str] = {}
-    for check in leg.judgement.checks:
-        compared = comparison_of(check)
-        if compared is None or reference_of(check) != "baseline":
-            continue
-        for case in compared.newly_passing:
-            found.setdefault((check.variant, case), "better")
-        found |= {(check.variant, case): "worse" for case in compared.newly_failing}
+    for check, failing, passing in leg.findings.flips:
+        if reference_of(check) == "baseline":
+            for case in passing:
+                found.setdefault((check.variant, case), "better")
+            found |= {(check.variant, case): "worse" for case in failing}
     return found

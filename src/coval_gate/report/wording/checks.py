@@ -36,8 +36,8 @@ from coval_gate.text import number, one_line, percent, plural
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.findings import Miss
     from coval_gate.judge.measure import Comparison, Measure, Requirement, Unit
-    from coval_gate.report.simulations import Miss
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": in doubt"}

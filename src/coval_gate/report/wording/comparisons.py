@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import POWER
 from coval_gate.judge.problems import (
@@ -28,15 +29,23 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Run
 from coval_gate.report.wording.amounts import measured, rounded
-from coval_gate.report.wording.baselines import START_ANEW, dated_text, left_out_text, no_baseline_text
+from coval_gate.report.wording.baselines import (
+    START_ANEW,
+    baseline_text,
+    dated_text,
+    left_out_text,
+    no_baseline_text,
+    shared_text,
+)
 from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.text import number, percent, plural
+from coval_gate.text import number, one_line, percent, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.findings import CheckGroup
     from coval_gate.judge.measure import Comparison, Interval, Unit
     from coval_gate.judge.problems import ComparisonProblem
 
@@ -45,14 +54,25 @@ BEYOND: Final = "beyond the margin as counted"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs in which a noticeable change shows
 
 
-def reference_of(check: Check) -> Reference:
-    """Return what a check compares with; empty for a number, and for what is no threshold."""
-    return check.criterion.threshold.bound.reference if isinstance(check.criterion, ThresholdHolds) else ""
+def reference_text(
+    group: CheckGroup,
+    *,
+    why: bool,
+    title: Callable[[str], str] = str,
+    source: Callable[[object], str] = str,
+    foreign: Callable[[object], str] = one_line,
+    run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
+) -> str:
+    """Return what a group of checks compares with: its title, and over how many test cases.
 
-
-def comparison_of(check: Check) -> Comparison | None:
-    """Return what was measured of both sides; None where nothing was."""
-    return check.measure.comparison if check.measure else None
+    `title` and `source` mark up these two; `why`, `foreign` and `run_text` are as of `baseline_text`.
+    """
+    if group.baseline is None:
+        name = NAMES[group.reference]
+        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
+        return f"{title(f'Compared with the {name}')}{shared}"
+    told = baseline_text(group.baseline, group.comparisons, why=why, foreign=foreign, run_text=run_text)
+    return f"{title(f'Baseline {source(group.baseline.source)}')}: {told}"
 
 
 def earlier_text(check: Check) -> str:

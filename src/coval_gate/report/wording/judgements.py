@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
@@ -10,11 +11,12 @@ from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording.repetition import all_runs_text, ran_text
-from coval_gate.text import duration, one_line, plural, shortened_at_word
+from coval_gate.text import duration, one_line, plural, shortened_at_word, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement, Repetition
     from coval_gate.model.outcomes import Cancellation, Limit
     from coval_gate.model.run import Run
@@ -153,6 +155,27 @@ def advice(judgement: Judgement) -> str:
 
         lines.append(FIX_OR_ACCEPT)
     return "\n".join((*lines, *doubt_lines(judgement)))
+
+
+def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
+    """Yield the parts of advice: sentences, items of a list, and lines whose characters keep their places."""
+    for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
+        if indented:
+            yield "code", "\n".join(visible(line).removeprefix("    ") for line in lines)
+        else:
+            yield from (("item", line[2:]) if line.startswith("- ") else ("text", line) for line in lines)
+
+
+def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, list[str]]:
+    """Return whether the first reason is more than a table of these checks tells, and which of the others are."""
+    from coval_gate.judge.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
+    from coval_gate.report.wording.checks import check_reason
+
+    first, *others = reasons(judgement)
+    if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
+        return False, []
+    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    return first not in told, [each for each in others if each not in told]
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:

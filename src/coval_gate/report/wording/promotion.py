@@ -23,6 +23,7 @@ NOTHING_TO_DO: Final = (
     "incomparable",
     "not_compared",
     "not_first",
+    "unconfirmed",
 )
 MOST_NAMED: Final = 3  # runs
 BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
@@ -119,6 +120,11 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return "it was compared with no baseline."
         case "unjudged":
             return "no threshold or target judged the agent's quality."
+        case "unconfirmed":
+            return (
+                "it is better than its baseline by more than the margin, which one run alone may owe to chance. The "
+                "next run that is as good gets the tag. To move it at once, run the workflow by hand with accept: true."
+            )
         case "newer":
             return f"run {code(promotion.other)}, which is newer, has the tag."
         case "no_room":

@@ -8,11 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.definitions import read_target, read_texts
+from coval_gate.coval.resources import (
+    MetricDefinition,
+    MetricOutput,
+    newest,
+    read_agent,
+    read_definition,
+    read_output,
+    read_persona,
+    read_test_case,
+)
 from coval_gate.judge.targets import meets, problem
 from coval_gate.model.results import Target
 from coval_gate.report.wording.targets import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
 
 
 def problem_text(target: Target) -> str:
@@ -37,7 +52,7 @@ def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
         ("METRIC_LLM_BINARY", None, ("YES", "NO", "UNKNOWN")),
         ("METRIC_AUDIO_LLM_BINARY", ["a"], ("YES", "NO", "UNKNOWN")),
         ("METRIC_CATEGORICAL", ["calm", " upset "], ("calm", "upset")),
-        ("METRIC_AGENT_JUDGE_CATEGORICAL", ["calm"], ("calm",)),
+        ("METRIC_AGENT_JUDGE_CATEGORICAL", ["calm", "calm"], ("calm",)),
         ("METRIC_CATEGORICAL", ["calm", ""], ()),
         ("METRIC_CATEGORICAL", ["calm", None], ()),
         ("METRIC_CATEGORICAL", [], ()),
@@ -48,13 +63,64 @@ def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
     ],
 )
 def test_texts_of_definition(kind: Any, categories: Any, expected: tuple[str, ...]) -> None:
-    assert read_texts({"metric_type": kind, "categories": categories}) == expected
+    assert read_definition({"metric_type": kind, "categories": categories}).texts == expected
 
 
 def test_texts_of_sandbox() -> None:
-    assert read_texts(catalogue_views.metric(catalogue.RESOLVED)) == ("YES", "NO", "UNKNOWN")
-    assert read_texts(catalogue_views.metric(catalogue.TOPICS)) == catalogue.TOPICS.categories
-    assert read_texts({}) == ()
+    assert read_definition(catalogue_views.metric(catalogue.RESOLVED)).texts == ("YES", "NO", "UNKNOWN")
+    assert read_definition(catalogue_views.metric(catalogue.TOPICS)).texts == catalogue.TOPICS.categories
+    assert read_definition({}) == MetricDefinition()
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [(["m1", "m2", "m1"], ("m1", "m2")), (["m1", None], ()), (["m1", ""], ()), ([], ()), (None, ()), ("m1", ())],
+)
+def test_agent_names_all_of_its_metrics_or_none(listed: Any, expected: tuple[str, ...]) -> None:
+    assert read_agent({"metric_ids": listed}).metric_ids == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({"description": "A caller\nasks", "input_str": "Hello"}, "A caller asks"),
+        ({"description": "", "input_str": "Call +1 415 555 0123 now"}, "Call +… now"),
+        ({"input_str": "x" * 101}, "x" * 99 + "…"),
+        ({"description": None}, ""),
+    ],
+)
+def test_label_of_test_case_is_short_and_has_no_phone_number(fields: dict[str, Any], label: str) -> None:
+    assert read_test_case(fields).label == label
+
+
+def test_test_case_that_was_never_updated_is_as_old_as_itself() -> None:
+    times = {"create_time": "2026-01-01T00:00:00Z", "update_time": None}
+    assert read_test_case({"id": "c1"} | times).update_time == "2026-01-01T00:00:00Z"
+    assert read_test_case({"id": "c1"} | times | {"update_time": "2026-02-01T00:00:00Z"}).update_time[5:7] == "02"
+
+
+def output(output_id: str, metric_id: Any, **fields: Any) -> dict[str, Any]:
+    return {"metric_output_id": output_id, "metric_id": metric_id, "status": "COMPLETED"} | fields
+
+
+def test_newest_output_of_each_metric_counts() -> None:
+    entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
+    found = {each.metric_id: each.value for each in newest(map(read_output, [*entries, output("o4", None)]))}
+    assert found == {"m1": "NO", "m2": None}
+
+
+def test_output_is_read_without_phone_number() -> None:
+    fields = output("o1", "m1", status="in_progress", explanation="It dialled +14155550123.", metric_version_ulid=7)
+    assert read_output(fields) == MetricOutput("o1", "m1", "IN PROGRESS", None, "It dialled +….", "")
+    assert read_output({"metric_id": "m1", "status": 5}).status == ""
+
+
+@given(
+    st.dictionaries(st.sampled_from(["id", "metric_ids", "metric_output_id", "description", "value", "status"]), JSON)
+)
+def test_any_resource_is_read(fields: dict[str, Any]) -> None:
+    for read in (read_agent, read_persona, read_test_case, read_output, read_definition):
+        read(fields)
 
 
 def condition(operator: Any, **fields: Any) -> dict[str, Any]:
@@ -81,12 +147,12 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
     ],
 )
 def test_target_is_parsed(given: dict[str, Any], expected: Target) -> None:
-    assert read_target(definition(given)) == expected
+    assert read_definition(definition(given)).target == expected
     assert problem(expected) is None
 
 
 def test_numeric_target_values_match_exactly() -> None:
-    target = read_target(definition(condition("in", target_values=[0.9, 5])))
+    target = read_definition(definition(condition("in", target_values=[0.9, 5]))).target
     assert target is not None
     assert meets(target, 0.9)
     assert meets(target, 5.0)
@@ -96,22 +162,24 @@ def test_numeric_target_values_match_exactly() -> None:
 def test_organization_threshold_overrides_target() -> None:
     ours = condition("in", target_values=["YES", "UNKNOWN"])
     theirs = NO_THRESHOLD | condition("in", target_values=["YES"])
-    assert read_target(definition(ours, theirs)) == Target(operator="in", values=("YES",))
-    assert read_target(definition(None, theirs)) == Target(operator="in", values=("YES",))
+    assert read_definition(definition(ours, theirs)).target == Target(operator="in", values=("YES",))
+    assert read_definition(definition(None, theirs)).target == Target(operator="in", values=("YES",))
     theirs = NO_THRESHOLD | condition("bt", target_float_upper=0.9, target_float_lower=0.5)
-    assert read_target(definition(ours, theirs)) == Target(operator="bt", upper=0.9, lower=0.5)
+    assert read_definition(definition(ours, theirs)).target == Target(operator="bt", upper=0.9, lower=0.5)
 
 
 @pytest.mark.parametrize("unset", [None, {}, NO_THRESHOLD, {"comparison_operator": None, "target_float_upper": 3}])
 def test_organization_threshold_without_operator_is_unset(unset: Any) -> None:
-    assert read_target(definition(condition("gte", target_float=4), unset)) == Target(operator="gte", upper=4.0)
-    assert read_target(definition(None, unset)) is None
+    assert read_definition(definition(condition("gte", target_float=4), unset)).target == Target(
+        operator="gte", upper=4.0
+    )
+    assert read_definition(definition(None, unset)).target is None
 
 
 @pytest.mark.parametrize("unset", [None, {}, condition(None), condition(None, target_float=None, target_values=None)])
 def test_metric_without_target_is_none(unset: Any) -> None:
-    assert read_target(definition(unset)) is None
-    assert read_target({"id": "m1"}) is None
+    assert read_definition(definition(unset)).target is None
+    assert read_definition({"id": "m1"}).target is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +224,7 @@ def test_metric_without_target_is_none(unset: Any) -> None:
 )
 def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None:
     for metric in definition(broken), definition(None, broken):
-        target = read_target(metric)
+        target = read_definition(metric).target
         if isinstance(broken, dict) and broken.get("comparison_operator") is None and metric["organization_threshold"]:
             assert target is None  # an organization unsets its threshold this way
         else:
@@ -164,17 +232,10 @@ def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None
             assert problem_text(target) == text
 
 
-@pytest.mark.parametrize("response", [{}, {"metric": None}, {"message": "Not Found"}, {"id": None, "metric_name": ""}])
-def test_response_that_is_no_metric_is_target_with_problem(response: dict[str, Any]) -> None:
-    target = read_target(response)
-    assert target is not None
-    assert problem_text(target) == 'has the operator "a response that is not a metric", which is not known'
-
-
 @pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)
 def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
-    target = read_target(fields)
+    target = read_definition(fields).target
     assert (target is None) is (metric.target is None and metric.threshold is None)
     assert target is None or problem(target) is None
 
@@ -205,7 +266,7 @@ definitions = st.fixed_dictionaries(
 
 @given(definitions)
 def test_any_definition_is_parsed(fields: dict[str, Any]) -> None:
-    target = read_target(fields)
+    target = read_definition(fields).target
     if target is not None:
         assert problem_text(target).isprintable()
     elif fields.get("target_condition") not in (None, {}):
@@ -215,8 +276,8 @@ def test_any_definition_is_parsed(fields: dict[str, Any]) -> None:
 @given(conditions)
 def test_condition_with_operator_is_always_target(fields: dict[str, Any]) -> None:
     if fields.get("comparison_operator") is not None:
-        assert read_target(definition(fields)) is not None
-        assert read_target(definition(None, fields)) is not None
+        assert read_definition(definition(fields)).target is not None
+        assert read_definition(definition(None, fields)).target is not None
 
 
 @pytest.mark.parametrize("nested", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
@@ -228,4 +289,4 @@ def test_deeply_nested_definition_is_parsed(nested: str) -> None:
         definition(condition(deep)),
         definition(condition("in", target_values=deep)),
     ):
-        read_target(fields)
+        read_definition(fields)

@@ -1,4 +1,4 @@
-"""Reads simulations and metric values from Coval's JSON. Pure and total.
+"""Reads the results of a run from Coval's JSON: simulations and metric values. Pure and total.
 
 `results.metrics` has two shapes: by metric id, with a value for each simulation, and by metric name, with mean, min and
 max only.
@@ -7,6 +7,8 @@ max only.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.fields import IDENTIFIER
@@ -15,7 +17,7 @@ from coval_gate.model.statuses import normalize_status
 from coval_gate.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
@@ -49,6 +51,24 @@ def _all_texts(values: list[Any]) -> bool:
     return all(isinstance(each, str) for each in values)
 
 
+def read_text(raw: object) -> str:
+    """Return a text as it is; empty if it is none."""
+    return raw if isinstance(raw, str) else ""
+
+
+def read_name(raw: object) -> str:
+    """Return a foreign name on one line; empty if it is no text."""
+    return one_line(read_text(raw), NAME_LIMIT)
+
+
+def read_status(raw: object, unreadable: str) -> str:
+    """Return a status as `normalize_status` does, or `unreadable` where it raises."""
+    try:
+        return normalize_status(raw)
+    except ValueError:
+        return unreadable
+
+
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
     """Return foreign text on one line, at most `limit` long, without the phone numbers that it often contains."""
     return PHONE.sub("+…", one_line(text, limit))
@@ -76,29 +96,51 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
     simulation_id = fields.get("simulation_id") or fields.get("id")
     if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
         return None
-    try:
-        status = normalize_status(fields.get("status"))
-    except ValueError:
-        status = "UNKNOWN"
     mutation_id = one_line(fields.get("mutation_id") or "", NAME_LIMIT)
     return Simulation(
         id=simulation_id,
-        status=status,
-        test_case_id=_name(fields.get("test_case_id")),
-        mutation=_name(fields.get("mutation_name")) or mutation_id or BASE,
+        status=read_status(fields.get("status"), "UNKNOWN"),
+        test_case_id=read_name(fields.get("test_case_id")),
+        mutation=read_name(fields.get("mutation_name")) or mutation_id or BASE,
         mutation_id=mutation_id,
         error=without_numbers(fields.get("error_message") or ""),
     )
 
 
+def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
+    """Return the simulations with `mutation_id` filled in, and with a `mutation` that no other mutation has.
+
+    A mutation is its id. Names are unique among an agent's active mutations only, so a run can have two of one name,
+    and one whose name has changed. A simulation may lack the id or the name. `mutation` is the name, or the id where
+    there is none; mutations of one name have their id behind it.
+    """
+    mutated = [each for each in simulations if each.mutation != BASE]
+    ids = _ids_of_names(mutated)
+    names: dict[str, str] = {}
+    for each in mutated:
+        key = _key(each, ids)
+        if names.get(key, key) == key:  # not known yet, or by its id only
+            names[key] = each.mutation
+    labels = _labels(names)
+    known = {each.mutation_id for each in mutated if each.mutation_id}
+
+    def labelled(simulation: Simulation) -> Simulation:
+        if simulation.mutation == BASE:
+            return simulation
+        key = _key(simulation, ids)
+        return replace(simulation, mutation=labels[key], mutation_id=key if key in known else "")
+
+    return tuple(labelled(each) for each in simulations)
+
+
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
-    metric_id = _name(entry.get("metric_id")) or _name(key)
-    name = _name(entry.get("metric_name")) or _name(key)
+    metric_id = read_name(entry.get("metric_id")) or read_name(key)
+    name = read_name(entry.get("metric_name")) or read_name(key)
     values = entry.get("values")
     if not isinstance(values, list):
         numbers = {each: _number(entry.get(each)) for each in ("mean", "min", "max")}
         known = any(number is not None for number in numbers.values())
-        is_identified = bool(_name(entry.get("metric_id")))  # the key of this shape is a name
+        is_identified = bool(read_name(entry.get("metric_id")))  # the key of this shape is a name
         return Metric(
             id=metric_id, name=name, summary=Summary(**numbers) if known else None, is_identified=is_identified
         )
@@ -137,5 +179,25 @@ def _number(raw: object) -> float | None:
     return value if isinstance(value, float) else None
 
 
-def _name(raw: object) -> str:
-    return one_line(raw, NAME_LIMIT) if isinstance(raw, str) else ""
+def _ids_of_names(mutated: Iterable[Simulation]) -> dict[str, set[str]]:
+    ids: dict[str, set[str]] = defaultdict(set)
+    for each in mutated:
+        if each.mutation_id:
+            ids[each.mutation].add(each.mutation_id)
+    return ids
+
+
+def _key(simulation: Simulation, ids: dict[str, set[str]]) -> str:
+    """Return the id of a simulation's mutation; its name where the id is not known."""
+    if simulation.mutation_id:
+        return simulation.mutation_id
+    candidates = ids.get(simulation.mutation, set())
+    return next(iter(candidates)) if len(candidates) == 1 else simulation.mutation
+
+
+def _labels(names: dict[str, str]) -> dict[str, str]:
+    """Return a different label for each mutation, by its key."""
+    labels = dict(names)
+    while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
+        labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
+    return labels

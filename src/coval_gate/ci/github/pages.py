@@ -1,0 +1,284 @@
+"""GitHub's pages: the status of a commit, its check run, and the gate's comment on a pull request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from coval_gate.ci.github.api import GitHub
+from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Page
+from coval_gate.config.checks import wanted_pages
+from coval_gate.errors import HostError
+from coval_gate.secret import Secret
+from coval_gate.text import folded, quoted, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.ci.context import Context
+    from coval_gate.ci.github.calls import Operation, Payload
+    from coval_gate.ci.host import Host, PageText
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.runtime import Runtime
+    from coval_gate.waiting import Procedure
+
+TOLERATED: Final = "tolerated"  # an inconclusive verdict with which the step passes
+STATES: Final = {
+    "passed": "success",
+    TOLERATED: "success",
+    "failed": "failure",
+    "inconclusive": "failure",
+    "skipped": "pending",  # nothing was evaluated, so a status that a branch requires is not satisfied
+    IN_PROGRESS: "pending",
+}  # every other verdict says nothing of the agent: "error"
+CONCLUSIONS: Final = {
+    "passed": "success",
+    TOLERATED: "neutral",
+    "timed_out": "timed_out",
+    "cancelled": "cancelled",
+    IN_PROGRESS: "",
+}  # every other verdict is a "failure", the only other one that stops a merge without asking for an action
+PAGE_SIZE: Final = "30"  # check runs have up to 128 KiB each
+COMPLETED: Final = "completed"
+
+
+def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime: Runtime) -> list[Page]:
+    """Return the pages that the inputs ask for."""
+    token = inputs.github_token or Secret("")
+    lacks_token = "" if inputs.github_token else "github_token is empty"
+
+    @cache
+    def github() -> GitHub:
+        return GitHub(api_url, token, context.repository, runtime)
+
+    obstacle = lacks_token if context.repository else NO_REPOSITORY
+    return [KINDS[each](each, obstacle, host, github, inputs, context) for each in wanted_pages(inputs)]
+
+
+class GitHubPage(Page):
+    """What GitHub's pages have in common: the way to the API, and to the tested commit."""
+
+    def __init__(
+        self, input_: str, obstacle: str, host: Host, github: Callable[[], GitHub], inputs: Inputs, context: Context
+    ) -> None:
+        super().__init__(input_, obstacle)
+        self._host = host
+        self._github = github
+        self._inputs = inputs
+        self._job = context.job
+
+    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
+        """Return `context` with the pull request's head, where the event tells only its number."""
+        if not context.pull_request:
+            return context
+        sha = yield from self._github().pull_request_head(context.pull_request, until=until)
+        return replace(context, sha=sha, sha_is_known=True)
+
+
+class CommitStatus(GitHubPage):
+    """A status of the commit. The newest one counts, so setting it twice is harmless."""
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+        github = self._github()
+        operation = github.operation("statuses: write", until)
+        status = {"state": state_of(text), "context": text.name, "description": text.title, "target_url": text.link}
+        body = {name: value for name, value in status.items() if value}
+
+        def attempt() -> Procedure[None]:
+            path = f"{github.path}/statuses/{quote(text.sha, safe='')}"
+            payload = yield from operation.send("POST", path, body=body, exists=bool(self.made))
+            payload.text("state")
+
+        yield from operation.repeat(attempt)
+        self.made = "true"
+
+
+class CheckRun(GitHubPage):
+    """A check run of the commit: created once, and updated from then on.
+
+    GitHub takes a change of status or conclusion only until a check run is completed. It adds the annotations of every
+    update to those that are there. So a completed check run is left alone, and a new one replaces it.
+    """
+
+    _forbidden = False
+
+    @property
+    def problem(self) -> str:
+        if folded(self._inputs.check_run) != folded(self._job):
+            return ""
+        return (
+            f"must differ from the job's id, {quoted(self._job)}: GitHub shows the job as a check of that name, and a "
+            "branch that requires it could not tell the two apart."
+        )
+
+    def takes(self, state: str) -> bool:
+        """Leave out a step that evaluates nothing: GitHub's own "skipped" would satisfy a branch that requires it."""
+        return state != "skipped"
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+        """Update the check run `made`; without an id, those in progress with a reference of `text`, or create it.
+
+        Another job or attempt may have created one. If this page is not `certain`, an earlier call may have completed
+        it as `text` says, and then nothing is left to do; or it created several. The same holds for an attempt whose
+        response was lost.
+        """
+        if self._forbidden:
+            return
+        id_, was_certain = whole_number(self.made), self.certain
+        conclusion, body = conclusion_of(text), check_run_body(text)
+        repository = self._github().path
+        operation = self._github().operation("checks: write", until)
+        search = id_ is None and (self._inputs.mode == "wait" or context.run_attempt != "1")
+        tried, creations = not was_certain, 0
+
+        def attempt() -> Procedure[int]:
+            nonlocal tried, creations
+            targets = [] if id_ is None else [id_]
+            if tried or search:
+                found = yield from _find(operation, repository, text, self._stem, exists=id_ is not None)
+                running = [each.number("id") for each in found if each.get("status") != COMPLETED]
+                done = [each.number("id") for each in found if conclusion and each.get("conclusion") == conclusion]
+                if done and tried and not running:
+                    return max(done)
+                listed = {each.number("id") for each in found}
+                targets = sorted({*running, *(each for each in targets if each not in listed)})
+            tried = True
+            if not targets:
+                creations += 1
+                named = {"name": text.name, "head_sha": text.sha, **body}
+                created = yield from operation.send("POST", f"{repository}/check-runs", body=named)
+                return created.number("id")
+            for target in targets:
+                path = f"{repository}/check-runs/{target}"
+                updated = yield from operation.send("PATCH", path, body=body, exists=True)
+                updated.number("id")
+            return max(targets)
+
+        self.certain = was_certain and id_ is not None
+        try:
+            self.made = str((yield from operation.repeat(attempt)))
+        except HostError as error:
+            if error.forbidden:
+                self._forbidden, self.certain = True, was_certain
+            raise
+        self.certain = was_certain and creations <= 1
+
+    @property
+    def _stem(self) -> str:
+        """Its name without matrix values, where the job that launched the run may have created it; otherwise empty."""
+        return self._host.redact(self._inputs.check_run) if self._inputs.mode == "wait" else ""
+
+
+class Comment(GitHubPage):
+    """The gate's comment on the pull request, which is kept from one workflow run to the next."""
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+        number = context.pull_request
+        if number is None and context.head:
+            number = yield from self._github().find_pull_request(*context.head, context.sha, until=until)
+        if number is None:
+            self._host.log(f"There is no open pull request of commit {context.sha[:7]} to comment on.")
+            return
+        head = yield from self._github().pull_request_head(number, until=until)
+        if context.sha_is_known and head != context.sha:
+            self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment stays as it is.")
+            return
+        # Good news replaces bad news that is there, even where only failures are to appear.
+        create = self._inputs.comment == "always" or not text.passes
+        self.url = yield from self.write(number, text, create=create, until=until)
+        if self.url:
+            self._host.log(f"Commented on pull request #{number}: {self.url}")
+
+    def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
+        """Update the gate's oldest comment that begins with the name of `text`. Without one, create it if `create`.
+
+        Returns the comment's URL, "" if there is no comment. An attempt whose response was lost may have created the
+        comment, so every attempt looks for it first.
+        """
+        github = self._github()
+        operation = github.operation("pull-requests: write", until)
+        comments = f"{github.path}/issues/{number}/comments"
+
+        def attempt() -> Procedure[str]:
+            author = yield from github.find_author(operation)
+            found = yield from operation.find(
+                comments, lambda each: _begins_with(each, text.name) and author.wrote(each)
+            )
+            if found is None:
+                if not create:
+                    return ""
+                found = yield from operation.send("POST", comments, body={"body": text.summary})
+            elif found.get("body") != text.summary:
+                path = f"{github.path}/issues/comments/{found.number('id')}"
+                found = yield from operation.send("PATCH", path, body={"body": text.summary}, exists=True)
+            return found.text("html_url")
+
+        return operation.repeat(attempt)
+
+
+KINDS: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": CheckRun}  # by the input
+
+
+def state_of(text: PageText) -> str:
+    """Return the state of a commit status."""
+    return STATES.get(_told(text), "error")
+
+
+def conclusion_of(text: PageText) -> str:
+    """Return the conclusion of a check run; empty while there is nothing to conclude."""
+    return CONCLUSIONS.get(_told(text), "failure")
+
+
+def _told(text: PageText) -> str:
+    return TOLERATED if text.state == "inconclusive" and text.passes else text.state
+
+
+def check_run_body(text: PageText) -> dict[str, Any]:
+    """Return the fields of a request that creates or updates a check run."""
+    annotations = [
+        {
+            "path": each.file,
+            "start_line": 1,
+            "end_line": 1,
+            "annotation_level": "warning",
+            "title": each.title,
+            "message": each.message,
+        }
+        for each in text.annotations
+    ]
+    output = {"title": text.title, "summary": text.summary, **({"annotations": annotations} if annotations else {})}
+    conclusion = conclusion_of(text)
+    state = {"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}
+    return {"external_id": next(reversed(text.references), ""), **state, "output": output}
+
+
+def _find(
+    operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
+) -> Procedure[list[Payload]]:
+    """Return the check runs of the commit that have the name and a reference of `text`.
+
+    The name alone does not prove that the gate made it. If none has the name, return those that another job created,
+    whose names begin with `stem`.
+    """
+
+    def is_own(found: Payload) -> bool:
+        return found.get("name") == text.name and found.get("external_id") in text.references
+
+    def is_of_launch(found: Payload) -> bool:
+        name = str(found.get("name"))
+        has_stem = name == stem or (name.startswith(f"{stem} (") and name.endswith(")"))
+        return has_stem and found.get("external_id") in text.references
+
+    path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
+    found = yield from operation.find_all(
+        path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=PAGE_SIZE
+    )
+    if found or stem in ("", text.name):
+        return found
+    return (yield from operation.find_all(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
+
+
+def _begins_with(comment: Payload, marker: str) -> bool:
+    return isinstance(body := comment.get("body"), str) and body.startswith(marker)

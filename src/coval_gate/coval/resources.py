@@ -1,0 +1,208 @@
+"""Reads agents, personas, test cases, metrics and metric outputs from Coval's JSON. Pure and total.
+
+An unreadable target must not count as no target: then every value would pass. It becomes a Target with an unknown
+operator, which is reported when it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from coval_gate.coval.results import read_name, read_status, read_text, read_value, without_numbers
+from coval_gate.model.results import BINARY_TEXTS, Target
+from coval_gate.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from coval_gate.model.results import Value
+
+LABEL_LIMIT: Final = 100  # characters
+EXPLANATION_LIMIT: Final = 300  # characters
+OPERATOR_LIMIT: Final = 80  # characters
+NO_TEXT: Final = "a value that is not a text"
+BINARY: Final = "_BINARY"  # the end of the types of metrics whose judge says YES, NO or UNKNOWN
+CATEGORICAL: Final = "_CATEGORICAL"
+# Fields of a test case or a persona on which no conversation depends.
+COSMETIC: Final = frozenset(
+    [
+        *("id", "name", "resource_name", "test_set_id", "description", "user_notes", "tags"),
+        *("create_time", "update_time", "created_at", "created_by", "updated_at", "updated_by"),
+    ]
+)
+
+
+class Agent(NamedTuple):
+    """An agent. `metric_ids`: all metrics of its runs; empty where these are not known."""
+
+    metric_ids: tuple[str, ...] = ()
+
+
+class Persona(NamedTuple):
+    """A persona. `content`: what conversations depend on, as canonical JSON."""
+
+    content: str
+    update_time: str = ""
+
+
+class TestCase(NamedTuple):
+    """A test case. `label`: what it is, in words. `content`: what conversations depend on, as canonical JSON."""
+
+    id: str
+    content: str
+    label: str = ""
+    update_time: str = ""
+
+
+class MetricDefinition(NamedTuple):
+    """A metric as it is defined. `texts`: the only texts that its values can be; empty where that is not known."""
+
+    id: str = ""
+    name: str = ""
+    texts: tuple[str, ...] = ()
+    target: Target | None = None
+
+
+class MetricOutput(NamedTuple):
+    """What a metric made of one simulation. `version`: that of the metric. An unreadable `status` is empty."""
+
+    id: str
+    metric_id: str
+    status: str = ""
+    value: Value | None = None
+    explanation: str = ""
+    version: str = ""
+
+
+def read_agent(fields: Mapping[str, Any]) -> Agent:
+    """Read the `agent` object of `GET /agents/{id}`."""
+    return Agent(_all_texts(fields.get("metric_ids")))
+
+
+def read_persona(fields: Mapping[str, Any]) -> Persona:
+    """Read the `persona` object of `GET /personas/{id}`."""
+    return Persona(_content(fields), read_text(fields.get("update_time")))
+
+
+def read_test_case(fields: Mapping[str, Any]) -> TestCase:
+    """Read a test case."""
+    return TestCase(
+        id=read_text(fields.get("id")),
+        content=_content(fields),
+        label=one_line(without_numbers(fields.get("description") or fields.get("input_str") or ""), LABEL_LIMIT),
+        update_time=read_text(fields.get("update_time") or fields.get("create_time")),
+    )
+
+
+def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
+    """Read the definition of a metric.
+
+    The organization's threshold, if it has an operator, takes precedence over the metric's own condition. Coval does
+    not document which of them applies; this is the order in which Coval lets users override them. Upper bounds and
+    single numbers are `target_float` in one and `target_float_upper` in the other; both names are accepted in both.
+    """
+    threshold = _target(fields.get("organization_threshold"), operator_required=False)
+    return MetricDefinition(
+        id=read_text(fields.get("id")),
+        name=read_name(fields.get("metric_name")),
+        texts=_possible_texts(fields.get("metric_type"), fields.get("categories")),
+        target=threshold or _target(fields.get("target_condition"), operator_required=True),
+    )
+
+
+def read_output(fields: Mapping[str, Any]) -> MetricOutput:
+    """Read a metric output of a simulation."""
+    return MetricOutput(
+        id=read_text(fields.get("metric_output_id")),
+        metric_id=read_text(fields.get("metric_id")),
+        status=read_status(fields.get("status"), ""),
+        value=read_value(fields.get("value")),
+        explanation=one_line(without_numbers(fields.get("explanation") or ""), EXPLANATION_LIMIT),
+        version=read_text(fields.get("metric_version_ulid")),
+    )
+
+
+def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
+    """Return the newest output of each metric. Ids sort by time, and a list may have superseded ones."""
+    found = {each.metric_id: each for each in sorted(outputs, key=lambda output: output.id) if each.metric_id}
+    return tuple(found.values())
+
+
+def _content(resource: Mapping[str, Any]) -> str:
+    """Return what conversations depend on; a field that is null or empty counts as absent."""
+    content = {name: each for name, each in resource.items() if name not in COSMETIC and each not in (None, "", [], {})}
+    return json.dumps(content, sort_keys=True)
+
+
+def _possible_texts(kind: object, categories: object) -> tuple[str, ...]:
+    if not isinstance(kind, str):
+        return ()
+    if kind.endswith(BINARY):
+        return BINARY_TEXTS
+    return _all_texts(categories) if kind.endswith(CATEGORICAL) else ()
+
+
+def _all_texts(raw: object) -> tuple[str, ...]:
+    """Return the texts of a list; none where one is unreadable, because what it stands for would count as absent."""
+    members = raw if isinstance(raw, list) else []
+    texts = [each.strip() for each in members if isinstance(each, str) and each.strip()]
+    return tuple(dict.fromkeys(texts)) if len(texts) == len(members) else ()
+
+
+def _target(raw: Any, *, operator_required: bool) -> Target | None:
+    """Read a target; None if `raw` is None or all null. A null operator unsets an organization's threshold."""
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        # Even if this text is an operator, there is no value to compare with.
+        return Target(operator=_operator(raw))
+    operator = raw.get("comparison_operator")
+    upper = raw.get("target_float_upper")
+    upper = raw.get("target_float") if upper is None else upper
+    operands = (upper, raw.get("target_float_lower"), raw.get("target_values"))
+    if operator is None and not (operator_required and any(each is not None for each in operands)):
+        return None
+    return Target(
+        operator=_operator(operator),
+        upper=_number(upper),
+        lower=_number(operands[1]),
+        values=_values(operands[2]),
+    )
+
+
+def _operator(raw: Any) -> str:
+    if raw is None:
+        return ""
+    return one_line(raw, OPERATOR_LIMIT).lower() if isinstance(raw, str) else NO_TEXT
+
+
+def _number(raw: Any) -> float | None:
+    """Read a number, also from a text; None if it is missing, NaN if it is not a number."""
+    text = raw.strip() if isinstance(raw, str) else raw
+    if text is None or text == "":
+        return None
+    if isinstance(text, bool) or not isinstance(text, int | float | str):
+        return math.nan
+    if isinstance(text, str) and ("_" in text or not text.isascii()):
+        return math.nan
+    try:
+        return float(text)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _values(raw: Any) -> tuple[str, ...]:
+    """Read the texts to compare with; none if any is unreadable, because nin would let more pass without it."""
+    values = [_value(each) for each in raw] if isinstance(raw, list) else []
+    return tuple(value for value in values if value is not None) if None not in values else ()
+
+
+def _value(raw: Any) -> str | None:
+    if isinstance(raw, bool):
+        return str(raw).lower()  # as in the values of metrics
+    if isinstance(raw, int | float):
+        number = _number(raw)
+        return None if number is None or not math.isfinite(number) else f"{number:.17g}"
+    return raw if isinstance(raw, str) else None

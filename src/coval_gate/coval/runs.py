@@ -1,0 +1,131 @@
+"""Reads runs from Coval's JSON: sources disagree on spellings and fields, and responses can be damaged. Pure.
+
+Only the fields that decisions depend on are required. Other fields are dropped if they have the wrong shape. An error
+message does not quote a response, which is foreign text.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.coval.calls import enveloped, parse_object
+from coval_gate.coval.results import read_averages, read_metrics, read_status, read_text
+from coval_gate.model.run import Progress, Run
+from coval_gate.model.statuses import PENDING, normalize_status
+
+MOST: Final = 10**9  # simulations
+
+
+def parse_run(body: bytes, *, launched: bool = False) -> Run:
+    """Read the response to `GET /runs/{id}` or, with `launched`, to `POST /runs`, where only the id matters.
+
+    Raises ValueError if it is not JSON or lacks a required field.
+    """
+    return _read(enveloped(parse_object(body), "run"), launched=launched)
+
+
+def read_run(fields: dict[str, Any]) -> Run | None:
+    """Read one entry of a list of runs; None if it is not a run."""
+    try:
+        return _read(fields, launched=False)
+    except ValueError:
+        return None
+
+
+def parse_tags(body: bytes) -> tuple[str, ...]:
+    """Read the tags in the response to `PATCH /runs/{id}`. Raises ValueError if there are none, or no list of them."""
+    tags = _texts_or_none(enveloped(parse_object(body), "run").get("tags"))
+    if tags is None:
+        raise ValueError("tags: not a list of texts")
+    return tags
+
+
+def _read(fields: dict[str, Any], *, launched: bool) -> Run:
+    results = fields.get("results")
+    results = results if isinstance(results, dict) else {}
+    return Run(
+        run_id=_run_id(fields),
+        status=_status(fields.get("status"), launched=launched),
+        error=_as_text(fields.get("error")),
+        error_status=_as_text(fields.get("error_status")),
+        progress=_progress(fields.get("progress")),
+        **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
+        create_time=read_text(fields.get("create_time")),
+        tags=_tags(fields),
+        metadata=_metadata(fields.get("metadata")),
+        output_ids=_texts_or_none(results.get("output_ids")),
+        metrics=read_metrics(results.get("metrics")),
+        averages=read_averages(fields.get("metric_averages")),
+    )
+
+
+def _run_id(fields: dict[str, Any]) -> str:
+    """Return the first valid id among the fields that may have it; the resource name is "runs/<id>"."""
+    places = (fields.get("run_id"), fields.get("id"), read_text(fields.get("name")).rpartition("/")[2])
+    found = next(filter(None, map(_id_or_none, places)), "")
+    if not found:
+        raise ValueError("run_id: not an id")
+    return found
+
+
+def _status(raw: object, *, launched: bool) -> str:
+    try:
+        return read_status(raw, PENDING) if launched else normalize_status(raw)
+    except ValueError as error:
+        raise ValueError(f"status: {error}") from None
+
+
+def _as_text(value: object) -> str:
+    """Return any value as text, so that an unexpected shape still counts as a reported error."""
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if value else ""
+
+
+def _progress(value: object) -> Progress | None:
+    fields = value if isinstance(value, dict) else {}
+    total, completed = _count(fields.get("total_test_cases")), _count(fields.get("completed_test_cases"))
+    failed = _count(fields.get("failed_test_cases"), missing=0)
+    active = _count(fields.get("in_progress_test_cases"), missing=0)
+    if total is None or completed is None or failed is None or active is None:
+        return None
+    return Progress(total=total, completed=completed, failed=failed, active=active)
+
+
+def _count(value: object, *, missing: int | None = None) -> int | None:
+    if value is None:
+        return missing
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST or value % 1:
+        return None
+    return int(value)
+
+
+def _id_or_none(value: object) -> str:
+    return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
+
+
+def _tags(fields: dict[str, Any]) -> tuple[str, ...]:
+    """Return the tags of a run; some responses contain them in the metadata of the launch."""
+    metadata = fields.get("metadata")
+    inner = metadata.get("tags") if isinstance(metadata, dict) else None
+    return _texts(fields.get("tags")) or _texts(inner)
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    """Return the metadata of the launch. Live runs contain only its free-form part, other sources all of it."""
+    whole = value if isinstance(value, dict) else {}
+    inner = whole.get("customer")
+    return inner if isinstance(inner, dict) else whole
+
+
+def _texts_or_none(value: object) -> tuple[str, ...] | None:
+    """Return the texts of a list, which may be empty; None if it is no list, or has none although it is not empty."""
+    found = _texts(value)
+    return found if found or value == [] else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    found = value if isinstance(value, list) else []
+    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))

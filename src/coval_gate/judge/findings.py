@@ -1,0 +1,292 @@
+"""What a judgement shows: which simulations miss what, the worst first, and which test cases flipped. Pure and total.
+
+Findings are made once. What is fetched for the reports and every format read them, so that all tell the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.criteria import TargetMet, ThresholdHolds
+from coval_gate.judge.problems import NoBaseline
+from coval_gate.judge.severity import misses, severity
+from coval_gate.judge.variants import variants_of
+from coval_gate.judge.verdict import GRAVITY, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Reference
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import CaseStability, Judgement
+    from coval_gate.judge.measure import Comparison
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import Baseline
+    from coval_gate.model.results import RunResult, Simulation, Value
+
+REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
+MOST_MISSES: Final = 10  # missed criteria of a simulation; more are counted
+
+
+class Miss(NamedTuple):
+    """A criterion that a simulation misses, with the simulation's own value of the criterion's metric, if any."""
+
+    check: Check
+    value: Value | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationFinding:
+    """What became of one simulation.
+
+    `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a missed
+    criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
+    `misses` are the first of the criteria that it misses, and `more_misses` is the number of the others. `iteration`
+    counts the simulations of one test case from 1; `of` is how many there are. `stability`: how often its test case
+    failed, where the step has several runs and it failed in any; `failed_alone`: whether this simulation is one of
+    those that failed.
+    """
+
+    simulation: Simulation
+    verdict: Verdict
+    misses: tuple[Miss, ...] = ()
+    more_misses: int = 0
+    iteration: int = 1
+    of: int = 1
+    stability: CaseStability | None = None
+    failed_alone: bool = False
+
+    @property
+    def group(self) -> int:
+        """Where it stands among others: 0 for those that count, 1 for tolerated ones, 2 for those that passed."""
+        return {Verdict.SKIPPED: 1, Verdict.PASSED: 2}.get(self.verdict, 0)
+
+    @property
+    def is_to_look_at(self) -> bool:
+        """Whether it did not do well, and that counts or is tolerated."""
+        return self.verdict is not Verdict.PASSED
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is to blame for a criterion that failed, or did not complete where that counts."""
+        return self.verdict in (Verdict.FAILED, Verdict.ERROR)
+
+
+class Flips(NamedTuple):
+    """The ids of the test cases that a check passed before and fails now, and the reverse."""
+
+    check: Check
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckGroup:
+    """Checks in their order, and again with those first that decide, the gravest at the head.
+
+    `reference`: what they compare with; empty where that is nothing, or differs. `baseline`: the earlier runs, if it is
+    these. `comparisons`: what those found that could compare.
+    """
+
+    checks: tuple[Check, ...]
+    by_gravity: tuple[Check, ...]
+    reference: Reference = ""
+    baseline: Baseline | None = None
+    comparisons: tuple[Comparison, ...] = ()
+
+    def first(self, most: int) -> tuple[Check, ...]:
+        """Return at most `most` checks: all in their order or, where there are more, the gravest that decide."""
+        return self.checks if len(self.checks) <= most else self.by_gravity[:most]
+
+    @property
+    def missed(self) -> tuple[Check, ...]:
+        """The checks that did not pass, the gravest first; none that only informs."""
+        return tuple(check for check in self.by_gravity if check.decides and not check.passed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a judgement shows.
+
+    `simulations`: those that fail the gate, then tolerated ones, then those that passed, each with the worst first.
+    `checks` are all; `absolute` are those that compare with nothing, and `compared` has a group for each reference.
+    `flips`: the checks that have test cases which flipped, with these; `failing` test cases flipped by some check, and
+    `passing` ones the other way.
+    """
+
+    simulations: tuple[SimulationFinding, ...]
+    checks: CheckGroup
+    absolute: CheckGroup
+    compared: tuple[CheckGroup, ...]
+    flips: tuple[Flips, ...]
+    failing: int
+    passing: int
+
+    @property
+    def to_look_at(self) -> list[SimulationFinding]:
+        """The simulations that did not do well, the worst first."""
+        return [each for each in self.simulations if each.is_to_look_at]
+
+    def first_flips(self, most: int) -> list[Flips]:
+        """Return what flipped by the first `most` checks."""
+        known = {id(each.check): each for each in self.flips}
+        return [known[id(check)] for check in self.checks.first(most) if id(check) in known]
+
+
+def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
+    """Return what a judgement shows; without a result, what its checks show."""
+    flips = tuple(filter(None, map(_flips, judgement.checks)))
+    compared = (_group(judgement, reference) for reference in REFERENCES)
+    return Findings(
+        simulations=_simulations(judgement, result) if result else (),
+        checks=_grouped(judgement.checks),
+        absolute=_group(judgement, ""),
+        compared=tuple(group for group in compared if group.checks),
+        flips=flips,
+        failing=len({case for each in flips for case in each.failing}),
+        passing=len({case for each in flips for case in each.passing}),
+    )
+
+
+def reference_of(check: Check) -> Reference:
+    """Return what a check compares with; empty for a number, and for what is no threshold."""
+    return check.criterion.threshold.bound.reference if isinstance(check.criterion, ThresholdHolds) else ""
+
+
+def comparison_of(check: Check) -> Comparison | None:
+    """Return what was measured of both sides; None where nothing was."""
+    return check.measure.comparison if check.measure else None
+
+
+def lacks_baseline(check: Check) -> bool:
+    """Tell whether a check does not pass because there is no baseline."""
+    return isinstance(check.problem, NoBaseline)
+
+
+def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
+    group = _grouped(tuple(check for check in judgement.checks if reference_of(check) == reference))
+    return replace(group, reference=reference, baseline=judgement.baseline if reference == "baseline" else None)
+
+
+def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
+    by_gravity = sorted(checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict)))
+    comparisons = tuple(filter(None, map(comparison_of, checks)))
+    return CheckGroup(checks=checks, by_gravity=tuple(by_gravity), comparisons=comparisons)
+
+
+def _flips(check: Check) -> Flips | None:
+    found = comparison_of(check)
+    if found is None or not (found.newly_failing or found.newly_passing):
+        return None
+    return Flips(check, found.newly_failing, found.newly_passing)
+
+
+@dataclass(slots=True)
+class _Blame:
+    """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
+
+    `verdict` is that of the criteria that decide; None where there is none of these.
+    """
+
+    misses: list[Miss] = field(default_factory=list)
+    count: int = 0
+    distance: float = 0.0
+    verdict: Verdict | None = None
+
+    def decide(self, verdict: Verdict) -> None:
+        """Take the verdict of a criterion that decides."""
+        if self.verdict is not Verdict.FAILED:
+            self.verdict = verdict
+
+    def add(self, check: Check, values: Mapping[str, Value], simulation: str, distance: float) -> None:
+        """Add a criterion that the simulation misses."""
+        self.count += 1
+        self.distance += distance
+        if self.count <= MOST_MISSES:
+            self.misses.append(Miss(check, values.get(simulation)))
+
+
+_NO_BLAME: Final = _Blame()
+
+
+def _simulations(judgement: Judgement, result: RunResult) -> tuple[SimulationFinding, ...]:
+    """Return what became of every simulation: those that fail the gate, then tolerated ones, the worst first."""
+    blame = _blame(judgement.checks, judgement.variants or variants_of(result))
+
+    def order(found: SimulationFinding) -> tuple[int, tuple[bool, float, int]]:
+        blamed = blame.get(found.simulation.id, _NO_BLAME)
+        completed = found.simulation.completed
+        return found.group, severity(completed=completed, distance=blamed.distance, misses=blamed.count)
+
+    return tuple(sorted(_found(judgement, result, blame), key=order))
+
+
+def _found(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
+    repetition = judgement.repetition
+    cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    iterations = Counter((each.mutation, each.test_case_id) for each in result.simulations)
+    seen: Counter[tuple[str, str]] = Counter()
+    for each in result.simulations:
+        key = (each.mutation, each.test_case_id)
+        seen[key] += 1
+        blamed = blame.get(each.id, _NO_BLAME)
+        yield SimulationFinding(
+            simulation=each,
+            verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
+            misses=tuple(blamed.misses),
+            more_misses=blamed.count - len(blamed.misses),
+            iteration=seen[key] if each.test_case_id else 1,
+            of=iterations[key] if each.test_case_id else 1,
+            stability=cases.get(key),
+            failed_alone=repetition is not None and each.id in repetition.failing,
+        )
+
+
+def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
+    if not simulation.completed:
+        return Verdict.ERROR if counts else Verdict.SKIPPED
+    return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)
+
+
+def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _Blame]:
+    """Return what each simulation misses: the user's criteria, and targets, even those that only inform.
+
+    Where a simulation misses targets, these say why it does not count towards `pass_rate`, in place of that criterion.
+    """
+    values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
+    completed = {variant.name: [each.id for each in variant.completed] for variant in variants}
+    missed = [
+        _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
+        for check in checks
+        if isinstance(check.criterion, TargetMet) or (check.user_defined and check.decides and not check.passed)
+    ]
+    off_target = {each for check in missed if isinstance(check.criterion, TargetMet) for each in check.simulations}
+    blame: dict[str, _Blame] = defaultdict(_Blame)
+    for check in missed:
+        known = values.get((check.variant, check.metric), {})
+        told = off_target if _is_pass_rate(check) else frozenset()
+        decides = not check.passed and check.problem is None
+        needs_value = isinstance(check.criterion, TargetMet)
+        for each, distance in misses(check, known):
+            blamed = blame[each]
+            if decides and (each in known or not needs_value):
+                blamed.decide(check.verdict)
+            if each not in told:
+                blamed.add(check, known, each, distance)
+    return blame
+
+
+def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
+    """Return a check of a target with the simulations added that miss it because they have no value."""
+    if not isinstance(check.criterion, TargetMet):
+        return check
+    lacking = tuple(each for each in completed if check.problem or each not in values)
+    return replace(check, simulations=check.simulations + lacking) if lacking else check
+
+
+def _is_pass_rate(check: Check) -> bool:
+    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.name == "pass_rate"

@@ -1,0 +1,254 @@
+"""Keeps the host's pages: owed to the post step, announced at the launch, concluded with the verdict, closed in post.
+
+All pages take this way, whatever they are and on whatever host. Pages only inform: nothing that goes wrong here changes
+the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
+from coval_gate.config.inputs import Problem
+from coval_gate.errors import HostError, RunnerError
+from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.report.formats import Surface, formats
+from coval_gate.text import in_words, json_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Host, Page
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.report.model import Report
+    from coval_gate.runtime import Runtime
+    from coval_gate.times import Times
+    from coval_gate.waiting import Procedure
+
+STATE: Final = "pages"  # the name of the state that holds the list of the commit's pages, for the post step
+
+
+@dataclass
+class KeptPage:
+    """A page, and what is known of it.
+
+    `owed` is what the post step has to show on it if this step cannot, and `is_done` says that nothing is left to do.
+    """
+
+    page: Page
+    owed: PageText | None = None
+    is_done: bool = False
+    shown: PageText | None = None
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take on what the main step saved. What cannot be read was not saved."""
+        made = saved.get("made")
+        self.page.made = made if isinstance(made, str) else ""
+        self.is_done = saved.get("is_done") is True
+        self.owed = read_owed(saved.get("owed"))
+
+    def saved(self) -> dict[str, Any]:
+        """Return what the post step has to know."""
+        owed = self.owed and self.owed._asdict()
+        return {"input": self.page.input, "made": self.page.made, "is_done": self.is_done, "owed": owed}
+
+
+class PagePublisher:
+    """Shows on the host's pages how it is with a step."""
+
+    def __init__(self, host: Host, runtime: Runtime) -> None:
+        self._host = host
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._kept: list[KeptPage] | None = None
+        self._saved = ""
+        self._references: tuple[str, ...] = ()
+        self._skipped: set[str] = set()  # reasons that were given
+
+    def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
+        """Return what is wrong with the inputs where the step runs."""
+        pages = [kept.page for kept in self._pages(inputs, context)]
+        return [Problem(page.input, page.problem) for page in pages if page.problem]
+
+    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
+        """Return `context` with the tested commit, where the event does not tell it and a page needs it."""
+        pages = self._pages(inputs, context)
+        if not pages or context.sha_is_known or self._is_unreachable(pages[0].page):
+            return context
+        with tolerant(self._host):
+            return (yield from pages[0].page.locate(context, until=until))
+        return context
+
+    def owe(self, report: Report) -> None:
+        """Hand the end of the commit's pages to the post step, in case this step cannot show it.
+
+        Where the run is only launched, a later step shows it, perhaps before the post step runs.
+        """
+        for kept in self._pages_of_commit(report):
+            if report.judgement.verdict is None:
+                kept.is_done = True
+            elif _takes(kept.page, report) and _may_be_located(report):
+                kept.owed = self._text(kept.page, report, brief=True)
+        self._save()
+
+    def announce(self, report: Report, *, until: float) -> Procedure[None]:
+        """Show on the commit's pages that the run is in progress."""
+        self.owe(replace(report, judgement=UNFINISHED))
+        for kept in self._pages_of_commit(report):
+            yield from self._set(kept, report, brief=True, until=until)
+
+    def conclude(self, report: Report, times: Times) -> Procedure[str]:
+        """Show the verdict on every page. Returns the address of the one that tells it, empty if there is none."""
+        first = self._clock.now()
+        kept_pages = [*self._pages_of_commit(report), *self._other_pages(report)]
+        for kept in kept_pages:
+            if (yield from self._set(kept, report, until=times.telling_of(self._clock.now(), first))):
+                kept.is_done = True
+                self._save()
+        return next((kept.page.url for kept in kept_pages if kept.page.url), "")
+
+    def is_open(self, inputs: Inputs, context: Context) -> bool:
+        """Tell the post step whether one of the commit's pages still needs its end."""
+        return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.of_commit)
+
+    @property
+    def are_saved(self) -> bool:
+        """Whether the main step saved the end of every page that still needs it, and for which commit."""
+        return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
+
+    def close(self, report: Report, times: Times) -> Procedure[None]:
+        """Show on the commit's pages what the main step saved; if it saved nothing, what `report` says."""
+        first = self._clock.now()
+        for kept in self._pages_of_commit(report):
+            if kept.is_done:
+                continue
+            owed = kept.owed
+            if owed and not owed.sha:
+                if not report.context.sha_is_known:
+                    continue  # the main step has said so
+                here = self._text(kept.page, report, brief=True)
+                owed = owed._replace(sha=here.sha, name=here.name)
+            kept.page.certain = False
+            until = times.telling_of(self._clock.now(), first)
+            yield from self._set(kept, report, owed=owed, brief=True, until=until)
+
+    def _pages(self, inputs: Inputs | None, context: Context) -> list[KeptPage]:
+        if self._kept is None:
+            pages = self._host.pages(inputs, context, self._runtime) if inputs else ()
+            self._kept = [KeptPage(page) for page in pages]
+            saved = read_saved(self._host.read_state(STATE))
+            for kept in self._kept:
+                kept.restore(saved.get(kept.page.input, {}))
+        return self._kept
+
+    def _pages_of_commit(self, report: Report) -> list[KeptPage]:
+        return [kept for kept in self._pages(report.inputs, report.context) if kept.page.of_commit]
+
+    def _other_pages(self, report: Report) -> list[KeptPage]:
+        return [kept for kept in self._pages(report.inputs, report.context) if not kept.page.of_commit]
+
+    def _set(
+        self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
+    ) -> Procedure[bool]:
+        """Show the report, or what is `owed`, on a page. Returns False if a later attempt may succeed."""
+        page = kept.page
+        if owed is None and not _takes(page, report):
+            return True
+        if owed is None and not self._has_place(page, report.context):
+            return not _may_be_located(report)
+        if self._is_unreachable(page):
+            return True
+        forbidden = False
+        with tolerant(self._host):
+            text = owed or self._text(page, report, brief=brief)
+            if text != kept.shown:
+                try:
+                    yield from page.show(text, report.context, until=until)
+                except HostError as error:
+                    forbidden = error.forbidden
+                    raise
+                kept.shown = text
+                self._save()
+            return page.certain
+        return forbidden and page.certain
+
+    def _has_place(self, page: Page, context: Context) -> bool:
+        """Return whether there is a commit or pull request that the page is about; if there is none, say so."""
+        if not page.of_commit:
+            is_known = context.pull_request is not None or context.head is not None
+            if not is_known:
+                self._host.log("There is no pull request to comment on.")
+            return is_known
+        if not context.sha_is_known:
+            self._skip(
+                "the tested commit is not known", (kept.page for kept in self._kept or () if kept.page.of_commit)
+            )
+        return context.sha_is_known
+
+    def _is_unreachable(self, page: Page) -> bool:
+        """Return whether the host cannot show the page; if it cannot, say so."""
+        if page.obstacle:
+            self._skip(page.obstacle, (kept.page for kept in self._kept or () if kept.page.obstacle == page.obstacle))
+        return bool(page.obstacle)
+
+    def _skip(self, why: str, pages: Iterable[Page]) -> None:
+        """Say once why pages are left out."""
+        if why not in self._skipped:
+            self._skipped.add(why)
+            names = [page.input.replace("_", " ") for page in pages]
+            self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
+
+    def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
+        """Return what the page is to show of a report, without secrets, and with all references so far."""
+        (shown,) = (each for each in formats(Surface.PAGE) if each.input == page.input)
+        redact = self._host.redact
+        text: PageText = shown.brief(report) if brief else shown.render(report)
+        if text.references:
+            new = tuple(map(redact, text.references))
+            self._references = (*(each for each in self._references if each not in new), *new)
+        return text._replace(
+            name=redact(text.name),
+            title=redact(text.title),
+            summary=redact(text.summary),
+            link=redact(text.link),
+            annotations=tuple(Annotation(*map(redact, each)) for each in text.annotations),
+            references=self._references if text.references else (),
+        )
+
+    def _save(self) -> None:
+        """Hand what has changed to the post step."""
+        saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.of_commit])
+        if saved not in (self._saved, "[]"):
+            self._saved = saved
+            with suppress(RunnerError):
+                self._host.save_state({STATE: saved})
+
+
+def read_saved(text: str) -> dict[str, dict[str, Any]]:
+    """Read what the main step saved, by the input of each page; empty if it saved nothing, or it cannot be read."""
+    given = json_in(text)
+    entries = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    return {each["input"]: each for each in entries if isinstance(each.get("input"), str)}
+
+
+def read_owed(given: Any) -> PageText | None:
+    """Read what a page is to show; None if it cannot be read."""
+    try:
+        text = PageText(**given | {"annotations": (), "references": tuple(given["references"])})
+    except (TypeError, KeyError):
+        return None
+    texts = (text.state, text.name, text.title, text.summary, text.link, text.sha, *text.references)
+    return text if all(isinstance(each, str) for each in texts) and isinstance(text.passes, bool) else None
+
+
+def _takes(page: Page, report: Report) -> bool:
+    return not page.problem and page.takes(report.judgement.verdict or IN_PROGRESS)
+
+
+def _may_be_located(report: Report) -> bool:
+    """Return whether the commit is known, or the post step may find it out: the run that is waited for names it."""
+    return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")

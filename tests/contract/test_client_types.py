@@ -1,0 +1,82 @@
+"""Only coval/ knows Coval's JSON: its client takes and returns types of ours, so that no other package reads a key."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coval_gate.coval import client, filters, resources
+from coval_gate.coval.filters import RunFilter
+from coval_gate.model import details, results, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "coval_gate"
+UNTYPED = re.compile(r"\b(dict|Mapping|Any|object|Request|Response|Exchange)\b")
+EXCEPTIONS = {
+    "Client.launch_run(body)",  # the request, from LaunchRequest
+    "Launch.open_call",  # callers wait for it, and do not read it
+    "Run.metadata",  # the users' own
+}
+FACE = {  # what other packages may import from coval/: no reader of JSON
+    "coval_gate.coval.client": {"Client", "Launch", "connect"},
+    "coval_gate.coval.errors": {"unavailable"},
+    "coval_gate.coval.filters": {"RunFilter"},
+    "coval_gate.coval.resources": {"Agent", "MetricDefinition", "MetricOutput", "Persona", "TestCase"},
+}
+FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])
+QUERY = re.compile(rf'\b({FIELDS})(<=|>=|!=|=|<|>)"|\bAND\b|^(order_by|page_size|page_token|next_page_token)$')
+
+
+def annotations_of_methods() -> Iterator[tuple[str, str]]:
+    """Yield what public methods and properties of the client and of its launches take and return."""
+    for owner in (client.Client, client.Launch):
+        for name, member in vars(owner).items():
+            function = member.fget if isinstance(member, property) else member
+            if name.startswith("_") or not callable(function):
+                continue
+            signature = inspect.signature(function)
+            yield f"{owner.__name__}.{name}", str(signature.return_annotation)
+            for each in list(signature.parameters.values())[1:]:
+                yield f"{owner.__name__}.{name}({each.name})", str(each.annotation)
+
+
+def annotations_of_records() -> Iterator[tuple[str, str]]:
+    """Yield the fields of the records that the client takes or returns."""
+    for module in (filters, resources, details, results, run):
+        for record in vars(module).values():
+            if isinstance(record, type) and record.__module__ == module.__name__:
+                for name, annotation in inspect.get_annotations(record).items():
+                    yield f"{record.__name__}.{name}", str(getattr(annotation, "__forward_arg__", annotation))
+
+
+def test_methods_take_and_return_types_of_ours() -> None:
+    annotations = dict(annotations_of_methods())
+    assert annotations.keys() >= {"Client.get_run", "Client.launch_run(body)", "Launch.late_response"}
+    assert {name for name, text in annotations.items() if UNTYPED.search(text)} <= EXCEPTIONS
+
+
+def test_records_have_typed_fields() -> None:
+    annotations = dict(annotations_of_records())
+    assert annotations.keys() >= {"Run.metadata", "Simulation.id", "TestCase.label", "RunFilter.tag"}
+    assert {name for name, text in annotations.items() if re.search(r"\b(Any|object)\b", text)} <= EXCEPTIONS
+
+
+def test_other_packages_neither_read_json_of_coval_nor_build_its_queries() -> None:
+    others = [path for path in SOURCE.rglob("*.py") if path.parent.name != "coval"]
+    assert len(others) > 100
+    assert [f"{path.name}: {each}" for path in others for each in _trespasses(path)] == []
+
+
+def _trespasses(path: Path) -> Iterator[str]:
+    """Yield what a module imports from coval/ beside its face, and its texts that are parts of a query."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("coval_gate.coval"):
+            yield from {each.name for each in node.names} - FACE.get(node.module, set())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and QUERY.search(node.value):
+            yield node.value

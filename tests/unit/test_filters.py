@@ -1,0 +1,30 @@
+"""Filters of runs, which the sandbox reads as Coval does."""
+
+from __future__ import annotations
+
+import pytest
+
+from coval_gate.coval.filters import RunFilter
+from coval_gate.model.run import Run
+
+RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_set_id="t1")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        (RunFilter(), ""),
+        (RunFilter(tag="stable"), 'tag="stable"'),
+        (RunFilter.like(RUN), 'agent_id="a1" AND persona_id="p1" AND test_set_id="t1"'),
+        (RunFilter(agent_id="a1", tag="b", status="COMPLETED"), 'tag="b" AND agent_id="a1" AND status="COMPLETED"'),
+        (RunFilter(tag="b", created_until="2026-01-01Z"), 'tag="b" AND create_time<="2026-01-01Z"'),
+    ],
+)
+def test_filter_names_what_is_set(wanted: RunFilter, text: str) -> None:
+    assert str(wanted) == text
+    assert wanted.can_be_sent
+
+
+@pytest.mark.parametrize("tag", ['a"b', "a\\b", "a\nb", 'x" AND status="COMPLETED'])
+def test_filter_with_value_that_needs_escapes_cannot_be_sent(tag: str) -> None:
+    assert not RunFilter(tag=tag).can_be_sent

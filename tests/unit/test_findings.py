@@ -1,0 +1,91 @@
+"""Findings are made once, and every format shows the same simulations in the same order."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from baselines import RATE, baseline_of, earlier, run_of, yes
+from baselines import report_on as report_on_baseline
+from counting import calls_of
+from coval_gate.config.fields import Allowance
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.findings import findings_of
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report.formats import FORMATS
+from coval_gate.report.formats.log import Closing
+from coval_gate.report.simulations import rows_of
+from hostile import DASHBOARD
+from unit.test_simulations import report_on
+
+if TYPE_CHECKING:
+    from coval_gate.report.formats import Format
+    from coval_gate.report.model import Report
+
+FAILING, TOLERATED, PASSED = ["s3", "s2", "s1", "s0"], ["s5"], ["s4"]
+SHOWN = {
+    "junit": FAILING + TOLERATED + PASSED,
+    "json": FAILING + TOLERATED + PASSED,
+    "html": FAILING + TOLERATED + PASSED,
+    "summary": FAILING + TOLERATED + PASSED,
+    "check": FAILING + TOLERATED + PASSED,
+    "comment": FAILING + TOLERATED,
+    "log": FAILING,
+    "digest": FAILING,
+    "outputs": [],
+    "status": [],
+}
+
+
+def report() -> Report:
+    """Return the report of a run in which simulations fail, are tolerated, and pass; each has a page."""
+    found = report_on(
+        [2.2, 1.0, 4.0, 9.0, 1.0, 1.0],
+        ["YES", "NO", "NO", "YES", "YES", "YES"],
+        failed=1,
+        use_metric_targets=True,
+        max_failed=Allowance(5),
+        thresholds=parse_thresholds("Latency: max < 3"),
+    )
+    (leg,) = found.legs
+    return replace(found, legs=(replace(leg, run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
+
+
+def text_of(rendered: Any) -> str:
+    """Return what a format shows, as text."""
+    return "\n".join(rendered.simulation_lines()) if isinstance(rendered, Closing) else str(rendered)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
+def test_every_format_shows_the_same_order(form: Format) -> None:
+    pages = re.findall(r"/results/(s\d)", text_of(form.render(report())))
+    assert list(dict.fromkeys(pages)) == SHOWN[form.name]
+
+
+def test_simulations_of_each_kind_come_in_turn() -> None:
+    findings = findings_of(report().judgement, report().legs[0].result)
+    found = [(each.simulation.id, each.verdict) for each in findings.simulations]
+    kinds = [(FAILING, Verdict.FAILED), (TOLERATED, Verdict.SKIPPED), (PASSED, Verdict.PASSED)]
+    assert found == [(each, verdict) for ids, verdict in kinds for each in ids]
+    assert [each.simulation.id for each in findings.to_look_at] == FAILING + TOLERATED
+
+
+def test_formats_share_findings_and_their_words() -> None:
+    found = report()
+    with calls_of(findings_of, rows_of) as calls:
+        for place, form in enumerate(FORMATS):
+            form.render(replace(found, files={"json_path": f"{place}.json"}))  # as after each file that is written
+    assert [name for name, _ in calls] == ["findings_of", "rows_of"]
+
+
+def test_flips_of_first_checks_are_those_of_the_gravest() -> None:
+    baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(19, 20))))
+    (leg,) = report_on_baseline(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}").legs
+    advisory, decisive = leg.findings.flips
+    assert (advisory.check.decides, decisive.check.decides) == (False, True)
+    assert leg.findings.first_flips(100) == [advisory, decisive]
+    assert leg.findings.first_flips(1) == [decisive]
+    assert (leg.findings.failing, leg.findings.passing) == (10, 0), "each test case counts once"
