@@ -145,7 +145,7 @@ def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: o
     return replace(judged, totals=judged.totals and replace(judged.totals, unlisted=0))
 
 
-def find_nothing(*_: object) -> Procedure[list[object]]:
+def find_nothing(*_: object, **__: object) -> Procedure[list[object]]:
     """Find no check run, as if a list had none."""
     yield from ()
     return []
