@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.slips import LONGEST, explained
 from coval_gate.config.thresholds import (
     OPERATORS,
-    Aggregate,
     Bound,
     Operator,
     Threshold,

@@ -18,7 +18,8 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Aggregate, Threshold
+    from coval_gate.config.aggregates import Aggregate
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.measure import Measure
     from coval_gate.judge.sample import Sample
     from coval_gate.model.results import Simulation

@@ -75,7 +75,7 @@ class ThresholdHolds(_Kind):
     def over_runs(self) -> OverRuns:
         if self.threshold.takes_confidence:
             return "together"
-        return "population" if self.threshold.aggregate.name == "completed_rate" else "each"
+        return "population" if self.threshold.aggregate.kind.pools_runs else "each"
 
     def requirement(self, measure: Measure) -> Requirement | None:
         bound, compared = self.threshold.bound, measure.comparison
@@ -384,7 +384,7 @@ class Criteria:
     @property
     def needs_targets(self) -> bool:
         """Whether the metrics' own targets matter."""
-        return self.use_metric_targets or any(each.aggregate.name == "pass_rate" for each in self.thresholds)
+        return self.use_metric_targets or any(each.aggregate.kind.uses_targets for each in self.thresholds)
 
     @property
     def needs_test_cases(self) -> bool:
@@ -399,7 +399,7 @@ class Criteria:
     @property
     def sets_pass_rate(self) -> bool:
         """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
-        return any(each.aggregate.name == "pass_rate" and not each.advisory for each in self.thresholds)
+        return any(each.aggregate.kind.uses_targets and not each.advisory for each in self.thresholds)
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

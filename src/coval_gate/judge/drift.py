@@ -26,7 +26,8 @@ from coval_gate.model.drift import REFERENCE_RUNS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Aggregate, Threshold
+    from coval_gate.config.aggregates import Aggregate
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.chart import Chart
     from coval_gate.judge.criteria import Criteria, NoDrift
     from coval_gate.judge.measure import Unit

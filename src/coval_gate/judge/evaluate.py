@@ -17,7 +17,8 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from coval_gate.config.thresholds import Aggregate, Threshold
+    from coval_gate.config.aggregates import Aggregate
+    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.criteria import ThresholdHolds
     from coval_gate.judge.measure import Interval
     from coval_gate.judge.problems import Problem

@@ -217,7 +217,7 @@ def _thresholds(
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
     """Return why an advisory threshold is about nothing; for others, a check of its own says so."""
-    if threshold.aggregate.name == "pass_rate" and all(metric.target is None for metric in result.metrics):
+    if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
         return NoTargets()
     if not threshold.metric:
         return None

@@ -16,7 +16,7 @@ from coval_gate.text import most_similar, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from coval_gate.config.thresholds import Aggregate
+    from coval_gate.config.aggregates import Aggregate
     from coval_gate.model.results import Metric, Value
 
 SAMPLES: Final = 8  # of the values, where a problem shows them

@@ -58,7 +58,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
 
 def _compares_numbers(threshold: Threshold) -> bool:
     """Return whether a number that misses the threshold has a distance from its bound."""
-    return threshold.aggregate.is_numeric and threshold.operator != "!="
+    return threshold.aggregate.kind.is_on_scale and threshold.operator != "!="
 
 
 def _bound(check: Check, threshold: Threshold) -> float:
