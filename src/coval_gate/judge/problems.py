@@ -169,7 +169,7 @@ class UnusableBaseline:
     """The baseline's values of a metric cannot be compared with, for the reason in `problem`."""
 
     kind: ClassVar = "unusable_baseline"
-    problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary
+    problem: ValueProblem | OnlySummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +271,8 @@ class Flaky:
     kind: ClassVar = "flaky"
     runs: int
 
+
+ValueProblem = NoValues | NoNumbers | CannotOccur | NoSuchValue
 
 ComparisonProblem = (
     NoMutations

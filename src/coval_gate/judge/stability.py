@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.config.thresholds import Bound
 from coval_gate.judge import targets
+from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.criteria import FewFailed, TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.judge.verdict import Verdict
@@ -82,34 +83,12 @@ def _missing_it(check: Check, variant: Variant) -> Iterable[str]:
 
 def _missing_threshold(check: Check, threshold: Threshold, variant: Variant) -> Iterable[str]:
     """Return the ids of the simulations that keep a variant from meeting a threshold."""
-    ids = [each.id for each in variant.simulations]
-    sample, aggregate = _sample(check, variant), threshold.aggregate
-    match aggregate.name:
-        case "total":
-            return ()
-        case "pass_rate":
-            return (each for each in ids if each not in variant.passing)
-        case "completed_rate" | "failed":
-            return (each.id for each in variant.simulations if not each.completed)
-    if sample is None:
+    sample, requirement, measure = _sample(check, variant), check.requirement, check.measure
+    if threshold.metric and sample is None:
         return ()
-    if aggregate.name == "missing":
-        return (each for each in ids if each not in sample.values)
-    if aggregate.name in ("rate", "count"):
-        hits, wanted = sample.having(aggregate.values), _wants_hits(check)
-        return (each for each in ids if (each in hits) is not wanted)
-    if (requirement := check.requirement) is None:
-        return ()
-    number = replace(threshold, bound=Bound(requirement.bound))
-    return (each for each, value in sample.values.items() if isinstance(value, float) and not number.holds(value))
-
-
-def _wants_hits(check: Check) -> bool:
-    """Return whether a rate or a count is missed because it is too small."""
-    requirement, measure = check.requirement, check.measure
-    if requirement is None or requirement.operator in (">", ">="):
-        return True
-    return requirement.operator == "==" and measure is not None and measure.value < requirement.bound
+    number = threshold if requirement is None else replace(threshold, bound=Bound(requirement.bound))
+    metric, value = sample.metric if sample else None, measure.value if measure else None
+    return aggregation_of(number).missing_it(variant, metric, value)
 
 
 def _sample(check: Check, variant: Variant) -> Sample | None:
