@@ -60,6 +60,8 @@ KINDS: Final = (
     Kind("med", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("median",)),
     Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", meant_by=("minimum",)),
     Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", meant_by=("maximum",)),
+    Kind("stdev", "metric", instead="Use avg or p(N).",
+         meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True),
     Kind("rate", "share", takes="values", most=1.0, is_statistical=True, meant_by=("percentage", "share")),
     Kind("count", "simulations", takes="values", instead=COUNTED, meant_by=("number",)),

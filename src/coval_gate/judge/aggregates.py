@@ -24,6 +24,7 @@ from coval_gate.judge.claims import number_interval, rate_interval, unknown_inte
 from coval_gate.judge.confidence import NOTHING, Hits, mean_bounds, percentile_bounds
 from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.judge.measure import Requirement, Weighed, margin
+from coval_gate.judge.problems import OneValue
 from coval_gate.judge.statistics import even_mean, even_percentile
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.chart import Cases, Chart
     from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.measure import Interval, Measure
+    from coval_gate.judge.problems import ValueProblem
     from coval_gate.judge.sample import Sample
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import Metric, Summary
@@ -217,7 +219,7 @@ class Missing(OfMetric):
 
 
 class _OfNumbers(OfMetric):
-    """An aggregate of numbers, whose bound is one that each of them can have."""
+    """An aggregate of numbers, of which those that miss its bound by themselves are to blame."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         """Return what it is of a sample of numbers, weighed as the variant's test cases are."""
@@ -341,11 +343,36 @@ class Largest(_OfNumbers):
         return summary.max
 
 
+class Spread(_OfNumbers):
+    """The sample standard deviation. All numbers make it together, so that none is to blame."""
+
+    needs_equal_counts = False
+
+    def obstacle(self, sample: Sample) -> ValueProblem | None:
+        """Return the problem if there are not two numbers: one has no spread, which must not pass for a small one."""
+        return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del variant, metric, value
+        yield from ()
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.stdev
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        """Return the root of the unbiased variance with weights: of test cases of one size, what it is without."""
+        del pooled
+        centre, total = even_mean(cases), float(len(cases))
+        squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
+        return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
+
+
 CLASSES: Final[Mapping[str, type[Aggregation]]] = {
     "avg": Average,
     "med": Percentile,
     "min": Smallest,
     "max": Largest,
+    "stdev": Spread,
     "p": Percentile,
     "rate": Rate,
     "count": Count,

@@ -60,6 +60,14 @@ class NoValues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OneValue:
+    """The metric of this name has a value on one simulation only, which has no spread."""
+
+    kind: ClassVar = "one_value"
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoNumbers:
     """The metric of this name has values that are no numbers; `samples` are some of them."""
 
@@ -272,7 +280,7 @@ class Flaky:
     runs: int
 
 
-ValueProblem = NoValues | NoNumbers | CannotOccur | NoSuchValue
+ValueProblem = NoValues | OneValue | NoNumbers | CannotOccur | NoSuchValue
 
 ComparisonProblem = (
     NoMutations
@@ -294,10 +302,7 @@ Problem = (
     | NotListed
     | NotSettled
     | SeveralMetrics
-    | NoValues
-    | NoNumbers
-    | CannotOccur
-    | NoSuchValue
+    | ValueProblem
     | OnlySummary
     | NoTargets
     | UnusableTarget

@@ -19,6 +19,7 @@ from coval_gate.judge.problems import (
     NoSuchValue,
     NotInBaseline,
     NoValues,
+    OneValue,
     OnlySummary,
     PersonaChanged,
     TooFewShared,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Comparison, Interval, Unit
-    from coval_gate.judge.problems import ComparisonProblem
+    from coval_gate.judge.problems import ComparisonProblem, ValueProblem
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
 BEYOND: Final = "beyond the margin as counted"
@@ -255,10 +256,12 @@ def _obstacle_text(check: Check, found: NotInBaseline | UnusableBaseline | TooFe
     assert_never(found)
 
 
-def _unusable_text(reference: str, problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary) -> str:
+def _unusable_text(reference: str, problem: ValueProblem | OnlySummary) -> str:
     match problem:
         case NoValues(metric=metric):
             return f"the {reference} has no value of {metric}"
+        case OneValue(metric=metric):
+            return f"the {reference} has only one value of {metric}"
         case NoNumbers(metric=metric):
             return f"the {reference} has values of {metric} that are not numbers"
         case CannotOccur(metric=metric) | NoSuchValue(metric=metric):

@@ -23,6 +23,7 @@ from coval_gate.judge.problems import (
     NotListed,
     NotSettled,
     NoValues,
+    OneValue,
     OnlySummary,
     OtherCases,
     ReferenceDiffers,
@@ -68,6 +69,8 @@ def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
             return f"{plural(len(ids), 'metric')} of this name"
         case NoValues():
             return "no simulation has a value"
+        case OneValue():
+            return "only one simulation has a value"
         case NoNumbers():
             return f"some values are not numbers: {_samples_text(found.samples)}"
         case CannotOccur():
@@ -120,6 +123,8 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
             return f"{metric} has no single value{about}, so fail_on_metric_value cannot be judged"
         case NoValues(metric=metric):
             return f"{metric} has no value at all{about}"
+        case OneValue(metric=metric):
+            return f"{metric} has only one value{about}, so {aggregate_text(criterion)} is not known"
         case NoNumbers(metric=metric, samples=samples):
             shown = _samples_text(samples)
             unknown = f"{aggregate_text(criterion)} is not known{about}"
