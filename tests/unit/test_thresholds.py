@@ -20,7 +20,7 @@ from coval_gate.config.thresholds import (
     parse_thresholds,
 )
 from coval_gate.config.values import is_blank
-from coval_gate.report.wording.criteria import threshold_text
+from coval_gate.report.wording.clauses import threshold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.checks import check_text, here_text
-from coval_gate.report.wording.criteria import value_text
+from coval_gate.report.wording.clauses import value_text
 from coval_gate.text import number, one_line, plural, shortened, stopwatch
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from coval_gate.report.limits import (
 )
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import here_text
-from coval_gate.report.wording.criteria import mention, value_text
+from coval_gate.report.wording.clauses import value_text
+from coval_gate.report.wording.criteria import mention
 from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import one_line
 

@@ -30,7 +30,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Run
 from coval_gate.report.wording.amounts import measured, rounded
 from coval_gate.report.wording.baselines import START_ANEW, dated_text, left_out_text, no_baseline_text
-from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.clauses import threshold_text
 from coval_gate.text import number, percent, plural
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def comparison_problem_reason(check: Check, found: ComparisonProblem, about: str
 
     What is so for every threshold does not name one, so that it is told once.
     """
-    text = criterion_text(check.criterion) if isinstance(check.criterion, ThresholdHolds) else ""
+    text = threshold_text(check.criterion.threshold) if isinstance(check.criterion, ThresholdHolds) else ""
     match found:
         case NoMutations():
             return f"{text} compares mutations with the agent itself, but the run has no mutations"

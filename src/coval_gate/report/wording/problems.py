@@ -34,11 +34,12 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording.clauses import VALUE_SHOWN, aggregate_text, runs_text, value_text, whom
 from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
-from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, runs_text, value_text, whom
+from coval_gate.report.wording.criteria import words_of
 from coval_gate.report.wording.drift import drift_problem_reason, drift_problem_text
 from coval_gate.report.wording.repetition import all_runs_text
-from coval_gate.report.wording.targets import target_problem_text, target_text
+from coval_gate.report.wording.targets import target_problem_text
 from coval_gate.text import in_words, plural, quoted
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case 
         case CannotOccur(metric=metric, wanted=wanted):
             named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
             why = f"they are {_kind(found)} ({_different_text(found)})"
-            return f"No value of {metric}{about} can be {named}: {why}, so {_left_open(criterion)}"
+            return f"No value of {metric}{about} can be {named}: {why}, so {words_of(criterion).left_open(criterion)}"
         case NoSuchValue():
             return _no_such_value(criterion, found)
         case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
@@ -174,7 +175,8 @@ def _no_such_value(criterion: Criterion, found: NoSuchValue) -> str:
     named = " or ".join(quoted(each, VALUE_SHOWN) for each in found.wanted)
     verb = "can be" if found.allowed else "is"
     meant = f" (did you mean {value_text(found.similar)}?)" if found.similar else ""
-    return f"No value of {found.metric} {verb} {named}{meant}: {_known_values(found)}, so {_left_open(criterion)}"
+    left_open = words_of(criterion).left_open(criterion)
+    return f"No value of {found.metric} {verb} {named}{meant}: {_known_values(found)}, so {left_open}"
 
 
 def _known_values(found: NoSuchValue) -> str:
@@ -218,12 +220,3 @@ def _different_text(found: CannotOccur) -> str:
     shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
     more = found.different - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
-
-
-def _left_open(criterion: Criterion) -> str:
-    match criterion:
-        case ValueAbsent():
-            return "fail_on_metric_value cannot be judged"
-        case TargetMet(target=target):
-            return f"its target ({target_text(target)}) cannot be judged"
-    return f"{aggregate_text(criterion)} is not known"
