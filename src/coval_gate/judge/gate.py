@@ -247,7 +247,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             continue
         # A threshold on how many may be missing has taken that question over.
         bounded = any(
-            each.metric == reference and each.aggregate.name == "missing" and each.operator in ("<", "<=", "==")
+            each.metric == reference and each.aggregate.kind.limits_gaps and each.operator in ("<", "<=", "==")
             for each in criteria.thresholds
         )
         if metrics[0].summary is None and not bounded:

@@ -269,7 +269,7 @@ def _allowance_text(allowance: Allowance) -> str:
 
 
 def _threshold_text(threshold: Threshold, measure: Measure, requirement: Requirement | None) -> str:
-    if threshold.aggregate.name == "total":
+    if threshold.aggregate.kind.is_all:
         return f"{measure.value:,.0f}"
     text = measured(measure, measure.unit)
     if measure.assumed:
@@ -322,9 +322,9 @@ def _not_listed(measure: Measure) -> str:
 
 def _subject(threshold: Threshold) -> str:
     aggregate = one_line(threshold.aggregate, VALUE_SHOWN)
-    if threshold.aggregate.name == "missing":
-        return f"The number of missing values of {threshold.metric}"
-    return f"{aggregate} of {threshold.metric}" if threshold.metric else aggregate
+    if not threshold.metric:
+        return aggregate
+    return threshold.aggregate.kind.subject.format(aggregate=aggregate, metric=threshold.metric)
 
 
 def _bound_text(bound: float, unit: Unit) -> str:
