@@ -33,8 +33,8 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.errors import CovalError
+from coval_gate.judge import aggregates, gate, over_runs, population, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import evaluate, gate, over_runs, population, promotion, repetition
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -543,7 +543,7 @@ MUTANTS: Final = (
     mutant(
         "count missing values against < and <= only",
         ReplaceFunction(
-            evaluate._assumed,
+            aggregates._assumed,
             lambda original, threshold, *numbers: (
                 original(threshold, *numbers) if threshold.operator in ("<", "<=") else 0
             ),
@@ -552,7 +552,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "try only the ends of what missing values may be",
-        SetValue(evaluate._assumed, "closest", value=0),
+        SetValue(aggregates._assumed, "closest", value=0),
         caught_by="no_pass_without_data",
     ),
     mutant(
