@@ -214,6 +214,15 @@ def mark_others(
     yield from original(self, run, others)
 
 
+def take_tag_first(
+    original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
+) -> Procedure[None]:
+    """Take the tag away from all other runs, and go on."""
+    for each in filter(self._has_tag, others):
+        yield from self._change(each.run_id, self._without_tag, until=self._end(promote.TAG))
+    yield from original(self, run, others)
+
+
 def promote_before_reports(original: Callable[..., Report], self: Step, judgement: Judgement) -> Report:
     """Promote the run, and write the reports then."""
     if self.legs and self.legs[0].promotion and not self.is_hurried:
@@ -770,6 +779,11 @@ MUTANTS: Final = (
         "promote beside a newer run",
         ReplaceFunction(_Promoter._refuse_if_newer, returns(None)),
         caught_by="tags_move_forward",
+    ),
+    mutant(
+        "take the tag away before another run has it",
+        ReplaceFunction(_Promoter._refuse_if_unconfirmed, take_tag_first),
+        caught_by="tags_move_forward baseline_is_never_lost",
     ),
     mutant(
         "promote a better run without confirmation",

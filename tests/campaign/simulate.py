@@ -353,7 +353,7 @@ class Simulator:
 
     def _mark_newest(self, mark: str) -> None:
         """Mark the newest run that has ended, as a step does that judges it as well."""
-        ended = [each for each in self.world.runs if each.finished(self.world.clock())]
+        ended = [each for each in self.world.runs if each.finished(self.world.clock()) and each.delete_time is None]
         for each in [each for each in ended if each.run_id not in self.foreign_runs][-1:]:
             self.world.update_run(each.run_id, {"tags": [*each.tags, mark]})
             self.marked.append((each.run_id, mark))
@@ -443,11 +443,11 @@ def _or_empty(read: Callable[[], str]) -> str:
 
 
 def _read_files(directory: Path) -> dict[str, bytes]:
-    """Return all files by path; a runner file that was moved aside has its original name."""
+    """Return all files by path; what was moved aside has its original name."""
     found: dict[str, bytes] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            name = str(path.relative_to(directory)).removesuffix(".aside")
+            name = str(path.relative_to(directory)).replace(".aside", "")
             found[name] = path.read_bytes()
     return found
 
