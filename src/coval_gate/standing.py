@@ -63,28 +63,27 @@ def mark_failed_runs(step: Step, judgement: Judgement) -> None:
 def promote_run(step: Step, report: Report) -> None:
     """Promote the step's first run as planned, and let it begin a reference, unless the step turned red.
 
-    An interrupt takes nothing away from a step that has come this far.
+    An interrupt takes nothing away from a step that has come this far, but nothing more begins after it.
     """
     leg = step.legs[0]
-    if leg.promotion:
-        _promote(step, leg, leg.promotion, report)
-    if leg.begins and report.judgement.lets_pass:
-        with suppress(Interrupted):
+    with suppress(Interrupted):
+        if leg.promotion:
+            _promote(step, leg, leg.promotion, report)
+        if leg.begins and report.judgement.lets_pass:
             _give(step, leg, leg.begins, first=True)
 
 
 def _promote(step: Step, leg: Leg, planned: Promotion, report: Report) -> None:
-    """Do what `promote_run` says."""
+    """Do what `promote_run` says. Raises Interrupted."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
     if planned.obstacle != "pending":
         _tell(step, planned)
         return
-    with suppress(Interrupted):
-        if step.inputs.accept and not _accept(step, leg):
-            return
-        for tag in tags_to_give(step.inputs):
-            _give(step, leg, tag)
+    if step.inputs.accept and not _accept(step, leg):
+        return
+    for tag in tags_to_give(step.inputs):
+        _give(step, leg, tag)
 
 
 def _give(step: Step, leg: Leg, tag: str, *, first: bool = False) -> None:
