@@ -621,11 +621,11 @@ def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
 
 
 def only_own_runs_are_marked(history: History) -> Iterator[str]:
-    """A step marks no run of another step."""
+    """A step and its post step mark no run of another step."""
     for mark in (FAILED, ACCEPTED, BETTER):
         marked: set[str] = set()
         for result, _, record in _given(history, mark):
-            if record.run_id not in marked and not _is_own(result, record):
+            if record.run_id not in marked and not _is_own(_main_result(history, result), record):
                 yield f"{_name(result)} gave {record.run_id}, which is not its own, the mark {mark}"
             marked.add(record.run_id)
 
