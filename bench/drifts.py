@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.experiments import Experiment, Limit
 from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.chart import level_for
-from coval_gate.judge.drift import chart_over
 from coval_gate.model.drift import REFERENCE_RUNS
 
 if TYPE_CHECKING:
@@ -115,14 +115,7 @@ def _chart(agent: Agent, change: Callable[[int], float], nights: int, level: flo
     draw = _rate(agent, rng) if agent.truth else _latency(agent, rng)
     runs = [draw(1.0) for _ in range(REFERENCE_RUNS)] + [draw(change(night)) for night in range(nights)]
     named = [{str(case): values for case, values in enumerate(run)} for run in runs]
-    return chart_over(
-        threshold.aggregate,
-        list(named[0]),
-        named[:REFERENCE_RUNS],
-        named[REFERENCE_RUNS:],
-        falls=threshold.wants_more,
-        level=level,
-    )
+    return aggregation_of(threshold).chart(list(named[0]), named[:REFERENCE_RUNS], named[REFERENCE_RUNS:], level)
 
 
 def _rate(agent: Agent, rng: Random) -> Callable[[float], list[list[float]]]:

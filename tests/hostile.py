@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.context import Context
+from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import Aggregate, Bound, Threshold, parse_thresholds
+from coval_gate.config.thresholds import Bound, Threshold, parse_thresholds
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.errors import GateError

@@ -43,13 +43,18 @@ def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
     except Interrupted:
         progress.hurry()
         judgement = yield from clean_up(progress, interrupted())
-    report = yield from progress.publisher.publish(progress.report(judgement), progress.times)
+    report = yield from publish(progress, judgement)
     if not progress.is_hurried and any(leg.promotion or leg.begins for leg in progress.legs):
         from coval_gate.flow.promote import promote_runs
 
         with tolerant(progress.host, "The run could not be promoted"):
             yield from promote_runs(progress, report)
     return report
+
+
+def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
+    """Publish the report, and return it with what came of that."""
+    return progress.publisher.publish(progress.report(judgement), progress.times)
 
 
 def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config import fields
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+from coval_gate.judge.aggregates import Average, Percentile, aggregation_of
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.judge.power import MOST_CASES, Agents, Level, cases_to_decide, chance, misses
-from coval_gate.report.wording.criteria import threshold_text
+from coval_gate.report.wording.clauses import threshold_text
 from coval_gate.text import number, percent, plural, whole_number
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def plan_comparison(threshold: Threshold, confidence: float, change: Change, cou
     parts = [_title(threshold, confidence)]
     if not threshold.takes_confidence:
         parts.append("It is decided as counted, with any number of conversations. Confidence does not change it.")
-    elif threshold.aggregate.name not in ("rate", "pass_rate", "avg"):
+    elif isinstance(aggregation_of(threshold), Percentile):
         parts += [_at_least(threshold, confidence, change.family), NO_FORMULA]
     elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
         given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
@@ -119,7 +120,7 @@ def _title(threshold: Threshold, confidence: float) -> str:
 
 def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
     what = "pass" if threshold.asks_for_improvement else "fail"
-    if threshold.aggregate.name == "avg":
+    if aggregation_of(threshold).demanded_share is None:
         return ""
     cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence), family=family)
     if cases is None:
@@ -156,24 +157,19 @@ def _noticed(threshold: Threshold, confidence: float, change: Change, count: int
 
 def demanded(threshold: Threshold) -> Rate | None:
     """Return the rate that a threshold demands; None if it is decided in another way."""
-    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    at_most = operator in ("<", "<=")
-    if operator in ("==", "!="):
+    share = aggregation_of(threshold).demanded_share
+    if share is None or not threshold.takes_confidence:
         return None
-    if aggregate.name in ("rate", "pass_rate"):
-        counts = "counts" if at_most else "does not count"
-        miss = f"A miss is a conversation that {counts} for {aggregate}."
-        return Rate(1.0 - bound if at_most else bound, miss, str(aggregate), inverse=at_most)
-    if aggregate.name in ("p", "med"):
-        n = 50.0 if aggregate.percentile is None else aggregate.percentile
-        condition = f"{operator} {number(bound)}"
-        share = (n if at_most else 100.0 - n) / 100.0
-        return Rate(share, f"A miss is a value that is not {condition}.", f"share of values {condition}")
-    return None
+    if threshold.aggregate.is_rate:
+        counts = "counts" if threshold.wants_less else "does not count"
+        miss = f"A miss is a conversation that {counts} for {threshold.aggregate}."
+        return Rate(share, miss, str(threshold.aggregate), inverse=threshold.wants_less)
+    condition = f"{threshold.operator} {number(threshold.bound.number)}"
+    return Rate(share, f"A miss is a value that is not {condition}.", f"share of values {condition}")
 
 
 def _without_plan(threshold: Threshold) -> str:
-    if threshold.aggregate.name == "avg" and threshold.operator not in ("==", "!="):
+    if threshold.takes_confidence:
         return (
             "How many conversations an average needs depends on how much the values vary. The run itself shows that:\n"
             "launch one, and see how far its bounds are apart. Four times as many test cases halve that distance."
@@ -288,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threshold: Threshold = given.threshold
     compares = bool(threshold.bound.reference)
     for name in ("truth", "before"):
-        if (getattr(given, name) or 0.0) > 1.0 and threshold.aggregate.name != "avg":
+        if (getattr(given, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
             parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(given, name):g}")
     if not compares and (given.before is not None or given.spread is not None):
         parser.error("--before and --spread need a threshold against a baseline")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from campaign.baselines import with_baseline, with_drift
 from campaign.github import HANG
+from campaign.promotions import WORKFLOW as NIGHTS
+from campaign.promotions import with_acceptance, with_nights
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
@@ -183,11 +185,13 @@ def generate(seed: int) -> Schedule:
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = with_drift(schedule, Random(f"drift/{seed}"))
+    schedule = with_nights(schedule, Random(f"nights/{seed}"))
     schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
     schedule = _with_check_run(schedule, Random(f"check run/{seed}"))
     schedule = _with_promotion(schedule, Random(f"promotion/{seed}"))
+    schedule = with_acceptance(schedule, Random(f"acceptance/{seed}"))
     return with_transcripts(schedule, Random(f"transcripts/{seed}"))
 
 
@@ -212,6 +216,8 @@ def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
 
     A run of a pull request may be judged in a workflow that a push started.
     """
+    if schedule.workflow == NIGHTS and schedule.severity != "benign" and rng.random() < 0.5:
+        return replace(schedule, faults=(*schedule.faults, _fault_of_tags(schedule, rng)))
     if any(step.branch or step.repetitions for step in schedule.steps):
         return schedule
     if schedule.workflow not in ("run", "launch-wait", "twice", "rerun", "supersede") or rng.random() > 0.25:
@@ -223,6 +229,20 @@ def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
         replace(step, event=event, inputs=with_inputs(step.inputs, promote=STABLE))
         for step, event in zip(schedule.steps, events, strict=True)
     )
+    fault = _fault_of_tags(schedule, rng)
+    faults = (*schedule.faults, fault) if schedule.severity != "benign" and rng.random() < 0.6 else schedule.faults
+    return replace(
+        schedule,
+        steps=steps,
+        holder=rng.random() < 0.7,
+        faults=faults,
+        # The older run is launched just before the steps, but stands for one of the night before.
+        quirks=replace(schedule.quirks, not_found_after_launch=DEFAULT.not_found_after_launch, list_lag=0.0),
+    )
+
+
+def _fault_of_tags(schedule: Schedule, rng: Random) -> Fault:
+    """Return a fault of the requests that change tags, or of the lists of runs."""
     more = (*AMBIGUOUS, *PERMANENT) if schedule.severity == "rough" else ()
     actions = (*SAFE_TO_RETRY, *LOST_RESPONSES, "500", *more)
     first = rng.randint(1, 2)
@@ -233,16 +253,7 @@ def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
         last=first + rng.randint(0, 2),
         action=_choose_action(rng, actions),
     )
-    fault = replace(fault, path="/runs" if fault.method == "GET" else fault.path, last=max(fault.first, fault.last))
-    faults = (*schedule.faults, fault) if schedule.severity != "benign" and rng.random() < 0.6 else schedule.faults
-    return replace(
-        schedule,
-        steps=steps,
-        holder=rng.random() < 0.7,
-        faults=faults,
-        # The older run is launched just before the steps, but stands for one of the night before.
-        quirks=replace(schedule.quirks, not_found_after_launch=DEFAULT.not_found_after_launch, list_lag=0.0),
-    )
+    return replace(fault, path="/runs" if fault.method == "GET" else fault.path, last=max(fault.first, fault.last))
 
 
 def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:

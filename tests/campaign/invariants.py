@@ -15,15 +15,30 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from campaign.baselines import possible_baselines
-from campaign.oracle import GATE_METRICS, are_good_together, can_decide, cannot_recover, has_data, is_good, pool_of
+from campaign.oracle import (
+    GATE_METRICS,
+    are_good_together,
+    can_decide,
+    cannot_recover,
+    has_data,
+    is_good,
+    is_much_worse,
+    pool_of,
+)
+from campaign.promotions import baseline_of, is_unconfirmed
 from campaign.schedule import (
+    ACCEPTED,
     BASELINE_GATES,
+    BETTER,
+    BY_HAND,
+    COMPARED_GATES,
     CONNECTION_FAULTS,
     ECHO,
     FAILED,
     GOLDEN,
     MARKS,
     MISNAMED_GATES,
+    PROMOTED_GATES,
     STABLE,
     UNREADABLE_GATES,
     WITHOUT_QUALITY,
@@ -383,7 +398,7 @@ def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
     if history.schedule.gate not in BASELINE_GATES:
         return
     for result in _main_results(history):
-        if result.step.mode == "launch":
+        if result.step.mode == "launch" or result.step.accepts:
             continue
         if result.verdict == "passed" and not possible_baselines(history, result):
             yield f"{_name(result)} passed without a baseline"
@@ -402,10 +417,10 @@ def failed_run_is_no_baseline(history: History) -> Iterator[str]:
 
 def failed_run_is_marked(history: History) -> Iterator[str]:
     """A run that the gate failed has a mark once the step is over, and no other run gets it."""
+    for result, _, marked in _given(history, FAILED):
+        if result.verdict == "passed":
+            yield f"{_name(result)} passed, but it marked the run {marked.run_id} as failed"
     for result in _main_results(history):
-        for request in result.requests:
-            if request.method == "PATCH" and FAILED in json.loads(request.body)["tags"] and result.verdict == "passed":
-                yield f"{_name(result)} passed, but it marked the run {request.path} as failed"
         record = history.runs.get(result.run_id)
         if result.verdict != "failed" or record is None or result.run_id in history.deleted:
             continue
@@ -520,6 +535,7 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         tells_github = _status_name(result) or _check_name(result)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
         late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
+        late |= _had_begun_to_promote(result)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
@@ -532,26 +548,102 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
 def only_good_runs_are_promoted(history: History) -> Iterator[str]:
     """A run gets the tag only by its own step, only if it met the criteria, and never if a pull request launched it."""
     schedule = history.schedule
-    for result in history.results:
-        for request in result.requests:
-            if request.method != "PATCH" or STABLE not in json.loads(request.body)["tags"]:
-                continue
-            run_id = request.path.rpartition("/")[2]
-            record, now = history.runs[run_id], history.coval_time(request.sent_at)
-            if run_id not in (result.run_id, *result.launched_runs, *result.given_runs) or not result.step.promotes:
-                yield f"{_name(result)} promoted the run {run_id}, which is not its own"
-            if not is_good(record, schedule.gate, schedule.quirks, now):
-                yield f"{_name(result)} promoted a run that did not meet the criteria"
-            if any(run_id in each.launched_runs and each.step.event == "pull_request" for each in history.results):
-                yield f"{_name(result)} promoted a run of a pull request"
+    for result, request, record in _given(history, STABLE):
+        now = history.coval_time(request.sent_at)
+        if not _is_own(result, record) or not result.step.promotes:
+            yield f"{_name(result)} promoted the run {record.run_id}, which is not its own"
+        if not is_good(record, schedule.gate, schedule.quirks, now):
+            yield f"{_name(result)} promoted a run that did not meet the criteria"
+        if any(record.run_id in each.launched_runs and each.step.event == "pull_request" for each in history.results):
+            yield f"{_name(result)} promoted a run of a pull request"
 
 
 def tag_moves_last(history: History) -> Iterator[str]:
-    """A step that turns red moves no tag, and its outputs have the verdict before it does."""
+    """A step that turns red moves no tag and accepts no run, and its outputs have the verdict before it does."""
+    for tag in (STABLE, GOLDEN, ACCEPTED):
+        for result, _, record in _given(history, tag):
+            if result.exit_code == 1:
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {_told_verdict(result)!r}"
+
+
+def failed_run_is_not_promoted(history: History) -> Iterator[str]:
+    """A run that the gate of any step failed gets neither the tag of promoted runs nor that of drift."""
+    for tag in (STABLE, GOLDEN):
+        for result, request, record in _given(history, tag):
+            owners = [each for each in _main_results(history) if each.run_id == record.run_id]
+            if any(_told_verdict(each) == "failed" for each in owners) and tag in record.tags:
+                yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
+            if FAILED in json.loads(request.body)["tags"]:
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although another step failed that run"
+
+
+def better_run_is_confirmed(history: History) -> Iterator[str]:
+    """A run that is much better than its baseline is promoted only if an earlier one was, too, or a person accepts it.
+
+    Where nothing hinders it, a run that waits for another one has a mark.
+    """
     for result in _main_results(history):
-        moves = [each for each in result.requests if each.method == "PATCH" and STABLE in json.loads(each.body)["tags"]]
-        if moves and result.exit_code == 1:
-            yield f"{_name(result)} moved a tag, and failed with the verdict {result.verdict!r}"
+        record = history.runs.get(result.run_id)
+        if record is None or not is_unconfirmed(history, result):
+            continue
+        if any(owner is result and record is promoted for owner, _, promoted in _given(history, STABLE)):
+            yield f"{_name(result)} promoted its run, which no other one confirms"
+        if _is_free_to_promote(history, result) and BETTER not in record.tags:
+            yield f"{_name(result)} neither promoted nor marked its run, which is much better"
+
+
+def run_is_accepted_by_person(history: History) -> Iterator[str]:
+    """A run is accepted only by a green step whose workflow a person started, and is not marked as failed then."""
+    for result, _, record in _given(history, ACCEPTED):
+        green = _told_verdict(result) == "passed" and result.exit_code in (0, None)
+        if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
+            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {_told_verdict(result)!r}"
+        if {ACCEPTED, FAILED} <= {*record.tags} and not _misread(history):
+            yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
+
+
+def accepted_run_has_all_tags(history: History) -> Iterator[str]:
+    """After an acceptance that met no faults, the run has the mark and the tag of drift."""
+    for result in _main_results(history):
+        record = history.runs.get(result.run_id)
+        if record is None or not result.step.accepts or not _is_free_to_promote(history, result):
+            continue
+        wanted = {ACCEPTED, *([GOLDEN] if result.step.given.get("drift") else [])}
+        if lacking := wanted - {*record.tags}:
+            yield f"{_name(result)} passed, but its accepted run lacks {', '.join(sorted(lacking))}"
+
+
+def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
+    """A step that is to accept a run in a workflow that no person started sends no request."""
+    for result in _main_results(history):
+        if _may_not_accept(result) and result.requests:
+            yield f"{_name(result)} sent {len(result.requests)} requests, but no person started it"
+
+
+def only_own_runs_are_marked(history: History) -> Iterator[str]:
+    """A step and its post step mark no run of another step."""
+    for mark in (FAILED, ACCEPTED, BETTER):
+        marked: set[str] = set()
+        for result, _, record in _given(history, mark):
+            if record.run_id not in marked and not _is_own(_main_result(history, result), record):
+                yield f"{_name(result)} gave {record.run_id}, which is not its own, the mark {mark}"
+            marked.add(record.run_id)
+
+
+def tags_move_forward(history: History) -> Iterator[str]:
+    """Of all runs that ever had a tag of baselines, the newest keeps it, and no older one gets it after that."""
+    for tag in (STABLE, GOLDEN):
+        begun = {each.run_id: each for each in history.runs.values() if _had(history, each, tag)}
+        given = {each.run_id: each for _, request, each in _given(history, tag) if request.took_effect}
+        holders = [each for each in (begun | given).values() if each.run_id not in history.deleted]
+        newest = max(holders, key=lambda each: each.create_time, default=None)
+        if newest and tag not in newest.tags:
+            yield f"the run {newest.run_id} has lost the tag {tag}, and no newer one has it"
+        for result, request, record in _given(history, tag):
+            newer = [each for each in begun.values() if record.create_time < each.create_time]
+            known = [each for each in newer if each.create_time < history.coval_time(request.sent_at)]
+            if known and tag in record.tags and request.took_effect and not _misread(history):
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {known[0].run_id} is newer"
 
 
 def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
@@ -582,7 +674,10 @@ def baseline_is_never_lost(history: History) -> Iterator[str]:
 
 
 def reference_begins_once(history: History) -> Iterator[str]:
-    """Only a green step that watches drift gives the tag of drift, to its own run, and only where no run has it."""
+    """Only a green step that watches drift gives the tag of drift, to its own run, and only where no run has it.
+
+    A run that a person accepts takes it from another one.
+    """
     held = {each.run_id for each in history.runs.values() if _holds_from_launch(each)}
     for result in history.results:
         for request in result.requests:
@@ -595,7 +690,7 @@ def reference_begins_once(history: History) -> Iterator[str]:
                 yield f"{_name(result)} let the reference begin with the run {run_id}, which is not its own"
             if result.exit_code == 1 or result.is_post:
                 yield f"{_name(result)} let the reference begin, and ended with the verdict {result.verdict!r}"
-            if held - {*history.deleted}:
+            if held - {*history.deleted} and not result.step.accepts:
                 yield f"{_name(result)} let the reference begin, but another run has its tag"
 
 
@@ -607,22 +702,28 @@ def reference_begins(history: History) -> Iterator[str]:
         return
     for result in _main_results(history):
         watches = result.step.mode == "run" and result.step.given.get("drift")
-        if watches and result.verdict == "passed" and not any(GOLDEN in each.tags for each in history.runs.values()):
+        failed = (result.run_id, FAILED) in history.marked
+        if (
+            watches
+            and not failed
+            and result.verdict == "passed"
+            and not any(GOLDEN in each.tags for each in history.runs.values())
+        ):
             yield f"{_name(result)} passed, but the reference did not begin"
 
 
 def reference_is_never_lost(history: History) -> Iterator[str]:
-    """A run that has the tag of drift keeps it: no step here accepts another run."""
+    """A run that has the tag of drift keeps it, unless a person accepts another run."""
+    accepts = any(result.step.accepts for result, *_ in _given(history, GOLDEN))
     for record in history.runs.values():
-        if _holds_from_launch(record) and GOLDEN not in record.tags:
+        if _holds_from_launch(record) and GOLDEN not in record.tags and not accepts:
             yield f"the run {record.run_id} has lost the tag {GOLDEN}"
 
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
     """Promotions change no other tags."""
-    read = (each for result in history.results for each in result.requests if each.path.startswith("/runs/"))
-    if any(each.fault.startswith(("damage", "json", "body")) for each in read):
-        return  # nothing tells a step which tags the run really has
+    if _misread(history):
+        return
     for record in history.runs.values():
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
@@ -827,6 +928,13 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     reason_matches_verdict,
     only_good_runs_are_promoted,
     tag_moves_last,
+    failed_run_is_not_promoted,
+    better_run_is_confirmed,
+    run_is_accepted_by_person,
+    accepted_run_has_all_tags,
+    acceptance_without_person_costs_nothing,
+    only_own_runs_are_marked,
+    tags_move_forward,
     promotion_of_pull_request_costs_nothing,
     promotion_leaves_one_holder,
     baseline_is_never_lost,
@@ -947,23 +1055,72 @@ def _may_not_promote(result: ProcessResult) -> bool:
     return result.step.promotes and result.step.event == "pull_request"
 
 
+def _may_not_accept(result: ProcessResult) -> bool:
+    """Return whether a step is to accept a run although no person started it; the runner tells it so."""
+    return result.step.accepts and result.step.event != BY_HAND
+
+
 def _has_promoted(history: History, result: ProcessResult) -> bool:
     """Return whether a step must have promoted its run: it passed, and nothing stood in its way."""
-    schedule, record = history.schedule, history.runs.get(result.run_id)
-    if result.verdict != "passed" or not result.step.promotes or record is None or schedule.severity == "rough":
+    if not result.step.promotes or not _is_free_to_promote(history, result) or is_unconfirmed(history, result):
         return False
-    if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None:
+    mine = history.runs[result.run_id]
+    is_newest = all(
+        each.create_time <= mine.create_time for each in history.runs.values() if _had(history, each, STABLE)
+    )
+    return is_newest and (result.step.accepts or (mine.run_id, FAILED) not in history.marked)
+
+
+def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
+    """Return whether a step passed, and nothing stood in its way to change the tags of its run."""
+    schedule, record = history.schedule, history.runs.get(result.run_id)
+    if result.verdict != "passed" or record is None or schedule.severity == "rough" or result.run_id in history.deleted:
+        return False
+    if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None or len(result.run_ids) > 1:
         return False
     launchers = [each for each in history.results if result.run_id in each.launched_runs]
     if any(each.step.event == "pull_request" for each in launchers):
         return False
     shows_tags = schedule.quirks.run_identity in ("both", "tags")
     over = record.end_time - history.coval_time(0.0)
-    return shows_tags and not _met_fault(tuple(each for each in result.requests if each.sent_at >= over))
+    since = (each for each in result.requests if each.sent_at >= over and each.path.startswith("/runs"))
+    return shows_tags and not _met_fault(tuple(since))
 
 
 def _holds_from_launch(record: RunRecord) -> bool:
     return GOLDEN in map(str.lower, record.request.metadata.tags or ())
+
+
+def _had(history: History, record: RunRecord, tag: str) -> bool:
+    """Return whether a run had a tag from its launch, or from an outside event."""
+    return tag in map(str.lower, record.request.metadata.tags or ()) or (record.run_id, tag) in history.marked
+
+
+def _given(history: History, tag: str) -> Iterator[tuple[ProcessResult, SentRequest, RunRecord]]:
+    """Yield the requests that give a tag to a run that did not have it otherwise, with their process and the run."""
+    for result in history.results:
+        for request in result.requests:
+            if request.method == "PATCH" and tag in json.loads(request.body)["tags"]:
+                record = history.runs[request.path.rpartition("/")[2]]
+                if not _had(history, record, tag):
+                    yield result, request, record
+
+
+def _is_own(result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a step launched the run, took it over or was given it."""
+    return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
+
+
+def _misread(history: History) -> bool:
+    """Return whether Coval may have shown other tags of a run than it really has."""
+    read = (each for result in history.results for each in result.requests if each.path.startswith("/runs"))
+    return any(each.fault.startswith(("damage", "json", "body")) for each in read)
+
+
+def _had_begun_to_promote(result: ProcessResult) -> bool:
+    """Return whether a signal came when the step was changing tags, long after its verdict."""
+    changes = [each.sent_at for each in result.requests if each.method == "PATCH"]
+    return result.interrupted is not None and any(each <= result.interrupted for each in changes)
 
 
 def _is_ended(history: History, record: RunRecord, now: float) -> bool:
@@ -1110,7 +1267,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    if schedule.gate in UNREADABLE_GATES or _may_not_promote(result):
+    if schedule.gate in UNREADABLE_GATES or _may_not_promote(result) or _may_not_accept(result):
         return ("error",)
     if record is None and schedule.gate in MISNAMED_GATES:
         return ("error",)
@@ -1136,8 +1293,12 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
     if len(result.run_ids) > 1:
         return ("failed",) if result.step.given["on_flaky"] == "fail" else ("passed",)
     fate = history.schedule.fate
-    if history.schedule.gate not in BASELINE_GATES or fate == "there":
+    if result.step.accepts or history.schedule.gate not in COMPARED_GATES or fate == "there":
         return ("passed",)
+    if history.schedule.gate in PROMOTED_GATES:
+        baseline = history.runs.get(baseline_of(result))
+        worse = baseline and is_much_worse(history.runs[result.run_id], baseline)
+        return ("failed",) if worse else ("passed",) if baseline else ("inconclusive",)
     if fate == "deleted" and possible_baselines(history, result):  # a launch took so long that its run was left
         return ("passed", "inconclusive")
     if fate == "failed" and possible_baselines(history, result):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import network, secret, times
+from coval_gate import main, network, secret, times
 from coval_gate.ci.console import Console
 from coval_gate.ci.github import pages as github_pages
 from coval_gate.clock import Interrupted
@@ -38,8 +38,8 @@ from coval_gate.flow import promote as promote_flow
 from coval_gate.flow import repeat
 from coval_gate.flow.finish import _Work
 from coval_gate.flow.progress import Progress
+from coval_gate.judge import aggregates, gate, over_runs, population, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import evaluate, gate, over_runs, population, promotion, repetition
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -82,7 +82,7 @@ from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.promote import _Promoter
-from coval_gate.runs.tags import tags_of
+from coval_gate.runs.tags import BETTER, tags_of
 from coval_gate.transport import Server
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
+    from coval_gate.report.model import Report
     from coval_gate.waiting import Procedure, Wait
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
@@ -148,7 +149,7 @@ def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: o
     return replace(judged, totals=judged.totals and replace(judged.totals, unlisted=0))
 
 
-def find_nothing(*_: object) -> Procedure[list[object]]:
+def find_nothing(*_: object, **__: object) -> Procedure[list[object]]:
     """Find no check run, as if a list had none."""
     yield from ()
     return []
@@ -214,6 +215,39 @@ def do_twice(original: Callable[..., Procedure[object]], *args: object) -> Proce
     """Do it, and do it again."""
     yield from original(*args)
     return (yield from original(*args))
+
+
+def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
+    """Say that a run has a mark, without a look at it."""
+    yield from ()
+    return True
+
+
+def mark_others(
+    original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
+) -> Procedure[None]:
+    """Mark all other runs as better, and go on."""
+    for each in others:
+        yield from retag.mark(self.client, each.run_id, BETTER, clock=self.clock, until=self.clock.now() + 5)
+    yield from original(self, run, others)
+
+
+def take_tag_first(
+    original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
+) -> Procedure[None]:
+    """Take the tag away from all other runs, and go on."""
+    for each in filter(self._has_tag, others):
+        yield from self._change(each.run_id, self._without_tag, until=self._end(promote.TAG))
+    yield from original(self, run, others)
+
+
+def promote_before_reports(
+    original: Callable[..., Procedure[Report]], progress: Progress, judgement: Judgement
+) -> Procedure[Report]:
+    """Promote the runs, and write the reports then."""
+    if not progress.is_hurried:
+        yield from promote_flow.promote_runs(progress, progress.report(judgement))
+    return (yield from original(progress, judgement))
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -563,7 +597,7 @@ MUTANTS: Final = (
     mutant(
         "count missing values against < and <= only",
         ReplaceFunction(
-            evaluate._assumed,
+            aggregates._assumed,
             lambda original, threshold, *numbers: (
                 original(threshold, *numbers) if threshold.operator in ("<", "<=") else 0
             ),
@@ -572,7 +606,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "try only the ends of what missing values may be",
-        SetValue(evaluate._assumed, "closest", value=0),
+        SetValue(aggregates._assumed, "closest", value=0),
         caught_by="no_pass_without_data",
     ),
     mutant(
@@ -760,6 +794,78 @@ MUTANTS: Final = (
         ReplaceFunction(Drift.begins, returns(value=True)),
         ReplaceFunction(_Promoter._refuse_if_not_first, returns(value=None)),
         caught_by="reference_begins_once reference_is_never_lost",
+    ),
+    mutant(
+        "promote a run that another step failed",
+        SetCondition(_Promoter._check, mentions="FAILED", value=False),
+        caught_by="failed_run_is_not_promoted",
+    ),
+    mutant(
+        "promote before the reports are written",
+        ReplaceFunction(main.publish, promote_before_reports),
+        ReplaceFunction(promote_flow._summarize, returns(None)),
+        caught_by="tag_moves_last",
+    ),
+    mutant(
+        "promote beside a newer run",
+        ReplaceFunction(_Promoter._refuse_if_newer, returns(None)),
+        caught_by="tags_move_forward",
+    ),
+    mutant(
+        "take the tag away before another run has it",
+        ReplaceFunction(_Promoter._refuse_if_unconfirmed, take_tag_first),
+        caught_by="tags_move_forward baseline_is_never_lost",
+    ),
+    mutant(
+        "promote a better run without confirmation",
+        ReplaceFunction(_Promoter._refuse_if_unconfirmed, returns(None)),
+        caught_by="better_run_is_confirmed",
+    ),
+    mutant(
+        "let a failed run confirm a better one",
+        SetValue(_Promoter._refuse_if_unconfirmed, "FAILED", value=""),
+        caught_by="better_run_is_confirmed",
+    ),
+    mutant(
+        "let nothing confirm a better run",
+        SetCondition(_Promoter._refuse_if_unconfirmed, mentions="is_candidate", value=False),
+        caught_by="promotion_leaves_one_holder",
+    ),
+    mutant(
+        "mark no better run",
+        SetConstant(promote, "mark", mark_nothing),
+        caught_by="better_run_is_confirmed promotion_leaves_one_holder",
+    ),
+    mutant(
+        "mark the runs before the better one, too",
+        ReplaceFunction(_Promoter._refuse_if_unconfirmed, mark_others),
+        caught_by="only_own_runs_are_marked",
+    ),
+    mutant(
+        "accept runs in workflows that no person started",
+        SetCondition(promotion_checks.promotion_problems, mentions="started_by_person", value=False),
+        caught_by="acceptance_without_person_costs_nothing run_is_accepted_by_person verdict_matches_run",
+    ),
+    mutant(
+        "accept a run that failed",
+        ReplaceFunction(promotion.acceptance_refusal, returns(value="")),
+        SetCondition(promote_flow._promote, mentions="lets_pass", value=False),
+        caught_by="run_is_accepted_by_person tag_moves_last failed_run_is_not_promoted",
+    ),
+    mutant(
+        "accept every run that is promoted",
+        SetValue(promote_flow._promote, "accept", value=True),
+        caught_by="run_is_accepted_by_person",
+    ),
+    mutant(
+        "keep the mark of a failed run that a person accepts",
+        SetConstant(retag, "OVERRULED", {}),
+        caught_by="run_is_accepted_by_person",
+    ),
+    mutant(
+        "let an accepted run move no reference",
+        ReplaceFunction(promotion_checks.tags_to_give, lambda original, inputs: original(inputs)[:1]),
+        caught_by="accepted_run_has_all_tags",
     ),
     mutant(
         "mark no failed run",

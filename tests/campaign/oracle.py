@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import BASELINE_GATES, GATES, REPEATED_GATES
+from campaign.schedule import BASELINE_GATES, COMPARED_GATES, GATES, PROMOTED_GATES, REPEATED_GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
@@ -39,7 +39,9 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "misspelt value": (catalogue.RESOLVED,),
     "misspelt forbidden value": (catalogue.RESOLVED,),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
+    **dict.fromkeys(PROMOTED_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
+MUCH: Final = 1.4  # times the latency of the baseline, or less than its mirror image; see PROMOTED_GATES
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
@@ -58,7 +60,22 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return gate in GATES or gate in REPEATED_GATES or gate in BASELINE_GATES
+    return gate in GATES or gate in REPEATED_GATES or gate in COMPARED_GATES
+
+
+def is_much_better(record: RunRecord, baseline: RunRecord) -> bool:
+    """Return whether a run is as far on the good side of its baseline as one that fails is on the bad side."""
+    return _latency(record) < (2 - MUCH) * _latency(baseline)
+
+
+def is_much_worse(record: RunRecord, baseline: RunRecord) -> bool:
+    """Return whether a run fails against its baseline, if PROMOTED_GATES compare them."""
+    return _latency(record) > MUCH * _latency(baseline)
+
+
+def _latency(record: RunRecord) -> float:
+    completed = (each.values[catalogue.LATENCY.id] for each in record.plan.simulations if not each.failed)
+    return fmean(float(str(each)) for each in completed)
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -143,7 +160,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
                 for a, b, c, d in zip(latency, resolved, compliance, tone, strict=True)
             ]
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
-        case "forbidden":
+        case "forbidden" | "baseline of promotions":
             return "NO" not in compliance
         case "rate" | "counted" | "kept" | "mixed":
             return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)

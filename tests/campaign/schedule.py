@@ -84,14 +84,26 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
         ("baseline of tag", "tag:nightly"),
     )
 }
-ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
-
 STABLE: Final = "stable"  # the tag of promoted runs
+# Runs differ from the one with the tag by chance, much less than this, or by much more.
+PROMOTED_GATES: Final[dict[str, dict[str, str]]] = {
+    "baseline of promotions": {
+        "thresholds": "Latency: avg <= baseline * 1.4\nCompliance: count(NO) == 0",
+        "baseline": f"tag:{STABLE}",
+        "baseline_max_age": "2h",
+        "on_inconclusive": "fail",
+    }
+}
+COMPARED_GATES: Final = BASELINE_GATES | PROMOTED_GATES
+ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | COMPARED_GATES
+
 GOLDEN: Final = "golden"  # the tag of the run with which the reference of drift begins
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 BETTER: Final = "coval-gate/better"  # the mark of a run whose promotion another one has to confirm
+ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
+BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
 # Tags that a step gives to a run that is over
-MARKS: Final = (STABLE, GOLDEN, FAILED, BETTER, "coval-gate/accepted")
+MARKS: Final = (STABLE, GOLDEN, FAILED, BETTER, ACCEPTED)
 WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
 
 
@@ -156,7 +168,7 @@ class Signal:
 class FileFault:
     """A fault of a runner file: it is missing, or becomes a directory or a full disk at second `at`."""
 
-    file: str  # output, state, summary or event
+    file: str  # output, state, summary, event or reports
     kind: str  # missing, directory or full
     at: float
 
@@ -169,8 +181,9 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance. "fail newest": the
-    gate failed the newest run that has ended.
+    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance. "fail newest",
+    "confirm newest", "accept newest": another step gives its mark to the newest run that has ended. "promote newer":
+    a new run has the tag of promoted runs.
     """
 
     kind: str
@@ -198,7 +211,7 @@ class Step:
     post: bool = True
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
-    event: str = "pull_request"  # that started the workflow; or push
+    event: str = "pull_request"  # that started the workflow; or push, or BY_HAND
 
     @property
     def given(self) -> dict[str, str]:
@@ -216,6 +229,11 @@ class Step:
         return self.mode in ("run", "wait") and bool(self.given.get("promote"))
 
     @property
+    def accepts(self) -> bool:
+        """Return whether a person accepts the step's run, unless it fails."""
+        return self.mode in ("run", "wait") and self.given.get("accept") == "true"
+
+    @property
     def repetitions(self) -> int:
         """Return how often the step may repeat a run that failed."""
         return int(self.given.get("repeat_on_failure", "0")) if self.mode == "run" else 0
@@ -229,7 +247,7 @@ class Step:
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
         job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {given}"]
-        lines += [f"    after a {self.event}"] if self.promotes else []
+        lines += [f"    after a {self.event}"] if self.promotes or self.accepts else []
         lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
-from campaign.schedule import FAILED, STABLE
+from campaign.schedule import ACCEPTED, BETTER, FAILED, STABLE
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
@@ -43,6 +43,7 @@ LATER: Final = {
     "regress": BY_NAME["failing"],
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
+MARKED: Final = {"fail newest": FAILED, "confirm newest": BETTER, "accept newest": ACCEPTED}  # by an event
 MODES_OF: Final = {each.name: each.modes for each in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
@@ -108,13 +109,14 @@ class ProcessResult:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids."""
+    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids; `marked`, those with a mark."""
 
     schedule: Schedule
     results: tuple[ProcessResult, ...]
     world: World
     foreign_runs: tuple[str, ...]
     deleted: tuple[str, ...]  # by an outside event
+    marked: tuple[tuple[str, str], ...]  # by an outside event
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     check_runs: tuple[CheckRun, ...]
     ended: float
@@ -146,6 +148,7 @@ class Simulator:
     results: list[ProcessResult] = field(default_factory=list)
     foreign_runs: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    marked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -164,8 +167,7 @@ class Simulator:
         )
         self.github = GitHub(self.clock, self.schedule.github_outages)
         if self.schedule.holder:
-            self.world.launch({**IDS, "test_set_id": self.schedule.test_set, "metadata": {"tags": ["nightly", STABLE]}})
-            self.foreign_runs.append(self.world.runs[-1].run_id)
+            self._launch_holder()
 
     def run(self) -> History:
         """Run all steps, and the post steps at the end of each job."""
@@ -190,6 +192,7 @@ class Simulator:
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
             deleted=tuple(self.deleted),
+            marked=tuple(self.marked),
             statuses=tuple(self.github.statuses),
             check_runs=tuple(self.github.check_runs),
             ended=self.clock.now(),
@@ -230,10 +233,10 @@ class Simulator:
             "GITHUB_API_URL": self.github.connect(),
             "GITHUB_EVENT_NAME": step.event,
         }
-        environ |= {"GITHUB_HEAD_REF": "", "GITHUB_SHA": HEAD} if step.event == "push" else {}
+        environ |= {"GITHUB_HEAD_REF": "", "GITHUB_SHA": HEAD} if step.event != "pull_request" else {}
         if step.branch:
-            ref = {"GITHUB_HEAD_REF": "", "GITHUB_REF": f"refs/heads/{step.branch}", "GITHUB_EVENT_NAME": "push"}
-            environ |= ref
+            environ |= {"GITHUB_HEAD_REF": "", "GITHUB_REF": f"refs/heads/{step.branch}"}
+            environ |= {"GITHUB_EVENT_NAME": "push"} if step.event == "pull_request" else {}
         if main_result:
             environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
         process = _Process(self.clock, connection, directory)
@@ -292,13 +295,15 @@ class Simulator:
     def _apply_file_fault(self, process: _Process, file_fault: FileFault, environ: dict[str, str]) -> None:
         names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
         variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
+        if file_fault.file == "reports":  # the directory of all reports
+            variable, environ = "reports", {"reports": f"{environ['GITHUB_WORKSPACE']}/reports"}
         if file_fault.kind == "missing":
             del environ[variable]
             return
         file = Path(environ[variable])
 
         def break_file() -> None:
-            if process.ended:
+            if process.ended or not file.exists():
                 return
             file.rename(file.with_name(f"{file.name}.aside"))
             if file_fault.kind == "directory":
@@ -319,14 +324,12 @@ class Simulator:
                 self.world.scenario = LATER[event.kind]
             case "jump":
                 self.clock.wall_offset += event.amount
-            case "fail newest":
-                self._mark_newest()
+            case "fail newest" | "confirm newest" | "accept newest":
+                self._mark_newest(MARKED[event.kind])
+            case "promote newer":
+                self._launch_holder()
             case "delete all":
-                for each in self.world.runs:
-                    if each.finished(self.world.clock()):
-                        self.deleted.append(each.run_id)
-                        with suppress(Problem):
-                            self.world.delete_run(each.run_id)
+                self._delete_ended()
             case "delete":
                 ours = [each.run_id for each in self.world.runs if each.run_id not in self.foreign_runs]
                 for run_id in ours[-1:]:
@@ -335,11 +338,25 @@ class Simulator:
                         self.world.delete_run(run_id)
                         self.world.delete_run(run_id)
 
-    def _mark_newest(self) -> None:
-        """Mark the newest run that has ended, as a step does whose gate failed it."""
-        ended = [each for each in self.world.runs if each.finished(self.world.clock())]
+    def _delete_ended(self) -> None:
+        """Delete all runs that have ended."""
+        for each in self.world.runs:
+            if each.finished(self.world.clock()):
+                self.deleted.append(each.run_id)
+                with suppress(Problem):
+                    self.world.delete_run(each.run_id)
+
+    def _launch_holder(self) -> None:
+        """Launch a run that has the tag of promoted runs, as if a step elsewhere had promoted it."""
+        self.world.launch({**IDS, "test_set_id": self.schedule.test_set, "metadata": {"tags": ["nightly", STABLE]}})
+        self.foreign_runs.append(self.world.runs[-1].run_id)
+
+    def _mark_newest(self, mark: str) -> None:
+        """Mark the newest run that has ended, as a step does that judges it as well."""
+        ended = [each for each in self.world.runs if each.finished(self.world.clock()) and each.delete_time is None]
         for each in [each for each in ended if each.run_id not in self.foreign_runs][-1:]:
-            self.world.update_run(each.run_id, {"tags": [*each.tags, FAILED]})
+            self.world.update_run(each.run_id, {"tags": [*each.tags, mark]})
+            self.marked.append((each.run_id, mark))
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""
@@ -426,11 +443,11 @@ def _or_empty(read: Callable[[], str]) -> str:
 
 
 def _read_files(directory: Path) -> dict[str, bytes]:
-    """Return all files by path; a runner file that was moved aside has its original name."""
+    """Return all files by path; what was moved aside has its original name."""
     found: dict[str, bytes] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            name = str(path.relative_to(directory)).removesuffix(".aside")
+            name = str(path.relative_to(directory)).replace(".aside", "")
             found[name] = path.read_bytes()
     return found
 

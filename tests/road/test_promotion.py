@@ -406,6 +406,16 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
     assert holders(world) == [result.outputs["run_id"]]
 
 
+def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: VirtualClock) -> None:
+    world, old = world_with(clock, "stable")
+    clock.at(clock.now() + 75, clock.interrupt)
+    given = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
+    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **given)
+    new = result.outputs["run_id"]
+    assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
+    assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
+
+
 def test_run_that_has_tag_is_not_changed(run_step: RunStep) -> None:
     first, server = promote(run_step)
     again = judge(run_step, server, first.outputs["run_id"])

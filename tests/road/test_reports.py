@@ -468,15 +468,22 @@ def test_report_modules_are_imported_only_when_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "judgements"), [("gate-passed", 1), ("gate-failed", 1), ("repeated-failed", 3), ("launched", 0)]
+    ("name", "faults", "judgements"),
+    [
+        ("gate-passed", [], 1),
+        ("gate-failed", [], 1),
+        ("repeated-failed", [], 3),
+        ("repeated-failed", ["POST /runs #2 -> 400"], 2),  # the repetition does not count, but is reported
+        ("launched", [], 0),
+    ],
 )
 def test_findings_are_made_once_for_each_judgement(
-    name: str, judgements: int, run_step_with_reports: Callable[..., StepResult]
+    name: str, faults: list[str], judgements: int, run_step_with_reports: Callable[..., StepResult]
 ) -> None:
     """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
     shown = {"include_transcripts": "failures", "check_run": "Coval"}
     with calls_of(findings_of, rows_of) as calls:
-        run_step_with_reports(**inputs_of(name) | (shown if judgements else {}))
+        run_step_with_reports(*faults, **inputs_of(name) | (shown if judgements else {}))
     made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
     assert len(set(map(id, made))) == len(made) == judgements
     assert [called for called, _ in calls].count("rows_of") == 1

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         (numbers(1, 50), numbers(1, 50), "Resolved: p(90) <= baseline + 0.1", None, Verdict.PASSED, "unchanged"),
         (numbers(1, 9), numbers(2, 9), "Resolved: p(95) <= baseline", 0.95, Verdict.INCONCLUSIVE, "inconclusive"),
         (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", None, Verdict.FAILED, "worse"),
+        (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: stdev <= baseline", None, Verdict.FAILED, "worse"),
+        (numbers(1, 50), numbers(1, 50), "Resolved: stdev <= baseline", None, Verdict.PASSED, "unchanged"),
         (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", None, Verdict.FAILED, "worse"),
         (yes(48, 50), yes(48, 50), "Resolved: count(NO) == baseline", None, Verdict.PASSED, "unchanged"),
         (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", None, Verdict.PASSED, "improved"),

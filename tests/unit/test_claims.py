@@ -114,8 +114,8 @@ def test_counts_and_equality_are_decided_as_counted(threshold: str, confidence: 
     assert ("as counted" in "".join(check_lines(findings_of(judgement)))) == (confidence is not None)
 
 
-@pytest.mark.parametrize("threshold", ["Metric: min > 0.5", "Metric: max < 3"])
-def test_extremes_are_decided_as_counted(threshold: str) -> None:
+@pytest.mark.parametrize("threshold", ["Metric: min > 0.5", "Metric: max < 3", "Metric: stdev < 0.8"])
+def test_extremes_and_spread_are_decided_as_counted(threshold: str) -> None:
     assert verdict_on(once(1.0, 2.0), threshold) is Verdict.PASSED
 
 

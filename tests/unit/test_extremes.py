@@ -12,6 +12,7 @@ THRESHOLDS = """\
 Resolved: avg < 1
 Resolved: p(95) < 1
 Resolved: max < 1
+Resolved: stdev < 1
 Resolved: med > baseline
 Resolved: avg <= baseline * 1.1
 Resolved: p(90) <= baseline + 1"""

@@ -168,6 +168,7 @@ def test_conflicting_inputs_are_errors(inputs: dict[str, str], names: list[str])
         "Resolved: count(NO) < 0",
         "Resolved: missing <= -1",
         "failed == -1",
+        "Latency: stdev < 0",
         "total == 2.5",
     ],
 )
@@ -397,6 +398,7 @@ def test_allowance_as_text() -> None:
         ("M: rate(NO) <= 99.5%", "nearly every run meets M: rate(NO) <= 99.5%; did you mean >= 99.5%?"),
         ("completed_rate >= 0%", "every run meets completed_rate >= 0%, so it decides nothing."),
         ("M: rate(NO) <= 100%", "every run meets M: rate(NO) <= 100%, so it decides nothing."),
+        ("M: stdev >= 0", "every run meets M: stdev >= 0, so it decides nothing."),
         ("failed >= 0", "every run meets failed >= 0, so it decides nothing."),
         ("M: p(0.95) < 2", "p(0.95) is close to the minimum; did you mean p(95)?"),
         ("M: count(YES) > -1", "every run meets M: count(YES) > -1, so it decides nothing."),

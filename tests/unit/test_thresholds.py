@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.slips import LONGEST, explained
 from coval_gate.config.thresholds import (
     OPERATORS,
-    Aggregate,
     Bound,
     Operator,
     Threshold,
@@ -20,7 +20,7 @@ from coval_gate.config.thresholds import (
     parse_thresholds,
 )
 from coval_gate.config.values import is_blank
-from coval_gate.report.wording.criteria import threshold_text
+from coval_gate.report.wording.clauses import threshold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +112,7 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
         ("mean", Aggregate("avg")),
         ("Median", Aggregate("med")),
         ("MIN", Aggregate("min")),
+        ("stdev", Aggregate("stdev")),
         ("p(99.9)", Aggregate("p", percentile=99.9)),
         ("P ( 0 )", Aggregate("p", percentile=0.0)),
         ("rate(YES)", Aggregate("rate", values=("YES",))),
@@ -134,9 +135,10 @@ def test_aggregate_of_run_has_no_metric(name: str) -> None:
 
 
 def test_aggregates_are_numeric_rates_or_of_run() -> None:
-    names = ["avg", "med", "min", "max", "p", "rate", "count", "missing", "pass_rate", "completed_rate", "failed"]
-    every = [Aggregate(name) for name in (*names, "total")]
-    assert [each.name for each in every if each.is_numeric] == names[:5]
+    numeric = ["avg", "med", "min", "max", "stdev", "p"]
+    others = ["rate", "count", "missing", "pass_rate", "completed_rate", "failed", "total"]
+    every = [Aggregate(name) for name in (*numeric, *others)]
+    assert [each.name for each in every if each.is_numeric] == numeric
     assert [each.name for each in every if each.is_rate] == ["rate", "pass_rate", "completed_rate"]
 
 
@@ -522,7 +524,7 @@ def quote(text: str, mark: str) -> str:
 QUOTABLE = st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=20)
 MARKS = st.sampled_from("\"'")
 ANY_AGGREGATE = st.one_of(
-    st.sampled_from(["avg", "med", "min", "max", "missing"]).map(Aggregate),
+    st.sampled_from(["avg", "med", "min", "max", "stdev", "missing"]).map(Aggregate),
     st.floats(0, 100).map(lambda n: Aggregate("p", percentile=n)),
     st.builds(
         lambda name, values: Aggregate(name, values=tuple(values)),
@@ -566,7 +568,7 @@ SLIPS = [
     # Aggregates.
     *((f"Latency: {slip} < 1.5", "did you mean avg?", "Latency: avg < 1.5") for slip in ("average", "Averge", "avrg")),
     ("Latency: mean() < 1.5", "write mean without parentheses", "Latency: mean < 1.5"),
-    ("Latency: sum < 1.5", "expected avg, med, min, max, p(N), rate(…), count(…) or missing", ""),
+    ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…) or missing", ""),
     *((f"{slip} >= 95%", "did you mean pass_rate?", "pass_rate >= 95%") for slip in (
         "pass-rate", "pass rate", "passrate", "Pass_Rates", "success_rate",
     )),
@@ -667,6 +669,8 @@ SLIPS = [
          "write p(95); expected >=, got =>; did you mean pass_rate?",
          "Latency: p(95) < 2\npass_rate >= 95%\nfailed == 0"),
     )),
+    ("Latency: sd < 1", "did you mean stdev?", "Latency: stdev < 1"),
+    ("stdev of Latency < 1", "put the metric first", "Latency: stdev < 1"),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
     *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run has to meet all of them", "")

@@ -11,15 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.config.thresholds import (
-    AGGREGATES,
-    MEANT,
-    OF_METRIC,
-    OF_RUN,
-    ONE_PER_LINE,
-    ThresholdSyntaxError,
-    parse_thresholds,
-)
+from coval_gate.config.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
+from coval_gate.config.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, parse_thresholds
 from coval_gate.text import shortened
 
 if TYPE_CHECKING:
@@ -33,21 +26,14 @@ Words = str | Callable[[re.Match[str]], str]
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
 OF_BOUND: Final = r"[<>=!≤≥≠⩽⩾+\-−–]"  # what precedes a number of a bound
 NUMBER: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
-NAMELESS: Final = rf"(?!(?:{'|'.join(AGGREGATES)})\s*[(<>=!])"  # not an aggregate without a metric
+NAMELESS: Final = rf"(?!(?:{'|'.join(NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
 LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
-NUMERIC: Final = "average|avg|mean|median|med|minimum|min|maximum|max"
+SYNONYMS: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
+# Aggregates of numbers, without parentheses.
+NUMERIC: Final = "|".join(
+    word for word, name in SYNONYMS.items() if KIND[name].unit == "metric" and not KIND[name].takes
+)
 PERCENTILE: Final = r"p_?\s?\d{1,2}(?:\.\d{1,3})?(?!\d)|p\(\d+(?:\.\d+)?\)"
-SYNONYMS: Final = {
-    **dict.fromkeys(("average", "avrg"), "avg"),
-    "minimum": "min",
-    "maximum": "max",
-    **dict.fromkeys(("percentage", "share"), "rate"),
-    "number": "count",
-    **dict.fromkeys(("passrate", "success_rate"), "pass_rate"),
-    "completion_rate": "completed_rate",
-    **dict.fromkeys(("failures", "failed_simulations"), "failed"),
-    "total_simulations": "total",
-}
 COMPARISONS: Final = {
     "<": ("below", "under", "less than", "lower than", "lt"),
     "<=": ("at most", "no more than", "not more than", "not above", "not over", "up to", "lte", "le"),
@@ -208,7 +194,7 @@ def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
     """Return the one of the aggregates `names` that a word means; "" if it means none."""
     from difflib import get_close_matches
 
-    known = {name: right for name, right in (AGGREGATES | SYNONYMS).items() if right in names and name != "p"}
+    known = {name: right for name, right in SYNONYMS.items() if right in names and KIND[right].takes != "percentile"}
     plain = re.sub(r"[\s-]+", "_", word.strip().lower())
     if NEGATED.match(plain):
         return ""  # however similar, it means the opposite
@@ -293,7 +279,7 @@ SLIPS: Final = (
           rf"(?=(?:{NUMERIC}|rate|count|missing|{PERCENTILE}|p\s*\(|percentile)(?![\w]))", r"\1: ",
           "put a colon after the metric"),
     _slip(rf"^(\s*(?:{'|'.join(OF_RUN)}))\s*:\s*(?={SIGN})", r"\1 ", r"write \1 without a colon"),
-    _slip(r"""^\s*(?!['"])([^"]*[:#'][^"]*?)\s*:\s*(?=(?:avg|mean|med|median|min|max|p|rate|count|missing)\b)""",
+    _slip(rf"""^\s*(?!['"])([^"]*[:#'][^"]*?)\s*:\s*(?=(?:{'|'.join({*NAMES} - {*OF_RUN})})\b)""",
           r'"\1": ',
           "quote a metric that contains : # or '"),
     # Aggregates.

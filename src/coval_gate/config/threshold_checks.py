@@ -96,14 +96,15 @@ def _doubt(threshold: Threshold) -> str:
     aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
     if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
         return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
-    if aggregate.is_numeric or threshold.bound.reference:
+    if threshold.bound.reference:
         return ""
-    least, most = operator in (">", ">="), operator in ("<", "<=") and aggregate.is_rate
-    if (least and bound < 0) or (operator, bound) == (">=", 0) or (most and (operator, bound) == ("<=", 1)):
+    least, most = aggregate.kind.least, aggregate.kind.most
+    always = {">": bound < least, ">=": bound <= least, "<": bound > most, "<=": bound >= most}
+    if always.get(operator):
         return f"every run meets {threshold.text}, so it decides nothing."
-    if least and aggregate.is_rate and 0 < bound < TINY_SHARE:
+    if threshold.wants_more and aggregate.is_rate and 0 < bound < TINY_SHARE:
         return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
-    if most and 1 - TINY_SHARE < bound < 1:
+    if threshold.wants_less and aggregate.is_rate and 1 - TINY_SHARE < bound < 1:
         return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
     return ""
 
@@ -144,26 +145,24 @@ def _alternative(threshold: Threshold) -> str:
     """Return what to write in place of a threshold that no confidence can decide, as a sentence."""
     if threshold.operator in ("==", "!="):
         return "Use <, <=, > or >=."
-    match threshold.aggregate.name:
-        case "count" | "missing":
-            return "Use rate(…), which counts missing values as misses."
-        case "min" | "max":
-            return f"Use p({95 if threshold.aggregate.name == 'max' else 5})."
-    return "Use pass_rate, or a number."
+    return threshold.aggregate.kind.instead
 
 
 def _is_impossible(threshold: Threshold) -> bool:
-    """Tell whether no run can meet a bound: counts are whole numbers of at least 0, rates are from 0 to 1."""
-    aggregate, bound = threshold.aggregate, threshold.bound.number
-    if aggregate.is_numeric or threshold.bound.reference:
+    """Tell whether no run can meet a bound: it is beyond the aggregate's range, or no whole number."""
+    kind, bound = threshold.aggregate.kind, threshold.bound.number
+    if threshold.bound.reference:
         return False
     match threshold.operator:
         case "<":
-            return bound <= 0
+            return bound <= kind.least
         case "<=":
-            return bound < 0
+            return bound < kind.least
         case ">":
-            return aggregate.is_rate and bound >= 1
+            return bound >= kind.most
+        case ">=":
+            return bound > kind.most
         case "==":
-            return bound < 0 or not (aggregate.is_rate or bound.is_integer())
+            is_whole = kind.unit != "simulations" or bound.is_integer()
+            return not (kind.least <= bound <= kind.most and is_whole)
     return False

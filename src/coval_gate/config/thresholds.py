@@ -17,7 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NoReturn
 
-from coval_gate.config.values import QUOTED, in_quotes, is_blank, unquoted
+from coval_gate.config.aggregates import CURLY, KIND, KINDS, NAMES, OF_METRIC, OF_RUN, Aggregate
+from coval_gate.config.values import QUOTED, is_blank, unquoted
 from coval_gate.config.wrong_line import WrongLine
 from coval_gate.text import one_line
 
@@ -25,11 +26,6 @@ TOLERANCE: Final = 1e-9  # share of the bound: above the error of binary floats,
 LARGEST: Final = 1e300  # of numbers in a bound; leaves room for arithmetic before a float overflows
 ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 
-OF_RUN: Final = ("pass_rate", "completed_rate", "failed", "total")
-OF_NUMBERS: Final = ("avg", "med", "min", "max", "p")
-OF_METRIC: Final = (*OF_NUMBERS, "rate", "count", "missing")
-STATISTICAL: Final = ("rate", "pass_rate", "avg", "med", "p")
-AGGREGATES: Final = {name: name for name in (*OF_METRIC, *OF_RUN)} | {"mean": "avg", "median": "med"}
 Reference = Literal["", "baseline", "base"]
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
@@ -40,12 +36,10 @@ MEANT: Final = {
     **dict.fromkeys(("=>", "≥", "⩾", ">=="), ">="),
 }
 
-CURLY: Final = "“”„‟‘’‚‛«»`"  # quotes of word processors and other languages, which do not quote here
 # Each pattern matches a text in one way only, so that it takes linear time.
 NAME: Final = re.compile(r"""([^:#"']*+):""")
 WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
 VALUE: Final = re.compile(r"""[^,;|)#"']++""")
-BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
 GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
 SIGNS: Final = re.compile(r"[<>=!≤≥≠⩽⩾]++")
 AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
@@ -59,7 +53,7 @@ COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
 MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
 # Where none belongs: an aggregate after a colon, or one of the run; an operator; the beginning of a bound.
 A_THRESHOLD: Final = re.compile(
-    rf"(?:(?::\s*+(?:{'|'.join({*AGGREGATES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
+    rf"(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
     re.IGNORECASE,
 )
@@ -74,38 +68,6 @@ class ThresholdSyntaxError(ValueError):
         super().__init__("\n".join(str(error) for error in errors))
         self.errors, first = errors, errors[0]
         self.line, self.column, self.text, self.expected = first.line, first.column, first.text, first.expected
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """How to reduce many values to one. `percentile` is the N of p(N); `values` are those that rate and count match.
-
-    Rates are shares from 0 to 1. Numeric aggregates need a metric with numbers. Aggregates of the run need no metric.
-    """
-
-    name: str
-    percentile: float | None = None
-    values: tuple[str, ...] = ()
-
-    @property
-    def is_rate(self) -> bool:
-        return self.name.endswith("rate")
-
-    @property
-    def is_numeric(self) -> bool:
-        return self.name in OF_NUMBERS
-
-    @property
-    def is_statistical(self) -> bool:
-        """Whether it says something about the agent beyond this run, which counts and extremes do not."""
-        return self.name in STATISTICAL
-
-    def __str__(self) -> str:
-        """Return the canonical text, which parses to the same aggregate."""
-        if self.percentile is not None:
-            return f"{self.name}({repr(self.percentile).removesuffix('.0')})"
-        values = [one if BARE.fullmatch(one) else in_quotes(one) for one in self.values]
-        return f"{self.name}({', '.join(values)})" if values else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +133,7 @@ class Threshold:
     @property
     def takes_confidence(self) -> bool:
         """Whether it can be decided with a confidence; otherwise it is decided as counted."""
-        return self.aggregate.is_statistical and self.operator in ("<", "<=", ">", ">=")
+        return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
     @property
     def shows_drift(self) -> bool:
@@ -315,23 +277,32 @@ def _refuse_curly(scanner: _Scanner, written: str) -> None:
 
 def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(WORD)
-    name = AGGREGATES.get(word[0].lower(), "") if word else ""
+    name = NAMES.get(word[0].lower(), "") if word else ""
     if metric and name not in OF_METRIC:
         also = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
         advice = f"write {name} without a metric: it is about the whole run" if name else ""
-        scanner.fail(f"avg, med, min, max, p(N), rate(…), count(…) or missing{also}", advice)
+        *others, last = (kind.written for kind in KINDS if not kind.of_run)
+        scanner.fail(f"{', '.join(others)} or {last}{also}", advice)
     if name in OF_METRIC and not metric:
         scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
     if not name:
         scanner.fail(f"a metric and a colon, or {', '.join(OF_RUN)}; quote a metric that contains : # or a quote")
-    if name == "p":
-        scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
-        percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
-        if unit or not 0 <= percentile <= 100:
-            scanner.fail(expected)
-        scanner.need(CLOSE, '")"')
-        return Aggregate(name, percentile=percentile)
-    return Aggregate(name, values=_values(scanner, name) if name in ("rate", "count") else ())
+    match KIND[name].takes:
+        case "percentile":
+            return Aggregate(name, percentile=_percentile(scanner))
+        case "values":
+            return Aggregate(name, values=_values(scanner, name))
+    return Aggregate(name)
+
+
+def _percentile(scanner: _Scanner) -> float:
+    """Take the N of p(N), in parentheses."""
+    scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
+    percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
+    if unit or not 0 <= percentile <= 100:
+        scanner.fail(expected)
+    scanner.need(CLOSE, '")"')
+    return percentile
 
 
 def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
@@ -369,7 +340,7 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
 
 def _reference(scanner: _Scanner, aggregate: Aggregate, reference: Reference) -> Bound:
     """Take what a bound adds to its reference, or multiplies it with."""
-    if aggregate.name == "total":
+    if not aggregate.kind.compares:
         scanner.fail("a number: how many simulations there are is not compared with a baseline")
     change = scanner.take(CHANGE)
     if change is None:

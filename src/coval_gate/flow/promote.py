@@ -64,28 +64,27 @@ def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None
 def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
     """Promote the first run of each leg as planned, and let it begin a reference, unless the step turned red.
 
-    An interrupt takes nothing away from a step that has come this far.
+    An interrupt takes nothing away from a step that has come this far, but nothing more begins after it.
     """
-    for leg in progress.legs:
-        if leg.promotion:
-            yield from _promote(progress, leg, leg.promotion, report)
-        if leg.begins and report.judgement.lets_pass:
-            with suppress(Interrupted):
+    with suppress(Interrupted):
+        for leg in progress.legs:
+            if leg.promotion:
+                yield from _promote(progress, leg, leg.promotion, report)
+            if leg.begins and report.judgement.lets_pass:
                 yield from _give(progress.session(), leg, leg.begins, first=True)
 
 
 def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
-    """Do what `promote_runs` says."""
+    """Do what `promote_runs` says of one leg. Raises Interrupted."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
     if planned.obstacle != "pending":
         _tell(progress.session(), planned)
         return
-    with suppress(Interrupted):
-        if leg.inputs.accept and not (yield from _accept(progress.session(), leg)):
-            return
-        for tag in tags_to_give(leg.inputs):
-            yield from _give(progress.session(), leg, tag)
+    if leg.inputs.accept and not (yield from _accept(progress.session(), leg)):
+        return
+    for tag in tags_to_give(leg.inputs):
+        yield from _give(progress.session(), leg, tag)
 
 
 def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
@@ -93,7 +92,9 @@ def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Proce
     promotion = yield from promote(
         session.client, leg.first, tag, first=first, clock=session.clock, until=session.deadline
     )
-    _tell_and_summarize(session, promotion.redacted(session.host.redact))
+    promotion = promotion.redacted(session.host.redact)
+    _tell(session, promotion)
+    _summarize(session, promotion)
 
 
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
@@ -162,7 +163,8 @@ def _accept(session: Session, leg: Leg) -> Procedure[bool]:
     except CovalError as error:
         outcome = accepted.with_obstacle("failed", text=error.what, advice=error.advice)
     outcome = outcome.redacted(session.host.redact)
-    _tell_and_summarize(session, outcome)
+    _tell(session, outcome)
+    _summarize(session, outcome)
     return outcome.promoted
 
 
@@ -174,9 +176,8 @@ def _tell(session: Session, promotion: Promotion) -> None:
         session.warn(warning)
 
 
-def _tell_and_summarize(session: Session, promotion: Promotion) -> None:
-    """Tell what came of a promotion, and add it to the summary, which was written before."""
-    _tell(session, promotion)
+def _summarize(session: Session, promotion: Promotion) -> None:
+    """Add what came of a promotion to the summary, which was written before."""
     if session.inputs.summary:
         text = report_text(promotion, code=code, escape=escape)
         with suppress(RunnerError):

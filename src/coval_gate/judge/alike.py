@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.config.thresholds import Aggregate
+    from coval_gate.config.aggregates import Aggregate
     from coval_gate.model.baseline import BaselineRun
     from coval_gate.model.results import Metric, RunResult
 
@@ -28,7 +28,7 @@ def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -
     """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
     if metric:
         return (metric,)
-    return [each for each in own.metrics if each.target is not None] if aggregate.name == "pass_rate" else ()
+    return [each for each in own.metrics if each.target is not None] if aggregate.kind.uses_targets else ()
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:

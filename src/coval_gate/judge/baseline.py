@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
+from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
 from coval_gate.judge.checks import Check
 from coval_gate.judge.evaluate import check_variant
@@ -23,7 +24,6 @@ from coval_gate.judge.problems import (
     NoBaseline,
     NoMutations,
     NotInBaseline,
-    NoValues,
     OnlySummary,
     PersonaChanged,
     TooFewShared,
@@ -117,11 +117,9 @@ def _verdict_without(problem: Problem) -> Verdict:
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
     """Return what stands in the way of measuring the run itself."""
-    if sample is None or sample.metric.summary is not None or criterion.threshold.aggregate.name == "missing":
+    if sample is None or sample.metric.summary is not None:
         return None
-    if not sample.count:
-        return NoValues(metric=sample.metric.name)
-    return sample.unusable(criterion.threshold.aggregate)
+    return aggregation_of(criterion.threshold).obstacle(sample)
 
 
 class _References:
@@ -198,23 +196,17 @@ def _against(
         return doubt(OnlySummary(metric=sample.metric.name))
     if base is not None and base.metric.summary is not None:
         return doubt(UnusableBaseline(problem=OnlySummary(metric=base.metric.name)))
-    if base is not None and threshold.aggregate.name != "missing":
-        unusable = base.unusable(threshold.aggregate) if base.count else NoValues(metric=base.metric.name)
-        if unusable:
-            return doubt(UnusableBaseline(problem=unusable))
+    aggregation = aggregation_of(threshold)
+    if base is not None and (unusable := aggregation.obstacle(base)):
+        return doubt(UnusableBaseline(problem=unusable))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, CasesUnknown | TooFewShared):
         return doubt(shared)
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
-    if not threshold.aggregate.is_rate and not _averages(threshold) and now.total != then.total:
+    if aggregation.needs_equal_counts and now.total != then.total:
         return doubt(UnequalCounts(now=now.total, earlier=then.total))
     return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
-
-
-def _averages(threshold: Threshold) -> bool:
-    """Tell whether the number of simulations does not move a numeric aggregate."""
-    return threshold.aggregate.name in ("avg", "med", "p")
 
 
 def _shared(

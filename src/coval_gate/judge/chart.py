@@ -18,14 +18,25 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.judge import statistics
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    Cases = Mapping[str, Sequence[float]]  # the values of each test case
 
 ALLOWANCE: Final = 0.5  # of z, that each run may fall short
 LONGEST_STEP: Final = 3.0  # of z: no single run reaches the level
 CAP: Final = 2.0  # levels that S may reach, so that an agent that was mended is soon below it
 ODD: Final = 12.0  # variances that the square of one difference counts at most, so that one bad day blinds for no month
 EXPLAINED: Final = 3.0  # variances within, that the variance between runs may be by chance
+# Factors of `Spread`. The percentile of a run is less regular than its mean.
+RATE, MEAN, PERCENTILE = 2.6, 3.3, 3.6
+MEAN_EARLY: Final = 4.0  # less, divided by the number of differences between runs
+# What the cases show counts as much as so many differences between runs. Few misses leave the spread between runs
+# uncertain; that of averages is best seen between runs themselves.
+RATE_WEIGHT, MEAN_WEIGHT = 9.0, 1.0
+RATE_LEAST: Final = 0.1  # of the square of the share that one conversation is
 ROUNDING: Final = 1e-12  # of the size of values: smaller differences are none
 # By the number of charts, which share the error; the logarithm of the number in between.
 LEVELS: Final = (
@@ -125,6 +136,36 @@ def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool,
     return Chart(reference=mean, values=tuple(later), sums=tuple(sums), level=level)
 
 
+def rate_chart(
+    cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
+) -> Chart:
+    """Return the chart of a rate over test cases, which each run has for the most part."""
+    before, after, within = _means(cases, reference, later)
+    conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
+    spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
+    return chart_of(before, after, falls=falls, spread=spread, level=level)
+
+
+def mean_chart(
+    cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
+) -> Chart:
+    """Return the chart of a mean over test cases, which each run has for the most part."""
+    before, after, within = _means(cases, reference, later)
+    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
+    return chart_of(before, after, falls=falls, spread=spread, level=level)
+
+
+def percentile_chart(
+    n: float, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
+) -> Chart:
+    """Return the chart of the `n`-th percentile over test cases, which each run has for the most part."""
+    before, after = (
+        [statistics.even_percentile([run[case] for case in cases if case in run], n) for run in runs]
+        for runs in (reference, later)
+    )
+    return chart_of(before, after, falls=falls, spread=Spread(PERCENTILE), level=level)
+
+
 def level_for(charts: int) -> float:
     """Return the level for so many charts: together, they alarm no more often than one by itself does."""
     charts = max(charts, 1)
@@ -141,3 +182,24 @@ def _step(shortfall: float, variance: float, size: float) -> float:
     if abs(shortfall) >= LONGEST_STEP * deviation:
         return math.copysign(LONGEST_STEP, shortfall)
     return shortfall / deviation
+
+
+def _means(
+    cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases]
+) -> tuple[list[float], list[float], float]:
+    """Return the means of the reference's runs and of later ones, and the variance of a run's mean within cases."""
+    by_case = {case: [_mean(run[case]) for run in reference if case in run] for case in cases}
+    means = {case: _mean(found) for case, found in by_case.items()}
+    mean = _mean([*means.values()])
+    before, after = ([mean + _deviation(run, means) for run in runs] for runs in (reference, later))
+    within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
+    return before, after, within
+
+
+def _deviation(run: Cases, means: Mapping[str, float]) -> float:
+    """Return by how much the test cases of a run are above their means in the reference, on average."""
+    return _mean([_mean(run[case]) - mean for case, mean in means.items() if case in run])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
+from coval_gate.judge.confidence import Hits, rate_bounds
 from coval_gate.judge.measure import Interval
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Aggregate, Threshold
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.measure import Measure
     from coval_gate.judge.sample import Sample
     from coval_gate.model.results import Simulation
-
-MEDIAN: Final = 50.0
 
 
 def rate_interval(
@@ -40,20 +39,15 @@ def rate_interval(
 
 
 def number_interval(
-    threshold: Threshold, simulations: Sequence[Simulation], sample: Sample, confidence: float
+    bounds: Callable[[Sequence[Sequence[float]], float], Bounds],
+    simulations: Sequence[Simulation],
+    sample: Sample,
+    confidence: float,
 ) -> Interval:
-    """Return the interval of an average, a median or a percentile of a metric's values; missing ones are left out."""
+    """Return the interval that `bounds` makes of the numbers of each test case; missing values are left out."""
     cases = [numbers for each in by_case(simulations) if (numbers := _numbers(each, sample.values))]
-    if threshold.aggregate.name == "avg":
-        bounds = mean_bounds(cases, confidence)
-    else:
-        bounds = percentile_bounds(cases, percentile_of(threshold.aggregate), confidence)
-    return Interval(bounds.lower, bounds.upper, confidence, len(cases))
-
-
-def percentile_of(aggregate: Aggregate) -> float:
-    """Return the percentile that `med` or `p(N)` asks for, 0 to 100."""
-    return MEDIAN if aggregate.percentile is None else aggregate.percentile
+    found = bounds(cases, confidence)
+    return Interval(found.lower, found.upper, confidence, len(cases))
 
 
 def unknown_interval(confidence: float) -> Interval:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from coval_gate.config.thresholds import Bound
+from coval_gate.judge import targets
+from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.measure import Measure, Requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.sample import Sample
+    from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import Target
 
@@ -48,6 +55,19 @@ class _Kind:
         del measure
         return True
 
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        """Return the ids of a variant's simulations that miss it by themselves.
+
+        `measure`: of this variant or of another that is held to the same. `sample`: of the check's metric, if any.
+        """
+        del variant, sample, measure
+        return ()
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        """Return what a number that misses it has to reach; None where no distance says how far it is off."""
+        del number, measure
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
@@ -75,13 +95,28 @@ class ThresholdHolds(_Kind):
     def over_runs(self) -> OverRuns:
         if self.threshold.takes_confidence:
             return "together"
-        return "population" if self.threshold.aggregate.name == "completed_rate" else "each"
+        return "population" if self.threshold.aggregate.kind.pools_runs else "each"
 
     def requirement(self, measure: Measure) -> Requirement | None:
         bound, compared = self.threshold.bound, measure.comparison
         if bound.reference and compared is None:
             return None
         return Requirement(self.threshold.operator, bound.of(compared.value if compared else 0.0))
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        if self.threshold.metric and sample is None:
+            return ()
+        requirement = self.requirement(measure) if measure else None
+        number = replace(self.threshold, bound=Bound(requirement.bound)) if requirement else self.threshold
+        value = measure.value if measure else None
+        return aggregation_of(number).missing_it(variant, sample.metric if sample else None, value)
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        del number
+        if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
+            return None
+        compared = measure.comparison if measure else None
+        return self.threshold.bound.of(compared.value if compared else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +135,10 @@ class FewFailed(_Kind):
 
     def can_fail(self, measure: Measure) -> bool:
         return self.allowance.of(measure.total) < measure.total
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        del sample, measure
+        return (each.id for each in variant.simulations if not each.completed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +256,15 @@ class TargetMet(_Kind):
         del measure
         return self.decides
 
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        del variant, measure
+        values = sample.values if sample else {}
+        return (each for each, value in values.items() if not targets.meets(self.target, value))
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        del measure
+        return targets.closest_bound(self.target, number)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueAbsent(_Kind):
@@ -233,6 +281,10 @@ class ValueAbsent(_Kind):
     def requirement(self, measure: Measure) -> Requirement:
         del measure
         return Requirement("<=", 0)
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        del variant, measure
+        return sample.having((self.value,)) if sample else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,7 +436,7 @@ class Criteria:
     @property
     def needs_targets(self) -> bool:
         """Whether the metrics' own targets matter."""
-        return self.use_metric_targets or any(each.aggregate.name == "pass_rate" for each in self.thresholds)
+        return self.use_metric_targets or any(each.aggregate.kind.uses_targets for each in self.thresholds)
 
     @property
     def needs_test_cases(self) -> bool:
@@ -399,7 +451,7 @@ class Criteria:
     @property
     def sets_pass_rate(self) -> bool:
         """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
-        return any(each.aggregate.name == "pass_rate" and not each.advisory for each in self.thresholds)
+        return any(each.aggregate.kind.uses_targets and not each.advisory for each in self.thresholds)
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

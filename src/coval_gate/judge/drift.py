@@ -1,22 +1,20 @@
 """Drift: whether what thresholds compare with a baseline gets worse from run to run, beside a fixed reference. Pure.
 
 Each run of the chart is compared with the means of the reference over the same test cases, which weigh the same. What
-counts as a hit of a rate is what a comparison counts (`counted_hits`), in every run alike.
+counts as a hit of a rate is what a comparison counts (`Rate.hits`), in every run alike.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import Bound
-from coval_gate.judge import statistics
+from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
 from coval_gate.judge.baseline import FEWEST_SHARED
-from coval_gate.judge.chart import Spread, Within, chart_of, level_for
+from coval_gate.judge.chart import level_for
 from coval_gate.judge.checks import Check
-from coval_gate.judge.evaluate import counted_hits
 from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.judge.variants import same_variant, variants_of
@@ -24,29 +22,18 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.drift import REFERENCE_RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from coval_gate.config.thresholds import Aggregate, Threshold
-    from coval_gate.judge.chart import Chart
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.chart import Cases, Chart
     from coval_gate.judge.criteria import Criteria, NoDrift
-    from coval_gate.judge.measure import Unit
     from coval_gate.judge.problems import Difference, Problem
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import BaselineRun
     from coval_gate.model.drift import Drift
     from coval_gate.model.results import Metric, RunResult
 
-    Cases = Mapping[str, Sequence[float]]  # the values of each test case
-
 ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
-# Factors of `Spread`. The percentile of a run is less regular than its mean.
-RATE, MEAN, PERCENTILE = 2.6, 3.3, 3.6
-MEAN_EARLY: Final = 4.0  # less, divided by the number of differences between runs
-# What the cases show counts as much as so many differences between runs. Few misses leave the spread between runs
-# uncertain; that of averages is best seen between runs themselves.
-RATE_WEIGHT, MEAN_WEIGHT = 9.0, 1.0
-RATE_LEAST: Final = 0.1  # of the square of the share that one conversation is
-BINARY: Final = {False: 0.0, True: 1.0}
 
 
 class Watched(NamedTuple):
@@ -157,14 +144,7 @@ class _History:
         if len(cases) < FEWEST_SHARED or not all(_has_enough(each, cases) for each in reference):
             return self._differs("cases")
         nights = [*later, Values(None, own)]
-        chart = chart_over(
-            threshold.aggregate,
-            cases,
-            reference,
-            [each.cases for each in nights],
-            falls=threshold.wants_more,
-            level=level,
-        )
+        chart = aggregation_of(threshold).chart(cases, reference, [each.cases for each in nights], level)
         path = DriftPath(
             reference=chart.reference,
             reference_ids=tuple(each.run.run_id for each in self._drift.reference),
@@ -174,7 +154,7 @@ class _History:
             cases=len(cases),
             left_out=self._drift.left_out + len(self._drift.later) - len(later),
         )
-        unit: Unit = "share" if threshold.aggregate.is_rate else "metric"
+        unit = threshold.aggregate.kind.unit
         return Measure(value=chart.mean, unit=unit, count=sum(len(own[case]) for case in cases), path=path)
 
     def _night(self, night: Values, chart: Chart, place: int) -> Night:
@@ -213,15 +193,10 @@ def values_of(threshold: Threshold, variant: Variant, metric: Metric | None) -> 
     """
     if "" in variant.cases:
         return {}
-    aggregate = threshold.aggregate
-    if metric is not None:
-        sample = variant.sample(metric)
-        if not sample.count or metric.summary is not None or sample.unusable(aggregate):
-            return {}
-        if aggregate.is_numeric:
-            return variant.numbers(metric)
-    hits = counted_hits(threshold, variant, metric)
-    return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
+    aggregation = aggregation_of(threshold)
+    if metric is not None and (metric.summary is not None or aggregation.obstacle(variant.sample(metric))):
+        return {}
+    return aggregation.cases(variant, metric)
 
 
 def shared_cases(own: Cases, reference: Sequence[Cases]) -> list[str]:
@@ -230,44 +205,5 @@ def shared_cases(own: Cases, reference: Sequence[Cases]) -> list[str]:
     return [case for case in own if sum(case in run for run in reference) >= fewest]
 
 
-def chart_over(
-    aggregate: Aggregate,
-    cases: Sequence[str],
-    reference: Sequence[Cases],
-    later: Sequence[Cases],
-    *,
-    falls: bool,
-    level: float,
-) -> Chart:
-    """Return the chart of an aggregate over test cases, which each run has for the most part."""
-    if aggregate.name in ("med", "p"):
-        n = 50.0 if aggregate.percentile is None else aggregate.percentile
-        before, after = ([_percentile(run, cases, n) for run in runs] for runs in (reference, later))
-        return chart_of(before, after, falls=falls, spread=Spread(PERCENTILE), level=level)
-    by_case = {case: [_mean(run[case]) for run in reference if case in run] for case in cases}
-    means = {case: _mean(found) for case, found in by_case.items()}
-    mean = _mean([*means.values()])
-    before, after = ([mean + _deviation(run, means) for run in runs] for runs in (reference, later))
-    within = math.fsum(statistics.stdev(sorted(found)) ** 2 for found in by_case.values()) / len(cases) ** 2
-    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
-    if aggregate.is_rate:
-        conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
-        spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
-    return chart_of(before, after, falls=falls, spread=spread, level=level)
-
-
 def _has_enough(run: Cases, cases: Sequence[str]) -> bool:
     return sum(case in run for case in cases) >= max(1.0, ENOUGH * len(cases))
-
-
-def _deviation(run: Cases, means: Mapping[str, float]) -> float:
-    """Return by how much the test cases of a run are above their means in the reference, on average."""
-    return _mean([_mean(run[case]) - mean for case, mean in means.items() if case in run])
-
-
-def _percentile(run: Cases, cases: Sequence[str], n: float) -> float:
-    return statistics.even_percentile([run[case] for case in cases if case in run], n)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

@@ -86,12 +86,14 @@ class Flips(NamedTuple):
 class CheckGroup:
     """Checks in their order, and again with those first that decide, the gravest at the head.
 
-    `reference`: what they compare with; empty where that is nothing, or differs. `baseline`: the earlier runs, if it is
-    these. `comparisons`: what those found that could compare.
+    `missed` are those that did not pass, the gravest first; none that only informs. `reference`: what they compare
+    with; empty where that is nothing, or differs. `baseline`: the earlier runs, if it is these. `comparisons`: what
+    those found that could compare.
     """
 
     checks: tuple[Check, ...]
     by_gravity: tuple[Check, ...]
+    missed: tuple[Check, ...]
     reference: Reference = ""
     baseline: Baseline | None = None
     comparisons: tuple[Comparison, ...] = ()
@@ -99,11 +101,6 @@ class CheckGroup:
     def first(self, most: int) -> tuple[Check, ...]:
         """Return at most `most` checks: all in their order or, where there are more, the gravest that decide."""
         return self.checks if len(self.checks) <= most else self.by_gravity[:most]
-
-    @property
-    def missed(self) -> tuple[Check, ...]:
-        """The checks that did not pass, the gravest first; none that only informs."""
-        return tuple(check for check in self.by_gravity if check.decides and not check.passed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +168,13 @@ def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
 
 
 def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
-    by_gravity = sorted(checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict)))
-    comparisons = tuple(filter(None, map(comparison_of, checks)))
-    return CheckGroup(checks=checks, by_gravity=tuple(by_gravity), comparisons=comparisons)
+    by_gravity = tuple(sorted(checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict))))
+    return CheckGroup(
+        checks=checks,
+        by_gravity=by_gravity,
+        missed=tuple(check for check in by_gravity if check.decides and not check.passed),
+        comparisons=tuple(filter(None, map(comparison_of, checks))),
+    )
 
 
 def _flips(check: Check) -> Flips | None:

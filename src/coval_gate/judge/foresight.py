@@ -6,9 +6,9 @@ from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge.claims import percentile_of
-from coval_gate.judge.confidence import FEWEST_CASES, Hits
-from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, rate_difference
+from coval_gate.judge.aggregates import aggregation_of
+from coval_gate.judge.aggregation import Greatest
+from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.planning import needed
 
 if TYPE_CHECKING:
@@ -38,15 +38,8 @@ def cases_needed(criterion: ThresholdHolds) -> int:
     threshold = criterion.threshold
     if criterion.confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
-    wants_less, bound = threshold.wants_less, threshold.bound.number
-    if threshold.aggregate.is_rate:
-        share = 1.0 - bound if wants_less else bound
-    elif threshold.aggregate.name == "avg":
-        return 0
-    else:
-        share = percentile_of(threshold.aggregate) / 100.0
-        share = share if wants_less else 1.0 - share
-    return (needed(share, 0, criterion.confidence) or 0) if share > 0.0 else 0
+    share = aggregation_of(threshold).demanded_share
+    return (needed(share, 0, criterion.confidence) or 0) if share else 0
 
 
 @lru_cache(maxsize=1024)  # every report asks for the same
@@ -58,12 +51,14 @@ def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: 
     or where the spread of the values decides, as for an average.
     """
     threshold, confidence = criterion.threshold, criterion.confidence
-    if confidence is None or not threshold.takes_confidence or threshold.aggregate.name == "avg":
+    aggregation = aggregation_of(threshold)
+    if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
         return FEWEST_CASES
     strictest = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
-    shows = _rate_shows if threshold.aggregate.is_rate else _percentile_shows
     counts = range(FEWEST_CASES, MOST_CASES + 1)
-    found = bisect_left(counts, True, key=lambda cases: shows(threshold, cases, iterations, confidence, strictest))
+    found = bisect_left(
+        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, strictest))
+    )
     return counts[found] if found < len(counts) else None
 
 
@@ -84,26 +79,3 @@ def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
 
 def _is_guard(threshold: Threshold) -> bool:
     return bool(threshold.bound.reference) and threshold.takes_confidence and not threshold.asks_for_improvement
-
-
-def _rate_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
-    """Tell whether a rate that goes from all to nothing, or the reverse, is a change, or the improvement asked for."""
-    asks = threshold.asks_for_improvement
-    rises = threshold.wants_less is not asks
-    all_of_them, none = Hits(iterations, iterations), Hits(0, iterations)
-    pairs = [HitPair(all_of_them, none) if rises else HitPair(none, all_of_them)] * cases
-    if asks:
-        bound, number = rate_difference(pairs, confidence, factor=threshold.bound.factor), threshold.bound.number
-        return bound.lower > number if rises else bound.upper < number
-    change, (before, now) = rate_difference(pairs, strictest), (0.0, 1.0) if rises else (1.0, 0.0)
-    is_shown = change.lower > 0.0 if rises else change.upper < 0.0
-    return is_shown and not threshold.against(before).holds(now)
-
-
-def _percentile_shows(threshold: Threshold, cases: int, iterations: int, confidence: float, strictest: float) -> bool:
-    """Tell whether it shows that all values now are beyond all values before, by far more than any margin."""
-    del confidence  # the strictest says all
-    low = [[float(place * cases + case) for place in range(iterations)] for case in range(cases)]
-    high = [[value + 2.0 * cases * iterations for value in values] for values in low]
-    found = Exceedances(list(map(ValuePair, high, low))).difference(percentile_of(threshold.aggregate), strictest)
-    return found.lower > 0.0

@@ -217,7 +217,7 @@ def _thresholds(
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
     """Return why an advisory threshold is about nothing; for others, a check of its own says so."""
-    if threshold.aggregate.name == "pass_rate" and all(metric.target is None for metric in result.metrics):
+    if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
         return NoTargets()
     if not threshold.metric:
         return None
@@ -247,7 +247,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             continue
         # A threshold on how many may be missing has taken that question over.
         bounded = any(
-            each.metric == reference and each.aggregate.name == "missing" and each.operator in ("<", "<=", "==")
+            each.metric == reference and each.aggregate.kind.limits_gaps and each.operator in ("<", "<=", "==")
             for each in criteria.thresholds
         )
         if metrics[0].summary is None and not bounded:

@@ -60,6 +60,14 @@ class NoValues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OneValue:
+    """The metric of this name has a value on one simulation only, which has no spread."""
+
+    kind: ClassVar = "one_value"
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoNumbers:
     """The metric of this name has values that are no numbers; `samples` are some of them."""
 
@@ -169,7 +177,7 @@ class UnusableBaseline:
     """The baseline's values of a metric cannot be compared with, for the reason in `problem`."""
 
     kind: ClassVar = "unusable_baseline"
-    problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary
+    problem: ValueProblem | OnlySummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +280,8 @@ class Flaky:
     runs: int
 
 
+ValueProblem = NoValues | OneValue | NoNumbers | CannotOccur | NoSuchValue
+
 ComparisonProblem = (
     NoMutations
     | NoBaseline
@@ -292,10 +302,7 @@ Problem = (
     | NotListed
     | NotSettled
     | SeveralMetrics
-    | NoValues
-    | NoNumbers
-    | CannotOccur
-    | NoSuchValue
+    | ValueProblem
     | OnlySummary
     | NoTargets
     | UnusableTarget

@@ -16,7 +16,6 @@ from coval_gate.text import most_similar, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from coval_gate.config.thresholds import Aggregate
     from coval_gate.model.results import Metric, Value
 
 SAMPLES: Final = 8  # of the values, where a problem shows them
@@ -113,10 +112,6 @@ class Sample:
         if unknown := self.vocabulary.impossible(wanted):
             return self._no_such_value(unknown)
         return None
-
-    def unusable(self, aggregate: Aggregate) -> NoNumbers | CannotOccur | NoSuchValue | None:
-        """Return the problem if the values are not of the kind that an aggregate needs."""
-        return self.not_numbers() if aggregate.is_numeric else self.obstacle(aggregate.values)
 
     def target_obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
         """Return the problem if no value of the metric can be one that its target names."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge import targets
 from coval_gate.judge.comparison import comparable
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.model.results import Value
 
@@ -36,36 +31,12 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
     to the largest of the `values`, which are those of the check's metric by simulation id. A wrong text and a missing
     value count as 1, which is as far off as twice an upper bound.
     """
-    criterion = check.criterion
-    bound_of: Callable[[float], float | None]
-    if isinstance(criterion, TargetMet):
-        bound_of = partial(targets.closest_bound, criterion.target)
-    elif isinstance(criterion, ThresholdHolds) and _compares_numbers(criterion.threshold):
-        bound_of = partial(_same, _bound(check, criterion.threshold))
-    else:
-        yield from zip(check.simulations, repeat(WHOLE))
-        return
     largest = max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
     for each in check.simulations:
         value = values.get(each)
         number = comparable(value) if isinstance(value, str) else value
-        bound = bound_of(number) if isinstance(number, float) else None
+        bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
         if bound is None or not isinstance(number, float):
             yield each, WHOLE
         else:
             yield each, abs(number - bound) / (abs(bound) or largest)
-
-
-def _compares_numbers(threshold: Threshold) -> bool:
-    """Return whether a number that misses the threshold has a distance from its bound."""
-    return threshold.aggregate.is_numeric and threshold.operator != "!="
-
-
-def _bound(check: Check, threshold: Threshold) -> float:
-    compared = check.measure.comparison if check.measure else None
-    return threshold.bound.of(compared.value if compared else 0.0)
-
-
-def _same(bound: float, number: float) -> float:
-    del number
-    return bound

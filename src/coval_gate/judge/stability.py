@@ -7,19 +7,14 @@ test case that fails each time is consistent, even if one of the runs passed as 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from coval_gate.config.thresholds import Bound
-from coval_gate.judge import targets
-from coval_gate.judge.criteria import FewFailed, TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.sample import Sample
@@ -42,7 +37,7 @@ def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Chec
         for variant in variants
         for check in failed.values()
         if check.variant == variant.name
-        for each in _missing_it(check, variant)
+        for each in check.criterion.missing_it(variant, _sample(check, variant), check.measure)
     )
 
 
@@ -64,52 +59,6 @@ def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tu
         if case and failed[case, variant]
     )
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
-
-
-def _missing_it(check: Check, variant: Variant) -> Iterable[str]:
-    """Return the ids of a variant's simulations that miss the criterion of a check that another run may have failed."""
-    match check.criterion:
-        case FewFailed():
-            return (each.id for each in variant.simulations if not each.completed)
-        case TargetMet(target=target) if sample := _sample(check, variant):
-            return (each for each, value in sample.values.items() if not targets.meets(target, value))
-        case ValueAbsent(value=forbidden) if sample := _sample(check, variant):
-            return sample.having((forbidden,))
-        case ThresholdHolds(threshold=threshold):
-            return _missing_threshold(check, threshold, variant)
-    return ()
-
-
-def _missing_threshold(check: Check, threshold: Threshold, variant: Variant) -> Iterable[str]:
-    """Return the ids of the simulations that keep a variant from meeting a threshold."""
-    ids = [each.id for each in variant.simulations]
-    sample, aggregate = _sample(check, variant), threshold.aggregate
-    match aggregate.name:
-        case "total":
-            return ()
-        case "pass_rate":
-            return (each for each in ids if each not in variant.passing)
-        case "completed_rate" | "failed":
-            return (each.id for each in variant.simulations if not each.completed)
-    if sample is None:
-        return ()
-    if aggregate.name == "missing":
-        return (each for each in ids if each not in sample.values)
-    if aggregate.name in ("rate", "count"):
-        hits, wanted = sample.having(aggregate.values), _wants_hits(check)
-        return (each for each in ids if (each in hits) is not wanted)
-    if (requirement := check.requirement) is None:
-        return ()
-    number = replace(threshold, bound=Bound(requirement.bound))
-    return (each for each, value in sample.values.items() if isinstance(value, float) and not number.holds(value))
-
-
-def _wants_hits(check: Check) -> bool:
-    """Return whether a rate or a count is missed because it is too small."""
-    requirement, measure = check.requirement, check.measure
-    if requirement is None or requirement.operator in (">", ">="):
-        return True
-    return requirement.operator == "==" and measure is not None and measure.value < requirement.bound
 
 
 def _sample(check: Check, variant: Variant) -> Sample | None:

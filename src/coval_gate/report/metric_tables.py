@@ -12,7 +12,7 @@ from coval_gate.model.results import BASE
 from coval_gate.report.charts import Bound, compared_histogram, histogram
 from coval_gate.report.comparison_tables import MOST_UNFOLDED
 from coval_gate.report.markdown import escape, folding, row
-from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, paired_numbers, variant_key
+from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.text import number, plural
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _requirement(checks: Sequence[Check]) -> Requirement | None:
     for check in sorted(checks, key=lambda check: check.passed or not check.decides):
         match check.criterion:
             case ThresholdHolds(threshold=threshold):
-                found = check.requirement if threshold.aggregate.name in ON_SCALE else None
+                found = check.requirement if threshold.aggregate.kind.is_on_scale else None
             case TargetMet(target=target) if target.operator in OF_TARGET and target.upper is not None:
                 found = Requirement(OF_TARGET[target.operator], target.upper)
             case _:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 AGENT: Final = "agent"  # what stands for the agent itself among its mutations
 MUTATION: Final = " (mutation)"  # what tells a mutation of that name from it
-ON_SCALE: Final = frozenset({"avg", "med", "min", "max", "p"})  # aggregates whose bound is on the values' own scale
 MOST_TEXTS: Final = 20  # different texts of one metric
 LIMIT: Final = 64 * 1024  # characters; all of a job's outputs together may have about half a million
 

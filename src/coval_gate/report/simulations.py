@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
-from coval_gate.report.wording.criteria import value_text
+from coval_gate.report.wording.clauses import value_text
 from coval_gate.text import number, one_line, plural, shortened, stopwatch
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
-from coval_gate.report.metrics import MOST_TEXTS, ON_SCALE, figures, paired_numbers, variant_key
+from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.wording.targets import target_text
 from coval_gate.text import number, one_line, percent, plural
 
@@ -147,7 +147,7 @@ def _marks(metric: Metric, checks: Sequence[Check]) -> Iterator[tuple[str, float
         criterion, measure, requirement = check.criterion, check.measure, check.requirement
         if not (isinstance(criterion, ThresholdHolds) and measure and requirement):
             continue
-        if measure.unit == "metric" and criterion.threshold.aggregate.name in ON_SCALE:
+        if criterion.threshold.aggregate.kind.is_on_scale:
             yield "threshold", requirement.bound
     if metric.target and not targets.problem(metric.target):
         for bound in _bounds(metric.target):

@@ -11,7 +11,8 @@ from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import LONGEST_TEXT, LONGEST_TURN, MOST_PROMPTS, MOST_VALUES
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import here_text
-from coval_gate.report.wording.criteria import mention, value_text
+from coval_gate.report.wording.clauses import value_text
+from coval_gate.report.wording.criteria import mention
 from coval_gate.report.wording.repetition import stability_text
 from coval_gate.text import number, one_line, plural, stopwatch
 

@@ -4,40 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.criteria import (
-    AllEnded,
-    AllListed,
-    EnoughCompleted,
-    FewFailed,
-    MetricHasValues,
-    NoDrift,
-    TargetMet,
-    ThresholdHolds,
-    ValueAbsent,
-)
+from coval_gate.judge.criteria import TargetMet
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.amounts import measured
-from coval_gate.report.wording.claims import claim_text, doubt_text, shown_bound_text
-from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.criteria import (
-    VALUE_SHOWN,
-    criterion_text,
-    forbidden_text,
-    mention,
-    runs_text,
-    value_text,
-    whom,
-)
-from coval_gate.report.wording.drift import drift_miss_reason, path_text
+from coval_gate.report.wording.claims import claim_text
+from coval_gate.report.wording.clauses import runs_text, value_text
+from coval_gate.report.wording.criteria import criterion_text, mention, words_of
 from coval_gate.report.wording.problems import problem_reason, problem_text
-from coval_gate.report.wording.targets import exact_text, target_text
-from coval_gate.text import number, one_line, percent, plural
+from coval_gate.text import number
 
 if TYPE_CHECKING:
-    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import Miss
-    from coval_gate.judge.measure import Comparison, Measure, Requirement, Unit
+    from coval_gate.judge.measure import Measure
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": in doubt"}
@@ -64,6 +43,10 @@ def actual_text(check: Check) -> str:
 def first_text(check: Check) -> str:
     """Return what the first of several runs had alone, after a semicolon; empty if it met the criterion."""
     return f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
+
+
+def _measured_text(check: Check, measure: Measure) -> str:
+    return words_of(check.criterion).measured(check, check.criterion, measure)
 
 
 def measure_text(measure: Measure) -> str:
@@ -115,6 +98,10 @@ def check_reason(check: Check) -> str:
     return f"{_miss_reason(check, check.measure)}." if check.measure else ""
 
 
+def _miss_reason(check: Check, measure: Measure) -> str:
+    return words_of(check.criterion).missed(check, check.criterion, measure)
+
+
 def here_text(miss: Miss) -> str:
     """Return the value that a simulation has where it misses a criterion; empty without a metric."""
     if not miss.check.metric:
@@ -125,117 +112,6 @@ def here_text(miss: Miss) -> str:
 def miss_text(miss: Miss) -> str:
     """Return the criterion that a simulation misses, cut if it is long, with the simulation's own value."""
     return " – ".join(filter(None, (mention(miss.check.criterion), here_text(miss))))
-
-
-def _measured_text(check: Check, measure: Measure) -> str:
-    match check.criterion:
-        case ThresholdHolds(threshold=threshold):
-            return _threshold_text(threshold, measure, check.requirement)
-        case NoDrift() if measure.path:
-            return path_text(measure, measure.path)
-        case FewFailed():
-            return f"{measure_text(measure)} failed"
-        case EnoughCompleted():
-            return f"{measure_text(measure)} completed"
-        case AllListed():
-            return f"{measure_text(measure)} listed" if measure.value else "none listed"
-        case AllEnded():
-            return f"{measure_text(measure)} ended"
-        case MetricHasValues():
-            return f"missing on {measure_text(measure)}"
-        case TargetMet():
-            return f"met on {measure_text(measure)}"
-        case ValueAbsent(value=value):
-            return f"{forbidden_text(value)} on {measure_text(measure)}"
-    return measure_text(measure)
-
-
-def _threshold_text(threshold: Threshold, measure: Measure, requirement: Requirement | None) -> str:
-    if threshold.aggregate.name == "total":
-        return f"{measure.value:,.0f}"
-    text = measure_text(measure)
-    if measure.assumed:
-        return f"{text}, {measure.assumed:,} of them without a value"
-    # A miss by less than the usual digits show must not read like a hit.
-    bound = requirement.bound if requirement else measure.value
-    if measure.unit == "metric" and number(measure.value) == number(bound) and measure.value != bound:
-        return text.replace(number(measure.value), f"{measure.value:.10g}", 1)
-    if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
-        return text.replace(percent(measure.value), f"{measure.value * 100:.10g}%", 1)
-    return text
-
-
-def _miss_reason(check: Check, measure: Measure) -> str:  # noqa: C901 - a case for each kind
-    """Return the reason of a check whose value is not what it must be, without a full stop."""
-    about, where, few = whom(check), runs_text(check), f"{measure.value:,.0f}"
-    match check.criterion:
-        case ThresholdHolds(threshold=threshold) if measure.comparison:
-            return _compared_reason(check, threshold, measure.comparison)
-        case ThresholdHolds(threshold=threshold):
-            required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
-            is_found = f"{_subject(threshold)} is {actual_text(check)}{about}"
-            if check.verdict is Verdict.INCONCLUSIVE:
-                return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
-            return f"{is_found}{shown_bound_text(check)}, must be {required}"
-        case NoDrift(threshold=threshold):
-            return drift_miss_reason(check, threshold, _subject(threshold), about)
-        case FewFailed(allowance=allowance):
-            failed = f"{few} of {plural(measure.total, 'simulation')}"
-            return f"{failed} did not complete{about}{where}; max_failed_simulations allows {allowance}"
-        case EnoughCompleted(least=least):
-            return f"{plural(round(measure.value), 'simulation')} completed{where}; min_simulations requires {least:,}"
-        case AllListed():
-            return _not_listed(measure)
-        case AllEnded():
-            running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
-            return f"The run completed, but {running} had not ended when metrics_grace_time was over"
-        case MetricHasValues(metric=metric, allowance=allowance):
-            lacking = f"{few} of {plural(measure.total, 'completed simulation')}"
-            return f"{metric} has no value on {lacking}{about}; max_failed_simulations allows {allowance}"
-        case TargetMet(metric=metric, target=target):
-            missed = plural(measure.count - round(measure.value), "simulation")
-            return f"{metric} missed its target ({target_text(target)}) on {missed}{about}{where}"
-        case ValueAbsent(metric=metric, value=value):
-            hits = plural(round(measure.value), "simulation")
-            return f"{metric} is {forbidden_text(value)} on {hits}{about}{where}; fail_on_metric_value forbids it"
-    return f"{criterion_text(check.criterion)}: {actual_text(check)}"
-
-
-def _compared_reason(check: Check, threshold: Threshold, compared: Comparison) -> str:
-    """Return the reason of a check that compares and is not met, without a full stop."""
-    required = _required_text(check, threshold)
-    now = f"{_subject(threshold)} is {actual_text(check)}{whom(check)}"
-    found = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"
-    clause = f": {change_clause(check)}" if has_bounds(check) else ""
-    if check.verdict is not Verdict.INCONCLUSIVE:
-        return f"{found}{clause}, must be {required}"
-    if compared.by_chance:
-        return f"{found}{clause}; required is {required}"
-    few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
-    neither = "which neither shows nor rules out" if clause else "are too few to show or to rule out"
-    return f"{found}{clause or few}{', ' if clause else ' '}{neither} {required}"
-
-
-def _required_text(check: Check, threshold: Threshold) -> str:
-    """Return what a value must be against a reference: the user's words, and the number that they make."""
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    if check.measure is None or check.requirement is None:
-        return f"{threshold.operator} {written}"
-    bound = check.requirement.bound
-    shown = percent(bound) if check.measure.unit == "share" else number(bound)
-    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
-    return f"{threshold.operator} {written}" + ("" if plain else f" ({shown})")
-
-
-def _not_listed(measure: Measure) -> str:
-    """Return why a run without all of its simulations is not judged, without a full stop."""
-    if not measure.total:
-        return (
-            "The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
-            "that sub_sample_size or test_case_ids leave some of them"
-        )
-    listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
-    return f"Coval lists {listed} of the run; the rest are unaccounted for"
 
 
 def _advisory_reason(check: Check) -> str:
@@ -256,14 +132,3 @@ def _informs_reason(check: Check) -> str:
     if isinstance(check.criterion, TargetMet):
         return "Informs only: a threshold on pass_rate decides how many simulations may miss a target."
     return "Informs only: max_failed_simulations lets every simulation fail."
-
-
-def _subject(threshold: Threshold) -> str:
-    aggregate = one_line(threshold.aggregate, VALUE_SHOWN)
-    if threshold.aggregate.name == "missing":
-        return f"The number of missing values of {threshold.metric}"
-    return f"{aggregate} of {threshold.metric}" if threshold.metric else aggregate
-
-
-def _bound_text(bound: float, unit: Unit) -> str:
-    return f"{bound * 100:.10g}%" if unit == "share" else exact_text(bound)

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.findings import comparison_of, reference_of
+from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import POWER
-from coval_gate.judge.problems import (
-    Accepted,
-    CannotOccur,
-    CasesUnknown,
-    JudgeChanged,
-    NoBaseline,
-    NoMutations,
-    NoNumbers,
-    NoSuchValue,
-    NotInBaseline,
-    NoValues,
-    OnlySummary,
-    PersonaChanged,
-    TooFewShared,
-    UnequalCounts,
-    UnusableBaseline,
-)
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.run import Run
 from coval_gate.report.wording.amounts import measured, rounded
-from coval_gate.report.wording.baselines import (
-    START_ANEW,
-    baseline_text,
-    dated_text,
-    left_out_text,
-    no_baseline_text,
-    shared_text,
-)
-from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.text import number, one_line, percent, plural
+from coval_gate.report.wording.baselines import baseline_text, shared_text
+from coval_gate.text import number, one_line, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import CheckGroup
     from coval_gate.judge.measure import Comparison, Interval, Unit
-    from coval_gate.judge.problems import ComparisonProblem
+    from coval_gate.model.run import Run
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
 BEYOND: Final = "beyond the margin as counted"
@@ -197,95 +171,6 @@ def has_bounds(check: Check) -> bool:
     """Tell whether anything is claimed of a change."""
     compared = comparison_of(check)
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
-
-
-def comparison_problem_text(found: ComparisonProblem) -> str:  # noqa: C901 - a case for each kind
-    """Return in a few words why there is no comparison."""
-    match found:
-        case NoMutations():
-            return "the run has no mutations"
-        case NoBaseline():
-            return "no baseline"
-        case NotInBaseline(what=what):
-            return f"the baseline does not have the {what}"
-        case UnusableBaseline():
-            return "the baseline's values cannot be compared with"
-        case Accepted():
-            return "accepted"
-        case PersonaChanged():
-            return "another persona"
-        case JudgeChanged():
-            return "another version of the metric"
-        case CasesUnknown():
-            return "the test cases are not known"
-        case TooFewShared(shared=shared):
-            return plural(shared, "shared test case")
-        case UnequalCounts(now=now, earlier=earlier):
-            return f"{now:,} simulations, not {earlier:,}"
-    assert_never(found)
-
-
-def comparison_problem_reason(check: Check, found: ComparisonProblem, about: str) -> str:
-    """Return why there is no comparison, and what to do about it, without a full stop.
-
-    What is so for every threshold does not name one, so that it is told once.
-    """
-    text = criterion_text(check.criterion) if isinstance(check.criterion, ThresholdHolds) else ""
-    match found:
-        case NoMutations():
-            return f"{text} compares mutations with the agent itself, but the run has no mutations"
-        case NoBaseline(source=source, reason=reason):
-            return f"There is no baseline: {no_baseline_text(source, reason)}"
-        case Accepted():
-            return f"{text} is not compared: a person accepted the run"
-        case PersonaChanged(since=since):
-            return f"{_nothing_since(since)}: another persona called then, or another version of it; {START_ANEW}"
-        case JudgeChanged(metric=metric, since=since):
-            return f"{_nothing_since(since)}{about}: another version of {metric} judged it; {START_ANEW}"
-        case TooFewShared(shared=0, left_out=left_out, since=Run() as since) if left_out.changed:
-            left = left_out_text(left_out, NAMES[reference_of(check)])
-            return f"{_nothing_since(since)}{about}: no test case is the same any more (left out: {left}); {START_ANEW}"
-        case CasesUnknown():
-            return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
-    return f"{text} has nothing to compare with{about}: {_obstacle_text(check, found)}"
-
-
-def _nothing_since(run: Run) -> str:
-    return f"Nothing can be compared since the baseline, run {dated_text(run)}"
-
-
-def _obstacle_text(check: Check, found: NotInBaseline | UnusableBaseline | TooFewShared | UnequalCounts) -> str:
-    reference = NAMES[reference_of(check)]
-    match found:
-        case NotInBaseline(what="mutation", name=name):
-            return f"the {reference} has no simulations of {name or 'the agent itself'}"
-        case NotInBaseline(name=name):
-            return f"no run of the baseline has the metric {name}; {START_ANEW}"
-        case UnusableBaseline(problem=problem):
-            return _unusable_text(reference, problem)
-        case TooFewShared(shared=shared, left_out=left_out):
-            left = left_out_text(left_out, reference)
-            why = f"; left out: {left}" if left else ""
-            return f"{plural(shared, 'test case')} can be compared, and at least two are needed{why}"
-        case UnequalCounts(now=now, earlier=earlier):
-            return (
-                f"it counts simulations, and this run has {now:,}, but the {reference} has {earlier:,}; use a rate, or "
-                "launch both with the same iteration_count"
-            )
-    assert_never(found)
-
-
-def _unusable_text(reference: str, problem: NoValues | NoNumbers | CannotOccur | NoSuchValue | OnlySummary) -> str:
-    match problem:
-        case NoValues(metric=metric):
-            return f"the {reference} has no value of {metric}"
-        case NoNumbers(metric=metric):
-            return f"the {reference} has values of {metric} that are not numbers"
-        case CannotOccur(metric=metric) | NoSuchValue(metric=metric):
-            return f"the {reference} has values of {metric} of another kind"
-        case OnlySummary(metric=metric):
-            return f"Coval reports no single values of {metric} for the {reference}"
-    assert_never(problem)
 
 
 def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> str:

@@ -1,10 +1,12 @@
-"""A criterion in English: a sentence that is true where the criterion is met, or a threshold as the user wrote it."""
+"""Each kind of criterion in English: what it requires, what was measured, and why it is missed.
+
+A kind has one entry in WORDS. Where it is met, its sentence is true; a threshold is as the user wrote it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from coval_gate.judge.comparison import comparable
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
@@ -24,63 +26,38 @@ from coval_gate.judge.criteria import (
     VariantsPresent,
 )
 from coval_gate.judge.targets import problem
-from coval_gate.model.results import BASE
+from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.wording.targets import target_text
-from coval_gate.text import number, one_line, plural, quoted, shortened
+from coval_gate.report.wording.amounts import measured
+from coval_gate.report.wording.claims import doubt_text, shown_bound_text
+from coval_gate.report.wording.clauses import (
+    VALUE_SHOWN,
+    aggregate_text,
+    forbidden_text,
+    runs_text,
+    threshold_text,
+    whom,
+)
+from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
+from coval_gate.report.wording.drift import drift_miss_reason, path_text
+from coval_gate.report.wording.targets import exact_text, target_text
+from coval_gate.text import number, one_line, percent, plural, quoted, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
-    from coval_gate.model.results import Value
+    from coval_gate.judge.measure import Comparison, Measure, Requirement, Unit
 
-VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
+C = TypeVar("C")
 
 
-def criterion_text(criterion: Criterion) -> str:  # noqa: C901 - a case for each kind
+def criterion_text(criterion: Criterion) -> str:
     """Return the criterion as a sentence that is true where it is met; a threshold as the user wrote it."""
-    match criterion:
-        case ThresholdHolds(threshold=threshold):
-            return threshold_text(threshold)
-        case FewFailed(allowance=allowance):
-            return f"{_allowance_text(allowance)} failed"
-        case EnoughCompleted(least=least):
-            return f"at least {plural(least, 'simulation')} completed"
-        case AllListed():
-            return "Coval lists every simulation of the run"
-        case DataSettled():
-            return "Coval's lists of simulations and metrics are complete"
-        case AllEnded():
-            return "every simulation ended"
-        case VariantsPresent(mutations=mutations):
-            return f"Coval lists simulations of the agent and {plural(mutations, 'mutation')}"
-        case NoErrorReported():
-            return "Coval reports no error of the run"
-        case MetricPresent(reference=reference):
-            return f"the run has the metric {quoted(reference)}"
-        case MetricHasValues(metric=metric, most=most):
-            where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
-            return f"{metric} has a value on {where}"
-        case MetricsHaveTargets():
-            return "at least one metric has a target in Coval"
-        case TargetMet(metric=metric, target=target):
-            return f"{metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
-        case ValueAbsent(metric=metric, value=value):
-            return f"{metric} is never {forbidden_text(value)}"
-        case SameCases():
-            return "the test cases are those of the first run"
-        case NoDrift(threshold=threshold):
-            return f"no drift: {threshold.text}"
-        case NotFlaky():
-            return "the run is not flaky"
-    assert_never(criterion)
-
-
-def threshold_text(threshold: Threshold) -> str:
-    """Return a threshold as the user wrote it; of a rate, also that a percentage of the reference is no points."""
-    return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
+    return words_of(criterion).sentence(criterion)
 
 
 def mention(criterion: Criterion) -> str:
@@ -88,37 +65,199 @@ def mention(criterion: Criterion) -> str:
     return shortened(criterion_text(criterion), LONGEST_MENTION)
 
 
-def runs_text(check: Check) -> str:
-    """Return which of several runs decided a criterion, with a space before it; empty where there is one."""
-    if check.runs == 1:
-        return ""
-    if not check.run_id:
-        return f" over {check.runs} runs"
-    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
+def words_of(criterion: Criterion) -> Words[Any]:
+    """Return what people read of a kind of criterion."""
+    return WORDS[type(criterion)]
 
 
-def whom(check: Check) -> str:
-    """Return which variant a sentence is about; empty where there is only one."""
-    if not check.several:
-        return ""
-    return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
+class Words(Generic[C]):
+    """What people read of one kind of criterion."""
+
+    def sentence(self, criterion: C) -> str:
+        """Return what is true where it is met."""
+        raise NotImplementedError
+
+    def measured(self, check: Check, criterion: C, measure: Measure) -> str:
+        """Return what was measured."""
+        del check, criterion
+        return measured(measure, measure.unit)
+
+    def missed(self, check: Check, criterion: C, measure: Measure) -> str:
+        """Return why a value that was measured does not do, without a full stop."""
+        return f"{self.sentence(criterion)}: {self._actual(check, criterion, measure)}"
+
+    def left_open(self, criterion: C) -> str:
+        """Return what is not known without values, as a clause."""
+        del criterion
+        return "it is not known"
+
+    def _actual(self, check: Check, criterion: C, measure: Measure) -> str:
+        return f"{self.measured(check, criterion, measure)}{runs_text(check)}"
 
 
-def aggregate_text(criterion: Criterion) -> str:
-    """Return what a threshold computes from a metric: "p(95)"."""
-    return one_line(criterion.threshold.aggregate, VALUE_SHOWN) if isinstance(criterion, ThresholdHolds) else "it"
+class Sentence(Words[Any]):
+    """A kind with one sentence, of which nothing is measured, or nothing that needs words of its own."""
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def sentence(self, criterion: object) -> str:
+        del criterion
+        return self._sentence
 
 
-def value_text(value: Value) -> str:
-    """Return a value as people read it."""
-    if isinstance(value, float):
-        return number(value)
-    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
+class OfThreshold(Words[ThresholdHolds]):
+    def sentence(self, criterion: ThresholdHolds) -> str:
+        return threshold_text(criterion.threshold)
+
+    def measured(self, check: Check, criterion: ThresholdHolds, measure: Measure) -> str:
+        return _threshold_text(criterion.threshold, measure, check.requirement)
+
+    def missed(self, check: Check, criterion: ThresholdHolds, measure: Measure) -> str:
+        threshold, actual = criterion.threshold, self._actual(check, criterion, measure)
+        if measure.comparison:
+            return _compared_reason(check, threshold, actual, measure.comparison)
+        required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
+        is_found = f"{_subject(threshold)} is {actual}{whom(check)}"
+        if check.verdict is Verdict.INCONCLUSIVE:
+            return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
+        return f"{is_found}{shown_bound_text(check)}, must be {required}"
+
+    def left_open(self, criterion: ThresholdHolds) -> str:
+        return f"{aggregate_text(criterion)} is not known"
 
 
-def forbidden_text(value: str) -> str:
-    """Return a value that a user wrote: a text in quotation marks, since it may be a word such as "no"."""
-    return one_line(value, VALUE_SHOWN) if isinstance(comparable(value), float) else quoted(value, VALUE_SHOWN)
+class OfFewFailed(Words[FewFailed]):
+    def sentence(self, criterion: FewFailed) -> str:
+        return f"{_allowance_text(criterion.allowance)} failed"
+
+    def measured(self, check: Check, criterion: FewFailed, measure: Measure) -> str:
+        return f"{super().measured(check, criterion, measure)} failed"
+
+    def missed(self, check: Check, criterion: FewFailed, measure: Measure) -> str:
+        failed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
+        where = f"{whom(check)}{runs_text(check)}"
+        return f"{failed} did not complete{where}; max_failed_simulations allows {criterion.allowance}"
+
+
+class OfEnoughCompleted(Words[EnoughCompleted]):
+    def sentence(self, criterion: EnoughCompleted) -> str:
+        return f"at least {plural(criterion.least, 'simulation')} completed"
+
+    def measured(self, check: Check, criterion: EnoughCompleted, measure: Measure) -> str:
+        return f"{super().measured(check, criterion, measure)} completed"
+
+    def missed(self, check: Check, criterion: EnoughCompleted, measure: Measure) -> str:
+        completed = f"{plural(round(measure.value), 'simulation')} completed{runs_text(check)}"
+        return f"{completed}; min_simulations requires {criterion.least:,}"
+
+
+class OfAllListed(Sentence):
+    def measured(self, check: Check, criterion: AllListed, measure: Measure) -> str:
+        return f"{super().measured(check, criterion, measure)} listed" if measure.value else "none listed"
+
+    def missed(self, check: Check, criterion: AllListed, measure: Measure) -> str:
+        del check, criterion
+        return _not_listed(measure)
+
+
+class OfAllEnded(Sentence):
+    def measured(self, check: Check, criterion: AllEnded, measure: Measure) -> str:
+        return f"{super().measured(check, criterion, measure)} ended"
+
+    def missed(self, check: Check, criterion: AllEnded, measure: Measure) -> str:
+        del check, criterion
+        running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
+        return f"The run completed, but {running} had not ended when metrics_grace_time was over"
+
+
+class OfVariantsPresent(Words[VariantsPresent]):
+    def sentence(self, criterion: VariantsPresent) -> str:
+        return f"Coval lists simulations of the agent and {plural(criterion.mutations, 'mutation')}"
+
+
+class OfMetricPresent(Words[MetricPresent]):
+    def sentence(self, criterion: MetricPresent) -> str:
+        return f"the run has the metric {quoted(criterion.reference)}"
+
+
+class OfMetricHasValues(Words[MetricHasValues]):
+    def sentence(self, criterion: MetricHasValues) -> str:
+        most = criterion.most
+        where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
+        return f"{criterion.metric} has a value on {where}"
+
+    def measured(self, check: Check, criterion: MetricHasValues, measure: Measure) -> str:
+        return f"missing on {super().measured(check, criterion, measure)}"
+
+    def missed(self, check: Check, criterion: MetricHasValues, measure: Measure) -> str:
+        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"
+        return f"{criterion.metric} has no value on {lacking}; max_failed_simulations allows {criterion.allowance}"
+
+
+class OfTarget(Words[TargetMet]):
+    def sentence(self, criterion: TargetMet) -> str:
+        target = criterion.target
+        return f"{criterion.metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
+
+    def measured(self, check: Check, criterion: TargetMet, measure: Measure) -> str:
+        return f"met on {super().measured(check, criterion, measure)}"
+
+    def missed(self, check: Check, criterion: TargetMet, measure: Measure) -> str:
+        missed = plural(measure.count - round(measure.value), "simulation")
+        where = f"{whom(check)}{runs_text(check)}"
+        return f"{criterion.metric} missed its target ({target_text(criterion.target)}) on {missed}{where}"
+
+    def left_open(self, criterion: TargetMet) -> str:
+        return f"its target ({target_text(criterion.target)}) cannot be judged"
+
+
+class OfValueAbsent(Words[ValueAbsent]):
+    def sentence(self, criterion: ValueAbsent) -> str:
+        return f"{criterion.metric} is never {forbidden_text(criterion.value)}"
+
+    def measured(self, check: Check, criterion: ValueAbsent, measure: Measure) -> str:
+        return f"{forbidden_text(criterion.value)} on {super().measured(check, criterion, measure)}"
+
+    def missed(self, check: Check, criterion: ValueAbsent, measure: Measure) -> str:
+        hits = f"{plural(round(measure.value), 'simulation')}{whom(check)}{runs_text(check)}"
+        return f"{criterion.metric} is {forbidden_text(criterion.value)} on {hits}; fail_on_metric_value forbids it"
+
+    def left_open(self, criterion: ValueAbsent) -> str:
+        del criterion
+        return "fail_on_metric_value cannot be judged"
+
+
+class OfDrift(Words[NoDrift]):
+    def sentence(self, criterion: NoDrift) -> str:
+        return f"no drift: {criterion.threshold.text}"
+
+    def measured(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
+        return path_text(measure, measure.path) if measure.path else super().measured(check, criterion, measure)
+
+    def missed(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
+        del measure
+        return drift_miss_reason(check, criterion.threshold, _subject(criterion.threshold), whom(check))
+
+
+WORDS: Final[Mapping[type[Criterion], Words[Any]]] = {
+    ThresholdHolds: OfThreshold(),
+    FewFailed: OfFewFailed(),
+    EnoughCompleted: OfEnoughCompleted(),
+    AllListed: OfAllListed("Coval lists every simulation of the run"),
+    DataSettled: Sentence("Coval's lists of simulations and metrics are complete"),
+    AllEnded: OfAllEnded("every simulation ended"),
+    VariantsPresent: OfVariantsPresent(),
+    NoErrorReported: Sentence("Coval reports no error of the run"),
+    MetricPresent: OfMetricPresent(),
+    MetricHasValues: OfMetricHasValues(),
+    MetricsHaveTargets: Sentence("at least one metric has a target in Coval"),
+    TargetMet: OfTarget(),
+    ValueAbsent: OfValueAbsent(),
+    SameCases: Sentence("the test cases are those of the first run"),
+    NotFlaky: Sentence("the run is not flaky"),
+    NoDrift: OfDrift(),
+}
 
 
 def _allowance_text(allowance: Allowance) -> str:
@@ -127,3 +266,66 @@ def _allowance_text(allowance: Allowance) -> str:
     if allowance.percent:
         return f"at most {allowance} of the simulations"
     return f"at most {plural(int(allowance.most), 'simulation')}"
+
+
+def _threshold_text(threshold: Threshold, measure: Measure, requirement: Requirement | None) -> str:
+    if threshold.aggregate.kind.is_all:
+        return f"{measure.value:,.0f}"
+    text = measured(measure, measure.unit)
+    if measure.assumed:
+        return f"{text}, {measure.assumed:,} of them without a value"
+    # A miss by less than the usual digits show must not read like a hit.
+    bound = requirement.bound if requirement else measure.value
+    if measure.unit == "metric" and number(measure.value) == number(bound) and measure.value != bound:
+        return text.replace(number(measure.value), f"{measure.value:.10g}", 1)
+    if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
+        return text.replace(percent(measure.value), f"{measure.value * 100:.10g}%", 1)
+    return text
+
+
+def _compared_reason(check: Check, threshold: Threshold, actual: str, compared: Comparison) -> str:
+    """Return the reason of a check that compares and is not met, without a full stop."""
+    required = _required_text(check, threshold)
+    now = f"{_subject(threshold)} is {actual}{whom(check)}"
+    found = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"
+    clause = f": {change_clause(check)}" if has_bounds(check) else ""
+    if check.verdict is not Verdict.INCONCLUSIVE:
+        return f"{found}{clause}, must be {required}"
+    if compared.by_chance:
+        return f"{found}{clause}; required is {required}"
+    few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
+    neither = "which neither shows nor rules out" if clause else "are too few to show or to rule out"
+    return f"{found}{clause or few}{', ' if clause else ' '}{neither} {required}"
+
+
+def _required_text(check: Check, threshold: Threshold) -> str:
+    """Return what a value must be against a reference: the user's words, and the number that they make."""
+    written = threshold.text.rpartition(threshold.operator)[2].strip()
+    if check.measure is None or check.requirement is None:
+        return f"{threshold.operator} {written}"
+    bound = check.requirement.bound
+    shown = percent(bound) if check.measure.unit == "share" else number(bound)
+    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+    return f"{threshold.operator} {written}" + ("" if plain else f" ({shown})")
+
+
+def _not_listed(measure: Measure) -> str:
+    """Return why a run without all of its simulations is not judged, without a full stop."""
+    if not measure.total:
+        return (
+            "The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
+            "that sub_sample_size or test_case_ids leave some of them"
+        )
+    listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
+    return f"Coval lists {listed} of the run; the rest are unaccounted for"
+
+
+def _subject(threshold: Threshold) -> str:
+    aggregate = one_line(threshold.aggregate, VALUE_SHOWN)
+    if not threshold.metric:
+        return aggregate
+    return threshold.aggregate.kind.subject.format(aggregate=aggregate, metric=threshold.metric)
+
+
+def _bound_text(bound: float, unit: Unit) -> str:
+    return f"{bound * 100:.10g}%" if unit == "share" else exact_text(bound)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
-from coval_gate.report.wording.criteria import VALUE_SHOWN
-from coval_gate.report.wording.problems import seen_text
+from coval_gate.report.wording.clauses import VALUE_SHOWN
+from coval_gate.report.wording.value_problems import seen_text
 from coval_gate.text import number, quoted
 
 if TYPE_CHECKING:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.drift import REFERENCE_RUNS
 from coval_gate.report.wording.baselines import DATE, START_ANEW, dated_text
+from coval_gate.report.wording.problem_words import Words
 from coval_gate.text import number, one_line, percent, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import DriftPath, Measure, Night, Unit
-    from coval_gate.judge.problems import DriftProblem
 
 
 def path_text(measure: Measure, path: DriftPath) -> str:
@@ -62,40 +64,53 @@ def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: s
     )
 
 
-def drift_problem_text(found: DriftProblem) -> str:
-    """Return in a few words why nothing is compared with the reference."""
-    match found:
-        case ReferenceGrows(known=known):
-            return f"the reference has {known} of {REFERENCE_RUNS} runs"
-        case ReferenceUnreadable():
-            return "the reference is not known"
-        case ReferenceDiffers(what="persona"):
-            return "another persona"
-        case ReferenceDiffers(what="metric"):
-            return "another version of the metric"
-        case ReferenceDiffers(what="cases"):
-            return "too few test cases are the same"
-        case ReferenceDiffers():
-            return "the reference cannot be compared with"
-    assert_never(found)
+class OfReferenceGrows(Words[ReferenceGrows]):
+    def text(self, found: ReferenceGrows) -> str:
+        return f"the reference has {found.known} of {REFERENCE_RUNS} runs"
 
-
-def drift_problem_reason(found: DriftProblem, about: str) -> str:
-    """Return the same as a sentence without a full stop."""
-    match found:
-        case ReferenceGrows(tag=tag, known=known, begun=True):
+    def reason(self, check: Check, found: ReferenceGrows, about: str) -> str:
+        del check, about
+        tag, known = found.tag, found.known
+        if found.begun:
             return (
                 f"The reference of drift, tag:{tag}, has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
             )
-        case ReferenceGrows(tag=tag):
-            first = "the first run whose check is green gets it"
-            return f"No run has the tag {tag} yet, so drift is compared with nothing; {first}"
-        case ReferenceUnreadable(text=text):
-            return f"Drift is not known: Coval did not tell which runs the reference has: {text.rstrip('.')}"
-        case ReferenceDiffers(since=since):
-            why = _difference_text(found)
-            return f"Drift is not known{about} since the reference, run {dated_text(since)}: {why}; {START_ANEW}"
-    assert_never(found)
+        first = "the first run whose check is green gets it"
+        return f"No run has the tag {tag} yet, so drift is compared with nothing; {first}"
+
+
+class OfReferenceUnreadable(Words[ReferenceUnreadable]):
+    def text(self, found: ReferenceUnreadable) -> str:
+        del found
+        return "the reference is not known"
+
+    def reason(self, check: Check, found: ReferenceUnreadable, about: str) -> str:
+        del check, about
+        return f"Drift is not known: Coval did not tell which runs the reference has: {found.text.rstrip('.')}"
+
+
+class OfReferenceDiffers(Words[ReferenceDiffers]):
+    def text(self, found: ReferenceDiffers) -> str:
+        match found.what:
+            case "persona":
+                return "another persona"
+            case "metric":
+                return "another version of the metric"
+            case "cases":
+                return "too few test cases are the same"
+        return "the reference cannot be compared with"
+
+    def reason(self, check: Check, found: ReferenceDiffers, about: str) -> str:
+        del check
+        since = f"since the reference, run {dated_text(found.since)}"
+        return f"Drift is not known{about} {since}: {_difference_text(found)}; {START_ANEW}"
+
+
+DRIFT_WORDS: Final[Mapping[type[Any], Words[Any]]] = {
+    ReferenceGrows: OfReferenceGrows(),
+    ReferenceUnreadable: OfReferenceUnreadable(),
+    ReferenceDiffers: OfReferenceDiffers(),
+}
 
 
 def _difference_text(found: ReferenceDiffers) -> str:

@@ -1,196 +1,182 @@
-"""A problem in English: what stands in the way of a criterion, in a few words or as a sentence."""
+"""Each kind of problem in English: what stands in the way of a criterion, in a few words or as a sentence.
+
+A kind has one entry in WORDS.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.judge.criteria import (
-    MetricPresent,
-    MetricsHaveTargets,
-    TargetMet,
-    ThresholdHolds,
-    ValueAbsent,
-    VariantsPresent,
-)
+from coval_gate.judge.criteria import MetricPresent, TargetMet, ThresholdHolds, VariantsPresent
 from coval_gate.judge.problems import (
-    CannotOccur,
     ErrorReported,
     Flaky,
-    NoNumbers,
     NoSuchMetric,
-    NoSuchValue,
     NoTargets,
     NotListed,
     NotSettled,
-    NoValues,
-    OnlySummary,
     OtherCases,
-    ReferenceDiffers,
-    ReferenceGrows,
-    ReferenceUnreadable,
     SeveralMetrics,
     UnusableTarget,
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.comparisons import comparison_problem_reason, comparison_problem_text
-from coval_gate.report.wording.criteria import VALUE_SHOWN, aggregate_text, runs_text, value_text, whom
-from coval_gate.report.wording.drift import drift_problem_reason, drift_problem_text
+from coval_gate.report.wording.clauses import runs_text, whom
+from coval_gate.report.wording.comparison_problems import COMPARISON_WORDS
+from coval_gate.report.wording.drift import DRIFT_WORDS
+from coval_gate.report.wording.problem_words import Words
 from coval_gate.report.wording.repetition import all_runs_text
-from coval_gate.report.wording.targets import target_problem_text, target_text
+from coval_gate.report.wording.targets import target_problem_text
+from coval_gate.report.wording.value_problems import VALUE_WORDS
 from coval_gate.text import in_words, plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.problems import Problem
-    from coval_gate.model.results import Value
 
 NAMES_SHOWN: Final = 8  # metrics that a run has, where it lacks the one that was named
-VALUES_SHOWN: Final = 8  # that a metric can have
 FEW_NAMES: Final = 3  # the same, in a few words
 
 
-def problem_text(found: Problem) -> str:  # noqa: C901 - a case for each kind
+def problem_text(found: Problem) -> str:
     """Return in a few words what was found in place of a value."""
-    match found:
-        case NoSuchMetric(similar=similar) if similar:
-            return f"did you mean {similar}?"
-        case NoSuchMetric(known=known):
-            return f"it has only {in_words(known, most=FEW_NAMES)}" if known else "it has no metrics at all"
-        case NotListed():
-            return "Coval does not list it"
-        case NotSettled():
-            return "its lists still changed at the deadline"
-        case SeveralMetrics(ids=ids):
-            return f"{plural(len(ids), 'metric')} of this name"
-        case NoValues():
-            return "no simulation has a value"
-        case NoNumbers():
-            return f"some values are not numbers: {_samples_text(found.samples)}"
-        case CannotOccur():
-            return f"its values are {_kind(found)}: {_different_text(found)}"
-        case NoSuchValue(similar=similar) if similar:
-            return f"did you mean {value_text(similar)}?"
-        case NoSuchValue():
-            return f"its values are {_values_text(found)}"
-        case OnlySummary():
-            return "Coval reports no single values of the metric"
-        case NoTargets():
-            return "no metric has a target"
-        case UnusableTarget(target=target):
-            return f"its target {target_problem_text(target)}"
-        case VariantsMissing(mutations=mutations, agent=agent):
-            return f"of {plural(mutations, 'mutation')}{'' if agent else ', none of the agent itself'}"
-        case ErrorReported(text=text):
-            return f"it reports {text}"
-        case OtherCases(new=new, gone=gone):
-            return f"{new:,} new, {gone:,} missing"
-        case Flaky(runs=runs):
-            return f"the first run failed, but {all_runs_text(runs)} together did not"
-        case ReferenceGrows() | ReferenceUnreadable() | ReferenceDiffers():
-            return drift_problem_text(found)
-    return comparison_problem_text(found)
+    return WORDS[type(found)].text(found)
 
 
-def problem_reason(check: Check, found: Problem) -> str:  # noqa: C901 - a case for each kind
+def problem_reason(check: Check, found: Problem) -> str:
     """Return the reason of a check that has no measure, without a full stop."""
     where = runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else ""
-    criterion, about = check.criterion, f"{whom(check)}{where}"
-    match found:
-        case NoSuchMetric():
-            return _no_such_metric(criterion, found)
-        case NotListed():
-            metric = criterion.reference if isinstance(criterion, MetricPresent) else ""
-            return (
-                f"Coval announced the metric {metric} for the run, but does not list it; to do without it, set "
-                "metric_ids to the other metrics"
-            )
-        case NotSettled():
-            return (
-                "Coval does not say how many simulations and metrics the run has, and its lists still changed at the "
-                "deadline"
-            )
-        case SeveralMetrics(ids=ids):
-            named = _metric_named(criterion)
-            return f"The run has {len(ids)} metrics named {named}; use the id of one of them: {' or '.join(ids)}"
-        case NoValues(metric=metric) if isinstance(criterion, ValueAbsent):
-            return f"{metric} has no single value{about}, so fail_on_metric_value cannot be judged"
-        case NoValues(metric=metric):
-            return f"{metric} has no value at all{about}"
-        case NoNumbers(metric=metric, samples=samples):
-            shown = _samples_text(samples)
-            unknown = f"{aggregate_text(criterion)} is not known{about}"
-            return f"{metric} has values that are not numbers ({shown}), so {unknown}"
-        case CannotOccur(metric=metric, wanted=wanted):
-            named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
-            why = f"they are {_kind(found)} ({_different_text(found)})"
-            return f"No value of {metric}{about} can be {named}: {why}, so {_left_open(criterion)}"
-        case NoSuchValue():
-            return _no_such_value(criterion, found)
-        case OnlySummary(metric=metric) if isinstance(criterion, MetricsHaveTargets):
-            return f"Coval reports neither the id nor the single values of {metric}, so its target cannot be judged"
-        case OnlySummary(metric=metric):
-            return f"Coval reports no single values of {metric}, so {aggregate_text(criterion)} is not known{about}"
-        case NoTargets():
-            return (
-                "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
-            )
-        case UnusableTarget(target=target):
-            metric = criterion.metric if isinstance(criterion, TargetMet) else ""
-            return f"The target of {metric} {target_problem_text(target)}"
-        case VariantsMissing(mutations=mutations, agent=agent):
-            launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
-            alone = "" if agent else " and none of the agent itself"
-            listed = plural(mutations, "mutation")
-            return f"The run was launched with {launched}, but Coval lists simulations of {listed}{alone}"
-        case ErrorReported(text=text):
-            return f"The run completed, but Coval reports an error: {text.rstrip('.')}"
-        case OtherCases(new=new, gone=gone):
-            return f"Its test cases are not those of the first run ({new:,} new, {gone:,} missing)"
-        case Flaky(runs=runs):
-            return f"The first run failed, but {all_runs_text(runs)} together did not (flaky), and on_flaky is fail"
-        case ReferenceGrows() | ReferenceUnreadable() | ReferenceDiffers():
-            return drift_problem_reason(found, about)
-    return comparison_problem_reason(check, found, about)
+    return WORDS[type(found)].reason(check, found, f"{whom(check)}{where}")
 
 
-def _no_such_metric(criterion: Criterion, found: NoSuchMetric) -> str:
-    named = _metric_named(criterion)
-    if not found.known:
-        return f"The run has no metric {named}; it has no metrics at all"
-    meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
-    return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
+class OfNoSuchMetric(Words[NoSuchMetric]):
+    def text(self, found: NoSuchMetric) -> str:
+        if found.similar:
+            return f"did you mean {found.similar}?"
+        return f"it has only {in_words(found.known, most=FEW_NAMES)}" if found.known else "it has no metrics at all"
+
+    def reason(self, check: Check, found: NoSuchMetric, about: str) -> str:
+        del about
+        named = _metric_named(check.criterion)
+        if not found.known:
+            return f"The run has no metric {named}; it has no metrics at all"
+        meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
+        return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
 
 
-def _no_such_value(criterion: Criterion, found: NoSuchValue) -> str:
-    named = " or ".join(quoted(each, VALUE_SHOWN) for each in found.wanted)
-    verb = "can be" if found.allowed else "is"
-    meant = f" (did you mean {value_text(found.similar)}?)" if found.similar else ""
-    return f"No value of {found.metric} {verb} {named}{meant}: {_known_values(found)}, so {_left_open(criterion)}"
+class OfNotListed(Words[NotListed]):
+    def text(self, found: NotListed) -> str:
+        del found
+        return "Coval does not list it"
+
+    def reason(self, check: Check, found: NotListed, about: str) -> str:
+        del found, about
+        metric = check.criterion.reference if isinstance(check.criterion, MetricPresent) else ""
+        return (
+            f"Coval announced the metric {metric} for the run, but does not list it; to do without it, set metric_ids "
+            "to the other metrics"
+        )
 
 
-def _known_values(found: NoSuchValue) -> str:
-    """Return which values the metric can have, and which were seen, as a part of a sentence."""
-    if not found.allowed:
-        return f"the values seen are {_values_text(found)}"
-    return f"they are {_values_text(found)}" + (
-        f" (seen: {seen_text(found.seen, found.different)})" if found.seen else ""
-    )
+class OfNotSettled(Words[NotSettled]):
+    def text(self, found: NotSettled) -> str:
+        del found
+        return "its lists still changed at the deadline"
+
+    def reason(self, check: Check, found: NotSettled, about: str) -> str:
+        del check, about
+        unknown = "Coval does not say how many simulations and metrics the run has"
+        return f"{unknown}, and {self.text(found)}"
 
 
-def _values_text(found: NoSuchValue) -> str:
-    if found.allowed:
-        return in_words([value_text(each) for each in found.allowed], "or", VALUES_SHOWN)
-    return seen_text(found.seen, found.different)
+class OfSeveralMetrics(Words[SeveralMetrics]):
+    def text(self, found: SeveralMetrics) -> str:
+        return f"{plural(len(found.ids), 'metric')} of this name"
+
+    def reason(self, check: Check, found: SeveralMetrics, about: str) -> str:
+        del about
+        named, ids = _metric_named(check.criterion), " or ".join(found.ids)
+        return f"The run has {len(found.ids)} metrics named {named}; use the id of one of them: {ids}"
 
 
-def seen_text(seen: Sequence[str], different: int) -> str:
-    """Return some of the texts that a metric has, and how many more there are."""
-    more = f" and {different - len(seen):,} more" if different > len(seen) else ""
-    return ", ".join(value_text(each) for each in seen) + more
+class OfNoTargets(Words[NoTargets]):
+    def text(self, found: NoTargets) -> str:
+        del found
+        return "no metric has a target"
+
+    def reason(self, check: Check, found: NoTargets, about: str) -> str:
+        del check, found, about
+        return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
+
+
+class OfUnusableTarget(Words[UnusableTarget]):
+    def text(self, found: UnusableTarget) -> str:
+        return f"its target {target_problem_text(found.target)}"
+
+    def reason(self, check: Check, found: UnusableTarget, about: str) -> str:
+        del about
+        metric = check.criterion.metric if isinstance(check.criterion, TargetMet) else ""
+        return f"The target of {metric} {target_problem_text(found.target)}"
+
+
+class OfVariantsMissing(Words[VariantsMissing]):
+    def text(self, found: VariantsMissing) -> str:
+        return f"of {plural(found.mutations, 'mutation')}{'' if found.agent else ', none of the agent itself'}"
+
+    def reason(self, check: Check, found: VariantsMissing, about: str) -> str:
+        del about
+        criterion = check.criterion
+        launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
+        listed = plural(found.mutations, "mutation") + ("" if found.agent else " and none of the agent itself")
+        return f"The run was launched with {launched}, but Coval lists simulations of {listed}"
+
+
+class OfErrorReported(Words[ErrorReported]):
+    def text(self, found: ErrorReported) -> str:
+        return f"it reports {found.text}"
+
+    def reason(self, check: Check, found: ErrorReported, about: str) -> str:
+        del check, about
+        return f"The run completed, but Coval reports an error: {found.text.rstrip('.')}"
+
+
+class OfOtherCases(Words[OtherCases]):
+    def text(self, found: OtherCases) -> str:
+        return f"{found.new:,} new, {found.gone:,} missing"
+
+    def reason(self, check: Check, found: OtherCases, about: str) -> str:
+        del check, about
+        return f"Its test cases are not those of the first run ({self.text(found)})"
+
+
+class OfFlaky(Words[Flaky]):
+    def text(self, found: Flaky) -> str:
+        return f"the first run failed, but {all_runs_text(found.runs)} together did not"
+
+    def reason(self, check: Check, found: Flaky, about: str) -> str:
+        del check, about
+        together = f"{all_runs_text(found.runs)} together did not (flaky)"
+        return f"The first run failed, but {together}, and on_flaky is fail"
+
+
+WORDS: Final[Mapping[type[Any], Words[Any]]] = {
+    NoSuchMetric: OfNoSuchMetric(),
+    NotListed: OfNotListed(),
+    NotSettled: OfNotSettled(),
+    SeveralMetrics: OfSeveralMetrics(),
+    NoTargets: OfNoTargets(),
+    UnusableTarget: OfUnusableTarget(),
+    VariantsMissing: OfVariantsMissing(),
+    ErrorReported: OfErrorReported(),
+    OtherCases: OfOtherCases(),
+    Flaky: OfFlaky(),
+    **VALUE_WORDS,
+    **COMPARISON_WORDS,
+    **DRIFT_WORDS,
+}
 
 
 def _metric_named(criterion: Criterion) -> str:
@@ -198,27 +184,3 @@ def _metric_named(criterion: Criterion) -> str:
     if isinstance(criterion, ThresholdHolds):
         return quoted(criterion.threshold.metric)
     return quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
-
-
-def _samples_text(samples: Sequence[Value]) -> str:
-    return ", ".join(sorted({value_text(each) for each in samples}))
-
-
-def _kind(found: CannotOccur) -> str:
-    return "numbers" if isinstance(found.samples[0], float) else "texts"
-
-
-def _different_text(found: CannotOccur) -> str:
-    """Return samples of the values. Numbers have no commas, because users must write them so."""
-    shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
-    more = found.different - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
-
-
-def _left_open(criterion: Criterion) -> str:
-    match criterion:
-        case ValueAbsent():
-            return "fail_on_metric_value cannot be judged"
-        case TargetMet(target=target):
-            return f"its target ({target_text(target)}) cannot be judged"
-    return f"{aggregate_text(criterion)} is not known"

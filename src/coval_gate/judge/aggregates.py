@@ -1,0 +1,429 @@
+"""Each aggregate as a class: its value, its interval, its change from a baseline, and which simulations are to blame.
+
+What the grammar knows of an aggregate is the row of the same name in `config.aggregates`. Pure and total.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.judge.aggregation import (
+    Aggregation,
+    Measured,
+    OfMetric,
+    measure_of_run,
+    measure_of_values,
+    sample_of,
+)
+from coval_gate.judge.changes import MeanChange, PercentileChange, RateChange, value_pairs
+from coval_gate.judge.chart import mean_chart, percentile_chart, rate_chart
+from coval_gate.judge.claims import number_interval, rate_interval, unknown_interval
+from coval_gate.judge.confidence import NOTHING, Hits, mean_bounds, percentile_bounds
+from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, rate_difference
+from coval_gate.judge.measure import Requirement, Weighed, margin
+from coval_gate.judge.problems import OneValue
+from coval_gate.judge.statistics import even_mean, even_percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.aggregation import Greatest
+    from coval_gate.judge.chart import Cases, Chart
+    from coval_gate.judge.confidence import Bounds
+    from coval_gate.judge.measure import Interval, Measure
+    from coval_gate.judge.problems import ValueProblem
+    from coval_gate.judge.sample import Sample
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.results import Metric, Summary
+
+BINARY: Final = {False: 0.0, True: 1.0}
+MEDIAN: Final = 50.0
+
+
+class _Share(Aggregation):
+    """A share of the simulations."""
+
+    needs_equal_counts = False
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        """Return the simulations that a comparison counts as hits."""
+        raise NotImplementedError
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return _share(variant, self.hits(variant, metric))
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
+        return RateChange.of(now, then, self.hits(now, metric), self.hits(then, metric))
+
+    def cases(self, variant: Variant, metric: Metric | None) -> Cases:
+        hits = self.hits(variant, metric)
+        return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
+
+    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
+        return rate_chart(cases, reference, later, falls=self.threshold.wants_more, level=level)
+
+    @property
+    def demanded_share(self) -> float:
+        bound = self.threshold.bound.number
+        return 1.0 - bound if self.threshold.wants_less else bound
+
+    def shows(self, greatest: Greatest) -> bool:
+        """Tell whether a rate that goes from all to nothing, or the reverse, is a change, or what is asked for."""
+        threshold, asks = self.threshold, self.threshold.asks_for_improvement
+        rises = threshold.wants_less is not asks
+        every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
+        pairs = [HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases
+        if asks:
+            bound = rate_difference(pairs, greatest.confidence, factor=threshold.bound.factor)
+            return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
+        change, (before, now) = rate_difference(pairs, greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
+        is_shown = change.lower > 0.0 if rises else change.upper < 0.0
+        return is_shown and not threshold.against(before).holds(now)
+
+
+class _ShareOfRun(_Share):
+    """A share of the simulations, whatever their metrics."""
+
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        hits = self.hits(variant, metric)
+        found = _share(variant, hits)
+        measure = measure_of_run(variant, found.value, "share")
+        return Measured(
+            replace(measure, pooled=found.pooled),
+            self.missing_it(variant, metric, found.value),
+            _rate_interval(variant, hits, ()),
+        )
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del value
+        hits = self.hits(variant, metric)
+        return (each.id for each in variant.simulations if each.id not in hits)
+
+
+class PassRate(_ShareOfRun):
+    """The share of simulations that completed and met every target."""
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        del metric
+        return variant.passing
+
+
+class CompletedRate(_ShareOfRun):
+    """The share of simulations that completed."""
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        del metric
+        return frozenset(each.id for each in variant.completed)
+
+
+class Failed(Aggregation):
+    """How many simulations did not complete."""
+
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        measure = measure_of_run(variant, float(variant.failed), "simulations")
+        return Measured(measure, self.missing_it(variant, metric, measure.value))
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        del metric
+        return Weighed(float(variant.failed))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del metric, value
+        return (each.id for each in variant.simulations if not each.completed)
+
+
+class Total(Aggregation):
+    """How many simulations there are, for which none of them is to blame."""
+
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        return Measured(measure_of_run(variant, self.value(variant, metric).value, "simulations"))
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        del metric
+        return Weighed(float(variant.total))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> tuple[()]:
+        del variant, metric, value
+        return ()
+
+
+class Rate(_Share, OfMetric):
+    """The share of simulations that have one of some values."""
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        """Return the hits; one without a value is a miss, which is a hit where the threshold wants few of them."""
+        sample = sample_of(variant, metric)
+        hits = sample.having(self.aggregate.values)
+        return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        hits = sample.having(self.aggregate.values)
+        if variant.even:
+            found, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
+        else:
+            assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
+            found = Weighed((len(hits) + assumed) / variant.total)
+        measure = replace(measure_of_values(sample, found, "share"), assumed=assumed)
+        unknown = _unknown_ids(variant, sample)
+        return Measured(measure, self._failing(variant, sample, measure), _rate_interval(variant, hits, unknown))
+
+    def _failing(self, variant: Variant, sample: Sample, measure: Measure) -> Iterator[str]:
+        """Yield those without a hit where there are too few hits, otherwise those that have one, or may."""
+        if not measure.assumed or self._wants_more(measure.value):
+            yield from self.missing_it(variant, sample.metric, measure.value)
+            return
+        hits = sample.having(self.aggregate.values)
+        hits_alone = not self.threshold.holds(_share(variant, hits).value)
+        for each in variant.simulations:
+            if (hits_alone and each.id in hits) or each.id not in sample.values:
+                yield each.id
+
+
+class Count(OfMetric):
+    """How many simulations have one of some values."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(float(len(sample_of(variant, metric).having(self.aggregate.values))))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        measure = measure_of_values(sample, self.value(variant, sample.metric), "simulations")
+        return Measured(measure, self.missing_it(variant, sample.metric, measure.value))
+
+
+class Missing(OfMetric):
+    """How many simulations have no value; no value at all is an answer, too."""
+
+    def obstacle(self, sample: Sample) -> None:
+        del sample
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(sample_of(variant, metric).missing)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> list[str]:
+        del value
+        return _unknown_ids(variant, sample_of(variant, metric))
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        measure = measure_of_values(sample, self.value(variant, sample.metric), "simulations")
+        return Measured(measure, self.missing_it(variant, sample.metric, measure.value))
+
+
+class _OfNumbers(OfMetric):
+    """An aggregate of numbers, of which those that miss its bound by themselves are to blame."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        """Return what it is of a sample of numbers, weighed as the variant's test cases are."""
+        sample = sample_of(variant, metric)
+        pooled = self._pooled(sample)
+        if not variant.even:
+            return Weighed(pooled)
+        return _weighed(self._even([*variant.numbers(sample.metric).values()], pooled), pooled)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del value
+        if self.threshold.bound.reference:  # what the bound would be is not known
+            return
+        values, holds = sample_of(variant, metric).values, self.threshold.holds
+        bad = {each for each, number in values.items() if isinstance(number, float) and not holds(number)}
+        yield from (each.id for each in variant.completed if each.id in bad)
+
+    def cases(self, variant: Variant, metric: Metric | None) -> Cases:
+        return variant.numbers(sample_of(variant, metric).metric)
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        measure = measure_of_values(sample, self.value(variant, sample.metric), "metric")
+        interval = partial(number_interval, self._bounds, variant.completed, sample)
+        return Measured(measure, self.missing_it(variant, sample.metric, measure.value), interval)
+
+    def _pooled(self, sample: Sample) -> float:
+        """Return what it is over all simulations alike."""
+        raise NotImplementedError
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        """Return what it is where test cases weigh the same: `pooled`, if that does not depend on weights."""
+        del cases
+        return pooled
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        """Return what the numbers of test cases claim of the agent: nothing."""
+        del cases, confidence
+        return NOTHING
+
+
+class Average(_OfNumbers):
+    """The mean."""
+
+    needs_equal_counts = False
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
+        return MeanChange(value_pairs(now, then, metric)) if metric else None
+
+    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
+        return mean_chart(cases, reference, later, falls=self.threshold.wants_more, level=level)
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.mean
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        del pooled
+        return even_mean(cases)
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        return mean_bounds(cases, confidence)
+
+    def _summarized(self, summary: Summary) -> float | None:
+        return summary.mean
+
+
+class Percentile(_OfNumbers):
+    """The median or another percentile."""
+
+    needs_equal_counts = False
+
+    @property
+    def n(self) -> float:
+        """Which percentile, 0 to 100."""
+        return MEDIAN if self.aggregate.percentile is None else self.aggregate.percentile
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
+        return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
+
+    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
+        return percentile_chart(self.n, cases, reference, later, falls=self.threshold.wants_more, level=level)
+
+    @property
+    def demanded_share(self) -> float:
+        return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
+
+    def shows(self, greatest: Greatest) -> bool:
+        """Tell whether it shows that all values now are beyond all values before, by far more than any margin."""
+        places = range(greatest.iterations)
+        low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
+        high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]
+        return Exceedances(list(map(ValuePair, high, low))).difference(self.n, greatest.strictest).lower > 0.0
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.percentile(self.n)
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        del pooled
+        return even_percentile(cases, self.n)
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        return percentile_bounds(cases, self.n, confidence)
+
+
+class Smallest(_OfNumbers):
+    """The smallest number."""
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.min
+
+    def _summarized(self, summary: Summary) -> float | None:
+        return summary.min
+
+
+class Largest(_OfNumbers):
+    """The largest number."""
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.max
+
+    def _summarized(self, summary: Summary) -> float | None:
+        return summary.max
+
+
+class Spread(_OfNumbers):
+    """The sample standard deviation. All numbers make it together, so that none is to blame."""
+
+    needs_equal_counts = False
+
+    def obstacle(self, sample: Sample) -> ValueProblem | None:
+        """Return the problem if there are not two numbers: one has no spread, which must not pass for a small one."""
+        return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del variant, metric, value
+        yield from ()
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.stdev
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        """Return the root of the unbiased variance with weights: of test cases of one size, what it is without."""
+        del pooled
+        centre, total = even_mean(cases), float(len(cases))
+        squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
+        return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
+
+
+CLASSES: Final[Mapping[str, type[Aggregation]]] = {
+    "avg": Average,
+    "med": Percentile,
+    "min": Smallest,
+    "max": Largest,
+    "stdev": Spread,
+    "p": Percentile,
+    "rate": Rate,
+    "count": Count,
+    "missing": Missing,
+    "pass_rate": PassRate,
+    "completed_rate": CompletedRate,
+    "failed": Failed,
+    "total": Total,
+}
+
+
+def aggregation_of(threshold: Threshold) -> Aggregation:
+    """Return the aggregate of a threshold."""
+    return CLASSES[threshold.aggregate.name](threshold)
+
+
+def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
+    """Return the simulations without a value."""
+    return [each.id for each in variant.simulations if each.id not in sample.values]
+
+
+def _on_wrong_side(variant: Variant, sample: Sample, values: tuple[str, ...], wants_more: bool) -> Iterator[str]:
+    """Yield the simulations that have none of the values, or else those that have one."""
+    hits = sample.having(values)
+    yield from (each.id for each in variant.simulations if (each.id in hits) is not wants_more)
+
+
+def _share(variant: Variant, hits: Collection[str]) -> Weighed:
+    """Return the share of hits: of the simulations or, where test cases weigh the same, the mean of their shares."""
+    pooled = len(hits) / variant.total
+    if not variant.even:
+        return Weighed(pooled)
+    shares = [sum(each in hits for each in ids) / len(ids) for ids in variant.by_case.values()]
+    return _weighed(math.fsum(shares) / len(shares), pooled)
+
+
+def _weighed(value: float, pooled: float) -> Weighed:
+    return Weighed(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else Weighed(value, pooled)
+
+
+def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[str]) -> Callable[[float], Interval]:
+    """Return what makes the interval of a rate; simulations that are not listed leave nothing to claim."""
+    return unknown_interval if variant.unlisted else partial(rate_interval, variant.simulations, hits, unknown)
+
+
+def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
+    """Return how many of the missing values count as hits: the number with which a rate is furthest from holding.
+
+    So a rate holds only if it holds whatever the missing values were.
+    """
+    requirement = Requirement(threshold.operator, threshold.bound.number)
+    closest = round(threshold.bound.number * total) - hits  # the bound of != is met in between, if at all
+    numbers = (0, missing, min(max(closest, 0), missing))
+    return min(numbers, key=lambda number: margin((hits + number) / total, requirement))

@@ -1,0 +1,217 @@
+"""What the change of a rate, a mean or a percentile from a baseline shows, over the test cases of both. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+from coval_gate.judge.confidence import NOTHING, Bounds, Hits
+from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
+from coval_gate.judge.distributions import normal_quantile
+from coval_gate.judge.noticing import noticeable_mean, noticeable_rate, noticeable_shift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from coval_gate.judge.measure import Interval
+    from coval_gate.judge.noticing import Rule
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.results import Metric
+
+ONE_SIGMA: Final = 0.8413447460685429  # the confidence whose bounds lie one standard error from a normal estimate
+HALF: Final = 0.5  # of the conversations of a test case, which passes with more
+STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
+
+
+class Estimate(NamedTuple):
+    """By how much a value is above the reference's, with the standard error of that."""
+
+    change: float
+    error: float
+
+
+class Values(NamedTuple):
+    """The value now and that of the reference, with the bounds of the first minus the second."""
+
+    now: float
+    before: float
+    change: Interval
+
+
+class Change:
+    """How a value changed. `has_unit`: what `excess` bounds has the unit of the value, and not only its sign."""
+
+    has_unit: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[float, float, float], Bounds] = {}  # verdict, trend and family ask for the same
+
+    def excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+        """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
+        asked = (confidence, factor, number)
+        if asked not in self._known:
+            self._known[asked] = self._excess(*asked)
+        return self._known[asked]
+
+    def shift(self, confidence: float) -> Bounds:
+        """Return bounds on by how much the value is above the reference's, in its unit."""
+        return self.excess(confidence)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The change, with the sign of that of the value; None where the runs are too small."""
+        raise NotImplementedError
+
+    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+        """Return the smallest fall or rise that such runs notice; None if there is none."""
+        raise NotImplementedError
+
+    def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the test cases that fail now and passed before, and the reverse; none for numbers."""
+        del wants_less
+        return (), ()
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        raise NotImplementedError
+
+
+class RateChange(Change):
+    """The change of a rate, from the hits of each test case.
+
+    A simulation without a value is a miss on both sides, as it is as counted. If it left a doubt, that would be green;
+    if it counted on one side alone, failing calls would be a regression.
+    """
+
+    def __init__(self, cases: dict[str, HitPair]) -> None:
+        super().__init__()
+        self._cases, self._rates = cases, PairedRates.of([*cases.values()])
+
+    @classmethod
+    def of(cls, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> RateChange:
+        """Pair the simulations of two variants, which have the same test cases, by the ids of their hits."""
+        before = then.by_case
+        return cls(
+            {case: HitPair(_count(ids, hits), _count(before[case], earlier)) for case, ids in now.by_case.items()}
+        )
+
+    @property
+    def estimate(self) -> Estimate:
+        return _estimate(self._rates)
+
+    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+        del values
+        return noticeable_rate(self._rates, rule, rises=rises)
+
+    def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        passing = {
+            case: (_passes(pair.base, wants_less=wants_less), _passes(pair.now, wants_less=wants_less))
+            for case, pair in self._cases.items()
+        }
+        failing = tuple(case for case, (before, now) in passing.items() if before and not now)
+        return failing, tuple(case for case, (before, now) in passing.items() if now and not before)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return _less(self._rates.difference(confidence, factor=factor), number)
+
+
+class MeanChange(Change):
+    """The change of a mean."""
+
+    def __init__(self, pairs: list[ValuePair]) -> None:
+        super().__init__()
+        self._means = PairedMeans.of(pairs)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        is_bounded = math.isfinite(self.excess(ONE_SIGMA).lower)
+        return Estimate(self._means.change, self._means.error()) if is_bounded else None
+
+    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+        del values
+        return noticeable_mean(self._means, rule, rises=rises)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return _less(self._means.difference(confidence, factor=factor), number)
+
+
+class PercentileChange(Change):
+    """The change of the `n`-th percentile: its bounds are those of the share of values above that of both sides."""
+
+    has_unit = False
+
+    def __init__(self, pairs: list[ValuePair], n: float) -> None:
+        super().__init__()
+        self._exceedances, self._n = Exceedances(pairs), n
+
+    def shift(self, confidence: float) -> Bounds:
+        """Return the shifts of the reference that the values rule out; at no shift, they say what `excess` says."""
+        none = self.excess(confidence)
+        if not math.isfinite(none.lower):
+            return NOTHING
+        least, most = self._exceedances.range
+
+        def is_above(shift: float) -> bool:
+            return self._excess(confidence, 1.0, shift).lower > 0.0
+
+        def is_below(shift: float) -> bool:
+            return self._excess(confidence, 1.0, -shift).upper < 0.0
+
+        return Bounds(
+            _last(is_above, 0.0, most) if none.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
+            -(_last(is_below, 0.0, -least) if none.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
+        )
+
+    @property
+    def estimate(self) -> Estimate | None:
+        rates = self._exceedances.rates(self._n)
+        return _estimate(rates) if rates else None
+
+    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+        difference = values.now - values.before
+        reach = difference - values.change.lower if rises else values.change.upper - difference
+        if not math.isfinite(reach):
+            return None
+        error = max(reach, 0.0) / normal_quantile(values.change.confidence)
+        return noticeable_shift(values.before, error, rule, rises=rises)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return self._exceedances.difference(self._n, confidence, factor=factor, shift=number)
+
+
+def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
+    """Return the numbers of each test case in two variants, which have numbers on the same test cases."""
+    earlier = then.numbers(metric)
+    return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
+
+
+def _estimate(rates: PairedRates) -> Estimate:
+    bounds = rates.difference(ONE_SIGMA)
+    return Estimate(rates.change, (bounds.upper - bounds.lower) / 2.0)
+
+
+def _less(bounds: Bounds, number: float) -> Bounds:
+    return Bounds(bounds.lower - number, bounds.upper - number)
+
+
+def _passes(case: Hits, *, wants_less: bool) -> bool:
+    share = case.hits / case.size
+    return share < HALF if wants_less else share > HALF
+
+
+def _count(case: Collection[str], hits: Collection[str]) -> Hits:
+    return Hits(sum(each in hits for each in case), len(case))
+
+
+def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the largest number from `low` to `high` for which `holds`, which does not from there on.
+
+    -inf if there is none.
+    """
+    if holds(high):
+        return high
+    if not holds(low):
+        return -math.inf
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
