@@ -7,11 +7,13 @@ PYTEST_ARGS ?=
 
 # The text of INPUTS goes to the demo as it is: neither make nor a shell may read anything in it.
 unexport INPUTS
+# Python compiles each module once, and not in each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
 SPEED ?= 15
 OPTIONS ?=
 
-.PHONY: help setup hooks demo sandbox test coverage browser check format render picture lock bench statistics campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox test coverage long browser check format render picture lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -34,11 +36,14 @@ demo: setup  ## run the action against the local sandbox; INPUTS=--help tells ho
 sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
-test: setup  ## run all tests that need neither Docker nor Chromium
-	$(BIN)/python -m pytest -m 'not e2e and not browser' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+test: setup  ## run the tests that need neither Docker nor Chromium
+	$(BIN)/python -m pytest -m 'not e2e and not browser and not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 coverage: PYTEST_ARGS += --cov
 coverage: test  ## run the same tests, and fail if they cover less than 95 % of the branches
+
+long: setup  ## run what CI adds to them: a thousand schedules of faults, and all combinations
+	$(BIN)/python -m pytest -m long --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 browser: setup  ## test the HTML report in Chromium, which scripts/browser finds or installs
 	CI=true $(BIN)/python -m pytest -m browser --numprocesses auto tests/browser
@@ -60,7 +65,7 @@ picture: setup  ## draw README's pictures of the summary and of the HTML report 
 	$(BIN)/python scripts/report_picture.py
 	$(BIN)/python scripts/picture.py
 
-campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make test
+campaign: setup  ## check ten thousand schedules of faults and signals; a thousand are part of make long
 	@$(BIN)/python tests/campaign --schedules 10000
 
 fuzz: setup  ## search at random: properties, then damaged responses, which may not turn a bad run green or a good one red

@@ -18,6 +18,7 @@ from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import SeenRequest
 from fake_check_runs import ACTIONS, CheckRun, InvalidCheckRun, latest
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from support import VirtualClock
 
 TOKEN = "ghs_the-token-of-the-workflow"
 READ_ONLY_TOKEN = "read-only"
@@ -426,6 +429,14 @@ class _Connection(BaseHTTPRequestHandler):
 
 class _SocketConnection(_Connection):
     disable_nagle_algorithm = False  # only TCP has it
+
+
+@contextmanager
+def pull_request_on_github(clock: VirtualClock) -> Iterator[FakeGitHub]:
+    """Serve a fake GitHub that has the pull request of the event."""
+    with FakeGitHub(now=clock.time) as server:
+        server.add_pull_request(42, PULL_REQUEST["pull_request"]["head"]["sha"])
+        yield server
 
 
 def _pull_json(number: int, pull: PullRequest) -> dict[str, Any]:

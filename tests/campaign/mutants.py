@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
     from coval_gate.waiting import Procedure, Wait
 
-MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make test` runs
+MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
 SCHEDULES: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 

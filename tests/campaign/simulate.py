@@ -11,6 +11,7 @@ import threading
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,7 +82,7 @@ class ProcessResult:
         """Return the run that it was given, or the first of them."""
         return next(iter(self.given_runs), "")
 
-    @property
+    @cached_property
     def outputs(self) -> dict[str, str]:
         """Parse the outputs as the runner does. Raises ValueError if they are malformed."""
         return read_entries(self.files["output"].decode())
@@ -91,7 +92,7 @@ class ProcessResult:
         """Return the runs that it launched, even if it got no response."""
         return tuple(each.launched_run for each in self.requests if each.launched_run)
 
-    @property
+    @cached_property
     def verdict(self) -> str:
         """Return the verdict output, or an empty string."""
         return "" if self.killed is not None else _or_empty(lambda: self.outputs.get("verdict", ""))
@@ -101,7 +102,7 @@ class ProcessResult:
         """Return the run_id output, or an empty string."""
         return _or_empty(lambda: self.outputs.get("run_id", ""))
 
-    @property
+    @cached_property
     def run_ids(self) -> tuple[str, ...]:
         """Return the run_ids output: the first run and its repetitions, as far as the step knows their ids."""
         return tuple(json.loads(_or_empty(lambda: self.outputs.get("run_ids", "")) or "[]"))

@@ -16,6 +16,7 @@ from campaign.invariants import CONCLUSIONS, STATES
 from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
 from campaign.simulate import simulate
 from fake_github import TOKEN
+from selection import shares
 
 if TYPE_CHECKING:
     from campaign.simulate import History
@@ -95,32 +96,39 @@ def late(history: History) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("way", SLOW_WAYS)
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=" ".join)
-def test_deadline_is_kept_whichever_endpoint_is_slow(endpoint: tuple[str, str], way: str) -> None:
-    method, path = endpoint
-    fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
-    for wait, github in product(WAITS, ("", HANG)):
-        history = history_of(fault, max_wait_time=wait, github=github)
-        assert not late(history), f"{wait} {github}\n{history.results[0].log}"
+@pytest.mark.parametrize("cases", shares(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), one_of=23))
+def test_deadline_is_kept_whichever_endpoint_is_slow(
+    cases: list[tuple[tuple[str, str], str, str, str]], subtests: pytest.Subtests
+) -> None:
+    for (method, path), way, wait, github in cases:
+        with subtests.test(f"{method} {path} {way} {wait} {github}"):
+            fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
+            history = history_of(fault, max_wait_time=wait, github=github)
+            assert not late(history), history.results[0].log
 
 
-@pytest.mark.parametrize("wait", WAITS)
-@pytest.mark.parametrize("github", [HANG, SLOW, "502", "404"])
-@pytest.mark.parametrize("event", ["push", "pull_request"])
-def test_deadline_is_kept_while_github_is_slow(github: str, wait: str, event: str) -> None:
-    history = history_of(github=github, max_wait_time=wait, event=event)
-    assert not late(history), history.results[0].log
+@pytest.mark.parametrize(
+    "cases", shares(product([HANG, SLOW, "502", "404"], WAITS, ["push", "pull_request"]), one_of=5)
+)
+def test_deadline_is_kept_while_github_is_slow(cases: list[tuple[str, str, str]], subtests: pytest.Subtests) -> None:
+    for github, wait, event in cases:
+        with subtests.test(f"{github} {wait} {event}"):
+            history = history_of(github=github, max_wait_time=wait, event=event)
+            assert not late(history), history.results[0].log
 
 
-@pytest.mark.parametrize("way", SLOW_WAYS)
-@pytest.mark.parametrize("at", [0.3, 2.0, 20.0, 59.5, 62.0])
-def test_step_ends_soon_after_a_signal_whatever_is_slow(at: float, way: str) -> None:
-    for (method, path), github in product(ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW)):
-        fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
-        signal = Signal(kill=False, at=at)
-        history = history_of(fault, github=github, signal=signal, max_wait_time="300")
-        assert not late(history), f"{method} {path} {github}\n{history.results[0].log}"
+SIGNALS = product(SLOW_WAYS, [0.3, 2.0, 20.0, 59.5, 62.0], ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW))
+
+
+@pytest.mark.parametrize("cases", shares(SIGNALS, one_of=19))
+def test_step_ends_soon_after_a_signal_whatever_is_slow(
+    cases: list[tuple[str, float, tuple[str, str], str]], subtests: pytest.Subtests
+) -> None:
+    for way, at, (method, path), github in cases:
+        with subtests.test(f"{way} at {at}: {method} {path} {github}"):
+            fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
+            history = history_of(fault, github=github, signal=Signal(kill=False, at=at), max_wait_time="300")
+            assert not late(history), history.results[0].log
 
 
 def told(history: History) -> tuple[str, str, str | None]:
@@ -133,12 +141,13 @@ def told(history: History) -> tuple[str, str, str | None]:
 RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max_age": ""}
 
 
+@pytest.mark.parametrize("numbers", shares(range(25), one_of=3))
 @pytest.mark.parametrize("given", [{}, RED, {"mode": "launch"}], ids=["passed", "failed", "launched"])
 @pytest.mark.parametrize("github", ["", SLOW])
-def test_killed_step_tells_the_same_everywhere(github: str, given: dict[str, str]) -> None:
+def test_killed_step_tells_the_same_everywhere(github: str, given: dict[str, str], numbers: list[int]) -> None:
     seen = set()
     launches = "mode" in given
-    for number in range(25):
+    for number in numbers:
         at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
         history = history_of(github=github, signal=Signal(kill=True, at=at), **given)
         verdict, state, conclusion = told(history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from campaign.schedule import Fault, Outage, Schedule, Step
 from campaign.simulate import simulate
 from coval_sandbox.quirks import Quirks
+from selection import shares
 
 if TYPE_CHECKING:
     from campaign.simulate import ProcessResult
@@ -46,15 +48,17 @@ def polls(result: ProcessResult) -> list[float]:
     return [each.sent_at - result.began for each in result.requests if each.path == f"/runs/{result.run_id}"]
 
 
-@pytest.mark.parametrize("max_wait_time", [62, 65, 70, 90])
-@pytest.mark.parametrize("hangs", [2, 11, 29, 31, 45])
-@pytest.mark.parametrize("left", [0.5, 3])
-def test_run_that_ended_while_polls_hung_is_detected(max_wait_time: int, hangs: float, left: float) -> None:
+@pytest.mark.parametrize("cases", shares(product([62, 65, 70, 90], [2, 11, 29, 31, 45], [0.5, 3]), one_of=7))
+def test_run_that_ended_while_polls_hung_is_detected(
+    cases: list[tuple[int, float, float]], subtests: pytest.Subtests
+) -> None:
     """The polls hang for some time. They would be answered again `left` seconds before the deadline."""
-    end = max_wait_time - left
-    result = result_of(Outage(begin=end - hangs, end=end, action="hang 60"), max_wait_time=str(max_wait_time))
-    assert result.verdict == "passed", result.log
-    assert polls(result)[-1] <= max_wait_time + LATENCY
+    for max_wait_time, hangs, left in cases:
+        with subtests.test(f"{max_wait_time} {hangs} {left}"):
+            end = max_wait_time - left
+            result = result_of(Outage(begin=end - hangs, end=end, action="hang 60"), max_wait_time=str(max_wait_time))
+            assert result.verdict == "passed", result.log
+            assert polls(result)[-1] <= max_wait_time + LATENCY
 
 
 @pytest.mark.parametrize("latency", [2.5, 6, 8])  # the step ends ten seconds after max_wait_time

@@ -1,7 +1,8 @@
-"""The fixture that runs one step against the sandbox, on a virtual clock."""
+"""The fixtures that run steps against the sandbox, on a virtual clock."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,19 +12,54 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from fake_github import TOKEN, FakeGitHub, pull_request_on_github
+from road.steps import ALL_REPORTS, inputs_of
 from support import KEY, StepResult, VirtualClock, run_main_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
 
 @pytest.fixture
-def run_step(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[StepResult, Server]]:
+def run_step(tmp_path: Path, clock: VirtualClock) -> RunStep:
     """Run the main step, check what must hold after every step, and return its result and the server.
 
     `silent`: the step writes neither summary nor annotations; `bare`: skip the checks.
     """
+    return step_runner(tmp_path, clock)
+
+
+@pytest.fixture(scope="session")
+def finished_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, Server]]:
+    """Return the result of a step of STEPS and its server, for tests that only read them: each step runs once."""
+
+    @cache
+    def finished(name: str) -> tuple[StepResult, Server]:
+        return step_runner(tmp_path_factory.mktemp(name), VirtualClock())(**inputs_of(name))
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def reported_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, FakeGitHub]]:
+    """Return the same steps with all reports turned on, and the GitHub that they told."""
+
+    @cache
+    def reported(name: str) -> tuple[StepResult, FakeGitHub]:
+        clock, inputs = VirtualClock(), {"github_token": TOKEN} | ALL_REPORTS | inputs_of(name)
+        with pull_request_on_github(clock) as github:
+            inputs["env"] = {"GITHUB_API_URL": github.url} | inputs.get("env", {})
+            result, _ = step_runner(tmp_path_factory.mktemp(name), clock)(**inputs)
+        return result, github
+
+    return reported
+
+
+def step_runner(directory: Path, clock: VirtualClock) -> RunStep:
+    """Return the function that runs steps in a directory; see `run_step`."""
 
     def run(
         *faults: str,
@@ -40,7 +76,7 @@ def run_step(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[StepRes
         with Server(world, faults=faults) as server:
             inputs = {"api_base_url": server.url} | inputs | (prepare(world) if prepare else {})
             result = run_main_step(
-                tmp_path, clock=clock, event=event or PULL_REQUEST, env=env, url=inputs.pop("api_base_url"), **inputs
+                directory, clock=clock, event=event or PULL_REQUEST, env=env, url=inputs.pop("api_base_url"), **inputs
             )
         if bare:
             return result, server

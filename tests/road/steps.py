@@ -18,6 +18,15 @@ FORK_EVENT = {
 }
 
 
+STATUS = "Coval / voice gate"
+ALL_REPORTS = {
+    "comment": "always",
+    "commit_status": STATUS,
+    "junit_path": "reports/junit.xml",
+    "json_path": "reports/coval.json",
+    "digest_path": "reports/digest.md",
+    "html_path": "reports/coval.html",
+}
 THRESHOLDS = """
     Latency: p(95) < 1.5       # seconds
     Resolved: rate(YES) >= 90%

@@ -13,6 +13,7 @@ from coval_gate.text import json_in, whole_number
 from road.test_check_run import NAME
 from road.test_commit_status import github_with, known_state
 from road.test_run_lifecycle import run_post_step
+from selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,14 @@ STATES = (DEEP, DIGITS, f"[{DIGITS}]", "{", "[1]", "null", '[{"name": 1}]', '{"r
 NESTED = json.dumps([{"name": {}, "key": [], "run_id": {"a": []}, "cancel": True}])
 
 
-@pytest.mark.parametrize("name", ["GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"])
-@pytest.mark.parametrize("value", [DIGITS, "-1", "\u0664\u0662", "1e9", " 7 "])
-@pytest.mark.parametrize("given", [{}, {"thresholds": "Latency: avg <= baseline * 2", "baseline": "tag:nightly"}])
+@pytest.mark.parametrize(
+    ("given", "value", "name"),
+    crossed(
+        [{}, {"thresholds": "Latency: avg <= baseline * 2", "baseline": "tag:nightly"}],
+        [DIGITS, "-1", "\u0664\u0662", "1e9", " 7 "],
+        ["GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"],
+    ),
+)
 def test_absurd_number_of_the_workflow_run_changes_no_verdict(
     given: dict[str, str], value: str, name: str, run_step: RunStep
 ) -> None:
@@ -39,8 +45,7 @@ def test_absurd_number_of_the_workflow_run_changes_no_verdict(
     assert "Traceback" not in result.log
 
 
-@pytest.mark.parametrize("state", [*STATES, NESTED])
-@pytest.mark.parametrize("name", ["legs", "pages"])
+@pytest.mark.parametrize(("name", "state"), crossed(["legs", "pages"], [*STATES, NESTED]))
 def test_absurd_state_ends_in_no_traceback(name: str, state: str, run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
         given = {"check_run": NAME, "commit_status": NAME, "github_token": "ghs_the-token-of-the-workflow"}

@@ -23,6 +23,7 @@ from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from selection import crossed
 from support import KEY, VirtualClock, new_client
 
 if TYPE_CHECKING:
@@ -264,8 +265,7 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize("quirks", LISTS, ids=str)
-@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
+@pytest.mark.parametrize(("source", "quirks"), crossed(["branch:main", "tag:nightly"], LISTS))
 def test_baseline_is_found_whatever_lists_show(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -316,7 +316,11 @@ def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, cloc
         assert ids_of(past.find("branch:main")) == [full]
 
 
-@pytest.mark.parametrize("quirks", [{}, {"blind_tag_filter": True}, {"ignore_tag_filter": True}], ids=str)
+@pytest.mark.parametrize(
+    "quirks",
+    [{}, *(pytest.param({each: True}, marks=pytest.mark.long) for each in ("blind_tag_filter", "ignore_tag_filter"))],
+    ids=str,
+)
 def test_search_reads_on_where_other_branches_are_busy(
     quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -335,9 +339,14 @@ def test_search_reads_on_where_other_branches_are_busy(
     assert past.requests.count("GET /runs") <= 2 * (1 + len(PAUSES))
 
 
-@pytest.mark.parametrize("fault", ["503", "429", "reset-before", "html 502", "body {}", "cut"])
-@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
-@pytest.mark.parametrize("source", ["branch:main", "run"])
+@pytest.mark.parametrize(
+    ("source", "path", "fault"),
+    crossed(
+        ["branch:main", "run"],
+        ["/runs", "/runs/*", "/conversations/simulated"],
+        ["503", "429", "reset-before", "html 502", "body {}", "cut"],
+    ),
+)
 def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, past: Past) -> None:
     wanted = past.launch()
     past.launch()
@@ -793,8 +802,10 @@ def marked(past: Past, run_id: str, *marks: str) -> str:
 MARK_LISTS = [{}, {"ignore_tag_filter": True}, {"blind_tag_filter": True}, {"list_identity": "metadata"}]
 
 
-@pytest.mark.parametrize("quirks", [*MARK_LISTS, {"list_identity": "neither"}, {"lower_case_tags": True}], ids=str)
-@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
+@pytest.mark.parametrize(
+    ("source", "quirks"),
+    crossed(["branch:main", "tag:nightly"], [*MARK_LISTS, {"list_identity": "neither"}, {"lower_case_tags": True}]),
+)
 def test_newest_run_that_did_not_fail_is_the_baseline(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:

@@ -17,6 +17,7 @@ from road.test_commit_status import UNFINISHED, Processes, done_pages, github_wi
 from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
 from road.test_takeover import RERUN, cancel_first
+from selection import crossed
 from support import KEY
 
 if TYPE_CHECKING:
@@ -239,9 +240,7 @@ def test_post_step_leaves_completed_check_run_alone(run_step: RunStep, clock: Vi
             assert github.requests_seen == before
 
 
-@pytest.mark.parametrize("cancel", ["true", "false"])
-@pytest.mark.parametrize("at", [0.5, 10, 59])
-@pytest.mark.parametrize("down", ["", COMPLETING, DOWN], ids=["up", "completing", "all"])
+@pytest.mark.parametrize(("cancel", "at", "down"), crossed(["true", "false"], [0.5, 10, 59], [DOWN, "", COMPLETING]))
 def test_interrupted_step_leaves_no_check_run_in_progress(
     down: str, at: float, cancel: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -257,8 +256,10 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
         assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
 
 
-@pytest.mark.parametrize("event", [*EVENTS, "push"])
-@pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
+@pytest.mark.parametrize(
+    ("event", "saved"),
+    crossed([*EVENTS, "push"], [(), ("owed",), ("owed", "made")]),
+)
 def test_check_run_of_killed_step_is_completed(
     saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
 ) -> None:

@@ -247,7 +247,7 @@ class Processes:
         ).stdout
 
 
-@pytest.mark.parametrize("cancel", ["true", "false"])
+@pytest.mark.parametrize("cancel", ["true", pytest.param("false", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("hangs", "launched", "final"),
     [

@@ -13,6 +13,7 @@ from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import BY_NAME, Numbers
 from coval_sandbox.world import World
+from selection import crossed, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -169,23 +170,29 @@ def test_failed_run_is_none_of_the_reference_and_counts_after_it(nights: Callabl
 
 
 @pytest.mark.parametrize(
-    "quirks",
-    [
-        {"ignore_tag_filter": True},
-        {"blind_tag_filter": True},
-        {"refuse_tag_filter": True},
-        {"list_identity": "neither"},
-        {"list_identity": "metadata"},
-        {"lower_case_tags": True},
-    ],
-    ids=str,
+    "lists",
+    shares(
+        [
+            {"ignore_tag_filter": True},
+            {"blind_tag_filter": True},
+            {"refuse_tag_filter": True},
+            {"list_identity": "neither"},
+            {"list_identity": "metadata"},
+            {"lower_case_tags": True},
+        ],
+        one_of=3,
+    ),
 )
-def test_reference_is_found_whatever_lists_show(quirks: dict[str, Any], nights: Callable[..., Nights]) -> None:
-    past = nights(**quirks)
-    past.begin()
-    past.pass_by(slower=1.3)
-    assert line(past.pass_by(slower=1.3)).startswith("✗ no drift: ")
-    assert past.holders == [0]
+def test_reference_is_found_whatever_lists_show(
+    lists: list[dict[str, Any]], nights: Callable[..., Nights], subtests: pytest.Subtests
+) -> None:
+    for quirks in lists:
+        with subtests.test(str(quirks)):
+            past = nights(**quirks)
+            past.begin()
+            past.pass_by(slower=1.3)
+            assert line(past.pass_by(slower=1.3)).startswith("✗ no drift: ")
+            assert past.holders == [0]
 
 
 def test_rerun_of_a_night_does_not_count_twice(nights: Callable[..., Nights]) -> None:
@@ -257,8 +264,9 @@ def test_pull_request_has_no_drift(run_step: RunStep) -> None:
     assert not server.world.runs
 
 
-@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
-@pytest.mark.parametrize("fault", ["503", "cut", "body {}"])
+@pytest.mark.parametrize(
+    ("path", "fault"), crossed(["/runs", "/runs/*", "/conversations/simulated"], ["503", "cut", "body {}"])
+)
 def test_hiccup_does_not_hide_a_decline(path: str, fault: str, nights: Callable[..., Nights]) -> None:
     past = nights()
     past.begin()

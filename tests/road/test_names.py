@@ -13,6 +13,7 @@ import pytest
 from coval_gate.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
+from selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,19 +205,21 @@ UNSURE = [
 ]
 
 
-@pytest.mark.parametrize("inputs", [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}])
 @pytest.mark.parametrize(
-    "fault",
-    [
-        *[f"GET /metrics -> {each}" for each in FAILURES],
-        *[f"GET /metrics -> json {each}" for each in UNSURE],
-        *[f"GET /metrics/* #1 -> {each}" for each in ("403", "503", "body {}")],
-        *[f"GET /agents/* #1 -> {each}" for each in FAILURES],
-        "GET /metrics -> slow 20",
-        'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
-        f"GET /agents/* #1 -> json {ONE_METRIC}",
-        f"GET /agents/* #2 -> json {ONE_METRIC}",
-    ],
+    ("inputs", "fault"),
+    crossed(
+        [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}],
+        [
+            *[f"GET /metrics -> {each}" for each in FAILURES],
+            *[f"GET /metrics -> json {each}" for each in UNSURE],
+            *[f"GET /metrics/* #1 -> {each}" for each in ("403", "503", "body {}")],
+            *[f"GET /agents/* #1 -> {each}" for each in FAILURES],
+            "GET /metrics -> slow 20",
+            'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
+            f"GET /agents/* #1 -> json {ONE_METRIC}",
+            f"GET /agents/* #2 -> json {ONE_METRIC}",
+        ],
+    ),
 )
 def test_good_run_is_launched_where_check_is_disturbed(inputs: dict[str, str], fault: str, run_step: RunStep) -> None:
     thresholds = "Latency: avg < 1.5\nResolved: rate(YES) > 90%\nCompliance: count(NO) == 0"

@@ -27,9 +27,10 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault
+from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
 from leaks import DISGUISES, holds, in_json
-from road.steps import FORK_EVENT, STEPS, THRESHOLDS, inputs_of
+from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
+from selection import shares
 from support import DEFAULTS, IDS, KEY, StepResult
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from support import VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
+    ReportedStep = Callable[[str], tuple[StepResult, FakeGitHub]]
 
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 ROOT = Path(__file__).resolve().parents[2]
-STATUS = "Coval / voice gate"
 GOLDEN = ["gate-passed", "gate-doubtful", "gate-failed", "gate-flaky", "gate-in-doubt", "gate-in-doubt-passes",
           "gate-pass-rate", "gate-mutations", "failed-tolerated", "gate-unknown-metric", "repeated-flaky",
           "repeated-failed", "timed-out", "run-cancelled", "fork-skipped", "launched", "wrong-inputs"]  # fmt: skip
@@ -57,8 +58,7 @@ def annotations_of(result: StepResult) -> list[Command]:
 @pytest.fixture
 def github(clock: VirtualClock) -> Iterator[FakeGitHub]:
     """Start a fake GitHub that has the pull request of the event."""
-    with FakeGitHub(now=clock.time) as server:
-        server.add_pull_request(42, HEAD)
+    with pull_request_on_github(clock) as server:
         yield server
 
 
@@ -67,16 +67,8 @@ def run_step_with_reports(run_step: RunStep, github: FakeGitHub) -> Callable[...
     """Run a step with all reports turned on."""
 
     def run(*faults: str, token: str = TOKEN, env: dict[str, str] | None = None, **given: Any) -> StepResult:
-        inputs = {
-            "comment": "always",
-            "commit_status": STATUS,
-            "junit_path": "reports/junit.xml",
-            "json_path": "reports/coval.json",
-            "digest_path": "reports/digest.md",
-            "html_path": "reports/coval.html",
-            "github_token": token,
-        }
-        result, _ = run_step(*faults, env={"GITHUB_API_URL": github.url} | (env or {}), **inputs | given)
+        inputs = ALL_REPORTS | {"github_token": token} | given
+        result, _ = run_step(*faults, env={"GITHUB_API_URL": github.url} | (env or {}), **inputs)
         assert TOKEN not in result.log.replace(f"::add-mask::{TOKEN}", "")
         return result
 
@@ -109,20 +101,17 @@ def indented(text: str) -> ET.Element:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_reports_match_golden_files(
-    name: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub, golden: Callable[[str, str], None]
-) -> None:
-    result = run_step_with_reports(**inputs_of(name))
+def test_reports_match_golden_files(name: str, reported_step: ReportedStep, golden: Callable[[str, str], None]) -> None:
+    result, github = reported_step(name)
     for report, text in reports_of(result, github).items():
         if report != "result.json" or name in GOLDEN_JSON:
             golden(f"reports/{name}/{report}", text)
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_all_reports_are_valid_and_consistent(
-    name: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    result = run_step_with_reports(**inputs_of(name))
+def test_all_reports_are_valid_and_consistent(name: str, reported_step: ReportedStep) -> None:
+    result, github = reported_step(name)
+    assert TOKEN not in result.log.replace(f"::add-mask::{TOKEN}", "")
     verdict = result.outputs["verdict"]
     document = json.loads(result.json)
     jsonschema.validate(document, schema(), jsonschema.Draft202012Validator)
@@ -648,15 +637,29 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("disguise", "escaped"),
-    [*((each, True) for each in DISGUISES), *((each, False) for each in DISGUISES if "\\" in DISGUISES[each]("_"))],
+    "cases",
+    shares(
+        [*((each, True) for each in DISGUISES), *((each, False) for each in DISGUISES if "\\" in DISGUISES[each]("_"))],
+        one_of=15,
+    ),
 )
 def test_disguised_secrets_in_responses_are_in_no_report(
-    disguise: str,
-    escaped: bool,
+    cases: list[tuple[str, bool]],
     run_step_with_reports: Callable[..., StepResult],
     github: FakeGitHub,
     tmp_path: Path,
+    subtests: pytest.Subtests,
+) -> None:
+    prompt_in(tmp_path / "workspace")
+    for disguise, escaped in cases:
+        with subtests.test(f"{disguise} {escaped}"):
+            github.faults.clear()
+            github.requests_seen.clear()
+            assert_no_secret_in_reports(disguise, escaped, run_step_with_reports, github)
+
+
+def assert_no_secret_in_reports(
+    disguise: str, escaped: bool, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
     """A server repeats the key in its texts. If it is not `escaped`, the JSON itself is written that way."""
     key, token = DISGUISES[disguise](KEY), DISGUISES[disguise](TOKEN)
@@ -664,7 +667,6 @@ def test_disguised_secrets_in_responses_are_in_no_report(
     cases = f'{{"test_cases": [{{"id": "echo", "description": "{inside}"}}]}}'
     error = f'{{"error": {{"message": "no such key {inside}", "details": [{{"description": "{inside}"}}]}}}}'
     run = f'{{"run": {{"status": "FAILED", "error": "{"x" * 300} {inside}", "error_status": "{inside}"}}}}'
-    prompt_in(tmp_path / "workspace")
     github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
     github.faults.append(Fault(f"POST */check-runs #1 -> 422 {token} and {key}"))
     for fault, given in (
@@ -878,8 +880,10 @@ def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_annotations_are_one_error_of_failing_step_and_tell_nothing_twice(name: str, run_step: RunStep) -> None:
-    result, _ = run_step(**inputs_of(name))
+def test_annotations_are_one_error_of_failing_step_and_tell_nothing_twice(
+    name: str, reported_step: ReportedStep
+) -> None:
+    result, _ = reported_step(name)
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
     told = {line for each in errors for line in each.data.split("\n")}

@@ -42,15 +42,15 @@ def parse_seconds(stopwatch: str) -> int:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_log_outputs_and_summary_match_golden_file(
-    name: str, run_step: RunStep, golden: Callable[[str, str], None]
+    name: str, finished_step: RunStep, golden: Callable[[str, str], None]
 ) -> None:
-    result, _ = run_step(**inputs_of(name))
+    result, _ = finished_step(name)
     golden(f"road/{name}.txt", as_text(result))
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_step_launches_each_run_once(name: str, run_step: RunStep) -> None:
-    result, server = run_step(**inputs_of(name))
+def test_step_launches_each_run_once(name: str, finished_step: RunStep) -> None:
+    result, server = finished_step(name)
     launched = [record.run_id for record in server.world.runs]
     assert len(launched) <= 1 + int(inputs_of(name).get("repeat_on_failure", "0"))
     if not result.outputs["run_id"].startswith("nowhere"):

@@ -8,6 +8,7 @@ import pytest
 
 from coval_gate.runs.takeover import DOUBT
 from coval_sandbox.quirks import Quirks
+from selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,9 @@ def cancel_first(run_step: RunStep, clock: VirtualClock, **quirks: Any) -> tuple
 @pytest.mark.parametrize(
     ("mode", "cancel_lag", "delete_running"),
     [
-        *[("run", lag, status) for lag in (3, 20, 100) for status in ("cancelled", "deleted", "gone")],
+        *crossed(["run"], (3, 20, 100), ("cancelled", "deleted", "gone")),
         # A step that does not wait for its run cannot find out about a longer lag.
-        *[("launch", lag, status) for lag in (3, 20) for status in ("cancelled", "deleted")],
+        *crossed(["launch"], (3, 20), ("cancelled", "deleted")),
     ],
 )
 def test_run_that_is_being_cancelled_is_replaced(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
@@ -44,7 +44,6 @@ def test_simulations_run_one_by_one_by_default() -> None:
     assert len({round(simulation.end - simulation.start, 3) for simulation in simulations}) > 5
 
 
-@settings(max_examples=50)
 @given(
     iterations=st.integers(1, 4),
     mutations=st.integers(0, 3),

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
@@ -137,7 +137,6 @@ def test_http_is_accepted_on_loopback(text: str) -> None:
     assert stays_here(host)
 
 
-@settings(max_examples=500)
 @given(start=st.sampled_from(["http://", "https://", "HTTP://", ""]), rest=URLS)
 @example(start="http://", rest="HOST\\[::1]")
 @example(start="http://", rest="evil.example\\@127.0.0.1")
@@ -150,7 +149,6 @@ def test_accepted_url_is_where_requests_go(start: str, rest: str) -> None:
     assert scheme == "https" or stays_here(host)
 
 
-@settings(max_examples=200)
 @given(start=st.sampled_from(["http://", "https://"]), rest=URLS)
 def test_link_leads_where_it_says(start: str, rest: str) -> None:
     """The dashboard's address goes into links in reports."""

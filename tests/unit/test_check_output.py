@@ -18,12 +18,14 @@ from coval_gate.model.matrix import matrix_of
 from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
 from coval_gate.report.model import LegReport, Report
 from fake_check_runs import CONCLUSIONS, LONGEST_MESSAGE, LONGEST_OUTPUT, LONGEST_TITLE, MOST_ANNOTATIONS
-from hostile import HOSTILE, RUN_URL, example_reports, report_of
+from hostile import NAMED, RUN_URL, example_reports, report_of
 from unit.test_formats import RenderedPage, large_report
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from coval_gate.ci.host import PageText
 
 SATISFYING = {"success", "neutral", "skipped"}  # with these conclusions, GitHub lets a branch be merged
 EXPECTED = {
@@ -100,15 +102,20 @@ def test_large_report_fits_and_uses_the_room(shape: str) -> None:
     assert RenderedPage(f"{found.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:20]))
-def test_hostile_text_stays_text_and_fits(text: str) -> None:
-    for each in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
-        for found in (render(named(each, annotate_file="a.md")), brief(each)):
-            assert 0 < len(found.title) <= TITLE_LIMIT
-            assert found.title.isprintable()
-            assert len(found.summary.encode("utf-8", "replace")) <= LIMIT
-            assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(found.summary).tags}
-            assert all(line.isprintable() for note in found.annotations for line in note.message.split("\n"))
+def test_hostile_text_stays_text_and_fits(subtests: pytest.Subtests) -> None:
+    for name, text in NAMED.items():
+        with subtests.test(name):
+            for each in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
+                for found in (render(named(each, annotate_file="a.md")), brief(each)):
+                    assert_safe(found)
+
+
+def assert_safe(found: PageText) -> None:
+    assert 0 < len(found.title) <= TITLE_LIMIT
+    assert found.title.isprintable()
+    assert len(found.summary.encode("utf-8", "replace")) <= LIMIT
+    assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(found.summary).tags}
+    assert all(line.isprintable() for note in found.annotations for line in note.message.split("\n"))
 
 
 def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:

@@ -110,12 +110,18 @@ def quoting(text: str) -> Report:
     return with_leg(report, details=details, trend=trend)
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_text_from_outside_is_quoted_only(name: str) -> None:
+def test_text_from_outside_is_quoted_only(subtests: pytest.Subtests) -> None:
     """Whatever it says, what is not code reads the same: no text becomes an instruction of ours."""
-    text = NAMED[name]
-    for page, harmless in zip(shown(quoting(text)), shown(quoting(HARMLESS)), strict=True):
-        found, wanted = unquoted(page), unquoted(harmless)
+    harmless = [unquoted(page) for page in shown(quoting(HARMLESS))]
+    for name, text in NAMED.items():
+        with subtests.test(name):
+            assert_quoted(text, harmless)
+
+
+def assert_quoted(text: str, harmless: list[list[str]]) -> None:
+    """Assert that the pages have no other lines than the harmless ones."""
+    for page, wanted in zip(shown(quoting(text)), harmless, strict=True):
+        found = unquoted(page)
         assert len(page.encode("utf-8", "replace")) <= LIMIT
         # An empty text has no code span, and where a page is full, cases are left out.
         strange = [

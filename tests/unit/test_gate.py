@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.config.fields import Allowance
@@ -332,7 +332,6 @@ TARGETS = st.sampled_from(
     st.lists(st.sampled_from(["", "x"]), min_size=1, max_size=3),
     st.integers(0, 20),
 )
-@settings(max_examples=300)
 def test_any_result_is_judged_consistently(
     values: list[Value | None],
     failed: int,

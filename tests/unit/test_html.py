@@ -32,6 +32,7 @@ from coval_gate.report.html.rows import conversation, web_address
 from coval_gate.report.html.table import table
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
+from selection import fewer, shares
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -91,13 +92,14 @@ def with_talk(report: Report, text: str, legs: tuple[str, ...] = ("",)) -> Repor
     return replace(whole, legs=tuple(replace(whole.legs[0], name=name) for name in legs))
 
 
-@pytest.mark.parametrize("parsed", [False, True])
-@pytest.mark.parametrize("name", NAMED)
-def test_hostile_text_adds_no_element_and_no_address(name: str, parsed: bool) -> None:
-    check(NAMED[name], parsed=parsed)
+@pytest.mark.parametrize("parsed", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_hostile_text_adds_no_element_and_no_address(parsed: bool, subtests: pytest.Subtests) -> None:
+    for name, text in NAMED.items():
+        with subtests.test(name):
+            check(text, parsed=parsed)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=fewer(3))
 @given(text=st.text(st.characters()) | st.text("<>&\"'/= -!ax\x00"))
 @example(text=PAYLOAD)
 def test_any_text_adds_no_element_and_no_address(text: str) -> None:
@@ -121,17 +123,24 @@ def check(text: str, *, parsed: bool) -> None:
     assert len(ids) == len({*ids})
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_hostile_names_of_legs_add_no_element_and_no_address(name: str) -> None:
-    found, known = (
-        Read(render(with_talk(report_of(HARMLESS), HARMLESS, legs=(f"{text} one", f"{text} two"))))
-        for text in (NAMED[name], HARMLESS)
-    )
-    assert Counter(found.tags) == Counter(known.tags)
-    assert Counter(found.addresses) == Counter(known.addresses)
-    assert found.open == []
-    ids = found.attributes["id"]
-    assert len(ids) == len({*ids})
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+def test_hostile_names_of_legs_add_no_element_and_no_address(
+    entries: list[tuple[str, str]], subtests: pytest.Subtests
+) -> None:
+    report = report_of(HARMLESS)
+
+    def with_legs_named(text: str) -> Read:
+        return Read(render(with_talk(report, HARMLESS, legs=(f"{text} one", f"{text} two"))))
+
+    known = with_legs_named(HARMLESS)
+    for name, text in entries:
+        with subtests.test(name):
+            found = with_legs_named(text)
+            assert Counter(found.tags) == Counter(known.tags)
+            assert Counter(found.addresses) == Counter(known.addresses)
+            assert found.open == []
+            ids = found.attributes["id"]
+            assert len(ids) == len({*ids})
 
 
 def _attributes(page: Read) -> set[tuple[str, str]]:
@@ -156,12 +165,12 @@ def test_policy_allows_nothing_but_own_style_and_script() -> None:
     assert not re.search(r"https?:|\*", policy)
 
 
-@pytest.mark.parametrize("name", [*example_reports(), *comparison_reports()])
-def test_every_report_renders(name: str) -> None:
-    report = (example_reports() | comparison_reports())[name]
-    found = Read(render(report))
-    assert found.open == []
-    assert page(report).reason in "".join(found.texts["p"])
+def test_every_report_renders(subtests: pytest.Subtests) -> None:
+    for name, report in (example_reports() | comparison_reports()).items():
+        with subtests.test(name):
+            found = Read(render(report))
+            assert found.open == []
+            assert page(report).reason in "".join(found.texts["p"])
 
 
 def test_table_shows_every_simulation_once_and_worst_first() -> None:

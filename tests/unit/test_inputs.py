@@ -430,18 +430,27 @@ def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("given", [each for each in declared() if each.name != "mode"], ids=lambda each: each.name)
-def test_input_without_effect_in_mode_gives_warning(mode: str, given: Input) -> None:
-    values = environ_in_mode(mode, given)
-    inputs, problems = parse_inputs(values)
-    assert problems == []
-    warning = f"{given.name} has no effect in mode {mode}."
-    assert (warning in warnings_about(inputs, values)) is (mode not in given.modes)
+def test_input_without_effect_in_mode_gives_warning(mode: str, subtests: pytest.Subtests) -> None:
+    for each in declared():
+        if each.name != "mode":
+            with subtests.test(each.name):
+                values = environ_in_mode(mode, each)
+                inputs, problems = parse_inputs(values)
+                assert problems == []
+                warning = f"{each.name} has no effect in mode {mode}."
+                assert (warning in warnings_about(inputs, values)) is (mode not in each.modes)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("given", [each for each in declared() if each.group == GATE], ids=lambda each: each.name)
-def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, given: Input) -> None:
+def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, subtests: pytest.Subtests) -> None:
+    for each in declared():
+        if each.group == GATE:
+            with subtests.test(each.name):
+                assert_criterion_is_refused(mode, each)
+
+
+def assert_criterion_is_refused(mode: str, given: Input) -> None:
+    """Assert that the input is an error in this mode if it has no effect in it."""
     inputs, _ = parse_inputs(values := environ_in_mode(mode, given))
     try:
         check_inputs(inputs, [], values, withheld="")

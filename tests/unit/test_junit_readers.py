@@ -94,23 +94,26 @@ def test_there_are_golden_files() -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("file", FILES)
-def test_readers_agree_on_golden_files(file: str, reader: str) -> None:
-    text = (GOLDEN / file).read_text(encoding="utf-8")
-    found, root = READERS[reader](text), ET.fromstring(text)
-    assert found == by_standard_library(text)
-    counts = Counter(kind for _, _, kind in found)
-    assert [len(found), counts["failure"], counts["error"]] == [
-        int(root.attrib[name]) for name in ("tests", "failures", "errors")
-    ]
+def test_readers_agree_on_golden_files(reader: str, subtests: pytest.Subtests) -> None:
+    for file in FILES:
+        with subtests.test(file):
+            text = (GOLDEN / file).read_text(encoding="utf-8")
+            found, root = READERS[reader](text), ET.fromstring(text)
+            assert found == by_standard_library(text)
+            counts = Counter(kind for _, _, kind in found)
+            assert [len(found), counts["failure"], counts["error"]] == [
+                int(root.attrib[name]) for name in ("tests", "failures", "errors")
+            ]
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", NAMED)
-def test_readers_agree_on_hostile_text(name: str, reader: str) -> None:
-    for report in (report_of(NAMED[name]), repeated(report_of(NAMED[name]))):
-        text = junit(report)
-        assert Counter(READERS[reader](text)) == Counter(by_standard_library(text))
+def test_readers_agree_on_hostile_text(subtests: pytest.Subtests) -> None:
+    for name, hostile in NAMED.items():
+        report = report_of(hostile)
+        for text in (junit(report), junit(repeated(report))):
+            expected = Counter(by_standard_library(text))
+            for reader, read in READERS.items():
+                with subtests.test(f"{name}, {reader}"):
+                    assert Counter(read(text)) == expected
 
 
 def test_properties_have_one_value_each() -> None:

@@ -182,7 +182,7 @@ def test_unusable_matrix_in_metadata_is_none(given: object) -> None:
     assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": given}).matrix is NO_MATRIX
 
 
-@pytest.mark.parametrize("text", [text for text in HOSTILE if one_line(text)])
-def test_hostile_matrix_in_metadata_is_a_short_line(text: str) -> None:
-    label = with_run_metadata(CONTEXT, METADATA | {"github_matrix": text}).matrix.label
-    assert label == one_line(label, LABEL_LIMIT) != ""
+def test_hostile_matrix_in_metadata_is_a_short_line() -> None:
+    for text in filter(one_line, HOSTILE):
+        label = with_run_metadata(CONTEXT, METADATA | {"github_matrix": text}).matrix.label
+        assert label == one_line(label, LABEL_LIMIT) != "", ascii(text)

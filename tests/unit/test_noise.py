@@ -1,4 +1,4 @@
-"""A few cells of `make statistics`, with as many runs as take seconds, so that a broken formula is noticed at once."""
+"""A few cells of `make statistics`, with few runs, so that a broken formula is noticed at once."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def most(percent: float, runs: int) -> float:
     return 100 * bisect_left(range(runs), True, key=lambda seen: chance_of_more(seen) < SURE) / runs
 
 
+ONE_OF = [pytest.param(5, id="few"), pytest.param(1, id="all", marks=pytest.mark.long)]  # runs
+
+
+@pytest.mark.parametrize("one_of", ONE_OF)
 @pytest.mark.parametrize(
     ("cell", "limits", "runs"),
     [
@@ -71,11 +75,13 @@ def most(percent: float, runs: int) -> float:
         pytest.param(contradictions, (0, 0, 0, 0), 300, id="contradictions"),
     ],
 )
-def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: int) -> None:
+def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: int, one_of: int) -> None:
+    runs //= one_of
     for found, limit in zip(percentages(cell, runs, "quick"), limits, strict=False):
         assert found <= most(limit, runs)
 
 
+@pytest.mark.parametrize("one_of", ONE_OF)
 @pytest.mark.parametrize(
     ("cell", "least", "runs"),
     [
@@ -90,7 +96,8 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
         pytest.param(partial(named, Size(20, 1, 1), 10), 70, 50, id="the same, among ten"),
     ],
 )
-def test_regressions_are_noticed(cell: Cell, least: float, runs: int) -> None:
+def test_regressions_are_noticed(cell: Cell, least: float, runs: int, one_of: int) -> None:
+    runs //= one_of
     assert 100 - percentages(cell, runs, "quick")[0] <= most(100 - least, runs)
 
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.report.formats import Format
 
-SIMULATIONS, THRESHOLDS = 1_000, 200
-MOST_BYTES = 20_000_000  # of a file
+SIMULATIONS, THRESHOLDS = 300, 120
+MOST_BYTES = 4_000_000 + 15_000 * SIMULATIONS  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
 
 

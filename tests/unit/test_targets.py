@@ -60,9 +60,9 @@ def test_value_meets_target(target: Target, passing: list[Value], failing: list[
 
 
 @pytest.mark.parametrize("operator", ["eq", "neq", "gt", "gte", "lt", "lte", "bt", "nbt"])
-@pytest.mark.parametrize("value", ["UNKNOWN", "", "nan", "1_000", "٣", value_set("1"), value_set()], ids=repr)
-def test_non_numeric_value_never_meets_numeric_target(operator: str, value: Value) -> None:
-    assert not meets(target(operator, 1, lower=0), value)
+def test_non_numeric_value_never_meets_numeric_target(operator: str) -> None:
+    values: list[Value] = ["UNKNOWN", "", "nan", "1_000", "٣", value_set("1"), value_set()]
+    assert [value for value in values if meets(target(operator, 1, lower=0), value)] == []
 
 
 def test_number_never_meets_nin_target_with_words() -> None:

@@ -682,12 +682,13 @@ SLIPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "advice", "correction"), SLIPS)
-def test_slip_is_explained_and_corrected(line: str, advice: str, correction: str) -> None:
-    (error,) = syntax_error_of(line).errors
-    told = explained(error)
-    assert (told.problem, told.correction) == (advice, correction)
-    assert (told.line, told.column, told.text) == (error.line, error.column, error.text)
+def test_slip_is_explained_and_corrected(subtests: pytest.Subtests) -> None:
+    for line, advice, correction in SLIPS:
+        with subtests.test(line):
+            (error,) = syntax_error_of(line).errors
+            told = explained(error)
+            assert (told.problem, told.correction) == (advice, correction)
+            assert (told.line, told.column, told.text) == (error.line, error.column, error.text)
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ def test_any_text_is_written(text: str, workspace: Workspace, root: Path) -> Non
 
 
 @given(st.sampled_from([*NAMED.values()]) | st.text("./\\~ab \x00\n", max_size=30) | st.text(st.characters()))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_path_stays_in_workspace(workspace: Workspace, root: Path, path: str) -> None:
     """The fixture asserts that nothing outside the workspace has changed."""
     try:
