@@ -53,6 +53,7 @@ from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.progress import progress_line
+from coval_gate.runs.schedule import run
 from coval_gate.text import one_line
 from coval_gate.times import Times
 from coval_sandbox.runner import LocalRunner, read_log
@@ -136,7 +137,7 @@ class Step:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
             host.quote(*check_lines(leg.findings))
-        self.written = publisher.publish(report, Times.of_step(0.0, 3600.0))
+        self.written = run(publisher.publish(report, Times.of_step(0.0, 3600.0)), given.clock)
         self.log = stream.getvalue()
         return self
 
