@@ -38,10 +38,11 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs.keys() == OUTPUTS.keys()
     assert result.outputs["verdict"] == "passed"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
-    (leg,) = json.loads(result.state.pop("legs"))
-    assert leg.pop("key").startswith("coval-gate/")
+    (trial,) = json.loads(result.state.pop("legs"))
+    assert trial.pop("key").startswith("coval-gate/")
+    ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
     nothing_owed = {"cancel": False, "launched_again": False, "failed": False}
-    assert leg == {"name": "", "run_id": sandbox.run["run_id"], **nothing_owed}
+    assert trial == {"leg": "", "run_id": sandbox.run["run_id"], "ids": ids, **nothing_owed}
     assert result.state == {}
     assert result.summary.startswith("### ✅ Passed: Coval evaluation")
     assert result.annotations("error") == []
@@ -120,9 +121,10 @@ def test_trap_works_without_isolation(step: Step, module: str) -> None:
     """Control: each trap takes over a Python without -I."""
     package = {"src/coval_gate/__init__.py": ""} if module.startswith("coval_gate/") else {}
     write_files(step, package | {f"src/{module}.py": TRAP})
-    result = step.run(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", "/app/entrypoint.py"])
+    entrypoint = [PYTHON, "-u", "-B", "/app/entrypoint.py"]
+    result = step.run(env={"PYTHONPATH": "src"}, entrypoint=entrypoint, json_path="coval.json")  # pydantic writes it
     assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in result.log
-    assert result.outputs.get("verdict") != "passed"
+    assert not (step.directory / "workspace" / "coval.json").exists()
 
 
 def write_files(step: Step, files: Mapping[str, str]) -> None:
