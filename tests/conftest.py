@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail("\n".join([hint, *lines]), pytrace=False)
 
     return compare
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what the tests consist of: it would look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -112,6 +112,7 @@ def test_reports_match_golden_files(name: str, reported_step: ReportedStep, gold
 def test_all_reports_are_valid_and_consistent(name: str, reported_step: ReportedStep) -> None:
     result, github = reported_step(name)
     assert TOKEN not in result.log.replace(f"::add-mask::{TOKEN}", "")
+    assert_annotations_tell_nothing_twice(result)
     verdict = result.outputs["verdict"]
     document = json.loads(result.json)
     jsonschema.validate(document, schema(), jsonschema.Draft202012Validator)
@@ -879,11 +880,8 @@ def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
     assert "To repeat just " in end
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_annotations_are_one_error_of_failing_step_and_tell_nothing_twice(
-    name: str, reported_step: ReportedStep
-) -> None:
-    result, _ = reported_step(name)
+def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
+    """Assert that a failing step has one error, and that no line of an annotation is in another."""
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
     told = {line for each in errors for line in each.data.split("\n")}

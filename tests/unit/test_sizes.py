@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.report.formats import Format
 
-SIMULATIONS, THRESHOLDS = 300, 120
+SIMULATIONS, THRESHOLDS = 210, 120
 MOST_BYTES = 4_000_000 + 15_000 * SIMULATIONS  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
 
