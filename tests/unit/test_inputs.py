@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -344,6 +345,13 @@ def test_empty_list_is_an_empty_json_object(name: str) -> None:
 )  # fmt: skip
 def test_known_key_of_metadata_with_wrong_value_is_error(written: str, problem: str) -> None:
     assert problems_with(metadata=written) == (f"metadata {problem}",)
+
+
+@pytest.mark.parametrize("tag", ["coval-gate/accepted", "Coval-Gate/Failed", "coval-gate/"])
+def test_tag_that_steps_give_is_error(tag: str) -> None:
+    problem = f'must have no tag that begins with coval-gate/; got "{tag}".'
+    assert problems_with(tags=f"nightly, {tag}") == (f"tags {problem}",)
+    assert problems_with(metadata=json.dumps({"tags": [tag]})) == (f"metadata {problem}",)
 
 
 def test_key_of_metadata_that_an_input_overrides_gives_warning() -> None:

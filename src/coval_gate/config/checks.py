@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.config.baseline_fields import OWN_TAGS
 from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared
 from coval_gate.config.metadata import read_metadata
 from coval_gate.config.threshold_checks import threshold_contradictions, threshold_warnings
@@ -126,6 +127,10 @@ def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Prob
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
         yield Problem("sub_sample_seed", "requires a sub_sample_size above 0.")
+    # A run that a user marks as accepted would hide every baseline from later runs.
+    for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
+        if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
+            yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
 
 
 def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
