@@ -45,7 +45,7 @@ def drifts() -> Iterator[Experiment]:
     """Yield how often steps alarm in a month without a change, and how often they notice one."""
     rates = [Agent(RATE, cases, each, truth) for truth in (0.8, 0.95) for cases, each in ((20, 1), (50, 1), (50, 3))]
     means = [Agent(MEAN, cases, each) for cases, each in ((20, 1), (50, 1), (50, 3))]
-    wobbling = [each._replace(wobble=0.05) for each in means]
+    wobbling = [mean._replace(wobble=0.05) for mean in means]
     percentiles = [
         Agent(f"Latency: {aggregate} <= baseline", cases) for aggregate in ("med", "p(95)") for cases in (20, 50)
     ]
@@ -107,7 +107,7 @@ def step(factor: float, night: int) -> float:
 def alarms(agents: Sequence[Agent], change: Callable[[int], float], nights: int, rng: Random) -> tuple[bool]:
     """Tell whether one of the agents' charts alarms on any of the nights."""
     level = level_for(len(agents))
-    return (any(any(total > level for total in _chart(each, change, nights, level, rng).sums) for each in agents),)
+    return (any(any(total > level for total in _chart(agent, change, nights, level, rng).sums) for agent in agents),)
 
 
 def _chart(agent: Agent, change: Callable[[int], float], nights: int, level: float, rng: Random) -> Chart:

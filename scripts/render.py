@@ -52,9 +52,9 @@ def readme_inputs() -> str:
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda each: each.group):
         rows = [
-            f"| `{each.name}` | {each.field.name} | {default(each)} | {each.description}"
-            f"{exception(each.modes, MODES[group])} |"
-            for each in members
+            f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
+            f"{exception(member.modes, MODES[group])} |"
+            for member in members
         ]
         where = "" if MODES[group] == ALL_MODES else f" (modes: {listed(MODES[group])})"
         tables.append(

@@ -68,10 +68,8 @@ def also(one: RunResult, other: RunResult) -> RunResult:
 def baseline_of(*runs: RunResult | BaselineRun, source: BaselineSource = MAIN) -> Baseline:
     """Return a baseline of runs that completed."""
     found = [
-        each
-        if isinstance(each, BaselineRun)
-        else BaselineRun(run=Run(run_id=each.run_id, status="COMPLETED"), result=each)
-        for each in runs
+        run if isinstance(run, BaselineRun) else BaselineRun(run=Run(run_id=run.run_id, status="COMPLETED"), result=run)
+        for run in runs
     ]
     return Baseline(source=source, runs=tuple(found))
 
@@ -196,7 +194,7 @@ def comparison_reports() -> dict[str, Report]:
 
 
 def checks_of(judgement: Judgement) -> list[Check]:
-    return [each for each in judgement.checks if each.criterion.kind == "threshold"]
+    return [check for check in judgement.checks if check.criterion.kind == "threshold"]
 
 
 def only(judgement: Judgement) -> Check:

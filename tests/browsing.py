@@ -129,8 +129,10 @@ def large_report(count: int, *, failing: bool = False) -> Report:
     thresholds = "\n".join(f"{metric.name}: max < 0" for metric in metrics) if failing else ""
     judgement = judged(result, None, thresholds)
     details = Details(
-        labels={each.test_case_id: f"A caller asks for number {each.test_case_id}" for each in simulations},
-        texts={each.id: {metric.id: WHY * 4 for metric in metrics} for each in simulations},
+        labels={
+            simulation.test_case_id: f"A caller asks for number {simulation.test_case_id}" for simulation in simulations
+        },
+        texts={simulation.id: {metric.id: WHY * 4 for metric in metrics} for simulation in simulations},
     )
     leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
     return replace(comparison_reports()["unchanged"], judgement=judgement, legs=(leg,))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @contextmanager
 def calls_of(*functions: Callable[..., object]) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Collect the name and the arguments of each call of one of the functions."""
-    codes = {each.__code__ for each in functions}
+    codes = {function.__code__ for function in functions}
     calls = list[tuple[str, dict[str, Any]]]()
 
     def note(frame: FrameType, event: str, _: object) -> None:

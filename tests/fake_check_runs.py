@@ -82,7 +82,7 @@ class CheckRun:
 
 def latest(runs: list[CheckRun]) -> list[CheckRun]:
     """Return the newest check run of each name, which is what GitHub lists unless it is asked for all."""
-    return list({each.name: each for each in sorted(runs, key=lambda each: each.id)}.values())
+    return list({run.name: run for run in sorted(runs, key=lambda each: each.id)}.values())
 
 
 def _problems(body: dict[str, Any]) -> Iterator[str]:
@@ -110,8 +110,8 @@ def _output_problems(output: dict[str, Any]) -> Iterator[str]:
     annotations = output.get("annotations", [])
     if len(annotations) > MOST_ANNOTATIONS:
         yield f"No more than {MOST_ANNOTATIONS} items are allowed; {len(annotations)} were supplied."
-    for each in annotations:
-        yield from _annotation_problems(each)
+    for annotation in annotations:
+        yield from _annotation_problems(annotation)
 
 
 def _annotation_problems(annotation: dict[str, Any]) -> Iterator[str]:

@@ -278,7 +278,7 @@ class FakeGitHub:
             case "GET", ["commits", sha, "check-runs"]:
                 if sha not in self.commits:
                     return _message(422, f"No commit found for SHA: {sha}")
-                found = [each for each in self.check_runs if each.head_sha == sha]
+                found = [check_run for check_run in self.check_runs if check_run.head_sha == sha]
                 found = [each for each in found if each.name == request.query.get("check_name", each.name)]
                 found = found if request.query.get("filter") == "all" else latest(found)
                 page = self._page(request, [each.json for each in found])
@@ -297,7 +297,7 @@ class FakeGitHub:
         return None
 
     def _check_run(self, id_: str) -> CheckRun | None:
-        return next((each for each in self.check_runs if str(each.id) == id_), None)
+        return next((check_run for check_run in self.check_runs if str(check_run.id) == id_), None)
 
     def _route_issues(self, request: SeenRequest, path: str) -> Response:
         match request.method, path.split("/"):
@@ -339,7 +339,9 @@ class FakeGitHub:
         ]
 
     def _comment(self, id_: str) -> Comment | None:
-        return next((each for comments in self.comments.values() for each in comments if str(each.id) == id_), None)
+        return next(
+            (comment for comments in self.comments.values() for comment in comments if str(comment.id) == id_), None
+        )
 
     def _set_status(self, sha: str, status: dict[str, Any]) -> Response:
         if sha not in self.commits:

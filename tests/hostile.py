@@ -249,8 +249,8 @@ def repeated(report: Report) -> Report:
     )
     judgement = replace(leg.judgement, verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
-        RunReport(run_id=each.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
-        for each in (*repetition.runs, unusable)
+        RunReport(run_id=run.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
+        for run in (*repetition.runs, unusable)
     )
     return replace(report, judgement=judgement, legs=(replace(leg, judgement=judgement, single_runs=runs),))
 

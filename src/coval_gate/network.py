@@ -75,7 +75,7 @@ def _innermost(error: BaseException) -> BaseException:
     """Return the innermost error: requests wraps urllib3's errors, which wrap each other."""
     for _ in range(5):
         inner: Any = getattr(error, "reason", None) or next(
-            (each for each in error.args if isinstance(each, BaseException)), None
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
         )
         if not isinstance(inner, BaseException):
             break

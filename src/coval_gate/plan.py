@@ -184,7 +184,9 @@ def _passing(rate: Rate, confidence: float) -> str:
     counts = [needed(rate.share, misses, confidence) for misses in MISSES]
     if counts[0] is None:
         return f"It cannot pass: even {MOST:,} conversations without a miss do not show this."
-    table = _table(("misses", *map(str, MISSES)), ("conversations", *(f"{each:,}" if each else "–" for each in counts)))
+    table = _table(
+        ("misses", *map(str, MISSES)), ("conversations", *(f"{count:,}" if count else "–" for count in counts))
+    )
     return f"It passes with this many conversations or more:\n\n{table}"
 
 

@@ -40,9 +40,9 @@ def leave(code: int) -> NoReturn:
     native code would crash the process, and a step that passed would fail.
     """
     others = [each for each in threading.enumerate() if each is not threading.current_thread()]
-    for each in others:
-        each.join(PARTING)
-    if any(each.is_alive() for each in others):
+    for other in others:
+        other.join(PARTING)
+    if any(other.is_alive() for other in others):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -69,8 +69,8 @@ class Redactor:
             codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
             safe = [code.replace("+", "-").replace("/", "_") for code in codes]
             written = (secret, json.dumps(secret)[1:-1], escape(secret), escape(secret, quote=False))
-            self._plain += [each for each in dict.fromkeys((*written, *codes, *safe)) if each]
-            self._disguised += [_Disguised(each) for each in dict.fromkeys((secret, *codes, *safe)) if codes]
+            self._plain += [spelling for spelling in dict.fromkeys((*written, *codes, *safe)) if spelling]
+            self._disguised += [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
 
     def redact(self, text: str) -> str:
         """Return `text` with the secrets masked."""

@@ -78,8 +78,8 @@ def most_similar(text: str, names: Iterable[str]) -> str:
     """Return the name that `text` may be a misspelling of, in any case; empty if none is similar enough."""
     from difflib import get_close_matches  # its import takes time, which the launch must not wait for
 
-    known = {folded(each): each for each in names}
-    return next((known[each] for each in get_close_matches(folded(text), known, n=1)), "")
+    known = {folded(name): name for name in names}
+    return next((known[match] for match in get_close_matches(folded(text), known, n=1)), "")
 
 
 def within_letters(one: str, other: str, most: int) -> bool:

@@ -160,7 +160,7 @@ PERSONAS = (
 
 def persona_for(persona_id: str) -> Persona:
     """Return the persona with this id. An unknown one is a plain caller."""
-    known = next((each for each in PERSONAS if each.id == persona_id), None)
+    known = next((persona for persona in PERSONAS if persona.id == persona_id), None)
     return known or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
 
 

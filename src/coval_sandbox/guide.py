@@ -16,14 +16,16 @@ FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"
 
 def scenarios() -> str:
     """Describe what becomes of a run, by its test set id."""
-    width = max(len(each.name) for each in SCENARIOS)
-    return "\n".join(f"  {each.test_set_id}  {each.name:<{width}}  {each.summary}" for each in SCENARIOS)
+    width = max(len(scenario.name) for scenario in SCENARIOS)
+    return "\n".join(
+        f"  {scenario.test_set_id}  {scenario.name:<{width}}  {scenario.summary}" for scenario in SCENARIOS
+    )
 
 
 def nights(world: World | None = None) -> str:
     """Describe the earlier runs of a world; those of a sandbox with the default seed if there is none."""
     records = (world or World(SpeedClock(), history=True)).nights
-    width = max((len(each.plan.scenario.name) for each in records), default=0)
+    width = max((len(record.plan.scenario.name) for record in records), default=0)
     ordered = sorted(records, key=lambda each: (each.request.test_set_id, each.create_time))
     lines = []
     for each in ordered:
@@ -40,11 +42,15 @@ def resources() -> str:
         ("persona", catalogue.PERSONA_ID, ""),
         ("persona", catalogue.IMPATIENT_PERSONA_ID, ""),
         *(
-            ("metric", each.id, f"{each.name} ({each.output_type}): {each.description}")
-            for each in catalogue.DEFAULT_METRICS
+            (
+                "metric",
+                metric.id,
+                f"{metric.name} ({metric.output_type}): {metric.description}",
+            )
+            for metric in catalogue.DEFAULT_METRICS
         ),
-        *(("mutation", each.id, each.name) for each in catalogue.MUTATIONS),
-        *(("template", each["id"], each["display_name"]) for each in catalogue.RUN_TEMPLATES),
+        *(("mutation", mutation.id, mutation.name) for mutation in catalogue.MUTATIONS),
+        *(("template", run_template["id"], run_template["display_name"]) for run_template in catalogue.RUN_TEMPLATES),
     ]
     return "\n".join(f"  {kind:<8}  {identifier:<26}  {text}".rstrip() for kind, identifier, text in rows)
 

@@ -124,7 +124,7 @@ class World:
         number = self._launched
         self._launched += 1
         scenario = self.scenario_for(request.test_set_id)
-        is_first = all(each.request.test_set_id != request.test_set_id for each in self.runs)
+        is_first = all(run.request.test_set_id != request.test_set_id for run in self.runs)
         if not is_first:
             scenario = replace(scenario, first_unresolved=0.0)
         plan = make_plan(scenario, request, f"{self.seed}/{number}")

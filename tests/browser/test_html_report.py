@@ -82,7 +82,7 @@ def test_numeric_column_sorts_both_ways_and_back(open_report: Open) -> None:
         for order in ("descending", "ascending"):
             head.get_by_role("button").click()
             expect(head).to_have_attribute("aria-sort", order)
-            values = [float(each) for each in found.rows.locator("td:nth-child(4)").all_text_contents()]
+            values = [float(text) for text in found.rows.locator("td:nth-child(4)").all_text_contents()]
             assert values == sorted(values, reverse=order == "descending")
         head.get_by_role("button").click()
         assert found.names == before
@@ -272,9 +272,9 @@ def test_axe_finds_nothing_serious(open_report: Open, name: str, theme: str) -> 
         found.rows.nth(0).click()
         violations = Axe().run(found.page).response["violations"]
     grave = [
-        (each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"])
-        for each in violations
-        if each["impact"] in SERIOUS
+        (violation["id"], violation["nodes"][0]["html"], violation["nodes"][0]["failureSummary"])
+        for violation in violations
+        if violation["impact"] in SERIOUS
     ]
     assert grave == []
 

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=0, help="processes (one for each core)")
     parser.add_argument("--stop", action="store_true", help="end at the first violation")
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
-    mutants = {each.name: each for each in MUTANTS}
+    mutants = {mutant.name: mutant for mutant in MUTANTS}
     parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
     given = parser.parse_args(arguments)
     if given.mutant:

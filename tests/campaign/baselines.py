@@ -35,7 +35,13 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
     fate = rng.choice(FATES)
     if fate == "lagging" and schedule.severity != "benign":  # a launch whose response is lost needs the list
         fate = "elsewhere"
-    gate = rng.choice([each for each in BASELINE_GATES if "tag" not in each or schedule.foreign_run != "tagged"])
+    gate = rng.choice(
+        [
+            baseline_gate
+            for baseline_gate in BASELINE_GATES
+            if "tag" not in baseline_gate or schedule.foreign_run != "tagged"
+        ]
+    )
     inputs = {name: value for name, value in step.inputs if name not in ALL_GATES[schedule.gate]}
     inputs |= BASELINE_GATES[gate] | {"tags": "Nightly,smoke", "supersede": "false"}
     inputs["max_wait_time"] = inputs["max_wait_time"] if schedule.severity == "rough" else "900"

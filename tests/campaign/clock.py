@@ -172,11 +172,11 @@ class SimulatedClock:
     def _active_threads(self) -> set[threading.Thread]:
         """Return the threads of outstanding requests, after those of finished ones have ended."""
         others = set(threading.enumerate()) - self._foreign
-        for each in others:
-            done = self._waiting.get(each)
+        for other in others:
+            done = self._waiting.get(other)
             if done is not None and done.is_set():
-                each.join(THREAD_TIMEOUT)
-        return {each for each in others if each.is_alive()}
+                other.join(THREAD_TIMEOUT)
+        return {other for other in others if other.is_alive()}
 
     def _let_requests_be_sent(self) -> None:
         """Wait in real time until every request has been sent, so that requests have the order of their calls."""

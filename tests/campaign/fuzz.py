@@ -118,7 +118,7 @@ def good_runs_pass(history: History) -> list[str]:
 
 def _judging(history: History) -> ProcessResult:
     """Return the last step, whose verdict counts."""
-    return [each for each in history.results if not each.is_post][-1]
+    return [result for result in history.results if not result.is_post][-1]
 
 
 KINDS: Final = {

@@ -200,7 +200,7 @@ def with_transcripts(schedule: Schedule, rng: Random) -> Schedule:
     if rng.random() > 0.4:
         return schedule
     steps = tuple(
-        replace(each, inputs=with_inputs(each.inputs, include_transcripts="failures")) for each in schedule.steps
+        replace(step, inputs=with_inputs(step.inputs, include_transcripts="failures")) for step in schedule.steps
     )
     quirks = replace(schedule.quirks, transcript=_choose(rng, get_args(get_type_hints(Quirks)["transcript"])))
     actions = (*SAFE_TO_RETRY, *AMBIGUOUS, *PERMANENT)
@@ -342,10 +342,10 @@ def _with_skipped(schedule: Schedule, rng: Random) -> Schedule:
 def _with_invalid_responses(schedule: Schedule, rng: Random) -> Schedule:
     """Let some of the responses that are lost arrive, but not as valid HTTP."""
     faults = (
-        replace(each, action=INVALID)
-        if each.action in ("reset-after", "cut", "cut 0", "500 after", "504 after") and rng.random() < 0.5
-        else each
-        for each in schedule.faults
+        replace(fault, action=INVALID)
+        if fault.action in ("reset-after", "cut", "cut 0", "500 after", "504 after") and rng.random() < 0.5
+        else fault
+        for fault in schedule.faults
     )
     return replace(schedule, faults=tuple(faults))
 
@@ -433,10 +433,10 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
             Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
         )
     schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
-    if any(each.action in ODD_LAUNCHES for each in faults):  # a second run may have to be cancelled
+    if any(fault.action in ODD_LAUNCHES for fault in faults):  # a second run may have to be cancelled
         schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
     if refuses_long:
-        steps = tuple(replace(each, inputs=with_inputs(each.inputs, max_wait_time="3600")) for each in schedule.steps)
+        steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="3600")) for step in schedule.steps)
         schedule = replace(schedule, steps=steps)
     if schedule.workflow.endswith("cancel"):
         method, count = _choose(rng, ("GET", "DELETE")), len(schedule.steps) - 1
@@ -635,7 +635,7 @@ def _switches(rng: Random) -> dict[str, str]:
     if rng.random() < 0.3:
         switches |= {"iteration_count": "3", "concurrency": "3"}
     if rng.random() < 0.12:
-        switches["mutation_ids"] = ",".join(each.id for each in MUTATIONS[: rng.randint(1, 3)])
+        switches["mutation_ids"] = ",".join(mutation.id for mutation in MUTATIONS[: rng.randint(1, 3)])
     return switches
 
 
@@ -684,9 +684,9 @@ def _matrix_steps(run: Step, pause: float, rng: Random) -> tuple[Step, ...]:
         newer = with_inputs(run.inputs, supersede="true")
         first, again = replace(first, workflow_run="1111111111"), replace(run, inputs=newer, workflow_run="2222222222")
     jobs = ["eu", "us"]
-    steps = [replace(first, matrix=each) for each in jobs]
+    steps = [replace(first, matrix=job) for job in jobs]
     rng.shuffle(jobs)
-    steps += [replace(again, matrix=each, pause=pause) for each in jobs]
+    steps += [replace(again, matrix=job, pause=pause) for job in jobs]
     return tuple(steps)
 
 
@@ -822,7 +822,7 @@ def _replaces_values(metric: Metric, seed: int) -> bool:
         target = result.get(name) if isinstance(result, dict) else None
         values = target.get("target_values") if isinstance(target, dict) else None
         if isinstance(values, list) and values != whole["metric"][name]["target_values"]:
-            return any(isinstance(each, str | bool) for each in values)
+            return any(isinstance(value, str | bool) for value in values)
     return False
 
 

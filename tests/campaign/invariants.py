@@ -118,7 +118,7 @@ def one_launch_per_step(history: History) -> Iterator[str]:
     With `repeat_on_failure`, it launches no more than that many others.
     """
     for result in history.results:
-        launched = sum(_was_prompt(history, each) for each in result.requests if each.launched_run)
+        launched = sum(_was_prompt(history, request) for request in result.requests if request.launched_run)
         may_launch = not result.is_post and result.step.mode in ("run", "launch")
         if launched > (1 + result.step.repetitions if may_launch else 0):
             yield f"{_name(result)} launched {launched} runs"
@@ -151,7 +151,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             continue
         if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
             continue
-        asked = [each for each in result.requests if each.method != "POST"]
+        asked = [request for request in result.requests if request.method != "POST"]
         disturbed = any(each.fault or not each.answered or each.status in (401, 403) for each in asked)
         if not asked or disturbed or _hides_identity(history) or not _knows_events(history):
             continue
@@ -216,7 +216,9 @@ def rerun_resumes(history: History) -> Iterator[str]:
                 continue  # the step resumes it in its turn, if its own first run fails as well
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            misled = any(each.fault.startswith("damage") for each in result.requests if each.path.startswith("/runs"))
+            misled = any(
+                request.fault.startswith("damage") for request in result.requests if request.path.startswith("/runs")
+            )
             if not _is_ended(history, record, launched_at) and listed and _knows_events(history) and not misled:
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
 
@@ -227,7 +229,7 @@ def look_ups_are_patient(history: History) -> Iterator[str]:
         last = result.requests[-1] if result.requests else None
         if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
             continue
-        if any(each.method == "POST" for each in result.requests) or last.fault.startswith("damage"):
+        if any(request.method == "POST" for request in result.requests) or last.fault.startswith("damage"):
             continue
         is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
         patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
@@ -291,7 +293,7 @@ def finished_runs_are_kept(history: History) -> Iterator[str]:
 def no_cancel_without_reason(history: History) -> Iterator[str]:
     """A run is cancelled only for a reason: an interrupt, a kill, an error, a timeout, or `supersede`."""
     for result in history.results:
-        deletes = [each for each in result.requests if each.method == "DELETE"]
+        deletes = [request for request in result.requests if request.method == "DELETE"]
         # The interrupt may arrive while the step cancels its run because of a timeout.
         if result.interrupted is not None and result.step.flag("cancel_on_timeout"):
             continue
@@ -379,7 +381,7 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
         counted = int(result.outputs["total_simulations"])
         if counted != total:
             yield f"{_name(result)} passed on {counted} of {total} simulations"
-        seen = {each["id"] for each in json.loads(result.outputs["metrics"]).values()}
+        seen = {entry["id"] for entry in json.loads(result.outputs["metrics"]).values()}
         if unseen := {each.id for each in GATE_METRICS.get(history.schedule.gate, ())} - seen:
             yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
 
@@ -426,7 +428,7 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
             continue
         could_mark = history.schedule.severity != "rough" and history.schedule.quirks.run_identity in ("both", "tags")
         ended = record.end_time - history.coval_time(0.0)
-        calm = not _met_fault(tuple(each for each in result.requests if each.sent_at >= ended))
+        calm = not _met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
         is_baseline = record.status(history.coval_time(result.ended)) == "COMPLETED" and not _is_of_pull_request(
             history, result
         )
@@ -462,7 +464,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     if not schedule.recoverable:
         return
     for result in _main_results(history):
-        given = [history.runs[each] for each in result.given_runs if each in history.runs]
+        given = [history.runs[run] for run in result.given_runs if run in history.runs]
         may_cancel = given and result.step.mode == "cancel" and not _cancel_failed(result)
         ended = all(_is_ended(history, each, history.coval_time(result.ended)) for each in given)
         if may_cancel and (result.exit_code != 0 or not ended):
@@ -479,7 +481,9 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
         timed_out = result.verdict == "timed_out" and "had completed" not in result.outputs["reason"]
         if record is None or not timed_out or result.run_id in history.deleted:
             continue
-        repeated = any(each.method == "DELETE" and each.fault for each in result.requests)  # the run may end meanwhile
+        repeated = any(
+            request.method == "DELETE" and request.fault for request in result.requests
+        )  # the run may end meanwhile
         if repeated or _met_fault(result.requests[-LAST_REQUESTS:]):
             continue
         after = LAST_REQUESTS * history.schedule.latency + 1 + _status_time(result)
@@ -500,22 +504,22 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
             continue
         if record.cancel_time is not None or history.schedule.quirks.reopens:
             continue
-        polls = [each for each in result.requests if (each.method, each.path) == ("GET", path)]
+        polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
         ended = record.end_time - history.coval_time(0.0)
-        collected = any(each.path.startswith(("/conversations", "/simulations")) for each in result.requests)
+        collected = any(request.path.startswith(("/conversations", "/simulations")) for request in result.requests)
         reason = result.outputs.get("reason", "") if result.verdict else ""
-        lasting = any(each.status not in (0, HTTPStatus.OK, *TRANSIENT) for each in polls)
+        lasting = any(poll.status not in (0, HTTPStatus.OK, *TRANSIENT) for poll in polls)
         unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
         timed_out = result.verdict == "timed_out" and "had completed" not in reason and "max_wait_time" in reason
         deadline = result.began + float(result.step.given["max_wait_time"])
         over = any(
-            ended < each.sent_at <= deadline + CLOSE
-            and each.ended_at <= deadline + LAST_POLL_TIME
-            and each.answered
-            and each.status == HTTPStatus.OK
-            for each in polls
+            ended < poll.sent_at <= deadline + CLOSE
+            and poll.ended_at <= deadline + LAST_POLL_TIME
+            and poll.answered
+            and poll.status == HTTPStatus.OK
+            for poll in polls
         )
-        last = [each for each in polls if each.sent_at > deadline - CLOSE]
+        last = [poll for poll in polls if poll.sent_at > deadline - CLOSE]
         last_failed = any(each.fault for each in last)
         if unanswered and not collected and not last:
             yield f"{_name(result)} gave up without a poll at the deadline"
@@ -570,8 +574,8 @@ def failed_run_is_not_promoted(history: History) -> Iterator[str]:
     """A run that the gate of any step failed gets neither the tag of promoted runs nor that of drift."""
     for tag in (STABLE, GOLDEN):
         for result, request, record in _given(history, tag):
-            owners = [each for each in _main_results(history) if each.run_id == record.run_id]
-            if any(_told_verdict(each) == "failed" for each in owners) and tag in record.tags:
+            owners = [main_result for main_result in _main_results(history) if main_result.run_id == record.run_id]
+            if any(_told_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
                 yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
             if FAILED in json.loads(request.body)["tags"]:
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, although another step failed that run"
@@ -633,7 +637,7 @@ def only_own_runs_are_marked(history: History) -> Iterator[str]:
 def tags_move_forward(history: History) -> Iterator[str]:
     """Of all runs that ever had a tag of baselines, the newest keeps it, and no older one gets it after that."""
     for tag in (STABLE, GOLDEN):
-        begun = {each.run_id: each for each in history.runs.values() if _had(history, each, tag)}
+        begun = {run.run_id: run for run in history.runs.values() if _had(history, run, tag)}
         given = {each.run_id: each for _, request, each in _given(history, tag) if request.took_effect}
         holders = [each for each in (begun | given).values() if each.run_id not in history.deleted]
         newest = max(holders, key=lambda each: each.create_time, default=None)
@@ -658,17 +662,17 @@ def promotion_leaves_one_holder(history: History) -> Iterator[str]:
     for result in _main_results(history):
         if not _has_promoted(history, result) or result.run_id in history.deleted:
             continue
-        holders = [each for each in history.runs.values() if STABLE in each.tags]
+        holders = [run for run in history.runs.values() if STABLE in run.tags]
         mine = history.runs[result.run_id]
-        if any(each.create_time < mine.create_time for each in holders):
+        if any(holder.create_time < mine.create_time for holder in holders):
             yield f"{_name(result)} promoted its run, but an older run still has the tag"
-        if not any(each.create_time >= mine.create_time for each in holders):
+        if not any(holder.create_time >= mine.create_time for holder in holders):
             yield f"{_name(result)} passed, but its run was not promoted"
 
 
 def baseline_is_never_lost(history: History) -> Iterator[str]:
     """Whatever happens, a run that had the tag loses it only once a newer run has it."""
-    holders = [each for each in history.runs.values() if STABLE in each.tags]
+    holders = [run for run in history.runs.values() if STABLE in run.tags]
     if history.schedule.holder and not holders:
         yield "no run has the tag any more"
 
@@ -678,7 +682,7 @@ def reference_begins_once(history: History) -> Iterator[str]:
 
     A run that a person accepts takes it from another one.
     """
-    held = {each.run_id for each in history.runs.values() if _holds_from_launch(each)}
+    held = {run.run_id for run in history.runs.values() if _holds_from_launch(run)}
     for result in history.results:
         for request in result.requests:
             if request.method != "PATCH" or GOLDEN not in json.loads(request.body)["tags"]:
@@ -707,7 +711,7 @@ def reference_begins(history: History) -> Iterator[str]:
             watches
             and not failed
             and result.verdict == "passed"
-            and not any(GOLDEN in each.tags for each in history.runs.values())
+            and not any(GOLDEN in run.tags for run in history.runs.values())
         ):
             yield f"{_name(result)} passed, but the reference did not begin"
 
@@ -765,7 +769,7 @@ def annotations_tell_once(history: History) -> Iterator[str]:
         errors = [each for each in found if each.name == "error"]
         if len(errors) != (result.exit_code != 0):
             yield f"{_name(result)} ended with {result.exit_code} and {len(errors)} errors"
-        told = {line for each in errors for line in each.data.split("\n")}
+        told = {line for error in errors for line in error.data.split("\n")}
         if repeated := [each.data for each in found if each not in errors and told & {*each.data.split("\n")}]:
             yield f"{_name(result)} repeats its error in {repeated[0][:80]}"
         for level in ANNOTATIONS:
@@ -775,19 +779,20 @@ def annotations_tell_once(history: History) -> Iterator[str]:
 
 def api_key_does_not_leak(history: History) -> Iterator[str]:
     """The API key is in nothing that a process wrote or sent, except its request header; neither in a disguise."""
-    echoes = any(each.action.startswith(ECHO) for each in history.schedule.faults)  # decoding takes long
+    echoes = any(fault.action.startswith(ECHO) for fault in history.schedule.faults)  # decoding takes long
     for result in history.results:
         log = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
         written = {"the log": log.encode(), **result.files}
         sent = {
-            f"{each.method} {each.path}": f"{each.path}{each.query}".encode() + each.body for each in result.requests
+            f"{request.method} {request.path}": f"{request.path}{request.query}".encode() + request.body
+            for request in result.requests
         }
         for place, content in (written | sent).items():
             if KEY.encode() in content or (echoes and holds(content.decode("utf-8", "replace"), KEY)):
                 yield f"{_name(result)} put the API key into {place}"
     if holds(json.dumps(history.statuses), KEY):
         yield "the API key is in a commit status"
-    if holds(json.dumps([each.json for each in history.check_runs]), KEY):
+    if holds(json.dumps([check_run.json for check_run in history.check_runs]), KEY):
         yield "the API key is in a check run"
 
 
@@ -797,16 +802,16 @@ def status_is_final(history: History) -> Iterator[str]:
         name = _status_name(result)
         if not name or result.step.mode == "cancel":
             continue
-        states = [each["state"] for each in history.statuses if each["context"] == name]
+        states = [status["state"] for status in history.statuses if status["context"] == name]
         state = states[-1] if states else ""
-        users = [each for each in _main_results(history) if _status_name(each) == name]
+        users = [main_result for main_result in _main_results(history) if _status_name(main_result) == name]
         # Without its output file, a step tells its verdict in the log.
-        told = not any(_has_file_fault(each, "output") for each in users)
-        if state == "success" and told and not any(_told_verdict(each) == "passed" for each in users):
+        told = not any(_has_file_fault(user, "output") for user in users)
+        if state == "success" and told and not any(_told_verdict(user) == "passed" for user in users):
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
-        if any(each.killed is not None for each in users[:-1]):
+        if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and tells of it
         expected = STATES.get(_told_verdict(result), "error")  # a killed step has told a verdict everywhere or nowhere
         if state != expected:
@@ -819,13 +824,13 @@ def check_run_is_final(history: History) -> Iterator[str]:
         users, found = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result.step.mode == "cancel":
             continue
-        told = not any(_has_file_fault(each, "output") for each in users)
+        told = not any(_has_file_fault(user, "output") for user in users)
         satisfies = any(each.conclusion in SATISFYING for each in found)
-        if satisfies and told and not any(_told_verdict(each) == "passed" for each in users):
+        if satisfies and told and not any(_told_verdict(user) == "passed" for user in users):
             yield f"{_name(result)} did not pass, but its check run would let a branch be merged"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
-        if any(each.killed is not None for each in users[:-1]):
+        if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and tells of it
         expected = CONCLUSIONS.get(_told_verdict(result), "failure")
         last = found[-1].conclusion if found else None
@@ -835,11 +840,11 @@ def check_run_is_final(history: History) -> Iterator[str]:
 
 def check_runs_are_completed(history: History) -> Iterator[str]:
     """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
-    for check in (each for each in history.check_runs if each.status != "completed"):
-        users = [each for each in _main_results(history) if _check_name(each) == check.name]
-        concerned = [each for each in users if check.external_id in (each.run_id, each.given_run)] or users
+    for check in (check_run for check_run in history.check_runs if check_run.status != "completed"):
+        users = [main_result for main_result in _main_results(history) if _check_name(main_result) == check.name]
+        concerned = [user for user in users if check.external_id in (user.run_id, user.given_run)] or users
         waits = concerned[-1].step.mode == "launch"
-        if not waits and all(_could_set_status(history, each) for each in users):
+        if not waits and all(_could_set_status(history, user) for user in users):
             yield f"the check run {check.name} of {check.external_id or 'no run'} is left in progress"
 
 
@@ -849,8 +854,8 @@ def one_check_run_per_launch(history: History) -> Iterator[str]:
         users, found = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result is not users[-1]:
             continue
-        launches = [each for each in users if each.step.mode == "launch" and each.killed is None]
-        hands_over = len(users) == 2 and result.given_run and any(each.exit_code == 0 for each in launches)
+        launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
+        hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
         most = 1 if hands_over and result.step.mode == "wait" else len(users)
         if len(found) > most:
             yield f"{_name(result)} and those before it made {len(found)} check runs of one name"
@@ -888,12 +893,12 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
             yield f"{_name(result)} failed"
         concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
         concluded = concluded and not _may_have_left_repetition(history, main)
-        launches = [each for each in main.requests if each.method == "POST" and each.path == "/runs"]
-        repeated = len(launches) > 1 and not all(each.answered for each in launches)
+        launches = [request for request in main.requests if request.method == "POST" and request.path == "/runs"]
+        repeated = len(launches) > 1 and not all(launch.answered for launch in launches)
         launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
-        is_marked = any(each.method == "PATCH" and each.answered for each in main.requests)
+        is_marked = any(request.method == "PATCH" and request.answered for request in main.requests)
         owes_mark = main.verdict == "failed" and not is_marked
-        asked = [each for each in result.requests if not (owes_mark and each.path == f"/runs/{main.run_id}")]
+        asked = [request for request in result.requests if not (owes_mark and request.path == f"/runs/{main.run_id}")]
         if asked and (concluded or launched) and not _has_file_fault(main, "state"):
             yield f"{_name(result)} called Coval, but the main step had left nothing to do"
 
@@ -966,20 +971,20 @@ def _name(result: ProcessResult) -> str:
 
 
 def _main_results(history: History) -> Iterator[ProcessResult]:
-    return (each for each in history.results if not each.is_post)
+    return (result for result in history.results if not result.is_post)
 
 
 def _main_result(history: History, post: ProcessResult) -> ProcessResult:
-    return next(each for each in _main_results(history) if each.number == post.number)
+    return next(main_result for main_result in _main_results(history) if main_result.number == post.number)
 
 
 def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
-    return next((each for each in history.results if each.is_post and each.number == main.number), None)
+    return next((result for result in history.results if result.is_post and result.number == main.number), None)
 
 
 def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
     """Return the runs that earlier steps launched, in the same job of a matrix."""
-    earlier = (each for each in _main_results(history) if each.number < result.number)
+    earlier = (main_result for main_result in _main_results(history) if main_result.number < result.number)
     return [run_id for each in earlier if each.step.matrix == result.step.matrix for run_id in each.launched_runs]
 
 
@@ -990,12 +995,12 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
 
 def _knows_events(history: History) -> bool:
     """Return whether the steps can know that they test the same pull request, which the event file says."""
-    return not any(_has_file_fault(each, "event") for each in _main_results(history))
+    return not any(_has_file_fault(main_result, "event") for main_result in _main_results(history))
 
 
 def _is_asking_coval(result: ProcessResult) -> bool:
     """Return whether the step called Coval when it was interrupted, or afterwards."""
-    return any(each.ended_at > (result.interrupted or 0.0) for each in result.requests)
+    return any(request.ended_at > (result.interrupted or 0.0) for request in result.requests)
 
 
 def _status_name(result: ProcessResult) -> str:
@@ -1013,11 +1018,11 @@ def _check_name(result: ProcessResult) -> str:
 def _users_of_check_run(history: History, result: ProcessResult) -> list[ProcessResult]:
     """Return the steps that have a check run of that name, in their order; none if the step has no check run."""
     name = _check_name(result)
-    return [each for each in _main_results(history) if _check_name(each) == name] if name else []
+    return [main_result for main_result in _main_results(history) if _check_name(main_result) == name] if name else []
 
 
 def _check_runs(history: History, result: ProcessResult) -> list[CheckRun]:
-    return [each for each in history.check_runs if each.name == _check_name(result)]
+    return [check_run for check_run in history.check_runs if check_run.name == _check_name(result)]
 
 
 def _status_time(result: ProcessResult) -> float:
@@ -1037,14 +1042,17 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     last = _post_result(history, main) or main
     # A step that is not in a hurry tries for half a minute.
     down = any(
-        each.begin < last.ended and last.began + GITHUB_RETURNS < each.end for each in history.schedule.github_outages
+        outage.begin < last.ended and last.began + GITHUB_RETURNS < outage.end
+        for outage in history.schedule.github_outages
     )
     began = "legs" in main.files["state"].decode(errors="replace")
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the run tells the commit.
     known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
     known &= (
-        main.step.event == "pull_request" or main.step.mode != "wait" or any(each.answered for each in main.requests)
+        main.step.event == "pull_request"
+        or main.step.mode != "wait"
+        or any(request.answered for request in main.requests)
     )
     files = any(_has_file_fault(main, each) for each in ("state", "output"))
     return began and known and _knows_events(history) and not (down or ended_early or files)
@@ -1065,9 +1073,7 @@ def _has_promoted(history: History, result: ProcessResult) -> bool:
     if not result.step.promotes or not _is_free_to_promote(history, result) or is_unconfirmed(history, result):
         return False
     mine = history.runs[result.run_id]
-    is_newest = all(
-        each.create_time <= mine.create_time for each in history.runs.values() if _had(history, each, STABLE)
-    )
+    is_newest = all(run.create_time <= mine.create_time for run in history.runs.values() if _had(history, run, STABLE))
     return is_newest and (result.step.accepts or (mine.run_id, FAILED) not in history.marked)
 
 
@@ -1079,11 +1085,11 @@ def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
     if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None or len(result.run_ids) > 1:
         return False
     launchers = [each for each in history.results if result.run_id in each.launched_runs]
-    if any(each.step.event == "pull_request" for each in launchers):
+    if any(launcher.step.event == "pull_request" for launcher in launchers):
         return False
     shows_tags = schedule.quirks.run_identity in ("both", "tags")
     over = record.end_time - history.coval_time(0.0)
-    since = (each for each in result.requests if each.sent_at >= over and each.path.startswith("/runs"))
+    since = (request for request in result.requests if request.sent_at >= over and request.path.startswith("/runs"))
     return shows_tags and not _met_fault(tuple(since))
 
 
@@ -1113,14 +1119,14 @@ def _is_own(result: ProcessResult, record: RunRecord) -> bool:
 
 def _misread(history: History) -> bool:
     """Return whether Coval may have shown other tags of a run than it really has."""
-    read = (each for result in history.results for each in result.requests if each.path.startswith("/runs"))
+    read = (request for result in history.results for request in result.requests if request.path.startswith("/runs"))
     return any(each.fault.startswith(("damage", "json", "body")) for each in read)
 
 
 def _had_begun_to_promote(result: ProcessResult) -> bool:
     """Return whether a signal came when the step was changing tags, long after its verdict."""
-    changes = [each.sent_at for each in result.requests if each.method == "PATCH"]
-    return result.interrupted is not None and any(each <= result.interrupted for each in changes)
+    changes = [request.sent_at for request in result.requests if request.method == "PATCH"]
+    return result.interrupted is not None and any(change <= result.interrupted for change in changes)
 
 
 def _is_ended(history: History, record: RunRecord, now: float) -> bool:
@@ -1152,8 +1158,11 @@ def _is_attempt(earlier: ProcessResult, result: ProcessResult) -> bool:
 
 def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
     """Return whether the run of a step was cancelled before the step began."""
-    requests = (each for process in history.results if process.began < result.began for each in process.requests)
-    return any(each.method == "DELETE" and each.path.endswith(result.run_id) and each.took_effect for each in requests)
+    requests = (request for process in history.results if process.began < result.began for request in process.requests)
+    return any(
+        request.method == "DELETE" and request.path.endswith(result.run_id) and request.took_effect
+        for request in requests
+    )
 
 
 def _hides_identity(history: History) -> bool:
@@ -1195,14 +1204,14 @@ def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
     """Return whether a repetition may have been unfinished when the step ended: its first run decides then."""
     if not main.step.repetitions or main.verdict != "failed":
         return False
-    lost = any(each.method == "POST" and not each.answered for each in main.requests)
+    lost = any(request.method == "POST" and not request.answered for request in main.requests)
     own = [history.runs[each] for each in {*main.launched_runs, *main.run_ids} if each in history.runs]
     return lost or not all(each.finished(history.coval_time(main.ended)) for each in own)
 
 
 def _cancel_failed(result: ProcessResult) -> bool:
     """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
-    if any(each.status == HTTPStatus.NOT_FOUND for each in result.requests):
+    if any(request.status == HTTPStatus.NOT_FOUND for request in result.requests):
         return True
     share = float(result.step.given["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
     return result.ended - result.began >= share - 1 and _met_fault(result.requests[-1:])
@@ -1215,17 +1224,17 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
         if main.killed is not None:
             return True  # no process was left
         since = main.interrupted if main.interrupted is not None else main.ended - DEADLINE_SLACK
-        tried = tuple(each for each in main.requests if each.sent_at >= since)
+        tried = tuple(request for request in main.requests if request.sent_at >= since)
         end = main.ended
     else:
         # Once it has stopped looking for the run, it may still set the commit status.
-        tried, end = post.requests, max((each.sent_at for each in post.requests), default=post.ended)
+        tried, end = post.requests, max((request.sent_at for request in post.requests), default=post.ended)
         if post.interrupted is not None or post.killed is not None:
             return True
         if _has_file_fault(main, "state"):
             return True  # the post step does not know of the run
     quirks = history.schedule.quirks
-    launch = next((each for each in main.requests if each.launched_run == record.run_id), None)
+    launch = next((request for request in main.requests if request.launched_run == record.run_id), None)
     known = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
     if _hides_identity(history) and not known:
         return True
@@ -1233,7 +1242,7 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
-    denied = any(each.fault == "404" and record.run_id in each.path for each in main.requests + tried)
+    denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
     return denied or _met_fault(tried[-3:])
 
 
@@ -1244,7 +1253,7 @@ def _is_safe(request: SentRequest) -> bool:
 
 def _met_fault(requests: tuple[SentRequest, ...]) -> bool:
     """Return whether any of these requests met a fault, or used a revoked key."""
-    return any(each.fault or each.status in (401, 403) for each in requests)
+    return any(request.fault or request.status in (401, 403) for request in requests)
 
 
 def _ended_before_delete(history: History, result: ProcessResult, record: RunRecord) -> bool:
@@ -1260,7 +1269,9 @@ def _ended_before_delete(history: History, result: ProcessResult, record: RunRec
 def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ...] | None:
     """Return the verdicts that are right without permanent faults; None if any is."""
     schedule, record = history.schedule, history.runs.get(result.run_id)
-    unanswered = sum(each.method == "POST" and not each.answered and not _is_safe(each) for each in result.requests)
+    unanswered = sum(
+        request.method == "POST" and not request.answered and not _is_safe(request) for request in result.requests
+    )
     # The step gives up at once if a run without metadata could be its own.
     lost = unanswered >= (1 if schedule.foreign_run == "bare" else MAX_LOST_LAUNCHES)
     if result.step.mode == "cancel" or (result.step.mode == "wait" and not result.given_run) or lost:
@@ -1334,7 +1345,7 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
             except ValueError:
                 yield f"has malformed JSON in {name}: {outputs[name][:80]}"
                 return
-    missed = {each["verdict"] for each in json.loads(outputs["failed_criteria"] or "[]")}
+    missed = {entry["verdict"] for entry in json.loads(outputs["failed_criteria"] or "[]")}
     if (verdict == "passed" and outputs["failed_criteria"] != "[]") or (
         status == "COMPLETED_WITH_FAILURES" and not missed & {"failed", "inconclusive"}
     ):

@@ -130,7 +130,7 @@ class MutantOutcome:
     @property
     def is_caught(self) -> bool:
         """Return whether one of the expected invariants caught it."""
-        return not self.error and any(each in self.mutant.invariants for each in self.invariants)
+        return not self.error and any(invariant in self.mutant.invariants for invariant in self.invariants)
 
     def __str__(self) -> str:
         detail = self.error or f"{', '.join(self.invariants)} (seed {self.seed}, schedule {self.schedules})"
@@ -227,8 +227,8 @@ def mark_others(
     original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
 ) -> Procedure[None]:
     """Mark all other runs as better, and go on."""
-    for each in others:
-        yield from retag.mark(self.client, each.run_id, BETTER, clock=self.clock, until=self.clock.now() + 5)
+    for other in others:
+        yield from retag.mark(self.client, other.run_id, BETTER, clock=self.clock, until=self.clock.now() + 5)
     yield from original(self, run, others)
 
 
@@ -236,8 +236,8 @@ def take_tag_first(
     original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
 ) -> Procedure[None]:
     """Take the tag away from all other runs, and go on."""
-    for each in filter(self._has_tag, others):
-        yield from self._change(each.run_id, self._without_tag, until=self._end(promote.TAG))
+    for other in filter(self._has_tag, others):
+        yield from self._change(other.run_id, self._without_tag, until=self._end(promote.TAG))
     yield from original(self, run, others)
 
 

@@ -289,7 +289,7 @@ class Network:
     def _fire_triggers(self, connection: Connection, pending: _PendingRequest) -> None:
         """Schedule the signals that are aimed at this request of the process."""
         for (method, path, number), (phase, action) in list(connection.triggers.items()):
-            matching = sum(_matches(each, method, path) for each in connection.requests)
+            matching = sum(_matches(request, method, path) for request in connection.requests)
             if _matches(pending.request, method, path) and matching == number:
                 del connection.triggers[method, path, number]
                 share = EFFECT / 2 if phase == "before" else (1 + EFFECT) / 2

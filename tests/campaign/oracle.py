@@ -53,9 +53,9 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     simulations = record.plan.simulations
     if not simulations or not can_decide(gate):
         return False
-    if _reports_error(record, quirks, sum(each.failed for each in simulations)):
+    if _reports_error(record, quirks, sum(simulation.failed for simulation in simulations)):
         return False
-    return all(_is_good(each, gate, record, quirks, now) for each in _variants(record))
+    return all(_is_good(variant, gate, record, quirks, now) for variant in _variants(record))
 
 
 def can_decide(gate: str) -> bool:
@@ -74,14 +74,17 @@ def is_much_worse(record: RunRecord, baseline: RunRecord) -> bool:
 
 
 def _latency(record: RunRecord) -> float:
-    completed = (each.values[catalogue.LATENCY.id] for each in record.plan.simulations if not each.failed)
+    completed = (
+        simulation.values[catalogue.LATENCY.id] for simulation in record.plan.simulations if not simulation.failed
+    )
     return fmean(float(str(each)) for each in completed)
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether there is enough data for a verdict."""
     return all(
-        not all(each.failed for each in simulations) and _has_all_values(simulations, gate, record, quirks, now)
+        not all(simulation.failed for simulation in simulations)
+        and _has_all_values(simulations, gate, record, quirks, now)
         for simulations in _variants(record)
     )
 
@@ -94,7 +97,7 @@ def _variants(record: RunRecord) -> tuple[Simulations, ...]:
 
 
 def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
-    if sum(each.failed for each in simulations) > _allowed(simulations, gate):
+    if sum(simulation.failed for simulation in simulations) > _allowed(simulations, gate):
         return False
     if not _has_all_values(simulations, gate, record, quirks, now):
         return False
@@ -113,7 +116,7 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
 
 def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
-    completed = [each for each in simulations if not each.failed]
+    completed = [simulation for simulation in simulations if not simulation.failed]
     lacking = [
         sum(value_fate(record, each, metric.id, now, quirks) != "there" for each in completed)
         for metric in GATE_METRICS.get(gate, ())
@@ -130,9 +133,9 @@ def _rate_holds(simulations: Simulations, gate: str, record: RunRecord, quirks: 
     """Return whether the rate of NO holds, whatever the missing values were."""
     metric = catalogue.COMPLIANCE.id
     there = [
-        each.values[metric]
-        for each in simulations
-        if not each.failed and value_fate(record, each, metric, now, quirks) == "there"
+        simulation.values[metric]
+        for simulation in simulations
+        if not simulation.failed and value_fate(record, simulation, metric, now, quirks) == "there"
     ]
     least = there.count("NO")
     possible = range(least, least + len(simulations) - len(there) + 1)
@@ -145,7 +148,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
     """Return whether the simulations meet the gate's thresholds or targets."""
 
     def of(metric: catalogue.Metric) -> list[Any]:
-        return [each.values[metric.id] for each in simulations if not each.failed]
+        return [simulation.values[metric.id] for simulation in simulations if not simulation.failed]
 
     latency, resolved, compliance, tone = (
         of(each) for each in (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
@@ -175,21 +178,21 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
     """
     for record in records:
         done = record.status(now) == "COMPLETED" and record.cancel_time is None
-        failed = sum(each.failed for each in record.plan.simulations)
+        failed = sum(simulation.failed for simulation in record.plan.simulations)
         if not done or _reports_error(record, quirks, failed) or not _has_values(record, gate, quirks, now):
             return False
-    runs = [{each[0].mutation_id: each for each in _variants(record) if each} for record in records]
+    runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return all(_good_variant([run.get(name, ()) for run in runs], gate) for name in runs[0])
 
 
 def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
     """Return the simulations of all runs, without those that one of a later run replaces."""
-    runs = [{each[0].mutation_id: each for each in _variants(record) if each} for record in records]
+    runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return [each for name in runs[0] for each in _pool([run.get(name, ()) for run in runs])]
 
 
 def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    return all(_has_all_values(each, gate, record, quirks, now) for each in _variants(record))
+    return all(_has_all_values(variant, gate, record, quirks, now) for variant in _variants(record))
 
 
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
@@ -202,7 +205,7 @@ def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
 
 def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
     """Return whether no repetition can make up for the run: it breaks a count, or Coval reports an error of it."""
-    failed = sum(each.failed for each in record.plan.simulations)
+    failed = sum(simulation.failed for simulation in record.plan.simulations)
     heard = [run for run in _variants(record) if not all(each.failed for each in run)]
     return _reports_error(record, quirks, failed) or not all(_meets_counted(run, gate) for run in heard)
 
@@ -223,7 +226,7 @@ def _pool(runs: Sequence[Simulations]) -> Simulations:
 
 def _meets_sampled(simulations: Simulations, gate: str) -> bool:
     """Return whether the rates and averages of a gate of REPEATED_GATES hold."""
-    completed = [each.values for each in simulations if not each.failed]
+    completed = [simulation.values for simulation in simulations if not simulation.failed]
     if gate not in ("rate", "kept", "mixed"):
         return True
     if not completed or [each[catalogue.RESOLVED.id] for each in completed].count("YES") / len(simulations) < 0.9:
@@ -235,9 +238,9 @@ def _meets_counted(simulations: Simulations, gate: str) -> bool:
     """Return whether the counts of a gate of REPEATED_GATES hold."""
     match gate:
         case "counted":
-            return [each.values.get(catalogue.RESOLVED.id) for each in simulations].count("YES") >= 9
+            return [simulation.values.get(catalogue.RESOLVED.id) for simulation in simulations].count("YES") >= 9
         case "kept":
-            return [each.values.get(catalogue.COMPLIANCE.id) for each in simulations].count("YES") >= 9
+            return [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations].count("YES") >= 9
         case "mixed":
-            return not any(each.values.get(catalogue.COMPLIANCE.id) == "NO" for each in simulations)
+            return not any(simulation.values.get(catalogue.COMPLIANCE.id) == "NO" for simulation in simulations)
     return True

@@ -65,7 +65,7 @@ class Tally:
             self.failures.append(outcome)
 
     def __str__(self) -> str:
-        broken = sum(len(each.violations) for each in self.failures)
+        broken = sum(len(failure.violations) for failure in self.failures)
         verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.verdicts.most_common())
         return (
             f"campaign: {self.schedules:,} schedules, {self.faults:,} faults, {self.signals:,} interrupts and kills "
@@ -119,16 +119,18 @@ def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
         violations=tuple(map(str, found)),
         description=describe(history, rules) if found else "",
         faults=history.fault_count,
-        signals=sum(each.interrupted is not None or each.killed is not None for each in history.results),
+        signals=sum(result.interrupted is not None or result.killed is not None for result in history.results),
         workflow=history.schedule.workflow,
-        verdicts=tuple(_ending(each) for each in history.results if not each.is_post),
-        repeated=sum(len(each.run_ids) > 1 for each in history.results if each.step.repetitions and not each.is_post),
+        verdicts=tuple(_ending(result) for result in history.results if not result.is_post),
+        repeated=sum(
+            len(result.run_ids) > 1 for result in history.results if result.step.repetitions and not result.is_post
+        ),
     )
 
 
 def describe(history: History, rules: Rules = CAMPAIGN) -> str:
     """Describe everything that happened in a schedule."""
-    found = "\n".join(f"  VIOLATION {each}" for each in rules.violations(history))
+    found = "\n".join(f"  VIOLATION {violation}" for violation in rules.violations(history))
     return "\n".join(
         [
             str(history.schedule),

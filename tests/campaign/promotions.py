@@ -127,8 +127,8 @@ def is_unconfirmed(history: History, result: ProcessResult) -> bool:
     if record is None or baseline is None or result.step.accepts or not is_much_better(record, baseline):
         return False
     return not any(
-        baseline.create_time < each.create_time < record.create_time and BETTER in each.tags and FAILED not in each.tags
-        for each in history.runs.values()
+        baseline.create_time < run.create_time < record.create_time and BETTER in run.tags and FAILED not in run.tags
+        for run in history.runs.values()
     )
 
 

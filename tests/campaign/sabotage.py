@@ -225,7 +225,11 @@ def _code(tree: ast.Module, function: FunctionType) -> CodeType:
     module = compile(
         ast.fix_missing_locations(tree), function.__code__.co_filename, "exec", flags=flags, dont_inherit=True
     )
-    return next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == definition.name)
+    return next(
+        constant
+        for constant in module.co_consts
+        if isinstance(constant, CodeType) and constant.co_name == definition.name
+    )
 
 
 def _children(tree: ast.AST) -> Iterator[tuple[ast.AST, Position, ast.AST]]:

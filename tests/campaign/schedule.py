@@ -284,9 +284,9 @@ class Schedule:
     def __str__(self) -> str:
         scenario = for_test_set(self.test_set)
         quirks = [
-            f"{each.name}={getattr(self.quirks, each.name)!r}"
-            for each in fields(Quirks)
-            if getattr(self.quirks, each.name) != getattr(DEFAULT, each.name)
+            f"{field.name}={getattr(self.quirks, field.name)!r}"
+            for field in fields(Quirks)
+            if getattr(self.quirks, field.name) != getattr(DEFAULT, field.name)
         ]
         lines = [
             f"schedule {self.seed}: {self.severity}, workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
@@ -294,13 +294,13 @@ class Schedule:
             f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
             + (f", an older run has the tag {STABLE}" if self.holder else ""),
             f"  quirks: {', '.join(quirks) or 'none'}",
-            *(f"  {each}" for each in self._incidents()),
-            *(f"  {each}" for each in self.steps),
+            *(f"  {incident}" for incident in self._incidents()),
+            *(f"  {step}" for step in self.steps),
         ]
         return "\n".join(lines)
 
     def _incidents(self) -> Iterator[object]:
         yield from self.faults
         yield from self.outages
-        yield from (f"GitHub: {each}" for each in self.github_outages)
+        yield from (f"GitHub: {outage}" for outage in self.github_outages)
         yield from self.events

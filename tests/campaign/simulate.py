@@ -90,7 +90,7 @@ class ProcessResult:
     @property
     def launched_runs(self) -> tuple[str, ...]:
         """Return the runs that it launched, even if it got no response."""
-        return tuple(each.launched_run for each in self.requests if each.launched_run)
+        return tuple(request.launched_run for request in self.requests if request.launched_run)
 
     @cached_property
     def verdict(self) -> str:
@@ -126,7 +126,7 @@ class History:
     @property
     def runs(self) -> dict[str, RunRecord]:
         """Return all runs that were ever launched, by id."""
-        return {each.run_id: each for each in self.world.runs}
+        return {run.run_id: run for run in self.world.runs}
 
     def coval_time(self, seconds: float) -> float:
         """Convert a simulated time to the time on Coval's clock."""
@@ -211,7 +211,7 @@ class Simulator:
 
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
         results = self.results[-1:] if step.mode == "wait" else self.results if step.mode == "cancel" else []
-        return tuple(each.run_id for each in results if each.run_id)
+        return tuple(result.run_id for result in results if result.run_id)
 
     def _run_process(
         self, step: Step, number: int, run_ids: tuple[str, ...], main_result: ProcessResult | None = None
@@ -332,7 +332,7 @@ class Simulator:
             case "delete all":
                 self._delete_ended()
             case "delete":
-                ours = [each.run_id for each in self.world.runs if each.run_id not in self.foreign_runs]
+                ours = [run.run_id for run in self.world.runs if run.run_id not in self.foreign_runs]
                 for run_id in ours[-1:]:
                     self.deleted.append(run_id)
                     with suppress(Problem):
@@ -341,11 +341,11 @@ class Simulator:
 
     def _delete_ended(self) -> None:
         """Delete all runs that have ended."""
-        for each in self.world.runs:
-            if each.finished(self.world.clock()):
-                self.deleted.append(each.run_id)
+        for run in self.world.runs:
+            if run.finished(self.world.clock()):
+                self.deleted.append(run.run_id)
                 with suppress(Problem):
-                    self.world.delete_run(each.run_id)
+                    self.world.delete_run(run.run_id)
 
     def _launch_holder(self) -> None:
         """Launch a run that has the tag of promoted runs, as if a step elsewhere had promoted it."""
@@ -354,7 +354,7 @@ class Simulator:
 
     def _mark_newest(self, mark: str) -> None:
         """Mark the newest run that has ended, as a step does that judges it as well."""
-        ended = [each for each in self.world.runs if each.finished(self.world.clock()) and each.delete_time is None]
+        ended = [run for run in self.world.runs if run.finished(self.world.clock()) and run.delete_time is None]
         for each in [each for each in ended if each.run_id not in self.foreign_runs][-1:]:
             self.world.update_run(each.run_id, {"tags": [*each.tags, mark]})
             self.marked.append((each.run_id, mark))

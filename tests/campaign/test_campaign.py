@@ -78,7 +78,7 @@ def test_mutants_apply_and_name_known_invariants() -> None:
 
 def assert_no_failures(tally: Tally) -> None:
     """Assert that no schedule failed, or describe the first that did."""
-    assert not tally.failures, "\n\n".join(each.description for each in tally.failures[:5])
+    assert not tally.failures, "\n\n".join(failure.description for failure in tally.failures[:5])
 
 
 def _fingerprint(history: History) -> str:

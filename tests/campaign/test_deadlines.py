@@ -85,14 +85,14 @@ def history_of(
 def late(history: History) -> list[str]:
     """Return the processes that took too long."""
     found = []
-    for each in history.results:
-        took = each.ended - each.began
-        if each.interrupted is not None:
-            took, most = (each.killed or each.ended) - each.interrupted, INTERRUPT_TIME
+    for result in history.results:
+        took = result.ended - result.began
+        if result.interrupted is not None:
+            took, most = (result.killed or result.ended) - result.interrupted, INTERRUPT_TIME
         else:
-            most = POST_TIME if each.is_post else float(each.step.given["max_wait_time"]) + MORE
-        if took > most + 0.01 or each.crash:
-            found.append(f"{'post ' if each.is_post else ''}step took {took:.2f} s of {most} {each.crash}")
+            most = POST_TIME if result.is_post else float(result.step.given["max_wait_time"]) + MORE
+        if took > most + 0.01 or result.crash:
+            found.append(f"{'post ' if result.is_post else ''}step took {took:.2f} s of {most} {result.crash}")
     return found
 
 

@@ -36,7 +36,7 @@ def result_of(*outages: Outage, steps: tuple[Step, ...] = (), **inputs: str) -> 
         )
     )
     assert history.world.runs[0].plan.end < END
-    return [each for each in history.results if not each.is_post][-1]
+    return [result for result in history.results if not result.is_post][-1]
 
 
 def step(mode: str, **inputs: str) -> Step:
@@ -45,7 +45,7 @@ def step(mode: str, **inputs: str) -> Step:
 
 def polls(result: ProcessResult) -> list[float]:
     """Return when the step polled its run, in seconds after its start."""
-    return [each.sent_at - result.began for each in result.requests if each.path == f"/runs/{result.run_id}"]
+    return [request.sent_at - result.began for request in result.requests if request.path == f"/runs/{result.run_id}"]
 
 
 @pytest.mark.parametrize("cases", shares(product([62, 65, 70, 90], [2, 11, 29, 31, 45], [0.5, 3]), one_of=7))
@@ -94,14 +94,14 @@ def test_limit_on_queue_has_its_own_last_poll(hangs: str) -> None:
     outage = Outage(begin=9.9 - float(hangs), end=9.9, action="hang 60")
     result = result_of(outage, max_queue_time="10", max_wait_time="900")
     assert result.verdict == "passed", result.log
-    assert any(10 <= each < 10.2 for each in polls(result)), polls(result)
+    assert any(10 <= poll < 10.2 for poll in polls(result)), polls(result)
 
 
 def test_limit_without_progress_has_its_own_last_poll() -> None:
     outage = Outage(begin=14, end=24, action="hang 60")
     result = result_of(outage, stall_timeout="12", max_wait_time="900")
     assert result.verdict == "passed", result.log
-    assert any(24 <= each < 27 for each in polls(result)), polls(result)
+    assert any(24 <= poll < 27 for poll in polls(result)), polls(result)
 
 
 @pytest.mark.parametrize("max_wait_time", [79, 82, 85, 88])

@@ -37,7 +37,7 @@ def history_of(action: str, *others: Fault, signal: Signal | None = None, mode: 
 
 def launches(result: ProcessResult) -> list[float]:
     """Return when the process sent each launch, in seconds."""
-    return [each.sent_at for each in result.requests if each.method == "POST"]
+    return [request.sent_at for request in result.requests if request.method == "POST"]
 
 
 def statuses(history: History) -> list[str]:
@@ -49,7 +49,7 @@ def test_late_response_to_launch_is_taken_at_once() -> None:
     step = history.results[0]
     assert (step.verdict, statuses(history)) == ("passed", ["COMPLETED"])
     assert len(launches(step)) == 1
-    polls = [each.sent_at for each in step.requests if each.path == f"/runs/{step.run_id}"]
+    polls = [request.sent_at for request in step.requests if request.path == f"/runs/{step.run_id}"]
     assert 97 <= polls[0] < 98
     assert "The connection stays open. Checking meanwhile whether the run began." in step.log
 
@@ -59,7 +59,7 @@ def test_late_response_to_launch_is_taken_although_search_fails(failure: str) ->
     history = history_of("late 97", Fault(method="GET", path="/runs", first=1, last=999, action=failure))
     step = history.results[0]
     assert (step.verdict, statuses(history)) == ("passed", ["COMPLETED"])
-    polls = [each.sent_at for each in step.requests if each.path == f"/runs/{step.run_id}"]
+    polls = [request.sent_at for request in step.requests if request.path == f"/runs/{step.run_id}"]
     assert 97 <= polls[0] < 98 + SEARCH_TIME
 
 
@@ -90,9 +90,9 @@ def test_second_run_that_appears_after_launch_step_is_cancelled() -> None:
     steps = tuple(Step(mode=mode, inputs=INPUTS) for mode in ("launch", "wait"))
     fault = Fault(method="POST", path="/runs", first=1, last=1, action="late 400")
     history = simulate(replace(history_of("late 400").schedule, steps=steps, faults=(fault,)))
-    assert [each.verdict for each in history.results if not each.is_post] == ["", "passed"]
+    assert [result.verdict for result in history.results if not result.is_post] == ["", "passed"]
     assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
-    assert "the step launched another in its place." in "".join(each.log for each in history.results)
+    assert "the step launched another in its place." in "".join(result.log for result in history.results)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def new_counter_class() -> type[Any]:
             self.resets += 1
 
         def above(self, numbers: list[int], most: int) -> list[int]:
-            if found := [each for each in numbers if each > most]:
+            if found := [number for number in numbers if number > most]:
                 return found
             return [most] if numbers else []
 

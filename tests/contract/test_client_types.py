@@ -41,8 +41,8 @@ def annotations_of_methods() -> Iterator[tuple[str, str]]:
                 continue
             signature = inspect.signature(function)
             yield f"{owner.__name__}.{name}", str(signature.return_annotation)
-            for each in list(signature.parameters.values())[1:]:
-                yield f"{owner.__name__}.{name}({each.name})", str(each.annotation)
+            for parameter in list(signature.parameters.values())[1:]:
+                yield f"{owner.__name__}.{name}({parameter.name})", str(parameter.annotation)
 
 
 def annotations_of_records() -> Iterator[tuple[str, str]]:
@@ -69,7 +69,7 @@ def test_records_have_typed_fields() -> None:
 def test_other_packages_neither_read_json_of_coval_nor_build_its_queries() -> None:
     others = [path for path in SOURCE.rglob("*.py") if path.parent.name != "coval"]
     assert len(others) > 100
-    assert [f"{path.name}: {each}" for path in others for each in _trespasses(path)] == []
+    assert [f"{path.name}: {trespass}" for path in others for trespass in _trespasses(path)] == []
 
 
 def _trespasses(path: Path) -> Iterator[str]:
@@ -77,6 +77,6 @@ def _trespasses(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("coval_gate.coval"):
-            yield from {each.name for each in node.names} - FACE.get(node.module, set())
+            yield from {name.name for name in node.names} - FACE.get(node.module, set())
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and QUERY.search(node.value):
             yield node.value

@@ -64,7 +64,7 @@ class Sandbox:
         answer = requests.post(f"{self.url}/runs", headers={"x-api-key": KEY}, json=body, timeout=10)
         answer.raise_for_status()
         run_id = str(answer.json()["run"]["run_id"])
-        while not any(each["run_id"] == run_id and each["status"] == "COMPLETED" for each in self.runs):
+        while not any(run["run_id"] == run_id and run["status"] == "COMPLETED" for run in self.runs):
             time.sleep(0.1)
         return run_id
 

@@ -189,7 +189,7 @@ def test_check_run(example: Example, github: FakeGitHub) -> None:
     assert (check.name, check.head_sha, check.conclusion) == ("Voice gate", HEAD, "failure")
     (summary,) = result.commands("1", "summary")
     assert check.summary == summary["content"]
-    assert {each["path"] for each in check.annotations} == {"prompts/agent.md"}
+    assert {annotation["path"] for annotation in check.annotations} == {"prompts/agent.md"}
     example("check-run", github)
     assert github.check_runs[-1].title.startswith('⚠️ Error: annotate_file is "prompts/agent.md", which does not exist')
 
@@ -256,7 +256,7 @@ def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, g
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
             assert result.log("1", "0").split() == ["digest.md"]
             ours = {number: each for number, each in github.issues.items() if each.author == BOT}
-            found = [(each.state, each.body) for each in ours.values() if each.title == title]
+            found = [(our.state, our.body) for our in ours.values() if our.title == title]
             comments = [each.body for number in ours for each in github.comments.get(number, [])]
             pushes.append((result.outputs("gate")["verdict"], found, comments))
     failed, error, failed_again, passed, passed_again = pushes

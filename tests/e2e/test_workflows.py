@@ -143,16 +143,16 @@ def test_jobs_of_matrix_that_are_alike_are_told_apart(workflow: Workflow, sandbo
         statuses = Counter((each["context"], each["state"]) for each in github.statuses[HEAD])
     jobs = {region: result.of_job(region=region) for region in ("eu", "us")}
     assert {each.steps["gate"]["outputs"]["verdict"] for each in jobs.values()} == {"passed"}
-    runs = {each["metadata"]["github_matrix"]: each for each in sandbox.runs}
+    runs = {run["metadata"]["github_matrix"]: run for run in sandbox.runs}
     assert sorted(runs) == ["eu, 1", "us, 1"]
-    groups = {tag for each in runs.values() for tag in each["tags"] if "/line/" in tag}
+    groups = {tag for run in runs.values() for tag in run["tags"] if "/line/" in tag}
     assert len(groups) == 2
     for region, job in jobs.items():
         label = f"{region}, 1"
         assert job.steps["gate"]["outputs"]["run_id"] == runs[label]["run_id"]
         (summary,) = job.commands("gate", "summary")
         assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})")
-        assert len([each for each in comments if f"evaluate ({label})" in each]) == 1
+        assert len([comment for comment in comments if f"evaluate ({label})" in comment]) == 1
         assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
         suites = ET.fromstring(job.log("junit"))
         names = ("simulations of agent", "criteria of the gate")

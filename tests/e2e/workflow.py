@@ -47,44 +47,44 @@ class WorkflowResult:
 
     def log(self, *step: str) -> str:
         """Return the log of a step, without its workflow commands. A step of a composite action has two ids."""
-        own = [each for each in self.entries if each.get("raw_output") and each["stepID"] == list(step)]
+        own = [entry for entry in self.entries if entry.get("raw_output") and entry["stepID"] == list(step)]
         return "".join(each["msg"] for each in own)
 
     def commands(self, step: str, name: str) -> list[dict[str, Any]]:
         """Return the commands of one kind that act read from a step's log and files."""
-        return [each for each in self.entries if each.get("command") == name and each["stepID"] == [step]]
+        return [entry for entry in self.entries if entry.get("command") == name and entry["stepID"] == [step]]
 
     def outcome(self, name: str) -> str:
         """Return the result of the step of this name."""
-        own = [each for each in self.entries if (each.get("step"), each.get("stage")) == (name, "Main")]
+        own = [entry for entry in self.entries if (entry.get("step"), entry.get("stage")) == (name, "Main")]
         (result,) = [each["stepResult"] for each in own if "stepResult" in each]
         return str(result)
 
     def outputs(self, step: str) -> dict[str, str]:
         """Return the outputs of a step, whose id is its position if it has none."""
-        return {each["name"]: each["arg"] for each in self.commands(step, "set-output")}
+        return {command["name"]: command["arg"] for command in self.commands(step, "set-output")}
 
     @property
     def jobs(self) -> dict[str, set[str]]:
         """Return the results of all jobs that ran, by job id; several if it has a matrix."""
-        ended = [each for each in self.entries if "jobResult" in each]
+        ended = [entry for entry in self.entries if "jobResult" in entry]
         return {job["jobID"]: {each["jobResult"] for each in ended if each["jobID"] == job["jobID"]} for job in ended}
 
     @property
     def job(self) -> str:
         """Return the result of the job."""
-        (result,) = [each["jobResult"] for each in self.entries if "jobResult" in each]
+        (result,) = [entry["jobResult"] for entry in self.entries if "jobResult" in entry]
         return str(result)
 
     def of_job(self, **matrix: object) -> WorkflowResult:
         """Return the part of the result that belongs to the job with these values of its matrix."""
-        own = [each for each in self.entries if matrix.items() <= each.get("matrix", {}).items()]
+        own = [entry for entry in self.entries if matrix.items() <= entry.get("matrix", {}).items()]
         return replace(self, entries=own)
 
     @property
     def leaks(self) -> list[str]:
         """Return the log lines that show the key, except the add-mask command. act does not mask secrets here."""
-        lines = [json.dumps(each) for each in self.entries if each.get("command") != "add-mask"]
+        lines = [json.dumps(entry) for entry in self.entries if entry.get("command") != "add-mask"]
         return [line for line in [*lines, self.errors] if KEY in line]
 
 

@@ -381,8 +381,8 @@ def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunSte
     past.launch()
     whole = past.find("branch:main").runs[0].result
     rows = [
-        {"simulation_id": each.id, "status": "COMPLETED", "test_case_id": each.test_case_id}
-        for each in whole.simulations[:4]
+        {"simulation_id": simulation.id, "status": "COMPLETED", "test_case_id": simulation.test_case_id}
+        for simulation in whole.simulations[:4]
     ]
     found = past.find("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
     assert found.missing is not None
@@ -492,7 +492,7 @@ def test_metrics_need_no_calls_where_none_is_compared(past: Past) -> None:
     past.launch()
     past.launch()
     (found,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
-    assert (found.unchecked, [each for each in past.requests if each.endswith("/metrics")]) == ((), [])
+    assert (found.unchecked, [request for request in past.requests if request.endswith("/metrics")]) == ((), [])
 
 
 def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
@@ -573,7 +573,7 @@ def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: b
 
 def test_baseline_has_an_effect_on_a_launch_alone(run_step: RunStep) -> None:
     result, _ = run_step(mode="launch", baseline="branch:main")
-    assert not [each for each in result.annotations("warning") if "no effect" in each.data]
+    assert not [annotation for annotation in result.annotations("warning") if "no effect" in annotation.data]
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "reset-before", "body {}"])
@@ -599,7 +599,7 @@ def test_fingerprint_of_large_test_set_is_small(run_step: RunStep) -> None:
     _, server = run_step(mode="launch", baseline="branch:main", test_set_id="large001")
     customer = server.world.runs[0].request.metadata.customer
     parts = [text for name, text in customer.items() if name.startswith(NAME)]
-    assert all(len(each) <= 200 for each in parts)
+    assert all(len(part) <= 200 for part in parts)
     assert 1900 < sum(map(len, parts)) <= 2100
 
 
@@ -704,7 +704,9 @@ def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, r
     named = past.launch()
     past.world.update_run(named, {"tags": [FAILED]})
     result, _ = run_step(world=past.world, baseline=f"run:{named}", thresholds=COMPARED, bare=True)
-    (warning,) = [each for each in result.annotations("warning") if "The gate failed the run" in each.data]
+    (warning,) = [
+        annotation for annotation in result.annotations("warning") if "The gate failed the run" in annotation.data
+    ]
     assert named in warning.data
     assert f"Baseline run:{named}: run {named} of 2026-01-01, which the gate failed" in result.log
 
@@ -725,7 +727,7 @@ def test_name_that_no_run_has_is_a_warning_before_the_launch(
     past.launch(tags="nightly")
     past.launch(tags="nightlz", pull_request=True)
     result, server = run_step(world=past.world, baseline=source, thresholds=COMPARED, bare=True)
-    (warning,) = [each for each in result.annotations("warning") if "No earlier run" in each.data]
+    (warning,) = [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
     assert warning.data == f"No earlier run of this agent, persona and test set {told}"
     assert len(past.world.runs) == 3
     before = [each.method for each in server.requests_seen].index("POST")
@@ -736,7 +738,7 @@ def test_name_that_no_run_has_is_a_warning_before_the_launch(
 def test_name_that_a_run_has_is_no_warning(source: str, past: Past, run_step: RunStep) -> None:
     past.launch(tags="nightly")
     result, server = run_step(world=past.world, baseline=source, thresholds=COMPARED, bare=True)
-    assert not [each for each in result.annotations("warning") if "No earlier run" in each.data]
+    assert not [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
     assert requests_before_launch(server).count("GET /runs") == 1
 
 
@@ -752,7 +754,7 @@ def test_lists_that_hide_tags_cause_no_warning(run_step: RunStep, clock: Virtual
     past = Past(run_step, clock, list_identity="neither")
     past.launch(tags="nightly")
     result, _ = run_step(world=past.world, baseline="tag:nightly", thresholds=COMPARED, bare=True)
-    assert not [each for each in result.annotations("warning") if "No earlier run" in each.data]
+    assert not [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
 
 
 # Nothing can be compared

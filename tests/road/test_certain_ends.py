@@ -24,7 +24,7 @@ GRACE = 180.0  # s, the default of metrics_grace_time
 SOURCES = ["shown", "hidden", "forbidden"]
 MISSPELT = {"thresholds": "Latncy: avg < 2"}
 SILENT = Quirks(output_ids="absent", null_progress=True)
-ALL_IDS = ",".join(each.id for each in DEFAULT_METRICS)
+ALL_IDS = ",".join(metric.id for metric in DEFAULT_METRICS)
 
 
 def waited(result: StepResult, server: Server) -> float:
@@ -220,7 +220,7 @@ NO_TARGETS_OF_OLDER_SHAPE = (
 def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason: str, run_step: RunStep) -> None:
     result, server = run_step("GET /agents/* -> 403", quirks=Quirks(metric_shape="summary"), **gate)
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("error", reason)
-    ids = {each.id for each in DEFAULT_METRICS}
+    ids = {metric.id for metric in DEFAULT_METRICS}
     paths = (each.path.removeprefix("/v1/metrics/") for each in server.requests_seen if "/v1/metrics/" in each.path)
     assert set(paths) <= ids
     assert waited(result, server) < SETTLING + 15

@@ -44,7 +44,11 @@ VERDICTS = [
 
 def checks(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str, str | None]]:
     """Return name, external id and conclusion of each check run of a commit."""
-    return [(each.name, each.external_id, each.conclusion) for each in github.check_runs if each.head_sha == sha]
+    return [
+        (check_run.name, check_run.external_id, check_run.conclusion)
+        for check_run in github.check_runs
+        if check_run.head_sha == sha
+    ]
 
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
@@ -59,7 +63,12 @@ def test_check_run_is_in_progress_and_then_has_the_verdict(
 ) -> None:
     with github_with(now=clock.time) as github:
         seen = list[tuple[str, str, str]]()
-        clock.at(5, lambda: seen.extend((each.status, each.title, each.summary) for each in github.check_runs))
+        clock.at(
+            5,
+            lambda: seen.extend(
+                (check_run.status, check_run.title, check_run.summary) for check_run in github.check_runs
+            ),
+        )
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
         ((status, title, text),) = seen
         assert (status, title) == ("in_progress", "⏳ The evaluation is running.")
@@ -110,7 +119,7 @@ def test_check_run_stands_beside_commit_status_and_comment(run_step: RunStep, cl
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
         assert [each["state"] for each in github.statuses[HEAD]] == ["pending", "success"]
         assert github.comments[42]
-        (notice,) = [each for each in result.annotations("notice") if "check-runs" in each.data]
+        (notice,) = [annotation for annotation in result.annotations("notice") if "check-runs" in annotation.data]
         assert "`checks: write`" in notice.data
         assert run_post(result, server, github, INPUT_COMMIT_STATUS=NAME) == ""
         github.faults.clear()
@@ -142,7 +151,7 @@ def test_check_run_is_on_commit_under_test(event: str, run_step: RunStep, clock:
         github.commits.add("f" * 40)  # GITHUB_SHA: of a pull request, the merge commit
         payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
         run_step(event=payload, env={"GITHUB_API_URL": github.url}, **CHECK)
-        assert [each.head_sha for each in github.check_runs] == [HEAD if event in EVENTS else "f" * 40]
+        assert [check_run.head_sha for check_run in github.check_runs] == [HEAD if event in EVENTS else "f" * 40]
 
 
 @pytest.mark.parametrize("mode", ["run", "launch"])
@@ -155,7 +164,9 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
         result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **given)
         run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
         assert (github.check_runs, github.statuses) == ([], {})
-        told = [each.data for each in result.annotations("notice") if each.data.startswith("Skipping")]
+        told = [
+            annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
+        ]
         assert told == ["Skipping commit status and check run: the tested commit is not known."]
 
 
@@ -276,7 +287,7 @@ def test_check_run_of_killed_step_is_completed(
         env = {"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
         assert [each for *_, each in checks(github, sha)] == ["failure"]
-        assert [each.title for each in github.check_runs] == [UNFINISHED]
+        assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
 
 
 @pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
@@ -324,12 +335,12 @@ def test_annotations_are_on_the_file_once(
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | given)
         (check,) = github.check_runs
     assert len(check.annotations) == 9
-    assert {(each["path"], each["start_line"], each["end_line"]) for each in check.annotations} == {
-        ("prompts/agent.md", 1, 1)
-    }
+    assert {
+        (annotation["path"], annotation["start_line"], annotation["end_line"]) for annotation in check.annotations
+    } == {("prompts/agent.md", 1, 1)}
     assert all("file" not in each.properties for each in annotations_of(result))
-    warnings = [(each.properties["title"], each.data) for each in result.annotations("warning")]
-    shown = [(each["title"], each["message"]) for each in check.annotations]
+    warnings = [(annotation.properties["title"], annotation.data) for annotation in result.annotations("warning")]
+    shown = [(annotation["title"], annotation["message"]) for annotation in check.annotations]
     # A log ends with the worst simulation, a check run begins with it.
     assert warnings == (shown[::-1] if annotations == "true" else [])
 
@@ -456,7 +467,7 @@ def test_post_step_completes_what_waits_for_commit(
         result, _ = run_step("GET /runs/* -> 503", world=server.world, event=cron, env=env, **given)
         inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
         run_post_step(result, server.world, GITHUB_API_URL=github.url, GITHUB_SHA="f" * 40, **inputs)
-        told = [(each.conclusion, each.title) for each in github.check_runs]
+        told = [(check_run.conclusion, check_run.title) for check_run in github.check_runs]
         told += [(each["state"], each["description"]) for each in github.statuses.get(HEAD, [])[1:]]
         ((ended, text),) = told
         assert ended in ("cancelled", "timed_out", "failure", "error")

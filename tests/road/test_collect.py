@@ -27,7 +27,7 @@ SOURCES = ["shown", "hidden", "forbidden"]
 def judged_metrics(result: StepResult) -> set[str]:
     """Return the metrics whose targets were judged, from the JSON report."""
     criteria = json.loads(result.json)["legs"][0]["criteria"]
-    return {each["metric_id"] for each in criteria if each["kind"] == "target_met"}
+    return {criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}
 
 
 @pytest.mark.parametrize(("gate", "source", "trickle"), crossed(TARGETS, SOURCES, [3.0, 12.0, 60.0]))
@@ -131,7 +131,7 @@ def test_test_cases_are_waited_for_where_they_matter(
         json_path="reports/coval.json",
     )
     simulations = json.loads(result.json)["legs"][0]["simulations"]
-    assert all(bool(each["test_case_id"]) is known for each in simulations), result.log
+    assert all(bool(simulation["test_case_id"]) is known for simulation in simulations), result.log
     assert (clock.now() - began >= 120) is not known
     assert "waiting for the test cases of 10 simulations" in result.log
 

@@ -100,7 +100,7 @@ def test_junit_has_red_case_only_if_check_is_red(
 def test_threshold_that_run_is_too_small_for_is_told_before_launch(run_step: RunStep) -> None:
     result, _ = run_step(sub_sample_size="5", **DOUBT)
 
-    warnings = [each.data for each in result.annotations("warning")]
+    warnings = [annotation.data for annotation in result.annotations("warning")]
     assert warnings[0] == (
         "thresholds, line 1: 5 test cases can never show Resolved: rate(YES) >= 90% with 95% confidence, however good "
         "the agent is; 29 can."
@@ -124,7 +124,7 @@ def test_threshold_that_run_is_too_small_for_is_told_before_launch(run_step: Run
 )
 def test_input_without_effect_is_told(inputs: dict[str, str], warning: str, run_step: RunStep) -> None:
     result, _ = run_step(**inputs)
-    assert warning in [each.data for each in result.annotations("warning")]
+    assert warning in [annotation.data for annotation in result.annotations("warning")]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_worst_simulations_have_transcripts(shape: Any, leg_of: Callable[..., tu
 def test_simulation_that_did_not_complete_has_transcript(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
     leg, _ = leg_of(include_transcripts="failures", test_set_id="someFail")
     assert leg.result is not None
-    failed = {each.id for each in leg.result.simulations if not each.completed}
+    failed = {simulation.id for simulation in leg.result.simulations if not simulation.completed}
     assert {each: len(turns) for each, turns in leg.details.transcripts.items()} == dict.fromkeys(failed, 2)
 
 
@@ -143,13 +143,13 @@ def test_junit_has_times_of_conversations_that_were_fetched_and_of_no_others(
 
 def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: RunStep) -> None:
     result, _ = run_step(include_transcripts="failures")
-    assert [each.data for each in result.annotations("warning")] == [
+    assert [annotation.data for annotation in result.annotations("warning")] == [
         "include_transcripts shows no transcripts without html_path or digest_path."
     ]
 
 
 def test_transcripts_in_mode_without_verdict_are_warned_about(run_step: RunStep) -> None:
     result, _ = run_step(mode="launch", include_transcripts="failures")
-    assert [each.data for each in result.annotations("warning")] == [
+    assert [annotation.data for annotation in result.annotations("warning")] == [
         "include_transcripts has no effect in mode launch."
     ]

@@ -77,7 +77,7 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Callable[..., Nights]:
 
 def line(result: StepResult) -> str:
     """Return the line of the log on the check of drift."""
-    (found,) = [each for each in result.log.splitlines() if "no drift: " in each]
+    (found,) = [splitline for splitline in result.log.splitlines() if "no drift: " in splitline]
     return found.strip()
 
 
@@ -107,7 +107,7 @@ def test_slow_decline_fails_although_no_night_is_worse_than_the_one_before(night
     else:
         pytest.fail("the decline is never seen")
     assert len(verdicts) > 2, "no single night is an alarm"
-    compared = [each for each in result.log.splitlines() if "✓ Latency: avg" in each]
+    compared = [splitline for splitline in result.log.splitlines() if "✓ Latency: avg" in splitline]
     assert compared, "the baseline of the night before does not see it"
     assert "avg of Latency drifts: " in result.outputs["reason"]
     assert " since 20" in result.outputs["reason"]

@@ -130,7 +130,7 @@ def test_signal_cancels_all_legs(tmp_path: Path, clock: VirtualClock) -> None:
     ended = steps.run(STUCK | {"bad": LEGS["bad"]}, thresholds=example_thresholds())
     assert (ended.outputs["verdict"], clock.now() <= 76) == ("cancelled", True)
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 5, "COMPLETED": 1}
-    assert not any(each["cancel"] for each in json.loads(ended.state["legs"]))
+    assert not any(entry["cancel"] for entry in json.loads(ended.state["legs"]))
     assert len(ended.legs) == len(LEGS)
 
 
@@ -153,7 +153,7 @@ def test_post_step_cancels_runs_of_all_legs(quirks: Quirks, tmp_path: Path, cloc
     steps = Steps(tmp_path, clock, quirks=quirks)
     ended = steps.run(STUCK, mode="launch")
     assert len(steps.world.unfinished) == len(STUCK)
-    states = [each | {"run_id": "", "cancel": True} for each in json.loads(ended.state["legs"])]
-    assert [each["leg"] for each in states] == list(STUCK)
+    states = [entry | {"run_id": "", "cancel": True} for entry in json.loads(ended.state["legs"])]
+    assert [state["leg"] for state in states] == list(STUCK)
     log = steps.run_post(states)
     assert run_statuses(steps.world) == ["CANCELLED"] * 5, log

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
-INTERRUPTIONS = ",".join(each.id for each in BUILTIN_METRICS)
+INTERRUPTIONS = ",".join(metric.id for metric in BUILTIN_METRICS)
 
 
 def requests_before_launch(server: Server) -> list[str]:
@@ -216,10 +216,10 @@ def undisturbed_seconds(finished_step: RunStep) -> int:
     crossed(
         [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}],
         [
-            *[f"GET /metrics -> {each}" for each in FAILURES],
+            *[f"GET /metrics -> {failure}" for failure in FAILURES],
             *[f"GET /metrics -> json {each}" for each in UNSURE],
             *[f"GET /metrics/* #1 -> {each}" for each in ("403", "503", "body {}")],
-            *[f"GET /agents/* #1 -> {each}" for each in FAILURES],
+            *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
             "GET /metrics -> slow 20",
             'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
             f"GET /agents/* #1 -> json {ONE_METRIC}",

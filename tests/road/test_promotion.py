@@ -31,13 +31,13 @@ NIGHT = 86_400.0  # s
 
 def tags(world: World, run_id: str) -> tuple[str, ...]:
     """Return the tags of a run, without those of the gate."""
-    (record,) = [each for each in world.runs if each.run_id == run_id]
+    (record,) = [run for run in world.runs if run.run_id == run_id]
     return tuple(tag for tag in record.tags if not tag.startswith("coval-gate/"))
 
 
 def holders(world: World) -> list[str]:
     """Return the runs that have the tag, oldest first."""
-    return [each.run_id for each in world.runs if "stable" in map(str.lower, each.tags) and each.delete_time is None]
+    return [run.run_id for run in world.runs if "stable" in map(str.lower, run.tags) and run.delete_time is None]
 
 
 def launch(world: World, *own: str, **body: Any) -> str:
@@ -121,7 +121,7 @@ def test_many_holders_lose_tag(run_step: RunStep, clock: VirtualClock) -> None:
     result, _ = promote(run_step, world=world)
     assert holders(world) == [result.outputs["run_id"]]
     assert "and 22 more had." in result.summary
-    assert [tags(world, each) for each in olds] == [()] * 25
+    assert [tags(world, old) for old in olds] == [()] * 25
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ class RacingWorld(World):
 def test_newer_run_that_is_promoted_meanwhile_keeps_tag(run_step: RunStep, clock: VirtualClock) -> None:
     world = RacingWorld(clock.time)
     result, _ = promote(run_step, world=world)
-    ours, newer = (each.run_id for each in world.runs)
+    ours, newer = (run.run_id for run in world.runs)
     assert (result.outputs["run_id"], holders(world)) == (ours, [newer])
 
 
@@ -333,8 +333,8 @@ class ForgetfulWorld(World):
         answer = super().update_run(run_id, body)
         if not self.forgot:
             self.forgot = True
-            (record,) = [each for each in self.runs if each.run_id == run_id]
-            super().update_run(run_id, {"tags": [*(each for each in record.tags if each != "stable"), "theirs"]})
+            (record,) = [run for run in self.runs if run.run_id == run_id]
+            super().update_run(run_id, {"tags": [*(tag for tag in record.tags if tag != "stable"), "theirs"]})
         return answer
 
 

@@ -150,10 +150,12 @@ def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualC
     clock.rearm()
     for env in ({"GITHUB_RUN_ATTEMPT": "2"}, {"GITHUB_RUN_ID": "9999999999"}):
         run_step(world=server.world, env=env, **given)
-    drawn = [sorted({each.test_case_id for each in record.plan.simulations}) for record in server.world.runs]
+    drawn = [
+        sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
+    ]
     seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
     assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
-    assert [seeds.index(each) for each in seeds] == [0, 0, 0, 0, 4, 4]
+    assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
 
 
@@ -204,7 +206,7 @@ def test_flaky_run_fails_if_asked(run_step: RunStep) -> None:
     assert result.outputs["reason"] == (
         "The first run failed, but both runs together did not (flaky), and on_flaky is fail."
     )
-    assert [each["criterion"] for each in json.loads(result.outputs["failed_criteria"])] == ["the run is not flaky"]
+    assert [entry["criterion"] for entry in json.loads(result.outputs["failed_criteria"])] == ["the run is not flaky"]
 
 
 def test_simulations_without_result_are_replaced(run_step: RunStep, clock: VirtualClock) -> None:
@@ -420,7 +422,7 @@ def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep,
         **given,
     )
     assert again.outputs["verdict"] == "passed", again.log
-    (warning,) = (each.data for each in again.annotations("warning"))
+    (warning,) = (annotation.data for annotation in again.annotations("warning"))
     assert warning.startswith("Could not check for repetitions that an earlier attempt left unfinished: ")
 
 

@@ -52,7 +52,7 @@ GOLDEN_JSON = ["gate-flaky", "gate-unknown-metric", "repeated-flaky"]  # the oth
 
 def annotations_of(result: StepResult) -> list[Command]:
     """Return the annotations of all levels."""
-    return [each for level in ("error", "warning", "notice") for each in result.annotations(level)]
+    return [annotation for level in ("error", "warning", "notice") for annotation in result.annotations(level)]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     statuses = [f"{each['state']:<8} {each.get('description', '')}" for each in github.statuses.get(HEAD, [])]
     comments = [each.body for each in github.comments.get(42, [])]
     reports = {
-        "status.txt": "".join(f"{each}\n" for each in statuses),
+        "status.txt": "".join(f"{status}\n" for status in statuses),
         "comment.md": "\n".join(comments),
         "junit.xml": ET.tostring(indented(result.junit), encoding="unicode") + "\n",
         "result.json": result.json,
@@ -159,7 +159,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
 def test_mutations_of_one_name_are_told_apart_in_all_reports(
     run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
-    one, other = ids = [each.id for each in catalogue.MUTATIONS[:2]]
+    one, other = ids = [mutation.id for mutation in catalogue.MUTATIONS[:2]]
     result = run_step_with_reports(
         quirks=Quirks(same_mutation_names=True),
         test_set_id="failing1",
@@ -200,7 +200,7 @@ def test_mutations_of_one_name_are_told_apart_in_all_reports(
 
 @pytest.mark.parametrize("fields", ["both", "id-only", "name-only"])
 def test_mutations_are_judged_apart_by_any_field(fields: Any, run_step: RunStep) -> None:
-    ids = ",".join(each.id for each in catalogue.MUTATIONS)
+    ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
     result, _ = run_step(quirks=Quirks(mutation_fields=fields), mutation_ids=ids, thresholds="Latency: max < 2")
     assert result.outputs["verdict"] == "passed"
     assert len(json.loads(result.outputs["metrics"])["Latency"]["variants"]) == 4
@@ -211,7 +211,7 @@ def test_waiting_step_tells_mutations_of_one_name_apart(run_step: RunStep) -> No
 
     def launch_elsewhere(world: World) -> dict[str, str]:
         body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
-        launched = world.launch(body | {"mutation_ids": [each.id for each in catalogue.MUTATIONS]})
+        launched = world.launch(body | {"mutation_ids": [mutation.id for mutation in catalogue.MUTATIONS]})
         return {"mode": "wait", "run_id": launched["run"]["run_id"], "agent_id": "", "persona_id": ""}
 
     result, _ = run_step(quirks=Quirks(same_mutation_names=True), prepare=launch_elsewhere)
@@ -221,7 +221,7 @@ def test_waiting_step_tells_mutations_of_one_name_apart(run_step: RunStep) -> No
 
 
 def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
-    ids = ",".join(each.id for each in catalogue.MUTATIONS)
+    ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
     quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
     result, _ = run_step(quirks=quirks, mutation_ids=ids, metrics_grace_time="5")
     assert result.outputs["verdict"] == "error"
@@ -413,7 +413,7 @@ def test_read_only_token_is_notice_with_advice(
     assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
     assert not github.comments
     assert not github.statuses
-    notices = "\n".join(each.data for each in result.annotations("notice"))
+    notices = "\n".join(annotation.data for annotation in result.annotations("notice"))
     assert "`pull-requests: write`" in notices
     assert "`statuses: write`" in notices
     assert result.annotations("warning") == result.annotations("error") == []
@@ -519,7 +519,7 @@ def test_error_says_how_many_simulations_have_no_annotation(summary: str, where:
 def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
     worst = [each["id"] for each in json.loads(result.json)["legs"][0]["simulations"]]
-    annotated = [re.findall(r"\((\w+)\)$", each.data)[0] for each in result.annotations("warning")]
+    annotated = [re.findall(r"\((\w+)\)$", annotation.data)[0] for annotation in result.annotations("warning")]
     assert annotated == worst[:9][::-1]
 
 
@@ -624,7 +624,7 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     return {
         "log": "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::")),
         "annotations": "\n".join(
-            f"{each.properties}{each.data}" for each in result.commands if each.name != "add-mask"
+            f"{command.properties}{command.data}" for command in result.commands if command.name != "add-mask"
         ),
         "outputs": json.dumps(result.outputs, ensure_ascii=False),
         "state": json.dumps(result.state, ensure_ascii=False),
@@ -758,7 +758,7 @@ def test_green_check_without_threshold_says_once_that_quality_was_not_judged(
     result = run_step_with_reports(test_set_id="failing1", annotations=annotations)
     assert result.outputs["verdict"] == "passed"
     assert result.log.count(UNJUDGED) == result.summary.count(UNJUDGED) == 1
-    assert any(UNJUDGED in each.data for each in result.annotations("notice")) is (annotations == "true")
+    assert any(UNJUDGED in annotation.data for annotation in result.annotations("notice")) is (annotations == "true")
 
 
 @pytest.mark.parametrize(
@@ -827,7 +827,9 @@ def test_missed_targets_are_named_where_pass_rate_decides(
     assert [len(each["missed_criteria"]) for each in leg["simulations"]] == [2, 2, 1] + 7 * [0]
     assert len([line for line in result.log.splitlines() if line.startswith("  ○ ")]) == 4
     warnings = result.annotations("warning")[::-1]
-    assert [each.properties["title"] for each in warnings] == [f"Coval: {each}" for each in MISSED_TARGETS if failed]
+    assert [warning.properties["title"] for warning in warnings] == [
+        f"Coval: {target}" for target in MISSED_TARGETS if failed
+    ]
     for each, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
         assert in_order(each.data, missed)
 
@@ -884,9 +886,9 @@ def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
     """Assert that a failing step has one error, and that no line of an annotation is in another."""
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
-    told = {line for each in errors for line in each.data.split("\n")}
-    assert not told & {line for each in others for line in each.data.split("\n")}
-    assert len({each.data for each in others}) == len(others)
+    told = {line for error in errors for line in error.data.split("\n")}
+    assert not told & {line for other in others for line in other.data.split("\n")}
+    assert len({other.data for other in others}) == len(others)
 
 
 @pytest.mark.parametrize("path", ["", "/acme"])

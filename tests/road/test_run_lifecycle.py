@@ -153,7 +153,7 @@ def test_jobs_of_matrix_that_are_alike_resume_their_own_runs(run_step: RunStep) 
         again, _ = run_step(mode="launch", matrix=MATRIX[name], world=world, env={"GITHUB_RUN_ATTEMPT": "2"})
         assert again.outputs["run_id"] == result.outputs["run_id"]
     assert len(world.runs) == 2
-    assert [each.request.metadata.customer["github_matrix"] for each in world.runs] == ["eu", "us"]
+    assert [run.request.metadata.customer["github_matrix"] for run in world.runs] == ["eu", "us"]
 
 
 def test_jobs_of_matrix_that_are_alike_supersede_their_own_runs(run_step: RunStep) -> None:

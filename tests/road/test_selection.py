@@ -32,7 +32,7 @@ def wait_for(run_step: RunStep, clock: VirtualClock) -> RunStep:
         run_id = run_step(world=world, mode="launch")[0].outputs["run_id"]
         clock.sleep(600 if ended else 5)
         return run_step(
-            *(each.replace(RUN, run_id) for each in faults), world=world, mode="wait", run_id=run_id, **inputs
+            *(fault.replace(RUN, run_id) for fault in faults), world=world, mode="wait", run_id=run_id, **inputs
         )
 
     return wait

@@ -62,10 +62,10 @@ class Nights:
         return result
 
     def marked(self, mark: str) -> list[str]:
-        return [each.run_id for each in self.world.runs if mark in each.tags]
+        return [run.run_id for run in self.world.runs if mark in run.tags]
 
     def holders(self) -> list[str]:
-        return [each.run_id for each in self.world.runs if "stable" in each.tags]
+        return [run.run_id for run in self.world.runs if "stable" in run.tags]
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_run_of_pull_request_needs_no_mark(run_step: RunStep) -> None:
 
 def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
     result = nights.night("failing", "PATCH /runs/* -> 403", **FAILING, repeat_on_failure="1")
-    (warning,) = [each for each in result.annotations("warning") if "could not be marked" in each.data]
+    (warning,) = [
+        annotation for annotation in result.annotations("warning") if "could not be marked" in annotation.data
+    ]
     assert result.outputs["verdict"] == "failed"
     assert "runs:write" in warning.data
     assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
@@ -134,7 +136,7 @@ def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> 
     given = {"test_set_id": "flaky002", "thresholds": "Resolved: rate(YES) >= 90%", "repeat_on_failure": "1"}
     result, server = run_step(event=PUSH, env=ON_MAIN, **given)
     assert result.outputs["verdict"] == "passed"
-    assert not any(FAILED in each.tags for each in server.world.runs)
+    assert not any(FAILED in run.tags for run in server.world.runs)
     assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
 
 
@@ -167,14 +169,16 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     assert nights.marked(FAILED) == []
     assert any(leg["failed"] for leg in json.loads(result.state["legs"]))
     post_step(tmp_path, result, nights.world, clock)
-    assert nights.marked(FAILED) == [each.run_id for each in nights.world.runs]
+    assert nights.marked(FAILED) == [run.run_id for run in nights.world.runs]
 
 
 @pytest.mark.parametrize(("cancels", "told"), [("false", 1), ("true", 0)])
 def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Nights) -> None:
     nights.night("passing")
     result = nights.night("failing", max_wait_time="20", cancel_on_timeout=cancels)
-    warnings = [each for each in result.annotations("warning") if "it may become a baseline" in each.data]
+    warnings = [
+        annotation for annotation in result.annotations("warning") if "it may become a baseline" in annotation.data
+    ]
     assert (result.outputs["verdict"], len(warnings)) == ("timed_out", told)
 
 
@@ -363,7 +367,7 @@ def test_acceptance_that_fails_is_a_warning(nights: Nights) -> None:
     result = accept(nights, "passing", promote="stable")
     assert result.outputs["verdict"] == "passed"
     refused = nights.night("passing", "PATCH /runs/* -> 403", env=BY_HAND, accept="true", promote="stable")
-    (warning,) = [each for each in refused.annotations("warning") if "not accepted" in each.data]
+    (warning,) = [annotation for annotation in refused.annotations("warning") if "not accepted" in annotation.data]
     assert "runs:write" in warning.data
     assert nights.holders() == [result.outputs["run_id"]]
 
@@ -392,7 +396,7 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
     looser = {"mode": "wait", "run_id": failed, "thresholds": "Latency: avg < 9", "baseline": "", "promote": "stable"}
     again = nights.night("failing", **looser)
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
-    (warning,) = [each for each in again.annotations("warning") if "not promoted" in each.data]
+    (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
     assert "a step failed it before" in warning.data
     assert nights.night("failing", **given).outputs["verdict"] == "failed"
 

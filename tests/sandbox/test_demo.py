@@ -87,7 +87,7 @@ def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
 def test_list_shows_scenarios(arguments: list[str], entries: str) -> None:
     shown = demo(*arguments, entries=entries)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert all(f"  {each.test_set_id}  {each.name} " in shown.stdout for each in SCENARIOS)
+    assert all(f"  {scenario.test_set_id}  {scenario.name} " in shown.stdout for scenario in SCENARIOS)
 
 
 @pytest.mark.parametrize(("arguments", "entries"), [(["--help"], ""), ([], "--help")])

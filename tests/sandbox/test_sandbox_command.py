@@ -123,7 +123,7 @@ def test_command_shows_step_that_works(options: list[str], capsys: pytest.Captur
     world = World(ManualClock(), strict=True)
     assert given["api_key"] in world.api_keys
     ids = {name: given[name] for name in ("agent_id", "persona_id", "test_set_id")}
-    assert world.launch(ids | {"metric_ids": [each.id for each in catalogue.DEFAULT_METRICS]})
+    assert world.launch(ids | {"metric_ids": [metric.id for metric in catalogue.DEFAULT_METRICS]})
 
 
 def test_strict_command_refuses_unknown_ids() -> None:

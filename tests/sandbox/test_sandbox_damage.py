@@ -41,7 +41,7 @@ def test_one_part_is_damaged(content: dict[str, Any]) -> None:
         found += difference
     assert len(found) > 150
     kinds: tuple[Any, ...] = ("lost", None, {}, [])
-    assert all(each in found for each in kinds)
+    assert all(kind in found for kind in kinds)
 
 
 def test_same_seed_damages_the_same_part_of_similar_responses() -> None:

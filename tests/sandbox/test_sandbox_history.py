@@ -14,7 +14,7 @@ from coval_sandbox.history import DAY, NIGHTS, TAG
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import World
 
-WITH_HISTORY = [each.test_set_id for each in SCENARIOS if each.before]
+WITH_HISTORY = [scenario.test_set_id for scenario in SCENARIOS if scenario.before]
 
 
 def world(**given: Any) -> World:
@@ -48,10 +48,10 @@ def resolved(run: dict[str, Any]) -> float:
 def test_three_nights_have_completed(test_set_id: str) -> None:
     sandbox = world()
     runs = listed(sandbox, f'test_set_id="{test_set_id}"')
-    assert [each["status"] for each in runs] == ["COMPLETED"] * NIGHTS
-    assert [TAG in each["tags"] for each in runs] == [True, False, False], "the newest comes first"
-    assert {(each["agent_id"], each["persona_id"]) for each in runs} == {(AGENT_ID, PERSONA_ID)}
-    ages = [sandbox.clock() - each.create_time for each in sandbox.nights if each.request.test_set_id == test_set_id]
+    assert [run["status"] for run in runs] == ["COMPLETED"] * NIGHTS
+    assert [TAG in run["tags"] for run in runs] == [True, False, False], "the newest comes first"
+    assert {(run["agent_id"], run["persona_id"]) for run in runs} == {(AGENT_ID, PERSONA_ID)}
+    ages = [sandbox.clock() - night.create_time for night in sandbox.nights if night.request.test_set_id == test_set_id]
     assert ages == [3 * DAY, 2 * DAY, DAY]
 
 
@@ -77,13 +77,13 @@ def test_later_run_is_worse_or_as_good() -> None:
         assert (latency(now) > latency(before) * 1.2) is is_worse
         assert (resolved(now) < resolved(before) - 0.2) is is_worse
         assert (latency(now) < latency(before) * 1.1) is not is_worse
-        cases = [sorted(each.test_case_id for each in run.plan.simulations) for run in sandbox.runs
+        cases = [sorted(simulation.test_case_id for simulation in run.plan.simulations) for run in sandbox.runs
                  if run.request.test_set_id == test_set_id]  # fmt: skip
-        assert len({tuple(each) for each in cases}) == 1
+        assert len({tuple(case) for case in cases}) == 1
 
 
 def test_guide_names_every_run_of_the_world() -> None:
     sandbox = world(seed=3)
     shown = guide.guide("http://127.0.0.1:1/v1", sandbox, strict=False)
-    assert all(f"run {each.run_id}, tags nightly" in shown for each in sandbox.nights)
+    assert all(f"run {night.run_id}, tags nightly" in shown for night in sandbox.nights)
     assert "last three nights" not in guide.guide("http://127.0.0.1:1/v1", World(ManualClock()), strict=False)

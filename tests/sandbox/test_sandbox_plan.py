@@ -201,7 +201,7 @@ def test_scenario_is_selected_by_test_set() -> None:
 @given(st.integers(), st.integers(1, 3))
 def test_unlucky_run_has_two_in_ten_unresolved_conversations(seed: int, iterations: int) -> None:
     simulations = plan("unlucky", seed, options={"iteration_count": iterations}).simulations
-    assert [each.values[catalogue.RESOLVED.id] for each in simulations].count("NO") == 2 * iterations
+    assert [simulation.values[catalogue.RESOLVED.id] for simulation in simulations].count("NO") == 2 * iterations
 
 
 @given(luck=st.floats(-6, 6), seed=st.integers())

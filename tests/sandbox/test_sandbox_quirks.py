@@ -133,19 +133,22 @@ def test_failed_values_quirk_gives_nulls() -> None:
 @pytest.mark.parametrize(
     ("quirks", "expected"),
     [
-        ({}, [(each.id, each.name) for each in catalogue.MUTATIONS]),
-        ({"mutation_fields": "id-only"}, [(each.id, None) for each in catalogue.MUTATIONS]),
-        ({"mutation_fields": "name-only"}, [(None, each.name) for each in catalogue.MUTATIONS]),
-        ({"same_mutation_names": True}, [(each.id, catalogue.MUTATIONS[0].name) for each in catalogue.MUTATIONS]),
+        ({}, [(mutation.id, mutation.name) for mutation in catalogue.MUTATIONS]),
+        ({"mutation_fields": "id-only"}, [(mutation.id, None) for mutation in catalogue.MUTATIONS]),
+        ({"mutation_fields": "name-only"}, [(None, mutation.name) for mutation in catalogue.MUTATIONS]),
+        (
+            {"same_mutation_names": True},
+            [(mutation.id, catalogue.MUTATIONS[0].name) for mutation in catalogue.MUTATIONS],
+        ),
     ],
 )
 def test_quirks_of_mutation_fields(quirks: dict[str, Any], expected: list[tuple[str | None, str | None]]) -> None:
     organization = Organization(**quirks)
     ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
-    organization.world.launch(ids | {"mutation_ids": [each.id for each in catalogue.MUTATIONS]})
+    organization.world.launch(ids | {"mutation_ids": [mutation.id for mutation in catalogue.MUTATIONS]})
     query = {"filter": f'run_id="{organization.world.runs[-1].run_id}"', "page_size": "100"}
     rows = organization.world.list_simulations(query)["simulated_conversations"]
-    shown = dict.fromkeys((each["mutation_id"], each["mutation_name"]) for each in rows)
+    shown = dict.fromkeys((row["mutation_id"], row["mutation_name"]) for row in rows)
     assert sorted(shown, key=str) == sorted([(None, None), *expected], key=str)
 
 
@@ -154,8 +157,8 @@ def test_skipped_simulations_quirk() -> None:
     organization.after(120)
     listed = organization.world.list_simulations({"filter": f'run_id="{organization.run_id}"'})
     rows = listed["simulated_conversations"]
-    assert sorted(each["status"] for each in rows) == ["COMPLETED"] * 7 + ["SKIPPED"] * 3
-    assert not any(each["error_message"] for each in rows)
+    assert sorted(row["status"] for row in rows) == ["COMPLETED"] * 7 + ["SKIPPED"] * 3
+    assert not any(row["error_message"] for row in rows)
 
 
 def test_superseded_outputs_quirk() -> None:
@@ -356,13 +359,13 @@ def test_metric_versions_quirk() -> None:
     for quirk, expected in (("shown", False), ("null", True)):
         organization = Organization(metric_versions=quirk)
         organization.after(100)
-        assert all((each["metric_version_ulid"] is None) is expected for each in organization.outputs())
+        assert all((output["metric_version_ulid"] is None) is expected for output in organization.outputs())
 
 
 def test_update_times_quirk() -> None:
     shelf = Organization(update_times="null").world.catalogue
     cases = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
-    assert {each["update_time"] for each in cases} == {None}
+    assert {case["update_time"] for case in cases} == {None}
 
 
 @pytest.mark.parametrize(

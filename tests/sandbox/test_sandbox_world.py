@@ -433,7 +433,7 @@ def test_only_strict_world_refuses_unknown_ids(field: str) -> None:
 def test_strict_world_launches_with_ids_of_catalogue() -> None:
     a, _ = world(strict=True)
     for scenario in SCENARIOS:
-        assert launch(a, scenario.test_set_id, metric_ids=[each.id for each in catalogue.METRICS])
+        assert launch(a, scenario.test_set_id, metric_ids=[metric.id for metric in catalogue.METRICS])
     for template in catalogue.RUN_TEMPLATES:
         ids = {f"{name}_id": template.get(f"{name}_id") or template[f"{name}_ids"][0] for name in ("agent", "persona")}
         assert launch(a, **ids, mutation_ids=template.get("mutation_ids", []))
@@ -465,7 +465,7 @@ def test_strict_catalogue_has_no_cases_of_unknown_test_set() -> None:
 def test_test_sets_are_those_of_scenarios() -> None:
     shelf = world()[0].catalogue
     listed = shelf.list_test_sets({"order_by": "display_name"})["test_sets"]
-    assert {each["id"] for each in listed} == {each.test_set_id for each in SCENARIOS}
+    assert {each["id"] for each in listed} == {scenario.test_set_id for scenario in SCENARIOS}
     assert [each["display_name"] for each in listed] == sorted(each["display_name"] for each in listed)
     for each in listed:
         found = shelf.get_test_set(each["id"])["test_set"]
@@ -629,7 +629,7 @@ def test_run_is_judged_by_versions_of_its_launch() -> None:
     for run_id in ids:
         simulation_id = run(organization, run_id)["results"]["output_ids"][0]
         outputs = organization.list_metric_outputs(simulation_id, {})["metrics"]
-        versions.append({each["metric_id"]: each["metric_version_ulid"] for each in outputs})
+        versions.append({output["metric_id"]: output["metric_version_ulid"] for output in outputs})
     assert {each for each in versions[0] if versions[0][each] != versions[1][each]} == {catalogue.LATENCY.id}
     current = organization.catalogue.get_metric(catalogue.LATENCY.id)["metric"]["current_version"]
     assert (current["ulid"], current["version_number"]) == (versions[1][catalogue.LATENCY.id], 2)
@@ -648,6 +648,7 @@ def test_only_first_run_on_test_set_is_unlucky() -> None:
     runs = [launch(a, test_set) for test_set in ("flaky002", "passing1", "flaky002")]
     records = {record.run_id: record for record in a.runs}
     unresolved = [
-        [each.values[catalogue.RESOLVED.id] for each in records[run_id].plan.simulations].count("NO") for run_id in runs
+        [simulation.values[catalogue.RESOLVED.id] for simulation in records[run_id].plan.simulations].count("NO")
+        for run_id in runs
     ]
     assert unresolved == [2, 0, 0]

@@ -56,7 +56,7 @@ def report_of(run: Run) -> Report:
         Simulation(id=f"s{number}", test_case_id=f"c{number}", status="FAILED" if number < run.failed else "COMPLETED")
         for number in range(run.listed)
     )
-    having = [each.id for each in simulations][run.failed + run.valueless :]
+    having = [simulation.id for simulation in simulations][run.failed + run.valueless :]
     values = {each: "NO" if place < run.missed else "YES" for place, each in enumerate(having)}
     metric = Metric(id="m1", name="Resolved", values=values, target=Target(operator="in", values=("YES",)))
     result = RunResult(run_id="r1", expected=run.expected, simulations=simulations, metrics=(metric,))
@@ -97,7 +97,7 @@ def test_pass_rate_is_the_same_in_every_face(run: Run) -> None:
     assert float(outputs["pass_rate"]) == leg["pass_rate"] == share
     assert outputs["total_simulations"] == str(leg["total_simulations"]) == str(run.expected)
     (criterion,) = (each for each in leg["criteria"] if each["criterion"] == "pass_rate >= 100%")
-    (failed,) = (each for each in json.loads(outputs["failed_criteria"]) if each["criterion"] == "pass_rate >= 100%")
+    (failed,) = (entry for entry in json.loads(outputs["failed_criteria"]) if entry["criterion"] == "pass_rate >= 100%")
     assert criterion["actual"] == failed["actual"] == share
     assert criterion["verdict"] == "failed"
     assert set(map(frozenset, faces(report, "pass_rate").values())) == {frozenset({(run.passed, run.expected)})}
@@ -127,7 +127,7 @@ def test_what_is_not_listed_never_passes(confidence: float | None) -> None:
     lines = "pass_rate >= 90%\ncompleted_rate >= 90%\nfailed == 0\nResolved: rate(YES) >= 90%\nResolved: missing == 0"
     criteria = Criteria(max_failed=Allowance(0), confidence=confidence, thresholds=parse_thresholds(lines))
     judgement = judge(result, criteria)
-    assert [each.criterion for each in judgement.checks if each.user_defined and each.passed] == []
+    assert [check.criterion for check in judgement.checks if check.user_defined and check.passed] == []
     assert judgement.verdict == "error"
 
 
@@ -139,5 +139,5 @@ def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
     )
     result = RunResult(run_id="r1", expected=12, simulations=simulations)
     criteria = Criteria(max_failed=Allowance(0), mutations=2, thresholds=parse_thresholds("completed_rate >= 100%"))
-    found = [each.measure for each in judge(result, criteria).checks if each.user_defined]
+    found = [check.measure for check in judge(result, criteria).checks if check.user_defined]
     assert [(each.hits, each.total) for each in found if each] == [(4, 4), (1, 4)]

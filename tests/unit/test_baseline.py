@@ -442,5 +442,5 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
     for title, now, baseline, threshold, confidence in samples:
         judgement = judged(run_of("now", now), baseline, threshold, confidence=confidence)
         lines = [line for line in check_lines(findings_of(judgement)) if "simulations failed" not in line]
-        told.append("\n".join([title, *lines, *(f"    {each}" for each in reasons(judgement))]))
+        told.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement))]))
     golden("comparisons.txt", "\n\n".join(told) + "\n")

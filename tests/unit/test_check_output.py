@@ -96,9 +96,9 @@ def test_large_report_fits_and_uses_the_room(shape: str) -> None:
     assert LIMIT * 0.9 < len(found.summary.encode()) <= LIMIT
     assert len(found.title) <= TITLE_LIMIT
     assert 0 < len(found.annotations) <= MOST_ANNOTATIONS
-    for each in found.annotations:
-        assert len(each.title) <= LONGEST_TITLE
-        assert len(each.message.encode()) <= LONGEST_MESSAGE
+    for annotation in found.annotations:
+        assert len(annotation.title) <= LONGEST_TITLE
+        assert len(annotation.message.encode()) <= LONGEST_MESSAGE
     assert RenderedPage(f"{found.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 

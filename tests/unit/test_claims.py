@@ -273,5 +273,5 @@ def test_claims_read_as_sentences(golden: Callable[[str, str], None]) -> None:
         judgement = judge_cases(cases, threshold)
         check = check_of(judgement)
         lines = [line for line in check_lines(findings_of(judgement)) if threshold in line]
-        told.append("\n".join([title, *lines, *(f"    {each}" for each in reasons(judgement) if not check.passed)]))
+        told.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement) if not check.passed)]))
     golden("confidence.txt", "\n\n".join(told) + "\n")

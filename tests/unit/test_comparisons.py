@@ -143,7 +143,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         root = ET.fromstring(junit(report))
         assert not [*root.iter("failure"), *root.iter("error")]
         messages = [each.attrib["message"] for each in root.iter("skipped")]
-        assert sum(each.startswith("Informs only: ") for each in messages) == 4 + 1  # and max_failed_simulations
+        assert sum(message.startswith("Informs only: ") for message in messages) == 4 + 1  # and max_failed_simulations
         marks = [line.split()[0] for line in check_lines(report.legs[0].findings) if " Resolved:" in line]
         assert set(marks) == {"○"}
         assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")

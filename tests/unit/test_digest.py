@@ -49,7 +49,7 @@ def with_everything() -> Report:
     report = comparison_reports()["worse"]
     (leg,) = report.legs
     assert leg.result
-    latency = next(each for each in leg.result.metrics if each.name == "Latency")
+    latency = next(metric for metric in leg.result.metrics if metric.name == "Latency")
     trend = tuple(
         TrendRun(
             run_id=f"old{day}",
@@ -234,7 +234,7 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
         simulation(f"s{number}", test_case_id=case) for number, case in enumerate(["a b", "", "x" * 65, "ok"])
     )
     report = example_reports()["failed, too few simulations"]
-    result = RunResult(run_id="run1", simulations=tuple(replace(each, status="FAILED") for each in members))
+    result = RunResult(run_id="run1", simulations=tuple(replace(member, status="FAILED") for member in members))
     rows = replace(report.legs[0], result=result).rows
     assert case_ids(rows) == ("ok",)
 

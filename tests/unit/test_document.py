@@ -82,7 +82,7 @@ def parsed_document(report: Report) -> dict[str, Any]:
 def object_schemas(part: Any) -> list[dict[str, Any]]:
     """Return every part of a schema that describes an object with known properties."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    found = [each for value in inner for each in object_schemas(value)]
+    found = [object_schema for value in inner for object_schema in object_schemas(value)]
     return [*([part] if isinstance(part, dict) and isinstance(part.get("properties"), dict) else []), *found]
 
 
@@ -95,7 +95,7 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     # document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation, four of baselines,
     # two of drift
     assert len(ours) == 17
-    assert [set(each["required"]) for each in ours] == [set(each["properties"]) for each in ours]
+    assert [set(own["required"]) for own in ours] == [set(own["properties"]) for own in ours]
 
 
 def with_added_fields(part: Any) -> Any:
@@ -127,7 +127,7 @@ def test_schema_is_for_its_major_version_only(version: str) -> None:
 
 
 def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [pair for each in object_schemas(part) for pair in each["properties"].items()]
+    return [pair for object_schema in object_schemas(part) for pair in object_schema["properties"].items()]
 
 
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
@@ -163,7 +163,7 @@ def test_documents_of_today_match_schemas_of_earlier_versions(file: Path) -> Non
     reader = Draft202012Validator(earlier)
     golden = [json.loads(each.read_text(encoding="utf-8")) for each in GOLDEN.glob("reports/*/result.json")]
     assert len(golden) > 2
-    examples = [json.loads(document(each)) for each in (*reports().values(), *comparison_reports().values())]
+    examples = [json.loads(document(report)) for report in (*reports().values(), *comparison_reports().values())]
     for each in (*golden, *examples):
         reader.validate(each)
 
@@ -446,7 +446,7 @@ def test_metrics_have_statistics_per_variant() -> None:
 def test_variants_with_colliding_names_stay_distinct() -> None:
     names = ["", "agent", "agent (mutation)", "agent (mutation) (mutation)", "Calm"]
     members = tuple(simulation(f"s{number}", mutation=name) for number, name in enumerate(names))
-    metric = Metric(id="m1", name="Latency", values={each.id: 1.0 for each in members})
+    metric = Metric(id="m1", name="Latency", values={member.id: 1.0 for member in members})
     report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
     (found,) = parsed_document(report)["legs"]
     assert len(found["metrics"][0]["variants"]) == len(names)

@@ -47,7 +47,7 @@ def past(slower: list[float], *, cases: int = 30) -> Drift:
 def checks(now: RunResult, drift: Drift | None, thresholds: str = LATENCY) -> list[Check]:
     """Judge a run, and return its checks on drift."""
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds))
-    return [each for each in judge(now, criteria, drift=drift).checks if each.criterion.kind == "drift"]
+    return [check for check in judge(now, criteria, drift=drift).checks if check.criterion.kind == "drift"]
 
 
 def latency(slower: float = 1.0, cases: int = 30) -> RunResult:
@@ -181,7 +181,7 @@ def test_percentiles_drift_too(aggregate: str) -> None:
 def test_line_of_the_log() -> None:
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(LATENCY))
     lines = [*check_lines(findings_of(judge(latency(1.3), criteria, drift=past([1.0, 1.3, 1.3, 1.3]))))]
-    (found,) = [each.strip() for each in lines if "no drift" in each]
+    (found,) = [line.strip() for line in lines if "no drift" in line]
     assert found.startswith("✗ no drift: Latency: avg <= baseline * 1.1  1.")
     assert ", alarm above 2.82" in found
 

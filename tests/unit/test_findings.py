@@ -67,7 +67,7 @@ def test_every_format_shows_the_same_order(form: Format) -> None:
 
 def test_simulations_of_each_kind_come_in_turn() -> None:
     findings = findings_of(report().judgement, report().legs[0].result)
-    found = [(each.simulation.id, each.verdict) for each in findings.simulations]
+    found = [(simulation.simulation.id, simulation.verdict) for simulation in findings.simulations]
     kinds = [(FAILING, Verdict.FAILED), (TOLERATED, Verdict.SKIPPED), (PASSED, Verdict.PASSED)]
     assert found == [(each, verdict) for ids, verdict in kinds for each in ids]
     assert [each.simulation.id for each in findings.to_look_at] == FAILING + TOLERATED

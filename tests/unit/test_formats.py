@@ -144,7 +144,7 @@ class Step:
     def commands(self, name: str = "") -> list[tuple[str, list[str]]]:
         """Return the names of commands, and of their properties. Only some texts make the step stop commands."""
         commands = (each for each in read_log(self.log) if each.name != "stop-commands")
-        return [(each.name, sorted(each.properties)) for each in commands if name in ("", each.name)]
+        return [(command.name, sorted(command.properties)) for command in commands if name in ("", command.name)]
 
     def file(self, name: str) -> str:
         return (self.local.workspace / "reports" / name).read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def assert_same_page(page: RenderedPage, reference: RenderedPage, text: str) -> 
     else:
         assert set(page.tags) <= set(reference.tags)
     assert len(page.comments) == len(reference.comments)
-    assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
+    assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)
     assert not ACTIVE_MARKUP.search(page.text)
 
 
@@ -327,7 +327,7 @@ def test_hostile_text_does_not_change_parts_without_error_or_legs(
 
 def test_every_format_module_is_registered() -> None:
     """The input that enables a format exists."""
-    modules = {each.name for each in pkgutil.iter_modules(formats.__path__)}
+    modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
     assert modules == {each.name for each in FORMATS}
     assert {each.surface for each in FORMATS} == set(formats.Surface)
     assert {each.input for each in FORMATS if each.input} <= {each.name for each in declared()}
@@ -393,7 +393,7 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in tokens)
+    assert all(re.fullmatch(r"[0-9a-f]{32}", token) for token in tokens)
     quoted = "\n".join(
         re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL)[place][1] for place in range(4)
     )
@@ -409,7 +409,7 @@ def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> No
         report = report_of(text)
         result = report.legs[0].result
         assert result
-        agents = tuple(each for each in result.simulations if not each.mutation)
+        agents = tuple(simulation for simulation in result.simulations if not simulation.mutation)
         return with_leg(report, result=replace(result, simulations=agents))
 
     page, reference = RenderedPage(summary(agent_only(NAMED[name]))), RenderedPage(summary(agent_only(HARMLESS)))
@@ -442,7 +442,7 @@ def assert_no_link_to_earlier_run(run_id: str) -> None:
     judgement = replace(leg.judgement, baseline=replace(leg.judgement.baseline, runs=runs))
     found = with_leg(report, judgement=judgement)
     for page in (RenderedPage(summary(found)), RenderedPage(comment(found))):
-        assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
+        assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)
         assert EARLIER_URL not in page.urls
         assert not ACTIVE_MARKUP.search(page.text)
         assert not {"img", "strong img", "em"} & set(page.tags)

@@ -54,7 +54,7 @@ def run_result(
 
 def with_targets(result: RunResult, **targets: Target) -> RunResult:
     """Return the result with targets on some of its metrics."""
-    return replace(result, metrics=tuple(replace(each, target=targets.get(each.name)) for each in result.metrics))
+    return replace(result, metrics=tuple(replace(metric, target=targets.get(metric.name)) for metric in result.metrics))
 
 
 def with_mutations(result: RunResult, *names: str) -> RunResult:

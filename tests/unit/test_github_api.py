@@ -114,7 +114,7 @@ class Session:
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:
         """Name, external id and conclusion of each check run of the head, in the order in which they were created."""
-        return [(each.name, each.external_id, each.conclusion) for each in self.server.check_runs]
+        return [(check_run.name, check_run.external_id, check_run.conclusion) for check_run in self.server.check_runs]
 
 
 OPERATIONS: dict[str, Callable[[Session], object]] = {
@@ -439,7 +439,7 @@ def test_check_run_of_earlier_step_is_found_by_name_and_external_id(clock: Virtu
         session.server.commits.add("b" * 40)
         session.server.add_check_run(CHECK, "b" * 40, external_id="run-1", status="in_progress")
         session.set_check_run("failure")
-        assert [each.conclusion for each in session.server.check_runs] == [None, None, None, "failure", None]
+        assert [check_run.conclusion for check_run in session.server.check_runs] == [None, None, None, "failure", None]
 
 
 def test_check_run_is_found_on_any_page(clock: VirtualClock) -> None:
@@ -447,7 +447,7 @@ def test_check_run_is_found_on_any_page(clock: VirtualClock) -> None:
         for number in range(100):
             session.server.add_check_run(CHECK, SHA, external_id=f"run-{number}", status="in_progress")
         session.set_check_run("success", references=("run-99",))
-        assert [each[1] for each in session.checks if each[2]] == ["run-99"]
+        assert [check[1] for check in session.checks if check[2]] == ["run-99"]
 
 
 def test_completed_check_run_is_replaced_by_new_one(clock: VirtualClock) -> None:

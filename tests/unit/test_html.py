@@ -111,12 +111,12 @@ def check(text: str, *, parsed: bool) -> None:
     known = harmless()
     # Which of its attributes an element has depends on what is known of a simulation.
     assert _attributes(found) <= _attributes(known)
-    assert not [names for _, names in found.tags if any(each.startswith("on") or each == "style" for each in names)]
+    assert not [names for _, names in found.tags if any(name.startswith("on") or name == "style" for name in names)]
     assert [tag for tag, _ in found.tags].count("script") == 1
     assert [tag for tag, _ in found.tags].count("style") == 1
-    assert all(ALLOWED_SCHEMES.match(each) for each in found.addresses)
-    assert {each for each in found.addresses if each.startswith("http")} <= {
-        each for each in known.addresses if each.startswith("http")
+    assert all(ALLOWED_SCHEMES.match(address) for address in found.addresses)
+    assert {address for address in found.addresses if address.startswith("http")} <= {
+        address for address in known.addresses if address.startswith("http")
     }
     assert found.open == []
     ids = found.attributes["id"]
@@ -209,9 +209,9 @@ def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
 
 def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None:
     rows = table(suite_report()).rows
-    twins = [each for each in rows if each.id == "two..case000.0"]
-    assert {each.leg for each in twins} == {LEGS[1], LEGS[2]}
-    assert len({each.anchor for each in rows}) == len(rows) == 80
+    twins = [row for row in rows if row.id == "two..case000.0"]
+    assert {twin.leg for twin in twins} == {LEGS[1], LEGS[2]}
+    assert len({row.anchor for row in rows}) == len(rows) == 80
 
 
 def test_every_leg_has_charts_of_its_own() -> None:
@@ -234,13 +234,15 @@ def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
 @pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
 def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
     legs = tuple(replace(leg, name=each) for leg, each in zip(suite_report().legs, (name, "x", "y"), strict=True))
-    assert {each.name: each.token for each in table(replace(suite_report(), legs=legs)).sections}[name] == token
+    assert {section.name: section.token for section in table(replace(suite_report(), legs=legs)).sections}[
+        name
+    ] == token
 
 
 def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
     report = comparison_reports()["worse"]
     changes = {row.name: row.change for row in table(report).rows if row.change}
-    flipped = {name for leg in page(report).legs for each in leg.flips for name in each.failing}
+    flipped = {name for leg in page(report).legs for flip in leg.flips for name in flip.failing}
     assert {*changes} == flipped
     assert {*changes.values()} == {"worse"}
 

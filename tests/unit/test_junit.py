@@ -103,7 +103,7 @@ def count_results(root: ET.Element) -> Counts:
 def count_attributes(suites: list[ET.Element]) -> Counts:
     """Return the sums of the attributes of the suites."""
     return Counts(
-        *(sum(int(each.attrib[name]) for each in suites) for name in ("tests", "failures", "errors", "skipped"))
+        *(sum(int(suite.attrib[name]) for suite in suites) for name in ("tests", "failures", "errors", "skipped"))
     )
 
 
@@ -125,7 +125,7 @@ def result_of(case: ET.Element) -> tuple[str, str, str]:
 
 def test_expected_counts_cover_all_reports() -> None:
     assert list(EXPECTED) == list(reports())
-    assert {each.judgement.verdict for each in reports().values()} == {None, *Verdict}
+    assert {report.judgement.verdict for report in reports().values()} == {None, *Verdict}
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
@@ -133,7 +133,7 @@ def test_report_is_valid_and_has_expected_counts(kind: str) -> None:
     root = root_of(reports()[kind])
     suites = list(root)
     assert count_results(root) == count_attributes(suites) == EXPECTED[kind]
-    assert [count_results(each) for each in suites] == [count_attributes([each]) for each in suites]
+    assert [count_results(suite) for suite in suites] == [count_attributes([suite]) for suite in suites]
     assert [int(root.attrib[name]) for name in ("tests", "failures", "errors")] == [*EXPECTED[kind][:3]]
     assert suites[-1].attrib["name"] == GATE
 
@@ -205,7 +205,7 @@ def assert_has_all_cases(text: str) -> None:
     schema().validate(text)
     root = ET.fromstring(text)
     names = [suite.attrib["name"] for suite in root][::2]
-    assert [each.partition(" (")[0] for each in names] == ["Coval.simulations of agent", GATE]
+    assert [name.partition(" (")[0] for name in names] == ["Coval.simulations of agent", GATE]
     assert count_results(root) == Counts(tests=17 + 10 + 4, failures=2 + 4 + 3, errors=1 + 6, skipped=2 + 1 + 1)
     read = parsed_by_codecov(text)
     assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]

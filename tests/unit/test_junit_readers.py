@@ -64,11 +64,11 @@ def by_codecov(text: str) -> Read:
     kinds = {"pass": "passed", "failure": "failure", "error": "error", "skip": "skipped"}
     return [
         (
-            unescaped(each.classname),
-            unescaped(each.name),
-            kinds[str(each.outcome).rpartition(".")[2].lower()],
+            unescaped(testrun.classname),
+            unescaped(testrun.name),
+            kinds[str(testrun.outcome).rpartition(".")[2].lower()],
         )
-        for each in parser.parse_junit_xml(text.encode()).testruns
+        for testrun in parser.parse_junit_xml(text.encode()).testruns
     ]
 
 
@@ -182,8 +182,8 @@ def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
     """Jenkins shows what stands before the last dot as the package, and what follows as the class."""
     for report in (of_many_names(), replace(reports()["passed"], context=in_matrix(reports()["passed"]))):
         groups = {each.attrib["classname"] for each in ET.fromstring(junit(report)).iter("testcase")}
-        assert {each.partition(".")[0] for each in groups} == {"Coval"}
-        assert {each.count(".") for each in groups} == {1}
+        assert {group.partition(".")[0] for group in groups} == {"Coval"}
+        assert {group.count(".") for group in groups} == {1}
     assert "Coval.simulations of GPT-4·1 mini" in {
         each.attrib["classname"] for each in ET.fromstring(junit(of_many_names())).iter("testcase")
     }

@@ -150,7 +150,9 @@ def test_reports_of_jobs_differ() -> None:
 
 def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
     values = ({"a": "x" * 100 + end} for end in "yz")
-    first, second = (page_name(report_in(each, commit_status="n" * CONTEXT_LIMIT), "commit_status") for each in values)
+    first, second = (
+        page_name(report_in(value, commit_status="n" * CONTEXT_LIMIT), "commit_status") for value in values
+    )
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
     assert {page_name(report_in(each), "commit_status") for each in ({}, EU)} == {""}

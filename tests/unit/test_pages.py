@@ -68,7 +68,7 @@ class NotebookHost(PlainHost):
         self._notebook = notebook
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
-        return [NotebookPage(each, self._notebook) for each in wanted_pages(inputs)]
+        return [NotebookPage(page, self._notebook) for page in wanted_pages(inputs)]
 
     def save_state(self, state: Mapping[str, str]) -> None:
         self._notebook.state.update(state)

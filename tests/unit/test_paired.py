@@ -160,7 +160,7 @@ def test_estimate_has_a_standard_error(threshold: str, before: Cases, now: Cases
 def test_a_metric_is_found_by_its_id_before_its_name() -> None:
     """In the baseline, another metric had the name that this one has now."""
     now, old = run_of("now", yes(3, 4)), run_of("old", yes(4, 4), name="Former name")
-    other = Metric(id="x", name="Resolved", values={each.id: "NO" for each in old.simulations})
+    other = Metric(id="x", name="Resolved", values={simulation.id: "NO" for simulation in old.simulations})
     old = replace(old, metrics=(*old.metrics, other))
 
     judgement = judged(now, baseline_of(old), "Resolved: rate(YES) >= baseline", confidence=None)

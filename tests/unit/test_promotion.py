@@ -34,9 +34,11 @@ def test_texts_match_golden_file(golden: object) -> None:
         "one still has it": replace(DONE, remaining=("old",), text=FOREIGN),
         "several still have it": replace(DONE, previous=("a",), remaining=("b", "c"), text=FOREIGN),
         **{
-            each: replace(DONE, obstacle=each, text=FOREIGN, advice="Retry later." if each == "failed" else "")
-            for each in get_args(Obstacle)
-            if each not in ("", "newer", "not_first", "pull_request")
+            obstacle: replace(
+                DONE, obstacle=obstacle, text=FOREIGN, advice="Retry later." if obstacle == "failed" else ""
+            )
+            for obstacle in get_args(Obstacle)
+            if obstacle not in ("", "newer", "not_first", "pull_request")
         },
         "newer": replace(DONE, obstacle="newer", other="newest"),
         "not first": replace(DONE, obstacle="not_first", other="older"),
@@ -47,7 +49,7 @@ def test_texts_match_golden_file(golden: object) -> None:
     golden("promotion.txt", f"{text}\n")  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("obstacle", [each for each in get_args(Obstacle) if each not in ("", "pending")])
+@pytest.mark.parametrize("obstacle", [problem for problem in get_args(Obstacle) if problem not in ("", "pending")])
 def test_every_obstacle_is_told_as_one(obstacle: Obstacle) -> None:
     promotion = replace(DONE, obstacle=obstacle, text=FOREIGN)
     assert not promotion.promoted

@@ -62,7 +62,7 @@ def criteria_of(thresholds: str = "", max_failed: Allowance = NONE, **more: Any)
 
 def together(*runs: str | RunResult, criteria: Criteria, flaky_fails: bool = False) -> Together:
     results = [each if isinstance(each, RunResult) else result_of(f"r{n}", each) for n, each in enumerate(runs, 1)]
-    alone = [SingleRun(run_id=each.run_id, judgement=judge(each, criteria)) for each in results]
+    alone = [SingleRun(run_id=result.run_id, judgement=judge(result, criteria)) for result in results]
     return judge_together(alone, criteria, flaky_fails=flaky_fails)
 
 
@@ -307,7 +307,9 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
     assert both.judgement.verdict is Verdict.PASSED
     assert both.judgement.repetition is not None
     assert both.judgement.repetition.replaced == {"r1.8", "r1.9"}
-    assert [each.id for each in both.result.simulations if each.run_id == "r1"] == [f"r1.{n}" for n in range(8)]
+    assert [simulation.id for simulation in both.result.simulations if simulation.run_id == "r1"] == [
+        f"r1.{n}" for n in range(8)
+    ]
 
 
 @pytest.mark.parametrize("has_metric", [True, False])
@@ -472,7 +474,7 @@ def test_variants_are_pooled_apart() -> None:
     assert (agent.variant, agent.verdict, agent.runs) == ("", Verdict.PASSED, 2)
     assert (calm.variant, calm.verdict, calm.runs) == ("calm", Verdict.PASSED, 2)
     assert judgement.repetition is not None
-    assert {(each.test_case_id, each.variant) for each in judgement.repetition.cases} == {("t0", ""), ("t1", "")}
+    assert {(case.test_case_id, case.variant) for case in judgement.repetition.cases} == {("t0", ""), ("t1", "")}
 
 
 ANSWERS = st.lists(st.text("YYNX", min_size=CASES, max_size=CASES), min_size=2, max_size=4)
@@ -492,7 +494,7 @@ def test_verdict_of_all_runs_follows_from_each_and_from_pool(
     """What holds in every run and in all together is not failed; what is counted and any run breaks, is."""
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
     results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
-    alone = [{place(check): check for check in judge(each, criteria).checks} for each in results]
+    alone = [{place(check): check for check in judge(result, criteria).checks} for result in results]
     pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
     assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
     found = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
@@ -520,7 +522,7 @@ def is_counted(check: Check) -> bool:
 def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 60%", max_failed=Allowance(2))
     results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
-    turned = [replace(each, simulations=each.simulations[::-1]) for each in results]
+    turned = [replace(result, simulations=result.simulations[::-1]) for result in results]
     one, other = (together(*each, criteria=criteria).judgement for each in (results, turned))
     assert one.verdict is other.verdict
     assert one.repetition is not None

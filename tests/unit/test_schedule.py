@@ -81,7 +81,7 @@ def test_empty_group_takes_no_time(clock: VirtualClock) -> None:
 
 def test_groups_can_be_nested(clock: VirtualClock) -> None:
     def group(*pauses: float) -> Procedure[float]:
-        yield from together([sleep_for(clock, each) for each in pauses], clock)
+        yield from together([sleep_for(clock, pause) for pause in pauses], clock)
         return clock.now()
 
     assert run(together([group(1, 2), group(4, 3)], clock), clock) == [2, 4]
@@ -136,7 +136,7 @@ def test_background_calls_run_concurrently_and_end_waits() -> None:
     clock, barrier = SystemClock(), threading.Barrier(WATCHES)
     began = time.monotonic()
     results = run(together([call_in_background(lambda: barrier.wait(10), 10) for _ in range(WATCHES)], clock), clock)
-    assert sorted(each for each in results if isinstance(each, int)) == list(range(WATCHES))
+    assert sorted(result for result in results if isinstance(result, int)) == list(range(WATCHES))
     assert time.monotonic() - began < 5
 
 

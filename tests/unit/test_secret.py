@@ -107,7 +107,7 @@ def shown_in(report: Report) -> dict[str, str]:
     annotations = [*log.annotations(10), *check.annotations]
     texts = {
         "log": "\n".join(lines),
-        "annotations": "\n".join(f"{each.title}\n{each.message}" for each in annotations),
+        "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),
         "check": f"{check.title}\n{check.summary}",
         "outputs": "\n".join(found["outputs"].values()),
         "status": f"{found['status'].title}\n{found['status'].link}",

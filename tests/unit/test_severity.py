@@ -101,4 +101,4 @@ def test_worst_simulation_sorts_first() -> None:
         severity(completed=True, distance=1.5, misses=2),
         severity(completed=True, distance=0.0, misses=1),
     ]
-    assert all(sorted(each) == worst_first for each in permutations(worst_first))
+    assert all(sorted(permutation) == worst_first for permutation in permutations(worst_first))

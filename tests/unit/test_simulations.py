@@ -61,7 +61,7 @@ def rows_of(report: Report) -> tuple[SimulationRow, ...]:
 def missed(report: Report) -> dict[str, list[str]]:
     """Return what each simulation to look at misses, in the order of the rows."""
     rows = (row for row in rows_of(report) if row.verdict is not Verdict.PASSED)
-    return {row.simulation.id: [miss_text(each) for each in row.misses] for row in rows}
+    return {row.simulation.id: [miss_text(miss) for miss in row.misses] for row in rows}
 
 
 def test_missing_value_misses_target() -> None:

@@ -75,9 +75,9 @@ def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS
     result = RunResult(run_id=ID("runs", 1), simulations=members, metrics=measured)
     judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics, lines)))
     explained = {
-        each.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for each in members[-20:]
+        member.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for member in members[-20:]
     }  # the worst
-    labels = {each.test_case_id: f"A caller who wants to know the way, number {each.id}" for each in members}
+    labels = {member.test_case_id: f"A caller who wants to know the way, number {member.id}" for member in members}
     leg = LegReport(judgement=judgement, result=result, details=Details(labels=labels, texts=explained))
     return Report(judgement=judgement, legs=(leg,))
 
@@ -95,12 +95,13 @@ def compared_report_of(*, metrics: int, variants: int = 1, simulations: int = SI
     (leg,) = large.legs
     assert leg.result
     now = replace(
-        leg.result, metrics=tuple(replace(each, values=dict.fromkeys(each.values, "NO")) for each in leg.result.metrics)
+        leg.result,
+        metrics=tuple(replace(metric, values=dict.fromkeys(metric.values, "NO")) for metric in leg.result.metrics),
     )
     then = replace(
         now,
         run_id=ID("runs", 0),
-        metrics=tuple(replace(each, values=dict.fromkeys(each.values, "YES")) for each in now.metrics),
+        metrics=tuple(replace(metric, values=dict.fromkeys(metric.values, "YES")) for metric in now.metrics),
     )
     baseline = Baseline(
         source=BaselineSource(kind="branch", name="main", last=1),
@@ -236,7 +237,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     (leg,) = large.legs
     text = "x" * 5_000
     long = replace(parse_thresholds("Latency: max < 1")[0], text=text)
-    checks = tuple(replace(each, criterion=ThresholdHolds(threshold=long)) for each in leg.judgement.checks[-20:])
+    checks = tuple(replace(check, criterion=ThresholdHolds(threshold=long)) for check in leg.judgement.checks[-20:])
     report = replace(large, legs=(replace(leg, judgement=replace(leg.judgement, checks=checks)),))
     (found,) = json.loads(document(report))["legs"]
     assert {len(text) for each in found["simulations"] for text in each["missed_criteria"]} == {LONGEST_MENTION}
@@ -254,7 +255,7 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
     assert f"{more} |" in summary(large)
     assert f"    {more}" in closing(large).simulation_lines()
     more_in_annotation = f"… and {THRESHOLDS - MOST_LINES:,} more criteria"
-    assert all(f"\n{more_in_annotation}\n" in each.message for each in closing(large).annotations(10))
+    assert all(f"\n{more_in_annotation}\n" in annotation.message for annotation in closing(large).annotations(10))
     case = next(ET.fromstring(junit(large)).iter("testcase"))
     failure = case.find("failure")
     assert failure is not None
@@ -296,11 +297,11 @@ def of_two_sizes() -> tuple[Report, Report]:
 @pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
 def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_sizes: tuple[Report, Report]) -> None:
     small, large = of_two_sizes
-    for each in of_two_sizes:
-        form.render(each)  # imports, and computes what formats share
+    for size in of_two_sizes:
+        form.render(size)  # imports, and computes what formats share
     assert calls_of(lambda: form.render(large)) < 9 * calls_of(lambda: form.render(small))
 
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
-    small, large = (replace(each.legs[0]) for each in of_two_sizes)
+    small, large = (replace(size.legs[0]) for size in of_two_sizes)
     assert calls_of(lambda: large.rows) < 9 * calls_of(lambda: small.rows)

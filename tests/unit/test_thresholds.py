@@ -55,7 +55,8 @@ def syntax_error_of(text: str) -> ThresholdSyntaxError:
 
 def test_readme_example_is_parsed() -> None:
     assert [
-        (each.line, str(each.aggregate), each.operator, each.bound) for each in parse_thresholds(README_EXAMPLE)
+        (parse_threshold.line, str(parse_threshold.aggregate), parse_threshold.operator, parse_threshold.bound)
+        for parse_threshold in parse_thresholds(README_EXAMPLE)
     ] == [
         (1, "pass_rate", ">=", Bound(0.95)),
         (2, "p(95)", "<", Bound(1.5)),
@@ -184,7 +185,9 @@ def test_blank_lines_and_comments_are_no_thresholds(text: str) -> None:
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
 def test_line_breaks_of_all_systems_are_accepted(line_break: str) -> None:
-    assert [each.line for each in parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))] == [1, 3]
+    assert [
+        parse_threshold.line for parse_threshold in parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))
+    ] == [1, 3]
 
 
 INVALID = {

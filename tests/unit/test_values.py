@@ -125,7 +125,7 @@ def test_any_json_is_parsed(response: Any) -> None:
     metrics = read_metrics({"m": response, "n": {"values": response}, "o": {"values": [response]}})
     for metric in metrics:
         assert metric.name.isprintable()
-        assert all(not isinstance(each, float) or math.isfinite(each) for each in metric.values.values())
+        assert all(not isinstance(value, float) or math.isfinite(value) for value in metric.values.values())
     read_simulation(
         {"simulation_id": response, "status": response, "mutation_name": response, "error_message": response}
     )

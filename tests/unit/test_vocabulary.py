@@ -148,7 +148,7 @@ PLACES = st.integers(0, 20)
 
 @given(st.lists(SEEN, min_size=1, max_size=6), st.data(), st.sampled_from(["count({}) == 0", "rate({}) <= 99%"]))
 def test_misspelt_value_never_passes(values: list[str], data: st.DataObject, aggregate: str) -> None:
-    meant = data.draw(st.sampled_from([each for each in values if len(each) > 3] or ["YES"]))
+    meant = data.draw(st.sampled_from([value for value in values if len(value) > 3] or ["YES"]))
     place = data.draw(PLACES) % len(meant)
     typed = data.draw(st.sampled_from(["x", "zz", ""]))
     written = f"{meant[:place]}{typed}{meant[place + 1 :]}"

@@ -30,7 +30,7 @@ class PlainHost(Console):
         return Context()
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
-        return [Page(each, NO_REPOSITORY) for each in wanted_pages(inputs)]
+        return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
 
     def quote(self, *lines: str) -> None:
         for line in self.redact_together(lines) if lines else ():

@@ -70,9 +70,12 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     A missing API key is a problem too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
-    problems = [each for each in problems if each.name != "github_token" or wanted_pages(inputs)]
+    problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
     wrong = {name for name, _ in problems}
-    found = [*problems, *(each for each in _contradictions(inputs, environ) if each.name not in wrong)]
+    found = [
+        *problems,
+        *(contradiction for contradiction in _contradictions(inputs, environ) if contradiction.name not in wrong),
+    ]
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     if key_is_missing:

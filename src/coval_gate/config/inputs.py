@@ -457,8 +457,8 @@ class Inputs:
 
 def declared() -> Iterator[Input]:
     """Yield every input, in the order in which README and action.yml list them."""
-    for each in dataclasses.fields(Inputs):
-        yield Input(each.name, *each.metadata["input"])
+    for field in dataclasses.fields(Inputs):
+        yield Input(field.name, *field.metadata["input"])
 
 
 def default_of(name: str) -> Any:

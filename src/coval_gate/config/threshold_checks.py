@@ -22,16 +22,16 @@ def threshold_warnings(inputs: Inputs) -> Iterator[str]:
     yield from _without_confidence(inputs)
     yield from _without_reference(inputs)
     yield from _drift_warnings(inputs)
-    for each in inputs.thresholds:
-        if doubt := _doubt(each):
-            yield f"thresholds, line {each.line}: {doubt}"
+    for threshold in inputs.thresholds:
+        if doubt := _doubt(threshold):
+            yield f"thresholds, line {threshold.line}: {doubt}"
 
 
 def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
     """Yield a problem for each threshold that no run can meet, and each that cannot be compared as it says."""
-    for each in inputs.thresholds:
-        if _is_impossible(each):
-            yield Problem("thresholds", f"has a line that no run can meet: {each.text} (line {each.line}).")
+    for threshold in inputs.thresholds:
+        if _is_impossible(threshold):
+            yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
     yield from _reference_contradictions(inputs)
     yield from _drift_contradictions(inputs)
 
@@ -40,7 +40,11 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence for each input about baselines and repetitions that has no effect without another one."""
     source = inputs.baseline
     # A launch alone has no thresholds, but the baseline makes it note what the comparison needs.
-    if source and inputs.mode != "launch" and not any(each.bound.reference == "baseline" for each in inputs.thresholds):
+    if (
+        source
+        and inputs.mode != "launch"
+        and not any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    ):
         yield "baseline has no effect: no threshold compares with it, as `Latency: avg <= baseline * 1.1` does."
     found = source is not None and source.kind in ("tag", "branch")
     if not found and inputs.baseline_max_age != default_of("baseline_max_age"):
@@ -62,7 +66,7 @@ def _drift_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if tag == inputs.promote:
         yield Problem("drift", f"must not be the tag of promote, which moves from run to run: {tag}. Use another one.")
     earlier = inputs.baseline is None or inputs.baseline.kind != "base"
-    if not (earlier and any(each.shows_drift for each in inputs.thresholds)):
+    if not (earlier and any(threshold.shows_drift for threshold in inputs.thresholds)):
         yield Problem("drift", f"requires a threshold that compares {WATCHED} with baseline, {SUCH_AS}.")
 
 
@@ -76,16 +80,16 @@ def _drift_warnings(inputs: Inputs) -> Iterator[str]:
 def _can_be_softened(inputs: Inputs) -> bool:
     """Return whether repetitions may show that a missed criterion was bad luck, if there is any criterion."""
     counted = inputs.use_metric_targets or bool(inputs.fail_on_metric_id) or bool(inputs.thresholds)
-    return not counted or any(each.takes_confidence and not each.advisory for each in inputs.thresholds)
+    return not counted or any(threshold.takes_confidence and not threshold.advisory for threshold in inputs.thresholds)
 
 
 def _without_confidence(inputs: Inputs) -> list[str]:
     """Return a sentence if nothing is decided with the confidence."""
-    compares = any(each.bound.reference for each in inputs.thresholds)
+    compares = any(threshold.bound.reference for threshold in inputs.thresholds)
     if inputs.confidence is None:
         in_vain = inputs.on_inconclusive and not compares
         return ["on_inconclusive has no effect without confidence or a baseline."] if in_vain else []
-    if any(each.takes_confidence for each in inputs.thresholds):
+    if any(threshold.takes_confidence for threshold in inputs.thresholds):
         return []
     takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
     return [f"confidence has no effect: there is no {takers}."]
@@ -111,7 +115,7 @@ def _doubt(threshold: Threshold) -> str:
 
 def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
     """Yield a problem for each threshold that has nothing to compare with, or that no confidence can decide."""
-    compared = [each for each in inputs.thresholds if each.bound.reference]
+    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     for each in compared:
         if each.bound.reference == "baseline" and inputs.baseline is None:
             where = f"{each.text} (thresholds, line {each.line})"

@@ -43,7 +43,7 @@ class WrongLine:
         window = head + line[start + 1 : end - 1] + tail
         # East Asian characters are two columns wide.
         indent = 4 + sum(1 + (east_asian_width(char) in "WF") for char in window[: caret - start])
-        correction = "".join(f"\n    {visible(each)}" for each in self.correction.splitlines())
+        correction = "".join(f"\n    {visible(splitline)}" for splitline in self.correction.splitlines())
         return f"    {window}\n{' ' * indent}^" + (f"\nWrite instead:{correction}" if correction else "")
 
     def __str__(self) -> str:

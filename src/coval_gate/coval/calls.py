@@ -115,7 +115,7 @@ class Calls:
                 if token and error.status == HTTPStatus.BAD_REQUEST:
                     raise unavailable(request, "rejected the page token that it had returned.", arrived=True) from None
                 raise
-            if not all(take(each) for each in entries) or not following:
+            if not all(take(entry) for entry in entries) or not following:
                 return
             if following in tokens:
                 raise unavailable(request, "returned the same page token twice.", arrived=True)

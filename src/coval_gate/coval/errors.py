@@ -160,13 +160,13 @@ def response_problem(request: Request, response: Response, *, now: float, reache
         advice = _what_to_check(request, said)
         return error(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
     title, advice = BY_CODE.get(said.code) or _title_and_advice(request, status, said)
-    advice = "\n".join([advice, *(f"- {_described(*each)}" for each in said.fields[MOST_FIELDS:])])
+    advice = "\n".join([advice, *(f"- {_described(*field)}" for field in said.fields[MOST_FIELDS:])])
     return Rejected(status, title, what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
 
 
 def _rejection(request: Request, status: int, said: ErrorBody) -> str:
     """Return what is wrong with the fields of a request, as a sentence."""
-    fields = "; ".join(_described(*each) for each in said.fields[:MOST_FIELDS])
+    fields = "; ".join(_described(*field) for field in said.fields[:MOST_FIELDS])
     told = ", ".join(part for part in (f"{request} returned {status}", str(said)) if part)
     return f"Coval rejected {fields} ({told})."
 

@@ -147,7 +147,7 @@ def _possible_texts(kind: object, categories: object) -> tuple[str, ...]:
 def _all_texts(raw: object) -> tuple[str, ...]:
     """Return the texts of a list; none where one is unreadable, because what it stands for would count as absent."""
     members = raw if isinstance(raw, list) else []
-    texts = [each.strip() for each in members if isinstance(each, str) and each.strip()]
+    texts = [member.strip() for member in members if isinstance(member, str) and member.strip()]
     return tuple(dict.fromkeys(texts)) if len(texts) == len(members) else ()
 
 
@@ -162,7 +162,7 @@ def _target(raw: Any, *, operator_required: bool) -> Target | None:
     upper = raw.get("target_float_upper")
     upper = raw.get("target_float") if upper is None else upper
     operands = (upper, raw.get("target_float_lower"), raw.get("target_values"))
-    if operator is None and not (operator_required and any(each is not None for each in operands)):
+    if operator is None and not (operator_required and any(operand is not None for operand in operands)):
         return None
     return Target(
         operator=_operator(operator),

@@ -42,13 +42,13 @@ def read_value(raw: object) -> Value | None:
         case list():
             # Dropping a member that is not a text would leave a smaller set, which could pass when it should not.
             members = [None if isinstance(each, list) else read_value(each) for each in raw]
-            texts = [repr(each).removesuffix(".0") if isinstance(each, float) else each for each in members]
+            texts = [repr(member).removesuffix(".0") if isinstance(member, float) else member for member in members]
             return frozenset(each for each in texts if isinstance(each, str)) if _all_texts(texts) else None
     return None
 
 
 def _all_texts(values: list[Any]) -> bool:
-    return all(isinstance(each, str) for each in values)
+    return all(isinstance(value, str) for value in values)
 
 
 def read_text(raw: object) -> str:

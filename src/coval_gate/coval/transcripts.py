@@ -82,10 +82,10 @@ def _text(content: object) -> str:
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
     """Return when each message began and ended, in seconds, by the first pair of fields that tells."""
     for start, end in CLOCKS:
-        found = _from_beginning([(_seconds(each.get(start)), _seconds(each.get(end))) for each in messages])
+        found = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
         if _is_in_order(found):
             return found
-    found = [(_seconds(each.get(OFFSETS[0])), _seconds(each.get(OFFSETS[1]))) for each in messages]
+    found = [(_seconds(message.get(OFFSETS[0])), _seconds(message.get(OFFSETS[1]))) for message in messages]
     known = [time for pair in found for time in pair if time is not None]
     if known and max(known) > LONGEST_CALL and all(time.is_integer() for time in known):
         found = [(_divided(start), _divided(end)) for start, end in found]

@@ -101,7 +101,7 @@ class _ShareOfRun(_Share):
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         del value
         hits = self.hits(variant, metric)
-        return (each.id for each in variant.simulations if each.id not in hits)
+        return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
 
 
 class PassRate(_ShareOfRun):
@@ -133,7 +133,7 @@ class Failed(Aggregation):
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         del metric, value
-        return (each.id for each in variant.simulations if not each.completed)
+        return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
 class Total(Aggregation):
@@ -181,9 +181,9 @@ class Rate(_Share, OfMetric):
             return
         hits = sample.having(self.aggregate.values)
         hits_alone = not self.threshold.holds(_share(variant, hits).value)
-        for each in variant.simulations:
-            if (hits_alone and each.id in hits) or each.id not in sample.values:
-                yield each.id
+        for simulation in variant.simulations:
+            if (hits_alone and simulation.id in hits) or simulation.id not in sample.values:
+                yield simulation.id
 
 
 class Count(OfMetric):
@@ -391,13 +391,13 @@ def aggregation_of(threshold: Threshold) -> Aggregation:
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
     """Return the simulations without a value."""
-    return [each.id for each in variant.simulations if each.id not in sample.values]
+    return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
 
 
 def _on_wrong_side(variant: Variant, sample: Sample, values: tuple[str, ...], wants_more: bool) -> Iterator[str]:
     """Yield the simulations that have none of the values, or else those that have one."""
     hits = sample.having(values)
-    yield from (each.id for each in variant.simulations if (each.id in hits) is not wants_more)
+    yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:

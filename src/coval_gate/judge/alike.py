@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
     metrics = tuple(
-        replace(same, id=each.id, name=each.name, target=each.target, defined=each.defined, elsewhere=each.texts)
-        for each in own.metrics
-        if (same := same_metric(own, run.result, each))
+        replace(
+            same, id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
+        )
+        for metric in own.metrics
+        if (same := same_metric(own, run.result, metric))
     )
-    simulations = tuple(each for each in run.result.simulations if each.test_case_id not in run.changed_cases)
+    simulations = tuple(
+        simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
+    )
     return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
 
 
@@ -39,5 +43,5 @@ def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | 
     found = earlier.find_metrics(metric.id)
     if not found and len(own.find_metrics(metric.name)) == 1:
         known = {each.id for each in own.metrics}
-        found = tuple(each for each in earlier.find_metrics(metric.name) if each.id not in known)
+        found = tuple(other for other in earlier.find_metrics(metric.name) if other.id not in known)
     return found[0] if len(found) == 1 else None

@@ -173,9 +173,9 @@ class _References:
 
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
         """Return the same variant in the pooled runs."""
-        key = tuple(each.result.run_id for each in runs)
+        key = tuple(run.result.run_id for run in runs)
         if key not in self._pools:
-            self._pools[key] = variants_of(pooled([comparable_result(self._result, each) for each in runs]))
+            self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
         return same_variant(variant, self._pools[key])
 
 

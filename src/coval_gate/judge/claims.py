@@ -30,11 +30,11 @@ def rate_interval(
 ) -> Interval:
     """Return the interval of a share of `simulations`, whatever the `unknown` ones among them are."""
     cases = by_case(simulations)
-    fewest = rate_bounds([_hits(each, hits) for each in cases], confidence)
+    fewest = rate_bounds([_hits(case, hits) for case in cases], confidence)
     if not unknown:
         return Interval(*fewest, confidence, len(cases))
     perhaps = {*hits, *unknown}
-    most = rate_bounds([_hits(each, perhaps) for each in cases], confidence)
+    most = rate_bounds([_hits(case, perhaps) for case in cases], confidence)
     return Interval(fewest.lower, most.upper, confidence, len(cases))
 
 
@@ -58,8 +58,8 @@ def unknown_interval(confidence: float) -> Interval:
 def by_case(simulations: Iterable[Simulation]) -> list[list[str]]:
     """Return the ids of the simulations of each test case; none at all if the test case of one is not known."""
     cases: dict[str, list[str]] = defaultdict(list)
-    for each in simulations:
-        cases[each.test_case_id].append(each.id)
+    for simulation in simulations:
+        cases[simulation.test_case_id].append(simulation.id)
     return [] if "" in cases else list(cases.values())
 
 

@@ -212,8 +212,8 @@ def _skewness(residuals: Sequence[float]) -> float:
     count = len(residuals)
     if count < 3:
         return 0.0
-    largest = max(abs(each) for each in residuals)
-    scaled = [each / largest for each in residuals]  # their cubes must not overflow
+    largest = max(abs(residual) for residual in residuals)
+    scaled = [residual / largest for residual in residuals]  # their cubes must not overflow
     second = math.fsum(each**2 for each in scaled) / count
     third = math.fsum(each**3 for each in scaled) / count
     return third / math.sqrt(second) ** 3 * math.sqrt(count * (count - 1)) / (count - 2)

@@ -138,7 +138,7 @@ class FewFailed(_Kind):
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         del sample, measure
-        return (each.id for each in variant.simulations if not each.completed)
+        return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,7 +398,7 @@ class Criteria:
         return cls(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,
-            thresholds=tuple(_resolved(each, inputs.baseline) for each in inputs.thresholds),
+            thresholds=tuple(_resolved(threshold, inputs.baseline) for threshold in inputs.thresholds),
             use_metric_targets=inputs.use_metric_targets,
             forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
             if inputs.fail_on_metric_id
@@ -430,18 +430,18 @@ class Criteria:
 
     def drifts(self) -> tuple[NoDrift, ...]:
         """Return what the input `drift` watches, if it is set: the thresholds that can show drift."""
-        watched = (each for each in self.thresholds if each.shows_drift)
+        watched = (threshold for threshold in self.thresholds if threshold.shows_drift)
         return tuple(NoDrift(threshold=each, doubt_passes=self.of_threshold(each).doubt_passes) for each in watched)
 
     @property
     def needs_targets(self) -> bool:
         """Whether the metrics' own targets matter."""
-        return self.use_metric_targets or any(each.aggregate.kind.uses_targets for each in self.thresholds)
+        return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in self.thresholds)
 
     @property
     def needs_test_cases(self) -> bool:
         """Whether it matters which test case each simulation belongs to."""
-        return self.confidence is not None or any(each.bound.reference for each in self.thresholds)
+        return self.confidence is not None or any(threshold.bound.reference for threshold in self.thresholds)
 
     @property
     def judges_targets(self) -> bool:
@@ -451,18 +451,22 @@ class Criteria:
     @property
     def sets_pass_rate(self) -> bool:
         """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
-        return any(each.aggregate.kind.uses_targets and not each.advisory for each in self.thresholds)
+        return any(threshold.aggregate.kind.uses_targets and not threshold.advisory for threshold in self.thresholds)
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The metrics that the criteria name with values, and these values."""
-        counted = [(each.metric, each.aggregate.values) for each in self.thresholds if each.aggregate.values]
+        counted = [
+            (threshold.metric, threshold.aggregate.values)
+            for threshold in self.thresholds
+            if threshold.aggregate.values
+        ]
         return (*counted, *([(self.forbidden.metric, (self.forbidden.value,))] if self.forbidden else []))
 
     @property
     def references(self) -> tuple[str, ...]:
         """The metrics that the criteria name, without advisory ones."""
-        named = [each.metric for each in self.thresholds if each.metric and not each.advisory]
+        named = [threshold.metric for threshold in self.thresholds if threshold.metric and not threshold.advisory]
         launched = self.metric_ids if self.judges_targets else ()
         return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
 

@@ -41,9 +41,9 @@ Doubt = Unseen | FarBound
 
 def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
     """Return what is doubtful about the criteria, over the values of the agent and all mutations together."""
-    metrics = {each.metric.id: each.metric for variant in judgement.variants for each in variant.samples}
-    checks = [each for each in judgement.checks if each.measure and each.metric in metrics]
-    measured = {each.criterion: each.metric for each in checks}
+    metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
+    checks = [check for check in judgement.checks if check.measure and check.metric in metrics]
+    measured = {check.criterion: check.metric for check in checks}
     return tuple(doubt for criterion, metric in measured.items() for doubt in _doubts(criterion, metrics[metric]))
 
 

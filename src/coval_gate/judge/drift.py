@@ -144,7 +144,7 @@ class _History:
         if len(cases) < FEWEST_SHARED or not all(_has_enough(each, cases) for each in reference):
             return self._differs("cases")
         nights = [*later, Values(None, own)]
-        chart = aggregation_of(threshold).chart(cases, reference, [each.cases for each in nights], level)
+        chart = aggregation_of(threshold).chart(cases, reference, [night.cases for night in nights], level)
         path = DriftPath(
             reference=chart.reference,
             reference_ids=tuple(each.run.run_id for each in self._drift.reference),

@@ -124,11 +124,11 @@ class Findings:
     @property
     def to_look_at(self) -> list[SimulationFinding]:
         """The simulations that did not do well, the worst first."""
-        return [each for each in self.simulations if each.is_to_look_at]
+        return [simulation for simulation in self.simulations if simulation.is_to_look_at]
 
     def first_flips(self, most: int) -> list[Flips]:
         """Return what flipped by the first `most` checks."""
-        known = {id(each.check): each for each in self.flips}
+        known = {id(flip.check): flip for flip in self.flips}
         return [known[id(check)] for check in self.checks.first(most) if id(check) in known]
 
 
@@ -142,8 +142,8 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
         absolute=_group(judgement, ""),
         compared=tuple(group for group in compared if group.checks),
         flips=flips,
-        failing=len({case for each in flips for case in each.failing}),
-        passing=len({case for each in flips for case in each.passing}),
+        failing=len({case for flip in flips for case in flip.failing}),
+        passing=len({case for flip in flips for case in flip.passing}),
     )
 
 
@@ -229,21 +229,21 @@ def _found(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame])
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-    iterations = Counter((each.mutation, each.test_case_id) for each in result.simulations)
+    iterations = Counter((simulation.mutation, simulation.test_case_id) for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
-    for each in result.simulations:
-        key = (each.mutation, each.test_case_id)
+    for simulation in result.simulations:
+        key = (simulation.mutation, simulation.test_case_id)
         seen[key] += 1
-        blamed = blame.get(each.id, _NO_BLAME)
+        blamed = blame.get(simulation.id, _NO_BLAME)
         yield SimulationFinding(
-            simulation=each,
-            verdict=_verdict(each, blamed, counts=each.id in failing, unpassed=each.id in unpassed),
+            simulation=simulation,
+            verdict=_verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed),
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
-            iteration=seen[key] if each.test_case_id else 1,
-            of=iterations[key] if each.test_case_id else 1,
+            iteration=seen[key] if simulation.test_case_id else 1,
+            of=iterations[key] if simulation.test_case_id else 1,
             stability=cases.get(key),
-            failed_alone=repetition is not None and each.id in repetition.failing,
+            failed_alone=repetition is not None and simulation.id in repetition.failing,
         )
 
 
@@ -265,7 +265,9 @@ def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _B
         for check in checks
         if isinstance(check.criterion, TargetMet) or (check.user_defined and check.decides and not check.passed)
     ]
-    off_target = {each for check in missed if isinstance(check.criterion, TargetMet) for each in check.simulations}
+    off_target = {
+        simulation for check in missed if isinstance(check.criterion, TargetMet) for simulation in check.simulations
+    }
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
         known = values.get((check.variant, check.metric), {})

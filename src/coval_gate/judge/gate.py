@@ -110,7 +110,10 @@ def judge(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
         unpassed=tuple(
-            each.id for variant in variants for each in variant.simulations if each.id not in variant.passing
+            simulation.id
+            for variant in variants
+            for simulation in variant.simulations
+            if simulation.id not in variant.passing
         ),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
@@ -152,7 +155,7 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
         return
     if not result.settled:
         yield Check(criterion=DataSettled(), verdict=Verdict.ERROR, problem=NotSettled())
-    running = tuple(each.id for each in result.simulations if not each.ended)
+    running = tuple(simulation.id for simulation in result.simulations if not simulation.ended)
     if running:
         ended = listed - len(running)
         measure = Measure(value=ended, unit="simulations", count=ended, missing=len(running))
@@ -169,7 +172,9 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
             measure=Measure(value=variant.failed, unit="simulations", count=variant.total),
             variant=variant.name,
             several=not variant.alone,
-            simulations=tuple(each.id for each in variant.simulations if not each.completed) if many else (),
+            simulations=tuple(simulation.id for simulation in variant.simulations if not simulation.completed)
+            if many
+            else (),
         )
     completed = sum(len(variant.completed) for variant in variants)
     if completed < criteria.min_simulations:
@@ -247,8 +252,10 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             continue
         # A threshold on how many may be missing has taken that question over.
         bounded = any(
-            each.metric == reference and each.aggregate.kind.limits_gaps and each.operator in ("<", "<=", "==")
-            for each in criteria.thresholds
+            threshold.metric == reference
+            and threshold.aggregate.kind.limits_gaps
+            and threshold.operator in ("<", "<=", "==")
+            for threshold in criteria.thresholds
         )
         if metrics[0].summary is None and not bounded:
             yield from _gaps(metrics[0], variants, criteria.max_failed)

@@ -118,7 +118,7 @@ class Judgement:
     def metric_failures(self) -> tuple[str, ...]:
         """The ids of the simulations that have the value which fail_on_metric_value forbids."""
         forbidding = (check for check in self.checks if check.criterion.kind == "forbidden_value")
-        found = (each for check in forbidding for each in check.simulations)
+        found = (simulation for check in forbidding for simulation in check.simulations)
         return tuple(dict.fromkeys(found))
 
     @property

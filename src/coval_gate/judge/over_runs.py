@@ -107,7 +107,7 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
 
 
 def _variant(judgement: Judgement, name: str) -> Variant:
-    return next(each for each in judgement.variants if each.name == name)
+    return next(variant for variant in judgement.variants if variant.name == name)
 
 
 def _together(seen: Seen) -> Check | None:
@@ -169,7 +169,7 @@ def _is_silent(check: Check | None) -> bool:
 
 def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
     """Return the checks of a run, where simulations that a later run replaces count as completed."""
-    own = sum(each.id in replaced for variant in judgement.variants for each in variant.simulations)
+    own = sum(simulation.id in replaced for variant in judgement.variants for simulation in variant.simulations)
     return tuple(_completed_more(check, own) for check in judgement.checks)
 
 

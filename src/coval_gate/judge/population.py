@@ -61,13 +61,13 @@ def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bo
 
 
 def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
-    variants = max(1 + criteria.mutations, len({each.mutation for each in simulations}))
-    cases = {each.test_case_id for each in simulations}
+    variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
+    cases = {simulation.test_case_id for simulation in simulations}
     if "" in cases:  # the list does not name them
-        most = max(Counter(each.mutation for each in simulations).values())
+        most = max(Counter(simulation.mutation for simulation in simulations).values())
         per_case = criteria.iterations or 1
         return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
-    times = Counter((each.mutation, each.test_case_id) for each in simulations)
+    times = Counter((simulation.mutation, simulation.test_case_id) for simulation in simulations)
     per_case = criteria.iterations or _iterations(run, times)
     extra = sum(max(0, number - per_case) for number in times.values())
     return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)
@@ -88,8 +88,8 @@ def _known(run: Run, simulations: Sequence[Simulation]) -> int:
 
     Whether `output_ids` are simulation ids is not documented; if one of them is, all are.
     """
-    listed = {each.id for each in simulations}
-    named = {each for metric in run.metrics for each in metric.values}
+    listed = {simulation.id for simulation in simulations}
+    named = {value for metric in run.metrics for value in metric.values}
     outputs = set(run.output_ids or ())
     told = listed | named
     return max(len(outputs), len(told | outputs if outputs & told else told))

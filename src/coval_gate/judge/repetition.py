@@ -77,7 +77,7 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
 
 def _cases(run: Judgement) -> Counter[str]:
     """Return how many conversations each test case has, and "" for those whose test case is not known."""
-    return Counter(each.test_case_id for variant in run.variants for each in variant.simulations)
+    return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
@@ -85,7 +85,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
 
     `flaky_fails`: a step that failed at first fails, whatever its repetitions show.
     """
-    counted = tuple(each for each in runs if each is runs[0] or is_usable(each.judgement))
+    counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
     unusable = runs[-1] if len(counted) < len(runs) else None
     judgements = [each.judgement for each in counted]
     pool = pooled([_result(each) for each in judgements])
@@ -117,9 +117,11 @@ def pooled(results: Sequence[RunResult]) -> Pool:
     """
     if len(results) == 1:
         return Pool(results[0])
-    simulations = tuple(replace(each, run_id=result.run_id) for result in results for each in result.simulations)
+    simulations = tuple(
+        replace(simulation, run_id=result.run_id) for result in results for simulation in result.simulations
+    )
     replaced = _replaced(simulations)
-    kept = tuple(each for each in simulations if each.id not in replaced)
+    kept = tuple(simulation for simulation in simulations if simulation.id not in replaced)
     return Pool(replace(variants.pooled(results), expected=len(kept), simulations=kept), replaced)
 
 
@@ -128,18 +130,20 @@ def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
 
     Those of the last run stay: otherwise runs that all fail could pass together.
     """
-    order = {run_id: place for place, run_id in enumerate(dict.fromkeys(each.run_id for each in simulations))}
+    order = {
+        run_id: place for place, run_id in enumerate(dict.fromkeys(simulation.run_id for simulation in simulations))
+    }
     completed: dict[tuple[str, str], list[int]] = defaultdict(list)  # the runs of those that did, the earliest first
-    for each in simulations:
-        if each.completed:
-            completed[each.test_case_id, each.mutation].append(order[each.run_id])
+    for simulation in simulations:
+        if simulation.completed:
+            completed[simulation.test_case_id, simulation.mutation].append(order[simulation.run_id])
     found = set()
-    for each in simulations:
-        runs = completed[each.test_case_id, each.mutation]
-        later = next((place for place in runs if place > order[each.run_id]), None)
-        if each.test_case_id and not each.completed and later is not None:
+    for simulation in simulations:
+        runs = completed[simulation.test_case_id, simulation.mutation]
+        later = next((place for place in runs if place > order[simulation.run_id]), None)
+        if simulation.test_case_id and not simulation.completed and later is not None:
             runs.remove(later)
-            found.add(each.id)
+            found.add(simulation.id)
     return frozenset(found)
 
 

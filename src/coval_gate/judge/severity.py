@@ -32,11 +32,11 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
     value count as 1, which is as far off as twice an upper bound.
     """
     largest = max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
-    for each in check.simulations:
-        value = values.get(each)
+    for simulation in check.simulations:
+        value = values.get(simulation)
         number = comparable(value) if isinstance(value, str) else value
         bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
         if bound is None or not isinstance(number, float):
-            yield each, WHOLE
+            yield simulation, WHOLE
         else:
-            yield each, abs(number - bound) / (abs(bound) or largest)
+            yield simulation, abs(number - bound) / (abs(bound) or largest)

@@ -49,10 +49,10 @@ def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tu
     total: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
     for variant in (variant for judgement in judgements for variant in judgement.variants):
-        for each in variant.simulations:
-            place = (each.test_case_id, variant.name)
+        for simulation in variant.simulations:
+            place = (simulation.test_case_id, variant.name)
             total[place] += 1
-            failed[place] += each.id in failing
+            failed[place] += simulation.id in failing
     cases = (
         CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
         for (case, variant), count in total.items()
@@ -62,4 +62,4 @@ def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tu
 
 
 def _sample(check: Check, variant: Variant) -> Sample | None:
-    return next((each for each in variant.samples if each.metric.id == check.metric), None)
+    return next((sample for sample in variant.samples if sample.metric.id == check.metric), None)

@@ -80,5 +80,5 @@ def stdev(ordered: Sequence[float]) -> float:
     if count == 1:
         return 0.0
     deviations = [value - centre for value in ordered]
-    squares = math.fsum(each * each for each in deviations) - math.fsum(deviations) ** 2 / count
+    squares = math.fsum(deviation * deviation for deviation in deviations) - math.fsum(deviations) ** 2 / count
     return math.sqrt(max(squares, 0.0) / (count - 1))

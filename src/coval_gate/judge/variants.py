@@ -55,8 +55,8 @@ class Variant:
     def by_case(self) -> Mapping[str, tuple[str, ...]]:
         """The ids of the simulations by test case, "" for those whose test case is not known; in order of the ids."""
         found: dict[str, list[str]] = defaultdict(list)
-        for each in self.simulations:
-            found[each.test_case_id].append(each.id)
+        for simulation in self.simulations:
+            found[simulation.test_case_id].append(simulation.id)
         return {case: tuple(found[case]) for case in sorted(found)}
 
     @property
@@ -65,12 +65,12 @@ class Variant:
 
     def sample(self, metric: Metric) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
-        return next(each for each in self.samples if each.metric.id == metric.id)
+        return next(sample for sample in self.samples if sample.metric.id == metric.id)
 
     def cases_with(self, metric: Metric) -> frozenset[str]:
         """Return the test cases on which the metric has a value."""
         values = self.sample(metric).values
-        return frozenset(each.test_case_id for each in self.simulations if each.id in values)
+        return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
     def numbers(self, metric: Metric) -> dict[str, list[float]]:
         """Return the numbers that the metric has on each test case, of those that have some."""
@@ -90,17 +90,17 @@ class Variant:
         return replace(self.of_cases(cases), even=True)
 
     def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
-        simulations = tuple(each for each in self.simulations if wanted(each))
+        simulations = tuple(simulation for simulation in self.simulations if wanted(simulation))
         if len(simulations) == self.total:
             return self
-        ids = dict.fromkeys(each.id for each in simulations)
+        ids = dict.fromkeys(simulation.id for simulation in simulations)
         return replace(
             self,
             simulations=simulations,
             completed=tuple(each for each in self.completed if each.id in ids),
             passing=frozenset(each for each in self.passing if each in ids),
             unlisted=0,  # which test cases they belong to is not known
-            samples=tuple(_sample(each.metric, each.values, ids, len(simulations)) for each in self.samples),
+            samples=tuple(_sample(sample.metric, sample.values, ids, len(simulations)) for sample in self.samples),
         )
 
 
@@ -130,9 +130,11 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
         results[0],
         expected=sum(result.expected for result in results),
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
-        simulations=tuple(each for result in results for each in result.simulations),
+        simulations=tuple(simulation for result in results for simulation in result.simulations),
         metrics=tuple(metrics.values()),
-        absent_metrics=tuple(dict.fromkeys(each for result in results for each in result.absent_metrics)),
+        absent_metrics=tuple(
+            dict.fromkeys(absent_metric for result in results for absent_metric in result.absent_metrics)
+        ),
         settled=all(result.settled for result in results),
     )
 
@@ -155,7 +157,7 @@ def variants_of(result: RunResult, mutations: int = 0) -> tuple[Variant, ...]:
 def _variant(
     name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool, unlisted: int
 ) -> Variant:
-    completed = tuple(each for each in simulations if each.completed)
+    completed = tuple(simulation for simulation in simulations if simulation.completed)
     ids = dict.fromkeys(each.id for each in completed)
     total = len(simulations) + unlisted
     samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)

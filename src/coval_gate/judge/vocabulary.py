@@ -24,7 +24,7 @@ LETTERS: Final = 2  # in which a misspelt value differs at most from the one tha
 NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # before a word, they make its opposite
 SEPARATORS: Final = re.compile(r"[\W_]+")
 NO_DIGITS: Final = re.compile(r"\D+")
-BINARY: Final = frozenset(comparable(each) for each in BINARY_TEXTS)
+BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
 TEXT_SHOWN: Final = 100  # characters
 
 
@@ -45,7 +45,7 @@ class Vocabulary:
         """Return the vocabulary of a metric: by its definition, or else by its values on all simulations."""
         texts = metric.texts
         seen = _shown(texts)
-        is_binary = bool(seen) and not metric.numbers and {comparable(each) for each in texts} <= BINARY
+        is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
         possible = {UNKNOWN, *(comparable(each) for each in allowed)}
         contradicted = bool(allowed) and not possible.issuperset((*seen, *metric.numbers))
@@ -75,7 +75,7 @@ class Vocabulary:
 
 def _shown(texts: Iterable[str]) -> dict[float | str, str]:
     """Return texts as they are shown, by what they compare as; none that reads as a number."""
-    found = {comparable(each): one_line(each, TEXT_SHOWN) for each in sorted(texts, reverse=True)}
+    found = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
     return {key: found[key] for key in sorted(key for key in found if isinstance(key, str))}
 
 

@@ -89,7 +89,7 @@ class Metric:
     @property
     def numbers(self) -> frozenset[float]:
         """The different numbers among the values of all simulations."""
-        return frozenset(each for each in set(self.values.values()) if isinstance(each, float))
+        return frozenset(value for value in set(self.values.values()) if isinstance(value, float))
 
     @property
     def texts(self) -> frozenset[str]:
@@ -127,6 +127,6 @@ class RunResult:
     def variants(self) -> dict[str, tuple[Simulation, ...]]:
         """The simulations by variant: of the agent itself (BASE) and of each mutation."""
         members: dict[str, list[Simulation]] = defaultdict(list)
-        for each in self.simulations:
-            members[each.mutation].append(each)
+        for simulation in self.simulations:
+            members[simulation.mutation].append(simulation)
         return {name: tuple(members[name]) for name in sorted(members)}

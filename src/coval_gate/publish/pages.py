@@ -209,13 +209,13 @@ class PagePublisher:
         text: PageText = shown.brief(report) if brief else shown.render(report)
         if text.references:
             new = tuple(map(redact, text.references))
-            self._references = (*(each for each in self._references if each not in new), *new)
+            self._references = (*(reference for reference in self._references if reference not in new), *new)
         return text._replace(
             name=redact(text.name),
             title=redact(text.title),
             summary=redact(text.summary),
             link=redact(text.link),
-            annotations=tuple(Annotation(*map(redact, each)) for each in text.annotations),
+            annotations=tuple(Annotation(*map(redact, annotation)) for annotation in text.annotations),
             references=self._references if text.references else (),
         )
 
@@ -232,7 +232,7 @@ def read_saved(text: str) -> dict[str, dict[str, Any]]:
     """Read what the main step saved, by the input of each page; empty if it saved nothing, or it cannot be read."""
     given = json_in(text)
     entries = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-    return {each["input"]: each for each in entries if isinstance(each.get("input"), str)}
+    return {entry["input"]: entry for entry in entries if isinstance(entry.get("input"), str)}
 
 
 def read_owed(given: Any) -> PageText | None:

@@ -122,7 +122,7 @@ def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Se
             "xychart-beta",
             f"    x-axis [{', '.join(labels)}]",
             f"    y-axis {scale}",
-            *(f"    {kind} [{', '.join(f'{round(each, 2):g}' for each in values)}]" for _, kind, values in plots),
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in plots),
             "```",
         ]
     )

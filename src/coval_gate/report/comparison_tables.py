@@ -115,10 +115,10 @@ def _flips(leg: LegReport) -> Iterator[str | Listing]:
     columns = [("fails now", failing), ("passes now", passing)]
     rows = (
         row(
-            criterion_cell(each.check),
-            *(_cases(leg, cases) for cases, (_, some) in zip(each[1:], columns, strict=True) if some),
+            criterion_cell(flip.check),
+            *(_cases(leg, cases) for cases, (_, some) in zip(flip[1:], columns, strict=True) if some),
         )
-        for each in leg.findings.first_flips(MOST_CHECKS)
+        for flip in leg.findings.first_flips(MOST_CHECKS)
     )
     head = ("criterion", *(word for word, some in columns if some))
     yield Table(head=head, rows=rows, total=len(leg.findings.flips), folded=title if many else "")

@@ -96,7 +96,7 @@ def _charts(leg: LegReport) -> Iterator[str]:
     decisive = [check for check in checks if check.decides and not check.passed] or checks
     agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
-    wanted = [samples[each] for each in dict.fromkeys(check.metric for check in decisive) if each in samples]
+    wanted = [samples[metric] for metric in dict.fromkeys(check.metric for check in decisive) if metric in samples]
     compared = {check.metric for check in checks if reference_of(check) == "baseline" and comparison_of(check)}
     own = [check for check in checks if check.variant == BASE]
     charts = (

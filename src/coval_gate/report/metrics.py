@@ -93,12 +93,16 @@ def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[fl
     for run in baseline.runs:
         same = run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name)
         if len(same) == 1 and not run.changed_persona and metric.id not in run.changed_metrics:
-            earlier += [each for each in _numbers(run.result, same[0]) if each[0] not in run.changed_cases]
+            earlier += [number for number in _numbers(run.result, same[0]) if number[0] not in run.changed_cases]
     shared = {case for case, _ in now} & {case for case, _ in earlier}
     return [value for case, value in now if case in shared], [value for case, value in earlier if case in shared]
 
 
 def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
     """Return the numbers of the agent itself, each with its test case."""
-    values = ((each, metric.values.get(each.id)) for each in result.simulations if each.mutation == BASE)
+    values = (
+        (simulation, metric.values.get(simulation.id))
+        for simulation in result.simulations
+        if simulation.mutation == BASE
+    )
     return [(each.test_case_id, value) for each, value in values if isinstance(value, float)]

@@ -45,7 +45,7 @@ def other_inputs(report: Report) -> dict[str, str]:
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return the ids of agent, persona and test set: those of the leg's run, else those of the inputs."""
     sources = [each for each in (leg.run if leg else None, report.inputs) if each]
-    return {name: next((found for each in sources if (found := getattr(each, name))), "") for name in LAUNCH_IDS}
+    return {name: next((found for source in sources if (found := getattr(source, name))), "") for name in LAUNCH_IDS}
 
 
 def named_in_heading(report: Report) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _baseline_text(baseline: Baseline | None) -> str:
     """Return the source of the baseline with the ids of its runs."""
     if baseline is None:
         return ""
-    return f"{baseline.source}: {', '.join(each.run.run_id for each in baseline.runs) or 'none'}"
+    return f"{baseline.source}: {', '.join(run.run.run_id for run in baseline.runs) or 'none'}"
 
 
 def _written(value: Any) -> str:
@@ -134,5 +134,5 @@ def _written(value: Any) -> str:
 
 
 def _lines(values: tuple[Any, ...]) -> Iterator[str]:
-    for each in values:
-        yield each if isinstance(each, str) else f"{'? ' if each.advisory else ''}{each.text}"
+    for value in values:
+        yield value if isinstance(value, str) else f"{'? ' if value.advisory else ''}{value.text}"

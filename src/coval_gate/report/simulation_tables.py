@@ -75,7 +75,7 @@ def passed(report: Report) -> Iterator[Table]:
 
 def _simulation(explained: bool, found: SimulationRow) -> str:
     criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in found.misses)
-    misses = [" – ".join(filter(None, each)) for each in criteria]
+    misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if found.more_misses:
         misses.append(f"… and {plural(found.more_misses, 'more criterion', 'more criteria')}")
     if not found.simulation.completed:

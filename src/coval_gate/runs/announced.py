@@ -82,13 +82,13 @@ class Announced:
     def fetch(self, run: Run, simulations: Sequence[Simulation], until: float) -> Procedure[frozenset[str]]:
         """Return the ids that are announced by now. A call that fails announces nothing."""
         yield from self.of_launch(run, until)
-        completed = [each for each in simulations if each.completed]
+        completed = [simulation for simulation in simulations if simulation.completed]
         if self._ids or not completed:
             return self._ids
         outputs: tuple[MetricOutput, ...] = ()
         with suppress(CovalError):
             outputs = yield from self._client.list_metric_outputs(completed[-1].id, until=self._soon(until))
-        return frozenset(each.metric_id for each in outputs if each.status not in UNUSED)
+        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
 
     def of_launch(self, run: Run, until: float) -> Procedure[frozenset[str]]:
         """Return the ids that the launch or the agent names; none if they do not say."""

@@ -116,8 +116,10 @@ def _may_be_damaged(found: Found, subject: Subject) -> bool:
     if found.missing:
         return found.missing.kind in ("none", "not_completed", "unreadable") and not found.refused
     for run in found.runs:
-        cases = {each.test_case_id for each in run.result.simulations}
-        metrics = [run.result.find_metrics(each.id) or run.result.find_metrics(each.name) for each in subject.metrics]
+        cases = {simulation.test_case_id for simulation in run.result.simulations}
+        metrics = [
+            run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name) for metric in subject.metrics
+        ]
         if "" in cases or not all(same and (same[0].values or same[0].summary) for same in metrics):
             return True
     return False
@@ -136,7 +138,7 @@ class _Search:
         self._clock = clock
         self._until = until
         self._created = created_at(subject.run)
-        self._own_origins = {each.workflow_run for each in origins(tags_of(subject.run))}
+        self._own_origins = {origin.workflow_run for origin in origins(tags_of(subject.run))}
         if (run_id := whole_number(subject.context.run_id)) is not None:
             self._own_origins.add(run_id)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
@@ -180,7 +182,7 @@ class _Search:
         if found:
             return Found(_since_accepted(found))
         return Found(
-            missing=self._reason(listed, failures), refused=any(isinstance(each, Rejected) for each in failures)
+            missing=self._reason(listed, failures), refused=any(isinstance(failure, Rejected) for failure in failures)
         )
 
     def _unknown(self) -> str:
@@ -274,7 +276,7 @@ class _Search:
         if any(getattr(run, name) not in (value, *(() if whole else ("",))) for name, value in ids.items()):
             return "other"
         tags = tags_of(run)
-        if self._own_origins & {each.workflow_run for each in origins(tags)}:
+        if self._own_origins & {origin.workflow_run for origin in origins(tags)}:
             return "other"
         if self._tag.lower() not in map(str.lower, tags):
             return "unknown" if self._hides_tag(run) else "other"
@@ -297,9 +299,9 @@ class _Search:
 
     def _moment(self, runs: Sequence[Run]) -> float:
         """Return the time until which the age of a run counts: while the gate fails, no baseline gets older."""
-        newest = max((created_at(each) or 0.0 for each in self._of_green_workflows(runs)), default=0.0)
+        newest = max((created_at(run) or 0.0 for run in self._of_green_workflows(runs)), default=0.0)
         failures = (created_at(each) or 0.0 for each in self._sorted(runs, "failed"))
-        return min((each for each in failures if each > newest), default=self._created or 0.0)
+        return min((failure for failure in failures if failure > newest), default=self._created or 0.0)
 
     def _age(self, run: Run) -> float:
         """Return how long before the subject a run was created. Both times are on Coval's clock."""
@@ -336,7 +338,7 @@ class _Search:
 
 def _steps(run: Run) -> set[tuple[int, str]]:
     """Return the step that launched a run: its workflow run and its digest; nothing if the run does not tell."""
-    return {(each.workflow_run, each.digest) for each in origins(tags_of(run))}
+    return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
 def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:
@@ -367,7 +369,7 @@ def baseline_of(
     COLLECTING, as for its own data.
     """
     source, run = inputs.baseline, trial.run
-    compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
     subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)

@@ -28,13 +28,13 @@ WATCHING: Final = 15.0  # s between two looks at a named run that is not over
 def load_run(client: Client, run: Run, *, until: float) -> Procedure[BaselineRun | str]:
     """Return a run with its result; a sentence if it has none that is complete. Raises CovalError."""
     simulations = yield from client.list_simulations(run.run_id, until=until)
-    listed, named = {each.id for each in simulations}, set(run.output_ids or ())
+    listed, named = {simulation.id for simulation in simulations}, set(run.output_ids or ())
     if not simulations:
         return f"Coval lists no simulation of run {run.run_id}."
     total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
     if len(listed) < total:
         return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
-    if not all(each.ended for each in simulations):
+    if not all(simulation.ended for simulation in simulations):
         return f"Simulations of run {run.run_id} have not ended."
     if not run.metrics:
         return f"Coval lists no metric of run {run.run_id}."

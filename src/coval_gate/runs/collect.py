@@ -130,9 +130,11 @@ class _Collector:
             simulations = yield from self._client.list_simulations(run.run_id, until=until)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
-        with_case = sum(bool(each.test_case_id) for each in simulations)  # where Coval names some, it can name all
+        with_case = sum(
+            bool(simulation.test_case_id) for simulation in simulations
+        )  # where Coval names some, it can name all
         named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
-        ended = all(each.ended for each in simulations)
+        ended = all(simulation.ended for simulation in simulations)
         self._simulations = simulations if complete and ended and named else None
         result = RunResult(
             run_id=run.run_id,
@@ -148,7 +150,7 @@ class _Collector:
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
         sound = named and not result.reported_error and self._targets.are_usable
-        sound = sound and all(each.is_identified for each in result.metrics)
+        sound = sound and all(metric.is_identified for metric in result.metrics)
         return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
 
     def unchanged_since(self, look: Look) -> float:
@@ -161,8 +163,8 @@ class _Collector:
         """Find out which metrics and values that are missing will never come, as far as the deadline leaves time."""
         until = min(self._clock.now() + OPTIONAL_TIME, max(deadline, self._clock.now()))
         named = yield from self._announced.of_launch(run, until)
-        lacks_metric = not all(result.find_metrics(each) for each in self._criteria.references)
-        has_completed = any(each.completed for each in result.simulations)
+        lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
+        has_completed = any(simulation.completed for simulation in result.simulations)
         if lacks_metric and has_completed and not named and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
         needed = needed_metrics(result, self._criteria)
@@ -175,7 +177,7 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
         return MissingData()
-    running = sum(not each.ended for each in result.simulations)
+    running = sum(not simulation.ended for simulation in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
         return MissingData(simulations=absent + running)
@@ -184,14 +186,14 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
             return MissingData(metric=reference)
     if result.absent_metrics:
         return MissingData(metric=result.absent_metrics[0])
-    completed = [each.id for each in result.simulations if each.completed]
-    needed = [each for each in needed_metrics(result, criteria) if each.id not in never.values_of]
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    needed = [metric for metric in needed_metrics(result, criteria) if metric.id not in never.values_of]
     by_metric = {each.id: each.values for each in needed if not each.summary}
     if values := sum(each not in values for values in by_metric.values() for each in completed):
         return MissingData(values=values)
     if criteria.needs_targets and not result.metrics:
         return MissingData(metric="with a target")
-    unnamed = sum(not each.test_case_id for each in result.simulations)
+    unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
     if unnamed and criteria.needs_test_cases:
         return MissingData(test_cases=unnamed)
     if unchanged >= SETTLING:
@@ -202,7 +204,7 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
 def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
     """Return the metrics whose values the criteria need: those with targets if these matter, and those named."""
     with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
-    return with_targets + [metric for each in criteria.references for metric in result.find_metrics(each)]
+    return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
@@ -210,6 +212,8 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
 
     EXECUTION_FAILURE is what Coval reports where a single simulation failed: there it says nothing new.
     """
-    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(each.completed for each in simulations)
+    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
+        simulation.completed for simulation in simulations
+    )
     told = ("" if run.is_clean or restated else run.error_status, run.error)
     return one_line(": ".join(each for each in told if each))

@@ -63,7 +63,7 @@ class Subject:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
-        compared = [each for each in self.thresholds if each.bound.reference == "baseline"]
+        compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
         by_target = any(each.aggregate.name == "pass_rate" for each in compared)
         found = [metric for each in compared if each.metric for metric in self.result.find_metrics(each.metric)]
         found += [metric for metric in self.result.metrics if by_target and metric.target]
@@ -83,7 +83,7 @@ def distinguish(
     """Return the runs with all that distinguishes them from the subject, as far as it can be found out."""
     until = min(until, clock.now() + CHECKING_TIME)
     results = [subject.result, *(each.result for each in runs)]
-    calls = [_versions(client, each, subject.metrics, until) for each in results]
+    calls = [_versions(client, result, subject.metrics, until) for result in results]
     if any(_cases_in(each, subject) is None for each in runs):
         calls.append(_change_times(client, subject, until))
     read = [_known(each) for each in (yield from together(calls, clock))]
@@ -131,7 +131,7 @@ def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
 
 def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     """Return the ids of the test cases that are in both runs."""
-    ours, theirs = ({each.test_case_id for each in of.simulations} for of in (subject.result, run.result))
+    ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
     return frozenset(filter(None, ours & theirs))
 
 
@@ -157,7 +157,7 @@ def _persona(
     What the launch read may have been damaged. None if it does not matter, or if Coval does not tell.
     """
     now, launched = subject.fingerprint, created_at(subject.run)
-    if launched is None or not any(changed_persona(now, read_fingerprint(each.run.metadata)) for each in runs):
+    if launched is None or not any(changed_persona(now, read_fingerprint(run.run.metadata)) for run in runs):
         return None
     try:
         persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
@@ -203,7 +203,7 @@ def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], unti
         return {}
     judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
     outputs = yield from client.list_metric_outputs(judged, until=until)
-    return {each.metric_id: each.version for each in outputs if each.version}
+    return {output.metric_id: output.version for output in outputs if output.version}
 
 
 def _other_judges(

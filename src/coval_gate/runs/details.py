@@ -41,7 +41,7 @@ def fetch_details(
 
     What the key may not read is left out, and so is what follows a call without a response.
     """
-    simulations = {each.id: each for each in result.simulations}
+    simulations = {simulation.id: simulation for simulation in result.simulations}
     first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
     words = _words(client, result, first, test_set_id, until)
     transcripts = _transcripts(client, first if with_transcripts else [], clock, until)
@@ -103,4 +103,4 @@ def _fetch_labels(
 def _explanations(client: Client, simulation: Simulation, until: float) -> Procedure[dict[str, str]]:
     """Return what each metric's judge says, by metric id."""
     outputs = yield from client.list_metric_outputs(simulation.id, until=until)
-    return {each.metric_id: each.explanation for each in outputs if each.explanation}
+    return {output.metric_id: output.explanation for output in outputs if output.explanation}

@@ -106,7 +106,8 @@ class EarlierRuns:
         left = [
             guarded(run.run_id)
             for run in found.runs
-            if not (run.is_over or run.run_id in taken) and any(each.continues(tags_of(run)) for each in repetitions)
+            if not (run.is_over or run.run_id in taken)
+            and any(repetition.continues(tags_of(run)) for repetition in repetitions)
         ]
         yield from self._all([self._end(trial) for trial in left])
 

@@ -59,7 +59,7 @@ def fingerprint_of(
     given = {name: body.get(name, options.get(name)) for name in OPTIONS}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
-        all_cases="" if is_small else _digest([each.hex() for each in sorted(pairs)]),
+        all_cases="" if is_small else _digest([pair.hex() for pair in sorted(pairs)]),
         persona=_hashed(persona.content)[:4].hex() if persona else "",
         options={name: _digest(value) for name, value in given.items()},
     )

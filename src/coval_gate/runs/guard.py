@@ -70,8 +70,8 @@ def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
     Their ids become known `now`.
     """
     entries = json_in(text)
-    states = [_trial_state(each) for each in entries] if isinstance(entries, list) else []
-    return () if None in states else tuple(_restored(each, now) for each in states if each)
+    states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
+    return () if None in states else tuple(_restored(state, now) for state in states if state)
 
 
 def _trial_state(entry: object) -> TrialState | None:
@@ -82,7 +82,7 @@ def _trial_state(entry: object) -> TrialState | None:
     if state is None or not isinstance(state.ids, dict):
         return None
     texts = (state.leg, state.key, state.run_id, *state.ids.values())
-    return state if all(isinstance(each, str) for each in texts) else None
+    return state if all(isinstance(text, str) for text in texts) else None
 
 
 def _restored(state: TrialState, now: float) -> Trial:

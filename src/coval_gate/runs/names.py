@@ -55,9 +55,9 @@ class Reference:
 def references_in(inputs: Inputs) -> list[Reference]:
     """Return every mention of a metric by the criteria, in their order."""
     found = [
-        Reference(each.metric, "thresholds", f" in line {each.line}", each.aggregate.values)
-        for each in inputs.thresholds
-        if each.metric and not each.advisory
+        Reference(threshold.metric, "thresholds", f" in line {threshold.line}", threshold.aggregate.values)
+        for threshold in inputs.thresholds
+        if threshold.metric and not threshold.advisory
     ]
     if inputs.fail_on_metric_id:
         found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,)))
@@ -101,7 +101,7 @@ class _Check:
         ids = yield from self._ids()
         if not ids:
             return []
-        first = list({each.text: each for each in reversed(references)}.values())[::-1]
+        first = list({reference.text: reference for reference in reversed(references)}.values())[::-1]
         known = yield from self._known(first, ids)
         problems = yield from self._wrong_names(first, known, ids)
         try:
@@ -197,7 +197,7 @@ class _Check:
     def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:
         """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
         chosen = {metric_id: known.get(metric_id, "") for metric_id in ids}
-        return [each for each in references if len(each.means(chosen)) != 1]
+        return [reference for reference in references if len(reference.means(chosen)) != 1]
 
     def _trouble(self, reference: Reference, chosen: Names, known: Names) -> str:
         """Return what is wrong with a reference, as the end of a sentence."""

@@ -47,7 +47,7 @@ def find_never(
 
     `named`: ids of metrics that the launch or the agent names. `needed`: the metrics whose values are needed.
     """
-    completed = [each.id for each in result.simulations if each.completed]
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
     lacking = {metric.id: _without_value(metric, completed) for metric in needed if not metric.summary}

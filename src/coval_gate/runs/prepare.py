@@ -43,7 +43,7 @@ def prepare(session: Session, trial: Trial, inputs: Inputs, context: Context) ->
         return
     client, clock, until, log = session.client, session.clock, session.deadline, session.log
     work: list[Procedure[None]] = []
-    if inputs.fail_on_metric_id or any(each.metric for each in inputs.thresholds):
+    if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
         from coval_gate.runs.names import check_names
 
         work.append(check_names(client, inputs, clock=clock, until=until, log=log))
@@ -60,7 +60,7 @@ def prepare(session: Session, trial: Trial, inputs: Inputs, context: Context) ->
 
 def _looks_up(inputs: Inputs) -> bool:
     """Tell whether the run is to be compared with its baseline; where a launch is all, a later step says so."""
-    compares = any(each.bound.reference == "baseline" for each in inputs.thresholds)
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     return inputs.mode == "launch" or (compares and not inputs.accept)
 
 

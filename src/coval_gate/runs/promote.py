@@ -130,9 +130,9 @@ class _Promoter:
             )
 
     def _refuse_if_newer(self, run: Run, holders: Iterable[Run]) -> None:
-        for each in holders:
-            if _is_newer(each, run):
-                raise self._refused("newer", each.run_id)
+        for holder in holders:
+            if _is_newer(holder, run):
+                raise self._refused("newer", holder.run_id)
 
     def _refuse_if_not_first(self, run: Run, holders: Iterable[Run]) -> None:
         """Refuse a run that no earlier one was found for, if there is one: Coval's list may have left it out.
@@ -141,9 +141,9 @@ class _Promoter:
         """
         if not self._lacks_baseline:
             return
-        for each in holders:
-            if each.status == COMPLETED and _is_newer(run, each):
-                raise self._refused("not_first", each.run_id)
+        for holder in holders:
+            if holder.status == COMPLETED and _is_newer(run, holder):
+                raise self._refused("not_first", holder.run_id)
 
     def _refuse_if_unconfirmed(self, run: Run, others: Sequence[Run]) -> Procedure[None]:
         """Refuse a run that no other one confirms, and mark it, so that it confirms the next one.
@@ -153,9 +153,9 @@ class _Promoter:
         if not self._needs_confirmation or self._has_tag(run):
             return
         holders = tuple(filter(self._has_tag, others))
-        for each in others:
-            is_candidate = each.status == COMPLETED and is_marked(each, BETTER) and not is_marked(each, FAILED)
-            if is_candidate and _is_newer(run, each) and all(_is_newer(each, holder) for holder in holders):
+        for other in others:
+            is_candidate = other.status == COMPLETED and is_marked(other, BETTER) and not is_marked(other, FAILED)
+            if is_candidate and _is_newer(run, other) and all(_is_newer(other, holder) for holder in holders):
                 return
         until = self._end(TAG)
         if not (
@@ -247,9 +247,9 @@ class _Promoter:
 def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) -> Promotion:
     """Return the promotion with what became of the runs that had the tag, by their ids; deleted ones do not count."""
     problems = {run_id: each for run_id, each in results.items() if isinstance(each, Exception)}
-    for each in problems.values():
-        if not isinstance(each, CovalError):
-            raise each
+    for problem in problems.values():
+        if not isinstance(problem, CovalError):
+            raise problem
     remaining = {run_id: each for run_id, each in problems.items() if not isinstance(each, NotFound)}
     return replace(
         promotion,

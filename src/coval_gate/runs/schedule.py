@@ -51,7 +51,7 @@ def together(
     At most `at_once` of them run at the same time; the next one begins when one has ended. Returns, in their order,
     what each returned, or the exception that it raised: one that fails does not hold up the others.
     """
-    tasks = [_Task(each, clock) for each in procedures]
+    tasks = [_Task(procedure, clock) for procedure in procedures]
     try:
         while running := [task for task in tasks if not task.result][:at_once]:
             for task in running:

@@ -70,12 +70,12 @@ def _has(tag: str, run: Run, tagged: Mapping[str, Run]) -> bool:
 
 
 def _trend_run(run: Run, tagged: Run, metrics: Collection[str], promotions: Collection[str]) -> TrendRun:
-    tags = {each.lower() for each in (*run.tags, *tagged.tags)}
+    tags = {tag.lower() for tag in (*run.tags, *tagged.tags)}
     return TrendRun(
         run_id=run.run_id,
         created=_iso(run),
         averages={metric_id: mean for metric_id, mean in run.averages.items() if metric_id in metrics},
-        promoted=tuple(dict.fromkeys(each for each in promotions if each.lower() in tags)),
+        promoted=tuple(dict.fromkeys(promotion for promotion in promotions if promotion.lower() in tags)),
     )
 
 

@@ -205,7 +205,7 @@ def _messages(payload: Payload) -> str:
     errors = payload.get("errors")
     listed = errors if isinstance(errors, list) else ()
     messages = [payload.get("message"), *(each.get("message") if isinstance(each, dict) else each for each in listed)]
-    return "; ".join(each for each in messages if isinstance(each, str) and each)
+    return "; ".join(message for message in messages if isinstance(message, str) and message)
 
 
 def unexpected(what: str) -> HostError:

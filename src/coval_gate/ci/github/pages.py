@@ -54,7 +54,7 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
         return GitHub(api_url, token, context.repository, runtime)
 
     obstacle = lacks_token if context.repository else NO_REPOSITORY
-    return [KINDS[each](each, obstacle, host, github, inputs, context) for each in wanted_pages(inputs)]
+    return [KINDS[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
 
 
 class GitHubPage(Page):
@@ -239,14 +239,14 @@ def check_run_body(text: PageText) -> dict[str, Any]:
     """Return the fields of a request that creates or updates a check run."""
     annotations = [
         {
-            "path": each.file,
+            "path": annotation.file,
             "start_line": 1,
             "end_line": 1,
             "annotation_level": "warning",
-            "title": each.title,
-            "message": each.message,
+            "title": annotation.title,
+            "message": annotation.message,
         }
-        for each in text.annotations
+        for annotation in text.annotations
     ]
     output = {"title": text.title, "summary": text.summary, **({"annotations": annotations} if annotations else {})}
     conclusion = conclusion_of(text)

@@ -131,8 +131,8 @@ def _criterion(check: Check, places: dict[str, int]) -> str:
     criterion, *told = check_cells(check)
     measured = code(", ".join(filter(None, told)), LINE)
     missed = check.decides and not check.passed
-    cases = sorted(places[each] for each in check.simulations if each in places) if missed else []
-    named = f"; cases: {in_words([str(each) for each in cases], most=MOST_CASES)}" if cases else ""
+    cases = sorted(places[simulation] for simulation in check.simulations if simulation in places) if missed else []
+    named = f"; cases: {in_words([str(case) for case in cases], most=MOST_CASES)}" if cases else ""
     return f"{MARKS[shown_verdict(check)]} {code(criterion, LINE)}: {measured}{named}"
 
 

@@ -153,7 +153,7 @@ def _baseline(leg: LegReport) -> BaselineFacts | None:
         return None
     return BaselineFacts(
         source=str(baseline.source),
-        runs=[_baseline_run(leg, each) for each in baseline.runs[:MOST_RUNS]],
+        runs=[_baseline_run(leg, run) for run in baseline.runs[:MOST_RUNS]],
         runs_left_out=max(0, len(baseline.runs) - MOST_RUNS),
         fewer_than_asked=baseline.fewer_than_asked,
         missing=_no_baseline(baseline, baseline.missing) if baseline.missing else None,
@@ -189,7 +189,7 @@ def _drift(path: DriftPath | None) -> DriftFacts | None:
         sum=path.sum,
         level=path.level,
         since_run_id=path.risen[0].run_id,
-        nights=[NightFacts(**each._asdict()) for each in path.nights],
+        nights=[NightFacts(**night._asdict()) for night in path.nights],
         left_out_runs=path.left_out,
     )
 

@@ -224,9 +224,9 @@ def _flip_lines(report: Report) -> Iterator[str]:
         return
     yield f"{flips_title(failing, passing)}"
     for leg in report.legs:
-        for each in leg.findings.first_flips(MOST_CHECKS):
-            yield of_leg(leg, check_text(each.check))
-            for word, cases in (("fails now", each.failing), ("passes now", each.passing)):
+        for flip in leg.findings.first_flips(MOST_CHECKS):
+            yield of_leg(leg, check_text(flip.check))
+            for word, cases in (("fails now", flip.failing), ("passes now", flip.passing)):
                 if cases:
                     names = [one_line(leg.case_name(case), WIDEST) for case in cases]
                     yield f"    {word}: {in_words(names, most=MOST_FLIPS)}"

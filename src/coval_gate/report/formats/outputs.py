@@ -45,8 +45,8 @@ OUTPUTS: Final = {
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
-    f"{', '.join(f'`{each}`' for each in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON report. "
-    f"As many as fit in {LIMIT // 1024} KiB.",
+    f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON "
+    f"report. As many as fit in {LIMIT // 1024} KiB.",
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
@@ -75,7 +75,7 @@ def render(report: Report) -> dict[str, str]:
         "failed_simulations": _ids(totals.unpassed) if totals else "",
         "pass_rate": f"{totals.pass_rate:.6g}" if totals else "",
         "failed_criteria": _failed_criteria(legs) if totals else "",
-        "metric_failures": _ids(each for leg in legs for each in leg.judgement.metric_failures),
+        "metric_failures": _ids(metric_failure for leg in legs for metric_failure in leg.judgement.metric_failures),
         "metrics": _metrics(legs),
         "baseline_run_id": _baseline_run_id(legs),
         "comment_url": report.comment_url,
@@ -102,7 +102,7 @@ def _baseline_run_id(legs: Sequence[LegReport]) -> str:
     compares = any(
         check.reference == "baseline" and check.measure and check.measure.comparison for check in judgement.checks
     )
-    runs = (each.run.run_id for each in judgement.baseline.runs if not each.changed_persona)
+    runs = (run.run.run_id for run in judgement.baseline.runs if not run.changed_persona)
     return next(runs, "") if compares else ""
 
 

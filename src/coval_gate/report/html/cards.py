@@ -79,7 +79,7 @@ def cards(leg: LegReport) -> tuple[CardView, ...]:
     for check in leg.judgement.checks:
         by_metric.setdefault(check.metric, []).append(check)
     metrics = sorted(leg.result.metrics, key=lambda each: _order(by_metric.get(each.id, [])))
-    return tuple(_card(leg, each, by_metric.get(each.id, [])) for each in metrics[:MOST_CARDS])
+    return tuple(_card(leg, metric, by_metric.get(metric.id, [])) for metric in metrics[:MOST_CARDS])
 
 
 def _order(checks: Sequence[Check]) -> int:
@@ -167,7 +167,7 @@ def _trend(leg: LegReport, metric: Metric) -> Line | None:
         for run in reversed(leg.trend)
         if metric.id in run.averages
     ]
-    agent = next((each for each in leg.variants if each.name == BASE), None)
+    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     mean = figures(agent.sample(metric)).get("mean") if agent else None
     now = [(mean, "now", "this run")] if mean is not None and earlier else []
     return trend([(value, kind, f"{text}: {number(value)}") for value, kind, text in (*earlier, *now)])

@@ -195,7 +195,7 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
     """Return the ends of a scale that holds all values, and the bounds that are not far from them."""
     low, high = min(values), max(values)
     room = (high - low) * STRETCH or abs(high) or 1.0
-    near = [each for each in bounds if low - room <= each <= high + room]
+    near = [bound for bound in bounds if low - room <= bound <= high + room]
     return min([low, *near]), max([high, *near])
 
 

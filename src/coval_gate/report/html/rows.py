@@ -114,7 +114,7 @@ class RowView:
     @property
     def explained(self) -> bool:
         """Whether there is more to say of any value."""
-        return any(each.text or each.criteria for each in self.values)
+        return any(value.text or value.criteria for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def row_view(
             )
             for miss in misses
         ),
-        general=tuple(each for metric, criteria in missed.items() if metric not in ids for each in criteria),
+        general=tuple(criterion for metric, criteria in missed.items() if metric not in ids for criterion in criteria),
         more_misses=row.more_misses + len(row.misses) - len(misses),
         cells=tuple(_cell(known.get(column.id)) for column in columns),
         values=tuple(_values(metrics, known, texts, missed, blamed)),

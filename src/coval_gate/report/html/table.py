@@ -96,9 +96,9 @@ def _anchors(ids: Sequence[str]) -> list[str]:
 def _sections(legs: Sequence[LegReport], rows: Sequence[RowView]) -> Iterator[Section]:
     """Yield the rows by leg and test case, both in the order of the worst of each."""
     found: dict[str, dict[str, list[RowView]]] = {}
-    for each in rows:
-        key, _, _ = each.case.partition(" ")
-        found.setdefault(key, {}).setdefault(each.case, []).append(each)
+    for row in rows:
+        key, _, _ = row.case.partition(" ")
+        found.setdefault(key, {}).setdefault(row.case, []).append(row)
     for key, cases in found.items():
         name = one_line(legs[int(key)].name, NAME)
         # A filter has no way to write a quote.

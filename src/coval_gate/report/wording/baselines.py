@@ -64,12 +64,14 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
 
     Where the comparisons differ, as metrics may lack values, it is a range, and the most that is left out.
     """
-    least, most = (kind(each.cases for each in comparisons) for kind in (min, max))
+    least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
     cases = plural(most, "shared test case")
-    uneven = "" if all(each.even for each in comparisons) else ", each of which weighs the same"
+    uneven = "" if all(comparison.even for comparison in comparisons) else ", each of which weighs the same"
     parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
-    if left := left_out_text(LeftOut(*map(max, zip(*(each.left_out for each in comparisons), strict=True))), reference):
-        alike = len({each.left_out for each in comparisons}) == 1
+    if left := left_out_text(
+        LeftOut(*map(max, zip(*(comparison.left_out for comparison in comparisons), strict=True))), reference
+    ):
+        alike = len({comparison.left_out for comparison in comparisons}) == 1
         parts.append(f"left out{'' if alike else ' at most'}: {left}")
     return "; ".join(parts)
 
@@ -132,7 +134,7 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
 
 
 def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
-    shown = [_run_text(each, run_text) for each in baseline.runs[:RUNS_SHOWN]]
+    shown = [_run_text(run, run_text) for run in baseline.runs[:RUNS_SHOWN]]
     more = len(baseline.runs) - len(shown)
     runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
     fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""

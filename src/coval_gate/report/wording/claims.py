@@ -59,7 +59,7 @@ def shows_text(checks: Iterable[Check]) -> str:
 def notes_title(checks: Sequence[Check]) -> str:
     """Return the title of the column that has the margins and, where there are any, claims and comparisons."""
     measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(each.interval or each.comparison for each in measures) else MARGIN
+    return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
 
 
 def shown_bound_text(check: Check) -> str:

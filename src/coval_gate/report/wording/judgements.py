@@ -134,7 +134,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
         case Skipped(withheld=withheld):
             return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
         case RunsCancelled(cancellations=cancellations):
-            return tuple(run_cancellation_text(each) for each in cancellations)
+            return tuple(run_cancellation_text(cancellation) for cancellation in cancellations)
         case Errored(what=what):
             return (what,)
     assert_never(judgement.cause)
@@ -175,7 +175,7 @@ def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, 
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return False, []
     told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    return first not in told, [each for each in others if each not in told]
+    return first not in told, [other for other in others if other not in told]
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:
@@ -185,7 +185,7 @@ def doubt_lines(judgement: Judgement) -> list[str]:
     from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
     from coval_gate.report.wording.doubts import doubt_text
 
-    return [doubt_text(each) for each in doubts(judgement)]
+    return [doubt_text(doubt) for doubt in doubts(judgement)]
 
 
 def _unjudged_text(judgement: Judgement) -> str:

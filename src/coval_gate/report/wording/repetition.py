@@ -26,7 +26,7 @@ def all_runs_text(runs: int) -> str:
 
 def ran_text(repetition: Repetition) -> str:
     """Return the verdict on each run that counts, and on all of them together, as a sentence."""
-    alone = ", ".join(f"run {each.run_id} {_verdict_text(each.judgement.verdict)}" for each in repetition.runs)
+    alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
     return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[repetition.together]}."
 
 

@@ -142,7 +142,7 @@ def _values_text(found: NoSuchValue) -> str:
 
 
 def _samples_text(samples: Sequence[Value]) -> str:
-    return ", ".join(sorted({value_text(each) for each in samples}))
+    return ", ".join(sorted({value_text(sample) for sample in samples}))
 
 
 def _kind(found: CannotOccur) -> str:
@@ -151,6 +151,6 @@ def _kind(found: CannotOccur) -> str:
 
 def _different_text(found: CannotOccur) -> str:
     """Return samples of the values. Numbers have no commas, because users must write them so."""
-    shown = [f"{each:.10g}" if isinstance(each, float) else value_text(each) for each in found.samples]
+    shown = [f"{sample:.10g}" if isinstance(sample, float) else value_text(sample) for sample in found.samples]
     more = found.different - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
