@@ -5,7 +5,6 @@ A test set grows, calls fail, and reports name the change that they notice. Ever
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -139,7 +138,7 @@ def lacking(size: Size, before: float, now: float, rng: Random) -> tuple[bool]:
 def _without(result: RunResult, share: float, rng: Random) -> RunResult:
     (metric,) = result.metrics
     values = {each: value for each, value in metric.values.items() if rng.random() >= share}
-    return replace(result, metrics=(replace(metric, values=values),))
+    return result._replace(metrics=(metric._replace(values=values),))
 
 
 # Margins

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import Context
@@ -55,14 +54,14 @@ def run_of(
 
 def both(one: RunResult, other: RunResult) -> RunResult:
     """Return one run with the simulations of two, which have the same metric."""
-    metric = replace(one.metrics[0], values={**one.metrics[0].values, **other.metrics[0].values})
+    metric = one.metrics[0]._replace(values={**one.metrics[0].values, **other.metrics[0].values})
     simulations = (*one.simulations, *other.simulations)
-    return replace(one, simulations=simulations, expected=len(simulations), metrics=(metric,))
+    return one._replace(simulations=simulations, expected=len(simulations), metrics=(metric,))
 
 
 def also(one: RunResult, other: RunResult) -> RunResult:
     """Return one run with the metrics of two, which have the same simulations."""
-    return replace(one, metrics=(*one.metrics, *other.metrics))
+    return one._replace(metrics=(*one.metrics, *other.metrics))
 
 
 def baseline_of(*runs: RunResult | BaselineRun, source: BaselineSource = MAIN) -> Baseline:
@@ -136,7 +135,7 @@ def report_on(
 def earlier(run_id: str, day: int, result: RunResult, **differences: object) -> BaselineRun:
     """Return a run of the baseline that was launched on a day of January."""
     run = Run(run_id=run_id, status="COMPLETED", create_time=f"2026-01-{day:02}T04:00:00Z")
-    return BaselineRun(run=run, result=replace(result, run_id=run_id), **differences)  # type: ignore[arg-type]
+    return BaselineRun(run=run, result=result._replace(run_id=run_id), **differences)  # type: ignore[arg-type]
 
 
 CALLERS = ("Books an appointment", "Angry caller", "Wants a human", "Speaks Spanish", "Background noise")
@@ -162,7 +161,7 @@ def comparison_reports() -> dict[str, Report]:
     slow = baseline_of(earlier("old1", 2, pair("old1", 9, 1, slower=3)))
     fifty = baseline_of(earlier("old1", 2, run_of("old1", yes(44, 50))))
     three = Baseline(
-        source=replace(MAIN, last=5),
+        source=MAIN._replace(last=5),
         runs=(
             earlier("old3", 2, run_of("old3", yes(18, 22)), changed_cases=frozenset({"case000"})),
             earlier("old2", 1, run_of("old2", yes(19, 22)), changed_options=("config_overrides",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from baselines import (
@@ -98,7 +98,7 @@ def enriched(report: Report) -> Report:
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
     ill = [each.simulation.id for each in leg.findings.to_look_at]
-    details = replace(leg.details, texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
+    details = leg.details._replace(texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
     trend = tuple(
         TrendRun(
             run_id=f"old{place}",
@@ -108,7 +108,7 @@ def enriched(report: Report) -> Report:
         )
         for place in range(10)
     )
-    return replace(report, legs=(replace(leg, details=details, trend=trend),))
+    return report._replace(legs=(leg._replace(details=details, trend=trend),))
 
 
 def large_report(count: int, *, failing: bool = False) -> Report:
@@ -135,7 +135,7 @@ def large_report(count: int, *, failing: bool = False) -> Report:
         texts={simulation.id: {metric.id: WHY * 4 for metric in metrics} for simulation in simulations},
     )
     leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
-    return replace(comparison_reports()["unchanged"], judgement=judgement, legs=(leg,))
+    return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(leg,))
 
 
 LEGS: Final = ("Support line · calm caller", "Support line · angry caller", "Booking line")
@@ -151,7 +151,7 @@ def suite_report() -> Report:
         report_on(pair("two", 17, 9), baseline_of(earlier("old1", 2, pair("old1", 19, 1))), TWO, labels=LABELS),
     )
     legs = tuple(
-        replace(enriched(each).legs[0], name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
+        enriched(each).legs[0]._replace(name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
         for place, (name, each) in enumerate(zip(LEGS, reports, strict=True), start=1)
     )
-    return replace(reports[1], legs=legs)
+    return reports[1]._replace(legs=legs)

@@ -233,7 +233,7 @@ def repeated(report: Report) -> Report:
     """Return the report as that of a run that was repeated twice, the second time without a verdict."""
     (leg,) = report.legs
     simulations = leg.result.simulations if leg.result else ()
-    alone = replace(leg.judgement, verdict=Verdict.FAILED)
+    alone = leg.judgement._replace(verdict=Verdict.FAILED)
     cases = dict.fromkeys((each.test_case_id, each.mutation) for each in simulations)
     unusable = SingleRun(run_id="run3", judgement=report.judgement)
     repetition = Repetition(
@@ -247,20 +247,20 @@ def repeated(report: Report) -> Report:
         failing=frozenset(each.id for each in simulations),
         replaced=frozenset({"lost"}),
     )
-    judgement = replace(leg.judgement, verdict=Verdict.FAILED, repetition=repetition)
+    judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
         RunReport(run_id=run.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
         for run in (*repetition.runs, unusable)
     )
-    return replace(report, judgement=judgement, legs=(replace(leg, judgement=judgement, single_runs=runs),))
+    return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, single_runs=runs),))
 
 
 def with_leg(report: Report, **changes: Any) -> Report:
     """Return the report with changes to its only leg; statistics are those of its result."""
     (leg,) = report.legs
     if "result" in changes:
-        changes = {"judgement": replace(leg.judgement, variants=())} | changes
-    return replace(report, legs=(replace(leg, **changes),))
+        changes = {"judgement": leg.judgement._replace(variants=())} | changes
+    return report._replace(legs=(leg._replace(**changes),))
 
 
 def simulation(name: str, **fields: Any) -> Simulation:
@@ -445,7 +445,7 @@ def _error(text: str) -> Judgement:
     window = " ".join(text[:100].splitlines())
     advice = f"Look at this.\n- field: {line}\nline 1: expected\n    {window}\n    ^\nThen go on."
     cancellation = Cancellation(outcome="failed", run_id=RUN_ID, reason=line)
-    return replace(errored(GateError(text, f"First {text}", advice=advice, link=GUIDE)), cancellation=cancellation)
+    return errored(GateError(text, f"First {text}", advice=advice, link=GUIDE))._replace(cancellation=cancellation)
 
 
 def _run(text: str) -> Run:
@@ -502,7 +502,7 @@ def example_reports() -> dict[str, Report]:
         "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
         "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
         "failed, mutation": _judged(mutated, "Latency: max < 3"),
-        "failed, iteration": _judged(tuple(replace(each, test_case_id="case") for each in well), "Latency: max < 1.5"),
+        "failed, iteration": _judged(tuple(each._replace(test_case_id="case") for each in well), "Latency: max < 1.5"),
         "error, no such metric": _judged(well, "Latncy: avg < 2"),
         "error, no values": _judged(well, "Empty: avg < 2"),
         "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
@@ -514,8 +514,8 @@ def example_reports() -> dict[str, Report]:
         "run error": _not_completed("ERROR"),
         "run cancelled": _not_completed("CANCELLED"),
         "run deleted": _not_completed("DELETED"),
-        "timed out": replace(
-            timed_out(TimedOut(run=_ended("IN PROGRESS"), limit=LIMIT)), cancellation=Cancellation(outcome="left")
+        "timed out": timed_out(TimedOut(run=_ended("IN PROGRESS"), limit=LIMIT))._replace(
+            cancellation=Cancellation(outcome="left")
         ),
         "interrupted": interrupted(),
         "unfinished": UNFINISHED,

@@ -6,7 +6,7 @@ import io
 import json
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.clock import Interrupted
@@ -134,7 +134,7 @@ def new_client(
         {"INPUT_API_KEY": KEY, "INPUT_API_BASE_URL": url, "INPUT_WORKSPACE_ID": workspace_id}
     )
     assert not problems
-    return Client(replace(server_of(inputs), **server), runtime(clock), log)
+    return Client(server_of(inputs)._replace(**server), runtime(clock), log)
 
 
 @dataclass(frozen=True, slots=True)

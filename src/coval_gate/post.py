@@ -6,7 +6,6 @@ never fails the job: whatever goes wrong is a warning. Where the main step finis
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
@@ -47,7 +46,7 @@ def finish(progress: Progress) -> Procedure[None]:
         return
     for secret in (key_in(environ), token_in(environ)):
         host.mask(secret)
-    progress.context = replace(host.context(), matrix=inputs.matrix)
+    progress.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))

@@ -7,10 +7,8 @@ import random
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
-from coval_gate.clock import SystemClock
 from coval_gate.transport import Session
 
 if TYPE_CHECKING:
@@ -22,15 +20,14 @@ if TYPE_CHECKING:
 PARTING: Final = 0.05  # s for a thread that has done its work to end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
+class Runtime(NamedTuple):
     """The environment, the log's stream, time, the network and chance. `new_session` makes an HTTP session."""
 
     environ: Mapping[str, str]
-    stdout: TextIO = field(default_factory=lambda: sys.stdout)
-    clock: Clock = field(default_factory=SystemClock)
+    stdout: TextIO
+    clock: Clock
     new_session: SessionFactory = Session
-    randomness: random.Random = field(default_factory=random.SystemRandom)
+    randomness: random.Random = random.SystemRandom()
 
 
 def leave(code: int) -> NoReturn:

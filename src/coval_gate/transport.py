@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
@@ -60,16 +60,15 @@ class Timeouts(NamedTuple):
     final: float = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(NamedTuple):
     """The server of all requests: `root` precedes every path; the header `credential_header` carries `credential`."""
 
     root: str
     credential: Secret
     credential_header: str
     credential_prefix: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    headers: Mapping[str, str] = MappingProxyType({})
+    timeouts: Timeouts = Timeouts()
     body_limit: int = ERROR_LIMIT  # bytes of a response
 
     def without_credential(self, body: bytes) -> bytes:

@@ -146,7 +146,7 @@ def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
 def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: object) -> Judgement:
     """Judge a run as if Coval listed all of its simulations."""
     judged = original(*args, **kwargs)
-    return replace(judged, totals=judged.totals and replace(judged.totals, unlisted=0))
+    return judged._replace(totals=judged.totals and replace(judged.totals, unlisted=0))
 
 
 def find_nothing(*_: object, **__: object) -> Procedure[list[object]]:
@@ -715,7 +715,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "owe the commit a success before there is a verdict",
-        SetConstant(pages, "UNFINISHED", replace(UNFINISHED, verdict=Verdict.PASSED)),
+        SetConstant(pages, "UNFINISHED", UNFINISHED._replace(verdict=Verdict.PASSED)),
         caught_by="status_is_final check_run_is_final",
     ),
     mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def test_event_nested_too_deep_is_no_event(run_step: RunStep, tmp_path: object) 
 
 
 def test_post_step_without_anything_does_nothing(clock: VirtualClock) -> None:
-    assert post(Runtime(environ={"STATE_legs": DEEP}, clock=clock)) == 0
+    assert post(Runtime(environ={"STATE_legs": DEEP}, stdout=io.StringIO(), clock=clock)) == 0
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("42", 42), ("", None), ("+1", None), (DIGITS, None)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,7 +170,7 @@ def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str
 def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
     past.launch()
     past.launch()
-    found = past.find("branch:main", context=replace(HERE, repository="acme/other"))
+    found = past.find("branch:main", context=HERE._replace(repository="acme/other"))
     assert found.missing == NotFoundReason(kind="none")
 
 
@@ -192,8 +191,8 @@ def test_later_run_and_run_itself_are_no_baseline(past: Past) -> None:
 
 def test_runs_of_same_workflow_run_are_no_baseline(past: Past) -> None:
     first, second, _ = past.launch(), past.launch(), past.launch()
-    assert ids_of(past.find("branch:main", context=replace(HERE, run_id="1001"))) == [first]
-    assert ids_of(past.find("branch:main", context=replace(HERE, run_id=""))) == [second]
+    assert ids_of(past.find("branch:main", context=HERE._replace(run_id="1001"))) == [first]
+    assert ids_of(past.find("branch:main", context=HERE._replace(run_id=""))) == [second]
 
 
 def test_tag_stands_for_runs_in_any_case(run_step: RunStep, clock: VirtualClock) -> None:

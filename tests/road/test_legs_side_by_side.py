@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -80,7 +79,7 @@ class Steps:
             runtime = self._runtime(server, **inputs)
 
             def plan(inputs: Inputs) -> list[Leg]:
-                return [Leg(name=name, inputs=replace(inputs, **given)) for name, given in legs.items()]
+                return [Leg(name=name, inputs=inputs._replace(**given)) for name, given in legs.items()]
 
             run(evaluate(Progress(runtime), plan), self.clock)
         runner = self.runner
@@ -92,7 +91,7 @@ class Steps:
         with Server(self.world, faults=self._faults) as server:
             runtime = self._runtime(server)
             environ = {**runtime.environ, "STATE_legs": json.dumps(list(states))}
-            assert post(replace(runtime, environ=environ)) == 0
+            assert post(runtime._replace(environ=environ)) == 0
         return self._log.getvalue()
 
     def _runtime(self, server: Server, **inputs: str) -> Runtime:

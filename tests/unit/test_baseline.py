@@ -200,13 +200,13 @@ def test_counts_need_as_many_conversations() -> None:
 
 def test_summary_without_values_cannot_be_compared() -> None:
     now = run_of("now", yes(3, 4))
-    summed = replace(now, metrics=(Metric(id="m", name="Resolved", summary=Summary(mean=1.0)),))
+    summed = now._replace(metrics=(Metric(id="m", name="Resolved", summary=Summary(mean=1.0)),))
     for one, other, kind, named in (
         (now, summed, "unusable_baseline", "for the baseline"),
         (summed, now, "only_summary", "so rate(YES) is not known"),
     ):
         check = only(
-            judged(one, baseline_of(replace(other, run_id="old")), "Resolved: rate(YES) >= baseline", confidence=None)
+            judged(one, baseline_of(other._replace(run_id="old")), "Resolved: rate(YES) >= baseline", confidence=None)
         )
         assert check.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)
         assert check.problem

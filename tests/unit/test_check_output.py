@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,11 +42,11 @@ def named(report: Report, **given: str) -> Report:
     """Return a report with these inputs."""
     inputs, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
     assert not problems
-    return replace(report, inputs=inputs)
+    return report._replace(inputs=inputs)
 
 
 def ended_with(verdict: Verdict, text: str = "why") -> Report:
-    judgement = replace(errored(GateError(text, text)), verdict=verdict)
+    judgement = errored(GateError(text, text))._replace(verdict=verdict)
     return Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),))
 
 
@@ -66,7 +65,7 @@ def test_conclusion_satisfies_a_branch_only_if_the_step_passes(verdict: Verdict 
 
 def test_doubt_that_passes_is_neutral() -> None:
     ended = ended_with(Verdict.INCONCLUSIVE)
-    tolerated = replace(ended, judgement=replace(ended.judgement, inconclusive_passes=True))
+    tolerated = ended._replace(judgement=ended.judgement._replace(inconclusive_passes=True))
     assert tolerated.judgement.lets_pass
     assert conclusion_of(render(tolerated)) == "neutral"
     assert render(tolerated).title.startswith("❔ Inconclusive (passes): ")
@@ -121,7 +120,7 @@ def assert_safe(found: PageText) -> None:
 def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:
     launched = named(Report(judgement=LAUNCH), check_run="n" * CONTEXT_LIMIT)
     contexts = (Context(matrix=matrix_of({"a": "x" * 90 + end})) for end in "yz")
-    first, second = (brief(replace(launched, context=context)).name for context in contexts)
+    first, second = (brief(launched._replace(context=context)).name for context in contexts)
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
     assert brief(named(launched, check_run="Voice")).name == "Voice"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cmarkgfm
@@ -60,7 +59,7 @@ def with_everything() -> Report:
         for day in (3, 2, 1)
     )
     transcripts = {each.id: TURNS for each in leg.result.simulations[:3]}
-    return with_leg(report, details=replace(leg.details, transcripts=transcripts), trend=trend)
+    return with_leg(report, details=leg.details._replace(transcripts=transcripts), trend=trend)
 
 
 GOLDEN: dict[str, Callable[[], Report]] = {
@@ -106,7 +105,7 @@ def quoting(text: str) -> Report:
     (leg,) = report.legs
     turns = tuple(Turn(role=role, text=text, start=1.0) for role in ("persona", "agent") for _ in range(9))
     trend = (TrendRun(run_id=text, created=text, averages={text: 1.0}, promoted=(text,)),)
-    details = replace(leg.details, transcripts=dict.fromkeys(("ill", "mutant"), turns))
+    details = leg.details._replace(transcripts=dict.fromkeys(("ill", "mutant"), turns))
     return with_leg(report, details=details, trend=trend)
 
 
@@ -177,7 +176,7 @@ def report_with(**inputs: str) -> Report:
     given = {"agent_id": "agent1", "persona_id": "p1", "test_set_id": "set1", "api_key": KEY} | inputs
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
     assert not problems
-    return replace(example_reports()["failed, two criteria"], inputs=parsed)
+    return example_reports()["failed, two criteria"]._replace(inputs=parsed)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +216,7 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     inputs, problems = parse_inputs(environ)
     assert not problems
     assert report.inputs
-    wanted = replace(report.inputs, api_key=None, test_case_ids=("case-s4",), persona_id="p1")
+    wanted = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id="p1")
     assert {each.name: getattr(inputs, each.name) for each in declared() if each.name != "github_token"} == {
         each.name: getattr(wanted, each.name) for each in declared() if each.name != "github_token"
     }
@@ -234,8 +233,8 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
         simulation(f"s{number}", test_case_id=case) for number, case in enumerate(["a b", "", "x" * 65, "ok"])
     )
     report = example_reports()["failed, too few simulations"]
-    result = RunResult(run_id="run1", simulations=tuple(replace(member, status="FAILED") for member in members))
-    rows = replace(report.legs[0], result=result).rows
+    result = RunResult(run_id="run1", simulations=tuple(member._replace(status="FAILED") for member in members))
+    rows = report.legs[0]._replace(result=result).rows
     assert case_ids(rows) == ("ok",)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -491,7 +490,7 @@ def test_document_has_inputs_without_secrets() -> None:
     }
     inputs, problems = parse_inputs(given)
     assert problems == []
-    found = parsed_document(replace(reports()["passed"], inputs=inputs))
+    found = parsed_document(reports()["passed"]._replace(inputs=inputs))
     assert found["inputs"] == {
         "tags": "nightly\nvoice",
         "thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 90%",
@@ -502,13 +501,13 @@ def test_document_has_inputs_without_secrets() -> None:
         "iteration_count": "3",
     }
     # Only the keys of JSON objects are reported.
-    assert "secret" not in document(replace(reports()["passed"], inputs=inputs))
+    assert "secret" not in document(reports()["passed"]._replace(inputs=inputs))
 
 
 def test_document_can_have_every_input_except_secrets() -> None:
     """Give each input a value that differs from its default."""
     inputs, problems = parse_inputs({f"INPUT_{each.name.upper()}": other_value(each) for each in declared()})
     assert problems == []
-    found = parsed_document(replace(reports()["passed"], inputs=inputs))["inputs"]
+    found = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
     assert set(found) == {each.name for each in declared() if each.field.name != "secret"}
     assert not [name for name, text in found.items() if not text or "(" in text]

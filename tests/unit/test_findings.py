@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,7 +50,7 @@ def report() -> Report:
         thresholds=parse_thresholds("Latency: max < 3"),
     )
     (leg,) = found.legs
-    return replace(found, legs=(replace(leg, run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
+    return found._replace(legs=(leg._replace(run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
 
 
 def text_of(rendered: Any) -> str:
@@ -77,7 +76,7 @@ def test_formats_share_findings_and_their_words() -> None:
     found = report()
     with calls_of(findings_of, rows_of) as calls:
         for place, form in enumerate(FORMATS):
-            form.render(replace(found, files={"json_path": f"{place}.json"}))  # as after each file that is written
+            form.render(found._replace(files={"json_path": f"{place}.json"}))  # as after each file that is written
     assert [name for name, _ in calls] == ["findings_of", "rows_of"]
 
 

@@ -305,10 +305,10 @@ def test_hostile_text_does_not_change_parts_without_error_or_legs(
 
     def without_error(text: str) -> Report:
         report = report_of(text)
-        return replace(report, judgement=report.legs[0].judgement)
+        return report._replace(judgement=report.legs[0].judgement)
 
     def error_only(text: str) -> Report:
-        return replace(report_of(text), legs=())
+        return report_of(text)._replace(legs=())
 
     def again(text: str) -> Report:
         return repeated(report_of(text))
@@ -338,8 +338,8 @@ def test_every_format_module_is_registered() -> None:
 def test_legs_are_distinct_in_every_format() -> None:
     """Each leg has its own criteria, simulations and names; the judgement of the step comes first."""
     report = harmless()
-    legs = tuple(replace(report.legs[0], name=name) for name in ("one", "two"))
-    twice = replace(report, legs=legs)
+    legs = tuple(report.legs[0]._replace(name=name) for name in ("one", "two"))
+    twice = report._replace(legs=legs)
     assert [leg["name"] for leg in json.loads(document(twice))["legs"]] == ["one", "two"]
     cases = [(each.get("classname"), each.get("name")) for each in ET.fromstring(junit(twice)).iter("testcase")]
     assert len(cases) == 2 * len([*ET.fromstring(junit(report)).iter("testcase")])
@@ -371,7 +371,7 @@ def test_hostile_response_does_not_change_parts_of_any_format(
     "name", [each for each, text in NAMED.items() if "::" in text or "##" in text or set("\x1b\r\x85") & set(text)]
 )
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
-    report = replace(report_of(NAMED[name]), inputs=None)
+    report = report_of(NAMED[name])._replace(inputs=None)
     log = Step(tmp_path, {"GITHUB_ACTIONS": "", "GITHUB_OUTPUT": ""}).publish(report, NAMED[name]).log
     assert log.count("\n⚠️ Error: First ") == 1
     assert read_log(log) == []
@@ -390,7 +390,7 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     text = NAMED[name]
     report = report_of(text)
     assert report.inputs
-    step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
+    step = Step(tmp_path).publish(report._replace(inputs=report.inputs._replace(annotations=False)))
     tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", token) for token in tokens)
@@ -410,7 +410,7 @@ def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> No
         result = report.legs[0].result
         assert result
         agents = tuple(simulation for simulation in result.simulations if not simulation.mutation)
-        return with_leg(report, result=replace(result, simulations=agents))
+        return with_leg(report, result=result._replace(simulations=agents))
 
     page, reference = RenderedPage(summary(agent_only(NAMED[name]))), RenderedPage(summary(agent_only(HARMLESS)))
     assert_same_page(page, reference, NAMED[name])
@@ -438,8 +438,8 @@ def assert_no_link_to_earlier_run(run_id: str) -> None:
     report = harmless()
     (leg,) = report.legs
     assert leg.judgement.baseline
-    runs = tuple(replace(each, run=replace(each.run, run_id=run_id)) for each in leg.judgement.baseline.runs)
-    judgement = replace(leg.judgement, baseline=replace(leg.judgement.baseline, runs=runs))
+    runs = tuple(replace(each, run=each.run._replace(run_id=run_id)) for each in leg.judgement.baseline.runs)
+    judgement = leg.judgement._replace(baseline=replace(leg.judgement.baseline, runs=runs))
     found = with_leg(report, judgement=judgement)
     for page in (RenderedPage(summary(found)), RenderedPage(comment(found))):
         assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)
@@ -460,7 +460,7 @@ def test_id_is_percent_encoded_in_url() -> None:
 def test_commit_status_description_is_one_short_line() -> None:
     for text in HOSTILE:
         for verdict in (*Verdict, None):
-            judgement = replace(errored(GateError(text, text)), verdict=verdict)
+            judgement = errored(GateError(text, text))._replace(verdict=verdict)
             status = commit_status(Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),)))
             assert state_of(status) in ("pending", "success", "failure", "error")
             assert 0 < len(status.title) <= DESCRIPTION_LIMIT
@@ -537,11 +537,11 @@ def test_comment_marker_has_fixed_form() -> None:
 def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
     context = harmless().context
     here = marker_of(context, agent_id="a1")
-    assert marker_of(replace(context, run_attempt="2", sha="f" * 40, actor="other"), agent_id="a1") == here
+    assert marker_of(context._replace(run_attempt="2", sha="f" * 40, actor="other"), agent_id="a1") == here
     others = [
-        marker_of(replace(context, workflow="other"), agent_id="a1"),
-        marker_of(replace(context, job="other"), agent_id="a1"),
-        marker_of(replace(context, step="other"), agent_id="a1"),
+        marker_of(context._replace(workflow="other"), agent_id="a1"),
+        marker_of(context._replace(job="other"), agent_id="a1"),
+        marker_of(context._replace(step="other"), agent_id="a1"),
         marker_of(context, agent_id="a2"),
         marker_of(context, agent_id="a1", mutation_id="m1"),
     ]
@@ -651,8 +651,8 @@ def test_log_names_simulation_and_its_status_once() -> None:
     assert leg.result
     failed, *others = leg.result.simulations
     bare = Simulation(id=failed.id, status="CANCELLED")
-    leg = replace(leg, result=replace(leg.result, simulations=(bare, *others)))
-    shown = closing(replace(report, legs=(leg,)))
+    leg = leg._replace(result=leg.result._replace(simulations=(bare, *others)))
+    shown = closing(report._replace(legs=(leg,)))
     assert shown.simulation_lines()[1].startswith(f"{bare.id} https://")
     assert shown.simulation_lines()[2] == "    did not complete: CANCELLED"
     (annotation,) = shown.annotations(9)

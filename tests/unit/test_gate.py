@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,18 +48,18 @@ def run_result(
         for name, values in named.items()
     )
     result = RunResult(run_id="r1", expected=total, simulations=simulations, metrics=shown)
-    return replace(result, **changes)
+    return result._replace(**changes)
 
 
 def with_targets(result: RunResult, **targets: Target) -> RunResult:
     """Return the result with targets on some of its metrics."""
-    return replace(result, metrics=tuple(replace(metric, target=targets.get(metric.name)) for metric in result.metrics))
+    return result._replace(metrics=tuple(metric._replace(target=targets.get(metric.name)) for metric in result.metrics))
 
 
 def with_mutations(result: RunResult, *names: str) -> RunResult:
     """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
-    simulations = tuple(replace(each, mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
-    return replace(result, simulations=simulations)
+    simulations = tuple(each._replace(mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
+    return result._replace(simulations=simulations)
 
 
 def judge_result(
@@ -118,7 +117,7 @@ CASES: dict[str, Judgement] = {
     "no such metric": judge_result(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
     "no metrics at all": judge_result(run_result(), "Latency: avg < 2"),
     "two metrics of one name": judge_result(
-        replace(VOICE, metrics=(*VOICE.metrics, replace(VOICE.metrics[0], id="id-2", name="LATENCY"))),
+        VOICE._replace(metrics=(*VOICE.metrics, VOICE.metrics[0]._replace(id="id-2", name="LATENCY"))),
         "latency: avg < 2",
     ),
     "by id": judge_result(VOICE, "id-Latency: avg < 2"),
@@ -158,14 +157,14 @@ CASES: dict[str, Judgement] = {
     "a mutation fails more than it may": judge_result(
         with_mutations(run_result({"Latency": [1.0] * 4}, failed=1), "", "b")
     ),
-    "simulations are not listed": judge_result(replace(VOICE, expected=8)),
+    "simulations are not listed": judge_result(VOICE._replace(expected=8)),
     "a simulation never ended": judge_result(
-        replace(VOICE, simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
+        VOICE._replace(simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
     ),
-    "more to come": judge_result(replace(VOICE, settled=False)),
-    "announced metric": judge_result(replace(VOICE, absent_metrics=("Tone",)), use_metric_targets=True),
+    "more to come": judge_result(VOICE._replace(settled=False)),
+    "announced metric": judge_result(VOICE._replace(absent_metrics=("Tone",)), use_metric_targets=True),
     "nothing ran": judge_result(RunResult(run_id="r1", simulations=())),
-    "Coval complains": judge_result(replace(VOICE, reported_error="METRICS_FAILURE: no judge could be reached.")),
+    "Coval complains": judge_result(VOICE._replace(reported_error="METRICS_FAILURE: no judge could be reached.")),
     "too few": judge_result(VOICE, min_simulations=20),
     "an error is graver than a failure": judge_result(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
 }

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from html.parser import HTMLParser
@@ -82,14 +82,14 @@ def with_talk(report: Report, text: str, legs: tuple[str, ...] = ("",)) -> Repor
     """Return the report with transcripts and a trend that consist of the text, and with legs of these names."""
     (leg,) = report.legs
     turns = (Turn(role="persona", text=text, start=0.0, end=1.0), Turn(role="agent", text=text, start=2.5, end=4.0))
-    details = replace(leg.details, transcripts={"ill": turns, "broken": turns})
+    details = leg.details._replace(transcripts={"ill": turns, "broken": turns})
     ids = [metric.id for metric in leg.result.metrics] if leg.result else []
     runs = tuple(
         TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), promoted=(text,))
         for place in range(3)
     )
     whole = with_leg(report, details=details, trend=runs, result=leg.result, judgement=leg.judgement)
-    return replace(whole, legs=tuple(replace(whole.legs[0], name=name) for name in legs))
+    return whole._replace(legs=tuple(whole.legs[0]._replace(name=name) for name in legs))
 
 
 @pytest.mark.parametrize("parsed", [False, pytest.param(True, marks=pytest.mark.long)])
@@ -233,8 +233,8 @@ def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
 
 @pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
 def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
-    legs = tuple(replace(leg, name=each) for leg, each in zip(suite_report().legs, (name, "x", "y"), strict=True))
-    assert {section.name: section.token for section in table(replace(suite_report(), legs=legs)).sections}[
+    legs = tuple(leg._replace(name=each) for leg, each in zip(suite_report().legs, (name, "x", "y"), strict=True))
+    assert {section.name: section.token for section in table(suite_report()._replace(legs=legs)).sections}[
         name
     ] == token
 
@@ -264,7 +264,7 @@ def test_trend_ends_with_this_run_and_marks_promoted_runs() -> None:
         TrendRun(run_id="b", created="2026-01-02T00:00:00Z", averages={"l": 1.5}, promoted=("stable",)),
         TrendRun(run_id="a", created="2026-01-01T00:00:00Z", averages={"l": 1.0}),
     )
-    card = next(card for card in cards(replace(leg, trend=runs)) if card.name == "Latency")
+    card = next(card for card in cards(leg._replace(trend=runs)) if card.name == "Latency")
     assert card.trend
     assert [dot.kind for dot in card.trend.dots] == ["", "promoted", "now"]
     assert card.trend.dots[0].text == "run of 2026-01-01: 1"
@@ -357,7 +357,7 @@ def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
     report = named_report(test_set_id="smoke123", persona_id="patient")
     assert page(report).subtitle.startswith("test set smoke123 · persona patient · ")
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
-    found = page(replace(report, context=replace(report.context, matrix=matrix)))
+    found = page(report._replace(context=report.context._replace(matrix=matrix)))
     assert found.title == "Coval evaluation (eu, smoke123)"
     assert found.subtitle.startswith("persona patient · ")
     assert "eu" not in found.subtitle.split(" · ")
@@ -389,7 +389,7 @@ def named_report(**inputs: str) -> Report:
     """Return a report of a step with these inputs, whose run does not tell what it evaluated."""
     report = comparison_reports()["worse"]
     given = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})[0]
-    return replace(report, inputs=given, legs=tuple(replace(leg, run=None) for leg in report.legs))
+    return report._replace(inputs=given, legs=tuple(leg._replace(run=None) for leg in report.legs))
 
 
 def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:

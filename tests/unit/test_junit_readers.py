@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
@@ -180,7 +179,7 @@ def test_no_class_name_is_taken_for_a_file(rule: Callable[[ET.Element], str]) ->
 
 def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
     """Jenkins shows what stands before the last dot as the package, and what follows as the class."""
-    for report in (of_many_names(), replace(reports()["passed"], context=in_matrix(reports()["passed"]))):
+    for report in (of_many_names(), reports()["passed"]._replace(context=in_matrix(reports()["passed"]))):
         groups = {each.attrib["classname"] for each in ET.fromstring(junit(report)).iter("testcase")}
         assert {group.partition(".")[0] for group in groups} == {"Coval"}
         assert {group.count(".") for group in groups} == {1}
@@ -190,7 +189,7 @@ def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
 
 
 def in_matrix(report: Report) -> Any:
-    return replace(report.context, matrix=matrix_of({"python": "3.13", "region": "eu"}))
+    return report.context._replace(matrix=matrix_of({"python": "3.13", "region": "eu"}))
 
 
 def test_suite_and_class_have_one_name_so_that_no_reader_shows_both() -> None:
@@ -205,8 +204,8 @@ def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
     talk = (Turn(role="agent", text="Hello", start=0.0, end=2.5), Turn(role="persona", text="Bye", start=3.0, end=4.25))
     chat = (Turn(role="agent", text="Hello"), Turn(role="persona", text="Bye"))
     endless = (Turn(role="agent", text="Hello", start=0.0),)
-    details = replace(leg.details, transcripts={"s4": talk, "s1": chat, "s2": endless})
-    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    details = leg.details._replace(transcripts={"s4": talk, "s1": chat, "s2": endless})
+    root = ET.fromstring(junit(report._replace(legs=(leg._replace(details=details),))))
     times = {re.findall(r"simulation (\S+)", each.findtext("system-out") or "")[0]: each.get("time") for each in root[0]
              if each.tag == "testcase"}  # fmt: skip
     assert times == {"s4": "4.25", "s1": None, "s2": None, "s3": None}
@@ -218,8 +217,8 @@ def test_times_of_suite_add_up_without_the_errors_of_binary_fractions() -> None:
     report = reports()["failed"]
     (leg,) = report.legs
     talks = {f"s{place}": (Turn(role="agent", text="Hello", end=place / 10),) for place in (1, 2)}
-    details = replace(leg.details, transcripts=talks)
-    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    details = leg.details._replace(transcripts=talks)
+    root = ET.fromstring(junit(report._replace(legs=(leg._replace(details=details),))))
     assert root[0].attrib["time"] == "0.3"
 
 

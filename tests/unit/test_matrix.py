@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -50,7 +49,7 @@ def report_in(values: dict[str, Any], kind: str = "failed", **inputs: str) -> Re
     report = example_reports()[kind]
     given, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     assert not problems
-    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=given)
+    return report._replace(context=report.context._replace(matrix=matrix_of(values)), inputs=given)
 
 
 DEFAULT = next(each.default for each in declared() if each.name == "matrix")
@@ -117,14 +116,14 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
     body = {"agent_id": "a1"}
-    eu, us = (replace(CONTEXT, matrix=matrix_of(each)) for each in (EU, US))
+    eu, us = (CONTEXT._replace(matrix=matrix_of(each)) for each in (EU, US))
     ours = tags_for(eu, body, "1")
     assert len({tags_for(each, body, "1").group for each in (CONTEXT, eu, us)}) == 3
-    assert ours.continues(tags_for(replace(eu, run_attempt="1"), body, "2"))
-    assert not ours.continues(tags_for(replace(us, run_attempt="1"), body, "2"))
+    assert ours.continues(tags_for(eu._replace(run_attempt="1"), body, "2").to_send)
+    assert not ours.continues(tags_for(us._replace(run_attempt="1"), body, "2").to_send)
     earlier = {"run_id": "0", "run_attempt": "1"}
-    assert ours.supersedes(tuple(tags_for(replace(eu, **earlier), body, "2")))  # type: ignore[arg-type]
-    assert not ours.supersedes(tuple(tags_for(replace(us, **earlier), body, "2")))  # type: ignore[arg-type]
+    assert ours.supersedes(tags_for(eu._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
+    assert not ours.supersedes(tags_for(us._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
 
 
 def test_reports_of_jobs_differ() -> None:
@@ -160,7 +159,7 @@ def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:
     inputs, _ = parse_inputs({})
-    metadata = launch_request(inputs, replace(CONTEXT, matrix=matrix_of(EU))).body()["metadata"]
+    metadata = launch_request(inputs, CONTEXT._replace(matrix=matrix_of(EU))).body()["metadata"]
     assert metadata["customer"]["github_matrix"] == "eu, 2"
     assert metadata["display_name"] == "acme/voice-agent · Voice gate (eu, 2)"
     assert "github_matrix" not in launch_request(inputs, CONTEXT).body()["metadata"]["customer"]
@@ -174,7 +173,7 @@ def test_step_that_waits_stands_for_the_job_that_launched_the_run() -> None:
     waiting = with_run_metadata(CONTEXT, METADATA)
     assert waiting.matrix.label == "eu, 2"
     assert waiting.matrix.digest != with_run_metadata(CONTEXT, METADATA | {"github_matrix": "us, 2"}).matrix.digest
-    own = replace(CONTEXT, matrix=matrix_of(US))
+    own = CONTEXT._replace(matrix=matrix_of(US))
     assert with_run_metadata(own, METADATA).matrix == own.matrix
     assert with_run_metadata(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
 

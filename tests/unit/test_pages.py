@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,14 +100,14 @@ class Process:
         return self.pages.is_open(self.report.inputs, self.report.context)
 
     def announce(self) -> None:
-        run(self.pages.announce(replace(self.report, judgement=LAUNCH), until=10.0), self.clock)
+        run(self.pages.announce(self.report._replace(judgement=LAUNCH), until=10.0), self.clock)
 
     def conclude(self) -> str:
         self.pages.owe(self.report)
         return run(self.pages.conclude(self.report, Times.of_step(0.0, 3600.0)), self.clock)
 
     def close(self) -> None:
-        run(self.pages.close(replace(self.report, judgement=UNFINISHED), Times.of_post_step(0.0)), self.clock)
+        run(self.pages.close(self.report._replace(judgement=UNFINISHED), Times.of_post_step(0.0)), self.clock)
 
 
 RUNNING = "in_progress, aaaaaaa, ⏳ The evaluation is running."
@@ -170,7 +170,7 @@ def test_forbidden_page_is_not_left_to_post_step() -> None:
 def test_launched_step_leaves_pages_to_a_later_step() -> None:
     notebook = Notebook()
     step = Process(notebook, ALL)
-    step.report = replace(step.report, judgement=LAUNCH)
+    step.report = step.report._replace(judgement=LAUNCH)
     step.announce()
     step.conclude()
     assert notebook.lines == [f"commit_status: {RUNNING}", f"check_run: {RUNNING}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,7 +160,7 @@ def test_a_metric_is_found_by_its_id_before_its_name() -> None:
     """In the baseline, another metric had the name that this one has now."""
     now, old = run_of("now", yes(3, 4)), run_of("old", yes(4, 4), name="Former name")
     other = Metric(id="x", name="Resolved", values={simulation.id: "NO" for simulation in old.simulations})
-    old = replace(old, metrics=(*old.metrics, other))
+    old = old._replace(metrics=(*old.metrics, other))
 
     judgement = judged(now, baseline_of(old), "Resolved: rate(YES) >= baseline", confidence=None)
 
@@ -170,7 +169,7 @@ def test_a_metric_is_found_by_its_id_before_its_name() -> None:
 
 def test_a_name_that_means_two_metrics_in_the_baseline_is_not_compared() -> None:
     now, old = run_of("now", yes(3, 4)), run_of("old", yes(4, 4), metric_id="x")
-    old = replace(old, metrics=(*old.metrics, replace(old.metrics[0], id="y")))
+    old = old._replace(metrics=(*old.metrics, old.metrics[0]._replace(id="y")))
 
     problem = only(judged(now, baseline_of(old), "Resolved: rate(YES) >= baseline", confidence=None)).problem
 
@@ -200,7 +199,7 @@ def test_a_huge_factor_is_no_trouble(aggregate: str) -> None:
     now = run_of("now", {case: [value * 1e99] for case, (value,) in numbers(1, 50).items()})  # type: ignore[operator]
     for operator in ("<=", ">="):
         check = only(
-            judged(now, baseline_of(replace(now, run_id="old")), f"Resolved: {aggregate} {operator} baseline * 1e290")
+            judged(now, baseline_of(now._replace(run_id="old")), f"Resolved: {aggregate} {operator} baseline * 1e290")
         )
         assert check.verdict in (*CONCLUSIVE, Verdict.INCONCLUSIVE)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from baselines import MAIN, NO_BASELINE, also, baseline_of, both, earlier, judged, latency, numbers, run_of, yes
@@ -118,7 +116,7 @@ def test_run_without_criterion_of_quality_is_not_promoted(thresholds: str, expec
 def test_run_that_passed_with_repetitions_only_becomes_no_baseline() -> None:
     single = SingleRun(run_id="now", judgement=compared(19))
     repetition = Repetition(runs=(single,), together=Verdict.PASSED)
-    judgement = replace(compared(19), repetition=repetition)
+    judgement = compared(19)._replace(repetition=repetition)
     assert (refusal(judgement), acceptance_refusal(judgement)) == ("repeated", "repeated")
 
 
@@ -157,7 +155,7 @@ def scaled(factor: float, thresholds: str, *, confidence: float | None = 0.95) -
         for place, (each, value) in enumerate(metric.values.items())
         if isinstance(value, float)
     }
-    now = replace(then, run_id="now", metrics=(replace(metric, values=values),))
+    now = then._replace(run_id="now", metrics=(metric._replace(values=values),))
     judgement = judged(now, baseline_of(then), thresholds, confidence=confidence)
     assert judgement.lets_pass, judgement
     return refusal(judgement)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -287,7 +286,7 @@ def test_what_is_not_repeated_would_fail_with_any_repetition(
 
 def test_repetition_cannot_change_reported_error_or_what_is_not_pooled() -> None:
     criteria = criteria_of("Latency: avg < 1.8")
-    dirty = judge(replace(result_of("r1", "Y" * 10), reported_error="timeout"), criteria)
+    dirty = judge(result_of("r1", "Y" * 10)._replace(reported_error="timeout"), criteria)
     summary = judge(result_of("r1", "Y" * 10, summary=Summary(mean=2.0)), criteria)
     assert [check.criterion.kind for check in unchangeable(dirty)] == ["no_error_reported"]
     assert [check.criterion.kind for check in unchangeable(summary)] == ["threshold"]
@@ -317,7 +316,7 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
 def test_run_without_any_result_is_replaced(answers: str, verdict: str, *, has_metric: bool) -> None:
     """Even what is decided as counted is: no simulation has broken it."""
     lost = result_of("r1", "X" * 10)
-    lost = lost if has_metric else replace(lost, metrics=())
+    lost = lost if has_metric else lost._replace(metrics=())
     criteria = criteria_of("Resolved: count(NO) == 0\nLatency: avg < 1.5")
     judgement = together(lost, result_of("r2", answers), criteria=criteria).judgement
     assert judgement.verdict == verdict
@@ -387,7 +386,7 @@ def test_first_run_decides_if_repetition_is_unusable() -> None:
     first = SingleRun(run_id="r1", judgement=judge(result_of("r1", "YYYYYYYNNN"), criteria))
     gone = not_completed(NotCompleted(run=Run(run_id="r2", status="FAILED")))
     lacking = judge(RunResult(run_id="r2", expected=10, simulations=result_of("r2", "Y").simulations), criteria)
-    dirty = judge(replace(result_of("r2", "Y" * 10), reported_error="timeout"), criteria)
+    dirty = judge(result_of("r2", "Y" * 10)._replace(reported_error="timeout"), criteria)
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):
         assert not is_usable(judgement)
         other = SingleRun(run_id="r2", judgement=judgement)
@@ -522,7 +521,7 @@ def is_counted(check: Check) -> bool:
 def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 60%", max_failed=Allowance(2))
     results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
-    turned = [replace(result, simulations=result.simulations[::-1]) for result in results]
+    turned = [result._replace(simulations=result.simulations[::-1]) for result in results]
     one, other = (together(*each, criteria=criteria).judgement for each in (results, turned))
     assert one.verdict is other.verdict
     assert one.repetition is not None
@@ -553,4 +552,4 @@ def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: lis
 
 def with_cases(result: RunResult, cases: list[str]) -> RunResult:
     pairs = zip(result.simulations, cases, strict=True)
-    return replace(result, simulations=tuple(replace(each, test_case_id=case) for each, case in pairs))
+    return result._replace(simulations=tuple(each._replace(test_case_id=case) for each, case in pairs))

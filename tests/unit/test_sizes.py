@@ -94,14 +94,12 @@ def compared_report_of(*, metrics: int, variants: int = 1, simulations: int = SI
     large = report_of(metrics=metrics, variants=variants, simulations=simulations)
     (leg,) = large.legs
     assert leg.result
-    now = replace(
-        leg.result,
-        metrics=tuple(replace(metric, values=dict.fromkeys(metric.values, "NO")) for metric in leg.result.metrics),
+    now = leg.result._replace(
+        metrics=tuple(metric._replace(values=dict.fromkeys(metric.values, "NO")) for metric in leg.result.metrics),
     )
-    then = replace(
-        now,
+    then = now._replace(
         run_id=ID("runs", 0),
-        metrics=tuple(replace(metric, values=dict.fromkeys(metric.values, "YES")) for metric in now.metrics),
+        metrics=tuple(metric._replace(values=dict.fromkeys(metric.values, "YES")) for metric in now.metrics),
     )
     baseline = Baseline(
         source=BaselineSource(kind="branch", name="main", last=1),
@@ -113,7 +111,7 @@ def compared_report_of(*, metrics: int, variants: int = 1, simulations: int = SI
     ]
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("\n".join(lines)))
     judgement = judge(now, criteria, baseline=baseline)
-    return replace(large, judgement=judgement, legs=(replace(leg, judgement=judgement, result=now),))
+    return large._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, result=now),))
 
 
 COMPARED_SHAPES: dict[str, dict[str, Any]] = {
@@ -224,8 +222,8 @@ def test_values_and_explanations_of_missed_criteria_come_first() -> None:
     large = report_of(metrics=THRESHOLDS, simulations=1)
     (leg,) = large.legs
     last = leg.judgement.checks[-1]
-    judgement = replace(leg.judgement, checks=(last,))
-    (found,) = json.loads(document(replace(large, legs=(replace(leg, judgement=judgement),))))["legs"]
+    judgement = leg.judgement._replace(checks=(last,))
+    (found,) = json.loads(document(large._replace(legs=(leg._replace(judgement=judgement),))))["legs"]
     (each,) = found["simulations"]
     assert next(iter(each["values"])) == next(iter(each["explanations"])) == last.metric
     assert len(each["values"]) == len(each["explanations"]) == MOST_VALUES
@@ -238,7 +236,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     text = "x" * 5_000
     long = replace(parse_thresholds("Latency: max < 1")[0], text=text)
     checks = tuple(replace(check, criterion=ThresholdHolds(threshold=long)) for check in leg.judgement.checks[-20:])
-    report = replace(large, legs=(replace(leg, judgement=replace(leg.judgement, checks=checks)),))
+    report = large._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),))
     (found,) = json.loads(document(report))["legs"]
     assert {len(text) for each in found["simulations"] for text in each["missed_criteria"]} == {LONGEST_MENTION}
     assert {each["criterion"] for each in found["criteria"]} == {text}
@@ -303,5 +301,5 @@ def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_size
 
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
-    small, large = (replace(size.legs[0]) for size in of_two_sizes)
+    small, large = (size.legs[0]._replace() for size in of_two_sizes)
     assert calls_of(lambda: large.rows) < 9 * calls_of(lambda: small.rows)

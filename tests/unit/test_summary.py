@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +23,7 @@ def slow_report(lines: str = SLOW, **inputs: str) -> Report:
     """Return the report of a run that is slower than it must be, in a step with these inputs."""
     report = report_on(latency("now", seed=1, slower=2), None, lines, confidence=None)
     given = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
-    return replace(report, inputs=parse_inputs(given)[0])
+    return report._replace(inputs=parse_inputs(given)[0])
 
 
 def heading(text: str) -> str:
@@ -47,7 +46,7 @@ def test_heading_names_test_set_and_persona(render: type) -> None:
 def test_heading_names_what_matrix_names_once() -> None:
     report = slow_report(test_set_id="smoke123", persona_id="patient")
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
-    text = comment(replace(report, context=replace(report.context, matrix=matrix)))
+    text = comment(report._replace(context=report.context._replace(matrix=matrix)))
     assert heading(text) == "### ❌ Failed: Coval evaluation (eu, smoke123) · persona `patient`"
 
 
@@ -62,7 +61,7 @@ def test_id_of_run_in_heading_is_code(hostile: str) -> None:
     report = slow_report()
     (leg,) = report.legs
     assert leg.run
-    text = summary(replace(report, legs=(replace(leg, run=replace(leg.run, test_set_id=hostile)),)))
+    text = summary(report._replace(legs=(leg._replace(run=leg.run._replace(test_set_id=hostile)),)))
     assert len([line for line in text.splitlines() if line.startswith("### ")]) == 1
     assert re.search(r"test set (`+) ?.* ?\1", heading(text))
 
@@ -83,7 +82,7 @@ def test_column_without_a_cell_is_left_out() -> None:
     report = report_on(latency("now", seed=1), None, "Latency: avg < 99", confidence=None)
     (leg,) = report.legs
     checks = tuple(check for check in leg.judgement.checks if not check.informs)
-    text = summary(replace(report, legs=(replace(leg, judgement=replace(leg.judgement, checks=checks)),)))
+    text = summary(report._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),)))
     assert text.splitlines()[2] == "|  | criterion | actual |"
     assert "|  | simulation | missed criteria |\n" in comment(slow_report())
 

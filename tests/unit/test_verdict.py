@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,7 +44,7 @@ def timed_out(
     status: str, name: str, seconds: float, *, cancellation: Cancellation | None = None, **fields: Any
 ) -> Judgement:
     outcome = TimedOut(run=run(status, **fields), limit=Limit(name, seconds))
-    return replace(judge_outcome(outcome, CRITERIA), cancellation=cancellation)
+    return judge_outcome(outcome, CRITERIA)._replace(cancellation=cancellation)
 
 
 CRITERIA = Criteria(max_failed=Allowance(0))
@@ -83,7 +82,7 @@ CASES: dict[str, Judgement] = {
     **{f"skipped{f', {each}' if each else ''}": skipped(each) for each in ("", "fork", "dependabot")},
     "error": errored(ERROR),
     **{
-        f"error, the run {name}": replace(errored(ERROR), cancellation=cancellation)
+        f"error, the run {name}": errored(ERROR)._replace(cancellation=cancellation)
         for name, cancellation in CANCELLATIONS.items()
     },
     "defect": errored(InternalError(KeyError("x"))),
@@ -119,7 +118,7 @@ def test_only_steps_without_evaluation_pass_without_verdict(name: str) -> None:
 def test_late_results_do_not_matter_if_no_criterion_needs_them() -> None:
     """Some results were missing at the deadline, but the verdict does not depend on them."""
     result = RunResult(run_id="r1", expected=1, simulations=(Simulation(id="s1", status="COMPLETED"),))
-    judgement = judge_outcome(replace(LATE, result=result), CRITERIA)
+    judgement = judge_outcome(LATE._replace(result=result), CRITERIA)
     assert judgement.verdict is Verdict.PASSED
     assert reason(judgement) == "The one simulation completed."
 
@@ -131,7 +130,7 @@ def test_texts_of_judgements_are_redacted() -> None:
     error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
     cancellation = Cancellation(outcome="failed", reason="secret")
     for each in (
-        replace(errored(error), cancellation=cancellation),
+        errored(error)._replace(cancellation=cancellation),
         interrupted(cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
         timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),

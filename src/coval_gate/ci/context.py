@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_from
@@ -25,8 +24,7 @@ class Head(NamedTuple):
     branch: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     """The provenance of a step. A field is empty (or None) where the runner does not provide it."""
 
     repository: str = ""
@@ -58,7 +56,7 @@ class Context:
 
 def with_unknown_commit(context: Context) -> Context:
     """Return `context` for a step that waits for another step's run: its commit is known only for a pull request."""
-    return context if context.pull_request else replace(context, sha_is_known=False)
+    return context if context.pull_request else context._replace(sha_is_known=False)
 
 
 def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
@@ -68,12 +66,12 @@ def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
     step's own job has no matrix, that job's counts. Metadata from another repository are ignored.
     """
     if not context.matrix and metadata.get(REPOSITORY) == context.repository:
-        context = replace(context, matrix=matrix_from(metadata.get(MATRIX)))
+        context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
     sha, number = metadata.get(COMMIT), metadata.get(PULL_REQUEST)
     if metadata.get(REPOSITORY) != context.repository or not (
         isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
     ):
-        return replace(context, sha_is_known=True)  # the metadata name no commit, so use the event's
+        return context._replace(sha_is_known=True)  # the metadata name no commit, so use the event's
     number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
     known = isinstance(number, int) and number > 0
-    return replace(context, sha=sha, sha_is_known=True, pull_request=number if known else None)
+    return context._replace(sha=sha, sha_is_known=True, pull_request=number if known else None)

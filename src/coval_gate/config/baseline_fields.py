@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.config.fields import Field, invalid, parse_identifier
 from coval_gate.model.baseline_source import BaselineSource
@@ -18,8 +17,7 @@ TAG: Final = re.compile("[a-z0-9._:/-]+")
 OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(NamedTuple):
     """A length of time, in hours, days or weeks."""
 
     number: float

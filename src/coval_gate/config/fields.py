@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from coval_gate.address import is_loopback, parse_address
 from coval_gate.config import hints
@@ -33,8 +32,7 @@ IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Field(Generic[T]):
+class Field(NamedTuple, Generic[T]):
     """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser.
 
     `write` returns the text that `parse` reads as a value, where that is not how values of its type are written.
@@ -46,8 +44,7 @@ class Field(Generic[T]):
     write: Callable[[T], str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """The number of items that may be missing from a total: `most`, or `most` percent of the total."""
 
     most: float

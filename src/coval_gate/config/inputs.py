@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -110,11 +108,10 @@ def declare(
 ) -> T:
     """Declare an input. The return type is that of the input's value, for the type checker."""
     declaration = (group, field, default, description, usual_length, modes or MODES[group])
-    return cast("T", dataclasses.field(metadata={"input": declaration}))
+    return cast("T", declaration)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Every input, parsed. Attributes have the names of the inputs."""
 
     api_key: Secret | None = declare(
@@ -457,8 +454,8 @@ class Inputs:
 
 def declared() -> Iterator[Input]:
     """Yield every input, in the order in which README and action.yml list them."""
-    for field in dataclasses.fields(Inputs):
-        yield Input(field.name, *field.metadata["input"])
+    for name, declaration in Inputs._field_defaults.items():
+        yield Input(name, *declaration)
 
 
 def default_of(name: str) -> Any:
@@ -482,17 +479,17 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
 
     An invalid input gets its default, so that the error report is still written where the valid inputs say.
     """
-    values: dict[str, Any] = {}
+    values: list[Any] = []
     problems: list[Problem] = []
     for each in declared():
         name = each.name
         text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
-            values[name] = each.field.parse(text) if text else each.default_value
+            values.append(each.field.parse(text) if text else each.default_value)
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values[name] = each.default_value
-    return Inputs(**values), problems
+            values.append(each.default_value)
+    return Inputs._make(values), problems
 
 
 def api_root(inputs: Inputs) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.config.fields import IDENTIFIER
@@ -128,7 +127,7 @@ def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
         if simulation.mutation == BASE:
             return simulation
         key = _key(simulation, ids)
-        return replace(simulation, mutation=labels[key], mutation_id=key if key in known else "")
+        return simulation._replace(mutation=labels[key], mutation_id=key if key in known else "")
 
     return tuple(labelled(each) for each in simulations)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.errors import CovalError, RunnerError
@@ -66,7 +65,7 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
     for leg in progress.legs:
         judgement = with_cancellations(judgement, leg)
     if hurried and inputs.mode != "cancel" and not any(trial.run_id for trial in progress.trials):
-        judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
+        judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
 
     inputs = leg.inputs
     # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
-    context = replace(progress.context, branch="") if repetition else progress.context
+    context = progress.context._replace(branch="") if repetition else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
     nonce = f"{session.randomness.getrandbits(32):08x}"

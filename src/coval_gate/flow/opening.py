@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
@@ -33,7 +32,7 @@ def read_inputs(progress: Progress) -> Inputs:
     host.log(f"{NAME} {__version__}")
     progress.context = host.context()
     progress.inputs, problems = parse_inputs(environ)
-    progress.context = replace(progress.context, matrix=progress.inputs.matrix)
+    progress.context = progress.context._replace(matrix=progress.inputs.matrix)
     progress.inputs, unusable = publisher.prepare(progress.inputs)
     problems += unusable
     if progress.inputs.mode == "wait":
@@ -92,4 +91,4 @@ def _with_seed(progress: Progress, inputs: Inputs) -> Inputs:
 
     seed = seed_for(progress.context, progress.runtime.randomness.getrandbits(32))
     progress.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
-    return replace(inputs, sub_sample_seed=seed)
+    return inputs._replace(sub_sample_seed=seed)

@@ -87,7 +87,6 @@ class Progress:
     ) -> Trial:
         """Add a trial to the leg. It is saved as soon as it is guarded."""
         trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
-        trial.ids = request.ids if request else {}
         leg.trials.append(trial)
         return trial
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
     metrics = tuple(
-        replace(
-            same, id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
+        same._replace(
+            id=metric.id,
+            name=metric.name,
+            target=metric.target,
+            defined=metric.defined,
+            elsewhere=metric.texts,
         )
         for metric in own.metrics
         if (same := same_metric(own, run.result, metric))
@@ -25,7 +28,7 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     simulations = tuple(
         simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
     )
-    return replace(run.result, expected=len(simulations), simulations=simulations, metrics=metrics)
+    return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
 
 
 def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:

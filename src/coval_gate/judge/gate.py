@@ -132,10 +132,10 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         return result
     earlier = [metric for run in baseline.runs for metric in run.result.metrics]
     metrics = tuple(
-        replace(metric, elsewhere=metric.elsewhere.union(*(each.texts for each in earlier if each.id == metric.id)))
+        metric._replace(elsewhere=metric.elsewhere.union(*(each.texts for each in earlier if each.id == metric.id)))
         for metric in result.metrics
     )
-    return replace(result, metrics=metrics)
+    return result._replace(metrics=metrics)
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, OF_LEGS, SKIPPED, TIMEOUT, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
@@ -31,22 +30,19 @@ class Unfinished:
     """The step ended before it could reach a verdict."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class Skipped(NamedTuple):
     """There is no API key, and that means to skip. `withheld`: as `Context.secrets_withheld_from`."""
 
     withheld: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunsCancelled:
+class RunsCancelled(NamedTuple):
     """The step was to do nothing but cancel runs (mode cancel): what became of each."""
 
     cancellations: tuple[Cancellation, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errored:
+class Errored(NamedTuple):
     """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
 
     title: str
@@ -58,8 +54,7 @@ class Errored:
 Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(NamedTuple):
     """The result of judging a run, or a whole step.
 
     `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
@@ -128,16 +123,14 @@ class Judgement:
         return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SingleRun:
+class SingleRun(NamedTuple):
     """One of the runs of a step that repeats them, judged alone. `run_id` is empty if no run was launched."""
 
     run_id: str
     judgement: Judgement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseStability:
+class CaseStability(NamedTuple):
     """How often a test case failed with the agent or one of its mutations, over the conversations of all runs."""
 
     test_case_id: str
@@ -151,8 +144,7 @@ class CaseStability:
         return self.failed < self.total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
+class Repetition(NamedTuple):
     """What came of running a failed run again.
 
     `runs` count, in the order of their launch. `unusable`: a repetition that does not count, because it has no data to
@@ -262,9 +254,9 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
     repetition = judgement.repetition
     if repetition is None or repetition.unusable is None:
         return judgement
-    alone = replace(repetition.unusable.judgement, cancellation=ended)
+    alone = repetition.unusable.judgement._replace(cancellation=ended)
     unusable = SingleRun(run_id=repetition.unusable.run_id or ended.run_id, judgement=alone)
-    return replace(judgement, repetition=replace(repetition, unusable=unusable))
+    return judgement._replace(repetition=repetition._replace(unusable=unusable))
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
@@ -283,11 +275,11 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
             link=redact(cause.link),
         )
     if isinstance(cause, NotCompleted):
-        run = replace(cause.run, error=redact(cause.run.error), error_status=redact(cause.run.error_status))
+        run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
         cause = NotCompleted(run=run)
     if cancellation:
-        cancellation = replace(cancellation, reason=redact(cancellation.reason))
+        cancellation = cancellation._replace(reason=redact(cancellation.reason))
     if repetition and (unusable := repetition.unusable):
-        told = replace(unusable, judgement=redacted(unusable.judgement, redact))
-        repetition = replace(repetition, unusable=told)
-    return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)
+        told = unusable._replace(judgement=redacted(unusable.judgement, redact))
+        repetition = repetition._replace(unusable=told)
+    return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)

@@ -9,7 +9,6 @@ fails in one of five conversations fails twice in one of 25.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge import variants
@@ -91,7 +90,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     pool = pooled([_result(each) for each in judgements])
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
-        return Together(pool.result, replace(judgements[0], repetition=repetition))
+        return Together(pool.result, judgements[0]._replace(repetition=repetition))
     together = judge(pool.result, criteria, baseline=judgements[0].baseline)
     checks = decide(counted, together, pool.replaced)
     judgement = with_checks(together, checks)
@@ -107,7 +106,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     if repetition.is_flaky and flaky_fails:
         flaky = Check(criterion=NotFlaky(), verdict=Verdict.FAILED, problem=Flaky(runs=len(counted)))
         judgement = with_checks(together, (*checks, flaky))
-    return Together(pool.result, replace(judgement, repetition=repetition))
+    return Together(pool.result, judgement._replace(repetition=repetition))
 
 
 def pooled(results: Sequence[RunResult]) -> Pool:
@@ -118,11 +117,11 @@ def pooled(results: Sequence[RunResult]) -> Pool:
     if len(results) == 1:
         return Pool(results[0])
     simulations = tuple(
-        replace(simulation, run_id=result.run_id) for result in results for simulation in result.simulations
+        simulation._replace(run_id=result.run_id) for result in results for simulation in result.simulations
     )
     replaced = _replaced(simulations)
     kept = tuple(simulation for simulation in simulations if simulation.id not in replaced)
-    return Pool(replace(variants.pooled(results), expected=len(kept), simulations=kept), replaced)
+    return Pool(variants.pooled(results)._replace(expected=len(kept), simulations=kept), replaced)
 
 
 def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:

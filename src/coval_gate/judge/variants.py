@@ -120,14 +120,12 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
         known = metrics.setdefault(metric.id, metric)
         if known is not metric:
             has_summary = known.summary is not None or metric.summary is not None
-            metrics[metric.id] = replace(
-                known,
+            metrics[metric.id] = known._replace(
                 values={**known.values, **metric.values},
                 summary=Summary() if has_summary else None,
                 is_identified=known.is_identified and metric.is_identified,
             )
-    return replace(
-        results[0],
+    return results[0]._replace(
         expected=sum(result.expected for result in results),
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
         simulations=tuple(simulation for result in results for simulation in result.simulations),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 SourceKind = Literal["run", "tag", "branch", "base"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineSource:
+class BaselineSource(NamedTuple):
     """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
 
     base: the agent itself in the same run, which needs no earlier run, so `name` is empty.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(NamedTuple):
     """What was said in one turn of a conversation; `start` and `end` in seconds from its beginning, None if unknown."""
 
     role: Literal["persona", "agent"]
@@ -24,14 +23,13 @@ def length(turns: Sequence[Turn]) -> float | None:
     return turns[-1].end if turns else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
+class Details(NamedTuple):
     """Texts for the report that do not affect the verdict.
 
     `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
     `transcripts`: conversations by simulation id, where `include_transcripts` asked for them.
     """
 
-    labels: Mapping[str, str] = field(default_factory=dict)
-    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    transcripts: Mapping[str, tuple[Turn, ...]] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
+    texts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    transcripts: Mapping[str, tuple[Turn, ...]] = MappingProxyType({})

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.text import one_line
 
@@ -22,8 +21,7 @@ DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that does not te
 SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 
-@dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(NamedTuple):
     """A job's place in its matrix: `label` is for users, on one line; `digest` is its identity. Falsy: no matrix."""
 
     label: str = ""

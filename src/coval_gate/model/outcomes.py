@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,23 +16,20 @@ class Limit(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class Completed(NamedTuple):
     """The run completed. `late`: the limit that was reached before all simulations and values arrived."""
 
     result: RunResult
     late: Limit | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotCompleted:
+class NotCompleted(NamedTuple):
     """The run ended without completing; `run.status` says how."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedOut:
+class TimedOut(NamedTuple):
     """A limit was reached before the run ended.
 
     `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
@@ -47,8 +43,7 @@ class TimedOut:
 Outcome = Completed | NotCompleted | TimedOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancellation:
+class Cancellation(NamedTuple):
     """The outcome for a run that the step stopped waiting for.
 
     cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;

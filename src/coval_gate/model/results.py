@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from coval_gate.model.statuses import COMPLETED, ENDED
 from coval_gate.text import folded
@@ -20,8 +20,7 @@ BINARY_TEXTS: Final = ("YES", "NO", "UNKNOWN")  # what the judge of a binary met
 BASE: Final = ""  # the variant name of the agent itself
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulation:
+class Simulation(NamedTuple):
     """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; names are unique in a run.
 
     `mutation_id` is empty for the agent itself, and where it is not known. `run_id` is there if the results of several
@@ -46,8 +45,7 @@ class Simulation:
         return self.status in ENDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(NamedTuple):
     """A metric's own pass condition in Coval: `operator` is one of eq neq gt gte lt lte in nin bt nbt.
 
     `upper` is the number to compare with or, for bt and nbt, the upper bound; `values` are the texts of in and nin.
@@ -59,8 +57,7 @@ class Target:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(NamedTuple):
     """The statistics of a metric in an older shape of the API, which has no single values."""
 
     mean: float | None = None
@@ -68,8 +65,7 @@ class Summary:
     max: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class Metric(NamedTuple):
     """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
 
     `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too. `defined`:
@@ -79,7 +75,7 @@ class Metric:
 
     id: str
     name: str
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = MappingProxyType({})
     summary: Summary | None = None
     target: Target | None = None
     is_identified: bool = True
@@ -99,8 +95,7 @@ class Metric:
         return self.elsewhere.union(single, *(each for each in different if isinstance(each, frozenset)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunResult(NamedTuple):
     """A completed run: all of its simulations, including failed ones, and its metrics.
 
     `expected`: the minimum number of simulations, according to Coval. `absent_metrics`: the names of metrics with a
@@ -110,9 +105,9 @@ class RunResult:
     """
 
     run_id: str
+    simulations: tuple[Simulation, ...]
     expected: int = 0
     reported_error: str = ""
-    simulations: tuple[Simulation, ...]
     metrics: tuple[Metric, ...] = ()
     absent_metrics: tuple[str, ...] = ()
     settled: bool = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 CLEAN: Final = frozenset({"", "SUCCESS"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """A run's progress. Coval does not document whether it counts test cases or simulations."""
 
     total: int
@@ -30,8 +29,7 @@ class Progress:
         return min(self.total, self.completed + self.failed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """One evaluation run; `metadata` is from its launch.
 
     Until it completes, `metrics` is empty, and `output_ids` is None, as it is where Coval does not list them.
@@ -48,10 +46,10 @@ class Run:
     test_set_id: str = ""
     create_time: str = ""
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
     output_ids: tuple[str, ...] | None = None
     metrics: tuple[Metric, ...] = ()
-    averages: Mapping[str, float] = field(default_factory=dict)
+    averages: Mapping[str, float] = MappingProxyType({})
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
@@ -32,17 +31,17 @@ if TYPE_CHECKING:
 STATE: Final = "pages"  # the name of the state that holds the list of the commit's pages, for the post step
 
 
-@dataclass
 class KeptPage:
     """A page, and what is known of it.
 
     `owed` is what the post step has to show on it if this step cannot, and `is_done` says that nothing is left to do.
     """
 
-    page: Page
-    owed: PageText | None = None
-    is_done: bool = False
-    shown: PageText | None = None
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.owed: PageText | None = None
+        self.is_done = False
+        self.shown: PageText | None = None
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take on what the main step saved. What cannot be read was not saved."""
@@ -97,7 +96,7 @@ class PagePublisher:
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
         """Show on the commit's pages that the run is in progress."""
-        self.owe(replace(report, judgement=UNFINISHED))
+        self.owe(report._replace(judgement=UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -66,9 +65,9 @@ class Publisher:
                 self._places[name] = place
         if inputs.annotate_file:
             try:
-                inputs = replace(inputs, annotate_file=self._workspace.find(inputs.annotate_file))
+                inputs = inputs._replace(annotate_file=self._workspace.find(inputs.annotate_file))
             except ValueError as problem:
-                inputs = replace(inputs, annotate_file="")
+                inputs = inputs._replace(annotate_file="")
                 problems.append(Problem("annotate_file", str(problem)))
         for name, place in list(self._places.items()):
             if place == inputs.annotate_file:
@@ -104,7 +103,7 @@ class Publisher:
         with suppress(Interrupted, RunnerError):
             self._rendering.check()
             if url := (yield from self.pages.conclude(report, times)):
-                report = replace(report, comment_url=url)
+                report = report._replace(comment_url=url)
                 self.write_outputs(report)
         return report
 
@@ -132,7 +131,7 @@ class Publisher:
         """Return the report as an error, unless it is red already: then a warning is enough, if it is red otherwise."""
         judgement = errored(error)
         if report.judgement.lets_pass:
-            return replace(report, judgement=judgement)
+            return report._replace(judgement=judgement)
         if report.judgement.cause != judgement.cause:
             self._host.annotate("warning", NAME, error.what)
         return report
@@ -148,7 +147,7 @@ class Publisher:
             return report
         text = yield from self._rendering.of(lambda: self._host.redact(file.render(report)))
         self._workspace.write(path, text)
-        return replace(report, files={**report.files, file.input: path})
+        return report._replace(files={**report.files, file.input: path})
 
     def _summarize(self, report: Report) -> Procedure[None]:
         if report.inputs and not report.inputs.summary:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from coval_gate.ci.context import Context
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.report.simulations import SimulationRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+class RunReport(NamedTuple):
     """A run by itself: its page, the status that Coval reported last, and the verdict on it alone."""
 
     run_id: str
@@ -35,8 +34,22 @@ class RunReport:
     verdict: Verdict | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LegReport:
+class _LegFields(NamedTuple):
+    judgement: Judgement
+    name: str = ""
+    run_id: str = ""
+    run_url: str = ""
+    run: Run | None = None
+    result: RunResult | None = None
+    details: Details = Details()
+    promotion: Promotion | None = None
+    trend: tuple[TrendRun, ...] = ()
+    single_runs: tuple[RunReport, ...] = ()
+    dashboard_url: str = ""
+    known: Findings | None = None
+
+
+class LegReport(_LegFields):
     """A leg of the step: what was last seen of its first run, what its runs produced, and the judgement of them.
 
     `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
@@ -45,19 +58,6 @@ class LegReport:
     where a report shows them. `dashboard_url`: below it are the pages of runs; empty where it is not known. `known`:
     the findings of this very judgement, if they were made already.
     """
-
-    judgement: Judgement
-    name: str = ""
-    run_id: str = ""
-    run_url: str = ""
-    run: Run | None = None
-    result: RunResult | None = None
-    details: Details = field(default_factory=Details)
-    promotion: Promotion | None = None
-    trend: tuple[TrendRun, ...] = ()
-    single_runs: tuple[RunReport, ...] = ()
-    dashboard_url: str = ""
-    known: Findings | None = field(default=None, repr=False, compare=False)
 
     @property
     def runs(self) -> tuple[RunReport, ...]:
@@ -106,8 +106,7 @@ class LegReport:
         return variants_of(self.result)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """The end of a step.
 
     `judgement` is that of the step as a whole: it decides the check. With one leg it is that leg's, unless something
@@ -118,12 +117,12 @@ class Report:
 
     judgement: Judgement
     legs: tuple[LegReport, ...] = ()
-    context: Context = field(default_factory=Context)
+    context: Context = Context()
     inputs: Inputs | None = None
     began: str = ""
     seconds: float = 0.0
     comment_url: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = MappingProxyType({})
 
     @property
     def rows(self) -> tuple[SimulationRow, ...]:

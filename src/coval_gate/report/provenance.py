@@ -6,7 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate import __version__
+from coval_gate.config.baseline_fields import Age
+from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import LAUNCH_IDS, declared
+from coval_gate.model.baseline_source import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
 from coval_gate.secret import Secret
 from coval_gate.text import duration
@@ -124,6 +127,8 @@ def _written(value: Any) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case Age() | Allowance() | BaselineSource():
+            return str(value)
         case tuple():
             return "\n".join(_lines(value))
         case dict():

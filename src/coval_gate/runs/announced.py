@@ -8,7 +8,6 @@ launched elsewhere, a simulation lists the metrics that are computed for it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, NotFound
@@ -61,7 +60,7 @@ class Targets:
         found = []
         for metric in metrics:
             target = (yield from self.fetch(metric.id, until)) if metric.is_identified else None
-            found.append(replace(metric, target=target))
+            found.append(metric._replace(target=target))
         return tuple(found)
 
 

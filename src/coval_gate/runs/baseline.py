@@ -233,7 +233,7 @@ class _Search:
             read |= {run.run_id for run in batch}
             whole = yield from fetched(self._client, batch, clock=self._clock, until=self._until)
             # One of the two places may show no metadata.
-            runs |= {run.run_id: replace(run, metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
+            runs |= {run.run_id: run._replace(metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
         """Tell whether the list of runs has to be read on, which comes newest first."""
@@ -312,7 +312,7 @@ class _Search:
         """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
         run = yield from self._client.get_run(listed.run_id, until=self._until)
         # One of the two places may show neither.
-        run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
         if self._fit(run, whole=True) != "fits":
             return None
         return (yield from load_run(self._client, run, until=self._until))

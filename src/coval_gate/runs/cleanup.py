@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coval_gate.errors import GateError, InternalError, RunnerError
@@ -94,7 +94,7 @@ def with_cancellations(judgement: Judgement, leg: Leg) -> Judgement:
         if trial.ended and _is_judged_apart(trial, judgement):
             judgement = leg.judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
-            judgement = trial.judgement = replace(judgement, cancellation=trial.ended)
+            judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
             leg.judgement = leg.judgement if trial.repetition else judgement
     return judgement
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.errors import NotFound
@@ -96,7 +95,7 @@ def collect(
         last = min(budgets.deadline, max(give_up, settles_at) if settles else give_up)
         if looked_at >= last:
             late = budgets.whole if clock.now() >= budgets.deadline else None
-            return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
+            return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             log(missing_text(missing))
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
@@ -145,13 +144,13 @@ class _Collector:
         )
         if not criteria.needs_targets:
             return Look(result, people.certain, sound=named and not result.reported_error, is_empty=run.is_empty)
-        result = replace(result, metrics=(yield from self._targets.add_to(run.metrics, until)))
+        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics, until)))
         announced = yield from self._announced.fetch(run, simulations, until)
         absent = yield from absent_metrics(announced, result, self._targets, until)
         certain = people.certain and self._announced.certain
         sound = named and not result.reported_error and self._targets.are_usable
         sound = sound and all(metric.is_identified for metric in result.metrics)
-        return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
+        return Look(result._replace(absent_metrics=absent), certain, sound, run.is_empty)
 
     def unchanged_since(self, look: Look) -> float:
         """Return since when looks have shown the same data; a look may have begun long before it showed them."""

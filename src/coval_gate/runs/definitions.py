@@ -6,7 +6,6 @@ Nearly every run shows the values that matter, so this costs a call only where a
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.errors import CovalError
@@ -29,10 +28,10 @@ def with_definitions(client: Client, result: RunResult, criteria: Criteria, *, u
         wanted = tuple(_wanted(metric, result, criteria))
         if metric.is_identified and Vocabulary.of(metric).unseen(wanted):
             texts = yield from _texts(client, metric.id, wanted, until)
-            metrics.append(replace(metric, defined=texts))
+            metrics.append(metric._replace(defined=texts))
         else:
             metrics.append(metric)
-    return replace(result, metrics=tuple(metrics))
+    return result._replace(metrics=tuple(metrics))
 
 
 def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:

@@ -6,7 +6,6 @@ The verdict stands before, and nothing here changes it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError
@@ -48,7 +47,7 @@ def fetch_details(
     # Side by side, so that neither takes the time of the other.
     fetched = yield from together((words, transcripts), clock)
     worded, transcribed = all_or_first_error(fetched)
-    return replace(worded, transcripts=transcribed.transcripts)
+    return worded._replace(transcripts=transcribed.transcripts)
 
 
 def _words(

@@ -6,8 +6,7 @@ run could be from its own earlier attempt, the step does not launch another besi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_run
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierRuns:
+class EarlierRuns(NamedTuple):
     """What the search for earlier runs needs: the `tags` and the `body` of the launch that follows.
 
     `log` and `warn` take sentences for users; `until` is the deadline of the whole search.

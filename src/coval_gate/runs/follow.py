@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
@@ -49,7 +48,7 @@ def follow(
             record=record,
         )
         if isinstance(ended, TimedOut):
-            return replace(ended, reopened=reopened)
+            return ended._replace(reopened=reopened)
         if isinstance(ended, NotCompleted):
             return ended
         collected = yield from collect(
@@ -65,7 +64,7 @@ def follow(
         if isinstance(collected, Completed):
             until = min(max(budgets.deadline, clock.now()), clock.now() + OPTIONAL_TIME)
             result = yield from with_definitions(client, collected.result, criteria, until=until)
-            return replace(collected, result=result)
+            return collected._replace(result=result)
         if isinstance(collected, NotCompleted):
             return collected
         if not reopened:

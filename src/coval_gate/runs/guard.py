@@ -86,13 +86,7 @@ def _trial_state(entry: object) -> TrialState | None:
 
 
 def _restored(state: TrialState, now: float) -> Trial:
-    trial = Trial(
-        leg=state.leg,
-        ids=state.ids,
-        tags=Tags(state.key),
-        launched_again=state.launched_again,
-        post_cancels=state.cancel,
-        owes_mark=state.failed,
-    )
+    trial = Trial(leg=state.leg, ids=state.ids, tags=Tags(state.key))
+    trial.launched_again, trial.post_cancels, trial.owes_mark = state.launched_again, state.cancel, state.failed
     trial.identify(state.run_id, at=now)
     return trial

@@ -6,8 +6,7 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.runs.earlier import EarlierRuns
@@ -42,8 +41,7 @@ def earlier_runs(session: Session, tags: Tags, body: Mapping[str, Any], *, until
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launcher:
+class Launcher(NamedTuple):
     """What the launch of a trial needs; the session's deadline bounds all of it.
 
     `check` raises InputError where a launch would be in vain. `record` writes the id of the run down, and may raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coval_gate.model.details import Details
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.trial import Trial
 
 
-@dataclass(slots=True, kw_only=True)
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
@@ -31,18 +29,19 @@ class Leg:
     tag that it is to take because no run has it, so that the reference of drift begins with it.
     """
 
-    inputs: Inputs
-    name: str = ""
-    trials: list[Trial] = field(default_factory=list)
-    leftovers: dict[str, Trial] = field(default_factory=dict)
-    result: RunResult | None = None
-    judgement: Judgement | None = None
-    findings: Findings | None = None
-    details: Details = field(default_factory=Details)
-    trend: tuple[TrendRun, ...] = ()
-    drift: Drift | None = None
-    promotion: Promotion | None = None
-    begins: str = ""
+    def __init__(self, inputs: Inputs, name: str = "") -> None:
+        self.inputs = inputs
+        self.name = name
+        self.trials: list[Trial] = []
+        self.leftovers: dict[str, Trial] = {}
+        self.result: RunResult | None = None
+        self.judgement: Judgement | None = None
+        self.findings: Findings | None = None
+        self.details = Details()
+        self.trend: tuple[TrendRun, ...] = ()
+        self.drift: Drift | None = None
+        self.promotion: Promotion | None = None
+        self.begins = ""
 
     @property
     def first(self) -> Trial:

@@ -5,7 +5,6 @@ Both cost calls that the launch waits for, so a step makes them only if its inpu
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.errors import CovalError
@@ -93,7 +92,7 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     )
     metadata = dict(trial.request.metadata)
     metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
-    trial.request = replace(trial.request, metadata=metadata)
+    trial.request = trial.request._replace(metadata=metadata)
 
 
 def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[TestCase]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
 from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
@@ -20,8 +20,7 @@ DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchRequest:
+class LaunchRequest(NamedTuple):
     """The body of `POST /runs`, with the API's field names."""
 
     agent_id: str
@@ -31,8 +30,8 @@ class LaunchRequest:
     persona_metrics: tuple[str, ...] = ()
     mutation_id: str = ""
     mutation_ids: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
+    metadata: Mapping[str, Any] = MappingProxyType({})
     config_overrides: Mapping[str, Any] | None = None
 
     @property
@@ -50,7 +49,7 @@ class LaunchRequest:
         metadata["tags"] = (*metadata.get("tags", ()), *tags)[:MOST_RUN_TAGS]
         if tags:
             metadata["customer"] = {**metadata.get("customer", {}), **as_metadata(tags)}
-        return _set_only({**asdict(self), "metadata": _set_only(metadata)})
+        return _set_only({**self._asdict(), "metadata": _set_only(metadata)})
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:

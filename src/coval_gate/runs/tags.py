@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
@@ -56,8 +55,7 @@ class Origin(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tags:
+class Tags(NamedTuple):
     """The tags of a run. `origin` is None outside GitHub, where workflow runs cannot be identified."""
 
     key: str
@@ -65,9 +63,10 @@ class Tags:
     origin: Origin | None = None
     branch: str = ""
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield the tags to send to Coval, the most important first."""
-        return (tag for tag in (self.key, self.group, self.branch) if tag)
+    @property
+    def to_send(self) -> tuple[str, ...]:
+        """The tags that the launch sends, the most important first."""
+        return tuple(tag for tag in (self.key, self.group, self.branch) if tag)
 
     def continues(self, tags: Iterable[str]) -> bool:
         """Tell whether an earlier attempt of this step launched the run with these tags."""

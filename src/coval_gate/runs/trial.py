@@ -6,7 +6,6 @@ The post step learns from it what it has to do if this process cannot: whatever 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coval_gate.errors import RunnerError
@@ -40,7 +39,6 @@ class TrialState(NamedTuple):
     failed: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
 class Trial:
     """What is known of one run so far.
 
@@ -57,26 +55,37 @@ class Trial:
     that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
     """
 
-    leg: str = ""
-    repetition: int = 0
-    request: LaunchRequest | None = None
-    ids: Mapping[str, str] = field(default_factory=dict)
-    tags: Tags | None = None
-    launches: list[Launch] = field(default_factory=list)
-    launched_again: bool = False
-    run_id: str = ""
-    known_since: float = 0.0
-    resumed: bool = False
-    run: Run | None = None
-    over_since: float | None = None
-    differences: tuple[Problem, ...] = ()
-    judgement: Judgement | None = None
-    is_active: bool = False
-    is_cancelling: bool = False
-    post_cancels: bool = False
-    owes_mark: bool = False
-    ended: Cancellation | None = None
-    save: Callable[[], None] = lambda: None
+    def __init__(
+        self,
+        *,
+        leg: str = "",
+        repetition: int = 0,
+        request: LaunchRequest | None = None,
+        ids: Mapping[str, str] | None = None,
+        tags: Tags | None = None,
+        run_id: str = "",
+        save: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.leg = leg
+        self.repetition = repetition
+        self.request = request
+        self.ids = ids or (request.ids if request else {})
+        self.tags = tags
+        self.launches: list[Launch] = []
+        self.launched_again = False
+        self.run_id = run_id
+        self.known_since = 0.0
+        self.resumed = False
+        self.run: Run | None = None
+        self.over_since: float | None = None
+        self.differences: tuple[Problem, ...] = ()
+        self.judgement: Judgement | None = None
+        self.is_active = False
+        self.is_cancelling = False
+        self.post_cancels = False
+        self.owes_mark = False
+        self.ended: Cancellation | None = None
+        self.save = save
 
     @property
     def key(self) -> str:
@@ -91,12 +100,12 @@ class Trial:
     @property
     def body(self) -> dict[str, Any]:
         """The body of the launch; empty for a run that was launched elsewhere."""
-        return self.request.body(tuple(self.tags or ())) if self.request else {}
+        return self.request.body(self.tags.to_send if self.tags else ()) if self.request else {}
 
     @property
     def sent_tags(self) -> tuple[str, ...]:
         """The tags that this step launched the run with."""
-        return () if self.resumed or self.tags is None else tuple(self.tags)
+        return () if self.resumed or self.tags is None else self.tags.to_send
 
     @property
     def is_over(self) -> bool:

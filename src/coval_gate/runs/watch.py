@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import NotFound, Unavailable
@@ -133,7 +133,7 @@ def _poll(
             if last is None and now >= given_up:
                 raise
             if last and now >= lasting:
-                return replace(last, status=DELETED)
+                return last._replace(status=DELETED)
             if last and now >= deadline:
                 return last
             if not is_told:

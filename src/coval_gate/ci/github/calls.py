@@ -6,7 +6,6 @@ A call reads only the fields that it needs, and follows no link or redirect in a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
@@ -81,8 +80,7 @@ class Payload(NamedTuple):
         raise unexpected(f"{self.call} returned a response without {what}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One or more calls for one purpose, which need `permission` and must begin by `until`."""
 
     transport: Transport

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -74,7 +73,7 @@ class GitHubPage(Page):
         if not context.pull_request:
             return context
         sha = yield from self._github().pull_request_head(context.pull_request, until=until)
-        return replace(context, sha=sha, sha_is_known=True)
+        return context._replace(sha=sha, sha_is_known=True)
 
 
 class CommitStatus(GitHubPage):
