@@ -404,8 +404,8 @@ def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: 
         newly_failing=(text, f"1 {text}"),
         newly_passing=(f"2 {text}",),
     )
-    rate = replace(threshold, aggregate=Aggregate("rate", values=(text,)))
-    earlier, agent = (replace(rate, bound=Bound(0.0, reference)) for reference in ("baseline", "base"))
+    rate = threshold._replace(aggregate=Aggregate("rate", values=(text,)))
+    earlier, agent = (rate._replace(bound=Bound(0.0, reference)) for reference in ("baseline", "base"))
     compared = Check(
         criterion=ThresholdHolds(threshold=earlier, confidence=0.95),
         verdict=Verdict.INCONCLUSIVE,
@@ -419,7 +419,7 @@ def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: 
         replace(compared, criterion=ThresholdHolds(threshold=agent), variant=mutation, several=True),
         replace(
             compared,
-            criterion=ThresholdHolds(threshold=replace(earlier, advisory=True)),
+            criterion=ThresholdHolds(threshold=earlier._replace(advisory=True)),
             measure=None,
             problem=NoBaseline(source=BaselineSource(kind="tag", name=text), reason=gone),
             simulations=(),

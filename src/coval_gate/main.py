@@ -1,4 +1,7 @@
-"""The action's main step: parse, plan, one function for each mode, publish."""
+"""The action's main step: parse, plan, one function for each mode, publish.
+
+The start up to the launch is measured, so what is needed only afterwards is imported where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.ci.host import tolerant
 from coval_gate.clock import Interrupted
 from coval_gate.errors import GateError, InternalError
-from coval_gate.flow.cancel import cancel_named, clean_up
 from coval_gate.flow.launch import announce, launch, take_over
 from coval_gate.flow.opening import foresee, locate, one_leg, read_inputs
 from coval_gate.flow.progress import Progress
-from coval_gate.judge.judgement import LAUNCH, errored, gravest, interrupted, runs_cancelled, skipped
 from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
@@ -39,10 +40,12 @@ def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
 
             with tolerant(progress.host, "A run could not be marked"):
                 yield from mark_failed_runs(progress, judgement)
-        judgement = yield from clean_up(progress, judgement)
+        judgement = yield from _clean_up(progress, judgement)
     except Interrupted:
+        from coval_gate.judge.judgement import interrupted
+
         progress.hurry()
-        judgement = yield from clean_up(progress, interrupted())
+        judgement = yield from _clean_up(progress, interrupted())
     report = yield from publish(progress, judgement)
     if not progress.is_hurried and any(leg.promotion or leg.begins for leg in progress.legs):
         from coval_gate.flow.promote import promote_runs
@@ -62,15 +65,20 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     try:
         inputs = read_inputs(progress)
         if inputs.api_key is None:
+            from coval_gate.judge.judgement import skipped
+
             return skipped(progress.context.secrets_withheld_from)
         progress.legs = plan(inputs)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
-        return errored(error)
+        problem = error
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
         progress.report_bug()
-        return errored(InternalError(error))
+        problem = InternalError(error)
+    from coval_gate.judge.judgement import errored
+
+    return errored(problem)
 
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -78,8 +86,8 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
     for leg in progress.legs:
         foresee(session, leg)
     yield from _launch_all(session, progress)
-    # What follows takes long to import, and the launch need not wait for it.
     from coval_gate.flow.repeat import judge_and_repeat
+    from coval_gate.judge.judgement import gravest
 
     judging = [judge_and_repeat(session, progress, leg) for leg in progress.legs]
     return gravest(all_or_first_error((yield from together(judging, session.clock))))
@@ -93,6 +101,8 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 
         confirming = [confirm(session, progress, leg) for leg in resumed]
         all_or_first_error((yield from together(confirming, session.clock)))
+    from coval_gate.judge.judgement import LAUNCH
+
     return LAUNCH
 
 
@@ -107,8 +117,17 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode cancel: every run side by side. Raises the first error once all were tried."""
+    from coval_gate.flow.cancel import cancel_named
+    from coval_gate.judge.judgement import runs_cancelled
+
     (leg,) = progress.legs
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
+
+
+def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
+    from coval_gate.flow.cancel import clean_up
+
+    return clean_up(progress, judgement)
 
 
 def _launch_all(session: Session, progress: Progress) -> Procedure[None]:

@@ -16,9 +16,9 @@ from coval_gate.flow.finish import finish_trials
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.report.model import Report
-from coval_gate.runs.guard import LEGS
 from coval_gate.runs.schedule import run
 from coval_gate.runs.tags import provenance_of
+from coval_gate.runs.trial import LEGS
 from coval_gate.times import POST_LOCATING, Times
 
 if TYPE_CHECKING:

@@ -717,7 +717,7 @@ EMPTY_RESULT = RunResult(run_id="r1", simulations=())
 
 def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
     text = "&" * 600  # the character with the longest escaped form
-    threshold = replace(parse_thresholds("Latency: max < 1")[0], text=text)
+    threshold = parse_thresholds("Latency: max < 1")[0]._replace(text=text)
     criterion = ThresholdHolds(threshold=threshold)
     checks = tuple(
         Check(

@@ -4,7 +4,8 @@ import json
 
 from coval_gate.judge.variants import variants_of
 from coval_gate.model.results import Metric, RunResult, Simulation
-from coval_gate.report.metrics import LIMIT, aggregates
+from coval_gate.report.limits import MOST_OUTPUT
+from coval_gate.report.metrics import aggregates
 
 SIMULATIONS = (
     Simulation(id="s1", status="COMPLETED"),
@@ -65,5 +66,5 @@ def test_metrics_beyond_size_limit_are_omitted() -> None:
     metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
     text = aggregates(metrics, variants_of(result))
-    assert LIMIT / 2 < len(text) <= LIMIT
+    assert MOST_OUTPUT / 2 < len(text) <= MOST_OUTPUT
     assert list(json.loads(text)) == [metric.name for metric in metrics[: len(json.loads(text))]]

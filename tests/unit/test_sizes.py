@@ -234,7 +234,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     large = report_of(metrics=1, simulations=200)
     (leg,) = large.legs
     text = "x" * 5_000
-    long = replace(parse_thresholds("Latency: max < 1")[0], text=text)
+    long = parse_thresholds("Latency: max < 1")[0]._replace(text=text)
     checks = tuple(replace(check, criterion=ThresholdHolds(threshold=long)) for check in leg.judgement.checks[-20:])
     report = large._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),))
     (found,) = json.loads(document(report))["legs"]

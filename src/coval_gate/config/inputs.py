@@ -89,7 +89,8 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
     except ThresholdSyntaxError as error:
         from coval_gate.config.slips import explained
 
-        first, *others = (*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:])
+        lines = [*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:]]
+        first, others = lines[0], lines[1:]
         stop = "" if first.problem.endswith("?") else "."
         what = f", line {first.line}: {first.problem}{stop}"
         if others:

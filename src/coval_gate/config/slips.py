@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
@@ -117,12 +116,12 @@ def explained(wrong: WrongLine) -> WrongLine:
     if len(wrong.text) > LONGEST:
         return wrong
     if wrong.advice == ONE_PER_LINE and OR_ANOTHER.match(wrong.text, wrong.column - 1):
-        return replace(wrong, advice=WITHOUT_OR)
+        return wrong._replace(advice=WITHOUT_OR)
     if parts := _split(wrong.text, MOST):
         told = [advice for part in parts for advice in part.advice]
-        return replace(wrong, advice=_all(ONE_PER_LINE, *told), correction="\n".join(part.line for part in parts))
+        return wrong._replace(advice=_all(ONE_PER_LINE, *told), correction="\n".join(part.line for part in parts))
     found = _correct(wrong.text)
-    return replace(wrong, advice=wrong.advice or _all(*found.advice), correction="" if wrong.advice else found.line)
+    return wrong._replace(advice=wrong.advice or _all(*found.advice), correction="" if wrong.advice else found.line)
 
 
 def _all(*advice: str) -> str:

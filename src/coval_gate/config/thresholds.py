@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NamedTuple, NoReturn
 
 from coval_gate.config.aggregates import CURLY, KIND, KINDS, NAMES, OF_METRIC, OF_RUN, Aggregate
 from coval_gate.config.values import QUOTED, is_blank, unquoted
@@ -70,8 +69,7 @@ class ThresholdSyntaxError(ValueError):
         self.line, self.column, self.text, self.expected = first.line, first.column, first.text, first.expected
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The value to compare with: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
     baseline: the runs that the input `baseline` names. base: the agent itself in the same run.
@@ -86,8 +84,7 @@ class Bound:
         return self.factor * earlier + self.number if self.reference else self.number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
+class Threshold(NamedTuple):
     """A threshold from `line`, counted from 1.
 
     `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and without the
@@ -128,7 +125,7 @@ class Threshold:
 
     def against(self, earlier: float) -> Threshold:
         """Return the threshold with a number in place of its reference, whose value is `earlier`."""
-        return replace(self, bound=Bound(self.bound.of(earlier)))
+        return self._replace(bound=Bound(self.bound.of(earlier)))
 
     @property
     def takes_confidence(self) -> bool:

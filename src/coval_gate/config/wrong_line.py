@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from unicodedata import east_asian_width
 
 from coval_gate.text import visible
@@ -11,8 +10,7 @@ from coval_gate.text import visible
 WINDOW: Final = 100  # characters of an invalid line that a message shows
 
 
-@dataclass(frozen=True, slots=True)
-class WrongLine:
+class WrongLine(NamedTuple):
     """An invalid line: its number and the column of the error (from 1), its text as given, and what was expected.
 
     `advice` says it better, where it is known; `correction` is the whole line as it has to be, where that is certain.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coval_gate.judge.judgement import LAUNCH
 from coval_gate.times import announcing
 
 if TYPE_CHECKING:
@@ -77,5 +76,7 @@ def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Tr
 
 def announce(progress: Progress) -> Procedure[None]:
     """Show on the commit's pages that the run is in progress."""
+    from coval_gate.judge.judgement import LAUNCH
+
     until = announcing(progress.clock.now(), progress.deadline)
     return progress.publisher.pages.announce(progress.report(LAUNCH), until=until)

@@ -9,7 +9,6 @@ from coval_gate.ci.context import with_unknown_commit
 from coval_gate.ci.host import NAME
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
-from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.runs.leg import Leg
 from coval_gate.times import announcing
 
@@ -38,7 +37,7 @@ def read_inputs(progress: Progress) -> Inputs:
     if progress.inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
-    publisher.write_outputs(progress.report(UNFINISHED))
+    publisher.write_unfinished()
     progress.save()
     inputs, context = progress.inputs, progress.context
     if inputs.promote or inputs.accept or inputs.drift:

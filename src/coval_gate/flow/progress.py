@@ -15,18 +15,15 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.coval.client import connect
-from coval_gate.judge.judgement import redacted
-from coval_gate.publish.legs import leg_report
 from coval_gate.publish.publisher import Publisher
-from coval_gate.report.model import Report
-from coval_gate.runs.guard import LEGS, read_state, write_state
 from coval_gate.runs.leg import Leg
 from coval_gate.runs.session import Session
-from coval_gate.runs.trial import Trial
+from coval_gate.runs.trial import LEGS, Trial, read_state, write_state
 from coval_gate.times import Times
 
 if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.report.model import Report
     from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
     from coval_gate.runtime import Runtime
@@ -116,6 +113,11 @@ class Progress:
 
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
+        # None of this is needed before the launch, whose start is measured.
+        from coval_gate.judge.judgement import redacted
+        from coval_gate.publish.legs import leg_report
+        from coval_gate.report.model import Report
+
         redact, home = self.host.redact, self.inputs.dashboard_url
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]

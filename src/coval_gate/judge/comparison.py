@@ -7,9 +7,8 @@ that cannot occur among the values of a metric is not taken for one that did not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.text import folded
 
@@ -38,8 +37,7 @@ def is_named(wanted: str) -> bool:
     return comparable(wanted) not in ("", UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kinds:
+class Kinds(NamedTuple):
     """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which says nothing about the kind."""
 
     numbers: bool

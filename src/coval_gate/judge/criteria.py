@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from coval_gate.config.thresholds import Bound
@@ -107,7 +107,7 @@ class ThresholdHolds(_Kind):
         if self.threshold.metric and sample is None:
             return ()
         requirement = self.requirement(measure) if measure else None
-        number = replace(self.threshold, bound=Bound(requirement.bound)) if requirement else self.threshold
+        number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
         value = measure.value if measure else None
         return aggregation_of(number).missing_it(variant, sample.metric if sample else None, value)
 
@@ -474,5 +474,5 @@ class Criteria:
 def _resolved(threshold: Threshold, source: BaselineSource | None) -> Threshold:
     """Return a threshold against the baseline `base` as one against `base`."""
     if threshold.bound.reference == "baseline" and source and source.kind == "base":
-        return replace(threshold, bound=replace(threshold.bound, reference="base"))
+        return threshold._replace(bound=threshold.bound._replace(reference="base"))
     return threshold

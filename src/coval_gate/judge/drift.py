@@ -6,7 +6,6 @@ counts as a hit of a rate is what a comparison counts (`Rate.hits`), in every ru
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import Bound
@@ -98,7 +97,7 @@ def _verdict(criterion: NoDrift, measure: Measure) -> Verdict:
     path, threshold = measure.path, criterion.threshold
     if path is None or not path.alarms:
         return Verdict.PASSED
-    bounded = replace(threshold, bound=Bound(criterion.bound(path.reference)))
+    bounded = threshold._replace(bound=Bound(criterion.bound(path.reference)))
     return Verdict.PASSED if bounded.holds(measure.value) else Verdict.FAILED
 
 

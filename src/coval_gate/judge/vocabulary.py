@@ -8,8 +8,7 @@ metric, a value that no simulation has may be a rare category, unless it is spel
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.comparison import UNKNOWN, comparable
 from coval_gate.model.results import BINARY_TEXTS
@@ -28,8 +27,7 @@ BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXT
 TEXT_SHOWN: Final = 100  # characters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """The texts that are values of a metric in any simulation (`seen`), and those that it can have (`allowed`).
 
     `allowed` is empty where others may come. `seen` are in alphabetical order. `contradicted`: a simulation has a value

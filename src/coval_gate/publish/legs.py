@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coval_gate.judge.judgement import redacted
+from coval_gate.model.details import Details
 from coval_gate.report.model import LegReport, RunReport
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def leg_report(
         run_url=page(first.run_id),
         run=first.run,
         result=leg.result,
-        details=leg.details,
+        details=leg.details or Details(),
         trend=leg.trend,
         single_runs=tuple(_run_report(trial, judgement, page) for trial in trials),
         promotion=leg.promotion and leg.promotion.redacted(redact),

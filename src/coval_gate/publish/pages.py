@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import HostError, RunnerError
-from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.report.formats import Surface, formats
 from coval_gate.text import in_words, json_in
 
@@ -96,6 +95,8 @@ class PagePublisher:
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
         """Show on the commit's pages that the run is in progress."""
+        from coval_gate.judge.judgement import UNFINISHED
+
         self.owe(report._replace(judgement=UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)

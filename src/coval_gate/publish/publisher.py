@@ -15,12 +15,11 @@ from coval_gate.ci.host import BUG, NAME, tolerant
 from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import GateError, InternalError, RunnerError
-from coval_gate.judge.judgement import errored
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered
-from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
+from coval_gate.report.formats.outputs import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +76,10 @@ class Publisher:
                 self._workspace.remove(place)
         return inputs, problems
 
+    def write_unfinished(self) -> None:
+        """Set every output to what holds if this step is killed. Raises RunnerError."""
+        self._host.set_outputs(unfinished())
+
     def write_outputs(self, report: Report) -> None:
         """Set every output. Raises RunnerError."""
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
@@ -129,6 +132,8 @@ class Publisher:
 
     def _with_error(self, report: Report, error: GateError) -> Report:
         """Return the report as an error, unless it is red already: then a warning is enough, if it is red otherwise."""
+        from coval_gate.judge.judgement import errored
+
         judgement = errored(error)
         if report.judgement.lets_pass:
             return report._replace(judgement=judgement)
@@ -157,6 +162,8 @@ class Publisher:
 
     def _tell_briefly(self, report: Report) -> None:
         """Log the verdict where there is no time for more."""
+        from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
+
         self._host.log(LEFT_OUT)
         judgement = report.judgement
         if self._annotates(report) and not judgement.lets_pass:

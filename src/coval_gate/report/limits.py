@@ -13,6 +13,7 @@ MOST_FLIPS: Final = 50  # test cases that flipped, of a criterion and in each di
 MOST_RUNS: Final = 100  # of a baseline
 MOST_VALUES: Final = 100  # values of a simulation, and as many explanations
 MOST_FIGURES: Final = 5_000  # metrics of a leg times their variants
+MOST_OUTPUT: Final = 64 * 1024  # characters of an output; all of a job's together may have about half a million
 LONGEST_MENTION: Final = 200  # characters of a criterion where a simulation names it
 
 # Of the HTML report, which should open at once: about 2 MB for 1,000 simulations.

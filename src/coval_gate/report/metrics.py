@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.model.results import BASE
+from coval_gate.report.limits import MOST_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 AGENT: Final = "agent"  # what stands for the agent itself among its mutations
 MUTATION: Final = " (mutation)"  # what tells a mutation of that name from it
 MOST_TEXTS: Final = 20  # different texts of one metric
-LIMIT: Final = 64 * 1024  # characters; all of a job's outputs together may have about half a million
 
 
 def variant_key(variant: str) -> str:
@@ -72,7 +72,7 @@ def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
             name = f"{name} ({metric.id})"
         entry = {"id": metric.id, "variants": entries_of(metric, variants)}
         more = len(json.dumps({name: entry}))
-        if size + more <= LIMIT:
+        if size + more <= MOST_OUTPUT:
             size += more
             whole[name] = entry
     return json.dumps(whole)

@@ -48,8 +48,7 @@ class EarlierRuns(NamedTuple):
 
         Raises CovalError if the step cannot find out.
         """
-        origin = self.tags.origin
-        if origin is None or origin.attempt == 1:
+        if not self.tags.has_earlier_attempt:
             return None
         found = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",

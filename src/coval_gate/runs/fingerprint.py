@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +27,7 @@ OPTIONS: Final = ("iteration_count", "sub_sample_size", "sub_sample_seed", "conf
 COMPARED: Final = OPTIONS[1:]  # more iterations make the same conversations only more certain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """The digests; an empty one is not known.
 
     `cases`: for each test case, the digest of its id and that of its content; none if there are more than MOST_CASES.
@@ -38,7 +37,7 @@ class Fingerprint:
     cases: frozenset[bytes] = frozenset()
     all_cases: str = ""
     persona: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = MappingProxyType({})
 
     def as_metadata(self) -> dict[str, str]:
         """Return the fingerprint as metadata of a launch, in texts of at most PART_LIMIT characters."""

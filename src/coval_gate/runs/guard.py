@@ -1,27 +1,18 @@
-"""Guards the runs that a step owns: cancels them, and tells the post step which of them it has to cancel.
-
-The state that the post step reads is a JSON list with an entry for each trial.
-"""
+"""Guards the runs that a step owns: cancels each of them, and any second run that a lost launch began."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.find import find_launched, runs_with
-from coval_gate.runs.tags import Tags
-from coval_gate.runs.trial import Trial, TrialState
-from coval_gate.text import json_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from coval_gate.runs.session import Session
+    from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
-LEGS: Final = "legs"  # the name of the state
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
@@ -57,36 +48,3 @@ def end_other_launches(session: Session, trial: Trial, *, until: float, keep_new
             # It is listed, so a 404 means that Coval does not know it yet.
             yield from cancel_run(client, run.run_id, clock=clock, until=until, fresh_until=until)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
-
-
-def write_state(trials: Iterable[Trial]) -> str:
-    """Return the state of all trials as JSON."""
-    return json.dumps([trial.state._asdict() for trial in trials])
-
-
-def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
-    """Return the trials as the main step saved them; none where it saved none, or the state cannot be read.
-
-    Their ids become known `now`.
-    """
-    entries = json_in(text)
-    states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
-    return () if None in states else tuple(_restored(state, now) for state in states if state)
-
-
-def _trial_state(entry: object) -> TrialState | None:
-    try:
-        state = TrialState(**entry) if isinstance(entry, dict) else None
-    except TypeError:
-        return None
-    if state is None or not isinstance(state.ids, dict):
-        return None
-    texts = (state.leg, state.key, state.run_id, *state.ids.values())
-    return state if all(isinstance(text, str) for text in texts) else None
-
-
-def _restored(state: TrialState, now: float) -> Trial:
-    trial = Trial(leg=state.leg, ids=state.ids, tags=Tags(state.key))
-    trial.launched_again, trial.post_cancels, trial.owes_mark = state.launched_again, state.cancel, state.failed
-    trial.identify(state.run_id, at=now)
-    return trial

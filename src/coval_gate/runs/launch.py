@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
-from coval_gate.runs.earlier import EarlierRuns
-from coval_gate.runs.find import find_launched
-from coval_gate.runs.guard import end_other_launches
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coval_gate.model.run import Run
+    from coval_gate.runs.earlier import EarlierRuns
     from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.trial import Trial
@@ -30,6 +28,8 @@ MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
 def earlier_runs(session: Session, tags: Tags, body: Mapping[str, Any], *, until: float) -> EarlierRuns:
     """Return the search for runs that were launched before one with these tags and this body."""
+    from coval_gate.runs.earlier import EarlierRuns  # most launches need none, and the start is measured
+
     return EarlierRuns(
         client=session.client,
         tags=tags,
@@ -60,8 +60,9 @@ class Launcher(NamedTuple):
         `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
         step may cancel this one. Raises as `launch`, RunnerError, and InputError (nothing was launched).
         """
-        trial, clock, runs = self.trial, self.session.clock, self._earlier_runs()
-        earlier = (yield from runs.to_resume()) if resume else None
+        trial, clock = self.trial, self.session.clock
+        resumes = resume and self.tags.has_earlier_attempt
+        earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
             trial.resumed = True
@@ -70,7 +71,7 @@ class Launcher(NamedTuple):
         else:
             yield from self._check()
         if supersede:
-            yield from runs.supersede(keep=earlier.run_id if earlier else "")
+            yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             return True
         try:
@@ -134,6 +135,8 @@ class Launcher(NamedTuple):
             raise
 
     def _end_other_launches(self) -> Procedure[None]:
+        from coval_gate.runs.guard import end_other_launches
+
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
@@ -157,6 +160,8 @@ class Launcher(NamedTuple):
 
         Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
         """
+        from coval_gate.runs.find import find_launched
+
         session = self.session
         try:
             return (

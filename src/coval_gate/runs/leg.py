@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coval_gate.model.details import Details
-
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.details import Details
     from coval_gate.model.drift import Drift
     from coval_gate.model.promotion import Promotion
     from coval_gate.model.results import RunResult
@@ -37,7 +36,7 @@ class Leg:
         self.result: RunResult | None = None
         self.judgement: Judgement | None = None
         self.findings: Findings | None = None
-        self.details = Details()
+        self.details: Details | None = None
         self.trend: tuple[TrendRun, ...] = ()
         self.drift: Drift | None = None
         self.promotion: Promotion | None = None

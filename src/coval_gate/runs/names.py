@@ -7,8 +7,7 @@ it is where a metric's definition does not list its values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.inputs import Problem
 from coval_gate.errors import CovalError, InputError, Rejected
@@ -35,8 +34,7 @@ ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the
 Names = dict[str, str]  # of metrics, by id
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A name or an id of a metric, the input that has it, where it stands in there, and the values named with it."""
 
     text: str

@@ -64,6 +64,11 @@ class Tags(NamedTuple):
     branch: str = ""
 
     @property
+    def has_earlier_attempt(self) -> bool:
+        """Whether an earlier attempt at this step may have launched a run."""
+        return self.origin is not None and self.origin.attempt > 1
+
+    @property
     def to_send(self) -> tuple[str, ...]:
         """The tags that the launch sends, the most important first."""
         return tuple(tag for tag in (self.key, self.group, self.branch) if tag)

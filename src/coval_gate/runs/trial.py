@@ -1,17 +1,21 @@
 """A trial: the record of one run that a step launches, waits for or cancels.
 
-The post step learns from it what it has to do if this process cannot: whatever changes that is saved at once.
+The post step learns from it what it has to do if this process cannot: whatever changes that is saved at once. The
+state that it reads is a JSON list with an entry for each trial.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.errors import RunnerError
+from coval_gate.runs.tags import Tags
+from coval_gate.text import json_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from coval_gate.config.inputs import Problem
     from coval_gate.coval.client import Launch
@@ -19,8 +23,9 @@ if TYPE_CHECKING:
     from coval_gate.model.outcomes import Cancellation
     from coval_gate.model.run import Run
     from coval_gate.runs.request import LaunchRequest
-    from coval_gate.runs.tags import Tags
     from coval_gate.waiting import BackgroundCall
+
+LEGS: Final = "legs"  # the name of the state
 
 
 class TrialState(NamedTuple):
@@ -167,3 +172,36 @@ class Trial:
     def _try_to_save(self) -> None:
         with suppress(RunnerError):
             self.save()
+
+
+def write_state(trials: Iterable[Trial]) -> str:
+    """Return the state of all trials as JSON."""
+    return json.dumps([trial.state._asdict() for trial in trials])
+
+
+def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
+    """Return the trials as the main step saved them; none where it saved none, or the state cannot be read.
+
+    Their ids become known `now`.
+    """
+    entries = json_in(text)
+    states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
+    return () if None in states else tuple(_restored(state, now) for state in states if state)
+
+
+def _trial_state(entry: object) -> TrialState | None:
+    try:
+        state = TrialState(**entry) if isinstance(entry, dict) else None
+    except TypeError:
+        return None
+    if state is None or not isinstance(state.ids, dict):
+        return None
+    texts = (state.leg, state.key, state.run_id, *state.ids.values())
+    return state if all(isinstance(text, str) for text in texts) else None
+
+
+def _restored(state: TrialState, now: float) -> Trial:
+    trial = Trial(leg=state.leg, ids=state.ids, tags=Tags(state.key))
+    trial.launched_again, trial.post_cancels, trial.owes_mark = state.launched_again, state.cancel, state.failed
+    trial.identify(state.run_id, at=now)
+    return trial

@@ -6,9 +6,10 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.verdict import UNFINISHED, Verdict
+from coval_gate.model.statuses import ERROR
 from coval_gate.report.formats import Surface, formats
-from coval_gate.report.metrics import LIMIT
-from coval_gate.report.wording.judgements import reason
+from coval_gate.report.limits import MOST_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ OUTPUTS: Final = {
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON "
-    f"report. As many as fit in {LIMIT // 1024} KiB.",
+    f"report. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
@@ -57,8 +58,16 @@ OUTPUTS: Final = {
 }
 
 
+def unfinished() -> dict[str, str]:
+    """Return every output of a step that has only begun. If the step is killed, the workflow sees these."""
+    known = {"status": ERROR, "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
+    return dict.fromkeys(OUTPUTS, "") | known | {"duration_seconds": "0"}
+
+
 def render(report: Report) -> dict[str, str]:
     """Return every output; empty where the step does not know."""
+    from coval_gate.report.wording.judgements import reason
+
     judgement, legs = report.judgement, report.legs
     totals = legs[0].judgement.totals if legs else None
     total, completed = _counts(legs)
@@ -115,7 +124,7 @@ def _metrics(legs: Sequence[LegReport]) -> str:
 
 
 def _failed_criteria(legs: Sequence[LegReport]) -> str:
-    """Return the criteria that are not met as a JSON list of at most LIMIT characters."""
+    """Return the criteria that are not met as a JSON list of at most MOST_OUTPUT characters."""
     missed = [check for leg in legs for check in leg.judgement.missed]
     if not missed:  # then nothing heavy need be imported, as before the launch
         return "[]"
@@ -123,7 +132,7 @@ def _failed_criteria(legs: Sequence[LegReport]) -> str:
     from coval_gate.report.wording.criteria import mention
 
     shown = list[str]()
-    room = LIMIT
+    room = MOST_OUTPUT
     for check in missed:
         facts = criterion_facts(check).model_dump(include=set(CRITERION_FIELDS))
         text = json.dumps(facts | {"criterion": mention(check.criterion)})

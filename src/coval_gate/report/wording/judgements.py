@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
-from coval_gate.judge.verdict import LAUNCHED, Verdict
+from coval_gate.judge.verdict import LAUNCHED, UNFINISHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording.repetition import all_runs_text, ran_text
@@ -130,7 +130,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
             outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
             return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)
         case Unfinished():
-            return ("The step ended before it could reach a verdict.",)
+            return (UNFINISHED,)
         case Skipped(withheld=withheld):
             return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
         case RunsCancelled(cancellations=cancellations):

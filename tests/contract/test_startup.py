@@ -1,0 +1,68 @@
+"""What the main step loads before it launches: a budget that no clock takes part in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coval_sandbox.runner import LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY, VirtualClock
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_MODULES = 66  # of ours, packages among them
+SLOW = {"dataclasses", "inspect", "difflib", "jinja2", "junitparser", "markupsafe", "pydantic", "statistics"}
+AFTERWARDS = {"coval_gate.judge.judgement", "coval_gate.report.model", "coval_gate.model.results"}
+# Python calls the hook with every request that the process sends. The first POST is the launch.
+HOOKED = """
+import json, os, runpy, sys
+
+def on(event, arguments):
+    if event == "http.client.send" and bytes(arguments[1]).startswith(b"POST"):
+        print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+        os._exit(0)
+
+sys.addaudithook(on)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def loaded_at_launch(directory: Path, **inputs: str) -> set[str]:
+    """Return the names of the modules that are loaded when a step sends its launch."""
+    with Server(World(VirtualClock().time)) as server:
+        given = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | inputs
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", HOOKED, str(ROOT / "entrypoint.py")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=LocalRunner(directory).environ(given),
+        )
+    assert done.returncode == 0, done.stdout
+    modules: list[Any] = json.loads(done.stderr)
+    return {str(module) for module in modules}
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"mode": "launch"},
+        {"thresholds": "Resolved: rate(YES) >= 90%"},
+    ],
+    ids=["run", "launch", "metric"],
+)
+def test_launch_waits_for_nothing_slow(tmp_path: Path, inputs: dict[str, str]) -> None:
+    assert not loaded_at_launch(tmp_path, **inputs) & SLOW
+
+
+def test_launch_waits_for_few_modules(tmp_path: Path) -> None:
+    loaded = loaded_at_launch(tmp_path)
+    assert not loaded & AFTERWARDS
+    assert len([module for module in loaded if module.startswith("coval_gate")]) <= MOST_MODULES
