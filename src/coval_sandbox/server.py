@@ -7,7 +7,7 @@ import json
 import socket
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl
 
 import uvicorn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ACCEPTING: Final = 3  # turns of the loop until a connection that was just accepted can be closed
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        for _ in range(ACCEPTING):
+            await asyncio.sleep(0)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)

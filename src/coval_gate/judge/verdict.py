@@ -9,7 +9,6 @@ COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
 LAUNCHED: Final = "LAUNCHED"
 SKIPPED: Final = "SKIPPED"
-UNFINISHED: Final = "The step ended before it could reach a verdict."
 
 
 class Verdict(StrEnum):

@@ -6,10 +6,11 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.verdict import UNFINISHED, Verdict
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.statuses import ERROR
 from coval_gate.report.formats import Surface, formats
 from coval_gate.report.limits import MOST_OUTPUT
+from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
-from coval_gate.judge.verdict import LAUNCHED, UNFINISHED, Verdict
+from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.report.wording import UNFINISHED
 from coval_gate.report.wording.repetition import all_runs_text, ran_text
 from coval_gate.text import duration, one_line, plural, shortened_at_word, visible
 
