@@ -352,12 +352,12 @@ def test_confidence_never_contradicts_the_numbers_as_they_are(
 @given(now=CASES, old=CASES, seed=st.integers(0, 100))
 def test_order_of_test_cases_does_not_matter(now: Cases, old: Cases, seed: int) -> None:
     rng = random.Random(seed)
-    shuffled = [dict(rng.sample(list(each.items()), len(each))) for each in (now, old)]
+    shuffled = [dict(rng.sample(list(cases.items()), len(cases))) for cases in (now, old)]
     one = judged(run_of("now", now), baseline_of(run_of("old", old)), RATE)
     other = judged(run_of("now", shuffled[0]), baseline_of(run_of("old", shuffled[1])), RATE)
 
-    assert [(each.verdict, each.measure) for each in checks_of(one)] == [
-        (each.verdict, each.measure) for each in checks_of(other)
+    assert [(check.verdict, check.measure) for check in checks_of(one)] == [
+        (check.verdict, check.measure) for check in checks_of(other)
     ]
 
 

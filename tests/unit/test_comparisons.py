@@ -82,7 +82,10 @@ def test_junit_and_json_show_comparisons(name: str, golden: Callable[[str, str],
     ET.indent(gate)
     (leg,) = json.loads(document(report))["legs"]
     golden(f"compared/{file_of(name)}.xml", ET.tostring(gate, encoding="unicode") + "\n")
-    shown = {"baseline": leg["baseline"], "criteria": [each for each in leg["criteria"] if each["kind"] == "threshold"]}
+    shown = {
+        "baseline": leg["baseline"],
+        "criteria": [criterion for criterion in leg["criteria"] if criterion["kind"] == "threshold"],
+    }
     golden(f"compared/{file_of(name)}.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -107,13 +110,13 @@ def test_files_match_their_schemas(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bound_of_document_is_what_reference_makes(name: str) -> None:
-    for each in json.loads(document(reports()[name]))["legs"][0]["criteria"]:
-        if each["change"] is None:
-            assert each["trend"] is each["baseline_value"] is each["left_out"] is None
+    for criterion in json.loads(document(reports()[name]))["legs"][0]["criteria"]:
+        if criterion["change"] is None:
+            assert criterion["trend"] is criterion["baseline_value"] is criterion["left_out"] is None
             continue
-        assert each["change"] == pytest.approx(each["actual"] - each["baseline_value"])
-        difference = each["actual"] - each["bound"]
-        assert abs(each["margin"]) == pytest.approx(abs(difference))
+        assert criterion["change"] == pytest.approx(criterion["actual"] - criterion["baseline_value"])
+        difference = criterion["actual"] - criterion["bound"]
+        assert abs(criterion["margin"]) == pytest.approx(abs(difference))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")
         root = ET.fromstring(junit(report))
         assert not [*root.iter("failure"), *root.iter("error")]
-        messages = [each.attrib["message"] for each in root.iter("skipped")]
+        messages = [element.attrib["message"] for element in root.iter("skipped")]
         assert sum(message.startswith("Informs only: ") for message in messages) == 4 + 1  # and max_failed_simulations
         marks = [line.split()[0] for line in check_lines(report.legs[0].findings) if " Resolved:" in line]
         assert set(marks) == {"○"}
@@ -257,7 +260,7 @@ def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:
     """The step ended in an error, and the advisory threshold is about a metric that the run does not have."""
     report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
     root = ET.fromstring(junit(replace(report, judgement=errored(GateError("Title", "What happened.")))))
-    assert [each.attrib["name"] for each in root.iter("testcase")][-1] == "evaluation"
+    assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
     assert len([*root.iter("error")]) == 1
 
 

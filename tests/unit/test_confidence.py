@@ -78,7 +78,7 @@ def test_the_exact_interval_leaves_the_error_that_was_asked_for(count: int, data
 
 @given(CASES, LEVELS)
 def test_bounds_of_a_rate_enclose_it(drawn: list[tuple[int, int]], level: float) -> None:
-    cases = [Hits(*each) for each in drawn]
+    cases = [Hits(*counts) for counts in drawn]
     lower, upper = rate_bounds(cases, level)
 
     assert 0 <= lower <= share(cases) <= upper <= 1
@@ -88,7 +88,7 @@ def test_bounds_of_a_rate_enclose_it(drawn: list[tuple[int, int]], level: float)
 def test_more_confidence_never_claims_more_and_order_does_not_matter(
     drawn: list[tuple[int, int]], one: float, other: float, rng: random.Random
 ) -> None:
-    cases = [Hits(*each) for each in drawn]
+    cases = [Hits(*counts) for counts in drawn]
     shuffled = rng.sample(cases, len(cases))
     less, more = sorted((one, other))
 

@@ -59,7 +59,7 @@ def text_of(rendered: Any) -> str:
     return "\n".join(rendered.simulation_lines()) if isinstance(rendered, Closing) else str(rendered)
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_every_format_shows_the_same_order(form: Format) -> None:
     pages = re.findall(r"/results/(s\d)", text_of(form.render(report())))
     assert list(dict.fromkeys(pages)) == SHOWN[form.name]
@@ -69,8 +69,8 @@ def test_simulations_of_each_kind_come_in_turn() -> None:
     findings = findings_of(report().judgement, report().legs[0].result)
     found = [(simulation.simulation.id, simulation.verdict) for simulation in findings.simulations]
     kinds = [(FAILING, Verdict.FAILED), (TOLERATED, Verdict.SKIPPED), (PASSED, Verdict.PASSED)]
-    assert found == [(each, verdict) for ids, verdict in kinds for each in ids]
-    assert [each.simulation.id for each in findings.to_look_at] == FAILING + TOLERATED
+    assert found == [(simulation_id, verdict) for ids, verdict in kinds for simulation_id in ids]
+    assert [finding.simulation.id for finding in findings.to_look_at] == FAILING + TOLERATED
 
 
 def test_formats_share_findings_and_their_words() -> None:

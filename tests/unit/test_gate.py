@@ -59,7 +59,9 @@ def with_targets(result: RunResult, **targets: Target) -> RunResult:
 
 def with_mutations(result: RunResult, *names: str) -> RunResult:
     """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
-    simulations = tuple(replace(each, mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
+    simulations = tuple(
+        replace(simulation, mutation=names[n % len(names)]) for n, simulation in enumerate(result.simulations)
+    )
     return replace(result, simulations=simulations)
 
 
@@ -173,10 +175,10 @@ CASES: dict[str, Judgement] = {
 
 def test_judgements_match_golden_file(golden: Callable[[str, str], None]) -> None:
     blocks = []
-    for name, each in CASES.items():
-        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(each)))
-        lines = "\n".join(f"    - {line}" for line in reasons(each))
-        blocks.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
+    for name, judgement in CASES.items():
+        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(judgement)))
+        lines = "\n".join(f"    - {line}" for line in reasons(judgement))
+        blocks.append(f"{name}: {judgement.verdict}, {judgement.status}\n    {reason(judgement)}\n{lines}\n{checks}\n")
     golden("gate.txt", "\n".join(blocks))
 
 
@@ -349,7 +351,7 @@ def test_any_result_is_judged_consistently(
         use_metric_targets=use_targets,
         forbidden=Forbidden(metric="M", value="0"),
     )
-    assert all(each.isprintable() and each.endswith(".") for each in reasons(judgement))
+    assert all(text.isprintable() and text.endswith(".") for text in reasons(judgement))
     assert all((check.measure is None) is not (check.problem is None) for check in judgement.checks)
     assert all(check.passed or check_reason(check) for check in judgement.checks)
     assert all(check.passed is (check.margin >= 0) or not check.margin for check in judgement.checks if check.margin)
@@ -366,14 +368,14 @@ UPPER = st.sampled_from(["avg", "med", "min", "max", "p(95)", "p(50)"])
 def test_verdict_does_not_depend_on_order_of_values(values: list[float], aggregate: str, chance: Any) -> None:
     shuffled = list(values)
     chance.shuffle(shuffled)
-    one, other = (judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
+    one, other = (judge_result(run_result({"M": ordered}), f"M: {aggregate} < 1.5") for ordered in (values, shuffled))
     assert (one.verdict, reasons(one)) == (other.verdict, reasons(other))
 
 
 @given(st.lists(LATENCIES, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
 def test_extra_bad_value_never_makes_gate_pass(values: list[float], aggregate: str, bad: float) -> None:
     before, after = (
-        judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, [*values, bad])
+        judge_result(run_result({"M": sample}), f"M: {aggregate} < 1.5") for sample in (values, [*values, bad])
     )
     assert before.lets_pass or not after.lets_pass
 
@@ -381,7 +383,7 @@ def test_extra_bad_value_never_makes_gate_pass(values: list[float], aggregate: s
 @given(st.lists(st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20), st.integers(0, 100))
 def test_extra_no_never_makes_gate_pass(values: list[str], share: int) -> None:
     rules = f"M: rate(YES) >= {share}%\nM: count(NO) <= 3"
-    before, after = (judge_result(run_result({"M": each}), rules) for each in (values, [*values, "NO"]))
+    before, after = (judge_result(run_result({"M": sample}), rules) for sample in (values, [*values, "NO"]))
     assert before.lets_pass or not after.lets_pass
 
 
@@ -395,7 +397,7 @@ def test_extra_no_never_makes_gate_pass(values: list[str], share: int) -> None:
 def test_removed_value_never_makes_gate_pass(values: list[Value], removed: int, threshold: str) -> None:
     """By default, no simulation may fail or lack a value."""
     fewer: list[Value | None] = [None if n == removed % len(values) else value for n, value in enumerate(values)]
-    before, after = (judge_result(run_result({"M": each}), threshold) for each in (values, fewer))
+    before, after = (judge_result(run_result({"M": sample}), threshold) for sample in (values, fewer))
     metric_is_gated = threshold.startswith("M")
     assert not (metric_is_gated and after.lets_pass)
     assert before.lets_pass or not after.lets_pass
@@ -414,7 +416,7 @@ def test_stricter_bound_never_makes_gate_pass(values: list[float], aggregate: st
 def test_extra_failed_simulation_never_makes_gate_pass(total: int, failed: int, allowed: int) -> None:
     result = run_result({"M": [1.0] * total}, failed=min(failed, total))
     worse = run_result({"M": [1.0] * total}, failed=min(failed + 1, total))
-    before, after = (judge_result(each, "M: avg < 2", max_failed=Allowance(allowed)) for each in (result, worse))
+    before, after = (judge_result(run, "M: avg < 2", max_failed=Allowance(allowed)) for run in (result, worse))
     assert before.lets_pass or not after.lets_pass
 
 

@@ -150,7 +150,7 @@ def test_advisory_thresholds_have_words_that_are_ruled_among_all() -> None:
 def test_estimate_has_a_standard_error(threshold: str, before: Cases, now: Cases) -> None:
     (metric,) = (result := run_of("now", now)).metrics
     (parsed,) = parse_thresholds(threshold)
-    ours, theirs = (variants_of(each)[0] for each in (result, run_of("old", before)))
+    ours, theirs = (variants_of(run)[0] for run in (result, run_of("old", before)))
     found = Pairs.of(parsed, ours.comparable(ours.cases), theirs.comparable(theirs.cases), metric).estimate
 
     assert found

@@ -75,7 +75,7 @@ def test_population(shown: Run, listed: list[Simulation], launched: Criteria, ex
 
 TWICE = [*simulations(10, 1, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
 TWICE_OF_TWO = [*simulations(10, 2, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
-NAMED = tuple(each.id for each in TWICE)
+NAMED = tuple(simulation.id for simulation in TWICE)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_test_case_that_occurs_twice_is_one_simulation_more(
 @given(data=st.data(), cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3))
 def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
     everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
-    listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda each: each.id))
+    listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda simulation: simulation.id))
     total = data.draw(st.sampled_from([None, cases, len(everything)]))
-    output_ids = data.draw(st.sampled_from([(), tuple(each.id for each in everything)]))
+    output_ids = data.draw(st.sampled_from([(), tuple(simulation.id for simulation in everything)]))
     chosen = data.draw(st.sampled_from([0, cases]))
     launched = data.draw(
         st.sampled_from(

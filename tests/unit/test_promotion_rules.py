@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from baselines import MAIN, NO_BASELINE, also, baseline_of, both, earlier, judged, latency, numbers, run_of, yes
+from baselines import MAIN, NO_BASELINE, also, baseline_of, both, earlier, judged, latency, numbers, only, run_of, yes
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
@@ -130,7 +130,7 @@ def accepted(hits: int, thresholds: str) -> Judgement:
 def test_accepted_run_is_compared_with_nothing() -> None:
     judgement = accepted(2, RATE)
     assert (judgement.verdict, refusal(judgement), acceptance_refusal(judgement)) == (Verdict.PASSED, "", "")
-    (check,) = [each for each in judgement.checks if each.accepted]
+    check = only(judgement)
     assert (check.decides, check.verdict, check.problem is not None) == (False, Verdict.PASSED, True)
 
 
@@ -153,8 +153,8 @@ def scaled(factor: float, thresholds: str, *, confidence: float | None = 0.95) -
     then = latency("old", 1)
     metric = then.metrics[0]
     values = {
-        each: round(factor * (value + 0.01 * (-1) ** place), 6)
-        for place, (each, value) in enumerate(metric.values.items())
+        simulation_id: round(factor * (value + 0.01 * (-1) ** place), 6)
+        for place, (simulation_id, value) in enumerate(metric.values.items())
         if isinstance(value, float)
     }
     now = replace(then, run_id="now", metrics=(replace(metric, values=values),))

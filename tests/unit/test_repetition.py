@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from baselines import checks_of, only
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import CovalError
@@ -42,13 +43,13 @@ def result_of(run_id: str, answers: str, *, target: Target | None = None, summar
     """
     simulations = tuple(
         Simulation(
-            id=f"{run_id}.{place}", status="FAILED" if each == "X" else "COMPLETED", test_case_id=f"t{place % CASES}"
+            id=f"{run_id}.{place}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=f"t{place % CASES}"
         )
-        for place, each in enumerate(answers)
+        for place, answer in enumerate(answers)
     )
     words, numbers = {"Y": "YES", "N": "NO"}, {"Y": 1.0, "N": 2.0}
-    resolved = {one.id: words[each] for one, each in zip(simulations, answers, strict=True) if each != "X"}
-    latency = {one.id: numbers[each] for one, each in zip(simulations, answers, strict=True) if each != "X"}
+    resolved = {one.id: words[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    latency = {one.id: numbers[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
     metrics = (
         Metric(id="m1", name="Resolved", values=resolved, target=target),
         Metric(id="m2", name="Latency", values={} if summary else latency, summary=summary),
@@ -61,7 +62,7 @@ def criteria_of(thresholds: str = "", max_failed: Allowance = NONE, **more: Any)
 
 
 def together(*runs: str | RunResult, criteria: Criteria, flaky_fails: bool = False) -> Together:
-    results = [each if isinstance(each, RunResult) else result_of(f"r{n}", each) for n, each in enumerate(runs, 1)]
+    results = [run if isinstance(run, RunResult) else result_of(f"r{n}", run) for n, run in enumerate(runs, 1)]
     alone = [SingleRun(run_id=result.run_id, judgement=judge(result, criteria)) for result in results]
     return judge_together(alone, criteria, flaky_fails=flaky_fails)
 
@@ -132,9 +133,9 @@ def test_check_has_pooled_figures_and_those_of_first_run() -> None:
 )
 def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...], verdict: str, actual: str) -> None:
     criteria = criteria_of(thresholds, max_failed=Allowance(50, percent=True))
-    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    results = [result_of(f"r{n}", answers, target=YES) for n, answers in enumerate(runs, 1)]
     judgement = together(*results, criteria=criteria).judgement
-    last = [check for check in judgement.checks if check.criterion.kind == "threshold"][-1]
+    last = checks_of(judgement)[-1]
     assert actual_text(last).startswith(actual)
     assert last.verdict == verdict
 
@@ -280,7 +281,7 @@ def test_what_is_not_repeated_would_fail_with_any_repetition(
 ) -> None:
     criteria = criteria_of(f"{aggregate} {operator} {bound}%", max_failed=Allowance(10))
     first = judge(result_of("r1", runs[0], target=YES), criteria)
-    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    results = [result_of(f"r{n}", answers, target=YES) for n, answers in enumerate(runs, 1)]
     is_failed = together(*results, criteria=criteria).judgement.verdict is Verdict.FAILED
     assert is_failed or first.verdict is not Verdict.FAILED or not unchangeable(first, left=len(runs) - 1)
 
@@ -343,7 +344,7 @@ def test_runs_that_all_lose_simulations_do_not_pass_together() -> None:
     ],
 )
 def test_completed_simulation_of_later_run_replaces_one(runs: list[str], replaced: list[str]) -> None:
-    pool = pooled([result_of(f"r{n}", each) for n, each in enumerate(runs, 1)])
+    pool = pooled([result_of(f"r{n}", answers) for n, answers in enumerate(runs, 1)])
     assert sorted(pool.replaced) == replaced
     assert pool.result.expected == len(pool.result.simulations) == len("".join(runs)) - len(replaced)
 
@@ -362,7 +363,7 @@ def test_summaries_are_not_pooled() -> None:
         runs = [result_of(f"r{n}", "Y" * 10, summary=Summary(mean=mean)) for n, mean in enumerate(means, 1)]
         judgement = together(*runs, criteria=criteria_of("Latency: avg < 1.8")).judgement
         assert judgement.verdict is Verdict.FAILED
-        (check,) = (each for each in judgement.checks if each.metric)
+        check = only(judgement)
         assert check.measure is not None
         assert (check.measure.value, check.run_id) == (2.0, f"r{means.index(2.0) + 1}")
 
@@ -414,10 +415,10 @@ def test_test_cases_are_classified_over_all_runs() -> None:
     judgement = together("NNYYYYYYYN", "NYYYYYYYYY", "NYYYYYYYYY", criteria=criteria).judgement
     assert judgement.verdict is Verdict.PASSED
     assert judgement.repetition is not None
-    found = {each.test_case_id: each for each in judgement.repetition.cases}
+    found = {stability.test_case_id: stability for stability in judgement.repetition.cases}
     assert found["t0"] == CaseStability(test_case_id="t0", variant="", failed=3, total=3)
     assert not found["t0"].is_flaky
-    assert {each: (case.failed, case.total) for each, case in found.items() if case.is_flaky} == {
+    assert {case_id: (case.failed, case.total) for case_id, case in found.items() if case.is_flaky} == {
         "t1": (1, 3),
         "t9": (1, 3),
     }
@@ -440,10 +441,10 @@ def test_test_cases_are_classified_over_all_runs() -> None:
 )
 def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None:
     answers = ("YYYYYYYNNX", "YYYYYYYYNX")
-    runs = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(answers, 1)]
+    runs = [result_of(f"r{n}", words, target=YES) for n, words in enumerate(answers, 1)]
     repetition = together(*runs, criteria=criteria_of(threshold, max_failed=Allowance(10))).judgement.repetition
     assert repetition is not None
-    expected = {f"r{n}.{at}" for n, each in enumerate(answers, 1) for at, word in enumerate(each) if word in failing}
+    expected = {f"r{n}.{at}" for n, words in enumerate(answers, 1) for at, word in enumerate(words) if word in failing}
     assert repetition.failing == expected
 
 
@@ -451,8 +452,10 @@ def mutated(run_id: str, answers: str) -> RunResult:
     """Return the results of a run whose conversations are in turn those of a mutation and of the agent."""
     result = result_of(run_id, answers)
     simulations = tuple(
-        Simulation(id=each.id, status=each.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm")
-        for n, each in enumerate(result.simulations)
+        Simulation(
+            id=simulation.id, status=simulation.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm"
+        )
+        for n, simulation in enumerate(result.simulations)
     )
     return RunResult(run_id=run_id, expected=10, simulations=simulations, metrics=result.metrics)
 
@@ -493,20 +496,20 @@ def test_verdict_of_all_runs_follows_from_each_and_from_pool(
 ) -> None:
     """What holds in every run and in all together is not failed; what is counted and any run breaks, is."""
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
-    results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
+    results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
     alone = [{place(check): check for check in judge(result, criteria).checks} for result in results]
     pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
     assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
     found = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
-    assert found.keys() >= {each for checks in alone for each, check in checks.items() if check.measure}
-    for each, check in found.items():
-        own = [checks[each] for checks in alone if each in checks]
-        if all(one.passed for one in (*own, pool.get(each, check))):
+    assert found.keys() >= {spot for checks in alone for spot, check in checks.items() if check.measure}
+    for spot, check in found.items():
+        own = [checks[spot] for checks in alone if spot in checks]
+        if all(one.passed for one in (*own, pool.get(spot, check))):
             assert check.passed
         if any(one.verdict is Verdict.FAILED and one.measure for one in own) and is_counted(check):
             assert check.verdict is Verdict.FAILED
         if all(one.verdict is Verdict.FAILED for one in own) and len(own) == len(alone):
-            assert check.verdict is not Verdict.PASSED or each not in pool or pool[each].passed
+            assert check.verdict is not Verdict.PASSED or spot not in pool or pool[spot].passed
 
 
 def place(check: Check) -> tuple[object, str]:
@@ -521,9 +524,9 @@ def is_counted(check: Check) -> bool:
 @given(ANSWERS)
 def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 60%", max_failed=Allowance(2))
-    results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
+    results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
     turned = [replace(result, simulations=result.simulations[::-1]) for result in results]
-    one, other = (together(*each, criteria=criteria).judgement for each in (results, turned))
+    one, other = (together(*runs, criteria=criteria).judgement for runs in (results, turned))
     assert one.verdict is other.verdict
     assert one.repetition is not None
     assert other.repetition is not None
@@ -553,4 +556,4 @@ def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: lis
 
 def with_cases(result: RunResult, cases: list[str]) -> RunResult:
     pairs = zip(result.simulations, cases, strict=True)
-    return replace(result, simulations=tuple(replace(each, test_case_id=case) for each, case in pairs))
+    return replace(result, simulations=tuple(replace(simulation, test_case_id=case) for simulation, case in pairs))

@@ -130,6 +130,6 @@ def test_stdev_is_non_negative_and_zero_for_equal_values(values: list[float]) ->
 def test_statistics_do_not_depend_on_order_of_values(values: list[float], shuffled: random.Random) -> None:
     other = values.copy()
     shuffled.shuffle(other)
-    functions: list[Callable[[Sequence[float]], float]] = [mean, median, stdev, lambda each: percentile(each, 95)]
+    functions: list[Callable[[Sequence[float]], float]] = [mean, median, stdev, lambda numbers: percentile(numbers, 95)]
     for function in functions:
         assert function(other) == function(values)

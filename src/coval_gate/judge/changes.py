@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from coval_gate.judge.confidence import NOTHING, Bounds, Hits
+from coval_gate.judge.confidence import NOTHING, Bounds, hits_of
 from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.judge.distributions import normal_quantile
 from coval_gate.judge.noticing import noticeable_mean, noticeable_rate, noticeable_shift
@@ -13,6 +13,7 @@ from coval_gate.judge.noticing import noticeable_mean, noticeable_rate, noticeab
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from coval_gate.judge.confidence import Hits
     from coval_gate.judge.measure import Interval
     from coval_gate.judge.noticing import Rule
     from coval_gate.judge.variants import Variant
@@ -91,7 +92,7 @@ class RateChange(Change):
         """Pair the simulations of two variants, which have the same test cases, by the ids of their hits."""
         before = then.by_case
         return cls(
-            {case: HitPair(_count(ids, hits), _count(before[case], earlier)) for case, ids in now.by_case.items()}
+            {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
         )
 
     @property
@@ -196,10 +197,6 @@ def _less(bounds: Bounds, number: float) -> Bounds:
 def _passes(case: Hits, *, wants_less: bool) -> bool:
     share = case.hits / case.size
     return share < HALF if wants_less else share > HALF
-
-
-def _count(case: Collection[str], hits: Collection[str]) -> Hits:
-    return Hits(sum(each in hits for each in case), len(case))
 
 
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:

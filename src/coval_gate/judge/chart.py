@@ -57,7 +57,7 @@ class Within(NamedTuple):
     factor: float
 
     def explains(self, observed: float) -> bool:
-        """Tell whether the variance observed between runs may be no more than this."""
+        """Return whether the variance observed between runs may be no more than this."""
         return observed <= EXPLAINED * self.variance
 
 
@@ -122,7 +122,7 @@ def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool,
     `falls`: lower values are worse. Either has at least one value, and the reference several.
     """
     mean = math.fsum(reference) / len(reference)
-    squares, degrees = math.fsum((each - mean) ** 2 for each in reference), len(reference) - 1
+    squares, degrees = math.fsum((value_of_run - mean) ** 2 for value_of_run in reference), len(reference) - 1
     sums: list[float] = []
     for place, value in enumerate(later):
         if place:

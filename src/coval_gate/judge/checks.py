@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.measure import Measure, Requirement
     from coval_gate.judge.problems import Problem
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.results import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,29 @@ class Check:
         found = margin(self.measure.value, requirement)
         # What differs from the bound by a rounding error is as good as equal to it.
         return max(0.0, found) if self.passed else min(0.0, found) if self.verdict is Verdict.FAILED else found
+
+
+def check_on(
+    variant: Variant,
+    criterion: Criterion,
+    verdict: Verdict,
+    *,
+    metric: Metric | None = None,
+    measure: Measure | None = None,
+    problem: Problem | None = None,
+    simulations: tuple[str, ...] = (),
+) -> Check:
+    """Return the check of a criterion on one variant; `metric` is the one that the criterion is about, if any."""
+    return Check(
+        criterion=criterion,
+        verdict=verdict,
+        measure=measure,
+        problem=problem,
+        variant=variant.name,
+        several=not variant.alone,
+        metric=metric.id if metric else "",
+        simulations=simulations,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

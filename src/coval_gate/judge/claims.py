@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from coval_gate.judge.confidence import Hits, rate_bounds
+from coval_gate.judge.confidence import hits_of, rate_bounds
 from coval_gate.judge.measure import Interval
 from coval_gate.judge.verdict import Verdict
 
@@ -30,11 +30,11 @@ def rate_interval(
 ) -> Interval:
     """Return the interval of a share of `simulations`, whatever the `unknown` ones among them are."""
     cases = by_case(simulations)
-    fewest = rate_bounds([_hits(case, hits) for case in cases], confidence)
+    fewest = rate_bounds([hits_of(case, hits) for case in cases], confidence)
     if not unknown:
         return Interval(*fewest, confidence, len(cases))
     perhaps = {*hits, *unknown}
-    most = rate_bounds([_hits(case, perhaps) for case in cases], confidence)
+    most = rate_bounds([hits_of(case, perhaps) for case in cases], confidence)
     return Interval(fewest.lower, most.upper, confidence, len(cases))
 
 
@@ -45,7 +45,7 @@ def number_interval(
     confidence: float,
 ) -> Interval:
     """Return the interval that `bounds` makes of the numbers of each test case; missing values are left out."""
-    cases = [numbers for each in by_case(simulations) if (numbers := _numbers(each, sample.values))]
+    cases = [numbers for case in by_case(simulations) if (numbers := _numbers(case, sample.values))]
     found = bounds(cases, confidence)
     return Interval(found.lower, found.upper, confidence, len(cases))
 
@@ -77,9 +77,5 @@ def verdict(threshold: Threshold, measure: Measure) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _hits(case: Sequence[str], hits: Collection[str]) -> Hits:
-    return Hits(sum(each in hits for each in case), len(case))
-
-
 def _numbers(case: Sequence[str], values: Mapping[str, object]) -> list[float]:
-    return [value for each in case if isinstance(value := values.get(each), float)]
+    return [value for simulation in case if isinstance(value := values.get(simulation), float)]

@@ -50,11 +50,11 @@ class Kinds:
     def of(cls, values: Iterable[Value]) -> Kinds:
         """Return the kinds of these values."""
         different = set(values)
-        single = {comparable(each) for each in different if not isinstance(each, frozenset)}
+        single = {comparable(value) for value in different if not isinstance(value, frozenset)}
         return cls(
-            numbers=any(isinstance(each, float) for each in single),
-            texts=any(isinstance(each, str) and each != UNKNOWN for each in single),
-            sets=any(isinstance(each, frozenset) for each in different),
+            numbers=any(isinstance(value_read, float) for value_read in single),
+            texts=any(isinstance(value_read, str) and value_read != UNKNOWN for value_read in single),
+            sets=any(isinstance(value_as_given, frozenset) for value_as_given in different),
         )
 
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Kinds:
         never occurs, since it is no value.
         """
         named = tuple(filter(is_named, wanted))
-        return () if any(self._allow(comparable(each)) for each in named) else named
+        return () if any(self._allow(comparable(value)) for value in named) else named
 
     def _allow(self, wanted: float | str) -> bool:
         if isinstance(wanted, float):

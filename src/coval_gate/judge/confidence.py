@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.distributions import beta_quantile, normal_quantile, t_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     Values = Sequence[float]  # of one test case, one for each of its conversations
 
@@ -88,6 +88,11 @@ def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
     )
 
 
+def hits_of(case: Collection[str], hits: Collection[str]) -> Hits:
+    """Return how many of a test case's conversations are among the `hits`; both are ids of simulations."""
+    return Hits(sum(simulation in hits for simulation in case), len(case))
+
+
 def share(cases: Sequence[Hits]) -> float:
     """Return the share of hits among all conversations."""
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
@@ -114,7 +119,7 @@ def even_rate(cases: Sequence[Hits]) -> Rate:
     count = len(cases)
     rates = [case.hits / case.size for case in cases]
     rate = math.fsum(rates) / count
-    variance = math.fsum((each - rate) ** 2 for each in rates) / (count * (count - 1))
+    variance = math.fsum((case_rate - rate) ** 2 for case_rate in rates) / (count * (count - 1))
     return Rate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))
 
 
@@ -142,7 +147,7 @@ def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> B
     def up_to(rank: int) -> Bounds:
         """Return bounds on the share of values up to the one of this rank, counted from 0; -1: of none."""
         hits = [bisect_right(case, different[rank]) if rank >= 0 else 0 for case in ascending]
-        return rate_bounds([Hits(*each) for each in zip(hits, map(len, ascending), strict=True)], confidence)
+        return rate_bounds([Hits(*counts) for counts in zip(hits, map(len, ascending), strict=True)], confidence)
 
     ranks = range(-1, len(different))
     lowest = bisect_left(ranks, True, key=lambda rank: up_to(rank).upper >= wanted)
@@ -203,7 +208,7 @@ def standard_error(residuals: Sequence[float], magnitude: float) -> float:
 
 
 def all_equal_by_chance(count: int, error: float) -> bool:
-    """Tell whether `count` cases without any spread are too few to show that there is none."""
+    """Return whether `count` cases without any spread are too few to show that there is none."""
     return error == 0.0 and count < ENOUGH_EQUAL
 
 
@@ -214,8 +219,8 @@ def _skewness(residuals: Sequence[float]) -> float:
         return 0.0
     largest = max(abs(residual) for residual in residuals)
     scaled = [residual / largest for residual in residuals]  # their cubes must not overflow
-    second = math.fsum(each**2 for each in scaled) / count
-    third = math.fsum(each**3 for each in scaled) / count
+    second = math.fsum(value**2 for value in scaled) / count
+    third = math.fsum(value**3 for value in scaled) / count
     return third / math.sqrt(second) ** 3 * math.sqrt(count * (count - 1)) / (count - 2)
 
 

@@ -259,7 +259,7 @@ class TargetMet(_Kind):
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         del variant, measure
         values = sample.values if sample else {}
-        return (each for each, value in values.items() if not targets.meets(self.target, value))
+        return (simulation for simulation, value in values.items() if not targets.meets(self.target, value))
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         del measure
@@ -431,7 +431,10 @@ class Criteria:
     def drifts(self) -> tuple[NoDrift, ...]:
         """Return what the input `drift` watches, if it is set: the thresholds that can show drift."""
         watched = (threshold for threshold in self.thresholds if threshold.shows_drift)
-        return tuple(NoDrift(threshold=each, doubt_passes=self.of_threshold(each).doubt_passes) for each in watched)
+        return tuple(
+            NoDrift(threshold=watched_threshold, doubt_passes=self.of_threshold(watched_threshold).doubt_passes)
+            for watched_threshold in watched
+        )
 
     @property
     def needs_targets(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.criteria import ThresholdHolds, ValueAbsent
+from coval_gate.judge.sample import SAMPLES
 from coval_gate.judge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Metric
 
 FAR: Final = 100  # times the value farthest from 0; a bound beyond that is probably in another unit
-SAMPLES: Final = 8  # of the values
 
 
 class Unseen(NamedTuple):

@@ -33,10 +33,14 @@ def ruled(compared: Sequence[Compared], error: float) -> Iterator[Check]:
     Thresholds that guard against regressions are a family: an unchanged agent fails one of them, or has one that is
     called worse, in at most the share `error` of steps. Others must not dilute it, so that they are told among all.
     """
-    guards = Family.of([each.pairs for each in compared if each.pairs and each.guards], error)
-    everything = Family.of([each.pairs for each in compared if each.pairs], error)
-    for each in compared:
-        yield _told(each.check, each.pairs, guards if each.guards else everything, error) if each.pairs else each.check
+    guards = Family.of([comparison.pairs for comparison in compared if comparison.pairs and comparison.guards], error)
+    everything = Family.of([comparison.pairs for comparison in compared if comparison.pairs], error)
+    for comparison in compared:
+        yield (
+            _told(comparison.check, comparison.pairs, guards if comparison.guards else everything, error)
+            if comparison.pairs
+            else comparison.check
+        )
 
 
 class Family(NamedTuple):

@@ -158,7 +158,7 @@ def comparison_of(check: Check) -> Comparison | None:
 
 
 def lacks_baseline(check: Check) -> bool:
-    """Tell whether a check does not pass because there is no baseline."""
+    """Return whether a check does not pass because there is no baseline."""
     return isinstance(check.problem, NoBaseline)
 
 
@@ -259,7 +259,7 @@ def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _B
     Where a simulation misses targets, these say why it does not count towards `pass_rate`, in place of that criterion.
     """
     values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
-    completed = {variant.name: [each.id for each in variant.completed] for variant in variants}
+    completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
     missed = [
         _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
         for check in checks
@@ -271,15 +271,15 @@ def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _B
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
         known = values.get((check.variant, check.metric), {})
-        told = off_target if _is_pass_rate(check) else frozenset()
+        told = off_target if _uses_targets(check) else frozenset()
         decides = not check.passed and check.problem is None
         needs_value = isinstance(check.criterion, TargetMet)
-        for each, distance in misses(check, known):
-            blamed = blame[each]
-            if decides and (each in known or not needs_value):
+        for simulation_id, distance in misses(check, known):
+            blamed = blame[simulation_id]
+            if decides and (simulation_id in known or not needs_value):
                 blamed.decide(check.verdict)
-            if each not in told:
-                blamed.add(check, known, each, distance)
+            if simulation_id not in told:
+                blamed.add(check, known, simulation_id, distance)
     return blame
 
 
@@ -287,9 +287,9 @@ def _with_missing_values(check: Check, values: Mapping[str, Value], completed: S
     """Return a check of a target with the simulations added that miss it because they have no value."""
     if not isinstance(check.criterion, TargetMet):
         return check
-    lacking = tuple(each for each in completed if check.problem or each not in values)
+    lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check
 
 
-def _is_pass_rate(check: Check) -> bool:
-    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.name == "pass_rate"
+def _uses_targets(check: Check) -> bool:
+    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.kind.uses_targets

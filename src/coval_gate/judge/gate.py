@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
-from coval_gate.judge.checks import Check, Totals
+from coval_gate.judge.checks import Check, Totals, check_on
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
@@ -52,7 +52,7 @@ from coval_gate.model.results import BASE
 from coval_gate.text import most_similar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
@@ -132,7 +132,7 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         return result
     earlier = [metric for run in baseline.runs for metric in run.result.metrics]
     metrics = tuple(
-        replace(metric, elsewhere=metric.elsewhere.union(*(each.texts for each in earlier if each.id == metric.id)))
+        replace(metric, elsewhere=metric.elsewhere.union(*(other.texts for other in earlier if other.id == metric.id)))
         for metric in result.metrics
     )
     return replace(result, metrics=metrics)
@@ -165,17 +165,13 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
 def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that enough simulations completed, and that Coval reports no error."""
     for variant in variants:
-        many = variant.failed > criteria.max_failed.of(variant.total)
-        yield Check(
-            criterion=FewFailed(allowance=criteria.max_failed),
-            verdict=Verdict.FAILED if many else Verdict.PASSED,
-            measure=Measure(value=variant.failed, unit="simulations", count=variant.total),
-            variant=variant.name,
-            several=not variant.alone,
-            simulations=tuple(simulation.id for simulation in variant.simulations if not simulation.completed)
-            if many
-            else (),
-        )
+        criterion = FewFailed(allowance=criteria.max_failed)
+        measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
+        if variant.failed > criteria.max_failed.of(variant.total):
+            failed = tuple(criterion.missing_it(variant, None, measure))
+            yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
+        else:
+            yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
     completed = sum(len(variant.completed) for variant in variants)
     if completed < criteria.min_simulations:
         yield Check(
@@ -206,7 +202,7 @@ def _thresholds(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
 ) -> Iterator[Check]:
     """Check every threshold, in their order."""
-    judged = tuple(each for each in criteria.thresholds if not criteria.of_threshold(each).accepted)
+    judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
     compared = compare(replace(criteria, thresholds=judged), result, variants, baseline) if variants else {}
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
@@ -281,14 +277,9 @@ def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) ->
         # Failed simulations use the allowance up first: what they leave may lack a value.
         most = max(0, max_failed.of(variant.total) - variant.failed)
         if lacking > most:
-            yield Check(
-                criterion=MetricHasValues(metric=metric.name, allowance=max_failed, most=most),
-                verdict=Verdict.ERROR,
-                measure=Measure(value=lacking, unit="simulations", count=present, missing=lacking),
-                variant=variant.name,
-                several=not variant.alone,
-                metric=metric.id,
-            )
+            criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
+            measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
+            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
 
 
 def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
@@ -319,21 +310,15 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
     """Check one target. `decides`: a single miss fails the gate; otherwise the pass rate says how many may miss."""
+    criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    bad = {each for each, value in sample.values.items() if not targets.meets(target, value)}
-    unmet = tuple(each.id for each in variant.completed if each.id in bad)
     problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
+    if problem:
+        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
+    unmet = _in_order(variant, criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
-    return Check(
-        criterion=TargetMet(metric=metric.name, target=target, decides=decides),
-        verdict=Verdict.ERROR if problem else Verdict.FAILED if unmet and decides else Verdict.PASSED,
-        measure=None if problem else measure,
-        problem=problem,
-        variant=variant.name,
-        several=not variant.alone,
-        metric=metric.id,
-        simulations=() if problem else unmet,
-    )
+    verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
+    return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
 
 
 def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
@@ -342,19 +327,20 @@ def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Varia
     if len(metrics) != 1:
         return
     metric = metrics[0]
+    criterion = ValueAbsent(metric=metric.name, value=forbidden.value)
     for variant in variants:
         sample = variant.sample(metric)
-        having = sample.having((forbidden.value,))
-        hits = tuple(each.id for each in variant.completed if each.id in having)
+        hits = _in_order(variant, criterion.missing_it(variant, sample, None))
         problem = sample.obstacle((forbidden.value,)) if sample.count else NoValues(metric=metric.name)
+        if problem:
+            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem, simulations=hits)
+            continue
         measure = Measure(value=len(hits), unit="simulations", count=sample.count, missing=sample.missing)
-        yield Check(
-            criterion=ValueAbsent(metric=metric.name, value=forbidden.value),
-            verdict=Verdict.ERROR if problem else Verdict.FAILED if hits else Verdict.PASSED,
-            measure=None if problem else measure,
-            problem=problem,
-            variant=variant.name,
-            several=not variant.alone,
-            metric=metric.id,
-            simulations=hits,
-        )
+        verdict = Verdict.FAILED if hits else Verdict.PASSED
+        yield check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=hits)
+
+
+def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of completed simulations in the order of the run."""
+    chosen = frozenset(ids)
+    return tuple(simulation.id for simulation in variant.completed if simulation.id in chosen)

@@ -269,7 +269,11 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
     """Return the judgement that decides a step: the gravest of its legs' judgements, and the first of several."""
-    return min(judgements, key=lambda each: OF_LEGS.index(each.verdict) if each.verdict in OF_LEGS else len(OF_LEGS))
+
+    def gravity(judgement: Judgement) -> int:
+        return OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+
+    return min(judgements, key=gravity)
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

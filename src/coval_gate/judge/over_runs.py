@@ -60,7 +60,7 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     """
     alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
     pool = _by_place(together.checks)
-    places = dict.fromkeys(place for checks in (*(each for _, each in alone), pool) for place in checks)
+    places = dict.fromkeys(place for checks in (*(own_checks for _, own_checks in alone), pool) for place in checks)
     decided = (
         RULES[place.criterion.over_runs](
             Seen(tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone), pool.get(place))
@@ -98,7 +98,7 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
         return sum(variant.total for variant in first.variants) < requirement.bound
     if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTED:
         return False
-    alone, variant = (_variant(each, check.variant) for each in (first, judgement))
+    alone, variant = (_variant(judged, check.variant) for judged in (first, judgement))
     wants_hits = WANTED[requirement.operator]
     missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
     unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
@@ -128,16 +128,13 @@ def _population(seen: Seen) -> Check | None:
 
 
 def _each(seen: Seen) -> Check | None:
-    """Return the check of the run that breaks the criterion or, where none does, that comes closest to it."""
+    """Return the check of the run that breaks the criterion or, if none does, of the one that comes closest to it."""
     counted = [
-        OwnCheck(run_id, check)
+        replace(check, runs=len(seen.alone), run_id=run_id)
         for place, (run_id, check) in enumerate(seen.alone)
         if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
     ]
-    worst = min(counted, key=_closeness, default=None)
-    if worst is None or worst.check is None:
-        return None  # what only a run without results lacked, a later one has
-    return replace(worst.check, runs=len(seen.alone), run_id=worst.run_id)
+    return min(counted, key=_closeness, default=None)  # None: a later run has what only a silent one lacked
 
 
 RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
@@ -151,10 +148,9 @@ def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
     return {Place(check.criterion, check.variant): check for check in checks}
 
 
-def _closeness(own: OwnCheck) -> tuple[int, float]:
-    """Return a key that sorts the gravest verdict first, and then the smallest margin."""
-    check = own.check
-    return (GRAVITY.index(check.verdict), check.margin or 0.0) if check else (len(GRAVITY), 0.0)
+def _closeness(check: Check) -> tuple[int, float]:
+    """Return a key that sorts the gravest verdict first, then the smallest margin."""
+    return GRAVITY.index(check.verdict), check.margin or 0.0
 
 
 def _is_silent(check: Check | None) -> bool:

@@ -79,7 +79,7 @@ class Pairs:
         return Verdict.FAILED if shown and not holds else Verdict.INCONCLUSIVE
 
     def _meets(self, excess: float) -> bool:
-        """Tell whether a value that is so far above the bound would do."""
+        """Return whether a value that is so far above the bound would do."""
         # A share of values does not round as the bound does.
         has_unit = self._change is None or self._change.has_unit
         equal = TOLERANCE * abs(self.threshold.bound.of(self.earlier)) if has_unit else 0.0
@@ -88,12 +88,12 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        """Tell whether a change for the worse is significant at the level `error`, a share."""
+        """Return whether a change for the worse is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return lower > 0.0 if self.threshold.wants_less else upper < 0.0
 
     def is_better(self, error: float) -> bool:
-        """Tell whether a change for the better is significant at the level `error`, a share."""
+        """Return whether a change for the better is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 

@@ -6,10 +6,15 @@ More iterations of the same cases count for less than more cases, so these numbe
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import FEWEST_CASES, exact_bounds
 from coval_gate.judge.distributions import beta_cdf, normal_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.judge.confidence import Bounds
 
 POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
@@ -37,9 +42,7 @@ def fewest_misses(share: float, count: int, confidence: float) -> int | None:
     """Return how many misses among `count` conversations show that a rate is below `share`; None if none do."""
     if count < FEWEST_CASES:
         return None
-    misses = bisect_left(
-        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).upper < share
-    )
+    misses = _fewest(count, confidence, lambda bounds: bounds.upper < share)
     return misses if misses <= count else None
 
 
@@ -47,9 +50,7 @@ def most_misses(share: float, count: int, confidence: float) -> int | None:
     """Return the most misses with which `count` conversations show a rate of at least `share`; None if none do."""
     if count < FEWEST_CASES:
         return None
-    beyond = bisect_left(
-        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).lower < share
-    )
+    beyond = _fewest(count, confidence, lambda bounds: bounds.lower < share)
     return beyond - 1 if beyond else None
 
 
@@ -74,7 +75,7 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
         return None
 
     def enough(misses: int) -> bool:
-        """Tell whether each number of conversations that allows for just so many misses is enough, or above MOST."""
+        """Return whether each number of conversations that allows for just so many misses is enough, or above MOST."""
         following = needed(share, misses + 1, confidence)
         return following is None or _at_most(misses, following - 1, 1.0 - truth) >= power
 
@@ -85,6 +86,16 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
 def noticeable(error: float, confidence: float, *, power: float = POWER) -> float:
     """Return the smallest change that is noticed with this `power`, for an estimate with that standard `error`."""
     return (normal_quantile(confidence) + normal_quantile(power)) * error
+
+
+def _fewest(count: int, confidence: float, enough: Callable[[Bounds], bool]) -> int:
+    """Return the fewest misses among `count` conversations with which the rate's bounds are low enough.
+
+    `count + 1` if no number of misses is enough.
+    """
+    return bisect_left(
+        range(count + 1), True, key=lambda misses: enough(exact_bounds(count - misses, count, confidence))
+    )
 
 
 def _at_most(hits: int, count: int, share: float) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
 from coval_gate.judge.contrast import HitPair, PairedRates
 from coval_gate.judge.distributions import normal_quantile, t_quantile
+from coval_gate.judge.foresight import MOST_CASES
 from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
 
 RUNS: Final = 500  # that are drawn: a share of 80 % is known to two points
-MOST_CASES: Final = 5_000
 
 
 class Generator(Protocol):
@@ -66,7 +66,7 @@ class Agents(NamedTuple):
 
 
 def misses(threshold: Threshold, agents: Agents) -> bool:
-    """Tell whether the agent now does not meet the threshold in truth, so that it should fail."""
+    """Return whether the agent now does not meet the threshold in truth, so that it should fail."""
     return not threshold.against(agents.before).holds(agents.now)
 
 

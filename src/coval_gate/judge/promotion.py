@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.promotion import Refusal
 
-NO_QUALITY: Final = ("total", "failed", "completed_rate", "missing")  # thresholds that say nothing about the agent
+
 FIRST: Final = ("none", "pull_request")  # reasons for which there is no baseline because no run has its tag yet
 
 
@@ -45,7 +45,7 @@ def refusal(judgement: Judgement) -> Refusal | Literal[""]:
 
 
 def may_begin_reference(judgement: Judgement) -> bool:
-    """Tell whether the reference of drift may begin with a run: it did not fail, alone, and the check is green."""
+    """Return whether the reference of drift may begin with a run: it did not fail, alone, and the check is green."""
     judged = judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE) and judgement.repetition is None
     return judged and judgement.lets_pass and any(map(_is_about_quality, judgement.checks))
 
@@ -61,12 +61,12 @@ def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
 
 
 def lacks_baseline(judgement: Judgement) -> bool:
-    """Tell whether a run was compared with nothing because no earlier run has the tag, as far as Coval's lists tell."""
+    """Return whether a run was compared with nothing because, by Coval's lists, no earlier run has the tag."""
     return any(_is_first(check) for check in judgement.missed)
 
 
 def has_failed_check(judgement: Judgement) -> bool:
-    """Tell whether the gate failed a run: some criterion that decides did, whatever else is in doubt."""
+    """Return whether the gate failed a run: some criterion that decides did, whatever else is in doubt."""
     return judgement.verdict is Verdict.FAILED or any(check.verdict is Verdict.FAILED for check in judgement.missed)
 
 
@@ -90,17 +90,17 @@ def _is_first(check: Check) -> bool:
 
 
 def _is_about_quality(check: Check) -> bool:
-    """Tell whether a check that decides, or that a person accepted, says something about the agent's quality."""
+    """Return whether a check that decides, or that a person accepted, says something about the agent's quality."""
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
-            return (check.decides or check.accepted) and threshold.aggregate.name not in NO_QUALITY
+            return (check.decides or check.accepted) and threshold.aggregate.kind.shows_quality
         case TargetMet() | ValueAbsent():
             return check.decides and check.criterion.user_defined
     return False
 
 
 def _is_better_beyond_margin(check: Check) -> bool:
-    """Tell whether a check that decides is the mirror image of one that fails against the baseline.
+    """Return whether a check that decides is the mirror image of one that fails against the baseline.
 
     The change is shown and, as counted, beyond the margin: at `baseline * 1.1`, a value below 0.9 times the baseline's.
     """

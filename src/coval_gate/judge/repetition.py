@@ -87,8 +87,8 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     """
     counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
     unusable = runs[-1] if len(counted) < len(runs) else None
-    judgements = [each.judgement for each in counted]
-    pool = pooled([_result(each) for each in judgements])
+    judgements = [single.judgement for single in counted]
+    pool = pooled([_result(own) for own in judgements])
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, replace(judgements[0], repetition=repetition))

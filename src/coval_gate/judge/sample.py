@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge import statistics
 from coval_gate.judge.comparison import Kinds, equals, is_named
 from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue
-from coval_gate.judge.vocabulary import Vocabulary
+from coval_gate.judge.vocabulary import TEXT_SHOWN, Vocabulary
 from coval_gate.text import most_similar, one_line
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Metric, Value
 
 SAMPLES: Final = 8  # of the values, where a problem shows them
-TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,9 @@ class Sample:
     def texts(self) -> tuple[tuple[str, int], ...]:
         """How often each text occurs, also within sets: the most frequent first."""
         found: Counter[str] = Counter()
-        for value, count in Counter(each for each in self.values.values() if not isinstance(each, float)).items():
+        for value, count in Counter(
+            text_or_set for text_or_set in self.values.values() if not isinstance(text_or_set, float)
+        ).items():
             for text in value if isinstance(value, frozenset) else (value,):
                 found[one_line(text, TEXT_SHOWN)] += count
         # Sets have no order of their own; a tie must not make two equal runs differ.
@@ -94,8 +95,8 @@ class Sample:
     def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
         """Return the ids of the simulations whose value is one of `wanted`."""
         # Thousands of values are a few different ones.
-        hits = {value for value in set(self.values.values()) if any(equals(value, each) for each in wanted)}
-        return frozenset(each for each, value in self.values.items() if value in hits)
+        hits = {value for value in set(self.values.values()) if any(equals(value, text) for text in wanted)}
+        return frozenset(simulation for simulation, value in self.values.items() if value in hits)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -117,7 +118,7 @@ class Sample:
         """Return the problem if no value of the metric can be one that its target names."""
         problem = self.obstacle(wanted := tuple(wanted))
         if isinstance(problem, NoSuchValue):
-            possible = [each for each in wanted if each not in problem.wanted and is_named(each)]
+            possible = [text for text in wanted if text not in problem.wanted and is_named(text)]
             return None if possible else problem
         return problem
 

@@ -121,7 +121,7 @@ def _comparison(holds: Callable[[float], bool]) -> Callable[[Value], bool]:
 
 def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], bool]:
     wanted = frozenset(comparable(value) for value in values)
-    only_numbers = all(isinstance(each, float) for each in wanted)
+    only_numbers = all(isinstance(number_or_text, float) for number_or_text in wanted)
 
     def met(value: Value) -> bool:
         if isinstance(value, frozenset):

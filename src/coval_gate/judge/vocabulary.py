@@ -25,7 +25,7 @@ NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # befo
 SEPARATORS: Final = re.compile(r"[\W_]+")
 NO_DIGITS: Final = re.compile(r"\D+")
 BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
-TEXT_SHOWN: Final = 100  # characters
+TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Vocabulary:
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
-        possible = {UNKNOWN, *(comparable(each) for each in allowed)}
+        possible = {UNKNOWN, *map(comparable, allowed)}
         contradicted = bool(allowed) and not possible.issuperset((*seen, *metric.numbers))
         return cls(seen=tuple(seen.values()), allowed=tuple(allowed), contradicted=contradicted)
 
@@ -61,16 +61,16 @@ class Vocabulary:
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return the `wanted` texts that are no values of the metric."""
         unknown = self._without((*self.seen, *self.allowed), wanted)
-        return tuple(each for each in unknown if self.allowed or self.close_to(each))
+        return tuple(text for text in unknown if self.allowed or self.close_to(text))
 
     def _without(self, known: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
         """Return the `wanted` texts that are not among the `known` ones."""
-        taken = {UNKNOWN, *(comparable(each) for each in known)}
-        return tuple(each for each in wanted if isinstance(comparable(each), str) and comparable(each) not in taken)
+        taken = {UNKNOWN, *(comparable(text) for text in known)}
+        return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
 
     def close_to(self, wanted: str) -> str:
         """Return the seen text that `wanted` is a misspelling of; empty if there is none."""
-        return next((each for each in self.seen if _is_misspelling(comparable(wanted), comparable(each))), "")
+        return next((text for text in self.seen if _is_misspelling(comparable(wanted), comparable(text))), "")
 
 
 def _shown(texts: Iterable[str]) -> dict[float | str, str]:
@@ -80,7 +80,7 @@ def _shown(texts: Iterable[str]) -> dict[float | str, str]:
 
 
 def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
-    """Tell whether a text that was never seen looks like a slip in one that was, word by word."""
+    """Return whether a text that was never seen looks like a slip in one that was, word by word."""
     if not isinstance(wanted, str) or not isinstance(seen, str) or not within_letters(wanted, seen, LETTERS):
         return False
     words = [SEPARATORS.split(wanted), SEPARATORS.split(seen)]
@@ -89,7 +89,7 @@ def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
 
 
 def _is_slip(one: str, other: str) -> bool:
-    """Tell whether one word looks like a misspelling of another.
+    """Return whether one word looks like a misspelling of another.
 
     A word that has to be rewritten wholly is no misspelling (A and B, NO and OK), nor is another number (P1 and P2),
     nor the opposite (resolved and unresolved).

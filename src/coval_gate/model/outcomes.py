@@ -19,7 +19,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """The run completed. `late`: the limit that was reached before all simulations and values arrived."""
+    """The run completed. `late`: the limit that passed before all simulations and values arrived."""
 
     result: RunResult
     late: Limit | None = None
@@ -34,7 +34,7 @@ class NotCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
-    """A limit was reached before the run ended.
+    """A limit passed before the run ended.
 
     `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
     """
@@ -49,7 +49,7 @@ Outcome = Completed | NotCompleted | TimedOut
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
-    """The outcome for a run that the step stopped waiting for.
+    """What became of a run that the step stopped waiting for.
 
     cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;
     not_launched: no run was launched; left: it continues; maybe_left: a run with an unknown id may continue; failed:
