@@ -1,6 +1,6 @@
-"""How many conversations a threshold needs before a confidence can be reached. Pure; exact for one conversation a case.
+"""How many conversations a threshold needs to reach a confidence. Pure; exact for one conversation a case.
 
-More iterations of the same cases count for less than more cases, so these numbers are numbers of test cases.
+More iterations of the same cases are worth less than more cases, so these numbers are numbers of test cases.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.confidence import Bounds
 
-POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
+POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 MOST: Final = 100_000  # conversations that a plan considers
 
 
 class Chances(NamedTuple):
-    """How likely a run is to end in each of these verdicts; shares that leave the rest to `inconclusive`."""
+    """How likely a run is to end in each of these verdicts, as shares; the rest is `inconclusive`."""
 
     passed: float
     failed: float
@@ -31,11 +31,11 @@ class Chances(NamedTuple):
 def needed(share: float, misses: int, confidence: float) -> int | None:
     """Return how many conversations show that a rate is at least `share`, if `misses` of them are misses.
 
-    None if more than MOST are needed. Percentiles read the same: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
+    None if more than MOST are needed. Percentiles are rates, too: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
     """
     counts = range(max(FEWEST_CASES, misses + 1), MOST + 1)
-    found = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
-    return counts[found] if found < len(counts) else None
+    place = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
+    return counts[place] if place < len(counts) else None
 
 
 def fewest_misses(share: float, count: int, confidence: float) -> int | None:
@@ -66,8 +66,8 @@ def chances(share: float, truth: float, count: int, confidence: float) -> Chance
 def cases_to_pass(share: float, truth: float, confidence: float, *, power: float = POWER) -> int | None:
     """Return how many conversations pass `rate >= share` with this `power`, if the agent's true rate is `truth`.
 
-    Any more conversations have at least that power too. The power rises in teeth: it falls with each conversation that
-    allows for no further miss (Chernick and Liu, The American Statistician 56, 2002).
+    Any larger number has at least that power, too. The power rises like a saw: it falls with each conversation that
+    allows no further miss (Chernick and Liu, The American Statistician 56, 2002).
 
     None if more than MOST are needed, as for an agent that is no better than the threshold.
     """
@@ -75,16 +75,16 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
         return None
 
     def enough(misses: int) -> bool:
-        """Return whether each number of conversations that allows for just so many misses is enough, or above MOST."""
-        following = needed(share, misses + 1, confidence)
-        return following is None or _at_most(misses, following - 1, 1.0 - truth) >= power
+        """Return whether every number of conversations that allows exactly so many misses is enough, or above MOST."""
+        next_count = needed(share, misses + 1, confidence)
+        return next_count is None or _at_most(misses, next_count - 1, 1.0 - truth) >= power
 
     misses = bisect_left(range(MOST), True, key=enough)
     return None if needed(share, misses + 1, confidence) is None else needed(share, misses, confidence)
 
 
 def noticeable(error: float, confidence: float, *, power: float = POWER) -> float:
-    """Return the smallest change that is noticed with this `power`, for an estimate with that standard `error`."""
+    """Return the smallest change that is detected with this `power`, for an estimate with this standard `error`."""
     return (normal_quantile(confidence) + normal_quantile(power)) * error
 
 
