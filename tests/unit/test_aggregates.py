@@ -1,4 +1,4 @@
-"""Each aggregate is one class: what it is of a run, and which simulations are to blame."""
+"""Each aggregate is one class, with its value for a run and the simulations to blame."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_test_cases_of_one_size_have_the_usual_spread() -> None:
 
 
 def spreads(now: Cases, then: Cases) -> tuple[Measure, Comparison]:
-    """Return the standard deviation of a run, and that of its baseline."""
+    """Return the standard deviations of a run and its baseline."""
     baseline = baseline_of(run_of("then", then))
     judgement = judged(run_of("now", now), baseline, "Resolved: stdev <= baseline", confidence=None)
     measure = only(judgement).measure

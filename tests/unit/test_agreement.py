@@ -139,5 +139,5 @@ def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
     )
     result = RunResult(run_id="r1", expected=12, simulations=simulations)
     criteria = Criteria(max_failed=Allowance(0), mutations=2, thresholds=parse_thresholds("completed_rate >= 100%"))
-    found = [check.measure for check in judge(result, criteria).checks if check.user_defined]
-    assert [(measure.hits, measure.total) for measure in found if measure] == [(4, 4), (1, 4)]
+    measures = [check.measure for check in judge(result, criteria).checks if check.user_defined]
+    assert [(measure.hits, measure.total) for measure in measures if measure] == [(4, 4), (1, 4)]

@@ -115,7 +115,7 @@ def test_extremes_and_spread_are_decided_as_counted(threshold: str) -> None:
 
 
 @given(st.lists(st.lists(YES_NO, min_size=1, max_size=4), min_size=1, max_size=25), st.integers(0, 100), CONFIDENCES)
-def test_conclusive_verdict_on_rate_is_that_of_the_count(cases: Cases, bound: int, confidence: float) -> None:
+def test_conclusive_verdict_on_rate_agrees_with_the_count(cases: Cases, bound: int, confidence: float) -> None:
     for operator in ("<", "<=", ">", ">="):
         threshold = f"Metric: rate(YES) {operator} {bound}%"
         if (sure := verdict_on(cases, threshold, confidence)) is not Verdict.INCONCLUSIVE:
@@ -128,7 +128,7 @@ def test_conclusive_verdict_on_rate_is_that_of_the_count(cases: Cases, bound: in
     st.sampled_from(["avg", "med", "p(5)", "p(90)", "p(95)"]),
     CONFIDENCES,
 )
-def test_conclusive_verdict_on_numbers_is_that_of_the_count(
+def test_conclusive_verdict_on_numbers_agrees_with_the_count(
     cases: Cases, bound: float, aggregate: str, confidence: float
 ) -> None:
     for operator in ("<", "<=", ">", ">="):
@@ -173,9 +173,9 @@ def test_unknown_test_cases_decide_nothing(threshold: str) -> None:
     changed = RunResult(run_id="r", expected=30, simulations=(nameless, *others), metrics=result.metrics)
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(threshold), confidence=0.95)
 
-    found = judge(changed, criteria)
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "Coval does not say which test case each value belongs to" in reasons(found)[0]
+    judgement = judge(changed, criteria)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "Coval does not say which test case each value belongs to" in reasons(judgement)[0]
 
 
 def test_summary_decides_nothing() -> None:
@@ -239,10 +239,10 @@ def test_gravest_threshold_decides_and_doubt_is_green_only_if_asked_for(
         confidence=0.95,
         on_inconclusive="pass" if tolerant else "",
     )
-    found = judge(result_of(yes(20, 20)), criteria)
+    judgement = judge(result_of(yes(20, 20)), criteria)
 
-    assert (found.verdict, found.lets_pass) == (verdict, green)
-    assert found.status == {True: "COMPLETED"}.get(
+    assert (judgement.verdict, judgement.lets_pass) == (verdict, green)
+    assert judgement.status == {True: "COMPLETED"}.get(
         green, "ERROR" if verdict is Verdict.ERROR else "COMPLETED_WITH_FAILURES"
     )
 
@@ -266,10 +266,12 @@ def test_claims_read_as_sentences(golden: Callable[[str, str], None]) -> None:
         ("as counted", yes(50, 50), "Metric: count(NO) == 0"),
         ("missing values", [*yes(58, 60), *once(None)], "Metric: rate(YES) >= 85%"),
     ]
-    told = []
+    blocks = []
     for title, cases, threshold in samples:
         judgement = judge_cases(cases, threshold)
         check = only(judgement)
         lines = [line for line in check_lines(findings_of(judgement)) if threshold in line]
-        told.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement) if not check.passed)]))
-    golden("confidence.txt", "\n\n".join(told) + "\n")
+        blocks.append(
+            "\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement) if not check.passed)])
+        )
+    golden("confidence.txt", "\n\n".join(blocks) + "\n")

@@ -76,7 +76,7 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
 
 @pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
 def test_junit_and_json_show_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
-    """Only what comparisons add to these reports is compared: the suite of criteria, the baseline and the criteria."""
+    """The golden files hold only the parts that comparisons change: the suite, the baseline and the criteria."""
     report = reports()[name]
     gate = [*ET.fromstring(junit(report))][-1]
     ET.indent(gate)
@@ -159,7 +159,7 @@ def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("in doubt")])
-def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
+def test_doubt_is_visible_under_every_policy(name: str) -> None:
     report = reports()[name]
     passes = not name.endswith("red")
     assert report.exit_code == (0 if passes else 1)
@@ -171,7 +171,7 @@ def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
     assert len(status.title) <= 140
 
 
-def test_reason_that_is_so_for_every_threshold_is_told_once() -> None:
+def test_reason_of_every_threshold_is_reported_once() -> None:
     report = reports()["no baseline, red"]
     assert len(reasons(report.judgement)) == 2
     assert summary(report).count("no earlier run of this agent") == 1
@@ -187,9 +187,9 @@ def test_flips_are_named_and_cut() -> None:
 
 def test_commonest_ways_of_leaving_out_are_worded() -> None:
     least, most = LeftOut(new=1), LeftOut(new=1, valueless=3)
-    found = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
-    assert shared_text(found[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
-    assert shared_text(found) == (
+    comparisons = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
+    assert shared_text(comparisons[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
+    assert shared_text(comparisons) == (
         "8 to 9 shared test cases; left out at most: 1 that the baseline does not have and 3 without a value in one of "
         "the two"
     )
@@ -229,11 +229,11 @@ def test_check_in_doubt_names_both_ends_of_an_evident_change() -> None:
 
 def compared_check(change: tuple[float, float], unit: Unit, trend: Trend = "unchanged") -> Check:
     """Return a check that compares, with these bounds of the change."""
-    found = Comparison(value=0.9, count=9, cases=9, trend=trend, change=Interval(*change, 0.95, 9))
+    comparison = Comparison(value=0.9, count=9, cases=9, trend=trend, change=Interval(*change, 0.95, 9))
     return Check(
         criterion=ThresholdHolds(threshold=parse_thresholds(RATE)[0], confidence=0.95),
         verdict=Verdict.PASSED,
-        measure=Measure(value=0.9, unit=unit, count=9, comparison=found),
+        measure=Measure(value=0.9, unit=unit, count=9, comparison=comparison),
     )
 
 
@@ -252,8 +252,8 @@ def test_chart_shows_both_sides_over_the_same_ranges() -> None:
 def test_chart_of_any_two_samples_is_well_formed(now: list[float], then: list[float]) -> None:
     chart = compared_histogram(now, then)
     assert len(chart) < 2000
-    for found in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
-        assert 99 < sum(map(float, found.split(", "))) < 101
+    for shares in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
+        assert 99 < sum(map(float, shares.split(", "))) < 101
 
 
 def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:

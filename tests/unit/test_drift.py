@@ -31,7 +31,7 @@ PLAIN = Spread(factor=3.0)
 
 
 def night(number: int, cases: Cases, *, name: str = "Latency", **differences: Any) -> BaselineRun:
-    """Return the run of a night, whose number is that of the day."""
+    """Return the run of a night, which has the number of its day."""
     run_id = f"night{number}"
     run = Run(run_id=run_id, status="COMPLETED", create_time=f"2026-01-{number:02}T04:00:00Z")
     return BaselineRun(run=run, result=run_of(run_id, cases, name=name), **differences)
@@ -113,7 +113,7 @@ def test_unreadable_reference_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("differences", "told"),
+    ("differences", "reason"),
     [
         ({"changed_persona": True}, "another persona"),
         ({"changed_metrics": frozenset({"m"})}, "another version of Latency"),
@@ -121,13 +121,13 @@ def test_unreadable_reference_is_inconclusive() -> None:
     ],
     ids=["persona", "metric", "cases"],
 )
-def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], told: str) -> None:
+def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], reason: str) -> None:
     drift = past([1.0])
     reference = tuple(night(number, numbers(number, 30), **differences) for number in range(1, 8))
     (check,) = checks(latency(), Drift(tag="golden", known=7, holder="night1", reference=reference, later=drift.later))
     assert check.verdict is Verdict.INCONCLUSIVE
     assert "since the reference, run night1 of 2026-01-01" in check_reason(check)
-    assert told in check_reason(check)
+    assert reason in check_reason(check)
     assert "accept: true" in check_reason(check)
 
 
@@ -256,7 +256,7 @@ def test_values_that_go_missing_are_seen_as_in_a_comparison() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["med", "p(75)", "avg"])
-def test_cases_weigh_the_same_whatever_their_conversations(aggregate: str) -> None:
+def test_cases_weigh_the_same_with_any_number_of_conversations(aggregate: str) -> None:
     """The slow cases have five conversations each since the reference was made; nothing has become slower."""
     once: Cases = {f"case{n:03}": [1.0 + n / 1000 if n < 26 else 3.0 + n / 1000] for n in range(40)}
     often = {case: [*values] * (1 if place < 26 else 5) for place, (case, values) in enumerate(once.items())}

@@ -126,7 +126,7 @@ def test_many_thresholds_need_more_test_cases() -> None:
         ),
     ],
 )
-def test_threshold_that_cannot_be_decided_is_told(threshold: str, cases: int, text: str) -> None:
+def test_threshold_that_cannot_be_decided_is_reported(threshold: str, cases: int, text: str) -> None:
     (found,) = undecidable(criteria_of(threshold), cases)
 
     assert undecidable_text(found, cases) == text

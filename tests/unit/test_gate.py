@@ -240,7 +240,7 @@ def test_missing_values_are_misses_for_upper_bound_of_rate() -> None:
         ("!=", 10, True), ("!=", 20, False), ("!=", 30, False), ("!=", 40, False), ("!=", 50, True), ("!=", 35, True),
     ],
 )  # fmt: skip
-def test_rate_holds_only_if_it_holds_whatever_missing_values_were(operator: str, bound: int, holds: bool) -> None:
+def test_rate_holds_only_if_it_holds_for_all_possible_values(operator: str, bound: int, holds: bool) -> None:
     """Of 10 simulations, 2 have the value, and 2 have none: the rate is between 20% and 40%."""
     result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
     judgement = judge_result(result, f"R: rate(NO) {operator} {bound}%", max_failed=Allowance(2))

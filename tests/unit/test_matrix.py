@@ -1,4 +1,4 @@
-"""Only the values of a matrix tell its jobs apart, wherever two of them could meet."""
+"""The values of a matrix distinguish its jobs everywhere that two of them could meet."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def parsed(text: str) -> Inputs:
 def report_in(values: dict[str, Any], kind: str = "failed", **inputs: str) -> Report:
     """Return a report of a job whose matrix has these values."""
     report = example_reports()[kind]
-    given, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
+    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     assert not problems
-    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=given)
+    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=parsed)
 
 
 DEFAULT = next(field.default for field in declared() if field.name == "matrix")
@@ -144,11 +144,11 @@ def test_reports_of_jobs_differ() -> None:
         names = [f"Coval.simulations of agent{which}", f"Coval.criteria of the gate{which}"]
         assert [suite.attrib["name"] for suite in root] == names
         assert {case.attrib["classname"] for case in root.iter("testcase")} == {*names}
-        found = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
-        assert found.get("matrix", "") == str(report.context.matrix)
+        properties = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
+        assert properties.get("matrix", "") == str(report.context.matrix)
 
 
-def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
+def test_name_of_status_fits_github_and_still_distinguishes_jobs() -> None:
     values = ({"a": "x" * 100 + end} for end in "yz")
     first, second = (
         page_name(report_in(value, commit_status="n" * CONTEXT_LIMIT), "commit_status") for value in values
@@ -179,9 +179,9 @@ def test_step_that_waits_stands_for_the_job_that_launched_the_run() -> None:
     assert with_run_metadata(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
 
 
-@pytest.mark.parametrize("given", [None, 7, ["eu"], "", " \u200b"])
-def test_unusable_matrix_in_metadata_is_none(given: object) -> None:
-    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": given}).matrix is NO_MATRIX
+@pytest.mark.parametrize("label", [None, 7, ["eu"], "", " \u200b"])
+def test_unusable_matrix_in_metadata_is_none(label: object) -> None:
+    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": label}).matrix is NO_MATRIX
 
 
 def test_hostile_matrix_in_metadata_is_a_short_line() -> None:

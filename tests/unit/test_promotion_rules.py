@@ -1,4 +1,4 @@
-"""Which runs may become a baseline: whatever they showed, unless they failed, lack something or were not compared."""
+"""A run may become a baseline unless it failed, lacks data or was not compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compared(
 
 
 @pytest.mark.parametrize("hits", [20, 19, 18, 17])
-def test_run_is_promoted_whatever_it_showed(hits: int) -> None:
+def test_run_is_promoted_whether_better_or_worse(hits: int) -> None:
     judgement = compared(hits)
     assert judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE)
     assert refusal(judgement) == ""
@@ -149,7 +149,7 @@ def test_failed_check_counts_although_another_is_an_error() -> None:
 
 
 def scaled(factor: float, thresholds: str, *, confidence: float | None = 0.95) -> str:
-    """Return what speaks against a run whose numbers are about `factor` times those of its baseline."""
+    """Return why a run is not promoted whose numbers are about `factor` times its baseline's."""
     then = latency("old", 1)
     metric = then.metrics[0]
     values = {
@@ -212,9 +212,9 @@ def test_better_rate_waits_beyond_the_mirror_image_of_the_margin(
 
 def test_change_that_is_not_shown_is_promoted_at_once() -> None:
     """As counted, it is beyond the margin, and without confidence that counts."""
-    given = run_of("now", yes(5, 6)), baseline_of(run_of("old", yes(4, 6))), RATE
-    assert refusal(judged(*given)) == ""
-    assert refusal(judged(*given, confidence=None)) == "unconfirmed"
+    arguments = run_of("now", yes(5, 6)), baseline_of(run_of("old", yes(4, 6))), RATE
+    assert refusal(judged(*arguments)) == ""
+    assert refusal(judged(*arguments, confidence=None)) == "unconfirmed"
 
 
 def test_required_improvement_is_no_margin() -> None:

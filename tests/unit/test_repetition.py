@@ -1,4 +1,4 @@
-"""A failed run and its repetitions are judged together: only what a sample can show is softened."""
+"""A failed run and its repetitions are judged together; only statistics of a sample may turn out better."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
 @pytest.mark.parametrize("has_metric", [True, False])
 @pytest.mark.parametrize(("answers", "verdict"), [("Y" * 10, "passed"), ("YYYYYYYYYN", "failed")])
 def test_run_without_any_result_is_replaced(answers: str, verdict: str, *, has_metric: bool) -> None:
-    """Even what is decided as counted is: no simulation has broken it."""
+    """Even a criterion that is decided as counted changes: no simulation has broken it."""
     lost = result_of("r1", "X" * 10)
     lost = lost if has_metric else replace(lost, metrics=())
     criteria = criteria_of("Resolved: count(NO) == 0\nLatency: avg < 1.5")
@@ -358,7 +358,7 @@ def test_min_simulations_counts_those_of_each_run() -> None:
 
 
 def test_summaries_are_not_pooled() -> None:
-    """Coval tells no single values, so each run has to hold."""
+    """Coval reports no single values, so every run must meet the threshold."""
     for means in ((2.0, 1.0), (1.0, 2.0)):
         runs = [result_of(f"r{n}", "Y" * 10, summary=Summary(mean=mean)) for n, mean in enumerate(means, 1)]
         judgement = together(*runs, criteria=criteria_of("Latency: avg < 1.8")).judgement
@@ -392,12 +392,12 @@ def test_first_run_decides_if_repetition_is_unusable() -> None:
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):
         assert not is_usable(judgement)
         other = SingleRun(run_id="r2", judgement=judgement)
-        found = judge_together([first, other], criteria, flaky_fails=False)
-        assert found.judgement.verdict is Verdict.FAILED
-        assert found.judgement.checks == first.judgement.checks
-        assert found.judgement.repetition is not None
-        assert found.judgement.repetition.unusable is other
-        assert found.result.run_id == "r1"
+        pair = judge_together([first, other], criteria, flaky_fails=False)
+        assert pair.judgement.verdict is Verdict.FAILED
+        assert pair.judgement.checks == first.judgement.checks
+        assert pair.judgement.repetition is not None
+        assert pair.judgement.repetition.unusable is other
+        assert pair.result.run_id == "r1"
 
 
 def test_texts_of_unusable_repetition_are_redacted() -> None:
@@ -415,14 +415,14 @@ def test_test_cases_are_classified_over_all_runs() -> None:
     judgement = together("NNYYYYYYYN", "NYYYYYYYYY", "NYYYYYYYYY", criteria=criteria).judgement
     assert judgement.verdict is Verdict.PASSED
     assert judgement.repetition is not None
-    found = {stability.test_case_id: stability for stability in judgement.repetition.cases}
-    assert found["t0"] == CaseStability(test_case_id="t0", variant="", failed=3, total=3)
-    assert not found["t0"].is_flaky
-    assert {case_id: (case.failed, case.total) for case_id, case in found.items() if case.is_flaky} == {
+    stabilities = {stability.test_case_id: stability for stability in judgement.repetition.cases}
+    assert stabilities["t0"] == CaseStability(test_case_id="t0", variant="", failed=3, total=3)
+    assert not stabilities["t0"].is_flaky
+    assert {case_id: (case.failed, case.total) for case_id, case in stabilities.items() if case.is_flaky} == {
         "t1": (1, 3),
         "t9": (1, 3),
     }
-    assert next(iter(found)) == "t0"
+    assert next(iter(stabilities)) == "t0"
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None
 
 
 def mutated(run_id: str, answers: str) -> RunResult:
-    """Return the results of a run whose conversations are in turn those of a mutation and of the agent."""
+    """Return the results of a run whose conversations alternate between a mutation and the agent."""
     result = result_of(run_id, answers)
     simulations = tuple(
         Simulation(
@@ -494,15 +494,15 @@ LINES = (
 def test_verdict_of_all_runs_follows_from_each_and_from_pool(
     answers: Sequence[str], lines: set[str], failed: int, confidence: float | None
 ) -> None:
-    """What holds in every run and in all together is not failed; what is counted and any run breaks, is."""
+    """A criterion that every run and all together meet never fails; a counted one that any run breaks always does."""
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
     results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
     alone = [{place(check): check for check in judge(result, criteria).checks} for result in results]
     pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
     assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
-    found = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
-    assert found.keys() >= {spot for checks in alone for spot, check in checks.items() if check.measure}
-    for spot, check in found.items():
+    decided = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
+    assert decided.keys() >= {spot for checks in alone for spot, check in checks.items() if check.measure}
+    for spot, check in decided.items():
         own = [checks[spot] for checks in alone if spot in checks]
         if all(one.passed for one in (*own, pool.get(spot, check))):
             assert check.passed
@@ -547,7 +547,7 @@ def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     ],
 )
 def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: list[str], *, counts: bool) -> None:
-    """Coval may not tell the test cases; 0: none of the first run, which has two conversations then."""
+    """Coval may not report the test cases; 0: none of the first run, which then has two conversations."""
     then = result_of("r1", "N" * first) if first else with_cases(result_of("r1", "NN"), ["", ""])
     now = with_cases(result_of("r2", "Y" * len(second)), second)
     criteria = criteria_of("Latency: avg < 1.6")

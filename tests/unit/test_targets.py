@@ -119,8 +119,8 @@ def test_target_as_text(target: Target, text: str) -> None:
     ],
 )
 def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) -> None:
-    found = problem(target)
-    assert (target_problem_text(found) if found else "") == text
+    invalid = problem(target)
+    assert (target_problem_text(invalid) if invalid else "") == text
     if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
@@ -156,9 +156,9 @@ def test_valid_target_decides_on_any_value(target: Target, value: Value) -> None
 
 @given(any_targets, values)
 def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
-    found = problem(target)
-    if found:
-        text = target_problem_text(found)
+    invalid = problem(target)
+    if invalid:
+        text = target_problem_text(invalid)
         assert text.isprintable()
         assert not text.endswith(".")
         with pytest.raises(ValueError, match="target"):

@@ -144,7 +144,7 @@ def test_texts_of_judgements_are_redacted() -> None:
 LINES = "has 2 invalid lines.\nline 1: expected <=\n    Latency 1\n    ^\nline 3: expected a number"
 
 
-def test_reason_tells_first_problem_with_inputs_and_names_others() -> None:
+def test_reason_states_first_problem_with_inputs_and_names_others() -> None:
     problems = [("mode", "must be run or wait."), ("thresholds", ", line 1: expected <=\n    Latency: p(95) =< 1")]
     judgement = errored(InputError(problems))
     assert reason(judgement) == "mode must be run or wait. 1 more problem: thresholds."
@@ -153,10 +153,10 @@ def test_reason_tells_first_problem_with_inputs_and_names_others() -> None:
 
 def test_headline_is_cut_at_word() -> None:
     long = [("agent_id", "x" * 10 + " is not an id of an agent in this workspace" * 5 + "."), ("mode", "must be run.")]
-    found = headline(errored(InputError(long)), 140)
-    assert len(found) <= 140
-    assert found.startswith("⚠️ Error: agent_id xxxxxxxxxx is not an id")
-    assert found.endswith(" of an…")
+    line = headline(errored(InputError(long)), 140)
+    assert len(line) <= 140
+    assert line.startswith("⚠️ Error: agent_id xxxxxxxxxx is not an id")
+    assert line.endswith(" of an…")
 
 
 def test_secret_in_problem_is_redacted() -> None:

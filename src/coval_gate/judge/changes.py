@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from coval_gate.judge.confidence import NOTHING, Bounds, hits_of
 from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.judge.distributions import normal_quantile
-from coval_gate.judge.noticing import noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.judge.noticing import bisected, noticeable_mean, noticeable_rate, noticeable_shift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -203,9 +203,4 @@ def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
     """Return the largest number from `low` to `high` that `holds`, given that none above it does; -inf if none does."""
     if holds(high):
         return high
-    if not holds(low):
-        return -math.inf
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf

@@ -29,11 +29,13 @@ class _Kind:
 
     __slots__ = ()
     kind: ClassVar[str]
+    of_user: ClassVar[bool] = False
+    rule: ClassVar[OverRuns] = "each"
 
     @property
     def user_defined(self) -> bool:
         """Whether the user defined it; otherwise every run must meet it."""
-        return False
+        return self.of_user
 
     @property
     def advisory(self) -> bool:
@@ -43,7 +45,7 @@ class _Kind:
     @property
     def over_runs(self) -> OverRuns:
         """How a run and its repetitions decide it."""
-        return "each"
+        return self.rule
 
     def requirement(self, measure: Measure) -> Requirement | None:
         """Return what the value of `measure` must be; None if any value will do."""
@@ -78,14 +80,11 @@ class ThresholdHolds(_Kind):
     """
 
     kind: ClassVar = "threshold"
+    of_user: ClassVar = True
     threshold: Threshold
     confidence: float | None = None
     doubt_passes: bool = False
     accepted: bool = False
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     @property
     def advisory(self) -> bool:
@@ -126,11 +125,8 @@ class FewFailed(_Kind):
     """No more simulations failed than `max_failed_simulations` allows."""
 
     kind: ClassVar = "max_failed_simulations"
+    rule: ClassVar[OverRuns] = "population"
     allowance: Allowance
-
-    @property
-    def over_runs(self) -> OverRuns:
-        return "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
@@ -148,11 +144,8 @@ class EnoughCompleted(_Kind):
     """At least `least` simulations completed (`min_simulations`)."""
 
     kind: ClassVar = "min_simulations"
+    rule: ClassVar[OverRuns] = "population"
     least: int
-
-    @property
-    def over_runs(self) -> OverRuns:
-        return "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         del measure
@@ -228,10 +221,7 @@ class MetricsHaveTargets(_Kind):
     """At least one metric of the run has a target in Coval, because a criterion depends on targets."""
 
     kind: ClassVar = "metrics_have_targets"
-
-    @property
-    def user_defined(self) -> bool:
-        return True
+    of_user: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,12 +263,9 @@ class ValueAbsent(_Kind):
     """No simulation has the `value` of `metric` that `fail_on_metric_value` forbids."""
 
     kind: ClassVar = "forbidden_value"
+    of_user: ClassVar = True
     metric: str
     value: str
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     def requirement(self, measure: Measure) -> Requirement:
         del measure
@@ -301,10 +288,7 @@ class NotFlaky(_Kind):
     """The run did not fail at first and then pass with its repetitions (`on_flaky: fail`)."""
 
     kind: ClassVar = "not_flaky"
-
-    @property
-    def user_defined(self) -> bool:
-        return True
+    of_user: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,12 +300,9 @@ class NoDrift(_Kind):
     """
 
     kind: ClassVar = "drift"
+    of_user: ClassVar = True
     threshold: Threshold
     doubt_passes: bool = False
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     @property
     def advisory(self) -> bool:

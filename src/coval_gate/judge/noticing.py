@@ -98,13 +98,15 @@ def _noticeable(error: Callable[[float], float], reach: float, margin: float) ->
 
 def _smallest(enough: Callable[[float], bool], most: float) -> float | None:
     """Return the smallest change that is enough, given that all larger ones are; None if even `most` is not."""
-    if not enough(most):
-        return None
-    low, high = 0.0, most
-    for _ in range(STEPS):
+    return bisected(lambda change: not enough(change), 0.0, most, STEPS)[1] if enough(most) else None
+
+
+def bisected(holds: Callable[[float], bool], low: float, high: float, steps: int) -> tuple[float, float]:
+    """Return the interval that so many bisections leave around the number up to which `holds` is true."""
+    for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, high
 
 
 def _moved(rates: PairedRates, share: float) -> PairedRates:
