@@ -72,7 +72,7 @@ class _Share(Aggregation):
         return 1.0 - bound if self.threshold.wants_less else bound
 
     def shows(self, greatest: Greatest) -> bool:
-        """Return whether a rate's change from all to nothing, or the reverse, shows as a change, or as asked for."""
+        """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
         every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
@@ -151,7 +151,7 @@ class Rate(_Share, OfMetric):
     """The share of simulations that have one of some values."""
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        """Return the hits; a simulation without a value counts against the threshold, whatever it wants."""
+        """Return the hits; a simulation without a value counts against the threshold."""
         sample = sample_of(variant, metric)
         hits = sample.having(self.aggregate.values)
         return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
@@ -295,7 +295,7 @@ class Percentile(_OfNumbers):
         return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
 
     def shows(self, greatest: Greatest) -> bool:
-        """Return whether a rise of all values far above all earlier ones shows, whatever the margin."""
+        """Return whether a rise of all values far above all earlier ones shows."""
         places = range(greatest.iterations)
         low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
         high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]

@@ -115,7 +115,7 @@ def _verdict_without(problem: Problem) -> Verdict:
 
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
-    """Return what stands in the way of measuring the run itself."""
+    """Return the problem that prevents measuring the run itself, if any."""
     if sample is None or sample.metric.summary is not None:
         return None
     return aggregation_of(criterion.threshold).obstacle(sample)
@@ -142,7 +142,7 @@ class _References:
         """Return a variant with these test cases only, computed once for all thresholds that share them."""
         key = (id(variant), cases)
         if key not in self._restricted:
-            self._restricted[key] = (variant, variant.comparable(cases))  # the first, so that its id stays its own
+            self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
         return self._restricted[key][1]
 
     def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
@@ -184,19 +184,19 @@ def _against(
     threshold = criterion.threshold
     sample = variant.sample(metric) if metric else None
     earlier = reference.variant
-    base = earlier.find_sample(metric.id) if metric else None
+    earlier_sample = earlier.find_sample(metric.id) if metric else None
 
     def doubt(problem: Problem) -> Compared:
         return _unknown(criterion, variant, metric, problem, Verdict.INCONCLUSIVE)
 
-    if metric and base is None:
+    if metric and earlier_sample is None:
         return doubt(NotInBaseline(what="metric", name=metric.name))
     if sample is not None and sample.metric.summary is not None:
         return doubt(OnlySummary(metric=sample.metric.name))
-    if base is not None and base.metric.summary is not None:
-        return doubt(UnusableBaseline(problem=OnlySummary(metric=base.metric.name)))
+    if earlier_sample is not None and earlier_sample.metric.summary is not None:
+        return doubt(UnusableBaseline(problem=OnlySummary(metric=earlier_sample.metric.name)))
     aggregation = aggregation_of(threshold)
-    if base is not None and (unusable := aggregation.obstacle(base)):
+    if earlier_sample is not None and (unusable := aggregation.obstacle(earlier_sample)):
         return doubt(UnusableBaseline(problem=unusable))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, CasesUnknown | TooFewShared):

@@ -136,7 +136,7 @@ class MeanChange(Change):
 
 
 class PercentileChange(Change):
-    """The change of the `n`-th percentile, shown by the change in the share of values above that of both sides."""
+    """The change of the `n`-th percentile, shown by the share of values above the percentile of both sides together."""
 
     has_unit = False
 

@@ -1,4 +1,4 @@
-"""The criteria that a completed run must meet: those of the user, and one type for each kind of criterion."""
+"""The criteria that a completed run must meet: one type for each kind, and all that the user defined."""
 
 from __future__ import annotations
 

@@ -35,14 +35,11 @@ def ruled(compared: Sequence[Compared], error: float) -> Iterator[Check]:
     one, in at most the share `error` of steps. Other thresholds must not dilute the family, so they are judged among
     all thresholds.
     """
-    guards = Family.of([comparison.pairs for comparison in compared if comparison.pairs and comparison.guards], error)
-    everything = Family.of([comparison.pairs for comparison in compared if comparison.pairs], error)
-    for comparison in compared:
-        yield (
-            _with_trend(comparison.check, comparison.pairs, guards if comparison.guards else everything, error)
-            if comparison.pairs
-            else comparison.check
-        )
+    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error)
+    everything = Family.of([member.pairs for member in compared if member.pairs], error)
+    for member in compared:
+        family = guards if member.guards else everything
+        yield _with_trend(member.check, member.pairs, family, error) if member.pairs else member.check
 
 
 class Family(NamedTuple):
@@ -53,6 +50,7 @@ class Family(NamedTuple):
 
     @classmethod
     def of(cls, members: Sequence[Pairs], error: float) -> Family:
+        """Return the family of these thresholds; its claims are wrong in at most the share `error` of steps."""
         worse = significant([pairs.is_worse for pairs in members], error)
         better = significant([pairs.is_better for pairs in members], error)
         trends: dict[int, Trend] = {id(pairs): "worse" for pairs in compress(members, worse)}
