@@ -217,7 +217,7 @@ def test_one_odd_run_does_not_blind_the_chart() -> None:
     reference = [rng.gauss(1.0, 0.05) for _ in range(7)]
     later = [rng.gauss(1.0, 0.05) for _ in range(5)] + [90.0] + [rng.gauss(1.2, 0.05) for _ in range(12)]
     chart = chart_of(reference, later, falls=False, spread=PLAIN, level=level_for(1))
-    assert chart.alarms
+    assert chart.sums[-1] > chart.level
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1.0, 1e90])

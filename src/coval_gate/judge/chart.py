@@ -95,11 +95,6 @@ class Chart:
     level: float
 
     @property
-    def alarms(self) -> bool:
-        """Whether the last sum is above the level."""
-        return bool(self.sums) and self.sums[-1] > self.level
-
-    @property
     def since(self) -> int:
         """The index of the run with which the last rise began; of the last run if the sum is not rising."""
         zeros = (place for place in range(len(self.sums) - 1, -1, -1) if self.sums[place] <= 0.0)
