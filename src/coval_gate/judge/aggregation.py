@@ -89,7 +89,7 @@ class Aggregation:
         raise NotImplementedError
 
     def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        """Return its chart over test cases, of which each run has most."""
+        """Return its chart over test cases; each run has most of them."""
         raise NotImplementedError
 
     @property

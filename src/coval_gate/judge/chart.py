@@ -134,7 +134,7 @@ def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool,
 def rate_chart(
     cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
 ) -> Chart:
-    """Return the chart of a rate over test cases, of which each run has most."""
+    """Return the chart of a rate over test cases; each run has most of them."""
     before, after, within = _means(cases, reference, later)
     conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
     spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
@@ -144,7 +144,7 @@ def rate_chart(
 def mean_chart(
     cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
 ) -> Chart:
-    """Return the chart of a mean over test cases, of which each run has most."""
+    """Return the chart of a mean over test cases; each run has most of them."""
     before, after, within = _means(cases, reference, later)
     spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
     return chart_of(before, after, falls=falls, spread=spread, level=level)
@@ -153,7 +153,7 @@ def mean_chart(
 def percentile_chart(
     n: float, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], *, falls: bool, level: float
 ) -> Chart:
-    """Return the chart of the `n`-th percentile over test cases, of which each run has most."""
+    """Return the chart of the `n`-th percentile over test cases; each run has most of them."""
     before, after = (
         [statistics.even_percentile([run[case] for case in cases if case in run], n) for run in runs]
         for runs in (reference, later)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Greatest
 from coval_gate.judge.confidence import FEWEST_CASES
+from coval_gate.judge.family import strictest
 from coval_gate.judge.planning import needed
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: 
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
         return FEWEST_CASES
-    strictest = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
+    to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
     counts = range(FEWEST_CASES, MOST_CASES + 1)
     place = bisect_left(
-        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, strictest))
+        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
     )
     return counts[place] if place < len(counts) else None
 

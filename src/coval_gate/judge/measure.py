@@ -82,7 +82,7 @@ class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
     `value` is the reference's, in the unit of the measure; `pooled` as in `Weighed`. `count` of its simulations have
-    data, `missing` ones do not. `change`: bounds on the measure's value minus this one; None without a confidence.
+    data, `missing` ones do not. `change`: bounds on the measure's value minus this one; None if nothing is claimed.
     `trend`: what the change amounts to. `noticeable`: the smallest change for the worse that 80 % of such steps detect,
     in the unit; None if unknown. `by_chance`: 0 or, if the change would be significant by itself, how many thresholds
     of the step are compared. `even`: whether both values are the same if all simulations weigh the same.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import effective_size
 from coval_gate.judge.distributions import normal_quantile, t_quantile
+from coval_gate.judge.family import strictest
 from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Rule(NamedTuple):
     @classmethod
     def among(cls, family: int, confidence: float, margin: float) -> Rule:
         """Return the rule for one of so many thresholds, which have the `confidence` together."""
-        return cls(1.0 - (1.0 - confidence) / family, margin)
+        return cls(strictest(confidence, family), margin)
 
 
 def noticeable_rate(rates: PairedRates, rule: Rule, *, rises: bool) -> float | None:

@@ -60,7 +60,7 @@ class Pairs:
 
     @property
     def asks_for_improvement(self) -> bool:
-        """Whether the reference's own value misses the bound; `baseline * 1.1` means that for a negative value, too."""
+        """Whether the reference's own value misses the bound, as a negative one misses `<= baseline * 1.1`."""
         excess = self.earlier - self.threshold.bound.of(self.earlier)
         missed_by = excess if self.threshold.wants_less else -excess
         return missed_by > TOLERANCE * abs(self.earlier)

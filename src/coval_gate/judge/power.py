@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
 from coval_gate.judge.contrast import HitPair, PairedRates
 from coval_gate.judge.distributions import normal_quantile, t_quantile
+from coval_gate.judge.family import strictest
 from coval_gate.judge.foresight import MOST_CASES
 from coval_gate.judge.planning import POWER
 
@@ -40,7 +41,7 @@ class Level(NamedTuple):
     @property
     def strictest(self) -> float:
         """The confidence that one of these thresholds must reach, at the strictest of Holm's levels."""
-        return 1.0 - (1.0 - self.confidence) / self.family
+        return strictest(self.confidence, self.family)
 
 
 class Step(NamedTuple):

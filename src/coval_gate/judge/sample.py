@@ -26,7 +26,7 @@ class Sample:
     """The values of `metric` by simulation id; a failed simulation has none, even if Coval lists one.
 
     `total`: how many simulations the variant has. `numbers` are in ascending order, in the metric's unit. Statistics
-    need at least one of them, so check `numbers` first.
+    need at least one number, so check `numbers` first.
     """
 
     metric: Metric

@@ -72,7 +72,7 @@ class Summary:
 class Metric:
     """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
 
-    `is_identified`: `id` is its id in Coval; older responses have only its name, which is then the `id`, too.
+    `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`.
     `defined`: the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this
     one is compared with.
     """
