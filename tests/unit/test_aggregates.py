@@ -1,4 +1,4 @@
-"""Each aggregate is one class: what it is of a run, and which simulations are to blame."""
+"""Each aggregate is one class, with its value for a run and the simulations to blame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coval_gate.config.aggregates import KINDS
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.aggregates import CLASSES
-from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
 from coval_gate.judge.problems import OneValue, UnusableBaseline
 from coval_gate.judge.verdict import Verdict
@@ -61,7 +61,7 @@ def test_every_aggregate_of_the_grammar_has_a_class_and_no_class_is_left_over() 
 )
 def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(threshold: str, value: float, to_blame: str) -> None:
     judgement = judge(RESULT, Criteria(max_failed=Allowance(5), thresholds=parse_thresholds(threshold)))
-    (check,) = (each for each in judgement.checks if isinstance(each.criterion, ThresholdHolds))
+    check = only(judgement)
     assert check.measure is not None
     assert check.measure.value == pytest.approx(value)
     assert check.simulations == tuple(to_blame.split())
@@ -69,7 +69,7 @@ def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(threshold: str, 
 
 def test_one_value_has_no_spread_and_never_passes() -> None:
     judgement = judge_values([3.0], "M: stdev < 1")
-    (check,) = (each for each in judgement.checks if isinstance(each.criterion, ThresholdHolds))
+    check = only(judgement)
     assert (judgement.verdict, check.problem) == (Verdict.ERROR, OneValue(metric="M"))
     assert check_reason(check) == "M has only one value, so stdev is not known."
     assert judge_values([3.0, 3.0], "M: stdev < 1").verdict is Verdict.PASSED
@@ -92,7 +92,7 @@ def test_test_cases_weigh_the_same_in_a_spread_that_is_compared() -> None:
     now, then = spreads(often, once)
     assert then.value == pytest.approx(statistics.stdev([1, 2, 6]))
     # With weights w, the unbiased variance divides by V1 - V2 / V1, the sums of w and of w squared.
-    squares = sum((each - 3) ** 2 for each in (1, 2, 6))
+    squares = sum((value - 3) ** 2 for value in (1, 2, 6))
     assert now.value == pytest.approx((squares / (3 - (1 + 1 / 2 + 1 / 5) / 3)) ** 0.5)
     assert now.pooled == pytest.approx(statistics.stdev([1, 2, 2, 6, 6, 6, 6, 6]))
 
@@ -105,7 +105,7 @@ def test_test_cases_of_one_size_have_the_usual_spread() -> None:
 
 
 def spreads(now: Cases, then: Cases) -> tuple[Measure, Comparison]:
-    """Return the standard deviation of a run, and that of its baseline."""
+    """Return the standard deviations of a run and its baseline."""
     baseline = baseline_of(run_of("then", then))
     judgement = judged(run_of("now", now), baseline, "Resolved: stdev <= baseline", confidence=None)
     measure = only(judgement).measure

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NAMES = "pass_rate", "completed_rate", "Resolved: rate(YES)"
 THRESHOLDS = "\n".join(f"{name} >= 100%" for name in NAMES)
-RENDER = {each.name: each.render for each in FORMATS}
+RENDER = {form.name: form.render for form in FORMATS}
 
 
 class Run(NamedTuple):
@@ -57,7 +57,7 @@ def report_of(run: Run) -> Report:
         for number in range(run.listed)
     )
     having = [simulation.id for simulation in simulations][run.failed + run.valueless :]
-    values = {each: "NO" if place < run.missed else "YES" for place, each in enumerate(having)}
+    values = {simulation_id: "NO" if place < run.missed else "YES" for place, simulation_id in enumerate(having)}
     metric = Metric(id="m1", name="Resolved", values=values, target=Target(operator="in", values=("YES",)))
     result = RunResult(run_id="r1", expected=run.expected, simulations=simulations, metrics=(metric,))
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(THRESHOLDS))
@@ -75,8 +75,8 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
     """Return what each face shows of a threshold, by the face's name."""
     html = re.sub(r"<[^>]*>", " ", RENDER["html"](report)).replace("&gt;", ">")
     junit = {
-        each.attrib["name"]: " ".join(node.text or "" for node in each)
-        for each in ET.fromstring(RENDER["junit"](report)).iter("testcase")
+        testcase.attrib["name"]: " ".join(node.text or "" for node in testcase)
+        for testcase in ET.fromstring(RENDER["junit"](report)).iter("testcase")
     }[f"{name} >= 100%"]
     return {
         "summary": set(shares(RENDER["summary"](report), name)),
@@ -96,7 +96,7 @@ def test_pass_rate_is_the_same_in_every_face(run: Run) -> None:
     (leg,) = json.loads(RENDER["json"](report))["legs"]
     assert float(outputs["pass_rate"]) == leg["pass_rate"] == share
     assert outputs["total_simulations"] == str(leg["total_simulations"]) == str(run.expected)
-    (criterion,) = (each for each in leg["criteria"] if each["criterion"] == "pass_rate >= 100%")
+    (criterion,) = (shown for shown in leg["criteria"] if shown["criterion"] == "pass_rate >= 100%")
     (failed,) = (entry for entry in json.loads(outputs["failed_criteria"]) if entry["criterion"] == "pass_rate >= 100%")
     assert criterion["actual"] == failed["actual"] == share
     assert criterion["verdict"] == "failed"
@@ -139,5 +139,5 @@ def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
     )
     result = RunResult(run_id="r1", expected=12, simulations=simulations)
     criteria = Criteria(max_failed=Allowance(0), mutations=2, thresholds=parse_thresholds("completed_rate >= 100%"))
-    found = [check.measure for check in judge(result, criteria).checks if check.user_defined]
-    assert [(each.hits, each.total) for each in found if each] == [(4, 4), (1, 4)]
+    measures = [check.measure for check in judge(result, criteria).checks if check.user_defined]
+    assert [(measure.hits, measure.total) for measure in measures if measure] == [(4, 4), (1, 4)]

@@ -74,7 +74,7 @@ def test_threshold_compares_with_baseline(
     assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
 
 
-def test_only_shared_test_cases_are_compared_whatever_their_order() -> None:
+def test_only_shared_test_cases_are_compared_in_any_order() -> None:
     now = run_of("now", {"a": ["YES"], "b": ["NO"], "new": ["NO"], "changed": ["NO"]})
     old = run_of("old", {"changed": ["YES"], "gone": ["NO"], "b": ["NO", "YES"], "a": ["YES", "YES"]})
     changed = BaselineRun(run=Run(run_id="old", status="COMPLETED"), result=old, changed_cases=frozenset({"changed"}))
@@ -98,7 +98,7 @@ def test_runs_of_baseline_are_pooled_by_test_case() -> None:
     assert (compared.newly_failing, compared.newly_passing) == ((), ()), "most conversations of b failed before, too"
 
 
-def test_flips_are_told_by_test_case_in_the_direction_of_the_threshold() -> None:
+def test_flips_are_reported_by_test_case_in_the_direction_of_the_threshold() -> None:
     now, old = (
         run_of("now", {"a": ["NO"], "b": ["YES"], "c": ["YES"]}),
         run_of("old", {"a": ["YES"], "b": ["NO"], "c": ["YES"]}),
@@ -157,7 +157,7 @@ def test_nothing_to_compare_with_is_inconclusive_and_passes_by_policy(
         ({"changed_cases": frozenset({"case000", "case001", "case002"})}, "too_few_shared"),
     ],
 )
-def test_run_that_cannot_be_compared_is_told(difference: dict[str, object], kind: str) -> None:
+def test_run_that_cannot_be_compared_is_reported(difference: dict[str, object], kind: str) -> None:
     old = BaselineRun(run=Run(run_id="old", status="COMPLETED"), result=run_of("old", yes(3, 4)))
     other = replace(old, **difference)  # type: ignore[arg-type]
 
@@ -352,12 +352,12 @@ def test_confidence_never_contradicts_the_numbers_as_they_are(
 @given(now=CASES, old=CASES, seed=st.integers(0, 100))
 def test_order_of_test_cases_does_not_matter(now: Cases, old: Cases, seed: int) -> None:
     rng = random.Random(seed)
-    shuffled = [dict(rng.sample(list(each.items()), len(each))) for each in (now, old)]
+    shuffled = [dict(rng.sample(list(cases.items()), len(cases))) for cases in (now, old)]
     one = judged(run_of("now", now), baseline_of(run_of("old", old)), RATE)
     other = judged(run_of("now", shuffled[0]), baseline_of(run_of("old", shuffled[1])), RATE)
 
-    assert [(each.verdict, each.measure) for each in checks_of(one)] == [
-        (each.verdict, each.measure) for each in checks_of(other)
+    assert [(check.verdict, check.measure) for check in checks_of(one)] == [
+        (check.verdict, check.measure) for check in checks_of(other)
     ]
 
 
@@ -438,9 +438,9 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
         ("no mutations", yes(47, 50), None, "Resolved: rate(YES) >= base", None),
         ("advisory", yes(40, 50), baseline_of(run_of("old", yes(48, 50))), f"? {RATE}", 0.95),
     ]
-    told = []
+    blocks = []
     for title, now, baseline, threshold, confidence in samples:
         judgement = judged(run_of("now", now), baseline, threshold, confidence=confidence)
         lines = [line for line in check_lines(findings_of(judgement)) if "simulations failed" not in line]
-        told.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement))]))
-    golden("comparisons.txt", "\n\n".join(told) + "\n")
+        blocks.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement))]))
+    golden("comparisons.txt", "\n\n".join(blocks) + "\n")

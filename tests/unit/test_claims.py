@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines import checks_of, only
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
@@ -22,7 +23,6 @@ from coval_gate.report.wording.judgements import reasons
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
 
 Cases = list[list[Value | None]]  # the values of each test case; None where one is missing
@@ -36,10 +36,10 @@ def result_of(cases: Cases, *, name: str = "Metric", target: Target | None = Non
     simulations, values = [], {}
     for number, case in enumerate(cases):
         for place, value in enumerate(case):
-            each = f"s{number}.{place}"
-            simulations.append(Simulation(id=each, status="COMPLETED", test_case_id=f"case {number}"))
+            simulation_id = f"s{number}.{place}"
+            simulations.append(Simulation(id=simulation_id, status="COMPLETED", test_case_id=f"case {number}"))
             if value is not None:
-                values[each] = value
+                values[simulation_id] = value
     metric = Metric(id="m", name=name, values=values, target=target)
     return RunResult(run_id="r", expected=len(simulations), simulations=tuple(simulations), metrics=(metric,))
 
@@ -51,13 +51,8 @@ def judge_cases(cases: Cases, threshold: str, confidence: float | None = 0.95) -
     return judge(result_of(cases), criteria)
 
 
-def check_of(judgement: Judgement) -> Check:
-    (check,) = (each for each in judgement.checks if each.criterion.kind == "threshold")
-    return check
-
-
 def verdict_on(cases: Cases, threshold: str, confidence: float | None = 0.95) -> Verdict:
-    return check_of(judge_cases(cases, threshold, confidence)).verdict
+    return only(judge_cases(cases, threshold, confidence)).verdict
 
 
 def once(*values: Value | None) -> Cases:
@@ -110,7 +105,7 @@ def test_threshold_is_decided_by_what_run_shows(cases: Cases, threshold: str, ve
 def test_counts_and_equality_are_decided_as_counted(threshold: str, confidence: float | None) -> None:
     judgement = judge_cases(yes(3, 3), threshold, confidence)
 
-    assert check_of(judgement).verdict is Verdict.PASSED
+    assert only(judgement).verdict is Verdict.PASSED
     assert ("as counted" in "".join(check_lines(findings_of(judgement)))) == (confidence is not None)
 
 
@@ -120,7 +115,7 @@ def test_extremes_and_spread_are_decided_as_counted(threshold: str) -> None:
 
 
 @given(st.lists(st.lists(YES_NO, min_size=1, max_size=4), min_size=1, max_size=25), st.integers(0, 100), CONFIDENCES)
-def test_conclusive_verdict_on_rate_is_that_of_the_count(cases: Cases, bound: int, confidence: float) -> None:
+def test_conclusive_verdict_on_rate_agrees_with_the_count(cases: Cases, bound: int, confidence: float) -> None:
     for operator in ("<", "<=", ">", ">="):
         threshold = f"Metric: rate(YES) {operator} {bound}%"
         if (sure := verdict_on(cases, threshold, confidence)) is not Verdict.INCONCLUSIVE:
@@ -133,7 +128,7 @@ def test_conclusive_verdict_on_rate_is_that_of_the_count(cases: Cases, bound: in
     st.sampled_from(["avg", "med", "p(5)", "p(90)", "p(95)"]),
     CONFIDENCES,
 )
-def test_conclusive_verdict_on_numbers_is_that_of_the_count(
+def test_conclusive_verdict_on_numbers_agrees_with_the_count(
     cases: Cases, bound: float, aggregate: str, confidence: float
 ) -> None:
     for operator in ("<", "<=", ">", ">="):
@@ -178,9 +173,9 @@ def test_unknown_test_cases_decide_nothing(threshold: str) -> None:
     changed = RunResult(run_id="r", expected=30, simulations=(nameless, *others), metrics=result.metrics)
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(threshold), confidence=0.95)
 
-    found = judge(changed, criteria)
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "Coval does not say which test case each value belongs to" in reasons(found)[0]
+    judgement = judge(changed, criteria)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "Coval does not say which test case each value belongs to" in reasons(judgement)[0]
 
 
 def test_summary_decides_nothing() -> None:
@@ -200,23 +195,26 @@ def test_pass_rate_is_decided_over_test_cases() -> None:
         (yes(4, 20), Verdict.FAILED),
     ):
         criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("pass_rate >= 90%"), confidence=0.95)
-        assert check_of(judge(result_of(cases, target=target), criteria)).verdict is verdict
+        assert only(judge(result_of(cases, target=target), criteria)).verdict is verdict
 
 
 def test_each_variant_is_decided_apart() -> None:
     result = result_of([*yes(30, 30), *yes(10, 30)])
     split = tuple(
         Simulation(
-            id=each.id, status=each.status, test_case_id=each.test_case_id, mutation=BASE if number < 30 else "x"
+            id=simulation.id,
+            status=simulation.status,
+            test_case_id=simulation.test_case_id,
+            mutation=BASE if number < 30 else "x",
         )
-        for number, each in enumerate(result.simulations)
+        for number, simulation in enumerate(result.simulations)
     )
     criteria = Criteria(
         max_failed=Allowance(0), thresholds=parse_thresholds("Metric: rate(YES) >= 90%"), confidence=0.95
     )
     both = judge(RunResult(run_id="r", expected=60, simulations=split, metrics=result.metrics), criteria)
 
-    assert [check.verdict for check in both.checks if check.criterion.kind == "threshold"] == [
+    assert [check.verdict for check in checks_of(both)] == [
         Verdict.PASSED,
         Verdict.FAILED,
     ]
@@ -241,10 +239,10 @@ def test_gravest_threshold_decides_and_doubt_is_green_only_if_asked_for(
         confidence=0.95,
         on_inconclusive="pass" if tolerant else "",
     )
-    found = judge(result_of(yes(20, 20)), criteria)
+    judgement = judge(result_of(yes(20, 20)), criteria)
 
-    assert (found.verdict, found.lets_pass) == (verdict, green)
-    assert found.status == {True: "COMPLETED"}.get(
+    assert (judgement.verdict, judgement.lets_pass) == (verdict, green)
+    assert judgement.status == {True: "COMPLETED"}.get(
         green, "ERROR" if verdict is Verdict.ERROR else "COMPLETED_WITH_FAILURES"
     )
 
@@ -268,10 +266,12 @@ def test_claims_read_as_sentences(golden: Callable[[str, str], None]) -> None:
         ("as counted", yes(50, 50), "Metric: count(NO) == 0"),
         ("missing values", [*yes(58, 60), *once(None)], "Metric: rate(YES) >= 85%"),
     ]
-    told = []
+    blocks = []
     for title, cases, threshold in samples:
         judgement = judge_cases(cases, threshold)
-        check = check_of(judgement)
+        check = only(judgement)
         lines = [line for line in check_lines(findings_of(judgement)) if threshold in line]
-        told.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement) if not check.passed)]))
-    golden("confidence.txt", "\n\n".join(told) + "\n")
+        blocks.append(
+            "\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement) if not check.passed)])
+        )
+    golden("confidence.txt", "\n\n".join(blocks) + "\n")

@@ -170,7 +170,7 @@ WANTED = TEXTS | NUMBERS.map(repr)
 
 @given(st.lists(VALUES, min_size=1, max_size=8), st.lists(WANTED, min_size=1, max_size=3))
 def test_value_that_occurs_can_occur(values: list[Value], wanted: list[str]) -> None:
-    if any(equals(value, each) for value in values for each in wanted if each != "UNKNOWN"):
+    if any(equals(value, text) for value in values for text in wanted if text != "UNKNOWN"):
         assert Kinds.of(values).impossible(wanted) == ()
 
 

@@ -76,13 +76,16 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
 
 @pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
 def test_junit_and_json_show_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
-    """Only what comparisons add to these reports is compared: the suite of criteria, the baseline and the criteria."""
+    """The golden files hold only the parts that comparisons change: the suite, the baseline and the criteria."""
     report = reports()[name]
     gate = [*ET.fromstring(junit(report))][-1]
     ET.indent(gate)
     (leg,) = json.loads(document(report))["legs"]
     golden(f"compared/{file_of(name)}.xml", ET.tostring(gate, encoding="unicode") + "\n")
-    shown = {"baseline": leg["baseline"], "criteria": [each for each in leg["criteria"] if each["kind"] == "threshold"]}
+    shown = {
+        "baseline": leg["baseline"],
+        "criteria": [criterion for criterion in leg["criteria"] if criterion["kind"] == "threshold"],
+    }
     golden(f"compared/{file_of(name)}.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -107,13 +110,13 @@ def test_files_match_their_schemas(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bound_of_document_is_what_reference_makes(name: str) -> None:
-    for each in json.loads(document(reports()[name]))["legs"][0]["criteria"]:
-        if each["change"] is None:
-            assert each["trend"] is each["baseline_value"] is each["left_out"] is None
+    for criterion in json.loads(document(reports()[name]))["legs"][0]["criteria"]:
+        if criterion["change"] is None:
+            assert criterion["trend"] is criterion["baseline_value"] is criterion["left_out"] is None
             continue
-        assert each["change"] == pytest.approx(each["actual"] - each["baseline_value"])
-        difference = each["actual"] - each["bound"]
-        assert abs(each["margin"]) == pytest.approx(abs(difference))
+        assert criterion["change"] == pytest.approx(criterion["actual"] - criterion["baseline_value"])
+        difference = criterion["actual"] - criterion["bound"]
+        assert abs(criterion["margin"]) == pytest.approx(abs(difference))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")
         root = ET.fromstring(junit(report))
         assert not [*root.iter("failure"), *root.iter("error")]
-        messages = [each.attrib["message"] for each in root.iter("skipped")]
+        messages = [element.attrib["message"] for element in root.iter("skipped")]
         assert sum(message.startswith("Informs only: ") for message in messages) == 4 + 1  # and max_failed_simulations
         marks = [line.split()[0] for line in check_lines(report.legs[0].findings) if " Resolved:" in line]
         assert set(marks) == {"○"}
@@ -156,7 +159,7 @@ def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("in doubt")])
-def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
+def test_doubt_is_visible_under_every_policy(name: str) -> None:
     report = reports()[name]
     passes = not name.endswith("red")
     assert report.exit_code == (0 if passes else 1)
@@ -168,7 +171,7 @@ def test_doubt_is_visible_whatever_the_policy(name: str) -> None:
     assert len(status.title) <= 140
 
 
-def test_reason_that_is_so_for_every_threshold_is_told_once() -> None:
+def test_reason_of_every_threshold_is_reported_once() -> None:
     report = reports()["no baseline, red"]
     assert len(reasons(report.judgement)) == 2
     assert summary(report).count("no earlier run of this agent") == 1
@@ -184,9 +187,9 @@ def test_flips_are_named_and_cut() -> None:
 
 def test_commonest_ways_of_leaving_out_are_worded() -> None:
     least, most = LeftOut(new=1), LeftOut(new=1, valueless=3)
-    found = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
-    assert shared_text(found[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
-    assert shared_text(found) == (
+    comparisons = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
+    assert shared_text(comparisons[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
+    assert shared_text(comparisons) == (
         "8 to 9 shared test cases; left out at most: 1 that the baseline does not have and 3 without a value in one of "
         "the two"
     )
@@ -226,11 +229,11 @@ def test_check_in_doubt_names_both_ends_of_an_evident_change() -> None:
 
 def compared_check(change: tuple[float, float], unit: Unit, trend: Trend = "unchanged") -> Check:
     """Return a check that compares, with these bounds of the change."""
-    found = Comparison(value=0.9, count=9, cases=9, trend=trend, change=Interval(*change, 0.95, 9))
+    comparison = Comparison(value=0.9, count=9, cases=9, trend=trend, change=Interval(*change, 0.95, 9))
     return Check(
         criterion=ThresholdHolds(threshold=parse_thresholds(RATE)[0], confidence=0.95),
         verdict=Verdict.PASSED,
-        measure=Measure(value=0.9, unit=unit, count=9, comparison=found),
+        measure=Measure(value=0.9, unit=unit, count=9, comparison=comparison),
     )
 
 
@@ -249,15 +252,15 @@ def test_chart_shows_both_sides_over_the_same_ranges() -> None:
 def test_chart_of_any_two_samples_is_well_formed(now: list[float], then: list[float]) -> None:
     chart = compared_histogram(now, then)
     assert len(chart) < 2000
-    for found in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
-        assert 99 < sum(map(float, found.split(", "))) < 101
+    for shares in re.findall(r"^    (?:bar|line) \[(.*)\]$", chart, re.MULTILINE):
+        assert 99 < sum(map(float, shares.split(", "))) < 101
 
 
 def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:
     """The step ended in an error, and the advisory threshold is about a metric that the run does not have."""
     report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
-    root = ET.fromstring(junit(report._replace(judgement=errored(GateError("Title", "What happened.")))))
-    assert [each.attrib["name"] for each in root.iter("testcase")][-1] == "evaluation"
+    root = ET.fromstring(junit(replace(report, judgement=errored(GateError("Title", "What happened.")))))
+    assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
     assert len([*root.iter("error")]) == 1
 
 

@@ -78,7 +78,7 @@ def test_the_exact_interval_leaves_the_error_that_was_asked_for(count: int, data
 
 @given(CASES, LEVELS)
 def test_bounds_of_a_rate_enclose_it(drawn: list[tuple[int, int]], level: float) -> None:
-    cases = [Hits(*each) for each in drawn]
+    cases = [Hits(*counts) for counts in drawn]
     lower, upper = rate_bounds(cases, level)
 
     assert 0 <= lower <= share(cases) <= upper <= 1
@@ -88,7 +88,7 @@ def test_bounds_of_a_rate_enclose_it(drawn: list[tuple[int, int]], level: float)
 def test_more_confidence_never_claims_more_and_order_does_not_matter(
     drawn: list[tuple[int, int]], one: float, other: float, rng: random.Random
 ) -> None:
-    cases = [Hits(*each) for each in drawn]
+    cases = [Hits(*counts) for counts in drawn]
     shuffled = rng.sample(cases, len(cases))
     less, more = sorted((one, other))
 
@@ -155,10 +155,10 @@ def share_up_to(cases: list[list[float]], limit: float) -> Bounds:
 def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(values: list[float], n: int, limit: float) -> None:
     """Woodruff: the percentile is below a limit where the share of values below it is surely large enough."""
     cases = [[value] for value in values]
-    found = percentile_bounds(cases, n, 0.95)
+    bounds = percentile_bounds(cases, n, 0.95)
 
-    assert (found.upper < limit) == (share_below(cases, limit).lower >= n / 100)
-    assert (found.lower > limit) == (share_up_to(cases, limit).upper < n / 100)
+    assert (bounds.upper < limit) == (share_below(cases, limit).lower >= n / 100)
+    assert (bounds.lower > limit) == (share_up_to(cases, limit).upper < n / 100)
 
 
 @given(VALUES, st.sampled_from([5, 50, 90, 95]))
@@ -221,7 +221,7 @@ def test_a_case_with_many_alike_conversations_does_not_narrow_the_bounds() -> No
 
 
 def test_cases_that_are_alike_but_for_rounding_count_as_cases() -> None:
-    """In every case, the same share of conversations are hits, so that nothing shows how cases differ."""
+    """In every case, the same share of conversations are hits, so nothing shows how cases differ."""
     assert effective_size(even_rate([Hits(1, 5), Hits(1, 5), Hits(2, 10)]), 0.95) == 3
     assert effective_size(pooled_rate([Hits(15, 22)] * 2), 0.95) == 2
     assert effective_size(even_rate([Hits(1, 4), Hits(1, 4), Hits(2, 8)]), 0.95) == 3

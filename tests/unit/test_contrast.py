@@ -88,7 +88,7 @@ def test_a_paired_mean_sees_what_an_unpaired_one_would_miss() -> None:
 @pytest.mark.parametrize("factor", [1.0, 1.1, 0.7])
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=ENOUGH_EQUAL - 1), rng=st.randoms())
 def test_few_cases_that_all_change_alike_claim_nothing(factor: float, sizes: list[int], rng: random.Random) -> None:
-    """Rounding leaves a tiny spread, which is none."""
+    """Rounding leaves a tiny spread, which does not count."""
     levels = [rng.uniform(0.1, 5) for _ in sizes]
     pairs = [
         ValuePair([level * factor + 0.3] * size, [level] * size) for level, size in zip(levels, sizes, strict=True)

@@ -21,18 +21,20 @@ def test_beta_cdf_agrees_with_mpmath(x: float, a: float, b: float) -> None:
 
 @given(LEVELS, SHAPES, SHAPES)
 def test_beta_quantile_is_the_inverse_of_the_cdf(p: float, a: float, b: float) -> None:
-    found = beta_quantile(p, a, b)
+    quantile = beta_quantile(p, a, b)
 
-    assert 0.0 <= found <= 1.0
-    assert float(mpmath.betainc(a, b, 0, found, regularized=True)) == pytest.approx(p, abs=1e-9)
+    assert 0.0 <= quantile <= 1.0
+    assert float(mpmath.betainc(a, b, 0, quantile, regularized=True)) == pytest.approx(p, abs=1e-9)
 
 
 @given(LEVELS, st.integers(1, 600))
 def test_t_quantile_is_the_inverse_of_the_cdf(p: float, degrees: int) -> None:
-    found = t_quantile(p, degrees)
-    beyond = float(mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + mpmath.mpf(found) ** 2), regularized=True))
+    quantile = t_quantile(p, degrees)
+    beyond = float(
+        mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + mpmath.mpf(quantile) ** 2), regularized=True)
+    )
 
-    assert (1 - beyond / 2 if found > 0 else beyond / 2) == pytest.approx(p, abs=1e-9)
+    assert (1 - beyond / 2 if quantile > 0 else beyond / 2) == pytest.approx(p, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_unseen_forbidden_value_is_questioned() -> None:
 
 
 def test_bound_is_compared_with_all_variants() -> None:
-    """The agent is fast and a mutation is slow, so that the bound has the metric's unit."""
+    """The agent is fast and a mutation is slow, so the bound is in the metric's unit."""
     assert not doubts(judge_values((1.0, 300.0), "M: max < 1500", mutations=("", "Slow")))
     assert len(doubts(judge_values((1.0, 2.0), "M: max < 1500", mutations=("", "Slow")))) == 1
 
@@ -90,7 +90,7 @@ def test_bound_of_baseline_is_not_questioned() -> None:
     assert not doubts(judgement)
 
 
-def test_error_is_told_with_doubts() -> None:
+def test_error_is_reported_with_doubts() -> None:
     judgement = judge_values(SECONDS, "M: p(95) < 1500\nM: count(NO) == 0")
     assert judgement.verdict is Verdict.ERROR
     assert FAR.format("is 1.8") in advice(judgement)

@@ -31,7 +31,7 @@ PLAIN = Spread(factor=3.0)
 
 
 def night(number: int, cases: Cases, *, name: str = "Latency", **differences: Any) -> BaselineRun:
-    """Return the run of a night, whose number is that of the day."""
+    """Return the run of a night, which has the number of its day."""
     run_id = f"night{number}"
     run = Run(run_id=run_id, status="COMPLETED", create_time=f"2026-01-{number:02}T04:00:00Z")
     return BaselineRun(run=run, result=run_of(run_id, cases, name=name), **differences)
@@ -39,8 +39,8 @@ def night(number: int, cases: Cases, *, name: str = "Latency", **differences: An
 
 def past(slower: list[float], *, cases: int = 30) -> Drift:
     """Return a drift with a steady reference, and later nights that are so many times as slow."""
-    reference = tuple(night(each, numbers(each, cases)) for each in range(1, 8))
-    later = tuple(night(8 + place, numbers(90 + place, cases, slower=each)) for place, each in enumerate(slower))
+    reference = tuple(night(number, numbers(number, cases)) for number in range(1, 8))
+    later = tuple(night(8 + place, numbers(90 + place, cases, slower=factor)) for place, factor in enumerate(slower))
     return Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
 
@@ -66,7 +66,7 @@ def test_lasting_change_fails_with_its_first_night() -> None:
     assert "since 2026-01-1" in check_reason(check)
     assert check.measure
     assert check.measure.path
-    assert [each.run_id for each in check.measure.path.nights][-2:] == ["night13", "now"]
+    assert [drifted.run_id for drifted in check.measure.path.nights][-2:] == ["night13", "now"]
 
 
 def test_one_bad_day_is_no_alarm() -> None:
@@ -113,7 +113,7 @@ def test_unreadable_reference_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("differences", "told"),
+    ("differences", "reason"),
     [
         ({"changed_persona": True}, "another persona"),
         ({"changed_metrics": frozenset({"m"})}, "another version of Latency"),
@@ -121,13 +121,13 @@ def test_unreadable_reference_is_inconclusive() -> None:
     ],
     ids=["persona", "metric", "cases"],
 )
-def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], told: str) -> None:
+def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], reason: str) -> None:
     drift = past([1.0])
-    reference = tuple(night(each, numbers(each, 30), **differences) for each in range(1, 8))
+    reference = tuple(night(number, numbers(number, 30), **differences) for number in range(1, 8))
     (check,) = checks(latency(), Drift(tag="golden", known=7, holder="night1", reference=reference, later=drift.later))
     assert check.verdict is Verdict.INCONCLUSIVE
     assert "since the reference, run night1 of 2026-01-01" in check_reason(check)
-    assert told in check_reason(check)
+    assert reason in check_reason(check)
     assert "accept: true" in check_reason(check)
 
 
@@ -157,7 +157,7 @@ def test_test_set_that_grew_is_no_drift() -> None:
 def test_missing_values_count_as_misses_of_a_rate_in_every_run() -> None:
     rates = "Resolved: rate(YES) >= baseline"
     some: Cases = {f"case{n:03}": ["YES" if n % 5 else None] for n in range(30)}
-    runs = tuple(night(each, some, name="Resolved") for each in range(1, 14))
+    runs = tuple(night(number, some, name="Resolved") for number in range(1, 14))
     drift = Drift(tag="golden", known=7, holder="night1", reference=runs[:7], later=runs[7:])
     (check,) = checks(run_of("now", some), drift, rates)
     assert check.measure
@@ -217,7 +217,7 @@ def test_one_odd_run_does_not_blind_the_chart() -> None:
     reference = [rng.gauss(1.0, 0.05) for _ in range(7)]
     later = [rng.gauss(1.0, 0.05) for _ in range(5)] + [90.0] + [rng.gauss(1.2, 0.05) for _ in range(12)]
     chart = chart_of(reference, later, falls=False, spread=PLAIN, level=level_for(1))
-    assert chart.alarms
+    assert chart.sums[-1] > chart.level
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1.0, 1e90])
@@ -226,7 +226,7 @@ def test_size_of_the_values_does_not_matter(scale: float) -> None:
     drawn = [rng.gauss(1.0, 0.1) for _ in range(30)]
 
     def sums(factor: float) -> tuple[float, ...]:
-        values = [factor * each for each in drawn]
+        values = [factor * value for value in drawn]
         return chart_of(values[:7], values[7:], falls=True, spread=PLAIN, level=3.0).sums
 
     assert sums(scale) == pytest.approx(sums(1.0))
@@ -244,8 +244,8 @@ def test_values_that_go_missing_are_seen_as_in_a_comparison() -> None:
     """Calls begin to fail. A threshold that wants few NO counts a missing value as one, as it does for a baseline."""
     fine: Cases = {f"case{n:03}": ["YES"] for n in range(40)}
     failing: Cases = {case: [None] if place < 12 else values for place, (case, values) in enumerate(fine.items())}
-    reference = tuple(night(each, fine, name="Resolved") for each in range(1, 8))
-    later = tuple(night(8 + each, failing, name="Resolved") for each in range(5))
+    reference = tuple(night(number, fine, name="Resolved") for number in range(1, 8))
+    later = tuple(night(8 + number, failing, name="Resolved") for number in range(5))
     drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
     (check,) = checks(run_of("now", failing), drift, "Resolved: rate(NO) <= baseline + 5pp")
@@ -256,12 +256,12 @@ def test_values_that_go_missing_are_seen_as_in_a_comparison() -> None:
 
 
 @pytest.mark.parametrize("aggregate", ["med", "p(75)", "avg"])
-def test_cases_weigh_the_same_whatever_their_conversations(aggregate: str) -> None:
+def test_cases_weigh_the_same_with_any_number_of_conversations(aggregate: str) -> None:
     """The slow cases have five conversations each since the reference was made; nothing has become slower."""
     once: Cases = {f"case{n:03}": [1.0 + n / 1000 if n < 26 else 3.0 + n / 1000] for n in range(40)}
     often = {case: [*values] * (1 if place < 26 else 5) for place, (case, values) in enumerate(once.items())}
-    reference = tuple(night(each, once) for each in range(1, 8))
-    later = tuple(night(8 + each, often) for each in range(6))
+    reference = tuple(night(number, once) for number in range(1, 8))
+    later = tuple(night(8 + number, often) for number in range(6))
     drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
     (check,) = checks(run_of("now", often, name="Latency"), drift, f"Latency: {aggregate} <= baseline + 0.1")

@@ -41,7 +41,7 @@ SHOWN = {
 
 def report() -> Report:
     """Return the report of a run in which simulations fail, are tolerated, and pass; each has a page."""
-    found = report_on(
+    base = report_on(
         [2.2, 1.0, 4.0, 9.0, 1.0, 1.0],
         ["YES", "NO", "NO", "YES", "YES", "YES"],
         failed=1,
@@ -49,8 +49,8 @@ def report() -> Report:
         max_failed=Allowance(5),
         thresholds=parse_thresholds("Latency: max < 3"),
     )
-    (leg,) = found.legs
-    return found._replace(legs=(leg._replace(run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
+    (leg,) = base.legs
+    return replace(base, legs=(replace(leg, run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
 
 
 def text_of(rendered: Any) -> str:
@@ -58,7 +58,7 @@ def text_of(rendered: Any) -> str:
     return "\n".join(rendered.simulation_lines()) if isinstance(rendered, Closing) else str(rendered)
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_every_format_shows_the_same_order(form: Format) -> None:
     pages = re.findall(r"/results/(s\d)", text_of(form.render(report())))
     assert list(dict.fromkeys(pages)) == SHOWN[form.name]
@@ -66,17 +66,17 @@ def test_every_format_shows_the_same_order(form: Format) -> None:
 
 def test_simulations_of_each_kind_come_in_turn() -> None:
     findings = findings_of(report().judgement, report().legs[0].result)
-    found = [(simulation.simulation.id, simulation.verdict) for simulation in findings.simulations]
+    verdicts = [(simulation.simulation.id, simulation.verdict) for simulation in findings.simulations]
     kinds = [(FAILING, Verdict.FAILED), (TOLERATED, Verdict.SKIPPED), (PASSED, Verdict.PASSED)]
-    assert found == [(each, verdict) for ids, verdict in kinds for each in ids]
-    assert [each.simulation.id for each in findings.to_look_at] == FAILING + TOLERATED
+    assert verdicts == [(simulation_id, verdict) for ids, verdict in kinds for simulation_id in ids]
+    assert [finding.simulation.id for finding in findings.to_look_at] == FAILING + TOLERATED
 
 
 def test_formats_share_findings_and_their_words() -> None:
-    found = report()
+    whole = report()
     with calls_of(findings_of, rows_of) as calls:
         for place, form in enumerate(FORMATS):
-            form.render(found._replace(files={"json_path": f"{place}.json"}))  # as after each file that is written
+            form.render(replace(whole, files={"json_path": f"{place}.json"}))  # as after each file that is written
     assert [name for name, _ in calls] == ["findings_of", "rows_of"]
 
 

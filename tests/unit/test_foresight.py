@@ -94,7 +94,7 @@ def test_many_thresholds_need_more_test_cases() -> None:
     beside = list(undecidable(criteria_of("Latency: p(95) <= baseline\nLatency: avg <= baseline"), 40))
     varied = list(undecidable(criteria_of("Latency: p(95) <= baseline", mutations=3), 40))
     advisory = list(undecidable(criteria_of("Latency: p(95) <= baseline\n? Latency: avg <= baseline"), 40))
-    assert ([len(each) for each in (alone, beside, varied, advisory)]) == [0, 1, 1, 0]
+    assert ([len(undecided) for undecided in (alone, beside, varied, advisory)]) == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_many_thresholds_need_more_test_cases() -> None:
         ),
     ],
 )
-def test_threshold_that_cannot_be_decided_is_told(threshold: str, cases: int, text: str) -> None:
+def test_threshold_that_cannot_be_decided_is_reported(threshold: str, cases: int, text: str) -> None:
     (found,) = undecidable(criteria_of(threshold), cases)
 
     assert undecidable_text(found, cases) == text

@@ -58,8 +58,10 @@ def with_targets(result: RunResult, **targets: Target) -> RunResult:
 
 def with_mutations(result: RunResult, *names: str) -> RunResult:
     """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
-    simulations = tuple(each._replace(mutation=names[n % len(names)]) for n, each in enumerate(result.simulations))
-    return result._replace(simulations=simulations)
+    simulations = tuple(
+        replace(simulation, mutation=names[n % len(names)]) for n, simulation in enumerate(result.simulations)
+    )
+    return replace(result, simulations=simulations)
 
 
 def judge_result(
@@ -172,10 +174,10 @@ CASES: dict[str, Judgement] = {
 
 def test_judgements_match_golden_file(golden: Callable[[str, str], None]) -> None:
     blocks = []
-    for name, each in CASES.items():
-        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(each)))
-        lines = "\n".join(f"    - {line}" for line in reasons(each))
-        blocks.append(f"{name}: {each.verdict}, {each.status}\n    {reason(each)}\n{lines}\n{checks}\n")
+    for name, judgement in CASES.items():
+        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(judgement)))
+        lines = "\n".join(f"    - {line}" for line in reasons(judgement))
+        blocks.append(f"{name}: {judgement.verdict}, {judgement.status}\n    {reason(judgement)}\n{lines}\n{checks}\n")
     golden("gate.txt", "\n".join(blocks))
 
 
@@ -237,7 +239,7 @@ def test_missing_values_are_misses_for_upper_bound_of_rate() -> None:
         ("!=", 10, True), ("!=", 20, False), ("!=", 30, False), ("!=", 40, False), ("!=", 50, True), ("!=", 35, True),
     ],
 )  # fmt: skip
-def test_rate_holds_only_if_it_holds_whatever_missing_values_were(operator: str, bound: int, holds: bool) -> None:
+def test_rate_holds_only_if_it_holds_for_all_possible_values(operator: str, bound: int, holds: bool) -> None:
     """Of 10 simulations, 2 have the value, and 2 have none: the rate is between 20% and 40%."""
     result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
     judgement = judge_result(result, f"R: rate(NO) {operator} {bound}%", max_failed=Allowance(2))
@@ -348,7 +350,7 @@ def test_any_result_is_judged_consistently(
         use_metric_targets=use_targets,
         forbidden=Forbidden(metric="M", value="0"),
     )
-    assert all(each.isprintable() and each.endswith(".") for each in reasons(judgement))
+    assert all(text.isprintable() and text.endswith(".") for text in reasons(judgement))
     assert all((check.measure is None) is not (check.problem is None) for check in judgement.checks)
     assert all(check.passed or check_reason(check) for check in judgement.checks)
     assert all(check.passed is (check.margin >= 0) or not check.margin for check in judgement.checks if check.margin)
@@ -365,14 +367,14 @@ UPPER = st.sampled_from(["avg", "med", "min", "max", "p(95)", "p(50)"])
 def test_verdict_does_not_depend_on_order_of_values(values: list[float], aggregate: str, chance: Any) -> None:
     shuffled = list(values)
     chance.shuffle(shuffled)
-    one, other = (judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, shuffled))
+    one, other = (judge_result(run_result({"M": ordered}), f"M: {aggregate} < 1.5") for ordered in (values, shuffled))
     assert (one.verdict, reasons(one)) == (other.verdict, reasons(other))
 
 
 @given(st.lists(LATENCIES, min_size=1, max_size=20), UPPER, st.floats(1.5, 1e9))
 def test_extra_bad_value_never_makes_gate_pass(values: list[float], aggregate: str, bad: float) -> None:
     before, after = (
-        judge_result(run_result({"M": each}), f"M: {aggregate} < 1.5") for each in (values, [*values, bad])
+        judge_result(run_result({"M": sample}), f"M: {aggregate} < 1.5") for sample in (values, [*values, bad])
     )
     assert before.lets_pass or not after.lets_pass
 
@@ -380,7 +382,7 @@ def test_extra_bad_value_never_makes_gate_pass(values: list[float], aggregate: s
 @given(st.lists(st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20), st.integers(0, 100))
 def test_extra_no_never_makes_gate_pass(values: list[str], share: int) -> None:
     rules = f"M: rate(YES) >= {share}%\nM: count(NO) <= 3"
-    before, after = (judge_result(run_result({"M": each}), rules) for each in (values, [*values, "NO"]))
+    before, after = (judge_result(run_result({"M": sample}), rules) for sample in (values, [*values, "NO"]))
     assert before.lets_pass or not after.lets_pass
 
 
@@ -394,7 +396,7 @@ def test_extra_no_never_makes_gate_pass(values: list[str], share: int) -> None:
 def test_removed_value_never_makes_gate_pass(values: list[Value], removed: int, threshold: str) -> None:
     """By default, no simulation may fail or lack a value."""
     fewer: list[Value | None] = [None if n == removed % len(values) else value for n, value in enumerate(values)]
-    before, after = (judge_result(run_result({"M": each}), threshold) for each in (values, fewer))
+    before, after = (judge_result(run_result({"M": sample}), threshold) for sample in (values, fewer))
     metric_is_gated = threshold.startswith("M")
     assert not (metric_is_gated and after.lets_pass)
     assert before.lets_pass or not after.lets_pass
@@ -413,7 +415,7 @@ def test_stricter_bound_never_makes_gate_pass(values: list[float], aggregate: st
 def test_extra_failed_simulation_never_makes_gate_pass(total: int, failed: int, allowed: int) -> None:
     result = run_result({"M": [1.0] * total}, failed=min(failed, total))
     worse = run_result({"M": [1.0] * total}, failed=min(failed + 1, total))
-    before, after = (judge_result(each, "M: avg < 2", max_failed=Allowance(allowed)) for each in (result, worse))
+    before, after = (judge_result(run, "M: avg < 2", max_failed=Allowance(allowed)) for run in (result, worse))
     assert before.lets_pass or not after.lets_pass
 
 

@@ -1,4 +1,4 @@
-"""Only the values of a matrix tell its jobs apart, wherever two of them could meet."""
+"""The values of a matrix distinguish its jobs everywhere that two of them could meet."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def parsed(text: str) -> Inputs:
 def report_in(values: dict[str, Any], kind: str = "failed", **inputs: str) -> Report:
     """Return a report of a job whose matrix has these values."""
     report = example_reports()[kind]
-    given, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
+    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     assert not problems
-    return report._replace(context=report.context._replace(matrix=matrix_of(values)), inputs=given)
+    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=parsed)
 
 
-DEFAULT = next(each.default for each in declared() if each.name == "matrix")
+DEFAULT = next(field.default for field in declared() if field.name == "matrix")
 
 
 @pytest.mark.parametrize("text", ["", "null", " null\n", "{}", "{ }", DEFAULT, "${{ matrix }}"])
@@ -94,11 +94,11 @@ def test_label_is_short_and_plain_and_digest_is_unique(first: dict[str, Any], se
     one, other = matrix_of(first), matrix_of(second)
     same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
     assert (one.digest == other.digest) is same
-    for each in (one, other):
-        assert len(each.label) <= LABEL_LIMIT
-        assert one_line(each.label) == each.label
-        assert bool(each.label) is bool(each)
-        assert matrix_from(each.label).label == each.label
+    for matrix in (one, other):
+        assert len(matrix.label) <= LABEL_LIMIT
+        assert one_line(matrix.label) == matrix.label
+        assert bool(matrix.label) is bool(matrix)
+        assert matrix_from(matrix.label).label == matrix.label
 
 
 @pytest.mark.parametrize(
@@ -116,45 +116,45 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
     body = {"agent_id": "a1"}
-    eu, us = (CONTEXT._replace(matrix=matrix_of(each)) for each in (EU, US))
+    eu, us = (replace(CONTEXT, matrix=matrix_of(values)) for values in (EU, US))
     ours = tags_for(eu, body, "1")
-    assert len({tags_for(each, body, "1").group for each in (CONTEXT, eu, us)}) == 3
-    assert ours.continues(tags_for(eu._replace(run_attempt="1"), body, "2").to_send)
-    assert not ours.continues(tags_for(us._replace(run_attempt="1"), body, "2").to_send)
+    assert len({tags_for(context, body, "1").group for context in (CONTEXT, eu, us)}) == 3
+    assert ours.continues(tags_for(replace(eu, run_attempt="1"), body, "2"))
+    assert not ours.continues(tags_for(replace(us, run_attempt="1"), body, "2"))
     earlier = {"run_id": "0", "run_attempt": "1"}
     assert ours.supersedes(tags_for(eu._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
     assert not ours.supersedes(tags_for(us._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
 
 
 def test_reports_of_jobs_differ() -> None:
-    eu, us, alone = (report_in(each, commit_status="Voice gate") for each in (EU, US, {}))
-    assert len({marker(each) for each in (eu, us, alone)}) == 3
-    assert [page_name(each, "commit_status") for each in (eu, us, alone)] == [
+    eu, us, alone = (report_in(values, commit_status="Voice gate") for values in (EU, US, {}))
+    assert len({marker(report) for report in (eu, us, alone)}) == 3
+    assert [page_name(report, "commit_status") for report in (eu, us, alone)] == [
         "Voice gate (eu, 2)",
         "Voice gate (us, 2)",
         "Voice gate",
     ]
-    assert [json.loads(document(each))["step"]["matrix"] for each in (eu, us, alone)] == ["eu, 2", "us, 2", ""]
-    for each, which in ((eu, " (eu, 2)"), (alone, "")):
-        assert summary(each).startswith(f"### ❌ Failed: Coval evaluation{which} · persona `p1`\n")
-        assert f"/ evaluate{which}" in comment(each)
-        root = ET.fromstring(junit(each))
+    assert [json.loads(document(report))["step"]["matrix"] for report in (eu, us, alone)] == ["eu, 2", "us, 2", ""]
+    for report, which in ((eu, " (eu, 2)"), (alone, "")):
+        assert summary(report).startswith(f"### ❌ Failed: Coval evaluation{which} · persona `p1`\n")
+        assert f"/ evaluate{which}" in comment(report)
+        root = ET.fromstring(junit(report))
         assert root.attrib["name"] == f"Coval Gate{which}"
         names = [f"Coval.simulations of agent{which}", f"Coval.criteria of the gate{which}"]
         assert [suite.attrib["name"] for suite in root] == names
         assert {case.attrib["classname"] for case in root.iter("testcase")} == {*names}
-        found = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
-        assert found.get("matrix", "") == str(each.context.matrix)
+        properties = {item.attrib["name"]: item.attrib["value"] for item in root.iter("property")}
+        assert properties.get("matrix", "") == str(report.context.matrix)
 
 
-def test_name_of_status_fits_github_and_still_tells_jobs_apart() -> None:
+def test_name_of_status_fits_github_and_still_distinguishes_jobs() -> None:
     values = ({"a": "x" * 100 + end} for end in "yz")
     first, second = (
         page_name(report_in(value, commit_status="n" * CONTEXT_LIMIT), "commit_status") for value in values
     )
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
-    assert {page_name(report_in(each), "commit_status") for each in ({}, EU)} == {""}
+    assert {page_name(report_in(matrix), "commit_status") for matrix in ({}, EU)} == {""}
 
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:
@@ -178,9 +178,9 @@ def test_step_that_waits_stands_for_the_job_that_launched_the_run() -> None:
     assert with_run_metadata(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
 
 
-@pytest.mark.parametrize("given", [None, 7, ["eu"], "", " \u200b"])
-def test_unusable_matrix_in_metadata_is_none(given: object) -> None:
-    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": given}).matrix is NO_MATRIX
+@pytest.mark.parametrize("label", [None, 7, ["eu"], "", " \u200b"])
+def test_unusable_matrix_in_metadata_is_none(label: object) -> None:
+    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": label}).matrix is NO_MATRIX
 
 
 def test_hostile_matrix_in_metadata_is_a_short_line() -> None:

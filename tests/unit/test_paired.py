@@ -149,11 +149,11 @@ def test_advisory_thresholds_have_words_that_are_ruled_among_all() -> None:
 def test_estimate_has_a_standard_error(threshold: str, before: Cases, now: Cases) -> None:
     (metric,) = (result := run_of("now", now)).metrics
     (parsed,) = parse_thresholds(threshold)
-    ours, theirs = (variants_of(each)[0] for each in (result, run_of("old", before)))
-    found = Pairs.of(parsed, ours.comparable(ours.cases), theirs.comparable(theirs.cases), metric).estimate
+    ours, theirs = (variants_of(run)[0] for run in (result, run_of("old", before)))
+    estimate = Pairs.of(parsed, ours.comparable(ours.cases), theirs.comparable(theirs.cases), metric).estimate
 
-    assert found
-    assert found.change < 0.0 <= found.error
+    assert estimate
+    assert estimate.change < 0.0 <= estimate.error
 
 
 def test_a_metric_is_found_by_its_id_before_its_name() -> None:
@@ -180,8 +180,8 @@ def test_a_name_that_means_two_metrics_in_the_baseline_is_not_compared() -> None
 def test_a_missing_value_flips_a_test_case_in_both_directions() -> None:
     now, old = run_of("now", {"a": [None], "b": ["YES"]}), run_of("old", {"a": ["YES"], "b": ["YES"]})
     for threshold in ("Resolved: rate(YES) >= baseline", "Resolved: rate(NO) <= baseline"):
-        found = comparison(judged(now, baseline_of(old), threshold, confidence=None))
-        assert (found.newly_failing, found.newly_passing) == (("a",), ())
+        compared = comparison(judged(now, baseline_of(old), threshold, confidence=None))
+        assert (compared.newly_failing, compared.newly_passing) == (("a",), ())
 
 
 def test_missing_values_count_against_the_run_also_with_a_confidence() -> None:

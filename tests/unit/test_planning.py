@@ -42,9 +42,9 @@ def test_runs_that_are_too_small_to_decide() -> None:
     ],
 )
 def test_chances_of_a_verdict(truth: float, count: int, passed: int, failed: int) -> None:
-    found = chances(0.9, truth, count, 0.95)
+    likely = chances(0.9, truth, count, 0.95)
 
-    assert (round(found.passed * 100), round(found.failed * 100)) == (passed, failed)
+    assert (round(likely.passed * 100), round(likely.failed * 100)) == (passed, failed)
 
 
 @pytest.mark.parametrize(("truth", "cases"), [(0.95, 203), (0.97, 89), (0.99, 46)])

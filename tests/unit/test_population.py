@@ -1,4 +1,4 @@
-"""A list that lacks simulations never looks complete, whatever else Coval says of the run."""
+"""A list that lacks simulations never looks complete, even if Coval reports the run as complete."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def run(progress: int | None = None, **changes: Any) -> Run:
     return Run(run_id="r1", status="COMPLETED", progress=counted, **changes)
 
 
-def looks_complete(found: Population, listed: Sequence[Simulation]) -> bool:
-    return found.certain and len(listed) >= found.expected
+def looks_complete(expectation: Population, listed: Sequence[Simulation]) -> bool:
+    return expectation.certain and len(listed) >= expectation.expected
 
 
 UNLISTED = (Metric(id="m", name="m", values={"x": 1.0}),)
@@ -69,13 +69,13 @@ UNLISTED = (Metric(id="m", name="m", values={"x": 1.0}),)
     ],
 )  # fmt: skip
 def test_population(shown: Run, listed: list[Simulation], launched: Criteria, expected: Population) -> None:
-    found = population(shown, listed, launched)
-    assert (max(1, found.expected), found.certain) == expected
+    expectation = population(shown, listed, launched)
+    assert (max(1, expectation.expected), expectation.certain) == expected
 
 
 TWICE = [*simulations(10, 1, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
 TWICE_OF_TWO = [*simulations(10, 2, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
-NAMED = tuple(each.id for each in TWICE)
+NAMED = tuple(simulation.id for simulation in TWICE)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_test_case_that_occurs_twice_is_one_simulation_more(
 @given(data=st.data(), cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3))
 def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
     everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
-    listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda each: each.id))
+    listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda simulation: simulation.id))
     total = data.draw(st.sampled_from([None, cases, len(everything)]))
-    output_ids = data.draw(st.sampled_from([(), tuple(each.id for each in everything)]))
+    output_ids = data.draw(st.sampled_from([(), tuple(simulation.id for simulation in everything)]))
     chosen = data.draw(st.sampled_from([0, cases]))
     launched = data.draw(
         st.sampled_from(
@@ -117,8 +117,8 @@ def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iter
             ]
         )
     )
-    found = population(run(total, output_ids=output_ids), listed, launched)
-    assert looks_complete(found, listed) <= (len(listed) == len(everything))
+    expectation = population(run(total, output_ids=output_ids), listed, launched)
+    assert looks_complete(expectation, listed) <= (len(listed) == len(everything))
 
 
 @given(cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3), data=st.data())

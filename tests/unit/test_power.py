@@ -26,10 +26,10 @@ def test_averages_take_as_many_test_cases_as_the_formula_says(
     """Latencies with sigma 0.5 that are longer by 30 %: 38 test cases with one conversation each, 14 with three."""
     agents = Agents(1.0, 1.3, 0.3, earlier, iterations, spread=0.533)
 
-    found = cases_to_decide(parsed("Latency: avg <= baseline"), agents, Level(0.95), seeded)
+    cases = cases_to_decide(parsed("Latency: avg <= baseline"), agents, Level(0.95), seeded)
 
-    assert found
-    assert least <= found <= most
+    assert cases
+    assert least <= cases <= most
 
 
 def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:

@@ -1,10 +1,10 @@
-"""Which runs may become a baseline: whatever they showed, unless they failed, lack something or were not compared."""
+"""A run may become a baseline unless it failed, lacks data or was not compared."""
 
 from __future__ import annotations
 
 import pytest
 
-from baselines import MAIN, NO_BASELINE, also, baseline_of, both, earlier, judged, latency, numbers, run_of, yes
+from baselines import MAIN, NO_BASELINE, also, baseline_of, both, earlier, judged, latency, numbers, only, run_of, yes
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
@@ -30,7 +30,7 @@ def compared(
 
 
 @pytest.mark.parametrize("hits", [20, 19, 18, 17])
-def test_run_is_promoted_whatever_it_showed(hits: int) -> None:
+def test_run_is_promoted_whether_better_or_worse(hits: int) -> None:
     judgement = compared(hits)
     assert judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE)
     assert refusal(judgement) == ""
@@ -128,7 +128,7 @@ def accepted(hits: int, thresholds: str) -> Judgement:
 def test_accepted_run_is_compared_with_nothing() -> None:
     judgement = accepted(2, RATE)
     assert (judgement.verdict, refusal(judgement), acceptance_refusal(judgement)) == (Verdict.PASSED, "", "")
-    (check,) = [each for each in judgement.checks if each.accepted]
+    check = only(judgement)
     assert (check.decides, check.verdict, check.problem is not None) == (False, Verdict.PASSED, True)
 
 
@@ -147,12 +147,12 @@ def test_failed_check_counts_although_another_is_an_error() -> None:
 
 
 def scaled(factor: float, thresholds: str, *, confidence: float | None = 0.95) -> str:
-    """Return what speaks against a run whose numbers are about `factor` times those of its baseline."""
+    """Return why a run is not promoted whose numbers are about `factor` times its baseline's."""
     then = latency("old", 1)
     metric = then.metrics[0]
     values = {
-        each: round(factor * (value + 0.01 * (-1) ** place), 6)
-        for place, (each, value) in enumerate(metric.values.items())
+        simulation_id: round(factor * (value + 0.01 * (-1) ** place), 6)
+        for place, (simulation_id, value) in enumerate(metric.values.items())
         if isinstance(value, float)
     }
     now = then._replace(run_id="now", metrics=(metric._replace(values=values),))
@@ -210,9 +210,9 @@ def test_better_rate_waits_beyond_the_mirror_image_of_the_margin(
 
 def test_change_that_is_not_shown_is_promoted_at_once() -> None:
     """As counted, it is beyond the margin, and without confidence that counts."""
-    given = run_of("now", yes(5, 6)), baseline_of(run_of("old", yes(4, 6))), RATE
-    assert refusal(judged(*given)) == ""
-    assert refusal(judged(*given, confidence=None)) == "unconfirmed"
+    arguments = run_of("now", yes(5, 6)), baseline_of(run_of("old", yes(4, 6))), RATE
+    assert refusal(judged(*arguments)) == ""
+    assert refusal(judged(*arguments, confidence=None)) == "unconfirmed"
 
 
 def test_required_improvement_is_no_margin() -> None:

@@ -1,4 +1,4 @@
-"""A failed run and its repetitions are judged together: only what a sample can show is softened."""
+"""A failed run and its repetitions are judged together; only statistics of a sample may turn out better."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from baselines import checks_of, only
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.errors import CovalError
@@ -41,13 +42,13 @@ def result_of(run_id: str, answers: str, *, target: Target | None = None, summar
     """
     simulations = tuple(
         Simulation(
-            id=f"{run_id}.{place}", status="FAILED" if each == "X" else "COMPLETED", test_case_id=f"t{place % CASES}"
+            id=f"{run_id}.{place}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=f"t{place % CASES}"
         )
-        for place, each in enumerate(answers)
+        for place, answer in enumerate(answers)
     )
     words, numbers = {"Y": "YES", "N": "NO"}, {"Y": 1.0, "N": 2.0}
-    resolved = {one.id: words[each] for one, each in zip(simulations, answers, strict=True) if each != "X"}
-    latency = {one.id: numbers[each] for one, each in zip(simulations, answers, strict=True) if each != "X"}
+    resolved = {one.id: words[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    latency = {one.id: numbers[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
     metrics = (
         Metric(id="m1", name="Resolved", values=resolved, target=target),
         Metric(id="m2", name="Latency", values={} if summary else latency, summary=summary),
@@ -60,7 +61,7 @@ def criteria_of(thresholds: str = "", max_failed: Allowance = NONE, **more: Any)
 
 
 def together(*runs: str | RunResult, criteria: Criteria, flaky_fails: bool = False) -> Together:
-    results = [each if isinstance(each, RunResult) else result_of(f"r{n}", each) for n, each in enumerate(runs, 1)]
+    results = [run if isinstance(run, RunResult) else result_of(f"r{n}", run) for n, run in enumerate(runs, 1)]
     alone = [SingleRun(run_id=result.run_id, judgement=judge(result, criteria)) for result in results]
     return judge_together(alone, criteria, flaky_fails=flaky_fails)
 
@@ -131,9 +132,9 @@ def test_check_has_pooled_figures_and_those_of_first_run() -> None:
 )
 def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...], verdict: str, actual: str) -> None:
     criteria = criteria_of(thresholds, max_failed=Allowance(50, percent=True))
-    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    results = [result_of(f"r{n}", answers, target=YES) for n, answers in enumerate(runs, 1)]
     judgement = together(*results, criteria=criteria).judgement
-    last = [check for check in judgement.checks if check.criterion.kind == "threshold"][-1]
+    last = checks_of(judgement)[-1]
     assert actual_text(last).startswith(actual)
     assert last.verdict == verdict
 
@@ -279,7 +280,7 @@ def test_what_is_not_repeated_would_fail_with_any_repetition(
 ) -> None:
     criteria = criteria_of(f"{aggregate} {operator} {bound}%", max_failed=Allowance(10))
     first = judge(result_of("r1", runs[0], target=YES), criteria)
-    results = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(runs, 1)]
+    results = [result_of(f"r{n}", answers, target=YES) for n, answers in enumerate(runs, 1)]
     is_failed = together(*results, criteria=criteria).judgement.verdict is Verdict.FAILED
     assert is_failed or first.verdict is not Verdict.FAILED or not unchangeable(first, left=len(runs) - 1)
 
@@ -314,7 +315,7 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
 @pytest.mark.parametrize("has_metric", [True, False])
 @pytest.mark.parametrize(("answers", "verdict"), [("Y" * 10, "passed"), ("YYYYYYYYYN", "failed")])
 def test_run_without_any_result_is_replaced(answers: str, verdict: str, *, has_metric: bool) -> None:
-    """Even what is decided as counted is: no simulation has broken it."""
+    """Even a criterion that is decided as counted changes: no simulation has broken it."""
     lost = result_of("r1", "X" * 10)
     lost = lost if has_metric else lost._replace(metrics=())
     criteria = criteria_of("Resolved: count(NO) == 0\nLatency: avg < 1.5")
@@ -342,7 +343,7 @@ def test_runs_that_all_lose_simulations_do_not_pass_together() -> None:
     ],
 )
 def test_completed_simulation_of_later_run_replaces_one(runs: list[str], replaced: list[str]) -> None:
-    pool = pooled([result_of(f"r{n}", each) for n, each in enumerate(runs, 1)])
+    pool = pooled([result_of(f"r{n}", answers) for n, answers in enumerate(runs, 1)])
     assert sorted(pool.replaced) == replaced
     assert pool.result.expected == len(pool.result.simulations) == len("".join(runs)) - len(replaced)
 
@@ -356,12 +357,12 @@ def test_min_simulations_counts_those_of_each_run() -> None:
 
 
 def test_summaries_are_not_pooled() -> None:
-    """Coval tells no single values, so each run has to hold."""
+    """Coval reports no single values, so every run must meet the threshold."""
     for means in ((2.0, 1.0), (1.0, 2.0)):
         runs = [result_of(f"r{n}", "Y" * 10, summary=Summary(mean=mean)) for n, mean in enumerate(means, 1)]
         judgement = together(*runs, criteria=criteria_of("Latency: avg < 1.8")).judgement
         assert judgement.verdict is Verdict.FAILED
-        (check,) = (each for each in judgement.checks if each.metric)
+        check = only(judgement)
         assert check.measure is not None
         assert (check.measure.value, check.run_id) == (2.0, f"r{means.index(2.0) + 1}")
 
@@ -390,12 +391,12 @@ def test_first_run_decides_if_repetition_is_unusable() -> None:
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):
         assert not is_usable(judgement)
         other = SingleRun(run_id="r2", judgement=judgement)
-        found = judge_together([first, other], criteria, flaky_fails=False)
-        assert found.judgement.verdict is Verdict.FAILED
-        assert found.judgement.checks == first.judgement.checks
-        assert found.judgement.repetition is not None
-        assert found.judgement.repetition.unusable is other
-        assert found.result.run_id == "r1"
+        pair = judge_together([first, other], criteria, flaky_fails=False)
+        assert pair.judgement.verdict is Verdict.FAILED
+        assert pair.judgement.checks == first.judgement.checks
+        assert pair.judgement.repetition is not None
+        assert pair.judgement.repetition.unusable is other
+        assert pair.result.run_id == "r1"
 
 
 def test_texts_of_unusable_repetition_are_redacted() -> None:
@@ -413,14 +414,14 @@ def test_test_cases_are_classified_over_all_runs() -> None:
     judgement = together("NNYYYYYYYN", "NYYYYYYYYY", "NYYYYYYYYY", criteria=criteria).judgement
     assert judgement.verdict is Verdict.PASSED
     assert judgement.repetition is not None
-    found = {each.test_case_id: each for each in judgement.repetition.cases}
-    assert found["t0"] == CaseStability(test_case_id="t0", variant="", failed=3, total=3)
-    assert not found["t0"].is_flaky
-    assert {each: (case.failed, case.total) for each, case in found.items() if case.is_flaky} == {
+    stabilities = {stability.test_case_id: stability for stability in judgement.repetition.cases}
+    assert stabilities["t0"] == CaseStability(test_case_id="t0", variant="", failed=3, total=3)
+    assert not stabilities["t0"].is_flaky
+    assert {case_id: (case.failed, case.total) for case_id, case in stabilities.items() if case.is_flaky} == {
         "t1": (1, 3),
         "t9": (1, 3),
     }
-    assert next(iter(found)) == "t0"
+    assert next(iter(stabilities)) == "t0"
 
 
 @pytest.mark.parametrize(
@@ -439,19 +440,21 @@ def test_test_cases_are_classified_over_all_runs() -> None:
 )
 def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None:
     answers = ("YYYYYYYNNX", "YYYYYYYYNX")
-    runs = [result_of(f"r{n}", each, target=YES) for n, each in enumerate(answers, 1)]
+    runs = [result_of(f"r{n}", words, target=YES) for n, words in enumerate(answers, 1)]
     repetition = together(*runs, criteria=criteria_of(threshold, max_failed=Allowance(10))).judgement.repetition
     assert repetition is not None
-    expected = {f"r{n}.{at}" for n, each in enumerate(answers, 1) for at, word in enumerate(each) if word in failing}
+    expected = {f"r{n}.{at}" for n, words in enumerate(answers, 1) for at, word in enumerate(words) if word in failing}
     assert repetition.failing == expected
 
 
 def mutated(run_id: str, answers: str) -> RunResult:
-    """Return the results of a run whose conversations are in turn those of a mutation and of the agent."""
+    """Return the results of a run whose conversations alternate between a mutation and the agent."""
     result = result_of(run_id, answers)
     simulations = tuple(
-        Simulation(id=each.id, status=each.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm")
-        for n, each in enumerate(result.simulations)
+        Simulation(
+            id=simulation.id, status=simulation.status, test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm"
+        )
+        for n, simulation in enumerate(result.simulations)
     )
     return RunResult(run_id=run_id, expected=10, simulations=simulations, metrics=result.metrics)
 
@@ -490,22 +493,22 @@ LINES = (
 def test_verdict_of_all_runs_follows_from_each_and_from_pool(
     answers: Sequence[str], lines: set[str], failed: int, confidence: float | None
 ) -> None:
-    """What holds in every run and in all together is not failed; what is counted and any run breaks, is."""
+    """A criterion that every run and all together meet never fails; a counted one that any run breaks always does."""
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
-    results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
+    results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
     alone = [{place(check): check for check in judge(result, criteria).checks} for result in results]
     pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
     assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
-    found = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
-    assert found.keys() >= {each for checks in alone for each, check in checks.items() if check.measure}
-    for each, check in found.items():
-        own = [checks[each] for checks in alone if each in checks]
-        if all(one.passed for one in (*own, pool.get(each, check))):
+    decided = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
+    assert decided.keys() >= {spot for checks in alone for spot, check in checks.items() if check.measure}
+    for spot, check in decided.items():
+        own = [checks[spot] for checks in alone if spot in checks]
+        if all(one.passed for one in (*own, pool.get(spot, check))):
             assert check.passed
         if any(one.verdict is Verdict.FAILED and one.measure for one in own) and is_counted(check):
             assert check.verdict is Verdict.FAILED
         if all(one.verdict is Verdict.FAILED for one in own) and len(own) == len(alone):
-            assert check.verdict is not Verdict.PASSED or each not in pool or pool[each].passed
+            assert check.verdict is not Verdict.PASSED or spot not in pool or pool[spot].passed
 
 
 def place(check: Check) -> tuple[object, str]:
@@ -520,9 +523,9 @@ def is_counted(check: Check) -> bool:
 @given(ANSWERS)
 def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 60%", max_failed=Allowance(2))
-    results = [result_of(f"r{n}", each) for n, each in enumerate(answers, 1)]
-    turned = [result._replace(simulations=result.simulations[::-1]) for result in results]
-    one, other = (together(*each, criteria=criteria).judgement for each in (results, turned))
+    results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
+    turned = [replace(result, simulations=result.simulations[::-1]) for result in results]
+    one, other = (together(*runs, criteria=criteria).judgement for runs in (results, turned))
     assert one.verdict is other.verdict
     assert one.repetition is not None
     assert other.repetition is not None
@@ -543,7 +546,7 @@ def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     ],
 )
 def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: list[str], *, counts: bool) -> None:
-    """Coval may not tell the test cases; 0: none of the first run, which has two conversations then."""
+    """Coval may not report the test cases; 0: none of the first run, which then has two conversations."""
     then = result_of("r1", "N" * first) if first else with_cases(result_of("r1", "NN"), ["", ""])
     now = with_cases(result_of("r2", "Y" * len(second)), second)
     criteria = criteria_of("Latency: avg < 1.6")
@@ -552,4 +555,4 @@ def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: lis
 
 def with_cases(result: RunResult, cases: list[str]) -> RunResult:
     pairs = zip(result.simulations, cases, strict=True)
-    return result._replace(simulations=tuple(each._replace(test_case_id=case) for each, case in pairs))
+    return replace(result, simulations=tuple(replace(simulation, test_case_id=case) for simulation, case in pairs))

@@ -36,7 +36,7 @@ def target(operator: str, upper: float | None = None, lower: float | None = None
 def distance(criterion: Criterion, value: Value | None, *others: Value) -> float:
     """Return how far a simulation with this value misses a criterion; `others` are the values of other simulations."""
     check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))
-    values = {f"other {place}": each for place, each in enumerate(others)}
+    values = {f"other {place}": other for place, other in enumerate(others)}
     ((simulation, found),) = misses(check, values if value is None else values | {"s": value})
     assert simulation == "s"
     return found

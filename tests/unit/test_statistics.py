@@ -87,9 +87,9 @@ def test_stdev_far_from_zero_is_exact() -> None:
 @example([5e-324, 5e-324, 0.0])
 def test_mean_matches_standard_library(values: list[float]) -> None:
     """The oracle uses fractions; a sum that is rounded once differs by at most one step."""
-    expected, found = oracle.mean(values), mean(values)
-    assert abs(found - expected) <= 2 * math.ulp(expected)
-    assert min(values) <= found <= max(values)
+    expected, actual = oracle.mean(values), mean(values)
+    assert abs(actual - expected) <= 2 * math.ulp(expected)
+    assert min(values) <= actual <= max(values)
 
 
 @given(VALUES, PERCENT)
@@ -130,6 +130,6 @@ def test_stdev_is_non_negative_and_zero_for_equal_values(values: list[float]) ->
 def test_statistics_do_not_depend_on_order_of_values(values: list[float], shuffled: random.Random) -> None:
     other = values.copy()
     shuffled.shuffle(other)
-    functions: list[Callable[[Sequence[float]], float]] = [mean, median, stdev, lambda each: percentile(each, 95)]
+    functions: list[Callable[[Sequence[float]], float]] = [mean, median, stdev, lambda numbers: percentile(numbers, 95)]
     for function in functions:
         assert function(other) == function(values)

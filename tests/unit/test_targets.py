@@ -52,7 +52,7 @@ def value_set(*members: str) -> frozenset[str]:
         (target("eq", None, "YES", "MAYBE"), ["yes", "maybe"], ["NO"]),
         (target("neq", None, "NO"), ["YES"], ["NO"]),
     ],
-    ids=lambda each: target_text(each) if isinstance(each, Target) else "",
+    ids=lambda parameter: target_text(parameter) if isinstance(parameter, Target) else "",
 )
 def test_value_meets_target(target: Target, passing: list[Value], failing: list[Value]) -> None:
     assert [value for value in passing if not meets(target, value)] == []
@@ -119,8 +119,8 @@ def test_target_as_text(target: Target, text: str) -> None:
     ],
 )
 def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) -> None:
-    found = problem(target)
-    assert (target_problem_text(found) if found else "") == text
+    invalid = problem(target)
+    assert (target_problem_text(invalid) if invalid else "") == text
     if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
@@ -129,13 +129,13 @@ def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.sampled_from(["YES", "no ", "UNKNOWN", "0.9", "1", "", "é"]) | st.text(max_size=5)
 values: st.SearchStrategy[Value] = numbers | words | st.frozensets(words, max_size=4)
-lists = st.lists(words, min_size=1, max_size=4).filter(lambda each: any(word.strip() for word in each))
+lists = st.lists(words, min_size=1, max_size=4).filter(lambda texts: any(word.strip() for word in texts))
 comparisons = st.builds(target, st.sampled_from(["eq", "neq", "gt", "gte", "lt", "lte"]), numbers)
 ranges = st.builds(
     lambda operator, a, b: target(operator, a, lower=b), st.sampled_from(["bt", "nbt"]), numbers, numbers
 )
 memberships = lists.flatmap(
-    lambda each: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda o: target(o, None, *each))
+    lambda texts: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda operator: target(operator, None, *texts))
 )
 valid_targets = comparisons | ranges | memberships
 any_targets = st.builds(
@@ -156,9 +156,9 @@ def test_valid_target_decides_on_any_value(target: Target, value: Value) -> None
 
 @given(any_targets, values)
 def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
-    found = problem(target)
-    if found:
-        text = target_problem_text(found)
+    invalid = problem(target)
+    if invalid:
+        text = target_problem_text(invalid)
         assert text.isprintable()
         assert not text.endswith(".")
         with pytest.raises(ValueError, match="target"):
@@ -181,7 +181,7 @@ OPPOSITES = [("in", "nin"), ("eq", "neq"), ("lt", "gte"), ("lte", "gt"), ("bt", 
 def test_opposite_targets_never_both_pass(
     pair: tuple[str, str], upper: float, lower: float, texts: list[str], value: Value
 ) -> None:
-    one, other = (Target(operator=each, upper=upper, lower=lower, values=tuple(texts)) for each in pair)
+    one, other = (Target(operator=operator, upper=upper, lower=lower, values=tuple(texts)) for operator in pair)
     assert not (meets(one, value) and meets(other, value))
 
 
@@ -195,7 +195,7 @@ def test_in_and_nin_are_complements_for_texts_and_sets(texts: list[str], value: 
 def test_opposite_numeric_targets_are_complements(
     pair: tuple[str, str], upper: float, lower: float, value: float
 ) -> None:
-    one, other = (target(each, upper, lower=lower) for each in pair)
+    one, other = (target(operator, upper, lower=lower) for operator in pair)
     assert meets(one, value) is not meets(other, value)
 
 

@@ -79,7 +79,7 @@ CASES: dict[str, Judgement] = {
     },
     "launched": LAUNCH,
     "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
-    **{f"skipped{f', {each}' if each else ''}": skipped(each) for each in ("", "fork", "dependabot")},
+    **{f"skipped{f', {withheld}' if withheld else ''}": skipped(withheld) for withheld in ("", "fork", "dependabot")},
     "error": errored(ERROR),
     **{
         f"error, the run {name}": errored(ERROR)._replace(cancellation=cancellation)
@@ -94,19 +94,19 @@ CASES: dict[str, Judgement] = {
 
 def test_reasons_match_golden_file(golden: Callable[[str, str], None]) -> None:
     lines = [
-        f"{name}:\n    {each.verdict or 'no verdict'}, status {each.status}\n    {title(each) or '(no title)'}"
-        f"\n    {reason(each)}\n    {advice(each) or '(no advice)'}\n"
-        for name, each in CASES.items()
+        f"{name}:\n    {judgement.verdict or 'no verdict'}, status {judgement.status}\n"
+        f"    {title(judgement) or '(no title)'}\n    {reason(judgement)}\n    {advice(judgement) or '(no advice)'}\n"
+        for name, judgement in CASES.items()
     ]
     golden("verdicts.txt", "\n".join(lines))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_reason_is_one_sentence(name: str) -> None:
-    for each in (reason(CASES[name]), *reasons(CASES[name])):
-        assert each.isprintable()
-        assert each[0].isupper()
-        assert each.endswith(".")
+    for sentence in (reason(CASES[name]), *reasons(CASES[name])):
+        assert sentence.isprintable()
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -129,21 +129,21 @@ def test_texts_of_judgements_are_redacted() -> None:
 
     error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
     cancellation = Cancellation(outcome="failed", reason="secret")
-    for each in (
-        errored(error)._replace(cancellation=cancellation),
+    for judgement in (
+        replace(errored(error), cancellation=cancellation),
         interrupted(cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
         timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),
     ):
-        shown = redacted(each, redact)
+        shown = redacted(judgement, redact)
         assert "secret" not in f"{title(shown)}{reasons(shown)}{advice(shown)}"
-        assert (shown.verdict, shown.status) == (each.verdict, each.status)
+        assert (shown.verdict, shown.status) == (judgement.verdict, judgement.status)
 
 
 LINES = "has 2 invalid lines.\nline 1: expected <=\n    Latency 1\n    ^\nline 3: expected a number"
 
 
-def test_reason_tells_first_problem_with_inputs_and_names_others() -> None:
+def test_reason_states_first_problem_with_inputs_and_names_others() -> None:
     problems = [("mode", "must be run or wait."), ("thresholds", ", line 1: expected <=\n    Latency: p(95) =< 1")]
     judgement = errored(InputError(problems))
     assert reason(judgement) == "mode must be run or wait. 1 more problem: thresholds."
@@ -152,10 +152,10 @@ def test_reason_tells_first_problem_with_inputs_and_names_others() -> None:
 
 def test_headline_is_cut_at_word() -> None:
     long = [("agent_id", "x" * 10 + " is not an id of an agent in this workspace" * 5 + "."), ("mode", "must be run.")]
-    found = headline(errored(InputError(long)), 140)
-    assert len(found) <= 140
-    assert found.startswith("⚠️ Error: agent_id xxxxxxxxxx is not an id")
-    assert found.endswith(" of an…")
+    line = headline(errored(InputError(long)), 140)
+    assert len(line) <= 140
+    assert line.startswith("⚠️ Error: agent_id xxxxxxxxxx is not an id")
+    assert line.endswith(" of an…")
 
 
 def test_secret_in_problem_is_redacted() -> None:

@@ -78,9 +78,9 @@ def test_what_is_measured_of_uneven_cases() -> None:
     assert measure
     assert (measure.value, measure.pooled) == pytest.approx((1 / 3, 1 / 2))
     assert (measure.hits, measure.total) == (2, 4)
-    found = comparison(judgement)
-    assert (found.value, found.pooled) == pytest.approx((3 / 4, 2 / 3))
-    assert (found.hits, found.total) == (2, 3)
+    compared = comparison(judgement)
+    assert (compared.value, compared.pooled) == pytest.approx((3 / 4, 2 / 3))
+    assert (compared.hits, compared.total) == (2, 3)
 
 
 def test_base_weighs_cases_the_same_too() -> None:
@@ -144,16 +144,16 @@ def test_more_missing_values_than_before_are_a_regression() -> None:
         assert only(judged(run_of("now", now), baseline_of(run_of("old", old)), threshold)).verdict is Verdict.FAILED
 
 
-def test_missing_numbers_are_left_out_on_both_sides_and_told() -> None:
+def test_missing_numbers_are_left_out_on_both_sides_and_reported() -> None:
     now = run_of("now", {"a": [1.0, None], "b": [3.0, 3.0], "c": [None]})
     old = run_of("old", {"a": [1.0], "b": [None, 3.0], "c": [9.0]})
 
     judgement = judged(now, baseline_of(old), "Resolved: avg <= baseline", confidence=None)
 
-    measure, found = only(judgement).measure, comparison(judgement)
+    measure, compared = only(judgement).measure, comparison(judgement)
     assert measure
     assert (measure.value, measure.missing) == (2.0, 1)
-    assert (found.value, found.missing, found.left_out.valueless) == (2.0, 1, 1)
+    assert (compared.value, compared.missing, compared.left_out.valueless) == (2.0, 1, 1)
 
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30).map(sorted)
@@ -168,7 +168,7 @@ def test_percentile_of_equal_weights_is_the_usual_one(ordered: list[float], n: f
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0.01, 5)), min_size=1, max_size=30).map(sorted))
 def test_weighted_percentile_goes_from_the_smallest_to_the_largest_value(weighted: list[tuple[float, float]]) -> None:
-    found = [weighted_percentile(weighted, n) for n in (0, 10, 50, 90, 100)]
+    percentiles = [weighted_percentile(weighted, n) for n in (0, 10, 50, 90, 100)]
 
-    assert (found[0], found[-1]) == (weighted[0][0], weighted[-1][0])
-    assert found == sorted(found)
+    assert (percentiles[0], percentiles[-1]) == (weighted[0][0], weighted[-1][0])
+    assert percentiles == sorted(percentiles)

@@ -1,6 +1,6 @@
 """Each aggregate as a class: its value, its interval, its change from a baseline, and which simulations are to blame.
 
-What the grammar knows of an aggregate is the row of the same name in `config.aggregates`. Pure and total.
+The grammar's facts about an aggregate are in the row of the same name in `config.aggregates`. Pure and total.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Share(Aggregation):
 
     def cases(self, variant: Variant, metric: Metric | None) -> Cases:
         hits = self.hits(variant, metric)
-        return {case: [BINARY[each in hits] for each in ids] for case, ids in variant.by_case.items()}
+        return {case: [BINARY[simulation in hits] for simulation in ids] for case, ids in variant.by_case.items()}
 
     def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
         return rate_chart(cases, reference, later, falls=self.threshold.wants_more, level=level)
@@ -72,7 +72,7 @@ class _Share(Aggregation):
         return 1.0 - bound if self.threshold.wants_less else bound
 
     def shows(self, greatest: Greatest) -> bool:
-        """Tell whether a rate that goes from all to nothing, or the reverse, is a change, or what is asked for."""
+        """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
         every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
@@ -85,18 +85,21 @@ class _Share(Aggregation):
         return is_shown and not threshold.against(before).holds(now)
 
 
-class _ShareOfRun(_Share):
-    """A share of the simulations, whatever their metrics."""
+class _OfRun(Aggregation):
+    """An aggregate that needs no metric."""
 
     def measured(self, variant: Variant, metric: Metric | None) -> Measured:
-        hits = self.hits(variant, metric)
-        found = _share(variant, hits)
-        measure = measure_of_run(variant, found.value, "share")
-        return Measured(
-            replace(measure, pooled=found.pooled),
-            self.missing_it(variant, metric, found.value),
-            _rate_interval(variant, hits, ()),
-        )
+        value = self.value(variant, metric)
+        measure = measure_of_run(variant, value, self.aggregate.kind.unit)
+        return Measured(measure, self.missing_it(variant, metric, value.value))
+
+
+class _ShareOfRun(_Share, _OfRun):
+    """A share of the simulations that needs no metric."""
+
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        interval = _rate_interval(variant, self.hits(variant, metric), ())
+        return super().measured(variant, metric)._replace(interval=interval)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         del value
@@ -117,15 +120,11 @@ class CompletedRate(_ShareOfRun):
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         del metric
-        return frozenset(each.id for each in variant.completed)
+        return frozenset(simulation.id for simulation in variant.completed)
 
 
-class Failed(Aggregation):
+class Failed(_OfRun):
     """How many simulations did not complete."""
-
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
-        measure = measure_of_run(variant, float(variant.failed), "simulations")
-        return Measured(measure, self.missing_it(variant, metric, measure.value))
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         del metric
@@ -136,11 +135,8 @@ class Failed(Aggregation):
         return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
-class Total(Aggregation):
-    """How many simulations there are, for which none of them is to blame."""
-
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
-        return Measured(measure_of_run(variant, self.value(variant, metric).value, "simulations"))
+class Total(_OfRun):
+    """How many simulations there are; no simulation is to blame for that."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         del metric
@@ -155,7 +151,7 @@ class Rate(_Share, OfMetric):
     """The share of simulations that have one of some values."""
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        """Return the hits; one without a value is a miss, which is a hit where the threshold wants few of them."""
+        """Return the hits; a simulation without a value counts against the threshold."""
         sample = sample_of(variant, metric)
         hits = sample.having(self.aggregate.values)
         return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
@@ -166,16 +162,16 @@ class Rate(_Share, OfMetric):
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
         hits = sample.having(self.aggregate.values)
         if variant.even:
-            found, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
+            share, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
         else:
             assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
-            found = Weighed((len(hits) + assumed) / variant.total)
-        measure = replace(measure_of_values(sample, found, "share"), assumed=assumed)
+            share = Weighed((len(hits) + assumed) / variant.total)
+        measure = replace(measure_of_values(sample, share, "share"), assumed=assumed)
         unknown = _unknown_ids(variant, sample)
         return Measured(measure, self._failing(variant, sample, measure), _rate_interval(variant, hits, unknown))
 
     def _failing(self, variant: Variant, sample: Sample, measure: Measure) -> Iterator[str]:
-        """Yield those without a hit where there are too few hits, otherwise those that have one, or may."""
+        """Yield the simulations without a hit if there are too few hits, otherwise those that have one, or may."""
         if not measure.assumed or self._wants_more(measure.value):
             yield from self.missing_it(variant, sample.metric, measure.value)
             return
@@ -195,13 +191,9 @@ class Count(OfMetric):
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        measure = measure_of_values(sample, self.value(variant, sample.metric), "simulations")
-        return Measured(measure, self.missing_it(variant, sample.metric, measure.value))
-
 
 class Missing(OfMetric):
-    """How many simulations have no value; no value at all is an answer, too."""
+    """How many simulations have no value. A metric without any value can be measured, too."""
 
     def obstacle(self, sample: Sample) -> None:
         del sample
@@ -213,16 +205,12 @@ class Missing(OfMetric):
         del value
         return _unknown_ids(variant, sample_of(variant, metric))
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        measure = measure_of_values(sample, self.value(variant, sample.metric), "simulations")
-        return Measured(measure, self.missing_it(variant, sample.metric, measure.value))
-
 
 class _OfNumbers(OfMetric):
-    """An aggregate of numbers, of which those that miss its bound by themselves are to blame."""
+    """An aggregate of numbers; the simulations whose own number misses the bound are to blame."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        """Return what it is of a sample of numbers, weighed as the variant's test cases are."""
+        """Return the aggregate of a sample's numbers, weighed as the variant weighs its test cases."""
         sample = sample_of(variant, metric)
         pooled = self._pooled(sample)
         if not variant.even:
@@ -231,31 +219,32 @@ class _OfNumbers(OfMetric):
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         del value
-        if self.threshold.bound.reference:  # what the bound would be is not known
+        if self.threshold.bound.reference:  # the bound is unknown
             return
         values, holds = sample_of(variant, metric).values, self.threshold.holds
-        bad = {each for each, number in values.items() if isinstance(number, float) and not holds(number)}
-        yield from (each.id for each in variant.completed if each.id in bad)
+        bad = {
+            simulation_id for simulation_id, number in values.items() if isinstance(number, float) and not holds(number)
+        }
+        yield from (simulation.id for simulation in variant.completed if simulation.id in bad)
 
     def cases(self, variant: Variant, metric: Metric | None) -> Cases:
         return variant.numbers(sample_of(variant, metric).metric)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        measure = measure_of_values(sample, self.value(variant, sample.metric), "metric")
         interval = partial(number_interval, self._bounds, variant.completed, sample)
-        return Measured(measure, self.missing_it(variant, sample.metric, measure.value), interval)
+        return super()._measured(variant, sample)._replace(interval=interval)
 
     def _pooled(self, sample: Sample) -> float:
-        """Return what it is over all simulations alike."""
+        """Return the aggregate where all simulations weigh the same."""
         raise NotImplementedError
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        """Return what it is where test cases weigh the same: `pooled`, if that does not depend on weights."""
+        """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
         del cases
         return pooled
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        """Return what the numbers of test cases claim of the agent: nothing."""
+        """Return the bounds that the numbers of test cases show for the agent: none, unless a subclass knows some."""
         del cases, confidence
         return NOTHING
 
@@ -306,7 +295,7 @@ class Percentile(_OfNumbers):
         return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
 
     def shows(self, greatest: Greatest) -> bool:
-        """Tell whether it shows that all values now are beyond all values before, by far more than any margin."""
+        """Return whether a rise of all values far above all earlier ones shows."""
         places = range(greatest.iterations)
         low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
         high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]
@@ -344,12 +333,12 @@ class Largest(_OfNumbers):
 
 
 class Spread(_OfNumbers):
-    """The sample standard deviation. All numbers make it together, so that none is to blame."""
+    """The sample standard deviation. It depends on all numbers together, so no simulation is to blame."""
 
     needs_equal_counts = False
 
     def obstacle(self, sample: Sample) -> ValueProblem | None:
-        """Return the problem if there are not two numbers: one has no spread, which must not pass for a small one."""
+        """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
         return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
@@ -360,7 +349,7 @@ class Spread(_OfNumbers):
         return sample.stdev
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        """Return the root of the unbiased variance with weights: of test cases of one size, what it is without."""
+        """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""
         del pooled
         centre, total = even_mean(cases), float(len(cases))
         squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
@@ -390,22 +379,22 @@ def aggregation_of(threshold: Threshold) -> Aggregation:
 
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
-    """Return the simulations without a value."""
+    """Return the ids of the simulations without a value."""
     return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
 
 
 def _on_wrong_side(variant: Variant, sample: Sample, values: tuple[str, ...], wants_more: bool) -> Iterator[str]:
-    """Yield the simulations that have none of the values, or else those that have one."""
+    """Yield the simulations without any of the values if more should have one, otherwise those with one."""
     hits = sample.having(values)
     yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:
-    """Return the share of hits: of the simulations or, where test cases weigh the same, the mean of their shares."""
+    """Return the share of hits among the simulations or, if test cases weigh the same, the mean of their shares."""
     pooled = len(hits) / variant.total
     if not variant.even:
         return Weighed(pooled)
-    shares = [sum(each in hits for each in ids) / len(ids) for ids in variant.by_case.values()]
+    shares = [sum(simulation in hits for simulation in ids) / len(ids) for ids in variant.by_case.values()]
     return _weighed(math.fsum(shares) / len(shares), pooled)
 
 
@@ -414,16 +403,16 @@ def _weighed(value: float, pooled: float) -> Weighed:
 
 
 def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[str]) -> Callable[[float], Interval]:
-    """Return what makes the interval of a rate; simulations that are not listed leave nothing to claim."""
+    """Return a function that makes the interval of a rate; with unlisted simulations, it claims nothing."""
     return unknown_interval if variant.unlisted else partial(rate_interval, variant.simulations, hits, unknown)
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
-    """Return how many of the missing values count as hits: the number with which a rate is furthest from holding.
+    """Return how many missing values count as hits: the number that leaves the rate furthest from holding.
 
-    So a rate holds only if it holds whatever the missing values were.
+    So a rate holds only if it would hold for all possible values.
     """
     requirement = Requirement(threshold.operator, threshold.bound.number)
-    closest = round(threshold.bound.number * total) - hits  # the bound of != is met in between, if at all
+    closest = round(threshold.bound.number * total) - hits  # only in between can a rate equal the bound of !=
     numbers = (0, missing, min(max(closest, 0), missing))
     return min(numbers, key=lambda number: margin((hits + number) / total, requirement))

@@ -1,6 +1,6 @@
-"""What an aggregate in a threshold tells: value, interval, change, and which simulations are to blame. Pure.
+"""Measure the aggregate of a threshold: value, interval, change, and which simulations are to blame. Pure.
 
-An aggregation is an aggregate in a threshold, which says in which direction it is good.
+An aggregation is an aggregate with its threshold, which says whether high or low values are good.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Measured(NamedTuple):
-    """A measure, the simulations that are to blame if it does not do, and its interval for a confidence, a share."""
+    """A measure, the simulations to blame if it misses the threshold, and its interval by confidence (a share)."""
 
     measure: Measure
     failing: Iterable[str] = ()
@@ -33,9 +33,9 @@ class Measured(NamedTuple):
 
 
 class Greatest(NamedTuple):
-    """The greatest change that there is from a baseline, over so many test cases with so many iterations.
+    """The greatest possible change from a baseline, over `cases` test cases with `iterations` conversations each.
 
-    `strictest`: the confidence with which a regression has to show; `confidence`: with which an improvement has to.
+    `strictest`: the confidence that a regression must reach; `confidence`: the one that an improvement must reach.
     """
 
     cases: int
@@ -45,9 +45,9 @@ class Greatest(NamedTuple):
 
 
 class Aggregation:
-    """What all aggregates have in common: they are of one run, and no confidence says more about the agent.
+    """The base of all aggregates: by default, they describe one run, and nothing shows how they changed.
 
-    `needs_equal_counts`: the number of simulations alone moves it, so that only equal numbers of them compare.
+    `needs_equal_counts`: the number of simulations alone moves it, so it compares only between equal numbers of them.
     """
 
     needs_equal_counts: ClassVar[bool] = True
@@ -56,11 +56,11 @@ class Aggregation:
         self.threshold, self.aggregate = threshold, threshold.aggregate
 
     def measured(self, variant: Variant, metric: Metric | None) -> Measured | Problem:
-        """Measure it for a threshold against a number; `metric` is the one that the threshold names, if any."""
+        """Measure it for a threshold against a number; `metric` is the threshold's metric, if it names one."""
         raise NotImplementedError
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        """Return what it is in a comparison, as counted.
+        """Return its value in a comparison, as counted.
 
         A rate counts simulations without a value as misses; numeric aggregates leave them out, and need numbers.
         """
@@ -69,7 +69,7 @@ class Aggregation:
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterable[str]:
         """Return the ids of the simulations that keep a variant from meeting the threshold.
 
-        `value`: what it is, of this variant or of another that is held to the same; None if that is not known.
+        `value`: its value for this variant, or for another that must meet the same; None if unknown.
         """
         raise NotImplementedError
 
@@ -80,29 +80,29 @@ class Aggregation:
         return sample.not_numbers() if self.aggregate.is_numeric else sample.obstacle(self.aggregate.values)
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> Change | None:
-        """Return what shows how it changed, over variants with the same test cases; None where nothing does."""
+        """Return its change between variants with the same test cases; None if nothing can show one."""
         del now, then, metric
         return None
 
     def cases(self, variant: Variant, metric: Metric | None) -> Cases:
-        """Return by test case the values that it is made of: numbers or, for a rate, 1 for a hit and otherwise 0."""
+        """Return the values that it reduces, by test case: numbers or, for a rate, 1 for a hit and 0 otherwise."""
         raise NotImplementedError
 
     def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        """Return its chart over test cases, which each run has for the most part."""
+        """Return its chart over test cases; each run has most of them."""
         raise NotImplementedError
 
     @property
     def demanded_share(self) -> float | None:
-        """The share of conversations that must be as the threshold wants; None where the spread of values decides."""
+        """The share of conversations that must be as the threshold wants; None if the spread of values decides."""
         return None
 
     def shows(self, greatest: Greatest) -> bool:
-        """Tell whether the greatest change shows: a regression, unless the threshold asks for an improvement."""
+        """Return whether the greatest possible regression shows, or improvement if the threshold asks for one."""
         raise NotImplementedError
 
     def _wants_more(self, value: float | None) -> bool:
-        """Tell whether it is missed because it is too small."""
+        """Return whether a missed value is too small, not too large."""
         threshold = self.threshold
         return threshold.wants_more or value is None or (threshold.operator == "==" and value < threshold.bound.number)
 
@@ -114,18 +114,20 @@ class OfMetric(Aggregation):
         sample = sample_of(variant, metric)
         if (summary := sample.metric.summary) is None:
             return self.obstacle(sample) or self._measured(variant, sample)
-        known = self._summarized(summary)
+        value = self._summarized(summary)
         # Coval's own mean mixes the agent and its mutations.
-        if known is None or not variant.alone:
+        if value is None or not variant.alone:
             return OnlySummary(metric=sample.metric.name)
-        return Measured(measure_of_values(sample, Weighed(known), "metric"), (), unknown_interval)
+        return Measured(measure_of_values(sample, Weighed(value), "metric"), (), unknown_interval)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        """Measure values that are of the kind that it needs."""
-        raise NotImplementedError
+        """Measure values of the kind that it needs."""
+        value = self.value(variant, sample.metric)
+        measure = measure_of_values(sample, value, self.aggregate.kind.unit)
+        return Measured(measure, self.missing_it(variant, sample.metric, value.value))
 
     def _summarized(self, summary: Summary) -> float | None:
-        """Return what it is by a summary in place of single values; None if that does not say."""
+        """Return its value from a summary, without single values; None if the summary lacks it."""
         del summary
         return None
 
@@ -137,11 +139,12 @@ def sample_of(variant: Variant, metric: Metric | None) -> Sample:
     return variant.sample(metric)
 
 
-def measure_of_run(variant: Variant, value: float, unit: Unit) -> Measure:
-    """Return a value over all simulations of a variant."""
-    return Measure(value=value, unit=unit, count=len(variant.simulations), missing=variant.unlisted)
+def measure_of_run(variant: Variant, value: Weighed, unit: Unit) -> Measure:
+    """Return a value over all simulations of a variant as a measure."""
+    listed, unlisted = len(variant.simulations), variant.unlisted
+    return Measure(value=value.value, pooled=value.pooled, unit=unit, count=listed, missing=unlisted)
 
 
-def measure_of_values(sample: Sample, found: Weighed, unit: Unit) -> Measure:
-    """Return a value over the simulations of which some have a value of a metric."""
-    return Measure(value=found.value, pooled=found.pooled, unit=unit, count=sample.count, missing=sample.missing)
+def measure_of_values(sample: Sample, value: Weighed, unit: Unit) -> Measure:
+    """Return a value over the simulations with a value of one metric as a measure; the others are missing."""
+    return Measure(value=value.value, pooled=value.pooled, unit=unit, count=sample.count, missing=sample.missing)

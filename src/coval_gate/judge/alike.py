@@ -1,4 +1,4 @@
-"""Earlier runs in the terms of the one that is judged: the same metrics, test cases with the same contents. Pure."""
+"""Read earlier runs in the terms of the judged run: its metrics, and test cases with unchanged contents. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
-    """Return a result without the changed cases, and with the metrics and targets of the run that is judged."""
+    """Return a result without the changed cases, and with the metrics and targets of the judged run."""
     metrics = tuple(
         same._replace(
             id=metric.id,
@@ -32,19 +32,19 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
 
 
 def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
-    """Return the metrics that a threshold is about: its own, or those whose targets make up `pass_rate`."""
+    """Return the metrics that a threshold depends on: its own, or all with a target if its aggregate uses targets."""
     if metric:
         return (metric,)
-    return [each for each in own.metrics if each.target is not None] if aggregate.kind.uses_targets else ()
+    return [other for other in own.metrics if other.target is not None] if aggregate.kind.uses_targets else ()
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
-    """Return what a metric of the run that is judged is in an earlier one: by its id or else by its name.
+    """Return a metric of the judged run as an earlier run has it: by its id, otherwise by its name.
 
-    A name must mean one metric in both runs, and not one that the run that is judged has under another name.
+    A name must mean one metric in both runs, and not one that the judged run has under another name.
     """
-    found = earlier.find_metrics(metric.id)
-    if not found and len(own.find_metrics(metric.name)) == 1:
-        known = {each.id for each in own.metrics}
-        found = tuple(other for other in earlier.find_metrics(metric.name) if other.id not in known)
-    return found[0] if len(found) == 1 else None
+    matches = earlier.find_metrics(metric.id)
+    if not matches and len(own.find_metrics(metric.name)) == 1:
+        own_ids = {own_metric.id for own_metric in own.metrics}
+        matches = tuple(other for other in earlier.find_metrics(metric.name) if other.id not in own_ids)
+    return matches[0] if len(matches) == 1 else None

@@ -1,20 +1,20 @@
-"""Thresholds that refer to a baseline: earlier runs, or the agent itself in the same run. Pure and total.
+"""Check thresholds against a baseline: earlier runs, or the agent itself in the same run. Pure and total.
 
-Only test cases that both sides have are compared, paired by test case, and each weighs the same. A threshold fails if
-its bound is exceeded as counted and, with a confidence, the change is larger than chance explains, given the number of
-thresholds.
+Only test cases that both sides have are compared; each weighs the same. A threshold fails if its bound is exceeded as
+counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
-from coval_gate.judge.checks import Check
-from coval_gate.judge.evaluate import check_variant
+from coval_gate.judge.checks import check_on
+from coval_gate.judge.evaluate import check_variant, subjects
 from coval_gate.judge.family import Compared, ruled
 from coval_gate.judge.measure import Comparison, LeftOut
 from coval_gate.judge.paired import Pairs
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criteria, ThresholdHolds
     from coval_gate.judge.measure import Trend
     from coval_gate.judge.problems import Problem
@@ -48,15 +49,15 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
 
-FEWEST_SHARED: Final = 2  # test cases; one does not show how test cases differ
+FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
 NEVER_LOOKED: Final = NotFoundReason(kind="none")
 
 
 class Reference(NamedTuple):
-    """What a variant is compared with: its `variant` in the baseline, and what distinguishes the two.
+    """What a variant is compared with: the same `variant` in the baseline, and how the baseline differs.
 
-    `changed` are the test cases that have other contents since in every run of the baseline; `runs` is how many of its
-    runs cannot be compared. `since` is its newest run.
+    `changed`: test cases whose contents have changed since every run of the baseline. `runs`: how many of its runs
+    cannot be compared. `since`: its newest run.
     """
 
     variant: Variant
@@ -68,62 +69,60 @@ class Reference(NamedTuple):
 def compare(
     criteria: Criteria, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None
 ) -> dict[Threshold, tuple[Check, ...]]:
-    """Check every threshold that has a reference, for the agent and for each mutation apart.
+    """Check every threshold that has a reference, on each variant.
 
-    A threshold whose metric is in doubt has no check; that is told elsewhere.
+    A threshold whose metric is in doubt has no check here; another check reports the doubt.
     """
     references = _References(result, variants, baseline)
-    found = {
+    compared = {
         threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
         for threshold in criteria.thresholds
         if threshold.bound.reference
     }
-    told = iter(ruled([each for some in found.values() for each in some], 1.0 - (criteria.confidence or 0.0)))
-    return {threshold: tuple(next(told) for _ in some) for threshold, some in found.items()}
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0))
+    return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
 def _of_threshold(
     criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: _References
 ) -> Iterator[Compared]:
-    threshold = criterion.threshold
-    metrics = result.find_metrics(threshold.metric) if threshold.metric else ()
-    if threshold.metric and len(metrics) != 1:
-        return
-    metric = metrics[0] if metrics else None
-    compared = variants
-    if threshold.bound.reference == "base":
-        compared = [each for each in variants if each.name != BASE]
+    is_base = criterion.threshold.bound.reference == "base"
+    compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
+    for metric in subjects(criterion.threshold, result):
         if not compared:
-            yield Compared(_unknown(criterion, variants[0], metric, NoMutations(), Verdict.ERROR))
-    for variant in compared:
-        sample = variant.sample(metric) if metric else None
-        problem = _own_problem(criterion, sample)
-        if problem:
-            yield Compared(_unknown(criterion, variant, metric, problem, Verdict.ERROR))
-            continue
-        reference = references.of(criterion, variant, metric)
-        if isinstance(reference, Reference):
-            yield _against(criterion, variant, metric, reference, references)
-        else:
-            yield Compared(_unknown(criterion, variant, metric, reference, _verdict_without(reference)))
+            yield _unknown(criterion, variants[0], metric, NoMutations(), Verdict.ERROR)
+        for variant in compared:
+            yield _of_variant(criterion, variant, metric, references)
+
+
+def _of_variant(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, references: _References
+) -> Compared:
+    problem = _own_problem(criterion, variant.sample(metric) if metric else None)
+    if problem:
+        return _unknown(criterion, variant, metric, problem, Verdict.ERROR)
+    reference = references.of(criterion, variant, metric)
+    if isinstance(reference, Reference):
+        return _against(criterion, variant, metric, reference, references)
+    return _unknown(criterion, variant, metric, reference, _verdict_without(reference))
 
 
 def _verdict_without(problem: Problem) -> Verdict:
-    """Return the verdict where there is nothing to compare with. A named run that can never be one is a mistake."""
+    """Return the verdict without a reference. A named run that can never be a baseline is a mistake of the user."""
     if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
         return Verdict.INCONCLUSIVE if problem.reason.kind == "unreadable" else Verdict.ERROR
     return Verdict.INCONCLUSIVE
 
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
-    """Return what stands in the way of measuring the run itself."""
+    """Return the problem that prevents measuring the run itself, if any."""
     if sample is None or sample.metric.summary is not None:
         return None
     return aggregation_of(criterion.threshold).obstacle(sample)
 
 
 class _References:
-    """What the variants of a run are compared with. Runs are pooled, and cases left out, once for all thresholds."""
+    """What a run's variants are compared with. Runs are pooled, and cases left out, once for all thresholds."""
 
     def __init__(self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None) -> None:
         self._result = result
@@ -133,17 +132,17 @@ class _References:
         self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
     def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
-        """Return what a variant is compared with by a threshold, or why there is nothing to compare with."""
+        """Return what a threshold compares a variant with, or why there is nothing to compare with."""
         if criterion.threshold.bound.reference == "base":
             base = self._own.get(BASE)
             return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
         return self._earlier(criterion, variant, metric)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
-        """Return a variant with these test cases only; the same for all thresholds that have the same in common."""
+        """Return a variant with these test cases only, computed once for all thresholds that share them."""
         key = (id(variant), cases)
         if key not in self._restricted:
-            self._restricted[key] = (variant, variant.comparable(cases))  # the first, so that its id stays its own
+            self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
         return self._restricted[key][1]
 
     def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
@@ -151,25 +150,25 @@ class _References:
         if baseline is None or not baseline.runs:
             reason = baseline.missing if baseline else None
             return NoBaseline(source=baseline.source if baseline else None, reason=reason or NEVER_LOOKED)
-        alike = [each for each in baseline.runs if not each.changed_persona]
+        alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
             return PersonaChanged(since=baseline.runs[0].run)
-        for each in metrics_about(criterion.threshold.aggregate, metric, self._result):
-            having = [run for run in alike if same_metric(self._result, run.result, each)]
+        for needed in metrics_about(criterion.threshold.aggregate, metric, self._result):
+            having = [run for run in alike if same_metric(self._result, run.result, needed)]
             if not having:
-                return NotInBaseline(what="metric", name=each.name)
-            alike = [run for run in having if each.id not in run.changed_metrics]
+                return NotInBaseline(what="metric", name=needed.name)
+            alike = [run for run in having if needed.id not in run.changed_metrics]
             if not alike:
-                return JudgeChanged(metric=each.name, since=having[0].run)
-        found = self._variant(variant, alike)
+                return JudgeChanged(metric=needed.name, since=having[0].run)
+        earlier = self._variant(variant, alike)
         since = baseline.runs[0].run
-        if found is None:
-            edited = frozenset[str]().union(*(each.changed_cases for each in alike)) & variant.cases
+        changes = [run.changed_cases for run in alike]
+        if earlier is None:
+            edited = frozenset[str]().union(*changes) & variant.cases
             if edited:
                 return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
             return NotInBaseline(what="mutation", name=variant.name)
-        changed = frozenset[str].intersection(*(each.changed_cases for each in alike))
-        return Reference(found, changed, len(baseline.runs) - len(alike), since)
+        return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
 
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
         """Return the same variant in the pooled runs."""
@@ -185,19 +184,19 @@ def _against(
     threshold = criterion.threshold
     sample = variant.sample(metric) if metric else None
     earlier = reference.variant
-    base = next((each for each in earlier.samples if metric and each.metric.id == metric.id), None)
+    earlier_sample = earlier.find_sample(metric.id) if metric else None
 
     def doubt(problem: Problem) -> Compared:
-        return Compared(_unknown(criterion, variant, metric, problem, Verdict.INCONCLUSIVE))
+        return _unknown(criterion, variant, metric, problem, Verdict.INCONCLUSIVE)
 
-    if metric and base is None:
+    if metric and earlier_sample is None:
         return doubt(NotInBaseline(what="metric", name=metric.name))
     if sample is not None and sample.metric.summary is not None:
         return doubt(OnlySummary(metric=sample.metric.name))
-    if base is not None and base.metric.summary is not None:
-        return doubt(UnusableBaseline(problem=OnlySummary(metric=base.metric.name)))
+    if earlier_sample is not None and earlier_sample.metric.summary is not None:
+        return doubt(UnusableBaseline(problem=OnlySummary(metric=earlier_sample.metric.name)))
     aggregation = aggregation_of(threshold)
-    if base is not None and (unusable := aggregation.obstacle(base)):
+    if earlier_sample is not None and (unusable := aggregation.obstacle(earlier_sample)):
         return doubt(UnusableBaseline(problem=unusable))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, CasesUnknown | TooFewShared):
@@ -272,7 +271,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
 
 
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
-    """Say what a change amounts to as counted. A change within the margin that the threshold allows is none."""
+    """Return what a change amounts to as counted; one within the threshold's margin counts as unchanged."""
     threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
     equal = TOLERANCE * abs(pairs.earlier)
     better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
@@ -284,12 +283,6 @@ def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
 
 def _unknown(
     criterion: ThresholdHolds, variant: Variant, metric: Metric | None, problem: Problem, verdict: Verdict
-) -> Check:
-    return Check(
-        criterion=criterion,
-        verdict=verdict,
-        problem=problem,
-        variant=variant.name,
-        several=not variant.alone,
-        metric=metric.id if metric else "",
-    )
+) -> Compared:
+    """Return the result of a threshold that could not be compared."""
+    return Compared(check_on(variant, criterion, verdict, metric=metric, problem=problem))

@@ -1,18 +1,19 @@
-"""What the change of a rate, a mean or a percentile from a baseline shows, over the test cases of both. Pure."""
+"""Measure how a rate, a mean or a percentile changed from a baseline, over the test cases of both. Pure."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from coval_gate.judge.confidence import NOTHING, Bounds, Hits
+from coval_gate.judge.confidence import NOTHING, Bounds, hits_of
 from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.judge.distributions import normal_quantile
-from coval_gate.judge.noticing import noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.judge.noticing import bisected, noticeable_mean, noticeable_rate, noticeable_shift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from coval_gate.judge.confidence import Hits
     from coval_gate.judge.measure import Interval
     from coval_gate.judge.noticing import Rule
     from coval_gate.judge.variants import Variant
@@ -24,14 +25,14 @@ STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the
 
 
 class Estimate(NamedTuple):
-    """By how much a value is above the reference's, with the standard error of that."""
+    """By how much a value is above the reference's, with the standard error of the difference."""
 
     change: float
     error: float
 
 
 class Values(NamedTuple):
-    """The value now and that of the reference, with the bounds of the first minus the second."""
+    """The value now and the reference's, with the bounds of the first minus the second."""
 
     now: float
     before: float
@@ -39,35 +40,35 @@ class Values(NamedTuple):
 
 
 class Change:
-    """How a value changed. `has_unit`: what `excess` bounds has the unit of the value, and not only its sign."""
+    """How a value changed. `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign."""
 
     has_unit: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._known: dict[tuple[float, float, float], Bounds] = {}  # verdict, trend and family ask for the same
+        self._cache: dict[tuple[float, float, float], Bounds] = {}  # verdict, trend and family need the same bounds
 
     def excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
-        asked = (confidence, factor, number)
-        if asked not in self._known:
-            self._known[asked] = self._excess(*asked)
-        return self._known[asked]
+        key = (confidence, factor, number)
+        if key not in self._cache:
+            self._cache[key] = self._excess(*key)
+        return self._cache[key]
 
     def shift(self, confidence: float) -> Bounds:
-        """Return bounds on by how much the value is above the reference's, in its unit."""
+        """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
 
     @property
     def estimate(self) -> Estimate | None:
-        """The change, with the sign of that of the value; None where the runs are too small."""
+        """The change, with the sign of the value's change; None if the runs are too small."""
         raise NotImplementedError
 
     def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
-        """Return the smallest fall or rise that such runs notice; None if there is none."""
+        """Return the smallest fall or rise that runs of this size detect; None if they detect none."""
         raise NotImplementedError
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that fail now and passed before, and the reverse; none for numbers."""
+        """Return the test cases that passed before and fail now, and the reverse; none for numbers."""
         del wants_less
         return (), ()
 
@@ -78,8 +79,8 @@ class Change:
 class RateChange(Change):
     """The change of a rate, from the hits of each test case.
 
-    A simulation without a value is a miss on both sides, as it is as counted. If it left a doubt, that would be green;
-    if it counted on one side alone, failing calls would be a regression.
+    A simulation without a value is a miss on both sides, as in the value as counted. If missing values left the change
+    in doubt, the check would be green; if they counted on one side only, failing calls would be a regression.
     """
 
     def __init__(self, cases: dict[str, HitPair]) -> None:
@@ -88,10 +89,10 @@ class RateChange(Change):
 
     @classmethod
     def of(cls, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> RateChange:
-        """Pair the simulations of two variants, which have the same test cases, by the ids of their hits."""
+        """Pair the test cases of two variants, which have the same ones, by the ids of the `hits` on either side."""
         before = then.by_case
         return cls(
-            {case: HitPair(_count(ids, hits), _count(before[case], earlier)) for case, ids in now.by_case.items()}
+            {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
         )
 
     @property
@@ -135,7 +136,7 @@ class MeanChange(Change):
 
 
 class PercentileChange(Change):
-    """The change of the `n`-th percentile: its bounds are those of the share of values above that of both sides."""
+    """The change of the `n`-th percentile, shown by the share of values above the percentile of both sides together."""
 
     has_unit = False
 
@@ -144,9 +145,9 @@ class PercentileChange(Change):
         self._exceedances, self._n = Exceedances(pairs), n
 
     def shift(self, confidence: float) -> Bounds:
-        """Return the shifts of the reference that the values rule out; at no shift, they say what `excess` says."""
-        none = self.excess(confidence)
-        if not math.isfinite(none.lower):
+        """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
+        unshifted = self.excess(confidence)
+        if not math.isfinite(unshifted.lower):
             return NOTHING
         least, most = self._exceedances.range
 
@@ -157,8 +158,8 @@ class PercentileChange(Change):
             return self._excess(confidence, 1.0, -shift).upper < 0.0
 
         return Bounds(
-            _last(is_above, 0.0, most) if none.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
-            -(_last(is_below, 0.0, -least) if none.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
+            _last(is_above, 0.0, most) if unshifted.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
+            -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
         )
 
     @property
@@ -179,7 +180,7 @@ class PercentileChange(Change):
 
 
 def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
-    """Return the numbers of each test case in two variants, which have numbers on the same test cases."""
+    """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
     earlier = then.numbers(metric)
     return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
 
@@ -198,20 +199,8 @@ def _passes(case: Hits, *, wants_less: bool) -> bool:
     return share < HALF if wants_less else share > HALF
 
 
-def _count(case: Collection[str], hits: Collection[str]) -> Hits:
-    return Hits(sum(each in hits for each in case), len(case))
-
-
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return the largest number from `low` to `high` for which `holds`, which does not from there on.
-
-    -inf if there is none.
-    """
+    """Return the largest number from `low` to `high` that `holds`, given that none above it does; -inf if none does."""
     if holds(high):
         return high
-    if not holds(low):
-        return -math.inf
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf

@@ -1,4 +1,4 @@
-"""A criterion that was applied to a variant of a run, and the totals of the run's simulations."""
+"""A criterion applied to a variant of a run, and the totals of the run's simulations."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.measure import Measure, Requirement
     from coval_gate.judge.problems import Problem
+    from coval_gate.judge.variants import Variant
+    from coval_gate.model.results import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One criterion, applied to the agent or to one of its mutations: there is either a measure or a problem.
+    """One criterion, applied to the agent or to one of its mutations: it has either a measure or a problem.
 
-    `several`: the run has other variants, so that this one must be named. `metric` is the metric's id. `simulations`
-    are the ids of those that are to blame if the verdict is not passed; of a target that only informs, those that miss
-    it. `runs`: how many runs of the step decided it. `run_id` is there if each of them has to meet it alone: it names
-    the one that breaks it or comes closest. `first`: what the first of several runs measured, if it did not meet it.
+    `several`: the run has other variants, so this one must be named. `metric`: the metric's id. `simulations`: the ids
+    of the simulations to blame if the verdict is not passed; for a target that only informs, of those that miss it.
+    `runs`: how many runs of the step decided it. `run_id` is set if each of them must meet it alone: the run that
+    breaks it or comes closest. `first`: the measure of the first of several runs, if it did not meet the criterion.
     """
 
     criterion: Criterion
@@ -44,14 +46,14 @@ class Check:
 
     @property
     def decides(self) -> bool:
-        """Whether the verdict rests on it; an advisory threshold is shown only."""
+        """Whether the verdict depends on it; an advisory threshold is only shown."""
         return not self.criterion.advisory
 
     @property
     def informs(self) -> bool:
-        """Whether it only informs: it is advisory, or it passed and would have passed whatever was measured.
+        """Whether it only informs: it is advisory, or it would have passed with any value.
 
-        What passed although nothing could be measured yet has a problem that says so.
+        A check that passed before anything could be measured has a problem that says so.
         """
         if not self.decides or (self.passed and self.problem is not None):
             return True
@@ -59,46 +61,71 @@ class Check:
 
     @property
     def doubt_passes(self) -> bool:
-        """Whether the check of the step is green although this one is inconclusive."""
+        """Whether the step passes although this check is inconclusive."""
         return isinstance(self.criterion, ThresholdHolds | NoDrift) and self.criterion.doubt_passes
 
     @property
     def user_defined(self) -> bool:
-        """Whether the user asked for it; otherwise it is required of every run."""
+        """Whether the user defined it; otherwise every run must meet it."""
         return self.criterion.user_defined
 
     @property
     def accepted(self) -> bool:
-        """Whether it would compare with a baseline, but a person accepted the run."""
+        """Whether it would compare with a baseline if a person had not accepted the run."""
         return isinstance(self.criterion, ThresholdHolds) and self.criterion.accepted
 
     @property
     def reference(self) -> str:
-        """What a threshold refers to: baseline or base; empty for a number, and for what has no threshold."""
+        """What its threshold refers to: baseline or base; empty for a number, or if it has no threshold."""
         if isinstance(self.criterion, ThresholdHolds | NoDrift):
             return self.criterion.threshold.bound.reference
         return ""
 
     @property
     def requirement(self) -> Requirement | None:
-        """What the measured value must be; None where nothing was measured, or any value will do."""
+        """What the measured value must be; None if nothing was measured, or if any value will do."""
         return self.criterion.requirement(self.measure) if self.measure else None
 
     @property
     def margin(self) -> float | None:
-        """How far the measured value is from the bound: 0 or more where it is met, 0 or less where it is missed."""
+        """How far the measured value is from the bound: 0 or more if it is met, 0 or less if it is missed."""
         if self.measure is None or (requirement := self.requirement) is None:
             return None
-        found = margin(self.measure.value, requirement)
-        # What differs from the bound by a rounding error is as good as equal to it.
-        return max(0.0, found) if self.passed else min(0.0, found) if self.verdict is Verdict.FAILED else found
+        distance = margin(self.measure.value, requirement)
+        # A value that differs from the bound by a rounding error counts as equal to it.
+        if self.passed:
+            return max(0.0, distance)
+        return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
+
+
+def check_on(
+    variant: Variant,
+    criterion: Criterion,
+    verdict: Verdict,
+    *,
+    metric: Metric | None = None,
+    measure: Measure | None = None,
+    problem: Problem | None = None,
+    simulations: tuple[str, ...] = (),
+) -> Check:
+    """Return the check of a criterion on one variant; `metric` is the one that the criterion is about, if any."""
+    return Check(
+        criterion=criterion,
+        verdict=verdict,
+        measure=measure,
+        problem=problem,
+        variant=variant.name,
+        several=not variant.alone,
+        metric=metric.id if metric else "",
+        simulations=simulations,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How many simulations there are and how many completed; the ids of the listed ones that did not pass.
+    """How many simulations there are, and how many completed.
 
-    `unlisted`: how many of all Coval does not list.
+    `unpassed`: the ids of the listed ones that did not pass. `unlisted`: how many of all Coval does not list.
     """
 
     total: int
@@ -108,6 +135,6 @@ class Totals:
 
     @property
     def pass_rate(self) -> float:
-        """The share that completed and met every target known, of all."""
+        """The share of all simulations that completed and met every known target."""
         passed = max(0, self.total - self.unlisted - len(self.unpassed))
         return passed / self.total if self.total else 0.0

@@ -1,8 +1,8 @@
-"""What a run shows about the agent itself, with a confidence: an interval for a threshold's aggregate, and a verdict.
+"""Decide with a confidence what a run shows about the agent: an interval for a threshold's aggregate, and a verdict.
 
-A run is a sample of what the agent does. As counted, 9 of 10 meets `>= 90%`; but agents that solve 70 % do that well in
-one of seven runs. With a confidence, a threshold passes only if the whole interval meets it, and fails only if no part
-of it does.
+A run is a sample of the agent's behaviour. As counted, 9 of 10 meets `>= 90%`, but an agent that solves 70 % does that
+well in one of seven runs. With a confidence, a threshold passes only if the whole interval meets it, and fails only if
+no part of the interval does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from coval_gate.judge.confidence import Hits, rate_bounds
+from coval_gate.judge.confidence import hits_of, rate_bounds
 from coval_gate.judge.measure import Interval
 from coval_gate.judge.verdict import Verdict
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def rate_interval(
     simulations: Sequence[Simulation], hits: Collection[str], unknown: Collection[str], confidence: float
 ) -> Interval:
-    """Return the interval of a share of `simulations`, whatever the `unknown` ones among them are."""
+    """Return the interval of the share of `hits`; it holds for every possible value of the `unknown` simulations."""
     cases = by_case(simulations)
-    fewest = rate_bounds([_hits(case, hits) for case in cases], confidence)
+    fewest = rate_bounds([hits_of(case, hits) for case in cases], confidence)
     if not unknown:
         return Interval(*fewest, confidence, len(cases))
     perhaps = {*hits, *unknown}
-    most = rate_bounds([_hits(case, perhaps) for case in cases], confidence)
+    most = rate_bounds([hits_of(case, perhaps) for case in cases], confidence)
     return Interval(fewest.lower, most.upper, confidence, len(cases))
 
 
@@ -44,19 +44,18 @@ def number_interval(
     sample: Sample,
     confidence: float,
 ) -> Interval:
-    """Return the interval that `bounds` makes of the numbers of each test case; missing values are left out."""
-    cases = [numbers for each in by_case(simulations) if (numbers := _numbers(each, sample.values))]
-    found = bounds(cases, confidence)
-    return Interval(found.lower, found.upper, confidence, len(cases))
+    """Return the interval that `bounds` computes from each test case's numbers; missing values are left out."""
+    cases = [numbers for case in by_case(simulations) if (numbers := _numbers(case, sample.values))]
+    return Interval(*bounds(cases, confidence), confidence, len(cases))
 
 
 def unknown_interval(confidence: float) -> Interval:
-    """Return the interval of a metric whose values Coval does not tell one by one: it claims nothing."""
+    """Return the interval of a metric without single values: it claims nothing."""
     return Interval(-math.inf, math.inf, confidence, 0)
 
 
 def by_case(simulations: Iterable[Simulation]) -> list[list[str]]:
-    """Return the ids of the simulations of each test case; none at all if the test case of one is not known."""
+    """Return the ids of each test case's simulations; nothing if any simulation's test case is unknown."""
     cases: dict[str, list[str]] = defaultdict(list)
     for simulation in simulations:
         cases[simulation.test_case_id].append(simulation.id)
@@ -64,7 +63,7 @@ def by_case(simulations: Iterable[Simulation]) -> list[list[str]]:
 
 
 def verdict(threshold: Threshold, measure: Measure) -> Verdict:
-    """Return what a measure says of a threshold; a conclusive verdict never contradicts the value as counted."""
+    """Return the verdict of a measure on a threshold; a conclusive one never contradicts the value as counted."""
     holds, interval = threshold.holds(measure.value), measure.interval
     if interval is None:
         return Verdict.PASSED if holds else Verdict.FAILED
@@ -77,9 +76,5 @@ def verdict(threshold: Threshold, measure: Measure) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _hits(case: Sequence[str], hits: Collection[str]) -> Hits:
-    return Hits(sum(each in hits for each in case), len(case))
-
-
 def _numbers(case: Sequence[str], values: Mapping[str, object]) -> list[float]:
-    return [value for each in case if isinstance(value := values.get(each), float)]
+    return [value for simulation in case if isinstance(value := values.get(simulation), float)]

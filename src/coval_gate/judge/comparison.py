@@ -1,7 +1,7 @@
-"""How a value of a metric compares with a value that a user wrote, and whether the two can be equal at all. Pure.
+"""Compare a metric's values with a value that a user wrote, and say whether the two can ever be equal. Pure.
 
 Some judges write 0 for NO. Then "no value is NO" holds for every run, and a gate on it could never fail. So a value
-that cannot occur among the values of a metric is not taken for one that did not occur.
+that cannot occur is distinguished from one that merely did not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import Value
 
-UNKNOWN: Final = "unknown"  # what a judge of any kind says if it cannot tell; folded
+UNKNOWN: Final = "unknown"  # the answer of any judge that cannot decide; folded
 
 
 def comparable(value: float | str) -> float | str:
-    """Return a value as a number if it reads as one, otherwise as text, trimmed and without regard to case."""
+    """Return a value as a number if it reads as one, otherwise as text, trimmed and with case folded."""
     return _read(value) if isinstance(value, str) else float(value)
 
 
@@ -33,12 +33,13 @@ def equals(value: Value, wanted: str) -> bool:
 
 
 def is_named(wanted: str) -> bool:
-    """Return whether a value that a user wrote stands for something that can be told from a missing value."""
+    """Return whether a value that a user wrote differs from a missing value: it is neither empty nor UNKNOWN."""
     return comparable(wanted) not in ("", UNKNOWN)
 
 
-class Kinds(NamedTuple):
-    """The kinds of the values of a metric. `texts` are those other than UNKNOWN, which says nothing about the kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The kinds of a metric's values. `texts` does not count UNKNOWN, which says nothing about the kind."""
 
     numbers: bool
     texts: bool
@@ -47,27 +48,24 @@ class Kinds(NamedTuple):
     @classmethod
     def of(cls, values: Iterable[Value]) -> Kinds:
         """Return the kinds of these values."""
-        different = set(values)
-        single = {comparable(each) for each in different if not isinstance(each, frozenset)}
-        return cls(
-            numbers=any(isinstance(each, float) for each in single),
-            texts=any(isinstance(each, str) and each != UNKNOWN for each in single),
-            sets=any(isinstance(each, frozenset) for each in different),
-        )
+        distinct = set(values)
+        read = {value if isinstance(value, frozenset) else comparable(value) for value in distinct} - {UNKNOWN}
+        numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
+        return cls(numbers=numbers, texts=texts, sets=sets)
 
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` values if none of them can occur beside values of these kinds; empty if one can.
+        """Return the `wanted` values if none of them can occur among values of these kinds; empty if one can.
 
-        UNKNOWN can always occur, so it does not count beside others: count(NO, UNKNOWN) is about NO. An empty text
-        never occurs, since it is no value.
+        UNKNOWN can always occur, so it is ignored beside others: count(NO, UNKNOWN) is about NO. An empty text is no
+        value, so it never occurs.
         """
         named = tuple(filter(is_named, wanted))
-        return () if any(self._allow(comparable(each)) for each in named) else named
+        return () if any(self._allow(comparable(value)) for value in named) else named
 
     def _allow(self, wanted: float | str) -> bool:
         if isinstance(wanted, float):
             return self.numbers or self.sets
-        # Where a judge has only said UNKNOWN so far, it may well say YES or NO.
+        # A judge that has only answered UNKNOWN so far may still answer YES or NO.
         return self.texts or self.sets or not self.numbers
 
 

@@ -1,11 +1,11 @@
-"""Confidence bounds for what one run measured. Pure, and without resampling: the same data give the same bounds.
+"""Confidence bounds for the results of one run. Pure, and without resampling: the same data give the same bounds.
 
-The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases say less
-than one conversation of each of twenty cases. The claims are about callers like these cases.
+The unit is the test case. Its conversations (iterations) are alike, so twenty conversations of two cases show less than
+one conversation of each of twenty cases. The claims are about callers like these cases.
 
-Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
-makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `config.fields` allows: at
-less, Hall's bounds of a mean may lie on the wrong side of it. Why these methods and no others: `docs/statistics.md`.
+Each bound holds by itself with the given confidence: at 95 %, "at least 86 %" is wrong in at most 5 % of runs. A gate
+makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `config.fields` allows;
+below that, Hall's bounds of a mean may lie on its wrong side. `docs/statistics.md` explains the choice of methods.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.distributions import beta_quantile, normal_quantile, t_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     Values = Sequence[float]  # of one test case, one for each of its conversations
 
-FEWEST_CASES: Final = 2  # cases with values; one case says nothing about how cases differ
-ENOUGH_EQUAL: Final = 30  # cases; fewer that are all equal may well come from cases that differ
+FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases differ
+ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 
 
 class Bounds(NamedTuple):
-    """What is claimed: at least `lower`, and at most `upper`, each with the confidence that was asked for.
+    """Two claims: at least `lower`, and at most `upper`, each with the requested confidence.
 
     An infinite bound claims nothing.
     """
@@ -38,7 +38,7 @@ class Bounds(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """One test case: `hits` of its `size` conversations are as wanted."""
+    """One test case: `hits` of its `size` conversations are hits."""
 
     hits: int
     size: int
@@ -48,10 +48,10 @@ NOTHING: Final = Bounds(-math.inf, math.inf)
 
 
 class Rate(NamedTuple):
-    """A share of conversations over so many test `cases`, and its `variance` as far as these differ.
+    """A share of conversations over so many test `cases`, and its `variance` between them.
 
-    It says as much as `least` to `most` independent conversations: the least if each case always behaves alike, the
-    most if all of its conversations are independent.
+    It is worth `least` to `most` independent conversations: the least if each case always behaves alike, the most if
+    all of its conversations are independent.
     """
 
     share: float
@@ -70,10 +70,10 @@ def bounds_of(rate: Rate, confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, of at least two test cases.
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard
-    (Survey Methodology 24, 1998). With one conversation a case, it is exact. Where all conversations agree, nothing
-    shows how cases differ, and the sample size is the number of cases.
+    (Survey Methodology 24, 1998). It is exact for one conversation a case. If all conversations agree, nothing shows
+    how cases differ, so the sample size is the number of cases.
 
-    At 99 % and above, with 100 cases of several conversations, a bound is wrong twice as often as asked for.
+    At 99 % and above, with 100 cases of several conversations, a bound is wrong twice as often as requested.
     """
     size = effective_size(rate, confidence)
     return exact_bounds(rate.share * size, size, confidence)
@@ -88,6 +88,11 @@ def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
     )
 
 
+def hits_of(case: Collection[str], hits: Collection[str]) -> Hits:
+    """Return how many of a test case's conversations are among the `hits`; both are ids of simulations."""
+    return Hits(sum(simulation in hits for simulation in case), len(case))
+
+
 def share(cases: Sequence[Hits]) -> float:
     """Return the share of hits among all conversations."""
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
@@ -96,8 +101,8 @@ def share(cases: Sequence[Hits]) -> float:
 def pooled_rate(cases: Sequence[Hits]) -> Rate:
     """Return the rate of at least two cases, in which each conversation weighs the same.
 
-    If each case always behaves alike, it says as much as there are cases or, where some have more conversations than
-    others, Kish's effective size (Survey Sampling, 1965).
+    If each case always behaves alike, it is worth as many conversations as there are cases or, if cases have different
+    numbers of conversations, Kish's effective size (Survey Sampling, 1965).
     """
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
@@ -114,15 +119,15 @@ def even_rate(cases: Sequence[Hits]) -> Rate:
     count = len(cases)
     rates = [case.hits / case.size for case in cases]
     rate = math.fsum(rates) / count
-    variance = math.fsum((each - rate) ** 2 for each in rates) / (count * (count - 1))
+    variance = math.fsum((case_rate - rate) ** 2 for case_rate in rates) / (count * (count - 1))
     return Rate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))
 
 
 def effective_size(rate: Rate, confidence: float) -> float:
-    """Return how many independent conversations say as much as a rate's cases do."""
-    if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # cases that are alike but for rounding
+    """Return how many independent conversations a rate's cases are worth."""
+    if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # the cases are equal, except for rounding
         return float(rate.cases)
-    # Few cases know their own variance badly: Student's t instead of the normal quantile makes up for it.
+    # Few cases estimate their variance badly; Student's t in place of the normal quantile makes up for it.
     doubt = normal_quantile(confidence) / t_quantile(confidence, rate.cases - 1)
     return min(max(rate.share * (1.0 - rate.share) / rate.variance * doubt**2, rate.least), rate.most)
 
@@ -130,26 +135,26 @@ def effective_size(rate: Rate, confidence: float) -> float:
 def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> Bounds:
     """Return bounds on the `n`-th percentile, 0 to 100, in the values' unit.
 
-    The percentile is at most x where at least n % of all values are: so its bounds are those of the share of values up
-    to x, read the other way round (Woodruff, Journal of the American Statistical Association 47, 1952). With several
-    conversations a case, the effective sample size may jump from one value to the next, so that a bound at some other
-    value would be supported as well; it is at most a few values away.
+    The percentile is at most x if at least n % of all values are, so its bounds follow from bounds on the share of
+    values up to x (Woodruff, Journal of the American Statistical Association 47, 1952). With several conversations a
+    case, the effective sample size may jump from one value to the next, so another value, at most a few values away,
+    would be supported as a bound, too.
     """
     ascending = [sorted(case) for case in cases]
-    different = sorted({value for case in cases for value in case})
-    wanted = n / 100.0
+    distinct = sorted({value for case in cases for value in case})
+    share_below = n / 100.0
 
     def up_to(rank: int) -> Bounds:
-        """Return bounds on the share of values up to the one of this rank, counted from 0; -1: of none."""
-        hits = [bisect_right(case, different[rank]) if rank >= 0 else 0 for case in ascending]
-        return rate_bounds([Hits(*each) for each in zip(hits, map(len, ascending), strict=True)], confidence)
+        """Return bounds on the share of values up to the distinct one at `rank`, counted from 0; -1: up to none."""
+        hits = [bisect_right(case, distinct[rank]) if rank >= 0 else 0 for case in ascending]
+        return rate_bounds(list(map(Hits, hits, map(len, ascending))), confidence)
 
-    ranks = range(-1, len(different))
-    lowest = bisect_left(ranks, True, key=lambda rank: up_to(rank).upper >= wanted)
-    highest = bisect_left(ranks, True, key=lambda rank: up_to(rank).lower >= wanted)
+    ranks = range(-1, len(distinct))
+    lowest = bisect_left(ranks, True, key=lambda rank: up_to(rank).upper >= share_below)
+    highest = bisect_left(ranks, True, key=lambda rank: up_to(rank).lower >= share_below)
     return Bounds(
-        different[ranks[lowest]] if 0 < lowest < len(ranks) else -math.inf,
-        different[ranks[highest]] if 0 < highest < len(ranks) else math.inf,
+        distinct[ranks[lowest]] if 0 < lowest < len(ranks) else -math.inf,
+        distinct[ranks[highest]] if 0 < highest < len(ranks) else math.inf,
     )
 
 
@@ -157,8 +162,8 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
     """Return bounds on the mean of all values, in their unit.
 
     Student's t over the cases, corrected for skewness (Hall, "On the Removal of Skewness by Transformation", Journal of
-    the Royal Statistical Society B 54, 1992): latencies have long tails. Where one call in fifty is ten times slower,
-    no interval for a mean holds up to 100 cases; a median or `p(90)` does.
+    the Royal Statistical Society B 54, 1992), because latencies have long tails. If one call in fifty is ten times
+    slower, no interval for a mean holds with up to 100 cases; one for a median or `p(90)` does.
     """
     count = len(cases)
     if count < FEWEST_CASES:
@@ -181,7 +186,7 @@ def mean(cases: Sequence[Values]) -> float:
 
 
 def largest_of(cases: Sequence[Values]) -> float:
-    """Return the largest of all values, without its sign."""
+    """Return the largest magnitude of all values."""
     return max(abs(value) for case in cases for value in case)
 
 
@@ -192,9 +197,9 @@ def case_residuals(cases: Sequence[Values], centre: float) -> list[float]:
 
 
 def standard_error(residuals: Sequence[float], magnitude: float) -> float:
-    """Return the standard error of the mean of independent residuals around 0. There are at least two.
+    """Return the standard error of the mean of at least two independent residuals around 0.
 
-    It is 0 where the residuals are no more than what rounding leaves of values of this `magnitude` that are all equal.
+    It is 0 if the residuals may come from rounding equal values of this `magnitude`.
     """
     count = len(residuals)
     if max(map(abs, residuals)) <= ROUNDING * magnitude:
@@ -203,7 +208,7 @@ def standard_error(residuals: Sequence[float], magnitude: float) -> float:
 
 
 def all_equal_by_chance(count: int, error: float) -> bool:
-    """Tell whether `count` cases without any spread are too few to show that there is none."""
+    """Return whether `count` cases have no spread, but are too few to show that there is none."""
     return error == 0.0 and count < ENOUGH_EQUAL
 
 
@@ -214,8 +219,8 @@ def _skewness(residuals: Sequence[float]) -> float:
         return 0.0
     largest = max(abs(residual) for residual in residuals)
     scaled = [residual / largest for residual in residuals]  # their cubes must not overflow
-    second = math.fsum(each**2 for each in scaled) / count
-    third = math.fsum(each**3 for each in scaled) / count
+    second = math.fsum(value**2 for value in scaled) / count
+    third = math.fsum(value**3 for value in scaled) / count
     return third / math.sqrt(second) ** 3 * math.sqrt(count * (count - 1)) / (count - 2)
 
 

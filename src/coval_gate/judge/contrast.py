@@ -1,11 +1,10 @@
-"""Confidence bounds for the difference between a run and its baseline, over the test cases that both have. Pure.
+"""Confidence bounds for the difference between a run and its baseline, over the test cases of both. Pure.
 
-Each bound is one-sided, as in `confidence`. Cases are paired, because both runs find the same case hard. Each case
-weighs the same, whatever its number of conversations: pooled, a case that was there in three runs of a baseline would
-weigh three times one that is new, so that a test set that grows by hard cases would look like a regression (Simpson's
-paradox). Every function compares what is measured now with `factor` times the baseline, so that `baseline * 1.1` is as
-exact as `baseline`. Over all factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society
-B 16, 1954).
+Each bound is one-sided, as in `confidence`. Cases are paired, because both runs find the same cases hard. Each case
+weighs the same, whatever its number of conversations. Otherwise, a case in three runs of a baseline would weigh three
+times as much as a new one, and a test set that grows by hard cases would look like a regression (Simpson's paradox).
+Every function compares the run with `factor` times the baseline, which makes `baseline * 1.1` as exact as `baseline`.
+Over all factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society B 16, 1954).
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: floa
     """Return bounds on the share now minus `factor` times the baseline's.
 
     The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and Donner,
-    Statistics in Medicine 27, 2008). Half a case that is perfect now and hopeless before, and half a case that is the
-    reverse, keep the correlation honest: agents that always behave alike look perfectly correlated in few cases.
+    Statistics in Medicine 27, 2008). In few cases, agents that always behave alike look perfectly correlated. So half a
+    case that is perfect now and hopeless before is added to the correlation, and half a case of the reverse.
     """
     return PairedRates.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
 
 
 class PairedRates(NamedTuple):
-    """The rates of at least two cases, now and in the baseline, and how the cases' own rates correlate."""
+    """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
 
     now: Rate
     base: Rate
@@ -92,18 +91,18 @@ class PairedRates(NamedTuple):
 def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: float = 1.0) -> Bounds:
     """Return bounds on the mean now minus `factor` times the baseline's, by Student's t over the paired cases.
 
-    Hall's correction, which helps a single mean, makes differences worse.
+    Hall's correction improves the bounds of a single mean, but makes those of a difference worse.
     """
     return PairedMeans.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
 
 
 class PairedMeans(NamedTuple):
-    """The means of at least two cases' means, now and in the baseline, and by how much each case is above them."""
+    """The means of at least two cases' means, now and in the baseline, and each case's residuals from both."""
 
     now: float
     base: float
     residuals: Sequence[tuple[float, float]]
-    largest: float  # of all values, without its sign
+    largest: float  # magnitude of all values
 
     @classmethod
     def of(cls, pairs: Sequence[ValuePair]) -> PairedMeans:
@@ -139,36 +138,36 @@ class Exceedances:
         self._is_even = all(len(set(map(len, side))) <= 1 for side in (self._now, self._base))
 
     def difference(self, n: float, confidence: float, *, factor: float = 1.0, shift: float = 0.0) -> Bounds:
-        """Return bounds on how much larger the share of values above a common limit is now than in the baseline.
+        """Return bounds on the share of values above a common limit now, minus the baseline's share.
 
         The limit is the `n`-th percentile of all values together, the baseline's times `factor` plus `shift`. If the
         share is larger, so is the percentile (Mood's test, "On the Asymptotic Efficiency of Certain Nonparametric
-        Two-Sample Tests", Annals of Mathematical Statistics 25, 1954; here for paired cases). With fewer values than
-        one is expected to lie beyond the percentile, there are no bounds.
+        Two-Sample Tests", Annals of Mathematical Statistics 25, 1954; here for paired cases). There are no bounds if
+        less than one value is expected beyond the percentile.
         """
         rates = self.rates(n, factor=factor, shift=shift)
         return rates.difference(confidence) if rates else NOTHING
 
     def rates(self, n: float, *, factor: float = 1.0, shift: float = 0.0) -> PairedRates | None:
-        """Return the shares of values above the limit; None where there are too few values."""
+        """Return the shares of values above the limit; None if there are too few values."""
         now, base = self._values
         tail = min(n, 100.0 - n) / 100.0
         if len(self._now) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
             return None
         limit = self._percentile(n, factor, shift)
-        limit += ROUNDING * max(abs(limit), abs(shift))  # what differs by rounding is not above
+        limit += ROUNDING * max(abs(limit), abs(shift))  # a value that differs by rounding is not above
         above = map(_above, self._now, [limit] * len(self._now))
         above_base = map(_above, self._base, [(limit - shift) / factor] * len(self._base))
         return PairedRates.of(list(map(HitPair, above, above_base)))
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the most by which a value now can lie above one of the baseline."""
+        """The smallest and the largest difference between a value now and one of the baseline."""
         now, base = self._values
         return now[0] - base[-1], now[-1] - base[0]
 
     def _percentile(self, n: float, factor: float, shift: float) -> float:
-        """Return the percentile of all values together; the cases of a run weigh the same."""
+        """Return the percentile of all values together; within a run, cases weigh the same."""
         if self._is_even:
             now, base = self._values
             return percentile(sorted(now + [value * factor + shift for value in base]), n)
@@ -178,7 +177,7 @@ class Exceedances:
 
     @cached_property
     def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Both runs' values, each with its weight: on average 1 in each run."""
+        """Both runs' values with their weights, whose average is 1 in each run."""
         return _weighted(self._now), _weighted(self._base)
 
     @cached_property
@@ -200,7 +199,7 @@ def _above(ascending: Values, limit: float) -> Hits:
 
 
 def _correlation(pairs: Sequence[HitPair]) -> float:
-    """Return the correlation of the cases' rates, with the two half cases; never below 0."""
+    """Return the correlation of the cases' rates, including the two half cases; never below 0."""
     weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
     weighted += [(0.5, 1.0, 0.0), (0.5, 0.0, 1.0)]
     total = math.fsum(weight for weight, _, _ in weighted)

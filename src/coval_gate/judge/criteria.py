@@ -1,4 +1,4 @@
-"""What a run that completed has to meet: the user's criteria, and one type for each kind of criterion."""
+"""The criteria that a completed run must meet: one type for each kind, and all that the user defined."""
 
 from __future__ import annotations
 
@@ -21,71 +21,70 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.results import Target
 
-OverRuns = Literal["together", "population", "each"]  # the rules by which several runs decide, see `over_runs`
+OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `over_runs`
 
 
 class _Kind:
-    """What all kinds of criterion have in common."""
+    """The base of all kinds of criterion."""
 
     __slots__ = ()
     kind: ClassVar[str]
+    of_user: ClassVar[bool] = False
+    rule: ClassVar[OverRuns] = "each"
 
     @property
     def user_defined(self) -> bool:
-        """Whether the user asked for it; otherwise it is required of every run."""
-        return False
+        """Whether the user defined it; otherwise every run must meet it."""
+        return self.of_user
 
     @property
     def advisory(self) -> bool:
-        """Whether it is shown only, and never fails."""
+        """Whether it is only shown, and never fails."""
         return False
 
     @property
     def over_runs(self) -> OverRuns:
         """How a run and its repetitions decide it."""
-        return "each"
+        return self.rule
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        """Return what the value of `measure` must be; None where any value will do."""
+        """Return what the value of `measure` must be; None if any value will do."""
         del measure
         return None
 
     def can_fail(self, measure: Measure) -> bool:
-        """Return whether another value in place of that of `measure` could miss the criterion; else it only informs."""
+        """Return whether another measured value could miss the criterion; otherwise it only informs."""
         del measure
         return True
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         """Return the ids of a variant's simulations that miss it by themselves.
 
-        `measure`: of this variant or of another that is held to the same. `sample`: of the check's metric, if any.
+        `measure`: of this variant, or of another that must meet the same. `sample`: of the check's metric, if any.
         """
         del variant, sample, measure
         return ()
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
-        """Return what a number that misses it has to reach; None where no distance says how far it is off."""
+        """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
         del number, measure
         return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
-    """One line of the `thresholds` input. `confidence`: the share that the user asked for; None: decide as counted.
+    """One line of the `thresholds` input. `confidence`: the share that the user requested; None: decide as counted.
 
-    `doubt_passes`: whether the check is green where the threshold is neither met nor missed. `accepted`: a person
-    accepted the run, so the threshold is not compared.
+    `doubt_passes`: whether the step passes if the threshold is neither met nor missed. `accepted`: a person accepted
+    the run, so the threshold is not compared.
     """
 
     kind: ClassVar = "threshold"
+    of_user: ClassVar = True
     threshold: Threshold
     confidence: float | None = None
     doubt_passes: bool = False
     accepted: bool = False
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     @property
     def advisory(self) -> bool:
@@ -98,10 +97,9 @@ class ThresholdHolds(_Kind):
         return "population" if self.threshold.aggregate.kind.pools_runs else "each"
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        bound, compared = self.threshold.bound, measure.comparison
-        if bound.reference and compared is None:
+        if self.threshold.bound.reference and measure.comparison is None:
             return None
-        return Requirement(self.threshold.operator, bound.of(compared.value if compared else 0.0))
+        return Requirement(self.threshold.operator, self._bound(measure))
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         if self.threshold.metric and sample is None:
@@ -115,8 +113,11 @@ class ThresholdHolds(_Kind):
         del number
         if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
             return None
-        compared = measure.comparison if measure else None
-        return self.threshold.bound.of(compared.value if compared else 0.0)
+        return self._bound(measure)
+
+    def _bound(self, measure: Measure | None) -> float:
+        reference = measure.comparison if measure else None
+        return self.threshold.bound.of(reference.value if reference else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +125,8 @@ class FewFailed(_Kind):
     """No more simulations failed than `max_failed_simulations` allows."""
 
     kind: ClassVar = "max_failed_simulations"
+    rule: ClassVar[OverRuns] = "population"
     allowance: Allowance
-
-    @property
-    def over_runs(self) -> OverRuns:
-        return "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
@@ -146,11 +144,8 @@ class EnoughCompleted(_Kind):
     """At least `least` simulations completed (`min_simulations`)."""
 
     kind: ClassVar = "min_simulations"
+    rule: ClassVar[OverRuns] = "population"
     least: int
-
-    @property
-    def over_runs(self) -> OverRuns:
-        return "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         del measure
@@ -159,7 +154,7 @@ class EnoughCompleted(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllListed(_Kind):
-    """Coval lists every simulation of the run, and at least one: that is the total."""
+    """Coval lists every simulation of the run, and at least one. The total of the measure is how many there must be."""
 
     kind: ClassVar = "simulations_listed"
 
@@ -186,7 +181,7 @@ class AllEnded(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantsPresent(_Kind):
-    """The agent itself has simulations, and so has each of the `mutations` that the run was launched with."""
+    """The agent itself and each of the `mutations` that the run was launched with have simulations."""
 
     kind: ClassVar = "variants_present"
     mutations: int
@@ -194,7 +189,7 @@ class VariantsPresent(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoErrorReported(_Kind):
-    """Coval reports no error of the run."""
+    """Coval reports no error for the run."""
 
     kind: ClassVar = "no_error_reported"
 
@@ -209,7 +204,7 @@ class MetricPresent(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricHasValues(_Kind):
-    """At most `most` completed simulations lack a value of `metric`: what failed ones leave of the allowance."""
+    """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
 
     kind: ClassVar = "metric_has_values"
     metric: str
@@ -223,18 +218,15 @@ class MetricHasValues(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsHaveTargets(_Kind):
-    """A metric of the run has a target in Coval, since something depends on targets."""
+    """At least one metric of the run has a target in Coval, because a criterion depends on targets."""
 
     kind: ClassVar = "metrics_have_targets"
-
-    @property
-    def user_defined(self) -> bool:
-        return True
+    of_user: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMet(_Kind):
-    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise the pass rate says on how many."""
+    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
 
     kind: ClassVar = "target_met"
     metric: str
@@ -259,7 +251,7 @@ class TargetMet(_Kind):
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         del variant, measure
         values = sample.values if sample else {}
-        return (each for each, value in values.items() if not targets.meets(self.target, value))
+        return (simulation for simulation, value in values.items() if not targets.meets(self.target, value))
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         del measure
@@ -268,15 +260,12 @@ class TargetMet(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueAbsent(_Kind):
-    """`metric` has the value that `fail_on_metric_value` forbids on no simulation."""
+    """No simulation has the `value` of `metric` that `fail_on_metric_value` forbids."""
 
     kind: ClassVar = "forbidden_value"
+    of_user: ClassVar = True
     metric: str
     value: str
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     def requirement(self, measure: Measure) -> Requirement:
         del measure
@@ -289,37 +278,31 @@ class ValueAbsent(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SameCases(_Kind):
-    """A repetition has the test cases of the first run, so that their conversations can be pooled."""
+    """A repetition has the same test cases as the first run, so their conversations can be pooled."""
 
     kind: ClassVar = "same_test_cases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFlaky(_Kind):
-    """The run did not fail at first, and no longer with its repetitions (`on_flaky: fail`)."""
+    """The run did not fail at first and then pass with its repetitions (`on_flaky: fail`)."""
 
     kind: ClassVar = "not_flaky"
-
-    @property
-    def user_defined(self) -> bool:
-        return True
+    of_user: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoDrift(_Kind):
-    """What a threshold compares with a baseline does not get worse from run to run (`drift`).
+    """The aggregate of a threshold with a baseline does not get worse from run to run (`drift`).
 
-    Only where the sum of the shortfalls is an alarm, the mean since it began to rise must keep the threshold's margin.
-    `doubt_passes`: as of the threshold.
+    Only if the sum of the shortfalls alarms, the mean since it began to rise must keep the threshold's margin.
+    `doubt_passes`: as for the threshold itself.
     """
 
     kind: ClassVar = "drift"
+    of_user: ClassVar = True
     threshold: Threshold
     doubt_passes: bool = False
-
-    @property
-    def user_defined(self) -> bool:
-        return True
 
     @property
     def advisory(self) -> bool:
@@ -332,7 +315,7 @@ class NoDrift(_Kind):
         return Requirement(self.threshold.operator, self.bound(path.reference))
 
     def bound(self, reference: float) -> float:
-        """Return how bad the mean may be; a threshold that asks for an improvement has no margin here."""
+        """Return the worst allowed mean; a threshold that asks for an improvement has no margin here."""
         bound = self.threshold.bound.of(reference)
         return max(bound, reference) if self.threshold.wants_less else min(bound, reference)
 
@@ -359,7 +342,7 @@ Criterion = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forbidden:
-    """A value that the metric must have on no simulation (`fail_on_metric_id` and `fail_on_metric_value`)."""
+    """A value of a metric that no simulation may have (`fail_on_metric_id` and `fail_on_metric_value`)."""
 
     metric: str
     value: str
@@ -367,14 +350,14 @@ class Forbidden:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """What a run that completed has to meet.
+    """The criteria that a completed run must meet.
 
-    `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations` are what the run was launched with, as
-    far as that is known: `cases` are 0 and `iterations` None where it is not. Where targets count, each of these
-    metrics must be there. `persona_metrics`: the run has further metrics, whose ids are not known. `confidence`: the
-    share with which thresholds are decided; None: as counted. `on_inconclusive`: whether the check is green (pass) or
-    red (fail) where they are neither met nor missed; empty: red, except against a baseline. `accept`: a person accepts
-    the run, so it is not compared with a baseline.
+    `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations`, come from the launch; if unknown,
+    `cases` is 0 and `iterations` is None. If targets count, each of these metrics must be there. `persona_metrics`: the
+    run has further metrics with unknown ids. `confidence`: the share with which thresholds are decided; None: as
+    counted. `on_inconclusive`: whether the step passes (pass) or fails (fail) if they are neither met nor missed;
+    empty: it fails, except against a baseline. `accept`: a person accepts the run, so it is not compared with a
+    baseline.
     """
 
     max_failed: Allowance
@@ -393,7 +376,7 @@ class Criteria:
 
     @classmethod
     def from_inputs(cls, inputs: Inputs) -> Criteria:
-        """Read the criteria; the inputs say nothing about the content of a run that was launched elsewhere."""
+        """Return the criteria of the inputs, which do not describe a run that was launched elsewhere."""
         launched_here = inputs.mode == "run"
         return cls(
             max_failed=inputs.max_failed_simulations,
@@ -414,10 +397,10 @@ class Criteria:
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
-        """Return the criterion that a threshold is.
+        """Return the criterion of a threshold.
 
-        Against a number, the agent has to prove itself. Against a baseline, the burden of proof is on the regression,
-        unless the threshold asks for an improvement.
+        Against a number, the agent must prove itself, so doubt fails. Against a baseline, doubt passes, because a
+        regression must be proved, unless the threshold asks for an improvement.
         """
         guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
         policy = self.on_inconclusive or ("pass" if guards else "fail")
@@ -429,9 +412,12 @@ class Criteria:
         )
 
     def drifts(self) -> tuple[NoDrift, ...]:
-        """Return what the input `drift` watches, if it is set: the thresholds that can show drift."""
-        watched = (threshold for threshold in self.thresholds if threshold.shows_drift)
-        return tuple(NoDrift(threshold=each, doubt_passes=self.of_threshold(each).doubt_passes) for each in watched)
+        """Return the criteria of the input `drift`, if it is set: one for each threshold that can show drift."""
+        return tuple(
+            NoDrift(threshold=threshold, doubt_passes=self.of_threshold(threshold).doubt_passes)
+            for threshold in self.thresholds
+            if threshold.shows_drift
+        )
 
     @property
     def needs_targets(self) -> bool:
@@ -440,22 +426,22 @@ class Criteria:
 
     @property
     def needs_test_cases(self) -> bool:
-        """Whether it matters which test case each simulation belongs to."""
+        """Whether the test case of each simulation matters."""
         return self.confidence is not None or any(threshold.bound.reference for threshold in self.thresholds)
 
     @property
     def judges_targets(self) -> bool:
-        """Whether a target that is not known leaves no verdict."""
+        """Whether an unknown target leaves the run without a verdict."""
         return self.use_metric_targets or self.sets_pass_rate
 
     @property
     def sets_pass_rate(self) -> bool:
-        """Whether a threshold says how many simulations must meet the targets; otherwise all must."""
+        """Whether a threshold says how many simulations must meet the targets; otherwise, all must."""
         return any(threshold.aggregate.kind.uses_targets and not threshold.advisory for threshold in self.thresholds)
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The metrics that the criteria name with values, and these values."""
+        """The metrics that the criteria name together with values, and those values."""
         counted = [
             (threshold.metric, threshold.aggregate.values)
             for threshold in self.thresholds
@@ -465,7 +451,7 @@ class Criteria:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The metrics that the criteria name, without advisory ones."""
+        """The metrics that the criteria name, except in advisory thresholds."""
         named = [threshold.metric for threshold in self.thresholds if threshold.metric and not threshold.advisory]
         launched = self.metric_ids if self.judges_targets else ()
         return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))

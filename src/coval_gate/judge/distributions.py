@@ -1,6 +1,6 @@
 """The normal, beta and t distributions, for confidence bounds. Pure; accurate to a billionth or better.
 
-The standard library has only the normal distribution. NumPy and SciPy would triple the image and the start.
+The standard library has only the normal distribution. NumPy and SciPy would triple the image size and the start time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from statistics import NormalDist
 from typing import Final
 
 _NORMAL: Final = NormalDist()
-_TINY: Final = 1e-300  # in place of a zero divisor in a continued fraction
+_TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction
 _ROUNDS: Final = 10_000  # of a continued fraction, which takes about sqrt(max(a, b)) of them
-_PRECISION: Final = 1e-15  # relative; where a series or a search may stop
+_PRECISION: Final = 1e-15  # relative; a series or a search stops there
 
 
 def normal_quantile(p: float) -> float:
@@ -59,7 +59,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     return x
 
 
-@lru_cache(maxsize=256)  # the thresholds of a step ask for the same few again and again
+@lru_cache(maxsize=256)  # the thresholds of a step need the same few again and again
 def t_quantile(p: float, degrees: float) -> float:
     """Return the `p`-quantile, 0 < p < 1, of Student's t distribution with `degrees` of freedom, at least 1.
 

@@ -1,10 +1,11 @@
-"""Criteria that were judged, but look like mistakes beside the values that a run shows. Pure and total."""
+"""Criteria that were judged, but look like mistakes, given the values of the run. Pure and total."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.criteria import ThresholdHolds, ValueAbsent
+from coval_gate.judge.sample import SAMPLES
 from coval_gate.judge.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import Metric
 
-FAR: Final = 100  # times the value farthest from 0; a bound beyond that is probably in another unit
-SAMPLES: Final = 8  # of the values
+FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 
 
 class Unseen(NamedTuple):
-    """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that they have."""
+    """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that do occur."""
 
     criterion: ThresholdHolds | ValueAbsent
     metric: str
@@ -29,7 +29,7 @@ class Unseen(NamedTuple):
 
 
 class FarBound(NamedTuple):
-    """The bound lies beyond FAR times every value of `metric`, of which `farthest` is the one farthest from 0."""
+    """The bound lies beyond FAR times every value of `metric`; `farthest` is the value farthest from 0."""
 
     criterion: ThresholdHolds
     metric: str
@@ -40,7 +40,7 @@ Doubt = Unseen | FarBound
 
 
 def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
-    """Return what is doubtful about the criteria, over the values of the agent and all mutations together."""
+    """Return the doubts about the criteria, given the values of the agent and all mutations together."""
     metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
     checks = [check for check in judgement.checks if check.measure and check.metric in metrics]
     measured = {check.criterion: check.metric for check in checks}
@@ -62,9 +62,9 @@ def _unseen(criterion: ThresholdHolds | ValueAbsent, metric: Metric, wanted: tup
 
 
 def _far(criterion: ThresholdHolds, metric: Metric) -> Iterator[FarBound]:
-    """Question a bound that is too far away from the values to be in their unit.
+    """Question a bound that is too far from the values to be in their unit.
 
-    Values that are all 0 have no scale. And a bound close to 0 is no mistake: it says that there must be something.
+    Values that are all 0 have no scale. A bound close to 0 is no mistake: it requires that there is something.
     """
     threshold = criterion.threshold
     farthest = max(metric.numbers, key=abs, default=0.0)

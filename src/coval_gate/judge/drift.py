@@ -1,7 +1,7 @@
-"""Drift: whether what thresholds compare with a baseline gets worse from run to run, beside a fixed reference. Pure.
+"""Drift: whether the aggregates of thresholds get worse from run to run, compared with a fixed reference. Pure.
 
-Each run of the chart is compared with the means of the reference over the same test cases, which weigh the same. What
-counts as a hit of a rate is what a comparison counts (`Rate.hits`), in every run alike.
+Each run of the chart is compared with the reference's means over the same test cases, which weigh the same. A rate
+counts the same hits as a comparison does (`Rate.hits`), in every run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
 from coval_gate.judge.baseline import FEWEST_SHARED
 from coval_gate.judge.chart import level_for
-from coval_gate.judge.checks import Check
+from coval_gate.judge.checks import check_on
+from coval_gate.judge.evaluate import subjects
 from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.judge.variants import same_variant, variants_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.chart import Cases, Chart
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criteria, NoDrift
     from coval_gate.judge.problems import Difference, Problem
     from coval_gate.judge.variants import Variant
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from coval_gate.model.drift import Drift
     from coval_gate.model.results import Metric, RunResult
 
-ENOUGH: Final = 0.5  # of what is shared, that a run must have: of the test cases, or of the runs of the reference
+ENOUGH: Final = 0.5  # share of the test cases that a run must have, and of the reference's runs that must have a case
 
 
 class Watched(NamedTuple):
@@ -44,7 +46,7 @@ class Watched(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The values of one run of the chart; the judged run itself has no `run`."""
+    """The values of one run of the chart; `run` is None for the judged run itself."""
 
     run: BaselineRun | None
     cases: Cases
@@ -53,38 +55,35 @@ class Values(NamedTuple):
 def drift_checks(
     criteria: Criteria, result: RunResult, variants: Sequence[Variant], drift: Drift | None
 ) -> Iterator[Check]:
-    """Check each threshold that can show drift, for the agent and for each mutation apart; nothing without a drift.
+    """Check each threshold that can show drift, on each variant; nothing if `drift` is None.
 
-    A threshold whose metric is in doubt has no check; that is told elsewhere.
+    A threshold whose metric is in doubt has no check here; another check reports the doubt.
     """
     if drift is None:
         return
-    watched = [*_watched(criteria, result, variants)]
-    level = level_for(sum(not each.criterion.advisory for each in watched))
+    all_watched = [*_watched(criteria, result, variants)]
+    level = level_for(sum(not watched.criterion.advisory for watched in all_watched))
     history = _History(result, drift)
-    for each in watched:
-        found = _problem(drift) or history.measure(each, level)
-        if isinstance(found, Measure):
-            yield _check(each, _verdict(each.criterion, found), measure=found)
+    for watched in all_watched:
+        criterion, variant, metric = watched
+        measured = _problem(drift) or history.measure(watched, level)
+        if isinstance(measured, Measure):
+            yield check_on(variant, criterion, _verdict(criterion, measured), metric=metric, measure=measured)
         else:
-            grows = isinstance(found, ReferenceGrows)
-            yield _check(each, Verdict.PASSED if grows else Verdict.INCONCLUSIVE, problem=found)
+            verdict = Verdict.PASSED if isinstance(measured, ReferenceGrows) else Verdict.INCONCLUSIVE
+            yield check_on(variant, criterion, verdict, metric=metric, problem=measured)
 
 
 def _watched(criteria: Criteria, result: RunResult, variants: Sequence[Variant]) -> Iterator[Watched]:
     for criterion in criteria.drifts():
-        named = criterion.threshold.metric
-        metrics = result.find_metrics(named) if named else ()
-        if named and len(metrics) != 1:
-            continue
-        metric = metrics[0] if metrics else None
-        for variant in variants:
-            if values_of(criterion.threshold, variant, metric):
-                yield Watched(criterion, variant, metric)
+        for metric in subjects(criterion.threshold, result):
+            for variant in variants:
+                if values_of(criterion.threshold, variant, metric):
+                    yield Watched(criterion, variant, metric)
 
 
 def _problem(drift: Drift) -> Problem | None:
-    """Return why there is nothing to measure for any threshold."""
+    """Return why no threshold can be measured; None if some may."""
     if drift.unreadable:
         return ReferenceUnreadable(text=drift.unreadable)
     if drift.known < REFERENCE_RUNS:
@@ -93,7 +92,7 @@ def _problem(drift: Drift) -> Problem | None:
 
 
 def _verdict(criterion: NoDrift, measure: Measure) -> Verdict:
-    """Return failed only where the chart alarms, and the mean since the rise is beyond the margin as counted."""
+    """Return failed only if the chart alarms and the mean since the rise is beyond the margin, as counted."""
     path, threshold = measure.path, criterion.threshold
     if path is None or not path.alarms:
         return Verdict.PASSED
@@ -101,22 +100,8 @@ def _verdict(criterion: NoDrift, measure: Measure) -> Verdict:
     return Verdict.PASSED if bounded.holds(measure.value) else Verdict.FAILED
 
 
-def _check(
-    watched: Watched, verdict: Verdict, *, measure: Measure | None = None, problem: Problem | None = None
-) -> Check:
-    return Check(
-        criterion=watched.criterion,
-        verdict=verdict,
-        measure=measure,
-        problem=problem,
-        variant=watched.variant.name,
-        several=not watched.variant.alone,
-        metric=watched.metric.id if watched.metric else "",
-    )
-
-
 class _History:
-    """The runs of the chart in the terms of the judged one; what all thresholds need is computed once."""
+    """The runs of the chart in the terms of the judged one; variants are computed once for all thresholds."""
 
     def __init__(self, result: RunResult, drift: Drift) -> None:
         self._result = result
@@ -124,30 +109,29 @@ class _History:
         self._variants: dict[str, tuple[Variant, ...]] = {}
 
     def measure(self, watched: Watched, level: float) -> Measure | ReferenceDiffers:
-        """Measure one criterion, or say why its reference cannot be compared with."""
+        """Measure one criterion, or return why its reference cannot be compared."""
         reference: list[Cases] = []
         for run in self._drift.reference:
-            found = self._values(run, watched)
-            if isinstance(found, ReferenceDiffers):
-                return found
-            reference.append(found)
-        later = [
-            Values(run, found)
-            for run in self._drift.later
-            if not isinstance(found := self._values(run, watched), ReferenceDiffers)
-        ]
+            values = self._values(run, watched)
+            if isinstance(values, ReferenceDiffers):
+                return values
+            reference.append(values)
         threshold = watched.criterion.threshold
         own = values_of(threshold, watched.variant, watched.metric)
         cases = shared_cases(own, reference)
-        later = [each for each in later if _has_enough(each.cases, cases)]
-        if len(cases) < FEWEST_SHARED or not all(_has_enough(each, cases) for each in reference):
+        if len(cases) < FEWEST_SHARED or not all(_has_enough(values, cases) for values in reference):
             return self._differs("cases")
+        later = [
+            Values(run, values)
+            for run in self._drift.later
+            if not isinstance(values := self._values(run, watched), ReferenceDiffers) and _has_enough(values, cases)
+        ]
         nights = [*later, Values(None, own)]
         chart = aggregation_of(threshold).chart(cases, reference, [night.cases for night in nights], level)
         path = DriftPath(
             reference=chart.reference,
-            reference_ids=tuple(each.run.run_id for each in self._drift.reference),
-            nights=tuple(self._night(each, chart, place) for place, each in enumerate(nights)),
+            reference_ids=tuple(run.run.run_id for run in self._drift.reference),
+            nights=tuple(self._night(night, chart, place) for place, night in enumerate(nights)),
             level=level,
             since=chart.since,
             cases=len(cases),
@@ -162,7 +146,7 @@ class _History:
         return Night(run_id, created, chart.values[place], chart.sums[place])
 
     def _values(self, run: BaselineRun, watched: Watched) -> Cases | ReferenceDiffers:
-        """Return the values of an earlier run, or why there are none that can be compared."""
+        """Return the values of an earlier run, or why they cannot be compared."""
         if run.changed_persona:
             return self._differs("persona")
         for metric in metrics_about(watched.criterion.threshold.aggregate, watched.metric, self._result):
@@ -171,8 +155,8 @@ class _History:
         variant = self._variant(run, watched.variant)
         if variant is None:
             return self._differs("cases") if run.changed_cases else self._differs("mutation", watched.variant.name)
-        found = values_of(watched.criterion.threshold, variant, watched.metric)
-        return found or self._differs("values", watched.metric.name if watched.metric else "")
+        values = values_of(watched.criterion.threshold, variant, watched.metric)
+        return values or self._differs("values", watched.metric.name if watched.metric else "")
 
     def _variant(self, run: BaselineRun, own: Variant) -> Variant | None:
         """Return the same variant of an earlier run."""
@@ -186,9 +170,9 @@ class _History:
 
 
 def values_of(threshold: Threshold, variant: Variant, metric: Metric | None) -> Cases:
-    """Return the values of a variant by test case: numbers or, for a rate, 1 for a hit and 0 for anything else.
+    """Return a variant's values by test case: numbers or, for a rate, 1 for a hit and 0 for anything else.
 
-    Nothing where the metric has no values of the kind that the aggregate needs, or test cases are not known.
+    Empty if the metric lacks values of the kind that the aggregate needs, or if test cases are unknown.
     """
     if "" in variant.cases:
         return {}

@@ -1,6 +1,6 @@
 """What a judgement shows: which simulations miss what, the worst first, and which test cases flipped. Pure and total.
 
-Findings are made once. What is fetched for the reports and every format read them, so that all tell the same.
+Findings are computed once. All formats, and the requests for details, read them, so they agree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult, Simulation, Value
 
 REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
-MOST_MISSES: Final = 10  # missed criteria of a simulation; more are counted
+MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 
 
 class Miss(NamedTuple):
@@ -39,14 +39,13 @@ class Miss(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationFinding:
-    """What became of one simulation.
+    """The result of one simulation.
 
-    `verdict`: `error` where it did not complete, and that counts; `failed` where it is to blame for a missed
-    criterion; `skipped` where it did not do well either, but the gate allows for that; `passed` otherwise.
-    `misses` are the first of the criteria that it misses, and `more_misses` is the number of the others. `iteration`
-    counts the simulations of one test case from 1; `of` is how many there are. `stability`: how often its test case
-    failed, where the step has several runs and it failed in any; `failed_alone`: whether this simulation is one of
-    those that failed.
+    `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame for a missed criterion;
+    `skipped` if it did not do well either, but the gate tolerates that; `passed` otherwise. `misses` are the first of
+    the criteria that it misses, and `more_misses` is the number of the others. `iteration` counts the simulations of
+    one test case from 1; `of` is how many there are. `stability`: how often its test case failed, if the step has
+    several runs and it failed in any; `failed_alone`: whether this simulation failed there.
     """
 
     simulation: Simulation
@@ -60,22 +59,22 @@ class SimulationFinding:
 
     @property
     def group(self) -> int:
-        """Where it stands among others: 0 for those that count, 1 for tolerated ones, 2 for those that passed."""
+        """Its place in the order: 0 if it counts against the gate, 1 if it is tolerated, 2 if it passed."""
         return {Verdict.SKIPPED: 1, Verdict.PASSED: 2}.get(self.verdict, 0)
 
     @property
     def is_to_look_at(self) -> bool:
-        """Whether it did not do well, and that counts or is tolerated."""
+        """Whether it did not do well, even if that is tolerated."""
         return self.verdict is not Verdict.PASSED
 
     @property
     def fails(self) -> bool:
-        """Whether it is to blame for a criterion that failed, or did not complete where that counts."""
+        """Whether it is to blame for a failed criterion, or did not complete and that counts."""
         return self.verdict in (Verdict.FAILED, Verdict.ERROR)
 
 
 class Flips(NamedTuple):
-    """The ids of the test cases that a check passed before and fails now, and the reverse."""
+    """The ids of the test cases that passed a check before and fail it now, and the reverse."""
 
     check: Check
     failing: tuple[str, ...]
@@ -84,11 +83,11 @@ class Flips(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """Checks in their order, and again with those first that decide, the gravest at the head.
+    """Checks in their order, and again by gravity: those that decide first, the gravest at the head.
 
-    `missed` are those that did not pass, the gravest first; none that only informs. `reference`: what they compare
-    with; empty where that is nothing, or differs. `baseline`: the earlier runs, if it is these. `comparisons`: what
-    those found that could compare.
+    `missed`: those that decide and did not pass, the gravest first. `reference`: what they compare with; empty if
+    nothing, or if it differs. `baseline`: the earlier runs, if the reference is those. `comparisons`: the results of
+    the checks that could compare.
     """
 
     checks: tuple[Check, ...]
@@ -99,7 +98,7 @@ class CheckGroup:
     comparisons: tuple[Comparison, ...] = ()
 
     def first(self, most: int) -> tuple[Check, ...]:
-        """Return at most `most` checks: all in their order or, where there are more, the gravest that decide."""
+        """Return at most `most` checks: all in their order or, if there are more, the first by gravity."""
         return self.checks if len(self.checks) <= most else self.by_gravity[:most]
 
 
@@ -107,10 +106,10 @@ class CheckGroup:
 class Findings:
     """What a judgement shows.
 
-    `simulations`: those that fail the gate, then tolerated ones, then those that passed, each with the worst first.
-    `checks` are all; `absolute` are those that compare with nothing, and `compared` has a group for each reference.
-    `flips`: the checks that have test cases which flipped, with these; `failing` test cases flipped by some check, and
-    `passing` ones the other way.
+    `simulations`: those that fail the gate, then tolerated ones, then those that passed; the worst of each first.
+    `checks`: all; `absolute`: those that compare with nothing; `compared`: a group for each reference. `flips`: the
+    checks with flipped test cases. `failing`: how many test cases flipped to failing in any check; `passing`: how many
+    flipped to passing.
     """
 
     simulations: tuple[SimulationFinding, ...]
@@ -127,13 +126,13 @@ class Findings:
         return [simulation for simulation in self.simulations if simulation.is_to_look_at]
 
     def first_flips(self, most: int) -> list[Flips]:
-        """Return what flipped by the first `most` checks."""
-        known = {id(flip.check): flip for flip in self.flips}
-        return [known[id(check)] for check in self.checks.first(most) if id(check) in known]
+        """Return the flips of the first `most` checks."""
+        by_check = {id(flip.check): flip for flip in self.flips}
+        return [by_check[id(check)] for check in self.checks.first(most) if id(check) in by_check]
 
 
 def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
-    """Return what a judgement shows; without a result, what its checks show."""
+    """Return what a judgement shows; without a result, only what its checks show."""
     flips = tuple(filter(None, map(_flips, judgement.checks)))
     compared = (_group(judgement, reference) for reference in REFERENCES)
     return Findings(
@@ -148,17 +147,17 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
 
 
 def reference_of(check: Check) -> Reference:
-    """Return what a check compares with; empty for a number, and for what is no threshold."""
+    """Return what a threshold compares with; empty for a number, and for any other criterion."""
     return check.criterion.threshold.bound.reference if isinstance(check.criterion, ThresholdHolds) else ""
 
 
 def comparison_of(check: Check) -> Comparison | None:
-    """Return what was measured of both sides; None where nothing was."""
+    """Return the comparison of a check; None if nothing was compared."""
     return check.measure.comparison if check.measure else None
 
 
 def lacks_baseline(check: Check) -> bool:
-    """Tell whether a check does not pass because there is no baseline."""
+    """Return whether a check does not pass because there is no baseline."""
     return isinstance(check.problem, NoBaseline)
 
 
@@ -178,17 +177,17 @@ def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
 
 
 def _flips(check: Check) -> Flips | None:
-    found = comparison_of(check)
-    if found is None or not (found.newly_failing or found.newly_passing):
+    comparison = comparison_of(check)
+    if comparison is None or not (comparison.newly_failing or comparison.newly_passing):
         return None
-    return Flips(check, found.newly_failing, found.newly_passing)
+    return Flips(check, comparison.newly_failing, comparison.newly_passing)
 
 
 @dataclass(slots=True)
 class _Blame:
     """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
 
-    `verdict` is that of the criteria that decide; None where there is none of these.
+    `verdict`: of the criteria that decide; None if none of them does.
     """
 
     misses: list[Miss] = field(default_factory=list)
@@ -197,7 +196,7 @@ class _Blame:
     verdict: Verdict | None = None
 
     def decide(self, verdict: Verdict) -> None:
-        """Take the verdict of a criterion that decides."""
+        """Take the verdict of a criterion that decides; FAILED takes precedence."""
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
@@ -213,18 +212,18 @@ _NO_BLAME: Final = _Blame()
 
 
 def _simulations(judgement: Judgement, result: RunResult) -> tuple[SimulationFinding, ...]:
-    """Return what became of every simulation: those that fail the gate, then tolerated ones, the worst first."""
+    """Return the finding of every simulation: those that fail the gate first, then tolerated ones, the worst first."""
     blame = _blame(judgement.checks, judgement.variants or variants_of(result))
 
-    def order(found: SimulationFinding) -> tuple[int, tuple[bool, float, int]]:
-        blamed = blame.get(found.simulation.id, _NO_BLAME)
-        completed = found.simulation.completed
-        return found.group, severity(completed=completed, distance=blamed.distance, misses=blamed.count)
+    def order(finding: SimulationFinding) -> tuple[int, tuple[bool, float, int]]:
+        blamed = blame.get(finding.simulation.id, _NO_BLAME)
+        completed = finding.simulation.completed
+        return finding.group, severity(completed=completed, distance=blamed.distance, misses=blamed.count)
 
-    return tuple(sorted(_found(judgement, result, blame), key=order))
+    return tuple(sorted(_unordered(judgement, result, blame), key=order))
 
 
-def _found(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
+def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
     repetition = judgement.repetition
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
@@ -254,12 +253,12 @@ def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: b
 
 
 def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _Blame]:
-    """Return what each simulation misses: the user's criteria, and targets, even those that only inform.
+    """Return the criteria that each simulation misses: the user's, and targets, even those that only inform.
 
-    Where a simulation misses targets, these say why it does not count towards `pass_rate`, in place of that criterion.
+    If a simulation misses targets, these explain its miss of `pass_rate`, which is then not listed.
     """
     values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
-    completed = {variant.name: [each.id for each in variant.completed] for variant in variants}
+    completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
     missed = [
         _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
         for check in checks
@@ -270,26 +269,26 @@ def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _B
     }
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
-        known = values.get((check.variant, check.metric), {})
-        told = off_target if _is_pass_rate(check) else frozenset()
+        own_values = values.get((check.variant, check.metric), {})
+        explained = off_target if _uses_targets(check) else frozenset()
         decides = not check.passed and check.problem is None
         needs_value = isinstance(check.criterion, TargetMet)
-        for each, distance in misses(check, known):
-            blamed = blame[each]
-            if decides and (each in known or not needs_value):
+        for simulation_id, distance in misses(check, own_values):
+            blamed = blame[simulation_id]
+            if decides and (simulation_id in own_values or not needs_value):
                 blamed.decide(check.verdict)
-            if each not in told:
-                blamed.add(check, known, each, distance)
+            if simulation_id not in explained:
+                blamed.add(check, own_values, simulation_id, distance)
     return blame
 
 
 def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
-    """Return a check of a target with the simulations added that miss it because they have no value."""
+    """Return a target's check, adding the simulations that miss it because they have no value."""
     if not isinstance(check.criterion, TargetMet):
         return check
-    lacking = tuple(each for each in completed if check.problem or each not in values)
+    lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check
 
 
-def _is_pass_rate(check: Check) -> bool:
-    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.name == "pass_rate"
+def _uses_targets(check: Check) -> bool:
+    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.kind.uses_targets

@@ -1,8 +1,8 @@
-"""The user's criteria, and what they make of a run's outcome. Pure and total.
+"""Judge the outcome of a run by the user's criteria. Pure and total.
 
-Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold whatever
-a simulation that failed, or has no value, could have had. Where more of them lack a value than may fail, there is no
-verdict on that metric at all.
+Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold for every
+value that a failed simulation, or one without a value, could have had. If more of them lack a value than may fail,
+there is no verdict on that metric at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
-from coval_gate.judge.checks import Check, Totals
+from coval_gate.judge.checks import Check, Totals, check_on
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
@@ -52,7 +52,7 @@ from coval_gate.model.results import BASE
 from coval_gate.text import most_similar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 def judge_outcome(
     outcome: Outcome, criteria: Criteria, baseline: Baseline | None = None, drift: Drift | None = None
 ) -> Judgement:
-    """Judge a run by how the work on it ended.
+    """Judge a run by its outcome.
 
     `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts.
     """
@@ -91,21 +91,20 @@ def judge(
 ) -> Judgement:
     """Judge a run that completed.
 
-    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts; None where
-    that is not asked for. `late`: the limit that passed before Coval had all of the
-    run's data.
+    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts; None if
+    drift is not watched. `late`: the limit that passed before Coval had all of the run's data.
     """
     result = _with_texts_of(baseline, result)
     variants = variants_of(result, criteria.mutations)
-    unknown = tuple(_presence(result, variants, criteria))
-    known = () if unknown else tuple(_population(result, variants, criteria))
+    presence = tuple(_presence(result, variants, criteria))
+    population = () if presence else tuple(_population(result, variants, criteria))
     values = (
         *_values(result, variants, criteria, baseline),
         *drift_checks(criteria, result, variants, drift),
     )
-    if any(not check.passed for check in known):
+    if any(not check.passed for check in population):
         values = tuple(_blame_silence(values, variants))
-    checks = (*unknown, *known, *values)
+    checks = (*presence, *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -127,19 +126,19 @@ def judge(
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
-    """Return the run with the texts that its metrics have as values in the baseline: they are possible, too."""
+    """Return the run's result with the texts of its metrics in the baseline, which are possible values, too."""
     if baseline is None or not baseline.runs:
         return result
     earlier = [metric for run in baseline.runs for metric in run.result.metrics]
     metrics = tuple(
-        metric._replace(elsewhere=metric.elsewhere.union(*(each.texts for each in earlier if each.id == metric.id)))
+        replace(metric, elsewhere=metric.elsewhere.union(*(other.texts for other in earlier if other.id == metric.id)))
         for metric in result.metrics
     )
     return result._replace(metrics=metrics)
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that the population is known: every simulation is listed and has ended, and no variant lacks any."""
+    """Check that the population is known: every simulation is listed and has ended, and no variant is missing."""
     listed, expected = len(result.simulations), max(1, result.expected)
     names = {variant.name for variant in variants}
     if listed and criteria.mutations and (len(names) < 1 + criteria.mutations or BASE not in names):
@@ -165,17 +164,13 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
 def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that enough simulations completed, and that Coval reports no error."""
     for variant in variants:
-        many = variant.failed > criteria.max_failed.of(variant.total)
-        yield Check(
-            criterion=FewFailed(allowance=criteria.max_failed),
-            verdict=Verdict.FAILED if many else Verdict.PASSED,
-            measure=Measure(value=variant.failed, unit="simulations", count=variant.total),
-            variant=variant.name,
-            several=not variant.alone,
-            simulations=tuple(simulation.id for simulation in variant.simulations if not simulation.completed)
-            if many
-            else (),
-        )
+        criterion = FewFailed(allowance=criteria.max_failed)
+        measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
+        if variant.failed > criteria.max_failed.of(variant.total):
+            failed = tuple(criterion.missing_it(variant, None, measure))
+            yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
+        else:
+            yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
     completed = sum(len(variant.completed) for variant in variants)
     if completed < criteria.min_simulations:
         yield Check(
@@ -192,7 +187,7 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
 def _values(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
 ) -> Iterator[Check]:
-    """Check what was measured."""
+    """Check the metrics, targets, thresholds and forbidden values."""
     yield from _named_metrics(result, variants, criteria)
     yield from _absent_metrics(result)
     if criteria.judges_targets:
@@ -205,8 +200,8 @@ def _values(
 def _thresholds(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
 ) -> Iterator[Check]:
-    """Check every threshold, in their order."""
-    judged = tuple(each for each in criteria.thresholds if not criteria.of_threshold(each).accepted)
+    """Check every threshold, in the order of the input."""
+    judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
     compared = compare(replace(criteria, thresholds=judged), result, variants, baseline) if variants else {}
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
@@ -221,7 +216,7 @@ def _thresholds(
 
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
-    """Return why an advisory threshold is about nothing; for others, a check of its own says so."""
+    """Return why an advisory threshold cannot be measured; for others, a separate check reports that."""
     if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
         return NoTargets()
     if not threshold.metric:
@@ -233,16 +228,16 @@ def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None
 
 
 def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:
-    """Where no simulation of a variant completed, its lack of values is the agent's failure, and no error."""
+    """If no simulation of a variant completed, report its lack of values as the agent's failure, not as an error."""
     silent = {variant.name for variant in variants if not variant.completed}
     for check in checks:
         concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
-        is_lack = check.verdict is Verdict.ERROR and concerns_silent
-        yield replace(check, verdict=Verdict.FAILED) if is_lack else check
+        is_failure = check.verdict is Verdict.ERROR and concerns_silent
+        yield replace(check, verdict=Verdict.FAILED) if is_failure else check
 
 
 def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that each metric that the criteria name is there, and has the values that it should have."""
+    """Check that each metric that the criteria name is there and has enough values."""
     for reference in criteria.references:
         metrics = result.find_metrics(reference)
         if len(metrics) != 1:
@@ -250,14 +245,14 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             problem = SeveralMetrics(ids=ids) if ids else _no_such_metric(reference, result)
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
             continue
-        # A threshold on how many may be missing has taken that question over.
-        bounded = any(
+        # A threshold on missing values replaces this check.
+        is_bounded = any(
             threshold.metric == reference
             and threshold.aggregate.kind.limits_gaps
             and threshold.operator in ("<", "<=", "==")
             for threshold in criteria.thresholds
         )
-        if metrics[0].summary is None and not bounded:
+        if metrics[0].summary is None and not is_bounded:
             yield from _gaps(metrics[0], variants, criteria.max_failed)
 
 
@@ -274,87 +269,76 @@ def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
 
 
 def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:
-    """Check that no more simulations lack a value than may fail; failed ones are counted elsewhere already."""
+    """Check that no more completed simulations lack a value than may fail; failed ones have a check of their own."""
     for variant in variants:
         present = variant.sample(metric).count
         lacking = len(variant.completed) - present
-        # Failed simulations use the allowance up first: what they leave may lack a value.
+        # Failed simulations use the allowance first; the rest of it is for missing values.
         most = max(0, max_failed.of(variant.total) - variant.failed)
         if lacking > most:
-            yield Check(
-                criterion=MetricHasValues(metric=metric.name, allowance=max_failed, most=most),
-                verdict=Verdict.ERROR,
-                measure=Measure(value=lacking, unit="simulations", count=present, missing=lacking),
-                variant=variant.name,
-                several=not variant.alone,
-                metric=metric.id,
-            )
+            criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
+            measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
+            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
 
 
 def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     """Check that each metric that has a target in Coval meets it, on every simulation that completed."""
-    aimed = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
-    nameless = [metric for metric in result.metrics if not metric.is_identified]
-    for metric in nameless:  # whether it has a target is not known
+    with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
+    unidentified = [metric for metric in result.metrics if not metric.is_identified]
+    for metric in unidentified:  # whether it has a target is unknown
         yield Check(
             criterion=MetricsHaveTargets(),
             verdict=Verdict.ERROR,
             problem=OnlySummary(metric=metric.name),
             metric=metric.id,
         )
-    if not aimed and not result.absent_metrics and not nameless:
+    if not with_target and not result.absent_metrics and not unidentified:
         yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NoTargets())
-    for metric, target in aimed:
+    named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
+    for metric, target in with_target:
         if problem := targets.problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=UnusableTarget(target=problem))
             continue
-        if not any(
-            metric in result.find_metrics(reference) for reference in criteria.references
-        ):  # or it was told already
+        if id(metric) not in named:  # gaps of named metrics are checked already
             yield from _gaps(metric, variants, criteria.max_failed)
         for variant in variants:
             yield _target(metric, target, variant, decides=not criteria.sets_pass_rate)
 
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
-    """Check one target. `decides`: a single miss fails the gate; otherwise the pass rate says how many may miss."""
+    """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
+    criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    bad = {each for each, value in sample.values.items() if not targets.meets(target, value)}
-    unmet = tuple(each.id for each in variant.completed if each.id in bad)
     problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
+    if problem:
+        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
+    unmet = _in_order(variant, criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
-    return Check(
-        criterion=TargetMet(metric=metric.name, target=target, decides=decides),
-        verdict=Verdict.ERROR if problem else Verdict.FAILED if unmet and decides else Verdict.PASSED,
-        measure=None if problem else measure,
-        problem=problem,
-        variant=variant.name,
-        several=not variant.alone,
-        metric=metric.id,
-        simulations=() if problem else unmet,
-    )
+    verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
+    return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
 
 
 def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check that no simulation has the forbidden value; nothing where its metric is in doubt already."""
+    """Check that no simulation has the forbidden value; nothing if its metric is in doubt, as reported already."""
     metrics = result.find_metrics(forbidden.metric)
     if len(metrics) != 1:
         return
     metric = metrics[0]
+    criterion = ValueAbsent(metric=metric.name, value=forbidden.value)
     for variant in variants:
         sample = variant.sample(metric)
-        having = sample.having((forbidden.value,))
-        hits = tuple(each.id for each in variant.completed if each.id in having)
+        hits = _in_order(variant, criterion.missing_it(variant, sample, None))
         problem = sample.obstacle((forbidden.value,)) if sample.count else NoValues(metric=metric.name)
+        if problem:
+            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem, simulations=hits)
+            continue
         measure = Measure(value=len(hits), unit="simulations", count=sample.count, missing=sample.missing)
-        yield Check(
-            criterion=ValueAbsent(metric=metric.name, value=forbidden.value),
-            verdict=Verdict.ERROR if problem else Verdict.FAILED if hits else Verdict.PASSED,
-            measure=None if problem else measure,
-            problem=problem,
-            variant=variant.name,
-            several=not variant.alone,
-            metric=metric.id,
-            simulations=hits,
-        )
+        verdict = Verdict.FAILED if hits else Verdict.PASSED
+        yield check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=hits)
+
+
+def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of completed simulations in the order of the run."""
+    chosen = frozenset(ids)
+    return tuple(simulation.id for simulation in variant.completed if simulation.id in chosen)

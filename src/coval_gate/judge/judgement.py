@@ -1,4 +1,4 @@
-"""What we say of a run, as data: a verdict, what it rests on, and why there is this one. Pure and total."""
+"""Judgements: the verdict on a run or a step, its cause, and the checks behind it. Pure and total."""
 
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ if TYPE_CHECKING:
 
 
 class Launched:
-    """The run was launched, and the step was to do no more."""
+    """The step only had to launch the run, and did."""
 
 
 class Interrupted:
-    """The step was told to end."""
+    """The step was interrupted by a signal."""
 
 
 class Unfinished:
     """The step ended before it could reach a verdict."""
 
 
-class Skipped(NamedTuple):
-    """There is no API key, and that means to skip. `withheld`: as `Context.secrets_withheld_from`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
 
     withheld: str = ""
 
 
-class RunsCancelled(NamedTuple):
-    """The step was to do nothing but cancel runs (mode cancel): what became of each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsCancelled:
+    """The step only had to cancel runs (mode cancel), with these outcomes."""
 
     cancellations: tuple[Cancellation, ...]
 
 
-class Errored(NamedTuple):
-    """The step ended in an error of ours, of the API or of the configuration; the texts are those of a GateError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errored:
+    """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
 
     title: str
     what: str
@@ -54,13 +57,14 @@ class Errored(NamedTuple):
 Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
 
 
-class Judgement(NamedTuple):
-    """The result of judging a run, or a whole step.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The result of judging a run or a whole step.
 
-    `verdict` is None where none was asked for (mode launch, mode cancel). `cause` is why there is this verdict; what
-    a completed run was judged by are `checks`. `totals` and `variants` are there if its results are.
-    `cancellation`: what became of the run that the step stopped waiting for. `baseline`: the earlier runs that
-    thresholds refer to. `repetition` is there if the run failed and was repeated.
+    `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
+    those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
+    run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to. `repetition` is set
+    if the run failed and was repeated.
     """
 
     verdict: Verdict | None
@@ -82,7 +86,7 @@ class Judgement(NamedTuple):
 
     @property
     def is_of_step(self) -> bool:
-        """Whether it is about the step, and not about a run that ended."""
+        """Whether it is about the step, not about a run that ended."""
         return not isinstance(self.cause, Completed | NotCompleted | TimedOut)
 
     @property
@@ -92,39 +96,39 @@ class Judgement(NamedTuple):
 
     @property
     def passed_unjudged(self) -> bool:
-        """Whether the run passed although no criterion of the user decides: its simulations completed, and no more."""
+        """Whether the run passed although no criterion of the user decides: its simulations completed, that is all."""
         decided = any(check.user_defined and check.decides for check in self.checks)
         return self.verdict is Verdict.PASSED and not decided
 
     @property
     def is_red_against_baseline(self) -> bool:
-        """Whether the step fails, and a comparison with a baseline has a share in it."""
+        """Whether the step fails, and a comparison with a baseline contributes to that."""
         return not self.lets_pass and any(check.reference == "baseline" and check.measure for check in self.missed)
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
         """The ids of the simulations that are to blame for checks that did not pass."""
-        named: dict[str, None] = {}
-        for check in self.checks:  # one by one: together they may name millions
-            named.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
-        return tuple(named)
+        ids: dict[str, None] = {}
+        for check in self.checks:  # one by one: all checks together may name millions
+            ids.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
+        return tuple(ids)
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        """The ids of the simulations that have the value which fail_on_metric_value forbids."""
-        forbidding = (check for check in self.checks if check.criterion.kind == "forbidden_value")
-        found = (simulation for check in forbidding for simulation in check.simulations)
-        return tuple(dict.fromkeys(found))
+        """The ids of the simulations that have the value that fail_on_metric_value forbids."""
+        checks = (check for check in self.checks if check.criterion.kind == "forbidden_value")
+        return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
 
     @property
     def missed(self) -> tuple[Check, ...]:
-        """The checks that did not pass, the gravest first; none that only informs."""
-        wrong = (check for check in self.checks if check.decides and not check.passed)
-        return tuple(sorted(wrong, key=lambda check: GRAVITY.index(check.verdict)))
+        """The checks that decide and did not pass, the gravest first."""
+        missed = (check for check in self.checks if check.decides and not check.passed)
+        return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
 
 
-class SingleRun(NamedTuple):
-    """One of the runs of a step that repeats them, judged alone. `run_id` is empty if no run was launched."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingleRun:
+    """One of several runs of a step, judged alone. `run_id` is empty if no run was launched."""
 
     run_id: str
     judgement: Judgement
@@ -140,17 +144,18 @@ class CaseStability(NamedTuple):
 
     @property
     def is_flaky(self) -> bool:
-        """Whether it failed at times only; otherwise it fails consistently."""
+        """Whether it failed only sometimes; otherwise it fails consistently."""
         return self.failed < self.total
 
 
-class Repetition(NamedTuple):
-    """What came of running a failed run again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """The result of repeating a failed run.
 
-    `runs` count, in the order of their launch. `unusable`: a repetition that does not count, because it has no data to
-    judge. `together`: the verdict on all runs that count. `cases` are those that failed in any of them; the
-    conversations to blame are `failing` (ids). `replaced`: conversations without a result, in whose place those of a
-    later run count.
+    `runs`: those that count, in the order of their launch. `unusable`: a repetition that does not count, because it has
+    no data to judge. `together`: the verdict on all runs that count. `cases`: those that failed in any of these runs;
+    `failing`: the ids of the conversations to blame. `replaced`: the ids of conversations without a result, replaced by
+    a later run's.
     """
 
     runs: tuple[SingleRun, ...]
@@ -180,7 +185,7 @@ def conclude(
 ) -> Judgement:
     """Judge a run that completed by its checks: the gravest decides.
 
-    Where they lack data that came too late, it is the time-out that left them without a verdict.
+    An error because data arrived too late is a time-out.
     """
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
@@ -204,7 +209,7 @@ def conclude(
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    """Return the judgement of a run that completed as if these had been its checks."""
+    """Return the judgement of a run that completed, decided by other checks."""
     if not isinstance(judgement.cause, Completed) or judgement.totals is None:
         return judgement
     return conclude(
@@ -217,40 +222,40 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
 
 
 def not_completed(outcome: NotCompleted) -> Judgement:
-    """Judge a run that is over, but did not complete."""
+    """Judge a run that ended without completing."""
     status = outcome.run.status
     verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
     return Judgement(verdict=verdict, status=status, cause=outcome)
 
 
 def timed_out(outcome: TimedOut) -> Judgement:
-    """Judge a run that was not over when a limit passed."""
+    """Judge a run that had not ended when a limit passed."""
     return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
 
 
 def errored(error: GateError) -> Judgement:
-    """Return the judgement of a step that ended in an error."""
+    """Return the judgement of a step that ended with an error."""
     cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
 def interrupted(cancellation: Cancellation | None = None) -> Judgement:
-    """Return the judgement of a step that was told to end; `cancellation`: what became of its run."""
+    """Return the judgement of an interrupted step; `cancellation`: what became of its run."""
     return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=Interrupted(), cancellation=cancellation)
 
 
 def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
-    """Return the judgement of a step that was to cancel runs and do no more."""
+    """Return the judgement of a step that only had to cancel runs."""
     return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
 
 
 def skipped(withheld: str) -> Judgement:
-    """Return the judgement of a step without an API key, where that means to skip."""
+    """Return the judgement of a step that was skipped because there is no API key."""
     return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
 
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
-    """Return the judgement of a step with what became of a repetition that it stopped waiting for."""
+    """Return the judgement of a step, adding what became of a repetition that it stopped waiting for."""
     repetition = judgement.repetition
     if repetition is None or repetition.unusable is None:
         return judgement
@@ -260,12 +265,16 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement that decides a step: the gravest of its legs' judgements, and the first of several."""
-    return min(judgements, key=lambda each: OF_LEGS.index(each.verdict) if each.verdict in OF_LEGS else len(OF_LEGS))
+    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
+
+    def gravity(judgement: Judgement) -> int:
+        return OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+
+    return min(judgements, key=gravity)
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
-    """Return the judgement with `redact` applied to the texts of errors, which may repeat what they were given."""
+    """Return the judgement with `redact` applied to the texts of errors, which may repeat a secret."""
     cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
     if isinstance(cause, Errored):
         cause = Errored(
@@ -280,6 +289,5 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if cancellation:
         cancellation = cancellation._replace(reason=redact(cancellation.reason))
     if repetition and (unusable := repetition.unusable):
-        told = unusable._replace(judgement=redacted(unusable.judgement, redact))
-        repetition = repetition._replace(unusable=told)
-    return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)
+        repetition = replace(repetition, unusable=replace(unusable, judgement=redacted(unusable.judgement, redact)))
+    return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)

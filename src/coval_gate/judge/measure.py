@@ -1,4 +1,4 @@
-"""What was measured, and what it is required to be: numbers with their units."""
+"""Measured values and their requirements: numbers with their units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 
 
 class Requirement(NamedTuple):
-    """What a measured value must be: `bound` has the unit of the value."""
+    """What a measured value must be; `bound` is in the unit of the value."""
 
     operator: Operator
     bound: float
@@ -22,7 +22,7 @@ class Requirement(NamedTuple):
 class Weighed(NamedTuple):
     """A value in which each test case weighs the same.
 
-    `pooled`: what it is over all simulations alike, where that differs because test cases have more or fewer of them.
+    `pooled`: the value in which each simulation weighs the same; None if that is no different.
     """
 
     value: float
@@ -30,10 +30,10 @@ class Weighed(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What is claimed of the agent: at least `lower` and at most `upper`, each with the `confidence` by itself.
+    """Two claims about the agent: at least `lower`, and at most `upper`, each with the `confidence` by itself.
 
-    Both have the unit of the value; an infinite one claims nothing. `cases`: how many test cases the claims rest on; 0
-    if Coval does not tell which test case a value belongs to.
+    Both are in the unit of the value; an infinite one claims nothing. `cases`: how many test cases the claims rest on;
+    0 if Coval does not report which test case a value belongs to.
     """
 
     lower: float
@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 
 
 class Counted:
-    """A value over simulations, of which `count` say something and `missing` ones do not."""
+    """A value over simulations: `count` of them have data, `missing` ones do not."""
 
     __slots__ = ()
     value: float
@@ -53,7 +53,7 @@ class Counted:
 
     @property
     def total(self) -> int:
-        """How many simulations there are, also those that say nothing."""
+        """How many simulations there are, including missing ones."""
         return self.count + self.missing
 
     @property
@@ -65,8 +65,8 @@ class Counted:
 class LeftOut(NamedTuple):
     """What a comparison leaves out: numbers of test cases, and of runs of the baseline.
 
-    `new` cases are not in the baseline, `gone` ones only there. `changed` ones have other contents since. `valueless`
-    ones are in both, but have no value in one of them. `runs` of the baseline used another version of the metric, or
+    `new` cases are not in the baseline, `gone` ones are only there. The contents of `changed` ones have changed since.
+    `valueless` ones are in both, but lack a value in one. `runs` of the baseline used another version of the metric, or
     another persona.
     """
 
@@ -79,14 +79,14 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Counted):
-    """What a value is compared with, over the `cases` that both sides have.
+    """The reference's side of a comparison, over the `cases` that both sides have.
 
-    `value` is that of the reference, in the unit of the measure, and `pooled` as of a measure. `count` of its
-    simulations say something, `missing` ones do not. `change` has the bounds of the measure's value minus this one;
-    None where nothing was asked to be claimed. `trend` is what the change amounts to. `noticeable`: the smallest change
-    for the worse that is noticed in 80 % of such steps, in the unit; None where it is not known. `by_chance`: 0 or,
-    where the change alone would be evident, how many thresholds of the step are compared. `even`: whether both values
-    would be the same over all simulations alike. `newly_failing` and `newly_passing` are test cases.
+    `value` is the reference's, in the unit of the measure; `pooled` as in `Weighed`. `count` of its simulations have
+    data, `missing` ones do not. `change`: bounds on the measure's value minus this one; None if nothing is claimed.
+    `trend`: what the change amounts to. `noticeable`: the smallest change for the worse that 80 % of such steps detect,
+    in the unit; None if unknown. `by_chance`: 0 or, if the change would be significant by itself, how many thresholds
+    of the step are compared. `even`: whether both values are the same if all simulations weigh the same.
+    `newly_failing` and `newly_passing`: ids of test cases.
     """
 
     value: float
@@ -105,7 +105,7 @@ class Comparison(Counted):
 
 
 class Night(NamedTuple):
-    """A run after the reference: its value over the shared test cases, and the sum of the shortfalls with it.
+    """A run after the reference: its value over the shared test cases, and the sum of shortfalls up to it.
 
     `created` is as Coval reports it.
     """
@@ -118,11 +118,10 @@ class Night(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftPath:
-    """How runs developed beside a reference, whose mean is `reference`, over `cases` that they share.
+    """How runs developed since a reference, whose mean is `reference`, over the `cases` that they share.
 
-    `reference_ids` are its runs. `nights` are the runs after it, the oldest first and the judged one last; `since` is
-    the place of the one with which the sum began to rise. Above the `level`, the sum is an alarm. `left_out`: how many
-    runs do not count.
+    `reference_ids`: its runs. `nights`: the runs after it, the oldest first and the judged one last; `since`: the index
+    of the one with which the sum began to rise. A sum above `level` alarms. `left_out`: how many runs do not count.
     """
 
     reference: float
@@ -135,7 +134,7 @@ class DriftPath:
 
     @property
     def sum(self) -> float:
-        """The sum with the judged run."""
+        """The sum of shortfalls up to the judged run."""
         return self.nights[-1].sum
 
     @property
@@ -154,10 +153,10 @@ class Measure(Counted):
     """One measured value.
 
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
-    simulations were looked at and say something; `missing` ones should, and do not. `assumed` of these count as hits of
-    a share, which must hold whatever the missing values were. `interval` is there if the criterion asks for confidence.
-    `comparison` is there if it refers to a baseline: then `value` and `pooled` are those of `Weighed`. `path` is there
-    if it is about drift: then `value` is the mean since the sum began to rise.
+    simulations have data; `missing` ones should, but do not. `assumed` of the missing ones count as hits of a share,
+    which must hold for all possible values. `interval` is set if the criterion has a confidence. `comparison` is set if
+    it refers to a baseline; `value` and `pooled` are then as in `Weighed`. `path` is set if it is about drift; `value`
+    is then the mean since the sum began to rise.
     """
 
     value: float
@@ -172,10 +171,7 @@ class Measure(Counted):
 
 
 def margin(value: float, requirement: Requirement) -> float:
-    """Return how far `value` is from the bound: above 0 on the side that is required, below 0 on the other.
-
-    At the bound, it is 0 for every operator.
-    """
+    """Return how far `value` is from the bound: above 0 on the required side, below 0 on the other, 0 at the bound."""
     difference = value - requirement.bound
     match requirement.operator:
         case "<" | "<=":

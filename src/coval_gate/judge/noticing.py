@@ -1,8 +1,8 @@
-"""The smallest change for the worse that turns a step red in most runs: what reports name, and planners plan. Pure.
+"""The smallest change for the worse that fails a step in most runs, for reports and plans. Pure.
 
-A step is red if the change is shown, and is beyond the margin as counted. So the true change must be larger than both
-by what chance takes away: 0.84 standard errors for 80 % of runs. With several thresholds, each has to show its change
-at the error that the family leaves it: for the strictest of Holm's levels, an equal part.
+A step fails if the change is shown, and is beyond the margin as counted. So the true change must exceed both by what
+chance may take away: 0.84 standard errors for 80 % of runs. With several thresholds, each must show its change at its
+part of the error: an equal part, which is the strictest of Holm's levels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import effective_size
 from coval_gate.judge.distributions import normal_quantile, t_quantile
+from coval_gate.judge.family import strictest
 from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from coval_gate.judge.contrast import PairedMeans, PairedRates
 
 STEPS: Final = 30  # of a bisection
-DOUBLINGS: Final = 20  # of a change, until it is noticed
-BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one of five runs falls short
+DOUBLINGS: Final = 20  # of a change, until runs detect it
+BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 
 
 class Rule(NamedTuple):
-    """What a change has to reach: to be shown with this `confidence`, and as counted more than the `margin`."""
+    """What a change must reach: it is shown with this `confidence` and, as counted, exceeds the `margin`."""
 
     confidence: float
     margin: float
@@ -34,13 +35,13 @@ class Rule(NamedTuple):
     @classmethod
     def among(cls, family: int, confidence: float, margin: float) -> Rule:
         """Return the rule for one of so many thresholds, which have the `confidence` together."""
-        return cls(1.0 - (1.0 - confidence) / family, margin)
+        return cls(strictest(confidence, family), margin)
 
 
 def noticeable_rate(rates: PairedRates, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest fall or, where the rate `rises`, rise of the baseline's rate; None if there is none.
+    """Return the smallest fall of the baseline's rate that is detected, or rise if it `rises`; None if none is.
 
-    Each case loses the same share of its hits. The number of conversations that the data are worth stays the same.
+    Each case loses the same share of its hits. The data stay worth the same number of conversations.
     """
     if rises:
         rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
@@ -62,7 +63,7 @@ def noticeable_rate(rates: PairedRates, rule: Rule, *, rises: bool) -> float | N
 
 
 def noticeable_mean(means: PairedMeans, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest fall or rise of a mean; None if there is none."""
+    """Return the smallest fall or rise of a mean that is detected; None if none is."""
     grows = rises and means.now > 0.0 and means.base > 0.0
 
     def error(change: float) -> float:
@@ -72,7 +73,7 @@ def noticeable_mean(means: PairedMeans, rule: Rule, *, rises: bool) -> float | N
 
 
 def noticeable_shift(before: float, error: float, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest fall or rise of a value that was `before`, with this standard error of its change."""
+    """Return the smallest detected fall or rise of a value that was `before`; `error`: standard error of its change."""
 
     def grown(change: float) -> float:
         scale = (before + change) / before if rises and before > 0.0 else 1.0
@@ -82,9 +83,9 @@ def noticeable_shift(before: float, error: float, rule: Rule, *, rises: bool) ->
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:
-    """Return the smallest change that is noticed: its `error` grows with it, as larger latencies vary more.
+    """Return the smallest change that is detected. Its `error` grows with it, because larger latencies vary more.
 
-    A change is shown if it is so many errors large, the `reach`.
+    A change is shown if it is at least `reach` errors large.
     """
 
     def is_noticed(change: float) -> bool:
@@ -97,18 +98,20 @@ def _noticeable(error: Callable[[float], float], reach: float, margin: float) ->
 
 
 def _smallest(enough: Callable[[float], bool], most: float) -> float | None:
-    """Return the smallest change, up to `most`, from which on changes are enough; None if that one is not."""
-    if not enough(most):
-        return None
-    low, high = 0.0, most
-    for _ in range(STEPS):
+    """Return the smallest change that is enough, given that all larger ones are; None if even `most` is not."""
+    return bisected(lambda change: not enough(change), 0.0, most, STEPS)[1] if enough(most) else None
+
+
+def bisected(holds: Callable[[float], bool], low: float, high: float, steps: int) -> tuple[float, float]:
+    """Return the interval that so many bisections leave around the number up to which `holds` is true."""
+    for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, high
 
 
 def _moved(rates: PairedRates, share: float) -> PairedRates:
-    """Return the rates as if the one now had another share, because each case has fewer hits in proportion."""
+    """Return the rates as if the rate now had another share, because each case lost hits in proportion."""
     now, spread = rates.now, share * (1.0 - share)
     if not 0.0 < now.share < 1.0:
         return rates._replace(now=now._replace(share=share))
@@ -119,10 +122,10 @@ def _moved(rates: PairedRates, share: float) -> PairedRates:
 
 
 def _spread(rate: Rate, confidence: float) -> float:
-    """Return the standard deviation of a rate, for as many conversations as it is worth."""
+    """Return the standard deviation of a rate, for the number of conversations that it is worth."""
     return math.sqrt(rate.share * (1.0 - rate.share) / effective_size(rate, confidence))
 
 
 def _reverse(rate: Rate) -> Rate:
-    """Return the rate of what is no hit."""
+    """Return the rate of misses."""
     return rate._replace(share=1.0 - rate.share)

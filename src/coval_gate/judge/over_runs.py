@@ -1,11 +1,11 @@
-"""How several runs of a step decide each of its criteria. Pure and total.
+"""Decide each criterion of a step by its several runs. Pure and total.
 
-A criterion says itself which of three rules is its own (`OverRuns` in `criteria`):
+Each kind of criterion has one of three rules (`OverRuns` in `criteria`):
 
-- together: a statistic is decided by all conversations as one sample;
-- population: so is how many simulations completed, where those that did not are replaced. A limit that every run keeps
-  alone is kept, and one that no run keeps alone is not;
-- each: what is decided as counted has to hold in every run. A rule that was broken once was broken.
+- together: all conversations decide a statistic, as one sample;
+- population: all runs together decide how many simulations completed, with replacements for those that did not. A limit
+  that every run keeps alone is kept, and one that no run keeps alone is broken;
+- each: a criterion that is decided as counted must hold in every run.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from coval_gate.judge.variants import Variant
 
 
-WANTED: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # hits of a rate, or misses
+WANTS_HITS: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # of a rate, or misses
 ROUNDING: Final = 1e-9
 
 
 class Place(NamedTuple):
-    """What a check is about."""
+    """A criterion and the variant that it is applied to: checks of several runs with the same place correspond."""
 
     criterion: Criterion
     variant: str
 
 
 class OwnCheck(NamedTuple):
-    """The check of one run; None where the run has nothing to check, so that it breaks nothing."""
+    """The check of one run; None if the run has nothing to check, and so breaks nothing."""
 
     run_id: str
     check: Check | None
 
 
 class Seen(NamedTuple):
-    """What the runs show of one criterion: each of them `alone`, in their order, and all of them `together`."""
+    """The checks of one criterion: of each run `alone`, in their order, and of all runs `together`."""
 
     alone: tuple[OwnCheck, ...]
     together: Check | None
@@ -60,7 +60,7 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     """
     alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
     pool = _by_place(together.checks)
-    places = dict.fromkeys(place for checks in (*(each for _, each in alone), pool) for place in checks)
+    places = dict.fromkeys(place for checks in (*(own for _, own in alone), pool) for place in checks)
     decided = (
         RULES[place.criterion.over_runs](
             Seen(tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone), pool.get(place))
@@ -71,7 +71,7 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
 
 
 def unchangeable(judgement: Judgement, *, left: int = 1) -> tuple[Check, ...]:
-    """Return the failed checks of a run, or of several, that no further run can change, nor `left` of them."""
+    """Return the failed checks of a judgement that `left` further runs cannot change."""
     metrics = judgement.cause.result.metrics if isinstance(judgement.cause, Completed) else ()
     summaries = {metric.id for metric in metrics if metric.summary is not None}  # they cannot be pooled
     return tuple(
@@ -88,7 +88,7 @@ def unchangeable(judgement: Judgement, *, left: int = 1) -> tuple[Check, ...]:
 def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
     """Return whether a check fails even if every conversation of the `left` repetitions meets it.
 
-    Each of them has as many conversations as the first run, and replaces all that did not complete until then.
+    Each repetition has as many conversations as the first run, and replaces all that did not complete so far.
     """
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
     measure, requirement = check.measure, check.requirement
@@ -96,10 +96,10 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
         return False
     if isinstance(check.criterion, EnoughCompleted):
         return sum(variant.total for variant in first.variants) < requirement.bound
-    if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTED:
+    if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTS_HITS:
         return False
-    alone, variant = (_variant(each, check.variant) for each in (first, judgement))
-    wants_hits = WANTED[requirement.operator]
+    alone, variant = _variant(first, check.variant), _variant(judgement, check.variant)
+    wants_hits = WANTS_HITS[requirement.operator]
     missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
     unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
     best = 1.0 - unmet if wants_hits else unmet
@@ -111,7 +111,7 @@ def _variant(judgement: Judgement, name: str) -> Variant:
 
 
 def _together(seen: Seen) -> Check | None:
-    """Return the check of all runs together; where they cannot be pooled, each run has to hold."""
+    """Return the check of all runs together; if they cannot be pooled, every run must meet the criterion."""
     if seen.together is None or seen.together.verdict is Verdict.ERROR:
         return _each(seen)
     first = seen.alone[0].check
@@ -122,22 +122,19 @@ def _together(seen: Seen) -> Check | None:
 def _population(seen: Seen) -> Check | None:
     """Return the check of all runs together, unless all of them agree alone."""
     alone = {check.verdict if check else Verdict.PASSED for _, check in seen.alone}
-    found = seen.together.verdict if seen.together else None
+    together = seen.together.verdict if seen.together else None
     agree = len(alone) == 1 and alone <= {Verdict.PASSED, Verdict.FAILED}
-    return _each(seen) if agree and found not in alone else _together(seen)
+    return _each(seen) if agree and together not in alone else _together(seen)
 
 
 def _each(seen: Seen) -> Check | None:
-    """Return the check of the run that breaks the criterion or, where none does, that comes closest to it."""
+    """Return the check of the run that breaks the criterion or, if none does, of the one that comes closest to it."""
     counted = [
-        OwnCheck(run_id, check)
+        replace(check, runs=len(seen.alone), run_id=run_id)
         for place, (run_id, check) in enumerate(seen.alone)
         if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
     ]
-    worst = min(counted, key=_closeness, default=None)
-    if worst is None or worst.check is None:
-        return None  # what only a run without results lacked, a later one has
-    return replace(worst.check, runs=len(seen.alone), run_id=worst.run_id)
+    return min(counted, key=_closeness, default=None)  # None: a later run has what only a silent one lacked
 
 
 RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
@@ -151,16 +148,15 @@ def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
     return {Place(check.criterion, check.variant): check for check in checks}
 
 
-def _closeness(own: OwnCheck) -> tuple[int, float]:
-    """Return a key that sorts the gravest verdict first, and then the smallest margin."""
-    check = own.check
-    return (GRAVITY.index(check.verdict), check.margin or 0.0) if check else (len(GRAVITY), 0.0)
+def _closeness(check: Check) -> tuple[int, float]:
+    """Return a key that sorts the gravest verdict first, then the smallest margin."""
+    return GRAVITY.index(check.verdict), check.margin or 0.0
 
 
 def _is_silent(check: Check | None) -> bool:
-    """Return whether a check failed only because no simulation completed, so that nothing was measured.
+    """Return whether a check failed only because no simulation completed, so nothing was measured.
 
-    It fails to the agent's account, but a later run that has results shows what was not measured.
+    The agent is to blame for that, but a later run with results provides the measure.
     """
     if check is None or check.verdict is not Verdict.FAILED:
         return False
@@ -168,7 +164,7 @@ def _is_silent(check: Check | None) -> bool:
 
 
 def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
-    """Return the checks of a run, where simulations that a later run replaces count as completed."""
+    """Return the checks of a run, counting simulations that a later run replaces as completed."""
     own = sum(simulation.id in replaced for variant in judgement.variants for simulation in variant.simulations)
     return tuple(_completed_more(check, own) for check in judgement.checks)
 

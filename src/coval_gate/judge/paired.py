@@ -1,4 +1,4 @@
-"""A run and its baseline over the same test cases: what changed, and with which confidence that is known. Pure."""
+"""A run and its baseline over the same test cases: what changed, and with which confidence. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Pairs:
     """A `threshold` with a reference, and the variants `now` and `then`, which have the same test cases.
 
-    `metric` is the one that the threshold names, if any. `value` and `reference` are what both sides have as counted.
+    `metric` is the one that the threshold names, if any. `value` and `reference` are both sides' values, as counted.
     """
 
     threshold: Threshold
@@ -40,7 +40,7 @@ class Pairs:
 
     @classmethod
     def of(cls, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> Pairs:
-        """Pair two variants that have the same test cases, with values where the threshold needs some."""
+        """Pair two variants that have the same test cases, and values if the threshold needs some."""
         aggregation = aggregation_of(threshold)
         value, reference = aggregation.value(now, metric), aggregation.value(then, metric)
         return cls(threshold=threshold, now=now, then=then, metric=metric, value=value, reference=reference)
@@ -55,21 +55,21 @@ class Pairs:
 
     @property
     def then_missing(self) -> int:
-        """How many simulations of the reference say nothing."""
+        """How many simulations of the reference lack a value."""
         return self.then.sample(self.metric).missing if self.metric else 0
 
     @property
     def asks_for_improvement(self) -> bool:
-        """Whether the reference's own value would not do, which `baseline * 1.1` means for a negative one, too."""
+        """Whether the reference's own value misses the bound, as a negative one misses `<= baseline * 1.1`."""
         excess = self.earlier - self.threshold.bound.of(self.earlier)
         missed_by = excess if self.threshold.wants_less else -excess
         return missed_by > TOLERANCE * abs(self.earlier)
 
     def verdict(self, holds: bool, confidence: float) -> Verdict:
-        """Return what the bounds say; a conclusive verdict never contradicts the value as counted, which `holds`.
+        """Return the verdict of the bounds; a conclusive one never contradicts whether the value as counted `holds`.
 
-        A regression fails if the change itself is shown, and is beyond the margin as counted: to show that it is beyond
-        the margin would take far larger runs. An improvement that was asked for has to be ruled out.
+        A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
+        the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
         """
         excess = self._excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
         best, worst = excess if self.threshold.wants_less else reversed(excess)
@@ -79,7 +79,7 @@ class Pairs:
         return Verdict.FAILED if shown and not holds else Verdict.INCONCLUSIVE
 
     def _meets(self, excess: float) -> bool:
-        """Tell whether a value that is so far above the bound would do."""
+        """Return whether a value that is so far above the bound meets it."""
         # A share of values does not round as the bound does.
         has_unit = self._change is None or self._change.has_unit
         equal = TOLERANCE * abs(self.threshold.bound.of(self.earlier)) if has_unit else 0.0
@@ -88,12 +88,12 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        """Tell whether a change for the worse is significant at the level `error`, a share."""
+        """Return whether a change for the worse is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return lower > 0.0 if self.threshold.wants_less else upper < 0.0
 
     def is_better(self, error: float) -> bool:
-        """Tell whether a change for the better is significant at the level `error`, a share."""
+        """Return whether a change for the better is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 
@@ -103,10 +103,7 @@ class Pairs:
         return Interval(bounds.lower, bounds.upper, confidence, self.cases)
 
     def noticeable(self, change: Interval, family: int) -> float | None:
-        """Return the smallest change for the worse that such runs notice; None if that is not known.
-
-        `family`: among how many thresholds.
-        """
+        """Return the smallest change for the worse that such runs detect among `family` thresholds; None if unknown."""
         if self._change is None or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
@@ -116,16 +113,16 @@ class Pairs:
 
     @property
     def estimate(self) -> Estimate | None:
-        """The change of the value; None where the runs are too small.
+        """The change of the value; None if the runs are too small.
 
-        That of a percentile is in the share of values above the percentile of both sides: it has the same sign.
+        For a percentile, it is the change in the share of values above both sides' percentile, which has the same sign.
         """
         return self._change.estimate if self._change else None
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that fail now and passed before, and the reverse; none for numbers.
+        """Return the test cases that passed before and fail now, and the reverse; none for numbers.
 
-        A missing value counts as one that fails.
+        A missing value counts as a failure.
         """
         if self._change is None or not (self.threshold.wants_less or self.threshold.wants_more):
             return (), ()
@@ -134,11 +131,11 @@ class Pairs:
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`.
 
-        Those of a percentile have another unit, but the same sign.
+        For a percentile, they are in another unit, but have the same sign.
         """
         return self._change.excess(confidence, factor, number) if self._change else NOTHING
 
     @cached_property
     def _change(self) -> Change | None:
-        """What the change shows; None where an aggregate is about these runs alone."""
+        """The change between the two; None for an aggregate that only describes these runs."""
         return aggregation_of(self.threshold).change(self.now, self.then, self.metric)

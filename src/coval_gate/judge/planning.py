@@ -1,23 +1,28 @@
-"""How many conversations a threshold needs before a confidence can be reached. Pure; exact for one conversation a case.
+"""How many conversations a threshold needs to reach a confidence. Pure; exact for one conversation a case.
 
-More iterations of the same cases count for less than more cases, so these numbers are numbers of test cases.
+More iterations of the same cases are worth less than more cases, so these numbers are numbers of test cases.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import FEWEST_CASES, exact_bounds
 from coval_gate.judge.distributions import beta_cdf, normal_quantile
 
-POWER: Final = 0.8  # the usual chance with which an experiment is to notice what it looks for
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.judge.confidence import Bounds
+
+POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 MOST: Final = 100_000  # conversations that a plan considers
 
 
 class Chances(NamedTuple):
-    """How likely a run is to end in each of these verdicts; shares that leave the rest to `inconclusive`."""
+    """How likely a run is to end in each of these verdicts, as shares; the rest is `inconclusive`."""
 
     passed: float
     failed: float
@@ -26,20 +31,18 @@ class Chances(NamedTuple):
 def needed(share: float, misses: int, confidence: float) -> int | None:
     """Return how many conversations show that a rate is at least `share`, if `misses` of them are misses.
 
-    None if more than MOST are needed. Percentiles read the same: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
+    None if more than MOST are needed. Percentiles are rates, too: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
     """
     counts = range(max(FEWEST_CASES, misses + 1), MOST + 1)
-    found = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
-    return counts[found] if found < len(counts) else None
+    place = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
+    return counts[place] if place < len(counts) else None
 
 
 def fewest_misses(share: float, count: int, confidence: float) -> int | None:
     """Return how many misses among `count` conversations show that a rate is below `share`; None if none do."""
     if count < FEWEST_CASES:
         return None
-    misses = bisect_left(
-        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).upper < share
-    )
+    misses = _fewest(count, confidence, lambda bounds: bounds.upper < share)
     return misses if misses <= count else None
 
 
@@ -47,9 +50,7 @@ def most_misses(share: float, count: int, confidence: float) -> int | None:
     """Return the most misses with which `count` conversations show a rate of at least `share`; None if none do."""
     if count < FEWEST_CASES:
         return None
-    beyond = bisect_left(
-        range(count + 1), True, key=lambda each: exact_bounds(count - each, count, confidence).lower < share
-    )
+    beyond = _fewest(count, confidence, lambda bounds: bounds.lower < share)
     return beyond - 1 if beyond else None
 
 
@@ -65,8 +66,8 @@ def chances(share: float, truth: float, count: int, confidence: float) -> Chance
 def cases_to_pass(share: float, truth: float, confidence: float, *, power: float = POWER) -> int | None:
     """Return how many conversations pass `rate >= share` with this `power`, if the agent's true rate is `truth`.
 
-    Any more conversations have at least that power too. The power rises in teeth: it falls with each conversation that
-    allows for no further miss (Chernick and Liu, The American Statistician 56, 2002).
+    Any larger number has at least that power, too. The power rises like a saw: it falls with each conversation that
+    allows no further miss (Chernick and Liu, The American Statistician 56, 2002).
 
     None if more than MOST are needed, as for an agent that is no better than the threshold.
     """
@@ -74,17 +75,27 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
         return None
 
     def enough(misses: int) -> bool:
-        """Tell whether each number of conversations that allows for just so many misses is enough, or above MOST."""
-        following = needed(share, misses + 1, confidence)
-        return following is None or _at_most(misses, following - 1, 1.0 - truth) >= power
+        """Return whether every number of conversations that allows exactly so many misses is enough, or above MOST."""
+        next_count = needed(share, misses + 1, confidence)
+        return next_count is None or _at_most(misses, next_count - 1, 1.0 - truth) >= power
 
     misses = bisect_left(range(MOST), True, key=enough)
     return None if needed(share, misses + 1, confidence) is None else needed(share, misses, confidence)
 
 
 def noticeable(error: float, confidence: float, *, power: float = POWER) -> float:
-    """Return the smallest change that is noticed with this `power`, for an estimate with that standard `error`."""
+    """Return the smallest change that is detected with this `power`, for an estimate with this standard `error`."""
     return (normal_quantile(confidence) + normal_quantile(power)) * error
+
+
+def _fewest(count: int, confidence: float, enough: Callable[[Bounds], bool]) -> int:
+    """Return the fewest misses among `count` conversations with which the rate's bounds are low enough.
+
+    `count + 1` if no number of misses is enough.
+    """
+    return bisect_left(
+        range(count + 1), True, key=lambda misses: enough(exact_bounds(count - misses, count, confidence))
+    )
 
 
 def _at_most(hits: int, count: int, share: float) -> float:

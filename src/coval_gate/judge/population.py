@@ -1,9 +1,9 @@
 """How many simulations a run must have, according to Coval and the launch. Pure and total.
 
-A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
-`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
-as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
-simulated again, is one more, and no further iteration of all test cases.
+A run has a simulation for each variant, test case and iteration. Coval does not report their number reliably:
+`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts,
+too: each variant must have every test case equally often. A conversation beyond that, such as one that was simulated
+again, is an extra one, and does not imply another iteration of all test cases.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Population(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are more."""
+    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are extra."""
 
     variants: int
     per_case: int
@@ -41,14 +41,14 @@ class _Shape(NamedTuple):
 
 
 def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
-    """Return how many simulations a run must have that lists these `simulations`."""
+    """Return how many simulations a run must have if it lists these `simulations`."""
     shape = _shape(run, simulations, criteria)
-    known = _known(run, simulations)
+    named = _named(run, simulations)
     counted = run.progress.total if run.progress else 0
     per_case = shape.per_case * shape.variants
     # A count that is below the number listed, or does not divide evenly, is a count of test cases.
     counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
-    expected = max(known, shape.total, counted * per_case + shape.extra if counts_cases else counted)
+    expected = max(named, shape.total, counted * per_case + shape.extra if counts_cases else counted)
     return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
 
 
@@ -63,7 +63,7 @@ def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bo
 def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
     variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
     cases = {simulation.test_case_id for simulation in simulations}
-    if "" in cases:  # the list does not name them
+    if "" in cases:  # the list does not name all test cases
         most = max(Counter(simulation.mutation for simulation in simulations).values())
         per_case = criteria.iterations or 1
         return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
@@ -74,22 +74,22 @@ def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _
 
 
 def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
-    """Return how often each test case is simulated by a run whose launch is not known.
+    """Return how often a run with an unknown launch simulates each test case.
 
-    Where some are listed more often than others, the list lacks some, unless Coval counts as many elsewhere.
+    If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it.
     """
     counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
     is_whole = counted == times.total()
     return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
 
 
-def _known(run: Run, simulations: Sequence[Simulation]) -> int:
+def _named(run: Run, simulations: Sequence[Simulation]) -> int:
     """Return how many simulations Coval names.
 
-    Whether `output_ids` are simulation ids is not documented; if one of them is, all are.
+    Coval does not document whether `output_ids` are simulation ids; if one of them is, all are.
     """
     listed = {simulation.id for simulation in simulations}
-    named = {value for metric in run.metrics for value in metric.values}
+    measured = {simulation_id for metric in run.metrics for simulation_id in metric.values}
     outputs = set(run.output_ids or ())
-    told = listed | named
-    return max(len(outputs), len(told | outputs if outputs & told else told))
+    ids = listed | measured
+    return max(len(outputs), len(ids | outputs if outputs & ids else ids))

@@ -1,6 +1,6 @@
-"""How many test cases notice a change against a baseline. Pure: what is drawn comes from the generator that is passed.
+"""How many test cases detect a change from a baseline. Pure: all randomness comes from the generator passed in.
 
-A case is easy or hard in both runs. `icc`, the intraclass correlation, is the share of the variance that is due to it.
+A case is easy or hard in both runs. `icc`, the intraclass correlation, is the share of the variance due to the case.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
 from coval_gate.judge.contrast import HitPair, PairedRates
 from coval_gate.judge.distributions import normal_quantile, t_quantile
+from coval_gate.judge.family import strictest
+from coval_gate.judge.foresight import MOST_CASES
 from coval_gate.judge.planning import POWER
 
 if TYPE_CHECKING:
@@ -20,31 +22,30 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
 
-RUNS: Final = 500  # that are drawn: a share of 80 % is known to two points
-MOST_CASES: Final = 5_000
+RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
 
 
 class Generator(Protocol):
-    """What draws, such as random.Random."""
+    """A generator of random numbers, such as random.Random."""
 
     def random(self) -> float: ...
     def betavariate(self, alpha: float, beta: float) -> float: ...
 
 
 class Level(NamedTuple):
-    """The confidence of a step, and how many of its thresholds are compared with a baseline."""
+    """The confidence of a step, and how many of its thresholds compare with a baseline (`family`)."""
 
     confidence: float
     family: int = 1
 
     @property
     def strictest(self) -> float:
-        """The confidence with which one of so many has to show its change, at the strictest of Holm's levels."""
-        return 1.0 - (1.0 - self.confidence) / self.family
+        """The confidence that one of these thresholds must reach, at the strictest of Holm's levels."""
+        return strictest(self.confidence, self.family)
 
 
 class Step(NamedTuple):
-    """A distance that a run has to find with a `confidence`; 0: as counted. Each test case adds this `variance`."""
+    """A distance that a run must show with a `confidence`; 0: as counted. Each test case adds this `variance`."""
 
     gap: float
     variance: float
@@ -66,22 +67,22 @@ class Agents(NamedTuple):
 
 
 def misses(threshold: Threshold, agents: Agents) -> bool:
-    """Tell whether the agent now does not meet the threshold in truth, so that it should fail."""
+    """Return whether the agent's true rate or mean misses the threshold, so the step should fail."""
     return not threshold.against(agents.before).holds(agents.now)
 
 
 def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: Callable[[], Generator]) -> int | None:
     """Return how many test cases decide a threshold rightly in a share of POWER of runs; None if MOST_CASES do not.
 
-    For averages, by the formula; for rates, which it flatters, from runs that are drawn. `random` returns a new
-    generator, the same each time, so that the number of cases makes the difference.
+    Averages use a formula. For rates, the formula is too optimistic, so runs are simulated. `random` returns a new
+    generator in the same state each time, so only the number of cases makes a difference.
     """
     estimate = _estimate(threshold, agents, level)
     if not threshold.aggregate.is_rate or estimate is None:
         return estimate
     counts = range(max(FEWEST_CASES, estimate // 2), min(MOST_CASES, 4 * estimate + 20) + 1)
-    found = bisect_left(counts, True, key=lambda cases: chance(threshold, agents, cases, level, random()) >= POWER)
-    return counts[found] if found < len(counts) else None
+    place = bisect_left(counts, True, key=lambda cases: chance(threshold, agents, cases, level, random()) >= POWER)
+    return counts[place] if place < len(counts) else None
 
 
 def chance(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> float:
@@ -98,8 +99,8 @@ def _chance(step: Step, cases: int) -> float:
 
 
 def _estimate(threshold: Threshold, agents: Agents, level: Level) -> int | None:
-    found = max(map(_cases, _steps(threshold, agents, level)))
-    return max(FEWEST_CASES + 1, math.ceil(found)) if found <= MOST_CASES else None
+    cases = max(map(_cases, _steps(threshold, agents, level)))
+    return max(FEWEST_CASES + 1, math.ceil(cases)) if cases <= MOST_CASES else None
 
 
 def _cases(step: Step) -> float:
@@ -108,7 +109,7 @@ def _cases(step: Step) -> float:
 
 
 def _steps(threshold: Threshold, agents: Agents, level: Level) -> Iterator[Step]:
-    """Yield what a run has to find. A regression has to be shown as a change, and counted as one beyond the margin."""
+    """Yield what a run must show: for a regression, that there is a change, and as counted one beyond the margin."""
     factor, gap = threshold.bound.factor, abs(agents.now - threshold.bound.of(agents.before))
     if not _is_regression(threshold, agents):
         yield Step(gap, _variance(threshold, agents, factor), level.confidence)
@@ -143,7 +144,7 @@ def _decides(threshold: Threshold, agents: Agents, cases: int, level: Level, rng
 
 
 def _drawn(agents: Agents, rng: Generator) -> HitPair:
-    """Draw one test case. The better agent's rate varies over cases; the other's is smaller in proportion."""
+    """Simulate one test case. The better agent's rate varies over cases; the other's is smaller in proportion."""
     better = max(agents.before, agents.now)
     rate = better
     if 0.0 < agents.icc < 1.0 and 0.0 < better < 1.0:

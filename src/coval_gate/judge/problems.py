@@ -1,4 +1,4 @@
-"""What stands in the way of a measurement: one type for each kind, with its facts."""
+"""The problems that prevent a measurement: one type for each kind, with its facts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Difference = Literal["persona", "metric", "mutation", "cases", "values"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric:
-    """The run does not have the metric. `known`: the names of those that it has, the most similar first.
+    """The run does not have the metric. `known`: the names of the metrics that it has, the most similar first.
 
-    `similar`: the one that may be meant; empty if none is similar enough.
+    `similar`: the name that the user may mean; empty if none is similar enough.
     """
 
     kind: ClassVar = "no_such_metric"
@@ -45,7 +45,7 @@ class NotSettled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeveralMetrics:
-    """Several metrics have the name; `ids` tell them apart."""
+    """Several metrics have the name; `ids` distinguish them."""
 
     kind: ClassVar = "several_metrics"
     ids: tuple[str, ...]
@@ -61,7 +61,7 @@ class NoValues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneValue:
-    """The metric of this name has a value on one simulation only, which has no spread."""
+    """The metric of this name has a value on one simulation only, so there is no spread."""
 
     kind: ClassVar = "one_value"
     metric: str
@@ -69,7 +69,7 @@ class OneValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoNumbers:
-    """The metric of this name has values that are no numbers; `samples` are some of them."""
+    """The metric of this name has values that are not numbers; `samples` are some of them."""
 
     kind: ClassVar = "no_numbers"
     metric: str
@@ -95,7 +95,7 @@ class NoSuchValue:
     """The metric of this name never has the `wanted` values, which are probably misspelt.
 
     `seen` are some of the `different` texts that simulations have. `allowed` are all texts that the metric can have;
-    empty where others may come. `similar`: the one that may be meant; empty if none is similar enough.
+    empty if others are possible. `similar`: the text that the user may mean; empty if none is similar enough.
     """
 
     kind: ClassVar = "no_such_value"
@@ -109,7 +109,7 @@ class NoSuchValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlySummary:
-    """Coval reports no single values of the metric of this name, only a summary, which does not say enough."""
+    """Coval reports no single values of the metric of this name, only a summary, which is not enough."""
 
     kind: ClassVar = "only_summary"
     metric: str
@@ -132,7 +132,7 @@ class UnusableTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantsMissing:
-    """Coval lists simulations of `mutations` mutations only; `agent`: whether it lists any of the agent itself."""
+    """Coval lists simulations of only so many `mutations`; `agent`: whether it lists any of the agent itself."""
 
     kind: ClassVar = "variants_missing"
     mutations: int
@@ -141,7 +141,7 @@ class VariantsMissing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReported:
-    """Coval reports an error of the run, in these words."""
+    """Coval reports an error for the run, in these words."""
 
     kind: ClassVar = "error_reported"
     text: str
@@ -156,7 +156,7 @@ class NoMutations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoBaseline:
-    """There is no run to compare with; `source` is None where none was looked for."""
+    """There is no run to compare with; `source` is None if the step did not look for one."""
 
     kind: ClassVar = "no_baseline"
     source: BaselineSource | None
@@ -189,7 +189,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonaChanged:
-    """The baseline was talked to by another persona, or by another version of it; `since`: its newest run."""
+    """The baseline used another persona, or another version of it; `since`: its newest run."""
 
     kind: ClassVar = "persona_changed"
     since: Run
@@ -197,7 +197,7 @@ class PersonaChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeChanged:
-    """Another version of the metric of this name judged the baseline; `since`: its newest run."""
+    """The baseline used another version of the metric of this name; `since`: its newest run."""
 
     kind: ClassVar = "judge_changed"
     metric: str
@@ -206,14 +206,14 @@ class JudgeChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasesUnknown:
-    """Coval does not say which test case a simulation belongs to, of the run or of its baseline."""
+    """Coval does not report the test case of a simulation, of the run or of its baseline."""
 
     kind: ClassVar = "cases_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooFewShared:
-    """Fewer than two test cases can be compared: `shared` ones. `since`: the newest run of an earlier baseline."""
+    """Only `shared` test cases can be compared, fewer than two. `since`: the newest run of an earlier baseline."""
 
     kind: ClassVar = "too_few_shared"
     shared: int
@@ -223,7 +223,7 @@ class TooFewShared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnequalCounts:
-    """The run has `now` simulations of the shared test cases and the baseline has `earlier` ones; these are counted."""
+    """The shared test cases have `now` simulations in the run and `earlier` in the baseline, but these are counted."""
 
     kind: ClassVar = "unequal_counts"
     now: int
@@ -241,7 +241,7 @@ class OtherCases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceGrows:
-    """The reference of drift has `known` runs so far, which are too few. `begun`: whether a run has its `tag`."""
+    """The reference of drift has too few runs so far, `known`. `begun`: whether a run has its `tag`."""
 
     kind: ClassVar = "reference_grows"
     tag: str
@@ -251,7 +251,7 @@ class ReferenceGrows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceUnreadable:
-    """Coval did not tell which runs the reference of drift has, for the reason in `text`."""
+    """Coval did not report the runs of the drift reference, for the reason in `text`."""
 
     kind: ClassVar = "reference_unreadable"
     text: str
@@ -259,11 +259,11 @@ class ReferenceUnreadable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceDiffers:
-    """The run cannot be compared with the reference of drift, which began with the run `since`.
+    """The run cannot be compared with the drift reference, which began with the run `since`.
 
-    persona: another one held the conversations. metric: another version of the metric of this `name` judged them, or
-    they have none. mutation: they lack the one of this `name`. cases: they share fewer than two test cases, or Coval
-    does not tell them. values: those of the metric of this `name` cannot be compared.
+    How the reference differs: persona: another one held the conversations. metric: it used another version of the
+    metric of this `name`, or lacks it. mutation: it lacks the mutation of this `name`. cases: they share fewer than two
+    test cases, or Coval does not report them. values: the values of the metric of this `name` cannot be compared.
     """
 
     kind: ClassVar = "reference_differs"

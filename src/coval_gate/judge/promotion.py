@@ -1,10 +1,9 @@
-"""Decides by its judgement alone whether a run may take the tags that later runs are compared with. Pure.
+"""Decide by its judgement alone whether a run may take the tags that later runs are compared with. Pure.
 
-To promote winners only would move the reference a little further every night. So a run is promoted whatever it showed,
-unless it failed, lacks something, or was not compared with what it should have been compared with. A failed run is one
-that is shown to be worse, beyond a margin. Its mirror image, a run that is shown to be better, beyond the same margin,
-may be as lucky as a failed one is unlucky. If it were promoted at once, the reference would still move to the better
-side. So another run has to confirm it.
+Promoting only winners would move the reference a little further every night. So a run is promoted whatever it shows,
+unless it failed, lacks data, or was not compared as it should have been. A failed run is one that is shown to be worse,
+beyond a margin. Its mirror image, a run that is shown to be better beyond the same margin, may be as lucky as a failed
+one is unlucky. Promoting it at once would still move the reference to the better side, so another run must confirm it.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.promotion import Refusal
 
-NO_QUALITY: Final = ("total", "failed", "completed_rate", "missing")  # thresholds that say nothing about the agent
-FIRST: Final = ("none", "pull_request")  # reasons for which there is no baseline because no run has its tag yet
+
+FIRST: Final = ("none", "pull_request")  # why there is no baseline: no run has its tag yet
 
 
 def refusal(judgement: Judgement) -> Refusal | Literal[""]:
-    """Return why a run must not become what later runs are compared with; empty where it may.
+    """Return why a run must not become a reference for later runs; empty if it may.
 
-    An unconfirmed run may, if another one since the reference was unconfirmed, too.
+    An unconfirmed run may if another run since the reference was unconfirmed, too.
     """
     if judgement.verdict not in (Verdict.PASSED, Verdict.INCONCLUSIVE):
         return "not_passed"
@@ -45,15 +44,15 @@ def refusal(judgement: Judgement) -> Refusal | Literal[""]:
 
 
 def may_begin_reference(judgement: Judgement) -> bool:
-    """Tell whether the reference of drift may begin with a run: it did not fail, alone, and the check is green."""
+    """Return whether the drift reference may begin with a run: it did not fail by itself, and the step passes."""
     judged = judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE) and judgement.repetition is None
     return judged and judgement.lets_pass and any(map(_is_about_quality, judgement.checks))
 
 
 def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
-    """Return why a run that a person accepts must not be accepted; empty where it may.
+    """Return why a person's acceptance of a run is refused; empty if it is not.
 
-    The person decides what `refusal` decides otherwise, except that no failed run becomes a baseline.
+    The person takes the decision of `refusal`, except that no failed run becomes a baseline.
     """
     if judgement.repetition is not None and judgement.verdict is not Verdict.FAILED:
         return "repeated"
@@ -61,17 +60,17 @@ def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
 
 
 def lacks_baseline(judgement: Judgement) -> bool:
-    """Tell whether a run was compared with nothing because no earlier run has the tag, as far as Coval's lists tell."""
+    """Return whether a run was compared with nothing because, by Coval's lists, no earlier run has the tag."""
     return any(_is_first(check) for check in judgement.missed)
 
 
 def has_failed_check(judgement: Judgement) -> bool:
-    """Tell whether the gate failed a run: some criterion that decides did, whatever else is in doubt."""
+    """Return whether the gate failed a run: some criterion that decides failed, even if others are in doubt."""
     return judgement.verdict is Verdict.FAILED or any(check.verdict is Verdict.FAILED for check in judgement.missed)
 
 
 def _refusal_of(check: Check) -> Refusal | Literal[""]:
-    """Return why a run that missed a check must not be promoted; empty for a comparison that is too small to tell."""
+    """Return why a run that missed a check must not be promoted; empty if the comparison was merely too small."""
     if check.verdict is not Verdict.INCONCLUSIVE:
         return "not_passed"
     if isinstance(check.problem, NoBaseline):
@@ -90,19 +89,19 @@ def _is_first(check: Check) -> bool:
 
 
 def _is_about_quality(check: Check) -> bool:
-    """Tell whether a check that decides, or that a person accepted, says something about the agent's quality."""
+    """Return whether a check that decides, or that a person accepted, is about the agent's quality."""
     match check.criterion:
         case ThresholdHolds(threshold=threshold):
-            return (check.decides or check.accepted) and threshold.aggregate.name not in NO_QUALITY
+            return (check.decides or check.accepted) and threshold.aggregate.kind.shows_quality
         case TargetMet() | ValueAbsent():
             return check.decides and check.criterion.user_defined
     return False
 
 
 def _is_better_beyond_margin(check: Check) -> bool:
-    """Tell whether a check that decides is the mirror image of one that fails against the baseline.
+    """Return whether a check that decides is the mirror image of one that fails against the baseline.
 
-    The change is shown and, as counted, beyond the margin: at `baseline * 1.1`, a value below 0.9 times the baseline's.
+    The change is shown and, as counted, beyond the margin: with `baseline * 1.1`, below 0.9 times the baseline's value.
     """
     criterion, measure = check.criterion, check.measure
     if not isinstance(criterion, ThresholdHolds) or not check.decides or check.reference != "baseline":

@@ -1,9 +1,9 @@
-"""Several runs of the same selection, judged together. Pure and total.
+"""Judge several runs of the same selection together. Pure and total.
 
-If the first run fails, more runs follow, and all their conversations count as iterations. Every criterion is decided
-anew by all runs; `over_runs` has the rules. The step fails only if the first run and all runs do, so that repeating a
-run never makes a good agent fail more often. To repeat only what failed would hide most regressions: an agent that
-fails in one of five conversations fails twice in one of 25.
+If the first run fails, more runs follow, and all their conversations count as iterations. All runs decide every
+criterion again; `over_runs` has the rules. The step fails only if the first run fails and all runs together fail, so
+repeating a run never makes a good agent fail more often. Repeating only failed test cases would hide most regressions:
+an agent that fails in one of five conversations fails twice in one of 25.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 
 
 class Pool(NamedTuple):
-    """The results of several runs as one. `replaced`: the ids of simulations that are left out of it."""
+    """The results of several runs as one. `replaced`: the ids of the simulations that are left out."""
 
     result: RunResult
     replaced: frozenset[str] = frozenset()
@@ -47,21 +47,21 @@ class Together(NamedTuple):
 
 
 def has_failed(judgement: Judgement) -> bool:
-    """Return whether a run failed by its data, so that more data may show something else."""
+    """Return whether a run failed because of its data, so more data may change the verdict."""
     return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
 
 
 def is_usable(judgement: Judgement) -> bool:
-    """Return whether a repetition counts: it completed, its data are all there, and Coval reports no error of it."""
+    """Return whether a repetition counts: it completed, its data are complete, and Coval reports no error for it."""
     broken = any(isinstance(check.criterion, NoErrorReported) and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
 
 
 def repeats(run: Judgement, first: Judgement) -> Judgement:
-    """Return the judgement of a repetition, which has no verdict if its test cases are not those of the first run.
+    """Return the judgement of a repetition; it is an error if its test cases differ from the first run's.
 
-    Coval may not tell the test case of some conversations: each may be one that seems to be missing. But a repetition
-    with fewer conversations lacks some.
+    Coval may not report the test case of some conversations; each of these may belong to a test case that seems to be
+    missing. But a repetition with fewer conversations than the first run lacks some.
     """
     now, then = _cases(run), _cases(first)
     new = 0 if then[""] else len(now.keys() - then.keys() - {""})
@@ -75,19 +75,19 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
 
 
 def _cases(run: Judgement) -> Counter[str]:
-    """Return how many conversations each test case has, and "" for those whose test case is not known."""
+    """Return how many conversations each test case has; "" is an unknown test case."""
     return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
-    """Judge a run that failed together with its repetitions, the last of which may be unusable.
+    """Judge a failed run together with its repetitions, the last of which may be unusable.
 
-    `flaky_fails`: a step that failed at first fails, whatever its repetitions show.
+    `flaky_fails`: a step whose first run failed fails, whatever its repetitions show.
     """
     counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
     unusable = runs[-1] if len(counted) < len(runs) else None
-    judgements = [each.judgement for each in counted]
-    pool = pooled([_result(each) for each in judgements])
+    judgements = [run.judgement for run in counted]
+    pool = pooled(list(map(_result, judgements)))
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, judgements[0]._replace(repetition=repetition))
@@ -110,7 +110,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
 
 
 def pooled(results: Sequence[RunResult]) -> Pool:
-    """Return the results of several runs as one, whose simulations are iterations of the same test cases.
+    """Return the results of several runs as one; their simulations count as iterations of the same test cases.
 
     A simulation without a result is left out if one of the same test case and variant completed in a later run.
     """
@@ -125,25 +125,25 @@ def pooled(results: Sequence[RunResult]) -> Pool:
 
 
 def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
-    """Return the ids of the simulations that did not complete, and that one of a later run replaces, one for one.
+    """Return the ids of the simulations that did not complete, and that a later run's replace, one for one.
 
-    Those of the last run stay: otherwise runs that all fail could pass together.
+    Those of the last run stay: otherwise, runs that all fail could pass together.
     """
     order = {
         run_id: place for place, run_id in enumerate(dict.fromkeys(simulation.run_id for simulation in simulations))
     }
-    completed: dict[tuple[str, str], list[int]] = defaultdict(list)  # the runs of those that did, the earliest first
+    completed: dict[tuple[str, str], list[int]] = defaultdict(list)  # places of runs, the earliest first
     for simulation in simulations:
         if simulation.completed:
             completed[simulation.test_case_id, simulation.mutation].append(order[simulation.run_id])
-    found = set()
+    replaced = set()
     for simulation in simulations:
         runs = completed[simulation.test_case_id, simulation.mutation]
         later = next((place for place in runs if place > order[simulation.run_id]), None)
         if simulation.test_case_id and not simulation.completed and later is not None:
             runs.remove(later)
-            found.add(simulation.id)
-    return frozenset(found)
+            replaced.add(simulation.id)
+    return frozenset(replaced)
 
 
 def _result(judgement: Judgement) -> RunResult:

@@ -1,4 +1,4 @@
-"""The values of one metric on the simulations of one variant, and what they amount to: computed once, for all."""
+"""The values of one metric on the simulations of one variant, and their statistics, each computed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge import statistics
 from coval_gate.judge.comparison import Kinds, equals, is_named
 from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue
-from coval_gate.judge.vocabulary import Vocabulary
+from coval_gate.judge.vocabulary import TEXT_SHOWN, Vocabulary
 from coval_gate.text import most_similar, one_line
 
 if TYPE_CHECKING:
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import Metric, Value
 
-SAMPLES: Final = 8  # of the values, where a problem shows them
-TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
+SAMPLES: Final = 8  # values that a problem or a doubt shows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The values of `metric` by simulation id; a simulation that failed has none, whatever Coval lists.
+    """The values of `metric` by simulation id; a failed simulation has none, even if Coval lists one.
 
-    `total` is how many simulations the variant has. `numbers` are in ascending order, in the metric's unit; of no
-    numbers at all there are no statistics, so ask for `numbers` first.
+    `total`: how many simulations the variant has. `numbers` are in ascending order, in the metric's unit. Statistics
+    need at least one number, so check `numbers` first.
     """
 
     metric: Metric
@@ -51,16 +50,17 @@ class Sample:
     @cached_property
     def texts(self) -> tuple[tuple[str, int], ...]:
         """How often each text occurs, also within sets: the most frequent first."""
-        found: Counter[str] = Counter()
-        for value, count in Counter(each for each in self.values.values() if not isinstance(each, float)).items():
-            for text in value if isinstance(value, frozenset) else (value,):
-                found[one_line(text, TEXT_SHOWN)] += count
-        # Sets have no order of their own; a tie must not make two equal runs differ.
-        return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        values = Counter(value for value in self.values.values() if not isinstance(value, float))
+        texts: Counter[str] = Counter()
+        for text_or_set, count in values.items():
+            for text in text_or_set if isinstance(text_or_set, frozenset) else (text_or_set,):
+                texts[one_line(text, TEXT_SHOWN)] += count
+        # Sets have no order; ties are sorted, so equal runs have equal reports.
+        return tuple(sorted(texts.items(), key=lambda item: (-item[1], item[0])))
 
     @cached_property
     def others(self) -> frozenset[str | frozenset[str]]:
-        """The different values that are no numbers."""
+        """The distinct values that are not numbers."""
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
@@ -93,31 +93,31 @@ class Sample:
 
     def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
         """Return the ids of the simulations whose value is one of `wanted`."""
-        # Thousands of values are a few different ones.
-        hits = {value for value in set(self.values.values()) if any(equals(value, each) for each in wanted)}
-        return frozenset(each for each, value in self.values.items() if value in hits)
+        # Thousands of values have few distinct ones.
+        hits = {value for value in set(self.values.values()) if any(equals(value, text) for text in wanted)}
+        return frozenset(simulation for simulation, value in self.values.items() if value in hits)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The texts of the metric, also those of the other variants of the run."""
+        """The texts of the metric, including the run's other variants."""
         return Vocabulary.of(self.metric)
 
     def obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
-        """Return the problem if a `wanted` text is no value of the metric, or if no value can be one of `wanted`."""
+        """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
         wanted = tuple(wanted)
         if impossible := self.kinds.impossible(wanted):
-            different = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
-            samples = tuple(different[:SAMPLES])
-            return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(different))
+            distinct = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
+            samples = tuple(distinct[:SAMPLES])
+            return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(distinct))
         if unknown := self.vocabulary.impossible(wanted):
             return self._no_such_value(unknown)
         return None
 
     def target_obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
-        """Return the problem if no value of the metric can be one that its target names."""
+        """Return the problem if the metric can have none of the values that its target names."""
         problem = self.obstacle(wanted := tuple(wanted))
         if isinstance(problem, NoSuchValue):
-            possible = [each for each in wanted if each not in problem.wanted and is_named(each)]
+            possible = [text for text in wanted if text not in problem.wanted and is_named(text)]
             return None if possible else problem
         return problem
 
@@ -133,7 +133,7 @@ class Sample:
         )
 
     def not_numbers(self) -> NoNumbers | None:
-        """Return the problem if some values are no numbers; None if all are."""
+        """Return the problem if some values are not numbers."""
         if not self.others:
             return None
         samples = tuple(sorted(self.others, key=_alphabetical)[:SAMPLES])

@@ -1,4 +1,4 @@
-"""How far simulations miss criteria, in numbers that compare from one metric to another. Pure and total."""
+"""Measure how far simulations miss criteria, in numbers that compare across metrics. Pure and total."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.model.results import Value
 
-WHOLE: Final = 1.0  # the distance of a wrong text, and of a value that is missing
+WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
 def severity(*, completed: bool, distance: float, misses: int) -> tuple[bool, float, int]:
-    """Return the key of a simulation by which the worst sorts first.
+    """Return a key that sorts the worst simulation first.
 
-    Those that did not complete come first. Among the others, those come first that are furthest from what they must be:
-    `distance` is the sum over the criteria that they miss. Then the number of these criteria decides.
+    Simulations that did not complete come first, then those with the largest `distance`, which is the sum over the
+    criteria that a simulation misses. Then the number of these criteria decides.
     """
     return completed, -distance, -misses
 
@@ -27,9 +27,9 @@ def severity(*, completed: bool, distance: float, misses: int) -> tuple[bool, fl
 def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
-    The distance of a number from its bound is relative to the bound: 0.2 is 20% off. If the bound is 0, it is relative
-    to the largest of the `values`, which are those of the check's metric by simulation id. A wrong text and a missing
-    value count as 1, which is as far off as twice an upper bound.
+    The distance of a number from its bound is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative
+    to the largest of the `values` of the check's metric, which are by simulation id. A wrong text and a missing value
+    count as 1, as far off as twice an upper bound.
     """
     largest = max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
     for simulation in check.simulations:

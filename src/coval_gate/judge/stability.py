@@ -1,7 +1,7 @@
-"""Which test cases fail always, and which only at times, over several runs of the same selection. Pure and total.
+"""Which test cases fail always, and which only sometimes, over several runs of the same selection. Pure and total.
 
-A conversation fails if it misses a criterion that any of the runs failed. So every run is held to the same standard: a
-test case that fails each time is consistent, even if one of the runs passed as a whole.
+A conversation fails if it misses a criterion that any of the runs failed, so every run is held to the same standard: a
+test case that fails each time fails consistently, even if one of the runs passed as a whole.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
 
 
 def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Check]) -> frozenset[str]:
-    """Return the ids of all simulations that miss a criterion which any of these runs failed, or all of them together.
+    """Return the ids of the simulations that miss a criterion that any of these runs, or all of them together, failed.
 
-    `together`: the checks of all runs.
+    `together`: the checks of all runs together.
     """
     failed = {
         (check.criterion, check.variant): check
@@ -33,18 +31,18 @@ def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Chec
     }
     variants = [variant for judgement in judgements for variant in judgement.variants]
     return frozenset(
-        each
+        simulation
         for variant in variants
         for check in failed.values()
         if check.variant == variant.name
-        for each in check.criterion.missing_it(variant, _sample(check, variant), check.measure)
+        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
     )
 
 
 def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tuple[CaseStability, ...]:
-    """Return how often each test case failed, for the agent and each mutation apart: consistent ones first.
+    """Return how often each test case failed, on each variant: consistent failures first.
 
-    A simulation whose test case Coval does not tell belongs to none.
+    Simulations with an unknown test case are left out.
     """
     total: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
@@ -59,7 +57,3 @@ def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tu
         if case and failed[case, variant]
     )
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
-
-
-def _sample(check: Check, variant: Variant) -> Sample | None:
-    return next((sample for sample in variant.samples if sample.metric.id == check.metric), None)

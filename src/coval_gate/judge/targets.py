@@ -1,17 +1,17 @@
-"""Whether a value meets a metric's own target in Coval. Pure; total for every target that makes sense.
+"""Decide whether a value meets a metric's own target in Coval. Pure; total for every valid target.
 
-Coval shows no verdict, so its rule is applied here. What its documentation leaves open is settled so that a value that
-cannot be compared never passes:
-- Bounds of a range belong to it, so nbt means outside of them; reversed bounds are swapped.
-- A set is `in` where any of its members is, `nin` where none is.
-- A text that reads as a number is that number: "0.9" is 0.9. Other texts compare trimmed and in any capitals, and
-  UNKNOWN is a text like any other.
+Coval reports no verdict, so its rule is applied here. Where its documentation is silent, a value that cannot be
+compared never passes:
+- A range includes its bounds, so nbt means outside of them; reversed bounds are swapped.
+- A set is `in` if any of its members is, and `nin` if none is.
+- A text that reads as a number is that number: "0.9" is 0.9. Other texts compare trimmed and ignoring case, and UNKNOWN
+  is a text like any other.
 - eq and neq with values instead of a number are in and nin.
-- A value that the operator cannot compare (a text with gt or neq, a set with nbt) does not meet the target. Nor does a
-  number meet nin unless all the values are numbers: some judges write 0 for NO, and 0 would pass as not being NO.
-- Where none of the values of in and nin can occur at all, no verdict is given: see `comparison`.
+- A value that the operator cannot compare (a text with gt or neq, a set with nbt) does not meet the target. A number
+  meets nin only if all the values are numbers: some judges write 0 for NO, and 0 would pass because it is not NO.
+- If none of the values of in and nin can occur at all, there is no verdict: see `comparison`.
 
-Numbers compare exactly: values are compared as they are, not as sums or shares that rounding has touched.
+Numbers compare exactly: they are single values, not sums or shares with rounding errors.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in p
 class TargetProblem:
     """Why nothing can be compared with a target that has this `operator`.
 
-    no_operator, unknown_operator: there is none, or none that is known; no_value: it names no value; no_number: a
-    number or bound that the operator needs is not there; not_a_number: something else stands in its place.
+    no_operator: the target has none; unknown_operator: it is not one of Coval's; no_value: the target names no value;
+    no_number: it lacks a number or bound that the operator needs; not_a_number: it has something else instead.
     """
 
     kind: Literal["no_operator", "unknown_operator", "no_value", "no_number", "not_a_number"]
@@ -54,13 +54,13 @@ class TargetProblem:
 
 
 def problem(target: Target) -> TargetProblem | None:
-    """Return why nothing can be compared with `target`; None where it is sound."""
+    """Return why nothing can be compared with `target`; None if it is valid."""
     operator = effective_operator(target)
     if not target.operator.strip():
         return TargetProblem(kind="no_operator", operator="")
     if operator in MEMBERSHIPS:
-        named = any(value.strip() for value in target.values)
-        return None if named else TargetProblem(kind="no_value", operator=target.operator)
+        has_value = any(value.strip() for value in target.values)
+        return None if has_value else TargetProblem(kind="no_value", operator=target.operator)
     if operator in RANGES:
         return _number_problem(operator, target.lower, target.upper)
     if operator in COMPARISONS:
@@ -69,22 +69,22 @@ def problem(target: Target) -> TargetProblem | None:
 
 
 def meets(target: Target, value: Value) -> bool:
-    """Return whether `value` meets `target`. Raises ValueError where `problem` says that the target makes no sense."""
+    """Return whether `value` meets `target`. Raises ValueError if `problem` says that the target is invalid."""
     return _condition(target)(value)
 
 
 def effective_operator(target: Target) -> str:
-    """Return the operator as it works: with texts in place of a number, eq and neq are in and nin."""
+    """Return the operator in effect: with texts in place of a number, eq and neq are in and nin."""
     return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
 
 
 def named_values(target: Target) -> tuple[str, ...]:
-    """Return the values that a target compares with one by one: those of in and nin, none for other operators."""
+    """Return the values of a target with in or nin; none for other operators."""
     return target.values if effective_operator(target) in MEMBERSHIPS else ()
 
 
 def closest_bound(target: Target, number: float) -> float | None:
-    """Return the bound of a sound target that is closest to `number`; None if it names values to have, or not to."""
+    """Return the bound of a valid target that is closest to `number`; None for values to equal or to avoid."""
     operator = effective_operator(target)
     if operator in RANGES:
         return min(bounds(target), key=lambda bound: abs(number - bound))
@@ -92,12 +92,12 @@ def closest_bound(target: Target, number: float) -> float | None:
 
 
 def bounds(target: Target) -> tuple[float, float]:
-    """Return the lower and the upper bound of a sound target with bt or nbt."""
+    """Return the lower and the upper bound of a valid target with bt or nbt."""
     low, high = sorted((target.lower or 0.0, target.upper or 0.0))
     return low, high
 
 
-@lru_cache(maxsize=256)  # a target is met or missed by thousands of values
+@lru_cache(maxsize=256)  # thousands of values are checked against one target
 def _condition(target: Target) -> Callable[[Value], bool]:
     if trouble := problem(target):
         raise ValueError(f"nothing can be compared with this target: {trouble.kind}")
@@ -113,29 +113,29 @@ def _condition(target: Target) -> Callable[[Value], bool]:
 
 def _comparison(holds: Callable[[float], bool]) -> Callable[[Value], bool]:
     def met(value: Value) -> bool:
-        found = None if isinstance(value, frozenset) else comparable(value)
-        return isinstance(found, float) and holds(found)
+        number = None if isinstance(value, frozenset) else comparable(value)
+        return isinstance(number, float) and holds(number)
 
     return met
 
 
 def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], bool]:
-    wanted = frozenset(comparable(value) for value in values)
-    only_numbers = all(isinstance(each, float) for each in wanted)
+    members = frozenset(comparable(value) for value in values)
+    only_numbers = all(isinstance(member, float) for member in members)
 
     def met(value: Value) -> bool:
         if isinstance(value, frozenset):
-            return any(comparable(member) in wanted for member in value) is inside
-        found = comparable(value)
+            return any(comparable(text) in members for text in value) is inside
+        single = comparable(value)
         if inside:
-            return found in wanted
-        return found not in wanted and (only_numbers or not isinstance(found, float))
+            return single in members
+        return single not in members and (only_numbers or not isinstance(single, float))
 
     return met
 
 
 def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | None:
-    """Return the problem with the numbers that an operator needs; NaN stands for something that is no number."""
+    """Return the problem with the numbers that an operator needs; NaN stands for anything that is not a number."""
     if any(number is None for number in numbers):
         return TargetProblem(kind="no_number", operator=operator)
     finite = all(number is not None and math.isfinite(number) for number in numbers)

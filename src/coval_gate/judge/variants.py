@@ -1,4 +1,4 @@
-"""The agent and each of its mutations, with the simulations they held and what is known of them. Pure."""
+"""The variants of a run, which are the agent and each of its mutations, with their simulations and samples. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from coval_gate.judge import targets
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The agent (`name` is BASE) or one of its mutations, with the simulations it held and a sample of each metric.
+    """The agent (`name` is BASE) or one of its mutations, with its simulations and a sample of each metric.
 
-    `passing`: the ids of the simulations that completed and met every target that is known. `unlisted`: how many more
-    simulations it must have, which Coval does not list. `alone`: whether the run has no other variant. `even`: whether
+    `passing`: the ids of the simulations that completed and met every known target. `unlisted`: how many more
+    simulations it must have, but Coval does not list. `alone`: whether the run has no other variant. `even`: whether
     each test case weighs the same, however many simulations it has.
     """
 
@@ -48,16 +49,16 @@ class Variant:
 
     @property
     def mutation_id(self) -> str:
-        """The id of the mutation; empty for the agent itself, and where it is not known."""
+        """The id of the mutation; empty for the agent itself, and if unknown."""
         return self.simulations[0].mutation_id if self.simulations else ""
 
     @cached_property
     def by_case(self) -> Mapping[str, tuple[str, ...]]:
-        """The ids of the simulations by test case, "" for those whose test case is not known; in order of the ids."""
-        found: dict[str, list[str]] = defaultdict(list)
+        """The ids of the simulations by test case, in order of the test cases' ids; "" is an unknown test case."""
+        members: dict[str, list[str]] = defaultdict(list)
         for simulation in self.simulations:
-            found[simulation.test_case_id].append(simulation.id)
-        return {case: tuple(found[case]) for case in sorted(found)}
+            members[simulation.test_case_id].append(simulation.id)
+        return {case: tuple(members[case]) for case in sorted(members)}
 
     @property
     def cases(self) -> Set[str]:
@@ -67,63 +68,68 @@ class Variant:
         """Return the values of the metric with the id of `metric`, which the run must have."""
         return next(sample for sample in self.samples if sample.metric.id == metric.id)
 
+    def find_sample(self, metric_id: str) -> Sample | None:
+        """Return the values of the metric with this id; None if the run does not have it."""
+        return next((sample for sample in self.samples if sample.metric.id == metric_id), None)
+
     def cases_with(self, metric: Metric) -> frozenset[str]:
         """Return the test cases on which the metric has a value."""
         values = self.sample(metric).values
         return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
     def numbers(self, metric: Metric) -> dict[str, list[float]]:
-        """Return the numbers that the metric has on each test case, of those that have some."""
+        """Return the metric's numbers by test case, without test cases that have none."""
         values = self.sample(metric).values
-        found = {
-            case: [value for each in ids if isinstance(value := values.get(each), float)]
+        return {
+            case: numbers
             for case, ids in self.by_case.items()
+            if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
-        return {case: numbers for case, numbers in found.items() if numbers}
 
     def of_cases(self, cases: Set[str]) -> Variant:
         """Return the variant as if the run had these test cases only."""
-        return self._only(lambda each: each.test_case_id in cases)
+        return self._only(lambda simulation: simulation.test_case_id in cases)
 
     def comparable(self, cases: Set[str]) -> Variant:
-        """Return the variant as if the run had these test cases only, each of which weighs the same."""
+        """Return the variant as if the run had these test cases only, with the same weight for each."""
         return replace(self.of_cases(cases), even=True)
 
-    def _only(self, wanted: Callable[[Simulation], bool]) -> Variant:
-        simulations = tuple(simulation for simulation in self.simulations if wanted(simulation))
+    def _only(self, is_kept: Callable[[Simulation], bool]) -> Variant:
+        simulations = tuple(simulation for simulation in self.simulations if is_kept(simulation))
         if len(simulations) == self.total:
             return self
         ids = dict.fromkeys(simulation.id for simulation in simulations)
         return replace(
             self,
             simulations=simulations,
-            completed=tuple(each for each in self.completed if each.id in ids),
-            passing=frozenset(each for each in self.passing if each in ids),
-            unlisted=0,  # which test cases they belong to is not known
+            completed=tuple(done for done in self.completed if done.id in ids),
+            passing=self.passing.intersection(ids),
+            unlisted=0,  # their test cases are unknown
             samples=tuple(_sample(sample.metric, sample.values, ids, len(simulations)) for sample in self.samples),
         )
 
 
 def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
-    """Return what a variant is in an earlier run: by the mutation's id where it is known, otherwise by its name."""
-    same = [each for each in earlier if own.mutation_id and each.mutation_id == own.mutation_id]
-    return next(iter(same or [each for each in earlier if each.name == own.name]), None)
+    """Return the same variant of an earlier run: by the mutation's id if known, otherwise by its name."""
+    same = [variant for variant in earlier if own.mutation_id and variant.mutation_id == own.mutation_id]
+    return next(iter(same or [variant for variant in earlier if variant.name == own.name]), None)
 
 
 def pooled(results: Sequence[RunResult]) -> RunResult:
-    """Return several runs as if they were one, with all of their simulations, which have unique ids.
+    """Return several runs as one, with all of their simulations, which have unique ids.
 
-    A metric has the name and the target of the first run that has it. Summaries of several runs do not make one.
+    A metric has the name and the target of the first run that has it. Summaries of several runs cannot be merged.
     """
     metrics: dict[str, Metric] = {}
-    for metric in (each for result in results for each in result.metrics):
-        known = metrics.setdefault(metric.id, metric)
-        if known is not metric:
-            has_summary = known.summary is not None or metric.summary is not None
-            metrics[metric.id] = known._replace(
-                values={**known.values, **metric.values},
+    for metric in chain.from_iterable(result.metrics for result in results):
+        merged = metrics.setdefault(metric.id, metric)
+        if merged is not metric:
+            has_summary = merged.summary is not None or metric.summary is not None
+            metrics[metric.id] = replace(
+                merged,
+                values={**merged.values, **metric.values},
                 summary=Summary() if has_summary else None,
-                is_identified=known.is_identified and metric.is_identified,
+                is_identified=merged.is_identified and metric.is_identified,
             )
     return results[0]._replace(
         expected=sum(result.expected for result in results),
@@ -140,15 +146,15 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
 def variants_of(result: RunResult, mutations: int = 0) -> tuple[Variant, ...]:
     """Return the agent first, then its mutations by name.
 
-    `mutations`: how many the run was launched with, if that is known. Of a run without any listed simulation, the
-    agent stands for all that are not listed.
+    `mutations`: how many the run was launched with, if known. If a run lists no simulation, the agent stands for all
+    unlisted ones.
     """
-    dealt = result.variants or ({BASE: ()} if result.expected else {})
-    lacking = result.expected > len(result.simulations)
-    expected = math.ceil(result.expected / max(1 + mutations, len(dealt))) if lacking else 0
+    by_variant = result.variants or ({BASE: ()} if result.expected else {})
+    is_incomplete = result.expected > len(result.simulations)
+    expected = math.ceil(result.expected / max(1 + mutations, len(by_variant))) if is_incomplete else 0
     return tuple(
-        _variant(name, members, result, alone=len(dealt) == 1, unlisted=max(0, expected - len(members)))
-        for name, members in dealt.items()
+        _variant(name, members, result, alone=len(by_variant) == 1, unlisted=max(0, expected - len(members)))
+        for name, members in by_variant.items()
     )
 
 
@@ -156,7 +162,7 @@ def _variant(
     name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool, unlisted: int
 ) -> Variant:
     completed = tuple(simulation for simulation in simulations if simulation.completed)
-    ids = dict.fromkeys(each.id for each in completed)
+    ids = dict.fromkeys(done.id for done in completed)
     total = len(simulations) + unlisted
     samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
     passing = set(ids)
@@ -175,14 +181,14 @@ def _variant(
 
 
 def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None], total: int) -> Sample:
-    if not values.keys() <= ids.keys():  # otherwise they are shared, which saves memory on large runs
-        values = {each: values[each] for each in ids if each in values}
+    if not values.keys() <= ids.keys():  # otherwise the values are shared, which saves memory on large runs
+        values = {simulation: values[simulation] for simulation in ids if simulation in values}
     return Sample(metric=metric, values=values, total=total)
 
 
 def _meeting(sample: Sample) -> set[str]:
-    """Return the simulations on which a metric meets its target; none where nothing can."""
+    """Return the simulations on which a metric meets its target; none if no value can."""
     target = sample.metric.target
     if target is None or targets.problem(target) or sample.target_obstacle(targets.named_values(target)):
         return set()
-    return {each for each, value in sample.values.items() if targets.meets(target, value)}
+    return {simulation for simulation, value in sample.values.items() if targets.meets(target, value)}

@@ -1,4 +1,4 @@
-"""The verdicts on a run, and the statuses that the gate reports beside Coval's own."""
+"""The verdicts on a run, and the statuses that the gate reports in addition to Coval's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-# The gravest first: no verdict on the agent can rest on data that are in doubt.
+# The gravest first: data in doubt allow no verdict on the agent.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 OF_LEGS: Final = (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED, *GRAVITY[1:])  # the gravest one decides a step

@@ -1,8 +1,8 @@
-"""The texts that a metric can have as values, and whether one that a user names is among them. Pure.
+"""The texts that a metric can have as values, and whether a user's text is among them. Pure.
 
-A misspelt value never occurs, so a count of it is 0 in every run. Where a metric's definition lists its values, every
-other one is impossible. Where it does not, values that are all YES, NO or UNKNOWN make the metric binary. Of any other
-metric, a value that no simulation has may be a rare category, unless it is spelt nearly like one that was seen.
+A misspelt value never occurs, so a count of it is 0 in every run. If a metric's definition lists its values, all others
+are impossible. Otherwise, a metric whose values are all YES, NO or UNKNOWN is binary. For any other metric, a value
+that no simulation has may be a rare category, unless it is spelt nearly like one that was seen.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import Metric
 
-LETTERS: Final = 2  # in which a misspelt value differs at most from the one that is meant
-NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # before a word, they make its opposite
+LETTERS: Final = 2  # the most in which a misspelt value differs from the intended one
+NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # prefixes that make a word's opposite
 SEPARATORS: Final = re.compile(r"[\W_]+")
 NO_DIGITS: Final = re.compile(r"\D+")
 BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
-TEXT_SHOWN: Final = 100  # characters
+TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
-class Vocabulary(NamedTuple):
-    """The texts that are values of a metric in any simulation (`seen`), and those that it can have (`allowed`).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The texts that a metric has in any simulation (`seen`), and those that it can have (`allowed`).
 
-    `allowed` is empty where others may come. `seen` are in alphabetical order. `contradicted`: a simulation has a value
+    `allowed` is empty if others are possible. `seen` is in alphabetical order. `contradicted`: a simulation has a value
     that is not allowed, so the definition does not fit the metric.
     """
 
@@ -45,40 +46,40 @@ class Vocabulary(NamedTuple):
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
-        possible = {UNKNOWN, *(comparable(each) for each in allowed)}
+        possible = {UNKNOWN, *map(comparable, allowed)}
         contradicted = bool(allowed) and not possible.issuperset((*seen, *metric.numbers))
         return cls(seen=tuple(seen.values()), allowed=tuple(allowed), contradicted=contradicted)
 
     def unseen(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that no simulation has, and that the metric is not known to allow.
+        """Return the `wanted` texts that no simulation has and `allowed` does not list.
 
-        UNKNOWN is always possible, and so is any number among numbers. A definition that does not fit allows nothing.
+        UNKNOWN is always possible, and so is any number. A definition that does not fit the metric allows nothing.
         """
         return self._without((*self.seen, *(() if self.contradicted else self.allowed)), wanted)
 
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that are no values of the metric."""
-        unknown = self._without((*self.seen, *self.allowed), wanted)
-        return tuple(each for each in unknown if self.allowed or self.close_to(each))
+        """Return the `wanted` texts that the metric cannot have."""
+        new = self._without((*self.seen, *self.allowed), wanted)
+        return tuple(text for text in new if self.allowed or self.close_to(text))
 
-    def _without(self, known: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that are not among the `known` ones."""
-        taken = {UNKNOWN, *(comparable(each) for each in known)}
-        return tuple(each for each in wanted if isinstance(comparable(each), str) and comparable(each) not in taken)
+    def _without(self, possible: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+        """Return the `wanted` texts that are neither numbers nor among the `possible` ones."""
+        taken = {UNKNOWN, *map(comparable, possible)}
+        return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
 
     def close_to(self, wanted: str) -> str:
-        """Return the seen text that `wanted` is a misspelling of; empty if there is none."""
-        return next((each for each in self.seen if _is_misspelling(comparable(wanted), comparable(each))), "")
+        """Return the seen text that `wanted` may misspell; empty if there is none."""
+        return next((text for text in self.seen if _is_misspelling(comparable(wanted), comparable(text))), "")
 
 
 def _shown(texts: Iterable[str]) -> dict[float | str, str]:
-    """Return texts as they are shown, by what they compare as; none that reads as a number."""
-    found = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
-    return {key: found[key] for key in sorted(key for key in found if isinstance(key, str))}
+    """Return texts as they are shown, by their comparable form, without those that read as numbers."""
+    shown = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
+    return {key: shown[key] for key in sorted(key for key in shown if isinstance(key, str))}
 
 
 def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
-    """Tell whether a text that was never seen looks like a slip in one that was, word by word."""
+    """Return whether a text that was never seen looks like a misspelling of one that was, word by word."""
     if not isinstance(wanted, str) or not isinstance(seen, str) or not within_letters(wanted, seen, LETTERS):
         return False
     words = [SEPARATORS.split(wanted), SEPARATORS.split(seen)]
@@ -87,10 +88,10 @@ def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
 
 
 def _is_slip(one: str, other: str) -> bool:
-    """Tell whether one word looks like a misspelling of another.
+    """Return whether one word looks like a misspelling of another.
 
-    A word that has to be rewritten wholly is no misspelling (A and B, NO and OK), nor is another number (P1 and P2),
-    nor the opposite (resolved and unresolved).
+    A word that would have to be rewritten entirely is no misspelling (A and B, NO and OK), nor is another number (P1
+    and P2), or the opposite (resolved and unresolved).
     """
     shorter, longer = sorted((one, other), key=len)
     opposite = longer.endswith(shorter) and SEPARATORS.sub("", longer.removesuffix(shorter)) in NEGATIONS

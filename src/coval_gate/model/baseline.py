@@ -1,4 +1,4 @@
-"""Baselines: what was found of the earlier runs that thresholds may refer to. Frozen."""
+"""Baselines: the earlier runs that thresholds may refer to, or why there are none. Frozen."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ NotFoundKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRun:
-    """An earlier run that completed, and what distinguishes it from the run that is compared with it.
+    """An earlier run that completed, and how it differs from the judged run.
 
-    `changed_cases`: the ids of the test cases whose contents have changed since. `changed_metrics`: the ids of the
-    metrics that another version of the judge evaluated. `changed_persona`: another persona, or another version of it.
-    `changed_options`: the options of the launch, by the names of inputs, that differ and may matter, such as
-    config_overrides. `unchecked`: what Coval does not tell. `failed`: the gate failed it; only an input that names it
-    makes it a baseline.
+    `changed_cases`: ids of test cases whose contents have changed since. `changed_metrics`: ids of metrics that another
+    version of the judge evaluated. `changed_persona`: it had another persona, or another version of it.
+    `changed_options`: names of launch inputs that differ and may matter, such as config_overrides. `unchecked`: what
+    Coval does not report. `failed`: the gate failed it, so it is a baseline only if an input names it.
     """
 
     run: Run
@@ -42,10 +41,9 @@ class NotFoundReason:
     """Why there is no baseline.
 
     none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all runs that fit;
-    the newest is `run_id`. not_completed: the run that the input names is over, and has the `status`. not_over: it is
-    still not over, but the step's time is. gone: Coval no longer has the run `run_id`. pull_request: only runs of pull
-    requests fit. itself: the input names the run that is to be compared. unreadable: Coval did not tell, for the reason
-    in `text`.
+    the newest is `run_id`. not_completed: the run that the input names ended with `status`. not_over: it had not ended
+    when the step's time was over. gone: Coval no longer has `run_id`. pull_request: only runs of pull requests fit.
+    itself: the input names the judged run. unreadable: Coval did not answer, for the reason in `text`.
     """
 
     kind: NotFoundKind
@@ -57,9 +55,9 @@ class NotFoundReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What was found of a source: `runs`, the newest first, or else the reason why there is none.
+    """The `runs` of a source, the newest first, or the reason why there are none.
 
-    `fewer_than_asked`: how many of the runs that the source asks for there are not.
+    `fewer_than_asked`: by how many runs the source falls short of the number that it names.
     """
 
     source: BaselineSource

@@ -1,4 +1,4 @@
-"""Which earlier runs thresholds may refer to, as the `baseline` input names them. Frozen."""
+"""The earlier runs that thresholds may refer to, as the `baseline` input names them. Frozen."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class BaselineSource(NamedTuple):
         """Return the source as the input spells it."""
         if self.kind == "base":
             return self.kind
-        several = f" last {self.last}" if self.last > 1 else ""
-        return f"{self.kind}:{self.name}{several}"
+        count = f" last {self.last}" if self.last > 1 else ""
+        return f"{self.kind}:{self.name}{count}"

@@ -1,4 +1,4 @@
-"""What only informs about a run: test cases in words, and what judges say."""
+"""Texts about a run that only inform: test cases in words, judges' explanations, transcripts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Turn(NamedTuple):
-    """What was said in one turn of a conversation; `start` and `end` in seconds from its beginning, None if unknown."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One turn of a conversation; `start` and `end` in seconds from the conversation's start, None if unknown."""
 
     role: Literal["persona", "agent"]
     text: str
@@ -19,7 +20,7 @@ class Turn(NamedTuple):
 
 
 def length(turns: Sequence[Turn]) -> float | None:
-    """Return how many seconds a conversation took, up to the end of its last turn; None where that is not known."""
+    """Return a conversation's length in seconds, up to the end of its last turn; None if unknown."""
     return turns[-1].end if turns else None
 
 
@@ -27,7 +28,7 @@ class Details(NamedTuple):
     """Texts for the report that do not affect the verdict.
 
     `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
-    `transcripts`: conversations by simulation id, where `include_transcripts` asked for them.
+    `transcripts`: conversations by simulation id, if `include_transcripts` requests them.
     """
 
     labels: Mapping[str, str] = MappingProxyType({})

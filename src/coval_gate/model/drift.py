@@ -1,4 +1,4 @@
-"""Drift: what was found of the reference that nights are compared with, and of the runs since. Frozen."""
+"""Drift: the reference that nights are compared with, and the runs since. Frozen."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import BaselineRun
 
 REFERENCE_RUNS: Final = 7  # the run with the tag, and those that followed it
-LATER_RUNS: Final = 60  # after them that count: the newest, with the run that is judged
+LATER_RUNS: Final = 60  # that count after the reference: the newest, including the judged run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """What was found of the `tag` that the input `drift` names.
+    """The reference that begins with the `tag` of the input `drift`, and the later runs.
 
-    `known`: how many runs the reference has so far, without the run that is judged; 0 if no run has the tag, and 1 if
-    the judged one has it. `holder` is the id of the run that has it. From REFERENCE_RUNS on, `reference` and `later`
-    are the runs before the judged one, the oldest first. `left_out`: how many later runs are not there because their
-    data are not complete, or another persona held their conversations. `unreadable`: what Coval did not tell, as a
+    `known`: how many runs the reference has so far, without the judged one: 0 if no run has the tag, 1 if the judged
+    run has it. `holder`: the id of the run with the tag. From REFERENCE_RUNS on, `reference` and `later` are the runs
+    before the judged one, the oldest first. `left_out`: how many later runs are excluded because their data are
+    incomplete, or because another persona held their conversations. `unreadable`: what Coval did not report, as a
     sentence; then nothing else is known.
     """
 
@@ -33,5 +33,5 @@ class Drift:
 
     @property
     def begins(self) -> bool:
-        """Whether no run has the tag, so that the judged one may take it."""
+        """Whether no run has the tag yet, so the judged one may take it."""
         return not self.holder and not self.unreadable

@@ -1,6 +1,6 @@
-"""Tells apart the jobs of a GitHub matrix, which share a name. Pure.
+"""Distinguish the jobs of a GitHub matrix, which share a name. Pure.
 
-The values of a matrix may come from a pull request: they are text from outside like any other.
+A matrix's values may come from a pull request, so they are untrusted text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LABEL_LIMIT: Final = 80  # characters
-DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that does not tell everything
-# Where one value ends; a text that holds any of it is written as JSON.
+DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that is not the whole text
+# What would hide where a value ends; a text that matches is written as JSON.
 SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 
@@ -34,9 +34,9 @@ class Matrix(NamedTuple):
         return self.label
 
     def after(self, text: str, limit: int | None = None) -> str:
-        """Return `text` with the label behind it in brackets, as GitHub names the jobs of a matrix.
+        """Return `text` followed by the label in brackets, as GitHub names the jobs of a matrix.
 
-        With a `limit`, the text is shortened so that both fit in as many characters.
+        With a `limit`, the text is cut so that the result has at most that many characters.
         """
         label = f" ({self.label})" if self else ""
         room = None if limit is None else limit - len(label)
@@ -63,7 +63,7 @@ def matrix_from(label: object) -> Matrix:
 
 def _labelled(text: str, digest: str) -> Matrix:
     label = one_line(text, LABEL_LIMIT)
-    if label != text:  # it was cut, or lost invisible characters: others may look the same
+    if label != text:  # cut, or without invisible characters: other labels may look the same
         short = digest[:DIGEST_SHOWN]
         label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
     return Matrix(label, digest)

@@ -16,8 +16,9 @@ class Limit(NamedTuple):
     seconds: float
 
 
-class Completed(NamedTuple):
-    """The run completed. `late`: the limit that was reached before all simulations and values arrived."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The run completed. `late`: the limit that passed before all simulations and values arrived."""
 
     result: RunResult
     late: Limit | None = None
@@ -29,8 +30,9 @@ class NotCompleted(NamedTuple):
     run: Run
 
 
-class TimedOut(NamedTuple):
-    """A limit was reached before the run ended.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """A limit passed before the run ended.
 
     `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
     """
@@ -43,8 +45,9 @@ class TimedOut(NamedTuple):
 Outcome = Completed | NotCompleted | TimedOut
 
 
-class Cancellation(NamedTuple):
-    """The outcome for a run that the step stopped waiting for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """What became of a run that the step stopped waiting for.
 
     cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;
     not_launched: no run was launched; left: it continues; maybe_left: a run with an unknown id may continue; failed:

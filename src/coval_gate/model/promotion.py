@@ -1,4 +1,4 @@
-"""What is to become of a run's promotion, and what became of it: whether it has the tag, and who lost it. Frozen."""
+"""The promotion of a run to a tag: whether the run has it, why not, and which runs lost it. Frozen."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class Promotion:
 
     `accepted`: a person accepted the run; without a tag, this is about its mark.
 
-    `previous`: the runs that had the tag, and lost it. `remaining`: older runs that could not be changed, so they still
-    have the tag, for the reason in `text`.
+    `previous`: the runs that had the tag and lost it. `remaining`: older runs that still have it because they could not
+    be changed, for the reason in `text`.
 
-    What the judgement alone rules out: not_passed: the run did not pass. repeated: it failed at first, and passed only
-    together with its repetitions. in_doubt: a threshold that is no comparison with the baseline was neither met nor
-    missed. too_old: the baseline was. incomparable: nothing in the baseline could be compared. not_compared: Coval did
-    not tell which run the baseline is, or that run cannot be one. unjudged: no criterion is about the agent's quality.
-    unconfirmed: it is shown to be better than its baseline, beyond the margin, so another such run has to confirm it.
+    Obstacles in the judgement: not_passed: the run did not pass. repeated: it failed at first, and passed only together
+    with its repetitions. in_doubt: a threshold that does not compare with the baseline was neither met nor missed.
+    too_old: the baseline is too old. incomparable: nothing in the baseline could be compared. not_compared: Coval did
+    not report which run the baseline is, or that run cannot be one. unjudged: no criterion is about the agent's
+    quality. unconfirmed: the run is better than its baseline, beyond the margin; another such run must confirm it.
 
-    pending: the run is promoted once all reports are written. newer: the run `other`, which is newer, has the tag.
-    no_room: the run has as many tags as Coval allows. pull_request: the run evaluates the pull request with the number
-    `other`. unknown_origin: Coval shows neither tags nor metadata, so the run could be one of a pull request. unlisted:
-    Coval's list lacks the run, so it may lack the one with the tag, too. hidden_tags: Coval does not show all tags, so
-    they could not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. marked:
-    a step failed the run before. late: the step's time was over. failed: a call failed, for the reason in `text`;
-    `advice` says what to do.
+    Other obstacles: pending: the run is promoted once all reports are written. newer: the newer run `other` has the
+    tag. no_room: the run has as many tags as Coval allows. pull_request: the run evaluates pull request number `other`.
+    unknown_origin: Coval shows neither tags nor metadata, so the run may be a pull request's. unlisted: Coval's list
+    lacks the run, so it may lack the run with the tag, too. hidden_tags: Coval does not show all tags, so they could
+    not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. marked: an earlier
+    step failed the run. late: the step's time was over. failed: a call failed, for the reason in `text`; `advice` says
+    what to do.
     """
 
     run_id: str
@@ -68,7 +68,7 @@ class Promotion:
         return not self.obstacle
 
     def with_obstacle(self, obstacle: Obstacle, *, other: str = "", text: str = "", advice: str = "") -> Promotion:
-        """Return the promotion with what stands in its way."""
+        """Return the promotion with an obstacle and its details."""
         return replace(self, obstacle=obstacle, other=other, text=text, advice=advice)
 
     def redacted(self, redact: Callable[[str], str]) -> Promotion:

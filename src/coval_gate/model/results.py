@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 from coval_gate.model.statuses import COMPLETED, ENDED
 from coval_gate.text import folded
 
-LARGEST: Final = 1e100  # of a number either way, so that sums and squares of many stay finite
-SMALLEST: Final = 1e-100  # of a number either way, for the same reason; what is closer to 0 counts as 0
+LARGEST: Final = 1e100  # magnitude of a number; sums and squares of many stay finite
+SMALLEST: Final = 1e-100  # magnitude of a number, for the same reason; anything closer to 0 counts as 0
 
 Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 
-BINARY_TEXTS: Final = ("YES", "NO", "UNKNOWN")  # what the judge of a binary metric says
+BINARY_TEXTS: Final = ("YES", "NO", "UNKNOWN")  # the answers of a binary metric's judge
 
 BASE: Final = ""  # the variant name of the agent itself
 
@@ -23,8 +23,8 @@ BASE: Final = ""  # the variant name of the agent itself
 class Simulation(NamedTuple):
     """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; names are unique in a run.
 
-    `mutation_id` is empty for the agent itself, and where it is not known. `run_id` is there if the results of several
-    runs are pooled.
+    `mutation_id` is empty for the agent itself, and if unknown. `run_id` is set if the results of several runs are
+    pooled.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Simulation(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the simulation is over. One that was skipped is over and did not complete."""
+        """Whether the simulation is over; a skipped one is, although it did not complete."""
         return self.status in ENDED
 
 
@@ -57,8 +57,9 @@ class Target(NamedTuple):
     values: tuple[str, ...] = ()
 
 
-class Summary(NamedTuple):
-    """The statistics of a metric in an older shape of the API, which has no single values."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A metric's statistics in an older shape of the API, which has no single values."""
 
     mean: float | None = None
     min: float | None = None
@@ -68,9 +69,9 @@ class Summary(NamedTuple):
 class Metric(NamedTuple):
     """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
 
-    `is_identified`: `id` is its id in Coval. Older responses have only its name, which stands there, too. `defined`:
-    the only texts that its definition allows; empty where that is not known. `elsewhere`: the texts that it has in the
-    runs that this one is compared with.
+    `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`.
+    `defined`: the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this
+    one is compared with.
     """
 
     id: str
@@ -84,15 +85,15 @@ class Metric(NamedTuple):
 
     @property
     def numbers(self) -> frozenset[float]:
-        """The different numbers among the values of all simulations."""
+        """The distinct numbers among the values of all simulations."""
         return frozenset(value for value in set(self.values.values()) if isinstance(value, float))
 
     @property
     def texts(self) -> frozenset[str]:
-        """The different texts among the values, also within sets, of all simulations and `elsewhere`."""
-        different = set(self.values.values())
-        single = {each for each in different if isinstance(each, str)}
-        return self.elsewhere.union(single, *(each for each in different if isinstance(each, frozenset)))
+        """The distinct texts of all simulations and `elsewhere`, also within sets."""
+        distinct = set(self.values.values())
+        texts = {value for value in distinct if isinstance(value, str)}
+        return self.elsewhere.union(texts, *(value for value in distinct if isinstance(value, frozenset)))
 
 
 class RunResult(NamedTuple):
@@ -115,8 +116,8 @@ class RunResult(NamedTuple):
     def find_metrics(self, reference: str) -> tuple[Metric, ...]:
         """Return the metrics that `reference` can mean: the one with that id, or all with that name, in any case."""
         by_id = tuple(metric for metric in self.metrics if metric.id == reference)
-        wanted = folded(reference)
-        return by_id or tuple(metric for metric in self.metrics if folded(metric.name) == wanted)
+        name = folded(reference)
+        return by_id or tuple(metric for metric in self.metrics if folded(metric.name) == name)
 
     @property
     def variants(self) -> dict[str, tuple[Simulation, ...]]:

@@ -32,8 +32,8 @@ class Progress(NamedTuple):
 class Run(NamedTuple):
     """One evaluation run; `metadata` is from its launch.
 
-    Until it completes, `metrics` is empty, and `output_ids` is None, as it is where Coval does not list them.
-    `averages` of the metrics, by id, are there only in a list that was to include them.
+    Until the run completes, `metrics` is empty. `output_ids` is None until then, and if Coval does not list them.
+    `averages` of the metrics, by id, exist only in a list that requested them.
     """
 
     run_id: str
@@ -58,12 +58,12 @@ class Run(NamedTuple):
 
     @property
     def is_ending(self) -> bool:
-        """Whether Coval says that the run is being cancelled. It may say so only once the run is over."""
+        """Whether Coval reports that the run is being cancelled; it may do so only once the run is over."""
         return self.status in ENDING
 
     @property
     def is_empty(self) -> bool:
-        """Whether Coval says, in both places that count them, that the run has no simulation."""
+        """Whether both of Coval's counts say that the run has no simulations."""
         return self.output_ids == () and self.progress is not None and self.progress.total == 0
 
     @property

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrendRun:
-    """An earlier run that completed: the averages of its metrics by id, as Coval computes them.
+    """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
 
     `created` is ISO 8601. `promoted`: the tags that it was promoted to.
     """

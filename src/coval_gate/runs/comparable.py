@@ -64,7 +64,7 @@ class Subject:
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
         compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
-        by_target = any(each.aggregate.name == "pass_rate" for each in compared)
+        by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
         found = [metric for each in compared if each.metric for metric in self.result.find_metrics(each.metric)]
         found += [metric for metric in self.result.metrics if by_target and metric.target]
         return tuple({metric.id: metric for metric in found}.values())
