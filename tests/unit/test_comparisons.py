@@ -259,7 +259,7 @@ def test_chart_of_any_two_samples_is_well_formed(now: list[float], then: list[fl
 def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:
     """The step ended in an error, and the advisory threshold is about a metric that the run does not have."""
     report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
-    root = ET.fromstring(junit(replace(report, judgement=errored(GateError("Title", "What happened.")))))
+    root = ET.fromstring(junit(report._replace(judgement=errored(GateError("Title", "What happened.")))))
     assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
     assert len([*root.iter("error")]) == 1
 

@@ -50,7 +50,7 @@ def report() -> Report:
         thresholds=parse_thresholds("Latency: max < 3"),
     )
     (leg,) = base.legs
-    return replace(base, legs=(replace(leg, run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
+    return base._replace(legs=(leg._replace(run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
 
 
 def text_of(rendered: Any) -> str:
@@ -76,7 +76,7 @@ def test_formats_share_findings_and_their_words() -> None:
     whole = report()
     with calls_of(findings_of, rows_of) as calls:
         for place, form in enumerate(FORMATS):
-            form.render(replace(whole, files={"json_path": f"{place}.json"}))  # as after each file that is written
+            form.render(whole._replace(files={"json_path": f"{place}.json"}))  # as after each file that is written
     assert [name for name, _ in calls] == ["findings_of", "rows_of"]
 
 

@@ -59,9 +59,9 @@ def with_targets(result: RunResult, **targets: Target) -> RunResult:
 def with_mutations(result: RunResult, *names: str) -> RunResult:
     """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
     simulations = tuple(
-        replace(simulation, mutation=names[n % len(names)]) for n, simulation in enumerate(result.simulations)
+        simulation._replace(mutation=names[n % len(names)]) for n, simulation in enumerate(result.simulations)
     )
-    return replace(result, simulations=simulations)
+    return result._replace(simulations=simulations)
 
 
 def judge_result(

@@ -49,7 +49,7 @@ def report_in(values: dict[str, Any], kind: str = "failed", **inputs: str) -> Re
     report = example_reports()[kind]
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     assert not problems
-    return replace(report, context=replace(report.context, matrix=matrix_of(values)), inputs=parsed)
+    return report._replace(context=report.context._replace(matrix=matrix_of(values)), inputs=parsed)
 
 
 DEFAULT = next(field.default for field in declared() if field.name == "matrix")
@@ -116,11 +116,11 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
     body = {"agent_id": "a1"}
-    eu, us = (replace(CONTEXT, matrix=matrix_of(values)) for values in (EU, US))
+    eu, us = (CONTEXT._replace(matrix=matrix_of(values)) for values in (EU, US))
     ours = tags_for(eu, body, "1")
     assert len({tags_for(context, body, "1").group for context in (CONTEXT, eu, us)}) == 3
-    assert ours.continues(tags_for(replace(eu, run_attempt="1"), body, "2"))
-    assert not ours.continues(tags_for(replace(us, run_attempt="1"), body, "2"))
+    assert ours.continues(tags_for(eu._replace(run_attempt="1"), body, "2").to_send)
+    assert not ours.continues(tags_for(us._replace(run_attempt="1"), body, "2").to_send)
     earlier = {"run_id": "0", "run_attempt": "1"}
     assert ours.supersedes(tags_for(eu._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
     assert not ours.supersedes(tags_for(us._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]

@@ -524,7 +524,7 @@ def is_counted(check: Check) -> bool:
 def test_order_of_simulations_is_irrelevant(answers: Sequence[str]) -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 60%", max_failed=Allowance(2))
     results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
-    turned = [replace(result, simulations=result.simulations[::-1]) for result in results]
+    turned = [result._replace(simulations=result.simulations[::-1]) for result in results]
     one, other = (together(*runs, criteria=criteria).judgement for runs in (results, turned))
     assert one.verdict is other.verdict
     assert one.repetition is not None
@@ -555,4 +555,4 @@ def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: lis
 
 def with_cases(result: RunResult, cases: list[str]) -> RunResult:
     pairs = zip(result.simulations, cases, strict=True)
-    return replace(result, simulations=tuple(replace(simulation, test_case_id=case) for simulation, case in pairs))
+    return result._replace(simulations=tuple(simulation._replace(test_case_id=case) for simulation, case in pairs))

@@ -130,7 +130,7 @@ def test_texts_of_judgements_are_redacted() -> None:
     error = GateError("a secret", "A secret.", advice="the secret", link="https://secret.example")
     cancellation = Cancellation(outcome="failed", reason="secret")
     for judgement in (
-        replace(errored(error), cancellation=cancellation),
+        errored(error)._replace(cancellation=cancellation),
         interrupted(cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
         timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),

@@ -37,8 +37,7 @@ def is_named(wanted: str) -> bool:
     return comparable(wanted) not in ("", UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kinds:
+class Kinds(NamedTuple):
     """The kinds of a metric's values. `texts` does not count UNKNOWN, which says nothing about the kind."""
 
     numbers: bool

@@ -131,7 +131,7 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         return result
     earlier = [metric for run in baseline.runs for metric in run.result.metrics]
     metrics = tuple(
-        replace(metric, elsewhere=metric.elsewhere.union(*(other.texts for other in earlier if other.id == metric.id)))
+        metric._replace(elsewhere=metric.elsewhere.union(*(other.texts for other in earlier if other.id == metric.id)))
         for metric in result.metrics
     )
     return result._replace(metrics=metrics)

@@ -30,22 +30,19 @@ class Unfinished:
     """The step ended before it could reach a verdict."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class Skipped(NamedTuple):
     """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
 
     withheld: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunsCancelled:
+class RunsCancelled(NamedTuple):
     """The step only had to cancel runs (mode cancel), with these outcomes."""
 
     cancellations: tuple[Cancellation, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errored:
+class Errored(NamedTuple):
     """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
 
     title: str
@@ -57,8 +54,7 @@ class Errored:
 Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(NamedTuple):
     """The result of judging a run or a whole step.
 
     `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
@@ -126,8 +122,7 @@ class Judgement:
         return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SingleRun:
+class SingleRun(NamedTuple):
     """One of several runs of a step, judged alone. `run_id` is empty if no run was launched."""
 
     run_id: str
@@ -148,8 +143,7 @@ class CaseStability(NamedTuple):
         return self.failed < self.total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
+class Repetition(NamedTuple):
     """The result of repeating a failed run.
 
     `runs`: those that count, in the order of their launch. `unusable`: a repetition that does not count, because it has
@@ -289,5 +283,5 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if cancellation:
         cancellation = cancellation._replace(reason=redact(cancellation.reason))
     if repetition and (unusable := repetition.unusable):
-        repetition = replace(repetition, unusable=replace(unusable, judgement=redacted(unusable.judgement, redact)))
-    return replace(judgement, cause=cause, cancellation=cancellation, repetition=repetition)
+        repetition = repetition._replace(unusable=unusable._replace(judgement=redacted(unusable.judgement, redact)))
+    return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)

@@ -125,8 +125,7 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
         merged = metrics.setdefault(metric.id, metric)
         if merged is not metric:
             has_summary = merged.summary is not None or metric.summary is not None
-            metrics[metric.id] = replace(
-                merged,
+            metrics[metric.id] = merged._replace(
                 values={**merged.values, **metric.values},
                 summary=Summary() if has_summary else None,
                 is_identified=merged.is_identified and metric.is_identified,

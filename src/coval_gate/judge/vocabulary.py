@@ -27,8 +27,7 @@ BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXT
 TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """The texts that a metric has in any simulation (`seen`), and those that it can have (`allowed`).
 
     `allowed` is empty if others are possible. `seen` is in alphabetical order. `contradicted`: a simulation has a value

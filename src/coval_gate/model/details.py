@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(NamedTuple):
     """One turn of a conversation; `start` and `end` in seconds from the conversation's start, None if unknown."""
 
     role: Literal["persona", "agent"]

@@ -16,8 +16,7 @@ class Limit(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class Completed(NamedTuple):
     """The run completed. `late`: the limit that passed before all simulations and values arrived."""
 
     result: RunResult
@@ -30,8 +29,7 @@ class NotCompleted(NamedTuple):
     run: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedOut:
+class TimedOut(NamedTuple):
     """A limit passed before the run ended.
 
     `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
@@ -45,8 +43,7 @@ class TimedOut:
 Outcome = Completed | NotCompleted | TimedOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancellation:
+class Cancellation(NamedTuple):
     """What became of a run that the step stopped waiting for.
 
     cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;

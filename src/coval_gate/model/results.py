@@ -57,8 +57,7 @@ class Target(NamedTuple):
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(NamedTuple):
     """A metric's statistics in an older shape of the API, which has no single values."""
 
     mean: float | None = None

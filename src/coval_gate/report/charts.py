@@ -19,7 +19,7 @@ Side = Literal["within", "beyond", "both"]
 
 # Both themes show these well: the bars' own colour is next to invisible on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
-LARGEST, SMALLEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
+LARGEST, CLOSEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # that hold values; below that, so does the table
 WIDTH: Final = 640  # pixels
@@ -87,7 +87,7 @@ def path_chart(sums: Sequence[float], level: float) -> str:
 def _can_draw(values: Sequence[float]) -> bool:
     """Tell whether there are enough values, of a size that labels of four decimals and the width of a bar can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
-    usual = max(-low, high) < LARGEST and high - low > SMALLEST * max(1.0, -low, high)
+    usual = max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)
     return usual and len(values) >= LEAST_VALUES
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.waiting import Procedure
 
-NAMES_SHOWN: Final = 5  # tags or branches that runs have, where none is similar
+TAGS_SHOWN: Final = 5  # tags or branches that runs have, where none is similar
 
 
 def check_baseline(
@@ -99,7 +99,7 @@ def _check_listed(
         if _may_have((yield from client.list_runs(alike._replace(tag=tag), until=until)), tag):
             return
     except Rejected:
-        if len(listed) > NAMES_SHOWN:  # older runs may have it
+        if len(listed) > TAGS_SHOWN:  # older runs may have it
             return
     warn(_nothing_text(source, _names(listed, source)))
 
@@ -125,4 +125,4 @@ def _nothing_text(source: BaselineSource, names: list[str]) -> str:
     if similar := most_similar(source.name, names):
         return f"{text}; did you mean {similar}?"
     kind = "branches" if source.kind == "branch" else "tags"
-    return f"{text}; {kind} that runs have: {in_words(names, most=NAMES_SHOWN)}." if names else f"{text}."
+    return f"{text}; {kind} that runs have: {in_words(names, most=TAGS_SHOWN)}." if names else f"{text}."

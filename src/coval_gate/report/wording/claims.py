@@ -65,7 +65,7 @@ def notes_title(checks: Sequence[Check]) -> str:
 def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
+    return f", {claim_text(check)} ({_interval_text(interval)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:
@@ -80,7 +80,7 @@ def doubt_text(check: Check) -> str:
     ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
-    told = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
+    told = f": it is {claim_text(check)} ({_interval_text(interval, both=ends > 1)})"
     needed = cases_needed(check.criterion) if isinstance(check.criterion, ThresholdHolds) else 0
     return (
         f"{told}; {interval.cases:,} test cases can never show it, {needed:,} can" if needed > interval.cases else told
@@ -110,5 +110,5 @@ def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) ->
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
 
 
-def _confidence_text(interval: Interval, *, both: bool = False) -> str:
+def _interval_text(interval: Interval, *, both: bool = False) -> str:
     return f"{'each end with ' if both else ''}{percent(interval.confidence)} confidence"
