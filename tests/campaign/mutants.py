@@ -26,7 +26,8 @@ from coval_gate.ci.console import Console
 from coval_gate.ci.github import pages as github_pages
 from coval_gate.clock import Interrupted
 from coval_gate.config import checks as input_checks
-from coval_gate.config import thresholds, values
+from coval_gate.config import thresholds
+from coval_gate.config import values as config_values
 from coval_gate.coval import calls, client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
@@ -581,7 +582,7 @@ MUTANTS: Final = (
     mutant(
         "take a list of values for one value",
         SetConstant(thresholds, "VALUE", re.compile("""[^,)#"']++""")),
-        SetCondition(values.parse_value, mentions="LISTED", value=False),
+        SetCondition(config_values.parse_value, mentions="LISTED", value=False),
         caught_by="unreadable_gate_costs_nothing",
     ),
     mutant(

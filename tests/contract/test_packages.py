@@ -17,7 +17,6 @@ SOURCE = ROOT / "src"
 PACKAGES = [
     "main",
     "post",
-    "plan",
     "flow",
     "publish",
     "runs",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.plan import main
+from coval_planner.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixt
 
 def test_the_module_runs() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "coval_gate.plan", "pass_rate >= 50%"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "coval_planner", "pass_rate >= 50%"], capture_output=True, text=True, check=True
     )
 
     assert done.stdout.startswith("pass_rate >= 50%, with a confidence of 95%\n")

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from coval_gate.config.thresholds import Threshold, parse_thresholds
-from coval_gate.judge.power import Agents, Level, cases_to_decide, chance, misses
+from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
 
 def parsed(threshold: str) -> Threshold:

@@ -75,11 +75,6 @@ def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Che
     return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
 
 
-def strictest(confidence: float, members: int) -> float:
-    """Return the confidence that one of so many members must reach at the strictest of Holm's levels, as a share."""
-    return 1.0 - (1.0 - confidence) / members
-
-
 def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:
     """Return which changes are significant; all these claims together are wrong in at most the share `error` of steps.
 

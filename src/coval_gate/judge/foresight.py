@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Greatest
 from coval_gate.judge.confidence import FEWEST_CASES
-from coval_gate.judge.family import strictest
-from coval_gate.judge.planning import needed
+from coval_gate.judge.planning import needed, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import effective_size
 from coval_gate.judge.distributions import normal_quantile, t_quantile
-from coval_gate.judge.family import strictest
-from coval_gate.judge.planning import POWER
+from coval_gate.judge.planning import POWER, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -88,6 +88,11 @@ def noticeable(error: float, confidence: float, *, power: float = POWER) -> floa
     return (normal_quantile(confidence) + normal_quantile(power)) * error
 
 
+def strictest(confidence: float, members: int) -> float:
+    """Return the confidence that one of so many members must reach at the strictest of Holm's levels, as a share."""
+    return 1.0 - (1.0 - confidence) / members
+
+
 def _fewest(count: int, confidence: float, enough: Callable[[Bounds], bool]) -> int:
     """Return the fewest misses among `count` conversations with which the rate's bounds are low enough.
 

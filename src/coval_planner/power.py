@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
 from coval_gate.judge.contrast import HitPair, PairedRates
 from coval_gate.judge.distributions import normal_quantile, t_quantile
-from coval_gate.judge.family import strictest
 from coval_gate.judge.foresight import MOST_CASES
-from coval_gate.judge.planning import POWER
+from coval_gate.judge.planning import POWER, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

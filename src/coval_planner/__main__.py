@@ -1,7 +1,7 @@
-"""Tells how many conversations a threshold with a confidence needs. No other module uses it.
+"""Tells how many conversations a threshold with a confidence needs. It is a tool for people, and not in the image.
 
-python -m coval_gate.plan 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
-python -m coval_gate.plan 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
+python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
+python -m coval_planner 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from coval_gate.judge.aggregates import Average, Percentile, aggregation_of
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import MOST_CASES, cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
-from coval_gate.judge.power import Agents, Level, cases_to_decide, chance, misses
 from coval_gate.report.wording.clauses import threshold_text
 from coval_gate.text import number, percent, plural, whole_number
+from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -264,7 +264,7 @@ def _count(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan for the threshold on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m coval_gate.plan", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m coval_planner", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
     parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
     parser.add_argument("--truth", type=_number, help="the agent's true rate or mean now (default: a few rates)")
