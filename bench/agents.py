@@ -81,10 +81,10 @@ def _outcomes(
 
     A case that is hard before is hard now as well: its rate shrinks as the mean does.
     """
-    found, chances = [], []
+    pairs, chances = [], []
     better = max(truth, now)
     for hits, before in product(range(conversations + 1), range(conversations_before + 1)):
-        found.append(HitPair(Hits(hits, conversations), Hits(before, conversations_before)))
+        pairs.append(HitPair(Hits(hits, conversations), Hits(before, conversations_before)))
         misses, misses_before = conversations - hits, conversations_before - before
         ways = math.comb(conversations, hits) * math.comb(conversations_before, before)
         scale = (now / better) ** hits * (truth / better) ** before
@@ -96,7 +96,7 @@ def _outcomes(
             lost = own + own_before
             chance += more * _moment(better, icc, hits + before + lost, misses + misses_before - lost)
         chances.append(ways * scale * chance)
-    return found, list(accumulate(chances))
+    return pairs, list(accumulate(chances))
 
 
 def _moment(centre: float, icc: float, ups: int, downs: int) -> float:

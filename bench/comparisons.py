@@ -81,7 +81,7 @@ def grown_mean(iterations: int, rng: Random) -> tuple[bool, bool]:
     drawn = latencies(rng, Size(OLD + NEW, 3 * iterations, iterations), 0.5, ICC)
     cases = [_dealt([*pair.base, *pair.now], iterations) for pair in drawn]
     slow = [[[2.0 * value for value in values] for values in case] for case in cases[OLD:]]
-    mean, median = (_grown_fails(each, cases[:OLD], slow) for each in (MEAN, MEDIAN))
+    mean, median = (_grown_fails(kind, cases[:OLD], slow) for kind in (MEAN, MEDIAN))
     return mean, median
 
 
@@ -118,8 +118,8 @@ def missing() -> Iterator[Experiment]:
     yield Experiment(
         (Limit("unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red", 5.0, overall=True),),
         tuple(
-            partial(lacking, Size(cases, *each), share, share)
-            for cases, each, share in product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
+            partial(lacking, Size(cases, *iterations), share, share)
+            for cases, iterations, share in product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
         ),
     )
     yield Experiment(
@@ -138,7 +138,7 @@ def lacking(size: Size, before: float, now: float, rng: Random) -> tuple[bool]:
 
 def _without(result: RunResult, share: float, rng: Random) -> RunResult:
     (metric,) = result.metrics
-    values = {each: value for each, value in metric.values.items() if rng.random() >= share}
+    values = {simulation_id: value for simulation_id, value in metric.values.items() if rng.random() >= share}
     return replace(result, metrics=(replace(metric, values=values),))
 
 
@@ -147,7 +147,7 @@ def _without(result: RunResult, share: float, rng: Random) -> RunResult:
 
 def margins() -> Iterator[Experiment]:
     """Yield how often a threshold with a margin is red: the change is shown, and as counted it is beyond the margin."""
-    sizes = [Size(cases, *each) for cases, each in product((20, 50), ((1, 1), (3, 1), (9, 3)))]
+    sizes = [Size(cases, *iterations) for cases, iterations in product((20, 50), ((1, 1), (3, 1), (9, 3)))]
     yield Experiment(
         (Limit("unchanged rate, `>= baseline - 5pp`: red", 5.0, overall=True),),
         tuple(partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS)),
@@ -156,9 +156,11 @@ def margins() -> Iterator[Experiment]:
         (Limit("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, overall=True),),
         tuple(partial(moved_mean, size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6))),
     )
-    for each, least in (((1, 1), 70.0), ((3, 1), 80.0), ((9, 3), 95.0)):
-        name = f"95 -> 80 %, `>= baseline - 5pp`, 50 cases, {each[0]}/{each[1]}, as judged: noticed"
-        yield Experiment((Limit(name, least, least=True),), (partial(moved_rate, Size(50, *each), ICC, 0.95, 0.8),))
+    for iterations, least in (((1, 1), 70.0), ((3, 1), 80.0), ((9, 3), 95.0)):
+        name = f"95 -> 80 %, `>= baseline - 5pp`, 50 cases, {iterations[0]}/{iterations[1]}, as judged: noticed"
+        yield Experiment(
+            (Limit(name, least, least=True),), (partial(moved_rate, Size(50, *iterations), ICC, 0.95, 0.8),)
+        )
     yield Experiment(
         (Limit("average latency +20 %, `<= baseline * 1.1`, 50 cases, 1/1, as judged: noticed", 55.0, least=True),),
         (partial(moved_mean, Size(50, 1, 1), ICC, 1.2),),
@@ -188,7 +190,7 @@ def named_change() -> Iterator[Experiment]:
     for family, name in ((1, "alone"), (10, "among ten")):
         yield Experiment(
             (Limit(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}: noticed", 70.0, least=True),),
-            tuple(partial(named, Size(*each), family) for each in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1))),
+            tuple(partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1))),
         )
 
 

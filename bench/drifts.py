@@ -43,8 +43,12 @@ class Agent(NamedTuple):
 
 def drifts() -> Iterator[Experiment]:
     """Yield how often steps alarm in a month without a change, and how often they notice one."""
-    rates = [Agent(RATE, cases, each, truth) for truth in (0.8, 0.95) for cases, each in ((20, 1), (50, 1), (50, 3))]
-    means = [Agent(MEAN, cases, each) for cases, each in ((20, 1), (50, 1), (50, 3))]
+    rates = [
+        Agent(RATE, cases, iterations, truth)
+        for truth in (0.8, 0.95)
+        for cases, iterations in ((20, 1), (50, 1), (50, 3))
+    ]
+    means = [Agent(MEAN, cases, iterations) for cases, iterations in ((20, 1), (50, 1), (50, 3))]
     wobbling = [mean._replace(wobble=0.05) for mean in means]
     percentiles = [
         Agent(f"Latency: {aggregate} <= baseline", cases) for aggregate in ("med", "p(95)") for cases in (20, 50)
@@ -57,7 +61,7 @@ def drifts() -> Iterator[Experiment]:
     ):
         yield Experiment(
             (Limit(f"drift: an unchanged agent, {name}: any alarm in {NIGHTS} nights", most, overall=True),),
-            tuple(partial(alarms, (each,), steady, NIGHTS) for each in agents),
+            tuple(partial(alarms, (drifting,), steady, NIGHTS) for drifting in agents),
         )
     ten = [*(Agent(RATE, 50, 1, truth) for truth in (0.8, 0.9, 0.95, 0.98, 0.99)), *[Agent(MEAN, 50)] * 5]
     yield Experiment(

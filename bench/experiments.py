@@ -68,17 +68,20 @@ def one_run() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a number."""
     yield Experiment(
         (Limit(f"rates of 50 to 95 %: {TOO_HIGH}", 7.0), Limit(f"rates of 50 to 95 %: {TOO_LOW}", 5.5)),
-        tuple(partial(rate_error, *each, truth) for each, truth in product(ONE, (0.5, 0.8, 0.9, 0.95))),
+        tuple(partial(rate_error, *setting, truth) for setting, truth in product(ONE, (0.5, 0.8, 0.9, 0.95))),
     )
     yield Experiment(
         (Limit(f"rates of 99 %: {TOO_HIGH}", 12.0), Limit(f"rates of 99 %: {TOO_LOW}", 5.5)),
-        tuple(partial(rate_error, *each, 0.99) for each in ONE),
+        tuple(partial(rate_error, *setting, 0.99) for setting in ONE),
     )
     yield Experiment(
         (Limit(f"percentiles 50, 90, 95: {TOO_HIGH}", 6.5), Limit(f"percentiles 50, 90, 95: {TOO_LOW}", 6.5)),
-        tuple(partial(percentile_error, *each, n) for each, n in product(ONE, (50.0, 90.0, 95.0))),
+        tuple(partial(percentile_error, *setting, n) for setting, n in product(ONE, (50.0, 90.0, 95.0))),
     )
-    large, few = [each for each in ONE if each[0].cases >= 20], [each for each in ONE if each[0].cases < 20]
+    large, few = (
+        [setting for setting in ONE if setting[0].cases >= 20],
+        [setting for setting in ONE if setting[0].cases < 20],
+    )
     for name, chosen, sigmas, most, times in (
         ("latency, sigma 0.5, from 20 cases", large, (0.5,), 8.0, 1),
         ("latency, sigma 0.9, from 20 cases", large, (0.9,), 11.0, 1),
@@ -86,13 +89,13 @@ def one_run() -> Iterator[Experiment]:
     ):
         yield Experiment(
             (Limit(f"mean of {name}: {TOO_HIGH}", most), Limit(f"mean of {name}: {TOO_LOW}", most)),
-            tuple(partial(latency_error, *each, sigma) for each, sigma in product(chosen, sigmas)),
+            tuple(partial(latency_error, *setting, sigma) for setting, sigma in product(chosen, sigmas)),
             times,
         )
     for name, chosen, most in (("from 20 cases", large, 8.0), ("5 and 10 cases", few, 14.0)):
         yield Experiment(
             (Limit(f"mean of scores, {name}: {TOO_HIGH}", most), Limit(f"mean of scores, {name}: {TOO_LOW}", most)),
-            tuple(partial(score_error, *each, centre) for each, centre in product(chosen, (3.0, 4.2))),
+            tuple(partial(score_error, *setting, centre) for setting, centre in product(chosen, (3.0, 4.2))),
         )
 
 
@@ -140,11 +143,11 @@ def two_runs() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a baseline."""
     yield Experiment(
         (Limit("unchanged rate: called worse", 6.5), Limit("unchanged rate: called better", 6.5)),
-        tuple(partial(rate_change, *each, truth, 0.0) for each, truth in product(TWO, (0.8, 0.95, 0.99))),
+        tuple(partial(rate_change, *setting, truth, 0.0) for setting, truth in product(TWO, (0.8, 0.95, 0.99))),
     )
     yield Experiment(
         (Limit("rate lower by exactly 5pp: shown as more", 6.0), Limit("rate lower by exactly 5pp: passed", 6.0)),
-        tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(TWO, (0.8, 0.95))),
+        tuple(partial(rate_change, *setting, truth, -0.05) for setting, truth in product(TWO, (0.8, 0.95))),
     )
     for icc, most in ((0.9, 6.5), (0.999, None)):
         alike = tuple((size, icc) for size in {size: None for size, _ in TWO})
@@ -153,16 +156,16 @@ def two_runs() -> Iterator[Experiment]:
                 Limit(f"the same, agents that behave alike (ICC {icc}): shown as more", most),
                 Limit(f"the same, agents that behave alike (ICC {icc}): passed", most),
             ),
-            tuple(partial(rate_change, *each, truth, -0.05) for each, truth in product(alike, (0.6, 0.95))),
+            tuple(partial(rate_change, *setting, truth, -0.05) for setting, truth in product(alike, (0.6, 0.95))),
         )
     yield Experiment(
         # Unequal numbers of conversations leave skewness in the difference: 9.3 % of 10,000 runs at 5/1 and 5 cases.
         (Limit("unchanged mean latency: called slower", 6.5), Limit("unchanged mean latency: called faster", 10.5)),
-        tuple(partial(mean_change, *each) for each in TWO),
+        tuple(partial(mean_change, *setting) for setting in TWO),
     )
     yield Experiment(
         (Limit("unchanged p50 and p95: called slower", 6.5), Limit("unchanged p50 and p95: called faster", 6.5)),
-        tuple(partial(percentile_change, *each, n) for each, n in product(TWO, (50.0, 95.0))),
+        tuple(partial(percentile_change, *setting, n) for setting, n in product(TWO, (50.0, 95.0))),
     )
 
 

@@ -28,7 +28,7 @@ def measure() -> list[Figure]:
     """Return the seconds of CPU time of what all formats share, and of each format beside that."""
     report = large_report()
     shared = _figure("what all formats share", lambda: report.rows)
-    return [shared, *(_figure(each.name, partial(each.render, report)) for each in FORMATS)]
+    return [shared, *(_figure(face.name, partial(face.render, report)) for face in FORMATS)]
 
 
 def large_report() -> Report:
@@ -41,7 +41,7 @@ def large_report() -> Report:
         Metric(
             id=f"benchMetric{number:011}",
             name=f"Seconds {number}",
-            values={each.id: 2.0 + place / 7 for place, each in enumerate(members)},
+            values={simulation.id: 2.0 + place / 7 for place, simulation in enumerate(members)},
         )
         for number in range(METRICS)
     )

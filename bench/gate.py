@@ -128,7 +128,7 @@ def measure() -> list[Figure]:
     cpu = {size: [step.cpu for step in steps] for size, steps in taken.items()}
     large_cpu, smallest_cpu = statistics.median(cpu[LARGE]), statistics.median(cpu[SMALLEST])
     mb = {size: max(step.mb for step in steps) for size, steps in taken.items()}
-    grown, grown_beyond = (growth(cpu, beyond_start=each) for each in (False, True))
+    grown, grown_beyond = (growth(cpu, beyond_start=is_beyond) for is_beyond in (False, True))
     what, smallest = f"gate, {LARGE:,} simulations", f"{SMALLEST} simulations"
     return [
         *_failing(worst),
@@ -183,7 +183,7 @@ def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         runner = LocalRunner(directory)
-        inputs = {each.name: each.default for each in declared()} | {
+        inputs = {declaration.name: declaration.default for declaration in declared()} | {
             "api_key": "coval_sk_test_sandbox",
             "api_base_url": coval.url,
             "agent_id": "a" * 22,
@@ -277,7 +277,9 @@ class CannedRun:
     def __init__(self, identity: str, size: int, metric_ids: Iterable[str]) -> None:
         rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
         ids = [f"benchSim{number:014}" for number in range(size)]
-        self.simulations = [_bytes(_simulation(each, identity, number)) for number, each in enumerate(ids)]
+        self.simulations = [
+            _bytes(_simulation(simulation_id, identity, number)) for number, simulation_id in enumerate(ids)
+        ]
         metrics = {metric_id: _results(metric_id, ids, rng) for metric_id in metric_ids}
         cases = -(-size // ITERATIONS)
         run: dict[str, Any] = {
@@ -295,7 +297,7 @@ class CannedRun:
             },
             "results": {
                 "output_ids": ids,
-                "call_sids": {each: f"CA{each.lower()}" for each in ids},
+                "call_sids": {simulation_id: f"CA{simulation_id.lower()}" for simulation_id in ids},
                 "metrics": metrics,
             },
             "metadata": {},
@@ -337,8 +339,8 @@ class CannedServer(ThreadingHTTPServer):
         return "other", None
 
     def _page(self, query: dict[str, str]) -> bytes | None:
-        wanted = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
-        run = self.runs.get(wanted[1]) if wanted else None
+        match = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
+        run = self.runs.get(match[1]) if match else None
         size = min(int(query.get("page_size", "50")), MOST_PER_PAGE)
         return run.page(int(query.get("page_token", "0")), size) if run else None
 
@@ -358,8 +360,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         launch = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
         self.server.calls["launch"] += 1
-        wanted = launch["test_set_id"]
-        self._send(200, _bytes({"run": {"run_id": wanted if wanted in self.server.runs else run_id(SMALLEST)}}))
+        requested = launch["test_set_id"]
+        self._send(200, _bytes({"run": {"run_id": requested if requested in self.server.runs else run_id(SMALLEST)}}))
 
     def _send(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -397,7 +399,7 @@ def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, An
         "metric_id": metric_id,
         "metric_name": made.name,
         "output_type": made.output_type,
-        "values": [{"simulation_output_id": each, "value": made.draw(rng)} for each in ids],
+        "values": [{"simulation_output_id": simulation_id, "value": made.draw(rng)} for simulation_id in ids],
     }
 
 

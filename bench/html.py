@@ -61,7 +61,7 @@ def measure() -> list[Figure]:
 
 def _shown(document: str) -> Iterator[Figure]:
     """Yield what Chromium takes for the document."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         return
     from playwright.sync_api import sync_playwright

@@ -49,26 +49,26 @@ def runs(metrics: Mapping[str, Pairs]) -> tuple[RunResult, Baseline]:
 
 def baseline_of(earlier: Sequence[RunResult]) -> Baseline:
     """Return runs as a baseline."""
-    found = (BaselineRun(run=Run(run_id=each.run_id, status=COMPLETED), result=each) for each in earlier)
-    return Baseline(source=SOURCE, runs=tuple(found))
+    runs = (BaselineRun(run=Run(run_id=result.run_id, status=COMPLETED), result=result) for result in earlier)
+    return Baseline(source=SOURCE, runs=tuple(runs))
 
 
 def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]]) -> RunResult:
     """Return a run in which the conversations of each case, in order, have these values of the `metrics`."""
     drawn = {name: [_values(case) for case in cases] for name, cases in metrics.items()}
     simulations = _simulations(run_id, tuple(map(len, next(iter(drawn.values())))))
-    found = tuple(
+    measured = tuple(
         Metric(
             id=name,
             name=name,
             values={
-                each.id: value
-                for each, value in zip(simulations, (value for case in cases for value in case), strict=True)
+                simulation.id: value
+                for simulation, value in zip(simulations, (value for case in cases for value in case), strict=True)
             },
         )
         for name, cases in drawn.items()
     )
-    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=found)
+    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=measured)
 
 
 def is_red(judgement: Judgement) -> bool:
@@ -87,7 +87,7 @@ def without_family(judgement: Judgement) -> bool:
 def is_called(judgement: Judgement, trend: Trend) -> bool:
     """Tell whether a step calls the change of some threshold that."""
     compared = (check.measure.comparison for check in checks(judgement) if check.measure)
-    return any(each.trend == trend for each in compared if each)
+    return any(comparison.trend == trend for comparison in compared if comparison)
 
 
 def as_counted(judgement: Judgement) -> bool:

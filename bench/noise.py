@@ -40,8 +40,8 @@ class Row(NamedTuple):
         """Tell whether the worst cell, or all together, keep to the limit."""
         if self.limit.percent is None:
             return True
-        found = self.mean if self.limit.overall else self.worst
-        return found >= self.limit.percent if self.limit.least else found <= self.limit.percent
+        share = self.mean if self.limit.overall else self.worst
+        return share >= self.limit.percent if self.limit.least else share <= self.limit.percent
 
     def __str__(self) -> str:
         sign = ">=" if self.limit.least else "<="
@@ -82,7 +82,7 @@ def measure(runs: int = RUNS) -> Iterator[Row]:
             for experiment in planned
         ]
         for experiment, cells in zip(planned, started, strict=True):
-            yield from rows(experiment, [each.result() for each in cells])
+            yield from rows(experiment, [future.result() for future in cells])
 
 
 def _calls(experiment: Experiment, runs: int) -> int:
@@ -95,11 +95,11 @@ def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
     return [100.0 * sum(column) / runs for column in zip(*(cell(rng) for _ in range(runs)), strict=True)]
 
 
-def rows(experiment: Experiment, found: Sequence[Sequence[float]]) -> list[Row]:
+def rows(experiment: Experiment, shares: Sequence[Sequence[float]]) -> list[Row]:
     """Return a row for each limit of an experiment."""
     return [
         Row(limit, min(column) if limit.least else max(column), sum(column) / len(column), len(column))
-        for limit, column in zip(experiment.limits, zip(*found, strict=True), strict=True)
+        for limit, column in zip(experiment.limits, zip(*shares, strict=True), strict=True)
     ]
 
 

@@ -178,8 +178,8 @@ def measure_short(runs: int = 1000, seed: int = 0, lengths: tuple[float, float] 
     delay = statistics.fmean(watched.delay for watched in ours)
     fixed_delay = statistics.fmean(watched.delay for watched in fixed)
     relative, fixed_relative = (
-        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(each, mix, strict=True))
-        for each in (ours, fixed)
+        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(watches, mix, strict=True))
+        for watches in (ours, fixed)
     )
     most_requests = fixed_requests + MOST_EXTRA
     what, name = f"runs of {lengths[0]:g} to {lengths[1]:g} s", f"fixed {SHORT_INTERVAL:.0f} s"

@@ -114,8 +114,8 @@ def _judged(night: Night, reference: Night | None, thresholds: str) -> Judgement
         baseline = Baseline(source=SOURCE, missing=NotFoundReason(kind="none"))
     else:
         earlier = run("base", {"Latency": reference.latencies, "Resolved": reference.resolved})
-        found = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
-        baseline = Baseline(source=SOURCE, runs=(found,))
+        baseline_run = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
+        baseline = Baseline(source=SOURCE, runs=(baseline_run,))
     return judge(result, criteria(thresholds, CONFIDENCE), baseline=baseline)
 
 

@@ -48,14 +48,14 @@ def measure(runs: int = RUNS) -> list[Figure]:
         compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
         script = directory / "ten_lines.py"
         script.write_text(TEN_LINES, encoding="utf-8")
-        inputs = {each.name: each.default for each in declared()} | INPUTS
+        inputs = {declaration.name: declaration.default for declaration in declared()} | INPUTS
         inputs["api_base_url"] = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         environ = LocalRunner(directory).environ(inputs)
         ours, theirs = [], []
         for _ in range(runs + 1):
             theirs.append(to_wire(server, script, environ))
             ours.append(to_wire(server, ROOT / "entrypoint.py", environ))
-    ours_ms, theirs_ms = (statistics.median(each[1:]) * 1000 for each in (ours, theirs))
+    ours_ms, theirs_ms = (statistics.median(times[1:]) * 1000 for times in (ours, theirs))
     return [
         Figure(
             name="process start to POST on the wire",

@@ -166,9 +166,9 @@ def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
     pairs = rates(rng, Size(50, 1, 1), 0.8, icc)  # two runs of one agent
     first = run("first", {"Resolved": hits_now(pairs)})
     second = run("second", {"Resolved": [pair.base for pair in pairs]})
-    wanted = criteria("Resolved: rate(YES) >= 90%", None)
-    once = is_red(judge(first, wanted))
-    return once and is_red(judge(pooled([first, second]), wanted)), once
+    required = criteria("Resolved: rate(YES) >= 90%", None)
+    once = is_red(judge(first, required))
+    return once and is_red(judge(pooled([first, second]), required)), once
 
 
 def repeated_unchanged(icc: float, rng: Random) -> tuple[bool, bool]:
@@ -177,12 +177,12 @@ def repeated_unchanged(icc: float, rng: Random) -> tuple[bool, bool]:
     once = [pair._replace(now=Hits(_one_of(pair.now, rng), 1)) for pair in drawn]
     rest = [Hits(pair.now.hits - one.now.hits, 1) for pair, one in zip(drawn, once, strict=True)]
     now, baseline = runs({"Resolved": once})
-    wanted = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
-    first = is_red(judge(now, wanted, baseline=baseline))
+    required = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
+    first = is_red(judge(now, required, baseline=baseline))
     if not first:
         return False, False
     both = pooled([now, run("again", {"Resolved": rest})])
-    return is_red(judge(both, wanted, baseline=baseline)), first
+    return is_red(judge(both, required, baseline=baseline)), first
 
 
 def _one_of(case: Hits, rng: Random) -> int:
@@ -226,12 +226,12 @@ def contradictions(rng: Random) -> tuple[bool, bool, bool, bool]:
         checks(decide(thresholds, drawn, confidence))
         for drawn, confidence in ((metrics, level), (metrics, more), (reordered, level))
     )
-    bounds = [[_shown(check) for check in each] for each in (sure, surer, again)]
+    bounds = [[_shown(check) for check in judged] for judged in (sure, surer, again)]
     return (
         any(_contradicts(check) for check in (*sure, *surer)),
         any(one.verdict not in (other.verdict, Verdict.INCONCLUSIVE) for one, other in zip(surer, sure, strict=True)),
-        any(math.isnan(bound) for each in bounds for pair in each for bound in pair),
-        [each.verdict for each in sure] != [each.verdict for each in again] or bounds[0] != bounds[2],
+        any(math.isnan(bound) for pairs in bounds for pair in pairs for bound in pair),
+        [one.verdict for one in sure] != [one.verdict for one in again] or bounds[0] != bounds[2],
     )
 
 

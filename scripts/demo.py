@@ -73,15 +73,15 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
 
 def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str, str]:
     """Read arguments of the form `INPUT=VALUE`, as a shell passes them. Raises ValueError."""
-    given = {}
+    overrides = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
             raise ValueError(f"must be of the form INPUT=VALUE; got {argument[:40]!r}")
         if name not in names:
             raise unknown(name, names)
-        given[name] = value
-    return given
+        overrides[name] = value
+    return overrides
 
 
 def unknown(name: str, names: Collection[str]) -> ValueError:
@@ -106,11 +106,16 @@ def sandbox(options: Sequence[str]) -> Iterator[str]:
             process.terminate()
 
 
-def run(given: dict[str, str], url: str) -> int:
+def run(overrides: dict[str, str], url: str) -> int:
     """Run the action with `given` inputs, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
-        runner = LocalRunner(Path(directory), {} if given.get("promote") else PULL_REQUEST)
-        inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
+        runner = LocalRunner(Path(directory), {} if overrides.get("promote") else PULL_REQUEST)
+        inputs = (
+            {declaration.name: declaration.default for declaration in declared()}
+            | INPUTS
+            | {"api_base_url": url}
+            | overrides
+        )
         began = time.monotonic()
         command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
         environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
@@ -194,7 +199,7 @@ is split as a shell would. README lists the inputs.
 
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
-    names = [each.name for each in declared()]
+    names = [declaration.name for declaration in declared()]
     if entries.strip() == "list" or entries.strip().startswith("-"):
         arguments, entries = [*arguments, *shlex.split(entries)], ""
     own = parser()
@@ -202,16 +207,16 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
     if options.inputs == ["list"]:
         return options, None
     try:
-        given = split_entries(entries, names) if entries.strip() else {}
-        return options, given | read_arguments(options.inputs, names)
+        overrides = split_entries(entries, names) if entries.strip() else {}
+        return options, overrides | read_arguments(options.inputs, names)
     except ValueError as error:
         own.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
 
 
 def main(arguments: Sequence[str], entries: str) -> int:
     """Show a run with the given inputs, or a passing and a failing run. Return the exit code."""
-    options, given = read_command_line(arguments, entries)
-    if given is None:
+    options, overrides = read_command_line(arguments, entries)
+    if overrides is None:
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
         print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
         print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
@@ -221,8 +226,8 @@ def main(arguments: Sequence[str], entries: str) -> int:
         word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)
     ]
     with sandbox(["--speed", options.speed, *repeated]) as url:
-        if given:
-            return run(given, url)
+        if overrides:
+            return run(overrides, url)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
         passed = run({}, url)
         print(f"\n{BOLD}━━ 2. A run that fails the same gate{PLAIN}\n")

@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def action_inputs() -> str:
     """Return the `inputs:` block of action.yml."""
     entries = [
-        f"  {each.name}:\n    description: {quote(each.description + exception(each.modes, ALL_MODES))}\n"
-        f"    required: false\n    default: {quote(each.default)}"
-        for each in declared()
+        f"  {declaration.name}:\n    description: {quote(described(declaration))}\n"
+        f"    required: false\n    default: {quote(declaration.default)}"
+        for declaration in declared()
     ]
     return "\n".join(["inputs:", *entries])
 
@@ -50,7 +50,7 @@ def action_outputs() -> str:
 def readme_inputs() -> str:
     """Return a table for each group of inputs."""
     tables = []
-    for group, members in itertools.groupby(declared(), key=lambda each: each.group):
+    for group, members in itertools.groupby(declared(), key=lambda declaration: declaration.group):
         rows = [
             f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
             f"{exception(member.modes, MODES[group])} |"
@@ -121,13 +121,18 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
 
 
-def default(each: Input) -> str:
+def described(declaration: Input) -> str:
+    """Return an input's description for action.yml, with the modes that it is limited to."""
+    return declaration.description + exception(declaration.modes, ALL_MODES)
+
+
+def default(declaration: Input) -> str:
     """Return an input's default as README shows it."""
-    return f"`{each.default}`" if each.default else ""
+    return f"`{declaration.default}`" if declaration.default else ""
 
 
 def exception(modes: tuple[str, ...], usual: tuple[str, ...]) -> str:
-    """Return a sentence that says in which modes an input has an effect; empty where they are the usual ones."""
+    """Return a sentence that lists the modes in which an input has an effect; empty for the usual ones."""
     if modes == usual:
         return ""
     return " Modes: all." if modes == ALL_MODES else f" Modes: {listed(modes)}."
@@ -147,9 +152,9 @@ def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
     """Put `content` between the lines that mark the block `name`. Raises ValueError without exactly one block."""
     begin, end = (f"{comment[0]} {word} {name}{comment[1]}" for word in ("begin", "end"))
     pattern = re.compile(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)}$)", re.DOTALL | re.MULTILINE)
-    filled, found = pattern.subn(lambda _: content + "\n", text)
-    if found != 1:
-        raise ValueError(f"expected one block {name}, found {found}")
+    filled, count = pattern.subn(lambda _: content + "\n", text)
+    if count != 1:
+        raise ValueError(f"expected one block {name}, found {count}")
     return filled
 
 

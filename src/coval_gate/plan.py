@@ -83,7 +83,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None = None, co
     if rate is None:
         return f"{title}\n\n{_without_plan(threshold)}\n"
     usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
-    shares = [each for each in usual if each >= 0.0] if truth is None else [rate.mirrored(truth)]
+    shares = [share for share in usual if share >= 0.0] if truth is None else [rate.mirrored(truth)]
     parts = [
         title,
         rate.miss,
@@ -104,10 +104,10 @@ def plan_comparison(threshold: Threshold, confidence: float, change: Change, cou
     elif isinstance(aggregation_of(threshold), Percentile):
         parts += [_at_least(threshold, confidence, change.family), NO_FORMULA]
     elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
-        given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
+        example = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
         parts += [
             _at_least(threshold, confidence, change.family),
-            f"Say which change it is to notice, such as {given}.",
+            f"Say which change it is to notice, such as {example}.",
         ]
     else:
         parts += [_at_least(threshold, confidence, change.family), *_noticed(threshold, confidence, change, count)]
@@ -203,8 +203,8 @@ def _failing(rate: Rate, confidence: float, counts: Iterable[int]) -> str:
 def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int) -> str:
     rows: list[tuple[str, ...]] = [(f"true {rate.name}", "passes", "fails", "inconclusive")]
     for share in shares:
-        found = chances(rate.share, share, count, confidence)
-        cells = (found.passed, found.failed, max(0.0, 1.0 - found.passed - found.failed))
+        outcomes = chances(rate.share, share, count, confidence)
+        cells = (outcomes.passed, outcomes.failed, max(0.0, 1.0 - outcomes.passed - outcomes.failed))
         rows.append((percent(rate.mirrored(share)), *(f"{100 * chance:.0f}%" for chance in cells)))
     return f"With {plural(count, 'conversation')}, it\n\n{_table(*rows)}"
 
@@ -227,19 +227,19 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 def _threshold(text: str) -> Threshold:
     try:
-        found = parse_thresholds(text)
+        thresholds = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if len(found) != 1:
-        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(found)}")
-    return found[0]
+    if len(thresholds) != 1:
+        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(thresholds)}")
+    return thresholds[0]
 
 
 def _number(text: str) -> float:
-    found = SHARE.fullmatch(text.strip())
-    if not found:
+    match = SHARE.fullmatch(text.strip())
+    if not match:
         raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95, or a number; got {text!r}")
-    return float(found[1]) / (100.0 if found[2] else 1.0)
+    return float(match[1]) / (100.0 if match[2] else 1.0)
 
 
 def _share(text: str) -> float:
@@ -282,19 +282,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=1,
         help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
     )
-    given = parser.parse_args(arguments)
-    threshold: Threshold = given.threshold
+    options = parser.parse_args(arguments)
+    threshold: Threshold = options.threshold
     compares = bool(threshold.bound.reference)
     for name in ("truth", "before"):
-        if (getattr(given, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
-            parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(given, name):g}")
-    if not compares and (given.before is not None or given.spread is not None):
+        if (getattr(options, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
+            parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(options, name):g}")
+    if not compares and (options.before is not None or options.spread is not None):
         parser.error("--before and --spread need a threshold against a baseline")
     if compares:
-        change = Change(given.before, given.truth, given.spread, given.icc, given.thresholds)
-        sys.stdout.write(plan_comparison(threshold, given.confidence, change, given.count))
+        change = Change(options.before, options.truth, options.spread, options.icc, options.thresholds)
+        sys.stdout.write(plan_comparison(threshold, options.confidence, change, options.count))
     else:
-        sys.stdout.write(plan(threshold, given.confidence, given.truth, given.count))
+        sys.stdout.write(plan(threshold, options.confidence, options.truth, options.count))
 
 
 if __name__ == "__main__":

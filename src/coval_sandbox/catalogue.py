@@ -90,8 +90,8 @@ _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 def metric_for(metric_id: str) -> Metric:
     """Return the metric with this id. An unknown id is a metric with numbers from 0 to 1."""
-    known = _METRICS_BY_ID.get(metric_id)
-    return known or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
+    metric = _METRICS_BY_ID.get(metric_id)
+    return metric or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
 def test_case(test_case_id: str) -> TestCase:
     """Return the test case with this id. Raises ValueError if no test set has it."""
     test_set_id, number = test_case_id[4:12], test_case_id[12:]
-    found = _test_case(test_set_id, int(number))
-    if found.id != test_case_id or int(number) < 1:
+    case = _test_case(test_set_id, int(number))
+    if case.id != test_case_id or int(number) < 1:
         raise ValueError(test_case_id)
-    return found
+    return case
 
 
 def _test_case(test_set_id: str, number: int) -> TestCase:
@@ -160,8 +160,8 @@ PERSONAS = (
 
 def persona_for(persona_id: str) -> Persona:
     """Return the persona with this id. An unknown one is a plain caller."""
-    known = next((persona for persona in PERSONAS if persona.id == persona_id), None)
-    return known or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
+    persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
+    return persona or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ class CatalogueApi:
 
     def list_metrics(self, query: Query) -> Json:
         """GET /metrics; include_builtin=true adds the built-in ones."""
-        found = self._filter(query, ("metric_type", "metric_name", "create_time"))
+        query_filter = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "metric_name"), lambda row, field: row[field])
         return self._listing("metrics", rows, query)
 
@@ -78,9 +78,9 @@ class CatalogueApi:
 
     def list_test_sets(self, query: Query) -> Json:
         """GET /test-sets: those of the scenarios."""
-        found = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
+        query_filter = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
         rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         fields = ("create_time", "update_time", "display_name")
         rows = ordered(rows, query.get("order_by"), fields, lambda row, field: row[field], default="-update_time")
         return self._listing("test_sets", rows, query)
@@ -96,15 +96,15 @@ class CatalogueApi:
 
     def list_test_cases(self, query: Query) -> Json:
         """GET /test-cases: those of the test set in the filter, or of every known set."""
-        found = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
-        asked = (term.value for term in found.terms if term.field == "test_set_id")
-        named = {each for each in asked if len(each) == TEST_SET_ID_LENGTH and self._exists("Test set", each)}
+        query_filter = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
+        asked = (term.value for term in query_filter.terms if term.field == "test_set_id")
+        named = {value for value in asked if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
         rows = [
             self._shown_case(case)
             for test_set_id in sorted(named | KNOWN["Test set"])
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "update_time"), lambda row, field: row[field])
         return self._listing("test_cases", rows, query)
 

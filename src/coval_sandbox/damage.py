@@ -31,7 +31,7 @@ def damaged(body: bytes, seed: int) -> bytes:
     parts = list(_parts(content, ""))
     if not parts:
         return b"[]"
-    path = min({part.path for part in parts}, key=lambda each: rng("damage", seed, each).random())
+    path = min({part.path for part in parts}, key=lambda path: rng("damage", seed, path).random())
     alike = [part for part in parts if part.path == path]
     random = rng("damage", seed)
     part = alike[int(random.random() * len(alike))]

@@ -50,9 +50,9 @@ class Direct:
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Return the response to a request. `path` begins with /v1; header names are in lower case."""
         for verb, pattern, scope, operation in self._routes:
-            found = pattern.fullmatch(unquote(path).removeprefix(BASE)) if verb == method else None
-            if found:
-                asked = _Asked(dict(parse_qsl(query, keep_blank_values=True)), found.groupdict())
+            match = pattern.fullmatch(unquote(path).removeprefix(BASE)) if verb == method else None
+            if match:
+                asked = _Asked(dict(parse_qsl(query, keep_blank_values=True)), match.groupdict())
                 return self._operate(operation, asked, scope, headers, body)
         return _reply(404, {"message": "Not Found"})
 

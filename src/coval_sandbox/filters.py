@@ -61,8 +61,8 @@ class Term:
         """Tell whether a row matches. A list matches if any member does."""
         actual = row.get(self.field)
         if isinstance(actual, (list, tuple)):
-            found = self.value in actual
-            return found if self.operator == "=" else not found
+            is_member = self.value in actual
+            return is_member if self.operator == "=" else not is_member
         left, right = _comparable(self.field, actual), _comparable(self.field, self.value)
         if self.operator == "=":
             return bool(left == right)
@@ -87,7 +87,7 @@ class Filter:
         return tuple(term for group in self.groups for term in group)
 
 
-def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = False) -> Filter:
+def parse_filter(text: str | None, fields: Collection[str], *, unquoted: bool = False) -> Filter:
     """Parse a filter over the fields in `known`; "metric." stands for every `metric.<id>`.
 
     `unquoted` allows values without quotes. Raises `Problem` (400).
@@ -103,16 +103,16 @@ def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = F
         if match["join"] == "OR":
             groups.append([])
         elif match["field"]:
-            groups[-1].append(_term(match, known, unquoted=unquoted))
+            groups[-1].append(_term(match, fields, unquoted=unquoted))
         position, expect_term = match.end(), not expect_term
     if expect_term:
         raise invalid(("filter", "ends where a comparison should follow"))
     return Filter(tuple(map(tuple, groups)))
 
 
-def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Term:
+def _term(match: re.Match[str], fields: Collection[str], *, unquoted: bool) -> Term:
     field = match["field"]
-    if field not in known and not (field.startswith("metric.") and "metric." in known):
+    if field not in fields and not (field.startswith("metric.") and "metric." in fields):
         raise invalid(("filter", f"unknown field '{field}'"))
     if match["bare"] is not None and not unquoted:
         raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
@@ -122,30 +122,30 @@ def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Te
     return Term(field, match["operator"], value)
 
 
-def check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
+def check_metric_query(query: Query, query_filter: Filter) -> tuple[bool, Filter]:
     """Tell whether a query uses metrics, which the API restricts: newest first, AND only, fewer fields.
 
     Raises `Problem` (400).
     """
-    fields = {term.field for term in found.terms}
+    fields = {term.field for term in query_filter.terms}
     by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
     if query.get("include") not in {None, "metric_averages"}:
         raise invalid(("include", "must be metric_averages"))
     if not by_metric:
-        return False, found
+        return False, query_filter
     others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
-    if others or len(found.groups) > 1:
+    if others or len(query_filter.groups) > 1:
         raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
     if query.get("order_by", "-create_time") != "-create_time":
         raise invalid(("order_by", "must be -create_time where metrics are asked for"))
-    return True, found
+    return True, query_filter
 
 
-def check_values_query(query: Query, found: Filter) -> bool:
+def check_values_query(query: Query, query_filter: Filter) -> bool:
     """Tell whether a query includes metric values, which the API does not join with a run. Raises `Problem` (400)."""
     if query.get("include") not in {None, "metric_values"}:
         raise invalid(("include", "must be metric_values"))
-    if query.get("include") and any(term.field == "run_id" for term in found.terms):
+    if query.get("include") and any(term.field == "run_id" for term in query_filter.terms):
         raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
     return "include" in query
 

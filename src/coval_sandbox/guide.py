@@ -26,12 +26,12 @@ def nights(world: World | None = None) -> str:
     """Describe the earlier runs of a world; those of a sandbox with the default seed if there is none."""
     records = (world or World(SpeedClock(), history=True)).nights
     width = max((len(record.plan.scenario.name) for record in records), default=0)
-    ordered = sorted(records, key=lambda each: (each.request.test_set_id, each.create_time))
+    ordered = sorted(records, key=lambda record: (record.request.test_set_id, record.create_time))
     lines = []
-    for each in ordered:
-        tags = [tag for tag in each.tags if not tag.startswith("coval-gate/")]
-        name = each.plan.scenario.name
-        lines.append(f"  {each.request.test_set_id}  {name:<{width}}  run {each.run_id}, tags {', '.join(tags)}")
+    for night in ordered:
+        tags = [tag for tag in night.tags if not tag.startswith("coval-gate/")]
+        name = night.plan.scenario.name
+        lines.append(f"  {night.request.test_set_id}  {name:<{width}}  run {night.run_id}, tags {', '.join(tags)}")
     return "\n".join(lines)
 
 

@@ -126,7 +126,11 @@ def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, qu
     if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
         return []
     trickle = quirks.metrics_trickle if quirks.outputs_trickle else 0.0
-    ids = (each for each in record.plan.metric_ids if not trickle or record.is_metric_listed(each, now, trickle))
+    ids = (
+        listed_id
+        for listed_id in record.plan.metric_ids
+        if not trickle or record.is_metric_listed(listed_id, now, trickle)
+    )
     newest = [_output(record, planned, metric_id, now, quirks) for metric_id in ids]
     older = [_superseded(record, planned, output) for output in newest] if quirks.superseded_outputs else []
     return older + newest

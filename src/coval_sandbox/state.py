@@ -76,7 +76,7 @@ class RunRecord:
         """
         if not trickle or not self.finished(now):
             return True
-        total, cases = len(self.plan.simulations), len({each.test_case_id for each in self.plan.simulations})
+        total, cases = len(self.plan.simulations), len({planned.test_case_id for planned in self.plan.simulations})
         case, earlier = simulation.number % cases, total // cases - 1 if by_case else simulation.number // cases
         return now >= self.end_time + trickle * (case * (total // cases) + earlier + 1) / total
 

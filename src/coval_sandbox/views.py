@@ -136,7 +136,11 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
     """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
-    ids = (each for each in record.plan.metric_ids if record.is_metric_listed(each, now, quirks.metrics_trickle))
+    ids = (
+        listed_id
+        for listed_id in record.plan.metric_ids
+        if record.is_metric_listed(listed_id, now, quirks.metrics_trickle)
+    )
     metrics = [catalogue.metric_for(metric_id) for metric_id in ids]
     entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
     if quirks.metric_shape == "summary":

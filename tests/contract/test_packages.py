@@ -144,14 +144,16 @@ def test_only_main_and_post_run_the_schedule() -> None:
 
 def test_only_its_package_knows_github() -> None:
     """What users write and what the API of Coval calls so does not count: inputs, and the metadata of runs."""
-    inputs = {each.name for each in declared()}
+    inputs = {declaration.name for declaration in declared()}
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
-    users = {name for name, path in outside.items() if any("ci.github" in each for each in imports(path))}
+    users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
     assert users == {"coval_gate.ci.detect"}
     for path in (path for name, path in outside.items() if name not in users):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = {each for key in ("id", "attr", "name", "arg") if isinstance(each := getattr(node, key, None), str)}
-            assert not [each for each in names - inputs if OF_GITHUB.search(each)], (path, names)
+            names = {
+                value for key in ("id", "attr", "name", "arg") if isinstance(value := getattr(node, key, None), str)
+            }
+            assert not [word for word in names - inputs if OF_GITHUB.search(word)], (path, names)
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             assert not GITHUB_API.search(text), (path, text)
 
@@ -159,6 +161,6 @@ def test_only_its_package_knows_github() -> None:
 def test_slow_modules_are_not_imported_before_launch() -> None:
     slow = ["pydantic", "junitparser", "jinja2", "markupsafe", "statistics", "difflib"]
     reading = "coval_gate.coval.runs, coval_gate.coval.resources"  # of what the step looks up before it launches
-    code = f"import sys, coval_gate.main, {reading}; print([each for each in {slow} if each in sys.modules])"
+    code = f"import sys, coval_gate.main, {reading}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

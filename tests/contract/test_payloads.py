@@ -48,7 +48,7 @@ def unknown_fields(model: Any) -> dict[str, Any]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if hasattr(value, "additional_properties"):
-            found |= {f"{name}.{key}": each for key, each in unknown_fields(value).items()}
+            found |= {f"{name}.{key}": inner for key, inner in unknown_fields(value).items()}
     return found
 
 
@@ -109,5 +109,5 @@ def test_any_run_of_sdk_model_is_parsed(status: CovalRunsAPISimulationStatus, pr
 def _lists(value: Any) -> Any:
     """Convert tuples to lists, as in JSON: the SDK's models accept no tuples."""
     if isinstance(value, dict):
-        return {key: _lists(each) for key, each in value.items()}
-    return [_lists(each) for each in value] if isinstance(value, tuple) else value
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value

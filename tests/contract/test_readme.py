@@ -94,7 +94,7 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     assert picture["GOLDEN"] == GOLDEN / "road" / "readme.txt"
     assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
     given, shown = (parse_thresholds(text) for text in (demo["INPUTS"]["thresholds"], example_thresholds()))
-    assert [each.text for each in given] == [each.text for each in shown]
+    assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/*"))], ids=lambda page: page.name)
@@ -123,7 +123,7 @@ def test_example_sets_inputs_that_exist(path: Path) -> None:
     jobs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
     assert len(steps) == 1
-    assert steps[0]["with"].keys() <= {each.name for each in declared()}
+    assert steps[0]["with"].keys() <= {declaration.name for declaration in declared()}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_migration_table_is_right_about_errors(name: str, value: str, row: str) 
         DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO", name: value}
     )
     with pytest.raises(InputError, match=name):
-        read_inputs({f"INPUT_{each.upper()}": text for each, text in given.items()}, Context())
+        read_inputs({f"INPUT_{input_name.upper()}": text for input_name, text in given.items()}, Context())
 
 
 def test_migration_table_is_right_about_values() -> None:
@@ -185,7 +185,7 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
             text=True,
             check=True,
         )
-        seen = [(each.path.removeprefix("/v1"), each.headers["x-api-key"]) for each in server.requests_seen]
+        seen = [(request.path.removeprefix("/v1"), request.headers["x-api-key"]) for request in server.requests_seen]
     paths = ["/agents", "/personas", "/test-sets", "/metrics", "/agents/demoAgent0000000000001/mutations"]
     assert seen == [(path, KEY) for path in paths]
     assert KEY not in arguments.read_text() + done.stderr

@@ -232,8 +232,8 @@ def test_get_test_cases(setup: Setup) -> None:
 def test_get_test_sets(setup: Setup) -> None:
     client = setup.client.test_sets
     sets = listed(client.list_test_sets, "test_sets", page_size=4)
-    assert {each.id for each in sets} == {scenario.test_set_id for scenario in SCENARIOS}
-    assert all(each.test_case_count is None for each in sets)
+    assert {test_set.id for test_set in sets} == {scenario.test_set_id for scenario in SCENARIOS}
+    assert all(test_set.test_case_count is None for test_set in sets)
     assert client.get_test_set("passing1").test_set.test_case_count == 10
     assert client.get_test_set("large001").test_set.test_case_count == 250
 
@@ -253,7 +253,7 @@ def test_metric_outputs_tell_current_version_of_metric(setup: Setup) -> None:
     setup.clock.advance(100)
     simulation_id = setup.client.runs.get_run(run_id).run.results.output_ids[0]
     outputs = setup.client.metric_outputs.list_simulated_conversation_metrics(simulation_id).metrics
-    (output,) = (each for each in outputs if each.metric_id == catalogue.TOPICS.id)
+    (output,) = (listed_output for listed_output in outputs if listed_output.metric_id == catalogue.TOPICS.id)
     current = setup.client.metrics.get_metric(catalogue.TOPICS.id).metric.current_version
     assert (current.version_number, current.ulid) == (2, output.metric_version_ulid)
 

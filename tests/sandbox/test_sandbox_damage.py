@@ -47,7 +47,7 @@ def test_one_part_is_damaged(content: dict[str, Any]) -> None:
 def test_same_seed_damages_the_same_part_of_similar_responses() -> None:
     first, second = ({**LISTED, "items": [{"id": 7, "status": status}]} for status in ("IN QUEUE", "COMPLETED"))
     for seed in range(50):
-        results = [json.loads(damaged(json.dumps(each).encode(), seed)) for each in (first, second)]
+        results = [json.loads(damaged(json.dumps(document).encode(), seed)) for document in (first, second)]
         assert [differences(first, results[0])] == [differences(second, results[1])]
 
 

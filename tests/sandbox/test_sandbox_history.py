@@ -36,11 +36,11 @@ def launched(of: World, test_set_id: str) -> dict[str, Any]:
 
 
 def latency(run: dict[str, Any]) -> float:
-    return float(mean(each["value"] for each in run["results"]["metrics"][LATENCY.id]["values"]))
+    return float(mean(value["value"] for value in run["results"]["metrics"][LATENCY.id]["values"]))
 
 
 def resolved(run: dict[str, Any]) -> float:
-    values = [each["value"] for each in run["results"]["metrics"][RESOLVED.id]["values"]]
+    values = [value["value"] for value in run["results"]["metrics"][RESOLVED.id]["values"]]
     return values.count("YES") / len(values)
 
 

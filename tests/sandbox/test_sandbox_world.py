@@ -465,13 +465,13 @@ def test_strict_catalogue_has_no_cases_of_unknown_test_set() -> None:
 def test_test_sets_are_those_of_scenarios() -> None:
     shelf = world()[0].catalogue
     listed = shelf.list_test_sets({"order_by": "display_name"})["test_sets"]
-    assert {each["id"] for each in listed} == {scenario.test_set_id for scenario in SCENARIOS}
-    assert [each["display_name"] for each in listed] == sorted(each["display_name"] for each in listed)
-    for each in listed:
-        found = shelf.get_test_set(each["id"])["test_set"]
-        cases = shelf.list_test_cases({"filter": f'test_set_id="{each["id"]}"', "page_size": "1"})
+    assert {test_set["id"] for test_set in listed} == {scenario.test_set_id for scenario in SCENARIOS}
+    assert [test_set["display_name"] for test_set in listed] == sorted(test_set["display_name"] for test_set in listed)
+    for shown in listed:
+        found = shelf.get_test_set(shown["id"])["test_set"]
+        cases = shelf.list_test_cases({"filter": f'test_set_id="{shown["id"]}"', "page_size": "1"})
         assert found.pop("test_case_count") >= len(cases["test_cases"])
-        assert found == each
+        assert found == shown
     assert shelf.get_test_set("large001")["test_set"]["test_case_count"] == 250
     assert shelf.get_test_set("My_cases")["test_set"]["slug"] == "my_cases"
 
@@ -612,7 +612,7 @@ def test_edited_test_case_and_persona_show_change_and_its_time() -> None:
     assert (before["update_time"], after["update_time"]) == ("2025-06-15T15:06:40.000Z", "2027-01-15T08:01:00.000Z")
     assert after["input_str"] == "Another question"
     listed = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
-    assert [each["id"] for each in listed if each["update_time"] != before["update_time"]] == [case.id]
+    assert [case_row["id"] for case_row in listed if case_row["update_time"] != before["update_time"]] == [case.id]
     persona = shelf.get_persona(catalogue.PERSONA_ID)["persona"]
     assert (persona["persona_prompt"], persona["update_time"]) == ("Be brief.", after["update_time"])
     other = shelf.get_persona(catalogue.IMPATIENT_PERSONA_ID)["persona"]
@@ -630,7 +630,9 @@ def test_run_is_judged_by_versions_of_its_launch() -> None:
         simulation_id = run(organization, run_id)["results"]["output_ids"][0]
         outputs = organization.list_metric_outputs(simulation_id, {})["metrics"]
         versions.append({output["metric_id"]: output["metric_version_ulid"] for output in outputs})
-    assert {each for each in versions[0] if versions[0][each] != versions[1][each]} == {catalogue.LATENCY.id}
+    assert {metric_id for metric_id in versions[0] if versions[0][metric_id] != versions[1][metric_id]} == {
+        catalogue.LATENCY.id
+    }
     current = organization.catalogue.get_metric(catalogue.LATENCY.id)["metric"]["current_version"]
     assert (current["ulid"], current["version_number"]) == (versions[1][catalogue.LATENCY.id], 2)
 

@@ -37,7 +37,7 @@ def cases(count: int, **fields: Any) -> list[TestCase]:
 
 
 def ids(count: int) -> list[str]:
-    return [each.id for each in cases(count)]
+    return [case.id for case in cases(count)]
 
 
 def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) -> Fingerprint:
@@ -50,7 +50,7 @@ def test_fingerprint_survives_metadata_in_small_texts(count: int) -> None:
     metadata = found.as_metadata()
     assert read_fingerprint(metadata | {"other": 1}) == found
     assert next(iter(metadata)) == NAME
-    assert all(len(each) <= PART_LIMIT for each in metadata.values())
+    assert all(len(part) <= PART_LIMIT for part in metadata.values())
     assert sum(map(len, metadata.values())) <= 2100
 
 

@@ -105,7 +105,10 @@ def output(output_id: str, metric_id: Any, **fields: Any) -> dict[str, Any]:
 
 def test_newest_output_of_each_metric_counts() -> None:
     entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
-    found = {each.metric_id: each.value for each in newest(map(read_output, [*entries, output("o4", None)]))}
+    found = {
+        newest_output.metric_id: newest_output.value
+        for newest_output in newest(map(read_output, [*entries, output("o4", None)]))
+    }
     assert found == {"m1": "NO", "m2": None}
 
 
@@ -232,7 +235,7 @@ def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None
             assert problem_text(target) == text
 
 
-@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)
+@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda metric: metric.id)
 def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
     target = read_definition(fields).target

@@ -101,7 +101,7 @@ def wrapped(draw: st.DrawFn) -> str:
 
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
-    found = {each.name: each.render(report) for each in FORMATS}
+    found = {face.name: face.render(report) for face in FORMATS}
     log, check = found["log"], found["check"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
     annotations = [*log.annotations(10), *check.annotations]
@@ -154,7 +154,7 @@ def test_wrapped_key_is_in_nothing_that_a_host_writes(tmp_path: Path, text: str)
         host.save_state({"legs": text})
         host.add_summary(text)
         written = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
-        assert not any(holds(each, KEY) for each in (*log.getvalue().split("before"), *written))
+        assert not any(holds(part, KEY) for part in (*log.getvalue().split("before"), *written))
 
 
 @given(secret=SECRETS, before=TEXT, after=TEXT, disguise=st.sampled_from(list(DISGUISES)))

@@ -139,8 +139,8 @@ def test_aggregates_are_numeric_rates_or_of_run() -> None:
     numeric = ["avg", "med", "min", "max", "stdev", "p"]
     others = ["rate", "count", "missing", "pass_rate", "completed_rate", "failed", "total"]
     every = [Aggregate(name) for name in (*numeric, *others)]
-    assert [each.name for each in every if each.is_numeric] == numeric
-    assert [each.name for each in every if each.is_rate] == ["rate", "pass_rate", "completed_rate"]
+    assert [aggregate.name for aggregate in every if aggregate.is_numeric] == numeric
+    assert [aggregate.name for aggregate in every if aggregate.is_rate] == ["rate", "pass_rate", "completed_rate"]
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
 
 def test_all_invalid_lines_are_reported_together() -> None:
     error = syntax_error_of("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
-    assert [(each.line, each.column) for each in error.errors] == [(1, 11), (3, 13)]
-    assert str(error) == "\n".join(str(each) for each in error.errors)
+    assert [(wrong.line, wrong.column) for wrong in error.errors] == [(1, 11), (3, 13)]
+    assert str(error) == "\n".join(str(wrong) for wrong in error.errors)
     assert (error.line, error.column, error.text, error.expected) == (1, 11, "pass_rate = 95%", "==, got =")
 
 
@@ -475,9 +475,9 @@ def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, found
 def test_stricter_bound_implies_laxer_bound(a: float, b: float, found: float, op: Operator) -> None:
     severe, lenient = OPERATORS[2:4] if op[0] == ">" else OPERATORS[:2]
     strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
-    for each in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
-        assert threshold(op, lax).holds(each) or not threshold(op, strict).holds(each)
-        assert threshold(lenient, lax).holds(each) or not threshold(severe, lax).holds(each)
+    for value in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
+        assert threshold(op, lax).holds(value) or not threshold(op, strict).holds(value)
+        assert threshold(lenient, lax).holds(value) or not threshold(severe, lax).holds(value)
 
 
 # Nearly valid lines find more bugs than random text does.
@@ -498,17 +498,17 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
         found = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         lines = re.split(r"\r\n|\n|\r", text)
-        assert len({each.line for each in error.errors}) == len(error.errors)
-        for each in error.errors:
-            assert each.text == lines[each.line - 1]
-            assert 1 <= each.column <= len(each.text) + 1
-            message, shown, caret = str(each).split("\n")
-            assert ERROR_MESSAGE.fullmatch(str(each))
+        assert len({wrong.line for wrong in error.errors}) == len(error.errors)
+        for wrong_line in error.errors:
+            assert wrong_line.text == lines[wrong_line.line - 1]
+            assert 1 <= wrong_line.column <= len(wrong_line.text) + 1
+            message, shown, caret = str(wrong_line).split("\n")
+            assert ERROR_MESSAGE.fullmatch(str(wrong_line))
             assert all(line.isprintable() for line in (message, shown, caret))
             assert len(shown) <= 4 + 100
             assert len(caret) <= 4 + 2 * 100 + 1
     else:
-        assert all(each.text.isprintable() for each in found)
+        assert all(line.text.isprintable() for line in found)
 
 
 @given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
@@ -532,7 +532,7 @@ ANY_AGGREGATE = st.one_of(
     st.builds(
         lambda name, values: Aggregate(name, values=tuple(values)),
         st.sampled_from(["rate", "count"]),
-        st.lists(QUOTABLE.filter(lambda each: not is_blank(each)), min_size=1, max_size=4, unique=True),
+        st.lists(QUOTABLE.filter(lambda text: not is_blank(text)), min_size=1, max_size=4, unique=True),
     ),
 )
 
@@ -676,11 +676,11 @@ SLIPS = [
     ("stdev of Latency < 1", "put the metric first", "Latency: stdev < 1"),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
-    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run has to meet all of them", "")
+    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run must meet all of them", "")
       for joint in ("or", "OR", "|", "||")),
     ("passed >= 90%", "did you mean pass_rate?", "pass_rate >= 90%"),
     ("passed >= 3", "write pass_rate and a percentage, as in `pass_rate >= 95%`", ""),
-    ("failed < 3 or 5", "write a threshold without `or`: a run has to meet all of them", ""),
+    ("failed < 3 or 5", "write a threshold without `or`: a run must meet all of them", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
 ]  # fmt: skip
 

@@ -37,8 +37,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "outside" / "file").write_text(OUTSIDE_TEXT, encoding="utf-8")
     yield tmp_path / "work"
     assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == OUTSIDE_TEXT
-    assert [each.name for each in (tmp_path / "outside").iterdir()] == ["file"]
-    assert sorted(each.name for each in tmp_path.iterdir() if not each.is_symlink()) == ["outside", "work"]
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_symlink()) == ["outside", "work"]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def workspace(root: Path) -> Workspace:
 
 def files(root: Path) -> list[str]:
     """Return the paths in the workspace, except directories."""
-    return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.is_dir() or each.is_symlink())
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files in the job's workspace only: neither `..` nor a symbolic link can lead out of it."""
+"""Reads and writes files in the job's workspace only. Neither `..` nor a symbolic link can lead out of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from coval_gate.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Each path component is opened relative to its parent, so that no path can change between check and use.
+# Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Workspace:
-    """The directory `root`, or the current directory if that is empty."""
+    """The directory `root`; if empty, the current directory."""
 
     def __init__(self, root: str = "") -> None:
         self._root = root or "."
@@ -29,7 +29,7 @@ class Workspace:
     def prepare(self, path: str) -> str:
         """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.
 
-        Raises ValueError with the end of a sentence that begins with the input's name.
+        Raises ValueError with the end of a sentence about the input.
         """
         parts = self._parts(path, example="reports/junit.xml")
         try:
@@ -71,7 +71,7 @@ class Workspace:
             ) from None
 
     def remove(self, path: str) -> None:
-        """Remove a file at a `path` that `prepare` returned, if there is one. Where that fails, `write` replaces it."""
+        """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file."""
         with suppress(OSError):
             parts = path.split("/")
             with self._directory(parts[:-1], create=False) as directory:
@@ -81,7 +81,7 @@ class Workspace:
         relative = PurePath(path)
         if relative.is_absolute():
             with suppress(ValueError):
-                relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - links are not followed
+                relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - follows no links
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
             raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as {example}.")
@@ -122,7 +122,7 @@ class Workspace:
 
 
 def _problem(parts: list[str], error: OSError, done: str) -> str:
-    """Return the end of a sentence that says why a file cannot be `done`: written or read."""
+    """Return the end of a sentence: why a file cannot be "written" or "read" (`done`)."""
     if error.errno == errno.EINVAL:
         problem = "which exists and is not a file"
     elif error.errno in (errno.ELOOP, errno.ENOTDIR):
