@@ -1,7 +1,7 @@
-"""What `bench/noise.py` measures of single thresholds: which agents, in which sizes, and what is acceptable.
+"""Experiments for `bench/noise.py` on single thresholds: agents, sizes, and limits.
 
-Errors are one-sided: the truth lies exactly at the bound, so that a bound on the wrong side of it is an error. The
-limits are those that were set before these methods were chosen.
+Errors are one-sided: the truth lies exactly at the bound, so a confidence bound on the wrong side of it is an error.
+The limits were set before these methods were chosen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CONFIDENCE: Final = 0.95
 CASES: Final = (5, 10, 20, 50, 100)
 ICCS: Final = (0.0, 0.3, 0.6)
-# One run: how many conversations, and how alike those of one case are. With one, that makes no difference.
+# One run: its conversations, and their correlation within a case, which has no effect with one conversation.
 ONE: Final = tuple(
     (Size(cases, 0, now), icc) for cases in CASES for now, icc in ((1, 0.0), (3, 0.3), (5, 0.0), (5, 0.6))
 )
@@ -41,7 +41,7 @@ TOO_HIGH, TOO_LOW = "lower bound above the truth", "upper bound below the truth"
 
 
 class Limit(NamedTuple):
-    """What a share in percent is, and the most that is acceptable; for what should happen often, the least.
+    """The name of a share, and the largest acceptable share in percent; with `least`, the smallest.
 
     It holds for the worst cell; with `overall`, for all cells together.
     """
@@ -54,11 +54,11 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """Cells that are alike. Each call of a cell is a run or more: whether each of `limits` happened, or how much."""
+    """Similar cells. A call of a cell draws runs, and returns whether each of `limits` happened, or how much."""
 
     limits: tuple[Limit, ...]
     cells: tuple[Cell, ...]
-    times: float = 1  # so many times as many runs as the others: more for limits that are close, fewer for long calls
+    times: float = 1  # factor of the number of runs: more for close limits, fewer for long calls
 
 
 # One run against a number
@@ -100,22 +100,22 @@ def one_run() -> Iterator[Experiment]:
 
 
 def rate_error(size: Size, icc: float, truth: float, rng: Random) -> tuple[bool, bool]:
-    """Draw one run, and tell whether its lower bound is above the truth, and whether its upper bound is below it."""
+    """Draw a run, and return whether its lower bound is above the truth, and whether its upper bound is below it."""
     return _beyond(rate_bounds(hits_now(rates(rng, size, truth, icc)), CONFIDENCE), truth)
 
 
 def percentile_error(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
-    """Tell the same of a percentile of latencies."""
+    """Return the same for a percentile of latencies."""
     return _beyond(percentile_bounds(_values(latencies(rng, size, 0.5, icc)), n, CONFIDENCE), _percentile(n))
 
 
 def latency_error(size: Size, icc: float, sigma: float, rng: Random) -> tuple[bool, bool]:
-    """Tell the same of the mean of latencies."""
+    """Return the same for the mean of latencies."""
     return _beyond(mean_bounds(_values(latencies(rng, size, sigma, icc)), CONFIDENCE), math.exp(sigma**2 / 2.0))
 
 
 def score_error(size: Size, icc: float, centre: float, rng: Random) -> tuple[bool, bool]:
-    """Tell the same of the mean of scores."""
+    """Return the same for the mean of scores."""
     return _beyond(mean_bounds(_values(scores(rng, size, centre, icc)), CONFIDENCE), mean_score(centre))
 
 
@@ -170,19 +170,19 @@ def two_runs() -> Iterator[Experiment]:
 
 
 def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:
-    """Draw a pair of runs, and tell whether it seems to change by less, or by more, than it does."""
+    """Draw a pair of runs, and return whether the rate seems to change by less, or by more, than it does."""
     bounds = rate_difference(rates(rng, size, truth, icc, now=truth + change), CONFIDENCE)
     return bounds.upper < change - 1e-12, bounds.lower > change + 1e-12
 
 
 def mean_change(size: Size, icc: float, rng: Random) -> tuple[bool, bool]:
-    """Tell whether an unchanged mean latency seems longer, and whether it seems shorter."""
+    """Return whether an unchanged mean latency seems longer, and whether it seems shorter."""
     bounds = mean_difference(latencies(rng, size, 0.5, icc), CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
 
 def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
-    """Tell whether an unchanged percentile of latencies seems longer, and whether it seems shorter."""
+    """Return whether an unchanged percentile of latencies seems longer, and whether it seems shorter."""
     bounds = Exceedances(latencies(rng, size, 0.5, icc)).difference(n, CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
@@ -191,7 +191,7 @@ def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bo
 
 
 def power() -> Iterator[Experiment]:
-    """Yield how often a regression is noticed, with the baseline's conversations of each case before the run's."""
+    """Yield how often a regression is noticed; the names give conversations per case in the baseline and in the run."""
     for base, now, margin, least in ((1, 1, 0, 68), (3, 1, 0, 84), (3, 3, 0, 92), (3, 3, -5, 63), (5, 5, -5, 72)):
         bound = "baseline - 5pp" if margin else "baseline"
         yield Experiment(
@@ -211,7 +211,7 @@ def power() -> Iterator[Experiment]:
             (Limit(f"{name}: noticed", least, least=True),),
             tuple(partial(slower, Size(50, base, now), factor, icc) for icc in ICCS if icc > 0.0),
         )
-        # If cases do not differ, pairing them gains nothing. The limits were set for cases that do.
+        # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
         yield Experiment(
             (Limit(f"{name}, cases that do not differ: noticed", None, least=True),),
             (partial(slower, Size(50, base, now), factor, 0.0),),
@@ -223,12 +223,12 @@ def power() -> Iterator[Experiment]:
 
 
 def drop(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
-    """Tell whether a fall of a rate from 95 to 80 % is noticed."""
+    """Return whether a fall of a rate from 95 to 80 % is noticed."""
     return (_is_noticed(rates(rng, size, 0.95, icc, now=0.8), margin),)
 
 
 def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
-    """Tell whether the same fall is noticed if some cases fail always, and the others are as good as before."""
+    """Return whether the same fall is noticed if some cases always fail, and the others are as good as before."""
     pairs = [
         pair if rng.random() < 0.8 / 0.95 else pair._replace(now=Hits(0, size.now))
         for pair in rates(rng, size, 0.95, icc)
@@ -237,17 +237,17 @@ def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
 
 
 def _is_noticed(pairs: Sequence[HitPair], margin: float) -> bool:
-    """Tell whether a fall is shown, and is beyond the margin as counted."""
+    """Return whether a fall is significant, and beyond the margin as counted."""
     rates = PairedRates.of(pairs)
     return rates.difference(CONFIDENCE).upper < 0.0 and rates.change < margin - 1e-12
 
 
 def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:
-    """Tell whether a mean latency that is longer by 30 % is noticed."""
+    """Return whether a mean latency that is longer by 30 % is noticed."""
     means = PairedMeans.of(latencies(rng, size, 0.5, icc, slower=1.3))
     return (means.difference(CONFIDENCE).lower > 0.0 and means.now > factor * means.base,)
 
 
 def slower_tail(size: Size, icc: float, rng: Random) -> tuple[bool]:
-    """Tell whether latencies that are longer by 30 % are noticed in their 95th percentile."""
+    """Return whether latencies that are longer by 30 % are noticed in their 95th percentile."""
     return (Exceedances(latencies(rng, size, 0.5, icc, slower=1.3)).difference(95.0, CONFIDENCE).lower > 0.0,)

@@ -1,7 +1,7 @@
-"""Measures the HTML report: how long it takes to write, how large it is, and how fast Chromium shows and filters it.
+"""Measures the HTML report: its rendering time and size, and how fast Chromium shows and filters it.
 
-The run has 1,000 simulations of 10 metrics with explanations; in the worst one, each of them misses 10 thresholds. The
-figures in Chromium are left out where there is none.
+The run has 1,000 simulations with 10 metrics and explanations; each simulation misses 10 thresholds. Without Chromium,
+its figures are left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FILTERED = """() => {
         const began = performance.now();
         filter.value = query;
         filter.dispatchEvent(new Event("input"));
-        document.body.getBoundingClientRect();  // the new layout belongs to the answer
+        document.body.getBoundingClientRect();  // include the new layout
         return performance.now() - began;
     });
     return Math.max(...times);
@@ -48,7 +48,7 @@ def measure() -> list[Figure]:
     report = large_report(SIMULATIONS, failing=True)
     document, seconds = render(report), []
     for _ in range(TIMES):
-        fresh = replace(report, legs=tuple(map(replace, report.legs)))  # without what was computed before
+        fresh = replace(report, legs=tuple(map(replace, report.legs)))  # without cached values
         began = time.process_time()
         document = render(fresh)
         seconds.append(time.process_time() - began)
@@ -60,7 +60,7 @@ def measure() -> list[Figure]:
 
 
 def _shown(document: str) -> Iterator[Figure]:
-    """Yield what Chromium takes for the document."""
+    """Yield Chromium's figures for the document."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         return

@@ -1,7 +1,7 @@
-"""Measures how often verdicts with a confidence are wrong, and how often they notice a regression.
+"""Measures how often verdicts with confidence are wrong, and how often they notice a regression.
 
-Each row stands for many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the
-worst of them. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
+Each row covers many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the worst
+one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNS: Final = 2000  # of each cell
 
 
 class Row(NamedTuple):
-    """The worst share in percent of an experiment's cells, and their mean."""
+    """The worst and the mean share of an experiment's cells, in percent."""
 
     limit: Limit
     worst: float
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Tell whether the worst cell, or all together, keep to the limit."""
+        """Whether the worst cell or, with `overall`, the mean keeps the limit."""
         if self.limit.percent is None:
             return True
         share = self.mean if self.limit.overall else self.worst
@@ -69,14 +69,12 @@ def experiments() -> Iterator[Experiment]:
 
 
 def measure(runs: int = RUNS) -> Iterator[Row]:
-    """Measure every row, in as many processes as there are cores."""
+    """Measure every row, with a process for each core."""
     planned = list(experiments())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         started = [
             [
-                pool.submit(
-                    percentages, cell, max(1, round(runs * experiment.times)), f"{experiment.limits[0].name}/{number}"
-                )
+                pool.submit(percentages, cell, _calls(experiment, runs), f"{experiment.limits[0].name}/{number}")
                 for number, cell in enumerate(experiment.cells)
             ]
             for experiment in planned
@@ -90,7 +88,7 @@ def _calls(experiment: Experiment, runs: int) -> int:
 
 
 def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
-    """Return how often each of the things that a cell looks at happens, in percent of `runs`."""
+    """Return how often each outcome of a cell happens, in percent of `runs`."""
     rng = Random(seed)  # noqa: S311 - a simulation, which must be the same each time
     return [100.0 * sum(column) / runs for column in zip(*(cell(rng) for _ in range(runs)), strict=True)]
 
@@ -104,7 +102,7 @@ def rows(experiment: Experiment, shares: Sequence[Sequence[float]]) -> list[Row]
 
 
 def main() -> None:
-    """Print all rows; exit with 1 if one of them is not acceptable."""
+    """Print all rows; exit with 1 if one misses its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--runs",

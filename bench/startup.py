@@ -1,4 +1,4 @@
-"""Measures the time from process start to the launch on the wire, next to a ten-line script with the same request."""
+"""Measures the time from process start to the launch request, next to a ten-line script with the same request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ANSWER = b'{"run": {"run_id": "3zfmuDbVQsi4GaseDtiVcS"}}'
 
 
 def measure(runs: int = RUNS) -> list[Figure]:
-    """Measure both in turn, so that a change of the machine's speed affects both. The first of each is a warm-up."""
+    """Measure both in turn, so that a change of the machine's speed affects both. The first pair is a warm-up."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         directory = Path(name)
         # As in the image. With -B, each process would compile every module again.
@@ -70,7 +70,7 @@ def measure(runs: int = RUNS) -> list[Figure]:
 
 
 def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> float:
-    """Return the seconds from the start of `program` until its complete request has arrived."""
+    """Return the time in seconds from the start of `program` until its complete request has arrived."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-I", "-u", "-B", str(program)], env=environ, stdout=subprocess.DEVNULL)
     connection, _ = server.accept()

@@ -58,7 +58,7 @@ FLAGS = (
 
 
 class Trouble(Exception):
-    """The reason why there is no picture, in one sentence."""
+    """Why there is no picture, in one sentence."""
 
 
 def summary_of(golden: Path) -> str:
@@ -92,7 +92,7 @@ def output_of(*command: str, cwd: Path) -> str:
 
 
 def fetch_mermaid(directory: Path) -> None:
-    """Copy Mermaid next to the page: the file in MERMAID_JS, or the one in the npm package."""
+    """Copy Mermaid next to the page, from the file in MERMAID_JS or from the npm package."""
     target = directory / "mermaid.js"
     if local_copy := os.environ.get("MERMAID_JS"):
         if not Path(local_copy).is_file():
@@ -120,7 +120,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def note_of(markdown: str) -> bytes:
-    """Return the content of a text chunk that identifies the picture's summary: keyword and hash."""
+    """Return the content of the text chunk that identifies the picture's summary: keyword and hash."""
     return b"Source\0" + hashlib.sha256(markdown.encode()).hexdigest().encode()
 
 
@@ -152,7 +152,7 @@ class Browser:
             return output_of(self.path, *FLAGS, f"--user-data-dir={profile}", size, *flags, url, cwd=self.directory)
 
     def results_of(self, name: str, *keys: str) -> list[str]:
-        """Return the attributes of the page in which its script left its results."""
+        """Return attributes of the page in which its script stored its results."""
         start = re.search(r"<html[^>]*>", self.open(name, WIDTH, "--dump-dom"))
         data = dict(re.findall(r'data-(\w+)="([^"]*)"', start[0])) if start else {}
         if any(key not in data for key in keys):

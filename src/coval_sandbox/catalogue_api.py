@@ -26,9 +26,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "Metric": frozenset(metric.id for metric in catalogue.METRICS),
     "Mutation": frozenset(mutation.id for mutation in catalogue.MUTATIONS),
 }
-"""The ids of each kind of resource that exist in a strict sandbox."""
+"""The ids that exist in a strict sandbox, by kind of resource."""
 MISSING = "missing"
-"""No id that begins with this exists in any sandbox."""
+"""The prefix of ids that never exist."""
 
 
 class CatalogueApi:
@@ -54,7 +54,7 @@ class CatalogueApi:
         return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
-        """GET /metrics; include_builtin=true adds the built-in ones."""
+        """GET /metrics; include_builtin=true adds built-in metrics."""
         query_filter = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
@@ -77,7 +77,7 @@ class CatalogueApi:
         return self._listing("thresholds", rows, query)
 
     def list_test_sets(self, query: Query) -> Json:
-        """GET /test-sets: those of the scenarios."""
+        """GET /test-sets: the test sets of the scenarios."""
         query_filter = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
         rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
         rows = [row for row in rows if query_filter.matches(row)]
@@ -95,10 +95,10 @@ class CatalogueApi:
         return {"test_set": shown | {"test_case_count": scenario.test_cases}}
 
     def list_test_cases(self, query: Query) -> Json:
-        """GET /test-cases: those of the test set in the filter, or of every known set."""
+        """GET /test-cases: the cases of the test set in the filter, or of every known set."""
         query_filter = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
-        asked = (term.value for term in query_filter.terms if term.field == "test_set_id")
-        named = {value for value in asked if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
+        filtered = (term.value for term in query_filter.terms if term.field == "test_set_id")
+        named = {value for value in filtered if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
         rows = [
             self._shown_case(case)
             for test_set_id in sorted(named | KNOWN["Test set"])
@@ -158,7 +158,7 @@ class CatalogueApi:
         raise not_found("Mutation", "mutation_id", mutation_id)
 
     def _require_agent(self, agent_id: str) -> None:
-        # Unlike GET /agents/{agent_id}, the operations on its mutations have no 400.
+        # Unlike GET /agents/{agent_id}, the operations on mutations return no 400.
         if len(agent_id) != ID_LENGTH:
             raise not_found("Agent", "agent_id", agent_id)
         self.require("Agent", "agent_id", agent_id)

@@ -63,11 +63,11 @@ _OUTPUT_FIELDS = ("status", "metric_id", *_OUTPUT_ORDER)
 class World:
     """A Coval organization.
 
-    `scenario` (a name) overrides the scenarios of test set ids. If `strict`, ids that are not in the catalogue do not
-    exist. `history`: there are runs of the last nights from the beginning. `api_keys` maps a key to its scopes, e.g.
-    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or raise `Problem`. Operations on
-    other resources are in `catalogue`, and what users change there in `edits`. Methods do not lock: a caller that
-    shares a world between threads must hold `lock` around each call.
+    `scenario` (a name) overrides the scenarios of test set ids. `strict`: only ids of the catalogue exist. `history`:
+    start with runs of the last nights. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",).
+    Methods return the JSON body of a success, or raise `Problem`. Operations on other resources are in `catalogue`,
+    users' changes to them in `edits`. Methods do not lock: a caller that shares a world between threads must hold
+    `lock` around each call.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class World:
 
     @property
     def nights(self) -> tuple[RunRecord, ...]:
-        """The runs that there were from the beginning, oldest first."""
+        """The runs that existed at the start, oldest first."""
         return self.runs[: len(self._records) - self._launched]
 
     @property
@@ -191,7 +191,7 @@ class World:
             self._records[run_id] = replace(record, cancel_time=now + self.quirks.cancel_lag)
         return {}
 
-    # Simulations and metric outputs; `legacy` selects the form
+    # Simulations and metric outputs; `legacy` selects the format
 
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         """GET /conversations/simulated or /simulations."""
@@ -218,7 +218,7 @@ class World:
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
-        """GET …/{id}/metrics; the legacy form always includes superseded outputs."""
+        """GET …/{id}/metrics; the legacy format always includes superseded outputs."""
         view = query.get("view", "FULL")
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
