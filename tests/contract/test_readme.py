@@ -130,7 +130,7 @@ def test_example_sets_inputs_that_exist(path: Path) -> None:
     ("name", "value", "row"),
     [
         ("check_interval", "0", "| `check_interval: 0` | polls without a pause | an error: the least is 1 |"),
-        ("metadata", "[1]", "| `metadata: []` | ignored without a word | the same; any other list"),
+        ("metadata", "[1]", "| `metadata: []` | ignored silently | the same; any other list"),
         ("metric_ids", '["a"', "| `metric_ids` or `metadata` that is not valid JSON |"),
         (
             "fail_on_metric_value",
