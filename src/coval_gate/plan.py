@@ -137,7 +137,7 @@ def _noticed(threshold: Threshold, confidence: float, change: Change, count: int
     among = f"It is one of {change.family:,} thresholds (--thresholds)"
     alone = "With other thresholds, it takes more (--thresholds)"
     if math.isclose(now, threshold.bound.of(before)):
-        return (f"{shown(now)} is exactly the bound: no number of test cases can tell whether it is met.",)
+        return (f"{shown(now)} is exactly the bound: no number of test cases can decide it.",)
     rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
     for earlier, iterations in ITERATIONS:
         each = agents._replace(earlier=earlier, iterations=iterations)

@@ -1,4 +1,4 @@
-"""Keeps credentials out of logs and files, in whatever form a server repeats them."""
+"""Keeps credentials out of logs and files, in any form in which a server repeats them."""
 
 from __future__ import annotations
 

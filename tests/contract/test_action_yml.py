@@ -32,16 +32,16 @@ def readme() -> str:
 
 
 def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
-    assert {name: given["default"] for name, given in action["inputs"].items()} == DEFAULTS
+    assert {name: description["default"] for name, description in action["inputs"].items()} == DEFAULTS
     for declaration in declared():
-        given = action["inputs"][declaration.name]["description"]
-        assert given.startswith(declaration.description)
-        last = given.removeprefix(declaration.description)
+        description = action["inputs"][declaration.name]["description"]
+        assert description.startswith(declaration.description)
+        last = description.removeprefix(declaration.description)
         assert re.findall(r"`(\w+)`", last) == ([] if declaration.modes == ALL_MODES else list(declaration.modes))
 
 
 def test_action_yml_has_all_outputs_with_descriptions(action: dict[str, Any]) -> None:
-    assert {name: given["description"] for name, given in action["outputs"].items()} == OUTPUTS
+    assert {name: description["description"] for name, description in action["outputs"].items()} == OUTPUTS
 
 
 def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What README and docs/ show is what the code does."""
+"""README and docs/ show what the code does."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def section(page: str, title: str) -> str:
 
 def sample(page: str, language: str) -> str:
     """Return the only sample in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-    return str(found)
+    (only,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return str(only)
 
 
 def normalized_lines(markdown: str) -> list[str]:
-    """Return the lines without links and repeated spaces, in which excerpts may differ."""
+    """Return the lines without links and repeated spaces, because excerpts may differ in these."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
@@ -169,7 +169,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
 def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> None:
-    """The commands of the glossary call the API with the key, and no process has the key among its arguments."""
+    """The glossary's commands call the API with the key, which is in no process's arguments."""
     arguments = tmp_path / "arguments"
     wrapper = tmp_path / "curl"
     wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {arguments}\nexec {shutil.which("curl")} "$@"\n')

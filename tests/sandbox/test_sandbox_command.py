@@ -118,11 +118,11 @@ def test_command_shows_step_that_works(options: list[str], capsys: pytest.Captur
         return
     assert ("No others exist" in rest) is (options == ["--strict"])
     step = YAML(typ="safe").load(rest.partition("A step to copy:\n")[2].partition("\n\n")[0])
-    given = step[0]["with"]
-    assert given["api_base_url"] == url[0]
+    inputs = step[0]["with"]
+    assert inputs["api_base_url"] == url[0]
     world = World(ManualClock(), strict=True)
-    assert given["api_key"] in world.api_keys
-    ids = {name: given[name] for name in ("agent_id", "persona_id", "test_set_id")}
+    assert inputs["api_key"] in world.api_keys
+    ids = {name: inputs[name] for name in ("agent_id", "persona_id", "test_set_id")}
     assert world.launch(ids | {"metric_ids": [metric.id for metric in catalogue.DEFAULT_METRICS]})
 
 

@@ -42,7 +42,7 @@ def run(world: World, run_id: str) -> dict[str, Any]:
 
 
 def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> list[str]:
-    """Return the different statuses of a run within so many seconds, in order."""
+    """Return the successive statuses of a run within this many seconds."""
     seen = []
     for _ in range(seconds):
         seen.append(run(world, run_id)["status"])
@@ -51,8 +51,8 @@ def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> lis
 
 
 def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]:
-    found = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
-    shown = found["simulated_conversations"]
+    listing = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
+    shown = listing["simulated_conversations"]
     assert isinstance(shown, list)
     return shown
 
@@ -229,9 +229,9 @@ def test_delete_running_quirk() -> None:
 def test_simulations_have_mutations() -> None:
     a, _ = world()
     run_id = launch(a, mutation_ids=[MUTATION.id], options={"iteration_count": 2})
-    found = simulations(a, run_id)
-    assert {(s["mutation_id"], s["mutation_name"]) for s in found} == {(None, None), (MUTATION.id, MUTATION.name)}
-    assert len(found) == 40
+    rows = simulations(a, run_id)
+    assert {(s["mutation_id"], s["mutation_name"]) for s in rows} == {(None, None), (MUTATION.id, MUTATION.name)}
+    assert len(rows) == 40
     only = simulations(a, run_id, filter=f'run_id="{run_id}" AND mutation_name="{MUTATION.name}"')
     assert len(only) == 20
 
@@ -240,9 +240,9 @@ def test_iterations_are_ordered_by_create_time() -> None:
     a, _ = world()
     run_id = launch(a, options={"iteration_count": 3})
     case = catalogue.test_cases("passing1", 1)[0].id
-    found = [s["simulation_id"] for s in simulations(a, run_id) if s["test_case_id"] == case]
+    ids = [s["simulation_id"] for s in simulations(a, run_id) if s["test_case_id"] == case]
     planned = [s.simulation_id for s in a.runs[0].plan.simulations if s.test_case_id == case]
-    assert found == planned
+    assert ids == planned
     assert [s.iteration for s in a.runs[0].plan.simulations if s.test_case_id == case] == [0, 1, 2]
 
 
@@ -254,7 +254,7 @@ def test_list_runs_with_filter_order_and_pages() -> None:
         clock.advance(30)
 
     def listed(**query: str) -> list[str]:
-        return [found["run_id"] for found in a.list_runs(query)["runs"]]
+        return [run["run_id"] for run in a.list_runs(query)["runs"]]
 
     assert listed() == ids[::-1]
     assert listed(order_by="create_time") == ids
@@ -274,8 +274,8 @@ def test_list_runs_by_metric() -> None:
     good, bad = launch(a, "passing1"), launch(a, "failing1")
     clock.advance(100)
     latency = f"metric.{catalogue.LATENCY.id}"
-    found = a.list_runs({"filter": f'{latency}>"1.5" AND agent_id="{catalogue.AGENT_ID}"'})["runs"]
-    assert [shown["run_id"] for shown in found] == [bad]
+    runs = a.list_runs({"filter": f'{latency}>"1.5" AND agent_id="{catalogue.AGENT_ID}"'})["runs"]
+    assert [shown["run_id"] for shown in runs] == [bad]
     shown = a.list_runs({"include": "metric_averages"})["runs"][1]
     assert shown["run_id"] == good
     assert set(shown["metric_averages"]) == {catalogue.LATENCY.id, catalogue.TONE.id}
@@ -468,10 +468,10 @@ def test_test_sets_are_those_of_scenarios() -> None:
     assert {test_set["id"] for test_set in listed} == {scenario.test_set_id for scenario in SCENARIOS}
     assert [test_set["display_name"] for test_set in listed] == sorted(test_set["display_name"] for test_set in listed)
     for shown in listed:
-        found = shelf.get_test_set(shown["id"])["test_set"]
+        test_set = shelf.get_test_set(shown["id"])["test_set"]
         cases = shelf.list_test_cases({"filter": f'test_set_id="{shown["id"]}"', "page_size": "1"})
-        assert found.pop("test_case_count") >= len(cases["test_cases"])
-        assert found == shown
+        assert test_set.pop("test_case_count") >= len(cases["test_cases"])
+        assert test_set == shown
     assert shelf.get_test_set("large001")["test_set"]["test_case_count"] == 250
     assert shelf.get_test_set("My_cases")["test_set"]["slug"] == "my_cases"
 

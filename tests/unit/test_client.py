@@ -104,7 +104,7 @@ def test_launch_is_uncertain_after_rejection_without_form_of_coval(fault: str, c
 
 @pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
 def test_interim_response_is_no_response_and_its_connection_is_closed(status: bytes, clock: VirtualClock) -> None:
-    """The actual response follows on the same connection, and must not be taken for that of the next request."""
+    """The final response follows on the same connection; the next request must not read it as its own."""
     interim = b"HTTP/1.1 %b\r\nlink: </a>; rel=preload\r\n\r\n" % status
     bodies = [b'{"run": {"run_id": "%b", "status": "PENDING"}}' % run_id for run_id in (b"r1", b"r2")]
     finals = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]

@@ -104,7 +104,7 @@ class Session:
         return int(page.made)
 
     def page(self, kind: type[P], input_: str) -> P:
-        """Return a page as a later attempt has it, which looks for what an earlier one may have made."""
+        """Return a page of a later attempt, which looks for the pages of an earlier one."""
         inputs, _ = parse_inputs({})
         return kind(input_, "", PlainHost(io.StringIO()), lambda: self.github, inputs, Context(run_attempt="2"))
 
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:
-        """Name, external id and conclusion of each check run of the head, in the order in which they were created."""
+        """Name, external id and conclusion of each check run of the head, in order of creation."""
         return [(check_run.name, check_run.external_id, check_run.conclusion) for check_run in self.server.check_runs]
 
 
@@ -245,7 +245,7 @@ def test_comment_of_token_owner_is_updated(viewer: str, author: str, token: str,
 def test_comment_of_namesake_is_not_updated(
     viewer: str, other: str, token: str, fault: str, clock: VirtualClock
 ) -> None:
-    """A person may have an App's name as login, and the other way round."""
+    """A person's login may equal an App's name, and the reverse."""
     with Session(clock, *filter(None, [fault]), token=token) as session:
         session.server.viewer = viewer
         session.server.add_comment(NUMBER, BODY, other)
@@ -740,7 +740,7 @@ def test_token_with_invalid_characters_is_not_in_error(token: str, operation: st
 
 
 def all_error_text(error: HostError, github: GitHub) -> str:
-    """Return all text that a log could show of an error and of the client."""
+    """Return all text about an error and the client that a log could show."""
     parts = [error.title, error.what, error.advice, error.link, repr(error), repr(github), str(vars(github))]
     return "\n".join([*traceback.format_exception(error), *parts])
 

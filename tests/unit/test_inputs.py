@@ -312,10 +312,10 @@ def test_misspelt_input_is_error_that_names_the_right_one(name: str, meant: str)
 
 @pytest.mark.parametrize("field_name", ["JSON object", "list", "list of ids"])
 def test_null_is_empty_for_every_json_and_list_input(field_name: str) -> None:
-    """GitHub's toJSON writes null for a value that is not set."""
-    found = [declaration for declaration in declared() if declaration.field.name == field_name]
-    assert found
-    for declaration in found:
+    """GitHub's toJSON writes null for an unset value."""
+    declarations = [declaration for declaration in declared() if declaration.field.name == field_name]
+    assert declarations
+    for declaration in declarations:
         inputs, problems = parse_inputs({f"INPUT_{declaration.name.upper()}": " null "})
         assert problems == []
         assert getattr(inputs, declaration.name) == declaration.field.empty

@@ -32,8 +32,8 @@ JSON = st.recursive(
 
 def problem_text(target: Target) -> str:
     """Return the text of a target's problem, or an empty string if the target is valid."""
-    found = problem(target)
-    return target_problem_text(found) if found else ""
+    target_problem = problem(target)
+    return target_problem_text(target_problem) if target_problem else ""
 
 
 def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def output(output_id: str, metric_id: Any, **fields: Any) -> dict[str, Any]:
 
 def test_newest_output_of_each_metric_counts() -> None:
     entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
-    found = {
+    values = {
         newest_output.metric_id: newest_output.value
         for newest_output in newest(map(read_output, [*entries, output("o4", None)]))
     }
-    assert found == {"m1": "NO", "m2": None}
+    assert values == {"m1": "NO", "m2": None}
 
 
 def test_output_is_read_without_phone_number() -> None:

@@ -198,13 +198,13 @@ def test_concurrent_and_sequential_watches_have_same_outcomes() -> None:
         clock = VirtualClock()
         with Server(World(clock.time)) as server:
             watches = [start_watch(server, clock, launch_run(server, body), 3600) for body in bodies]
-            found = (
+            outcomes = (
                 run(together(watches, clock), clock)
                 if concurrently
                 else [run(procedure, clock) for procedure in watches]
             )
         return [
-            outcome.status if isinstance(outcome, Run) else type(outcome).__name__ for outcome in found
+            outcome.status if isinstance(outcome, Run) else type(outcome).__name__ for outcome in outcomes
         ], clock.now()
 
     concurrent, took = outcomes(concurrently=True)

@@ -91,7 +91,7 @@ GAPS: Final = [
 
 @st.composite
 def wrapped(draw: st.DrawFn) -> str:
-    """A text that holds the key, with white space, line breaks and their escapes at any places in it."""
+    """A text with the key, and white space, line breaks and their escapes anywhere in it."""
     gaps = {
         place: "".join(draw(st.lists(st.sampled_from(GAPS), min_size=1, max_size=3)))
         for place in draw(st.sets(st.integers(1, len(KEY) - 1), min_size=1))
@@ -101,19 +101,19 @@ def wrapped(draw: st.DrawFn) -> str:
 
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
-    found = {face.name: face.render(report) for face in FORMATS}
-    log, check = found["log"], found["check"]
+    shown = {face.name: face.render(report) for face in FORMATS}
+    log, check = shown["log"], shown["check"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
     annotations = [*log.annotations(10), *check.annotations]
     texts = {
         "log": "\n".join(lines),
         "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),
         "check": f"{check.title}\n{check.summary}",
-        "outputs": "\n".join(found["outputs"].values()),
-        "status": f"{found['status'].title}\n{found['status'].link}",
-        "comment": found["comment"].summary,
+        "outputs": "\n".join(shown["outputs"].values()),
+        "status": f"{shown['status'].title}\n{shown['status'].link}",
+        "comment": shown["comment"].summary,
     }
-    return found | texts
+    return shown | texts
 
 
 @given(text=wrapped(), how=st.sampled_from(list(ESCAPES)))

@@ -309,7 +309,7 @@ Latency: p(95) < 1.5 Resolved: rate(YES) >= 90%
     "how a line is shown": f"""\
 pass_rate >= 95%
 
-# Every wrong line is told, with its number:
+# Every invalid line is reported, with its number:
 \t\tLatency:\tavg\t1.5\t# not below
   {"A long name of a metric that is about the agent's style, and " * 3}nothing else: avg 3
 '{"A long name of a metric that is about the agent''s style, and " * 3}nothing else': avg 3
@@ -353,11 +353,11 @@ def test_all_invalid_lines_are_reported_together() -> None:
 def test_operator_compares_value_with_bound(operator: str) -> None:
     held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
     threshold = parse_one(f"Latency: avg {operator} 4")
-    assert [found for found in (0, 4, 9) if threshold.holds(found)] == held[operator]
+    assert [value for value in (0, 4, 9) if threshold.holds(value)] == held[operator]
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "actual"),
     [
         ("pass_rate >= 90%", 9 / 10),
         ("pass_rate == 7%", 7 / 100),
@@ -366,11 +366,11 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
-def test_rounding_errors_are_ignored(line: str, found: float) -> None:
+def test_rounding_errors_are_ignored(line: str, actual: float) -> None:
     threshold = parse_one(line)
-    assert threshold.holds(found)
+    assert threshold.holds(actual)
     strictly: Operator = ">" if threshold.operator == ">=" else "<" if threshold.operator == "<=" else "!="
-    assert not replace(threshold, operator=strictly).holds(found)
+    assert not replace(threshold, operator=strictly).holds(actual)
 
 
 def test_small_differences_are_not_ignored() -> None:
@@ -396,9 +396,9 @@ def test_small_differences_are_not_ignored() -> None:
     ],
 )
 def test_bound_refers_to_baseline(written: str, bound: Bound) -> None:
-    found = parse_one(written).bound
-    assert (found.number, found.reference) == (bound.number, bound.reference)
-    assert found.factor == pytest.approx(bound.factor)
+    parsed = parse_one(written).bound
+    assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
+    assert parsed.factor == pytest.approx(bound.factor)
 
 
 @pytest.mark.parametrize(
@@ -460,22 +460,22 @@ def threshold(operator: Operator, bound: float) -> Threshold:
 @given(st.sampled_from(OPERATORS), NUMBERS, st.floats())
 @example("!=", 1.0, math.nan)
 @example("==", 1e300, math.inf)
-def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, found: float) -> None:
+def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, actual: float) -> None:
     held = threshold(operator, bound)
     opposite = threshold(OPPOSITE[operator], bound)
-    if math.isnan(found):
-        assert not held.holds(found)
+    if math.isnan(actual):
+        assert not held.holds(actual)
     else:
-        assert held.holds(found) != opposite.holds(found)
+        assert held.holds(actual) != opposite.holds(actual)
 
 
 @given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from(OPERATORS[:4]))
 @example(1.0, 1.0 + 1e-9, 1.0, ">=")
 @example(1.0, math.nextafter(1.0, 2.0), 1.0 - 1e-9, ">=")
-def test_stricter_bound_implies_laxer_bound(a: float, b: float, found: float, op: Operator) -> None:
+def test_stricter_bound_implies_laxer_bound(a: float, b: float, actual: float, op: Operator) -> None:
     severe, lenient = OPERATORS[2:4] if op[0] == ">" else OPERATORS[:2]
     strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
-    for value in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
+    for value in (actual, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
         assert threshold(op, lax).holds(value) or not threshold(op, strict).holds(value)
         assert threshold(lenient, lax).holds(value) or not threshold(severe, lax).holds(value)
 
@@ -495,7 +495,7 @@ ANY_TEXT = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".
 @example("0:PASS_RATE")
 def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
     try:
-        found = parse_thresholds(text)
+        thresholds = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         lines = re.split(r"\r\n|\n|\r", text)
         assert len({wrong.line for wrong in error.errors}) == len(error.errors)
@@ -508,7 +508,7 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
             assert len(shown) <= 4 + 100
             assert len(caret) <= 4 + 2 * 100 + 1
     else:
-        assert all(line.text.isprintable() for line in found)
+        assert all(line.text.isprintable() for line in thresholds)
 
 
 @given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
@@ -689,9 +689,9 @@ def test_slip_is_explained_and_corrected(subtests: pytest.Subtests) -> None:
     for line, advice, correction in SLIPS:
         with subtests.test(line):
             (error,) = syntax_error_of(line).errors
-            told = explained(error)
-            assert (told.problem, told.correction) == (advice, correction)
-            assert (told.line, told.column, told.text) == (error.line, error.column, error.text)
+            explanation = explained(error)
+            assert (explanation.problem, explanation.correction) == (advice, correction)
+            assert (explanation.line, explanation.column, explanation.text) == (error.line, error.column, error.text)
 
 
 @pytest.mark.parametrize(
@@ -709,10 +709,10 @@ def test_slip_is_explained_and_corrected(subtests: pytest.Subtests) -> None:
 )
 def test_doubtful_line_is_not_corrected(line: str) -> None:
     """A correction must not turn the meaning into its opposite, nor pick one of two meanings."""
-    told = explained(syntax_error_of(line).errors[0])
-    assert told.correction == ""
-    assert "did you mean" not in told.problem
-    assert "instead of" not in told.problem
+    explanation = explained(syntax_error_of(line).errors[0])
+    assert explanation.correction == ""
+    assert "did you mean" not in explanation.problem
+    assert "instead of" not in explanation.problem
 
 
 @given(
@@ -723,8 +723,8 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
     try:
         parse_thresholds(line)
     except ThresholdSyntaxError as error:
-        told = explained(error.errors[0])
-        assert len(parse_thresholds(told.correction)) == len(told.correction.splitlines())
+        explanation = explained(error.errors[0])
+        assert len(parse_thresholds(explanation.correction)) == len(explanation.correction.splitlines())
 
 
 def test_explaining_takes_little_time() -> None:

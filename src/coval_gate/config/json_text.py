@@ -10,7 +10,7 @@ from coval_gate.text import quoted
 
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
-NULL: Final = "null"  # what GitHub's toJSON writes for a value that is not set
+NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
 
 
 def read_json(raw: str, example: str) -> Any:

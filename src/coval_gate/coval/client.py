@@ -307,7 +307,7 @@ class Client:
 
     @property
     def lead(self) -> float:
-        """How long before a deadline a read has to be sent, in seconds, as Coval responds so slowly; usually 0."""
+        """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._calls.lead
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
