@@ -175,7 +175,7 @@ def test_conflicting_inputs_are_errors(inputs: dict[str, str], names: list[str])
 )
 def test_threshold_that_no_run_can_meet_is_error(line: str) -> None:
     (problem,) = problems_with(thresholds=f"total >= 1\n{line}")
-    assert problem == f"thresholds has a line that no run can meet: {line} (line 2)."
+    assert problem == f"thresholds, line 2: no run can meet {line}."
 
 
 @pytest.mark.parametrize(

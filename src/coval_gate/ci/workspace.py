@@ -38,7 +38,7 @@ class Workspace:
             if is_new:
                 self.remove("/".join(parts))
         except OSError as error:
-            raise ValueError(_problem(parts, error, "written")) from None
+            raise ValueError(_problem(parts, error, "writable")) from None
         return "/".join(parts)
 
     def find(self, path: str) -> str:
@@ -48,14 +48,14 @@ class Workspace:
             with self._directory(parts[:-1], create=False) as directory:
                 mode = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode
         except FileNotFoundError:
-            advice = "check the path, and that an earlier step checks out the repository"
+            advice = "Check the path, and that an earlier step checks out the repository."
             shown = quoted("/".join(parts))
-            raise ValueError(f"is {shown}, which does not exist in the workspace; {advice}.") from None
+            raise ValueError(f"must be an existing file in the workspace; got {shown}. {advice}") from None
         except OSError as error:
-            raise ValueError(_problem(parts, error, "read")) from None
+            raise ValueError(_problem(parts, error, "readable")) from None
         if not stat.S_ISREG(mode):
             code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
-            raise ValueError(_problem(parts, OSError(code, ""), "read"))
+            raise ValueError(_problem(parts, OSError(code, ""), "readable"))
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
@@ -84,7 +84,7 @@ class Workspace:
                 relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - follows no links
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as {example}.")
+            raise ValueError(f"must be a file in the workspace, such as {example}; got {quoted(path)}.")
         return parts
 
     @contextmanager
@@ -99,7 +99,7 @@ class Workspace:
             file = os.open(parts[-1], flags, 0o644, dir_fd=directory)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "It exists and is not a file")
+                raise OSError(errno.EINVAL, "It is not a regular file")
             yield file, is_new
         finally:
             os.close(file)
@@ -121,12 +121,13 @@ class Workspace:
             os.close(directory)
 
 
-def _problem(parts: list[str], error: OSError, done: str) -> str:
-    """Return the end of a sentence: why a file cannot be "written" or "read" (`done`)."""
-    if error.errno == errno.EINVAL:
-        problem = "which exists and is not a file"
+def _problem(parts: list[str], error: OSError, needed: str) -> str:
+    """Return why a file is not "writable" or "readable" (`needed`), as the end of a sentence."""
+    cause = ""
+    if error.errno in (errno.EINVAL, errno.EISDIR):
+        problem = "must be a regular file"
     elif error.errno in (errno.ELOOP, errno.ENOTDIR):
-        problem = "which leads through a symbolic link or a file"
+        problem = "must not lead through a symbolic link or a file"
     else:
-        problem = f"which cannot be {done}: {error.strerror}"
-    return f"is {quoted('/'.join(parts))}, {problem}."
+        problem, cause = f"must be {needed}", f" ({error.strerror})"
+    return f"{problem}; got {quoted('/'.join(parts))}{cause}."

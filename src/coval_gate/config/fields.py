@@ -118,7 +118,7 @@ def path() -> Field[str]:
 
     def parse(raw: str) -> str:
         if len(raw) > LONGEST_PATH or not raw.isprintable():
-            raise ValueError(f"is {quoted(raw)}, but must have at most {LONGEST_PATH:,} printable characters.")
+            raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
 
     return Field("path", "", parse)

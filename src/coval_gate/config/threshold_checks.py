@@ -31,7 +31,7 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
     """Yield a problem for each threshold that no run can meet, or whose comparison is impossible."""
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
-            yield Problem("thresholds", f"has a line that no run can meet: {threshold.text} (line {threshold.line}).")
+            yield Problem("thresholds", f", line {threshold.line}: no run can meet {threshold.text}.")
     yield from _reference_contradictions(inputs)
     yield from _drift_contradictions(inputs)
 
@@ -133,14 +133,14 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
         (first, *_) = with_itself
         yield Problem(
             "thresholds",
-            f"has a line that compares mutations with the agent itself, but the run has no mutations: {first.text} "
-            f"(line {first.line}); set mutation_ids, or compare with baseline.",
+            f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
+            "set mutation_ids, or compare with baseline.",
         )
     for threshold in compared:
         if inputs.confidence is not None and not threshold.takes_confidence:
             yield Problem(
                 "thresholds",
-                f"has a line that cannot be compared with confidence: {threshold.text} (line {threshold.line}). "
+                f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
                 f"{_alternative(threshold)}",
             )
 
