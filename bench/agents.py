@@ -1,7 +1,7 @@
-"""Simulated agents whose truth is known, so that the errors of verdicts on them can be counted.
+"""Simulated agents with known truth, to count the errors of verdicts about them.
 
 A case is easy or hard, and its conversations vary around that. `icc`, the intraclass correlation, is the share of the
-variance that is due to the case: with 0, cases do not matter; with 1, an agent always behaves alike in a case. These
+variance due to the case: with 0, cases do not matter; with 1, an agent always behaves the same in a case. These
 distributions are assumptions: rates are beta-binomial, latencies lognormal, scores rounded normal numbers from 1 to 5.
 """
 
@@ -23,7 +23,7 @@ SCORE_SPREAD: Final = 0.7  # standard deviation before rounding
 
 
 class Size(NamedTuple):
-    """How many cases a run has, and how many conversations each case has before (`base`) and now."""
+    """The number of cases of a run, and of conversations of each case before (`base`) and now."""
 
     cases: int
     base: int
@@ -48,7 +48,7 @@ def latencies(rng: Random, size: Size, sigma: float, icc: float, *, slower: floa
 
 
 def scores(rng: Random, size: Size, centre: float, icc: float, *, worse: float = 0.0) -> list[ValuePair]:
-    """Return pairs of scores around `centre`, which are `worse` by that much now."""
+    """Return pairs of scores around `centre`, now lower by `worse`."""
     pairs = []
     for _ in range(size.cases):
         case = rng.gauss(0.0, SCORE_SPREAD * math.sqrt(icc))
@@ -77,14 +77,14 @@ def _score(value: float) -> float:
 def _outcomes(
     conversations_before: int, conversations: int, truth: float, now: float, icc: float
 ) -> tuple[list[HitPair], list[float]]:
-    """Return everything that can happen in one case, and the cumulated probabilities.
+    """Return all possible outcomes of a case, and their cumulative probabilities.
 
-    A case that is hard before is hard now as well: its rate shrinks as the mean does.
+    A case that was hard before is hard now, too: its rate shrinks with the mean.
     """
-    found, chances = [], []
+    pairs, chances = [], []
     better = max(truth, now)
     for hits, before in product(range(conversations + 1), range(conversations_before + 1)):
-        found.append(HitPair(Hits(hits, conversations), Hits(before, conversations_before)))
+        pairs.append(HitPair(Hits(hits, conversations), Hits(before, conversations_before)))
         misses, misses_before = conversations - hits, conversations_before - before
         ways = math.comb(conversations, hits) * math.comb(conversations_before, before)
         scale = (now / better) ** hits * (truth / better) ** before
@@ -96,7 +96,7 @@ def _outcomes(
             lost = own + own_before
             chance += more * _moment(better, icc, hits + before + lost, misses + misses_before - lost)
         chances.append(ways * scale * chance)
-    return found, list(accumulate(chances))
+    return pairs, list(accumulate(chances))
 
 
 def _moment(centre: float, icc: float, ups: int, downs: int) -> float:

@@ -1,7 +1,7 @@
-"""What `bench/noise.py` measures of drift: how often an unchanged agent raises an alarm, and which declines do.
+"""Experiments for `bench/noise.py` on drift: how often an unchanged agent raises an alarm, and how often declines do.
 
-Each cell draws seven runs as the reference, and a run for each night after it, through the functions that ship. A run
-has a conversation or more of each case; with a `wobble`, the provider has better and worse days, too.
+Each cell draws seven runs as the reference and a run for each night after it, and uses the functions that ship. A run
+has one or more conversations of each case. With a `wobble`, the provider also has better and worse days.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE, MEAN = "Resolved: rate(YES) >= baseline", "Latency: avg <= baseline"
 class Agent(NamedTuple):
     """An agent and the threshold that watches it: a rate of `truth`, or lognormal latencies if that is 0.
 
-    Each run has `cases` with so many `conversations`. `wobble`: the standard deviation between runs, a share.
+    Each run has `conversations` of each of `cases`. `wobble`: the relative standard deviation between runs.
     """
 
     threshold: str
@@ -42,9 +42,13 @@ class Agent(NamedTuple):
 
 
 def drifts() -> Iterator[Experiment]:
-    """Yield how often steps alarm in a month without a change, and how often they notice one."""
-    rates = [Agent(RATE, cases, each, truth) for truth in (0.8, 0.95) for cases, each in ((20, 1), (50, 1), (50, 3))]
-    means = [Agent(MEAN, cases, each) for cases, each in ((20, 1), (50, 1), (50, 3))]
+    """Yield how often steps raise an alarm in a month without a change, and how often they notice a change."""
+    rates = [
+        Agent(RATE, cases, iterations, truth)
+        for truth in (0.8, 0.95)
+        for cases, iterations in ((20, 1), (50, 1), (50, 3))
+    ]
+    means = [Agent(MEAN, cases, iterations) for cases, iterations in ((20, 1), (50, 1), (50, 3))]
     wobbling = [mean._replace(wobble=0.05) for mean in means]
     percentiles = [
         Agent(f"Latency: {aggregate} <= baseline", cases) for aggregate in ("med", "p(95)") for cases in (20, 50)
@@ -57,7 +61,7 @@ def drifts() -> Iterator[Experiment]:
     ):
         yield Experiment(
             (Limit(f"drift: an unchanged agent, {name}: any alarm in {NIGHTS} nights", most, overall=True),),
-            tuple(partial(alarms, (each,), steady, NIGHTS) for each in agents),
+            tuple(partial(alarms, (drifting,), steady, NIGHTS) for drifting in agents),
         )
     ten = [*(Agent(RATE, 50, 1, truth) for truth in (0.8, 0.9, 0.95, 0.98, 0.99)), *[Agent(MEAN, 50)] * 5]
     yield Experiment(
@@ -83,29 +87,29 @@ def drifts() -> Iterator[Experiment]:
 
 
 def steady(night: int) -> float:
-    """Return the agent's rate or latency as a share of what it was: the same every night."""
+    """Return the agent's rate or latency relative to the reference: unchanged."""
     del night
     return 1.0
 
 
 def falling(night: int) -> float:
-    """Return that of a rate of 95 % that loses a percentage point every night."""
+    """Return the same for a rate of 95 % that loses a percentage point every night."""
     return (0.95 - 0.01 * (night + 1)) / 0.95
 
 
 def rising(night: int) -> float:
-    """Return that of a latency that grows by 1 % every night."""
+    """Return the same for a latency that grows by 1 % every night."""
     return 1.0 + 0.01 * (night + 1)
 
 
 def step(factor: float, night: int) -> float:
-    """Return that of an agent that changed once, after the reference."""
+    """Return the same for an agent that changed once, after the reference."""
     del night
     return factor
 
 
 def alarms(agents: Sequence[Agent], change: Callable[[int], float], nights: int, rng: Random) -> tuple[bool]:
-    """Tell whether one of the agents' charts alarms on any of the nights."""
+    """Return whether one of the agents' charts raises an alarm in any night."""
     level = level_for(len(agents))
     return (any(any(total > level for total in _chart(agent, change, nights, level, rng).sums) for agent in agents),)
 

@@ -1,4 +1,4 @@
-"""Measures how long each format takes for a large run, every simulation of which misses every threshold."""
+"""Measures how long each format takes for a large run whose simulations all miss every threshold."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WHAT: Final = f"report of {SIMULATIONS:,} simulations that miss {THRESHOLDS} thr
 
 
 def measure() -> list[Figure]:
-    """Return the seconds of CPU time of what all formats share, and of each format beside that."""
+    """Return the CPU time in seconds of the shared part of all formats, and of each format without it."""
     report = large_report()
     shared = _figure("what all formats share", lambda: report.rows)
-    return [shared, *(_figure(each.name, partial(each.render, report)) for each in FORMATS)]
+    return [shared, *(_figure(face.name, partial(face.render, report)) for face in FORMATS)]
 
 
 def large_report() -> Report:
-    """Return the report of a run whose simulations all miss all thresholds."""
+    """Return the report of a run whose simulations all miss every threshold."""
     members = tuple(
         Simulation(id=f"benchSim{number:014}", status="COMPLETED", test_case_id=f"benchCase{number:013}")
         for number in range(SIMULATIONS)
@@ -41,7 +41,7 @@ def large_report() -> Report:
         Metric(
             id=f"benchMetric{number:011}",
             name=f"Seconds {number}",
-            values={each.id: 2.0 + place / 7 for place, each in enumerate(members)},
+            values={simulation.id: 2.0 + place / 7 for place, simulation in enumerate(members)},
         )
         for number in range(METRICS)
     )

@@ -16,7 +16,7 @@ class Figure:
     name: str
     value: float
     unit: str
-    yardstick_name: str  # what the value is compared with: "fixed 30 s interval"
+    yardstick_name: str  # such as "fixed 30 s interval"
     yardstick: float | None  # in the same unit; None if there is only a bound
     bound: float | None  # the largest acceptable value; None for a figure without a claim
     ok: bool
@@ -27,9 +27,9 @@ def table(figures: Sequence[Figure]) -> str:
     rows = [("figure", "ours", "yardstick", "bound", "ok")]
     for f in figures:
         unit = f" {f.unit}" if f.unit else ""
-        held_against = f.yardstick_name if f.yardstick is None else f"{f.yardstick:.2f}{unit} ({f.yardstick_name})"
+        yardstick = f.yardstick_name if f.yardstick is None else f"{f.yardstick:.2f}{unit} ({f.yardstick_name})"
         bound = "" if f.bound is None else f"<= {f.bound:.2f}{unit}"
         ok = "NO" if not f.ok else "yes" if bound else ""
-        rows.append((f.name, f"{f.value:.2f}{unit}", held_against, bound, ok))
+        rows.append((f.name, f"{f.value:.2f}{unit}", yardstick, bound, ok))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,9 +1,9 @@
 """Measures the cost of collecting and judging a large run: calls, CPU time and memory of a whole step.
 
-The step launches a run that is over at once. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a
-threshold each and against their targets in Coval; everything passes. Another step has 50 metrics with texts. Yet
-another is the opposite: every simulation misses every threshold, and all reports are written. Coval is a separate
-process that responds from memory, so its cost is not counted.
+The step launches a run that completes at once. It checks 10 metrics (5 numbers, 3 YES/NO, 1 category, 1 set) against a
+threshold each and against their targets in Coval; everything passes. A second step has 50 metrics with texts. In a
+third one, every simulation misses every threshold, and all reports are written. Coval is a separate process that
+responds from memory, so its cost is not counted.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; the second and the last measure the growth
-RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5, TENFOLD: 5}  # more of the short ones, because noise affects them more
-FAILING, MISSED = 2_000, 500  # simulations, and thresholds that each of them misses
+SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; TENTH and TENFOLD measure the growth
+RUNS = {SMALLEST: 9, TENTH: 9, LARGE: 5, TENFOLD: 5}  # more short ones, because noise affects them more
+FAILING, MISSED = 2_000, 500  # simulations, and the thresholds that each of them misses
 ITERATIONS = 10  # of each test case
 MOST_CALLS = 11.0  # one poll, and 10 pages of 1,000 simulations
 MOST_CPU = 2.0  # s
@@ -50,7 +50,7 @@ TOPICS = ("greeting", "billing", "refund", "booking", "address")
 
 
 class Made(NamedTuple):
-    """A metric of the canned runs: the generator of its values, its target, and a threshold that holds."""
+    """A metric of the canned runs: the generator of its values, its target, and a threshold that it meets."""
 
     name: str
     output_type: str
@@ -112,7 +112,7 @@ def thresholds(metrics: Iterable[Made]) -> str:
 
 
 def measure() -> list[Figure]:
-    """Measure steps on runs of all sizes in turn, so that a change of the machine's speed affects all of them."""
+    """Measure steps on runs of all sizes in turn, so that a change of the machine's speed affects all sizes."""
     # As in the image. With -B, each process would compile every module again.
     compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
     taken: dict[int, list[Step]] = {size: [] for size in RUNS}
@@ -128,7 +128,7 @@ def measure() -> list[Figure]:
     cpu = {size: [step.cpu for step in steps] for size, steps in taken.items()}
     large_cpu, smallest_cpu = statistics.median(cpu[LARGE]), statistics.median(cpu[SMALLEST])
     mb = {size: max(step.mb for step in steps) for size, steps in taken.items()}
-    grown, grown_beyond = (growth(cpu, beyond_start=each) for each in (False, True))
+    grown, grown_beyond = (growth(cpu, beyond_start=is_beyond) for is_beyond in (False, True))
     what, smallest = f"gate, {LARGE:,} simulations", f"{SMALLEST} simulations"
     return [
         *_failing(worst),
@@ -174,16 +174,15 @@ def growth(cpu: Mapping[int, Sequence[float]], *, beyond_start: bool) -> float:
 
 
 def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -> Step:
-    """Run the whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
+    """Run a whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
 
-    With thresholds that are `missed`, it writes files, too. Then it raises RuntimeError unless it fails. `wide`: with
-    many metrics.
+    With `missed` thresholds, the step also writes files, and must fail instead. `wide`: with many metrics.
     """
     files = {"JSON": "report.json", "JUnit": "junit.xml"} if missed else {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         runner = LocalRunner(directory)
-        inputs = {each.name: each.default for each in declared()} | {
+        inputs = {declaration.name: declaration.default for declaration in declared()} | {
             "api_key": "coval_sk_test_sandbox",
             "api_base_url": coval.url,
             "agent_id": "a" * 22,
@@ -196,7 +195,7 @@ def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -
             "json_path": files.get("JSON", ""),
             "junit_path": files.get("JUnit", ""),
         }
-        coval.calls()  # discard those of an earlier step
+        coval.calls()  # discard the calls of earlier steps
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")],
@@ -204,7 +203,7 @@ def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            # Its peak is at least that of this process, from which it forked, so this process must stay small.
+            # The step forks from this process and starts with its peak memory, so this process must stay small.
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         outputs = runner.outputs
@@ -247,7 +246,7 @@ class Coval:
         self._pipe.close()
 
     def calls(self) -> Counter[str]:
-        """Return the calls since the last time, by kind: run, simulations, metric, label, other."""
+        """Return the calls since the last call of this method, by kind: run, simulations, metric, label, other."""
         self._pipe.send("calls")
         return Counter(self._pipe.recv())
 
@@ -257,7 +256,7 @@ def run_id(size: int, *, wide: bool = False) -> str:
 
 
 def serve(pipe: Connection) -> None:
-    """Serve until "end" is received. Send the URL first, then the calls since the last message after each message."""
+    """Serve until "end" is received. Send the URL first, and the new calls after each message."""
     runs = {run_id(size): CannedRun(run_id(size), size, METRIC_IDS) for size in (*RUNS, FAILING)}
     widest = run_id(LARGE, wide=True)
     runs[widest] = CannedRun(widest, LARGE, WIDE_IDS)
@@ -277,7 +276,9 @@ class CannedRun:
     def __init__(self, identity: str, size: int, metric_ids: Iterable[str]) -> None:
         rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
         ids = [f"benchSim{number:014}" for number in range(size)]
-        self.simulations = [_bytes(_simulation(each, identity, number)) for number, each in enumerate(ids)]
+        self.simulations = [
+            _bytes(_simulation(simulation_id, identity, number)) for number, simulation_id in enumerate(ids)
+        ]
         metrics = {metric_id: _results(metric_id, ids, rng) for metric_id in metric_ids}
         cases = -(-size // ITERATIONS)
         run: dict[str, Any] = {
@@ -295,7 +296,7 @@ class CannedRun:
             },
             "results": {
                 "output_ids": ids,
-                "call_sids": {each: f"CA{each.lower()}" for each in ids},
+                "call_sids": {simulation_id: f"CA{simulation_id.lower()}" for simulation_id in ids},
                 "metrics": metrics,
             },
             "metadata": {},
@@ -337,8 +338,8 @@ class CannedServer(ThreadingHTTPServer):
         return "other", None
 
     def _page(self, query: dict[str, str]) -> bytes | None:
-        wanted = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
-        run = self.runs.get(wanted[1]) if wanted else None
+        match = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
+        run = self.runs.get(match[1]) if match else None
         size = min(int(query.get("page_size", "50")), MOST_PER_PAGE)
         return run.page(int(query.get("page_token", "0")), size) if run else None
 
@@ -358,8 +359,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         launch = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
         self.server.calls["launch"] += 1
-        wanted = launch["test_set_id"]
-        self._send(200, _bytes({"run": {"run_id": wanted if wanted in self.server.runs else run_id(SMALLEST)}}))
+        requested = launch["test_set_id"]
+        self._send(200, _bytes({"run": {"run_id": requested if requested in self.server.runs else run_id(SMALLEST)}}))
 
     def _send(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -397,7 +398,7 @@ def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, An
         "metric_id": metric_id,
         "metric_name": made.name,
         "output_type": made.output_type,
-        "values": [{"simulation_output_id": each, "value": made.draw(rng)} for each in ids],
+        "values": [{"simulation_output_id": simulation_id, "value": made.draw(rng)} for simulation_id in ids],
     }
 
 

@@ -1,7 +1,7 @@
-"""Measures the HTML report: how long it takes to write, how large it is, and how fast Chromium shows and filters it.
+"""Measures the HTML report: its rendering time and size, and how fast Chromium shows and filters it.
 
-The run has 1,000 simulations of 10 metrics with explanations; in the worst one, each of them misses 10 thresholds. The
-figures in Chromium are left out where there is none.
+The run has 1,000 simulations with 10 metrics and explanations; each simulation misses 10 thresholds. Without Chromium,
+its figures are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILTERED = """() => {
         const began = performance.now();
         filter.value = query;
         filter.dispatchEvent(new Event("input"));
-        document.body.getBoundingClientRect();  // the new layout belongs to the answer
+        document.body.getBoundingClientRect();  // include the new layout
         return performance.now() - began;
     });
     return Math.max(...times);
@@ -47,7 +47,7 @@ def measure() -> list[Figure]:
     report = large_report(SIMULATIONS, failing=True)
     document, seconds = render(report), []
     for _ in range(TIMES):
-        fresh = report._replace(legs=tuple(leg._replace() for leg in report.legs))  # without what was computed before
+        fresh = replace(report, legs=tuple(map(replace, report.legs)))  # without cached values
         began = time.process_time()
         document = render(fresh)
         seconds.append(time.process_time() - began)
@@ -59,8 +59,8 @@ def measure() -> list[Figure]:
 
 
 def _shown(document: str) -> Iterator[Figure]:
-    """Yield what Chromium takes for the document."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    """Yield Chromium's figures for the document."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         return
     from playwright.sync_api import sync_playwright

@@ -1,4 +1,4 @@
-"""Measures how long the image takes to build, and the disk space that it adds to its base."""
+"""Measures the image's build time, and the disk space that it adds to its base."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAG = "coval-gate-bench"
 OURS = ("/opt/venv", "/app")
 MB = 1e6
 MOST = 22.0  # MB
-SLOWEST = 60.0  # s; what a job may wait for a build, besides the download of the base
+SLOWEST = 60.0  # s; the longest build, without the download of the base
 
 
 class Added(NamedTuple):
@@ -28,7 +28,7 @@ class Added(NamedTuple):
 
     files: float  # total length of the files
     blocks: float  # their disk usage
-    layers: float  # the engine's size of the image minus that of the base
+    layers: float  # the engine's size of the image, minus the base
 
 
 def measure() -> list[Figure]:
@@ -69,7 +69,7 @@ def measure() -> list[Figure]:
 
 
 def docker_trouble() -> str:
-    """Return the reason why Docker is not available; empty if it is."""
+    """Return why Docker is not available; empty if it is."""
     if shutil.which("docker") is None:
         return "there is no docker command"
     version = _run("docker", "version")
@@ -110,7 +110,7 @@ def added(tag: str) -> Added:
 
 
 def _local_base() -> str:
-    """Return the name of the image's base. Pull it first if need be: a build keeps it in the builder's cache only."""
+    """Return the name of the image's base. Pull it if needed: a build keeps it in the builder's cache only."""
     last = [line for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines() if line.startswith("FROM")]
     base = last[-1].split()[1]
     if _run("docker", "image", "inspect", base).returncode:
@@ -119,7 +119,7 @@ def _local_base() -> str:
 
 
 def _du(tag: str, how: str) -> int:
-    """Return the bytes in the gate's directories. One call measures both, so that a file with two links counts once."""
+    """Return the bytes in the gate's directories. One call measures both: a file with two links counts once."""
     lines = docker("run", "--rm", "--network", "none", "--entrypoint", "du", tag, how, *OURS).splitlines()
     return sum(int(line.split()[0]) for line in lines)
 

@@ -1,4 +1,4 @@
-"""Measures how long the judge takes to decide about a large run against its baseline."""
+"""Measures how long the judge takes for a large run against its baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME: Final = "judge, 10 baseline thresholds, 5 of percentiles, 1,000 cases, 10 
 
 
 def measure() -> list[Figure]:
-    """Return the seconds of CPU time that one decision takes."""
+    """Return the CPU time of one decision, in seconds."""
     decide = ten_large_thresholds(Random("speed"))  # noqa: S311 - a simulation, which must be the same each time
     began = time.process_time()
     decide()

@@ -1,4 +1,4 @@
-"""Simulated runs as the gate gets them, so that what is measured is what ships."""
+"""Simulated runs as the gate gets them, to measure the code that ships."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOURCE: Final = BaselineSource(kind="branch", name="main")
 
 
 def decide(thresholds: str, metrics: Mapping[str, Pairs], confidence: float | None) -> Judgement:
-    """Judge the later run of pairs against the earlier one; `metrics` by their names, all over the same cases."""
+    """Judge the later run of pairs against the earlier one. `metrics`: by name, all over the same cases."""
     now, baseline = runs(metrics)
     return judge(now, criteria(thresholds, confidence), baseline=baseline)
 
@@ -49,35 +49,35 @@ def runs(metrics: Mapping[str, Pairs]) -> tuple[RunResult, Baseline]:
 
 def baseline_of(earlier: Sequence[RunResult]) -> Baseline:
     """Return runs as a baseline."""
-    found = (BaselineRun(run=Run(run_id=each.run_id, status=COMPLETED), result=each) for each in earlier)
-    return Baseline(source=SOURCE, runs=tuple(found))
+    runs = (BaselineRun(run=Run(run_id=result.run_id, status=COMPLETED), result=result) for result in earlier)
+    return Baseline(source=SOURCE, runs=tuple(runs))
 
 
 def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]]) -> RunResult:
     """Return a run in which the conversations of each case, in order, have these values of the `metrics`."""
     drawn = {name: [_values(case) for case in cases] for name, cases in metrics.items()}
     simulations = _simulations(run_id, tuple(map(len, next(iter(drawn.values())))))
-    found = tuple(
+    measured = tuple(
         Metric(
             id=name,
             name=name,
             values={
-                each.id: value
-                for each, value in zip(simulations, (value for case in cases for value in case), strict=True)
+                simulation.id: value
+                for simulation, value in zip(simulations, (value for case in cases for value in case), strict=True)
             },
         )
         for name, cases in drawn.items()
     )
-    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=found)
+    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=measured)
 
 
 def is_red(judgement: Judgement) -> bool:
-    """Tell whether a step fails: its agent does, whatever the policy for doubt is."""
+    """Return whether a step fails because of its agent, under any policy for inconclusive verdicts."""
     return judgement.verdict is Verdict.FAILED
 
 
 def without_family(judgement: Judgement) -> bool:
-    """Tell whether a step would fail if each threshold stood alone."""
+    """Return whether a step would fail if each threshold were the only one."""
     return any(
         check.verdict is Verdict.FAILED or (_by_chance(check) and not holds_as_counted(check))
         for check in checks(judgement)
@@ -85,18 +85,18 @@ def without_family(judgement: Judgement) -> bool:
 
 
 def is_called(judgement: Judgement, trend: Trend) -> bool:
-    """Tell whether a step calls the change of some threshold that."""
+    """Return whether a step reports this trend for any threshold."""
     compared = (check.measure.comparison for check in checks(judgement) if check.measure)
-    return any(each.trend == trend for each in compared if each)
+    return any(comparison.trend == trend for comparison in compared if comparison)
 
 
 def as_counted(judgement: Judgement) -> bool:
-    """Tell whether a step would fail without confidence."""
+    """Return whether a step would fail without confidence."""
     return not all(holds_as_counted(check) for check in checks(judgement))
 
 
 def holds_as_counted(check: Check) -> bool:
-    """Tell whether a threshold is met by the numbers as they are."""
+    """Return whether the values meet a threshold as counted."""
     criterion, measure = check.criterion, check.measure
     if measure is None or measure.comparison is None or not isinstance(criterion, ThresholdHolds):
         raise ValueError(f"nothing was compared: {check.problem}")
@@ -110,7 +110,7 @@ def checks(judgement: Judgement) -> list[Check]:
 
 @lru_cache
 def criteria(thresholds: str, confidence: float | None) -> Criteria:
-    """Return the criteria of a step with nothing but thresholds."""
+    """Return the criteria of a step that has thresholds only."""
     return Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds), confidence=confidence)
 
 

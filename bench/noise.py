@@ -1,7 +1,7 @@
-"""Measures how often verdicts with a confidence are wrong, and how often they notice a regression.
+"""Measures how often verdicts with confidence are wrong, and how often they notice a regression.
 
-Each row stands for many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the
-worst of them. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
+Each row covers many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the worst
+one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNS: Final = 2000  # of each cell
 
 
 class Row(NamedTuple):
-    """The worst share in percent of an experiment's cells, and their mean."""
+    """The worst and the mean share of an experiment's cells, in percent."""
 
     limit: Limit
     worst: float
@@ -37,11 +37,11 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Tell whether the worst cell, or all together, keep to the limit."""
+        """Whether the worst cell or, with `overall`, the mean keeps the limit."""
         if self.limit.percent is None:
             return True
-        found = self.mean if self.limit.overall else self.worst
-        return found >= self.limit.percent if self.limit.least else found <= self.limit.percent
+        share = self.mean if self.limit.overall else self.worst
+        return share >= self.limit.percent if self.limit.least else share <= self.limit.percent
 
     def __str__(self) -> str:
         sign = ">=" if self.limit.least else "<="
@@ -69,20 +69,18 @@ def experiments() -> Iterator[Experiment]:
 
 
 def measure(runs: int = RUNS) -> Iterator[Row]:
-    """Measure every row, in as many processes as there are cores."""
+    """Measure every row, with a process for each core."""
     planned = list(experiments())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         started = [
             [
-                pool.submit(
-                    percentages, cell, max(1, round(runs * experiment.times)), f"{experiment.limits[0].name}/{number}"
-                )
+                pool.submit(percentages, cell, _calls(experiment, runs), f"{experiment.limits[0].name}/{number}")
                 for number, cell in enumerate(experiment.cells)
             ]
             for experiment in planned
         ]
         for experiment, cells in zip(planned, started, strict=True):
-            yield from rows(experiment, [each.result() for each in cells])
+            yield from rows(experiment, [future.result() for future in cells])
 
 
 def _calls(experiment: Experiment, runs: int) -> int:
@@ -90,21 +88,21 @@ def _calls(experiment: Experiment, runs: int) -> int:
 
 
 def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
-    """Return how often each of the things that a cell looks at happens, in percent of `runs`."""
+    """Return how often each outcome of a cell happens, in percent of `runs`."""
     rng = Random(seed)  # noqa: S311 - a simulation, which must be the same each time
     return [100.0 * sum(column) / runs for column in zip(*(cell(rng) for _ in range(runs)), strict=True)]
 
 
-def rows(experiment: Experiment, found: Sequence[Sequence[float]]) -> list[Row]:
+def rows(experiment: Experiment, shares: Sequence[Sequence[float]]) -> list[Row]:
     """Return a row for each limit of an experiment."""
     return [
         Row(limit, min(column) if limit.least else max(column), sum(column) / len(column), len(column))
-        for limit, column in zip(experiment.limits, zip(*found, strict=True), strict=True)
+        for limit, column in zip(experiment.limits, zip(*shares, strict=True), strict=True)
     ]
 
 
 def main() -> None:
-    """Print all rows; exit with 1 if one of them is not acceptable."""
+    """Print all rows; exit with 1 if one misses its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--runs",

@@ -1,21 +1,21 @@
-"""Measures the delay until the end of a run is detected, and the number of requests, on a virtual clock.
+"""Measures the detection delay at the end of a run, and the number of requests, on a virtual clock.
 
-The mix, per run, from one seeded generator:
+The mix of runs, from one seeded generator:
 - length from launch to end: log-uniform over 30 s to 60 min; queued share: uniform over 5 to 40 %;
 - concurrency: uniform over 1 to 10;
 - conversations: lognormal with a median log-uniform over 20 s to 5 min (at most the running time) and a sigma uniform
   over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, started in order as slots become free;
 - finally, all lengths are scaled so that the last conversation ends with the run.
 
-Short runs are a mix of their own:
+Short runs have their own mix:
 - length: log-uniform over 3 s to 60 s; queue: uniform over 0 s to 10 s, at most half of the length;
 - conversations: uniform over 1 to 20, at a concurrency uniform over 1 to 20, lognormal with a sigma uniform over 0.3 to
   0.8; in every tenth run, one hangs on after all others;
 - in half of the runs, the last conversation ends up to a fifth of the length before the run;
 - a quarter of the runs report no progress.
 
-A poll returns the exact counts at its time; its response takes 0.2 s. The first poll is at the launch, and the last one
-is the first after the run's end. All requests are counted.
+A poll returns the exact counts at its time; its response takes 0.2 s. The first poll is at the launch, the last one is
+the first after the run's end. All requests are counted.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from bench.figures import Figure, table
 
 ANSWER = 0.2  # s; the API's response time
 COMMON_INTERVAL = 30.0  # s
-MOST_REQUESTS = 3.0  # times those of the common interval
+MOST_REQUESTS = 3.0  # times the requests with the common interval
 MOST_DELAY = 3.0  # s, mean, and
 MOST_SHARE = 0.5  # of the delay with a fixed interval and the same number of requests
 SHORT_INTERVAL = 15.0  # s
-MOST_EXTRA = 5.0  # requests of a short run, beyond those of that interval
+MOST_EXTRA = 5.0  # requests of a short run, beyond those with that interval
 MOST_SHORT_DELAY = 3.0  # s, mean, and
 MOST_RELATIVE = 20.0  # % of the run's length, mean
 
@@ -59,7 +59,7 @@ class SimulatedRun:
     silent: bool = False  # whether Coval reports no progress
 
     def seen(self, at: float) -> Observation:
-        """Return what a poll at this time returns."""
+        """Return the observation of a poll at this time."""
         if self.silent:
             return Observation(at, running=at >= self.queued_until)
         if at < self.queued_until:
@@ -91,7 +91,7 @@ def schedule(queued_until: float, lengths: list[float], concurrency: int, runnin
 
 
 def draw(rng: random.Random) -> SimulatedRun:
-    """Generate one run of the mix."""
+    """Generate a run of the mix."""
     length = math.exp(rng.uniform(math.log(30), math.log(3600)))
     queued = length * rng.uniform(0.05, 0.4)
     running = length - queued
@@ -104,7 +104,7 @@ def draw(rng: random.Random) -> SimulatedRun:
 
 
 def draw_short(rng: random.Random, length: float) -> SimulatedRun:
-    """Generate one short run of that length in seconds."""
+    """Generate a short run of this length in seconds."""
     queued = rng.uniform(0, min(10, length / 2))
     finishing = rng.choice((0, length * rng.uniform(0, 0.2)))
     sigma = rng.uniform(0.3, 0.8)
@@ -145,7 +145,7 @@ def equal_interval(runs: list[SimulatedRun], requests: int) -> float:
 
 
 def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
-    """Watch `runs` runs of the mix, with the action's pauses and with fixed ones."""
+    """Watch `runs` runs of the mix, with the action's pauses and with fixed pauses."""
     rng = random.Random(seed)  # noqa: S311 - a repeatable mix, not cryptography
     mix = [draw(rng) for _ in range(runs)]
     ours = [watch(run) for run in mix]
@@ -167,7 +167,7 @@ def measure(runs: int = 500, seed: int = 0) -> list[Figure]:
 
 
 def measure_short(runs: int = 1000, seed: int = 0, lengths: tuple[float, float] = (3, 60)) -> list[Figure]:
-    """Watch `runs` short runs with lengths between these, with the action's pauses and with a fixed one."""
+    """Watch `runs` short runs with lengths in this range, with the action's pauses and with a fixed pause."""
     rng = random.Random(seed)  # noqa: S311 - a repeatable mix, not cryptography
     shortest, longest = map(math.log, lengths)
     mix = [draw_short(rng, math.exp(rng.uniform(shortest, longest))) for _ in range(runs)]
@@ -178,8 +178,8 @@ def measure_short(runs: int = 1000, seed: int = 0, lengths: tuple[float, float] 
     delay = statistics.fmean(watched.delay for watched in ours)
     fixed_delay = statistics.fmean(watched.delay for watched in fixed)
     relative, fixed_relative = (
-        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(each, mix, strict=True))
-        for each in (ours, fixed)
+        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(watches, mix, strict=True))
+        for watches in (ours, fixed)
     )
     most_requests = fixed_requests + MOST_EXTRA
     what, name = f"runs of {lengths[0]:g} to {lengths[1]:g} s", f"fixed {SHORT_INTERVAL:.0f} s"

@@ -1,8 +1,8 @@
-"""What `bench/noise.py` measures of promotion: whether a reference that moves every night stays what the agent is.
+"""Experiments for `bench/noise.py` on promotion: whether a reference that moves every night stays true to the agent.
 
-The agent never changes. Each night's run is judged against the last one that was promoted, and is promoted by the rule
-of the gate. To promote winners only would make the reference faster every night. So would a rule that promotes lucky
-nights as readily as ordinary ones, because unlucky ones are red.
+The agent never changes. Each night's run is judged against the last promoted run, and promoted by the gate's rule. If
+only winners were promoted, the reference would get faster every night. The same would happen if lucky nights were
+promoted as readily as ordinary ones, because unlucky ones are red.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ BOTH: Final = f"{LATENCY}\nResolved: rate(YES) >= baseline - 5pp"
 
 
 class Promoter:
-    """The rule of the gate, with its memory: whether a run that was better beyond the margin waits for another one."""
+    """The gate's rule, with its memory: whether a run that was better beyond the margin awaits confirmation."""
 
     def __init__(self) -> None:
         self._waits = False
 
     def promotes(self, judgement: Judgement) -> bool:
-        """Tell whether the run that comes next is promoted."""
+        """Return whether the next run is promoted."""
         reason = refusal(judgement)
         promoted = not reason or (reason == "unconfirmed" and self._waits)
         self._waits = not promoted and (self._waits or reason == "unconfirmed")
@@ -55,7 +55,7 @@ class Night(NamedTuple):
 
 
 def ratchet() -> Iterator[Experiment]:
-    """Yield how far the reference has moved in a month, and how often an unchanged agent is red in it."""
+    """Yield how far the reference moves in a month, and how often an unchanged agent is red."""
     yield Experiment(
         (
             Limit(f"reference after {NIGHTS} nights, 50 cases, 1/1: too fast by (% of it)", 1.0),
@@ -75,7 +75,7 @@ def ratchet() -> Iterator[Experiment]:
 def drift_of_reference(cases: int, conversations: int, thresholds: str, rng: Random) -> tuple[float, float, float]:
     """Return the relative error of the reference after all nights: too fast, too slow, and with winners only.
 
-    It is counted from the last night, whatever that is, which is as fast as the agent on average.
+    The error is relative to the last night's run, which is as fast as the agent on average.
     """
     levels = [rng.gauss(0.0, SIGMA * math.sqrt(ICC)) for _ in range(cases)]
     truth = fmean(math.exp(level + SIGMA**2 * (1.0 - ICC) / 2.0) for level in levels)
@@ -87,7 +87,7 @@ def drift_of_reference(cases: int, conversations: int, thresholds: str, rng: Ran
 
 
 def any_red(cases: int, conversations: int, thresholds: str, rng: Random) -> tuple[bool]:
-    """Tell whether the gate fails an unchanged agent in any night."""
+    """Return whether the gate fails an unchanged agent in any night."""
     levels = [rng.gauss(0.0, SIGMA * math.sqrt(ICC)) for _ in range(cases)]
     red, promoter = False, Promoter()
     reference: Night | None = None
@@ -99,7 +99,7 @@ def any_red(cases: int, conversations: int, thresholds: str, rng: Random) -> tup
 
 
 def _reference(nights: Sequence[Night], thresholds: str, promotes: Callable[[Judgement], bool]) -> Night:
-    """Return the run that has the tag in the end; the first one gets it, because no run has it."""
+    """Return the run that has the tag at the end. The first run gets it, because no run has it before."""
     first, *others = nights
     reference = first
     for night in others:
@@ -114,8 +114,8 @@ def _judged(night: Night, reference: Night | None, thresholds: str) -> Judgement
         baseline = Baseline(source=SOURCE, missing=NotFoundReason(kind="none"))
     else:
         earlier = run("base", {"Latency": reference.latencies, "Resolved": reference.resolved})
-        found = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
-        baseline = Baseline(source=SOURCE, runs=(found,))
+        baseline_run = BaselineRun(run=Run(run_id=earlier.run_id, status=COMPLETED), result=earlier)
+        baseline = Baseline(source=SOURCE, runs=(baseline_run,))
     return judge(result, criteria(thresholds, CONFIDENCE), baseline=baseline)
 
 

@@ -1,4 +1,4 @@
-"""Measures the time from process start to the launch on the wire, next to a ten-line script with the same request."""
+"""Measures the time from process start to the launch request, next to a ten-line script with the same request."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ ANSWER = b'{"run": {"run_id": "3zfmuDbVQsi4GaseDtiVcS"}}'
 
 
 def measure(runs: int = RUNS) -> list[Figure]:
-    """Measure both in turn, so that a change of the machine's speed affects both. The first of each is a warm-up."""
+    """Measure both in turn, so that a change of the machine's speed affects both. The first pair is a warm-up."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         directory = Path(name)
         # As in the image. With -B, each process would compile every module again.
         compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
         script = directory / "ten_lines.py"
         script.write_text(TEN_LINES, encoding="utf-8")
-        inputs = {each.name: each.default for each in declared()} | INPUTS
+        inputs = {declaration.name: declaration.default for declaration in declared()} | INPUTS
         inputs["api_base_url"] = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         environ = LocalRunner(directory).environ(inputs)
         ours, theirs = [], []
         for _ in range(runs + 1):
             theirs.append(to_wire(server, script, environ))
             ours.append(to_wire(server, ROOT / "entrypoint.py", environ))
-    ours_ms, theirs_ms = (statistics.median(each[1:]) * 1000 for each in (ours, theirs))
+    ours_ms, theirs_ms = (statistics.median(times[1:]) * 1000 for times in (ours, theirs))
     return [
         Figure(
             name="process start to POST on the wire",
@@ -70,7 +70,7 @@ def measure(runs: int = RUNS) -> list[Figure]:
 
 
 def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> float:
-    """Return the seconds from the start of `program` until its complete request has arrived."""
+    """Return the time in seconds from the start of `program` until its complete request has arrived."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-I", "-u", "-B", str(program)], env=environ, stdout=subprocess.DEVNULL)
     connection, _ = server.accept()

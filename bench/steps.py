@@ -1,4 +1,4 @@
-"""What `bench/noise.py` measures of whole steps, as judged: families, repetition, and what must never happen."""
+"""Experiments for `bench/noise.py` on whole steps: families of thresholds, repetition, and invariants."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ LARGE: Final = """
 """
 
 
-# Many thresholds at once, as a workflow has them
+# Many thresholds at once, as in a workflow
 
 
 def families() -> Iterator[Experiment]:
-    """Yield how often a step is red although nothing has changed."""
+    """Yield how often a step is red although nothing changed."""
     for margins, name, most in ((True, "ten thresholds, eight with margins", 2.0), (False, "ten without margins", 5.0)):
         yield Experiment(
             (
@@ -85,7 +85,7 @@ def families() -> Iterator[Experiment]:
 
 
 def family_power() -> Experiment:
-    """Return how often a regression is noticed although other thresholds stand beside it."""
+    """Return how often a regression is noticed among other thresholds."""
     return Experiment(
         (Limit("95 -> 80 % among five thresholds, `>= baseline - 5pp`, 50 cases, 3/3: noticed", 72, least=True),),
         (partial(drop_among_five, Size(50, 3, 3)),),
@@ -93,9 +93,9 @@ def family_power() -> Experiment:
 
 
 def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
-    """Draw two runs of one agent, and tell whether the step is red: with all rules, without Holm, as counted.
+    """Draw two runs of one agent, and return whether the step is red with all rules, without Holm, and as counted.
 
-    Also tell whether it calls a change worse, and whether it calls one improved.
+    Also return whether it calls a change worse, and whether it calls one improved.
     """
     icc, base, now = rng.choice(ICCS), rng.choice((1, 3, 5)), rng.choice((1, 3, 5))
     size = Size(cases, base, rng.choice((base, base, now)))  # about a quarter are unequal
@@ -118,7 +118,7 @@ def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
 
 
 def drop_among_five(size: Size, rng: Random) -> tuple[bool]:
-    """Tell whether a step with five thresholds is red, where one rate falls from 95 to 80 %."""
+    """Return whether a step with five thresholds is red if one rate falls from 95 to 80 %."""
     metrics: dict[str, Pairs] = {
         "Resolved": rates(rng, size, 0.95, 0.3, now=0.8),
         "Polite": rates(rng, size, 0.9, 0.3),
@@ -129,7 +129,7 @@ def drop_among_five(size: Size, rng: Random) -> tuple[bool]:
 
 
 def ten_large_thresholds(rng: Random) -> Callable[[], bool]:
-    """Return a function that judges ten thresholds on 1,000 cases with 10 conversations each; all have changed."""
+    """Return a function that judges ten thresholds on 1,000 cases with 10 conversations each; all values change."""
     size = Size(1000, 10, 10)
     metrics: dict[str, Pairs] = {
         **{name: rates(rng, size, 0.95, 0.3, now=0.8) for name in ("Resolved", "Polite", "Understood")},
@@ -139,11 +139,11 @@ def ten_large_thresholds(rng: Random) -> Callable[[], bool]:
     return lambda: is_red(judge(now, criteria(LARGE, CONFIDENCE), baseline=baseline))
 
 
-# The whole selection once more, if the step would be red
+# Repetition of a run that is red
 
 
 def repetition() -> Iterator[Experiment]:
-    """Yield how often a step is red if it runs the whole selection again before it says so."""
+    """Yield how often a step is red if it repeats a red run."""
     yield Experiment(
         (
             Limit("agent at 80 %, `>= 90%` as counted, 50 cases, repeated once if red: red", 94.0, least=True),
@@ -162,38 +162,38 @@ def repetition() -> Iterator[Experiment]:
 
 
 def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
-    """Tell whether a step is red after a repetition, and whether it is without."""
+    """Return whether a step is red with a repetition, and whether it is without."""
     pairs = rates(rng, Size(50, 1, 1), 0.8, icc)  # two runs of one agent
     first = run("first", {"Resolved": hits_now(pairs)})
     second = run("second", {"Resolved": [pair.base for pair in pairs]})
-    wanted = criteria("Resolved: rate(YES) >= 90%", None)
-    once = is_red(judge(first, wanted))
-    return once and is_red(judge(pooled([first, second]), wanted)), once
+    required = criteria("Resolved: rate(YES) >= 90%", None)
+    once = is_red(judge(first, required))
+    return once and is_red(judge(pooled([first, second]), required)), once
 
 
 def repeated_unchanged(icc: float, rng: Random) -> tuple[bool, bool]:
-    """Tell the same of an unchanged agent against a baseline."""
+    """Return the same for an unchanged agent against a baseline."""
     drawn = rates(rng, Size(50, 3, 2), 0.95, icc)
     once = [pair._replace(now=Hits(_one_of(pair.now, rng), 1)) for pair in drawn]
     rest = [Hits(pair.now.hits - one.now.hits, 1) for pair, one in zip(drawn, once, strict=True)]
     now, baseline = runs({"Resolved": once})
-    wanted = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
-    first = is_red(judge(now, wanted, baseline=baseline))
+    required = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
+    first = is_red(judge(now, required, baseline=baseline))
     if not first:
         return False, False
     both = pooled([now, run("again", {"Resolved": rest})])
-    return is_red(judge(both, wanted, baseline=baseline)), first
+    return is_red(judge(both, required, baseline=baseline)), first
 
 
 def _one_of(case: Hits, rng: Random) -> int:
     return int(rng.random() * case.size < case.hits)
 
 
-# What must never happen
+# Invariants
 
 
 def invariants() -> Experiment:
-    """Return how often a verdict contradicts itself, over agents of all kinds and sizes."""
+    """Return how often verdicts contradict themselves, over all kinds and sizes of agents."""
     return Experiment(
         (
             Limit("a conclusive verdict contradicts the numbers as they are", 0.0),
@@ -206,7 +206,7 @@ def invariants() -> Experiment:
 
 
 def contradictions(rng: Random) -> tuple[bool, bool, bool, bool]:
-    """Judge a pair of runs, and tell which of the invariants it breaks."""
+    """Judge a pair of runs, and return which invariants it breaks."""
     size = Size(rng.choice((1, 2, 3, 5, 12, 40)), rng.choice((1, 3)), rng.choice((1, 3)))
     icc, moved = rng.choice((*ICCS, 0.95)), rng.choice((0.8, 1.0, 1.3))
     level, more = sorted((rng.uniform(0.6, 0.999), rng.uniform(0.6, 0.999)))
@@ -226,12 +226,12 @@ def contradictions(rng: Random) -> tuple[bool, bool, bool, bool]:
         checks(decide(thresholds, drawn, confidence))
         for drawn, confidence in ((metrics, level), (metrics, more), (reordered, level))
     )
-    bounds = [[_shown(check) for check in each] for each in (sure, surer, again)]
+    bounds = [[_shown(check) for check in judged] for judged in (sure, surer, again)]
     return (
         any(_contradicts(check) for check in (*sure, *surer)),
         any(one.verdict not in (other.verdict, Verdict.INCONCLUSIVE) for one, other in zip(surer, sure, strict=True)),
-        any(math.isnan(bound) for each in bounds for pair in each for bound in pair),
-        [each.verdict for each in sure] != [each.verdict for each in again] or bounds[0] != bounds[2],
+        any(math.isnan(bound) for pairs in bounds for pair in pairs for bound in pair),
+        [one.verdict for one in sure] != [one.verdict for one in again] or bounds[0] != bounds[2],
     )
 
 
@@ -242,6 +242,6 @@ def _contradicts(check: Check) -> bool:
 
 
 def _shown(check: Check) -> tuple[float, float]:
-    """Return the bounds of the change; nothing where nothing could be compared."""
+    """Return the bounds of the change; infinite without a comparison."""
     change = check.measure.comparison.change if check.measure and check.measure.comparison else None
     return (change.lower, change.upper) if change else (-math.inf, math.inf)

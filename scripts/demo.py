@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
-ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the beginning of an entry; `==` is an operator of thresholds
+ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
 INPUTS = {
     "api_key": DEFAULT_KEY,
@@ -53,9 +53,9 @@ STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW
 
 
 def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
-    """Split a text of `INPUT=VALUE` entries, whose values may contain spaces. The last entry of an input counts.
+    """Split a text of `INPUT=VALUE` entries. Values may contain spaces. The last entry of an input counts.
 
-    An entry begins at the name of an input and `=`, at the start of the text or after white space. Raises ValueError
+    An entry begins with the name of an input and `=`, at the start of the text or after white space. Raises ValueError
     if the text does not begin with an entry, or if a word before `=` is almost the name of an input.
     """
     starts = []
@@ -73,15 +73,15 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
 
 def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str, str]:
     """Read arguments of the form `INPUT=VALUE`, as a shell passes them. Raises ValueError."""
-    given = {}
+    overrides = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
-            raise ValueError(f"must be of the form INPUT=VALUE; got {argument[:40]!r}")
+            raise ValueError(f"must have the form INPUT=VALUE; got {argument[:40]!r}")
         if name not in names:
             raise unknown(name, names)
-        given[name] = value
-    return given
+        overrides[name] = value
+    return overrides
 
 
 def unknown(name: str, names: Collection[str]) -> ValueError:
@@ -99,18 +99,23 @@ def sandbox(options: Sequence[str]) -> Iterator[str]:
             line = process.stdout.readline() if process.stdout else ""
             address = re.search(r"http://\S+", line)
             if not address:
-                sys.exit(1)  # the sandbox has told why
+                sys.exit(1)  # the sandbox has reported the reason
             print(f"{DIM}{line.strip()}{PLAIN}\n")
             yield address[0]
         finally:
             process.terminate()
 
 
-def run(given: dict[str, str], url: str) -> int:
-    """Run the action with `given` inputs, and return its exit code."""
+def run(overrides: dict[str, str], url: str) -> int:
+    """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
-        runner = LocalRunner(Path(directory), {} if given.get("promote") else PULL_REQUEST)
-        inputs = {each.name: each.default for each in declared()} | INPUTS | {"api_base_url": url} | given
+        runner = LocalRunner(Path(directory), {} if overrides.get("promote") else PULL_REQUEST)
+        inputs = (
+            {declaration.name: declaration.default for declaration in declared()}
+            | INPUTS
+            | {"api_base_url": url}
+            | overrides
+        )
         began = time.monotonic()
         command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
         environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
@@ -123,7 +128,7 @@ def run(given: dict[str, str], url: str) -> int:
 
 
 def keep_files(runner: LocalRunner) -> None:
-    """Copy the files that the step wrote to a new temporary directory, which remains, and say where they are."""
+    """Copy the step's files to a new temporary directory, and print their paths."""
     written = [name for name in REPORTS if runner.outputs.get(name)]
     if written:
         print(f"\n{BOLD}Files{PLAIN}")
@@ -150,7 +155,7 @@ def show_log(output: Iterable[str]) -> str:
 
 
 def show_results(runner: LocalRunner, log: str) -> None:
-    """Show what else of the step is on GitHub's pages: annotations, outputs, summary."""
+    """Show the rest of GitHub's page: annotations, outputs, summary."""
     print(f"\n{BOLD}Annotations{PLAIN}")
     annotations = [command for command in read_log(log) if command.name in {"error", "warning", "notice"}]
     for command in annotations:
@@ -179,7 +184,7 @@ examples:
   make demo INPUTS="{REGRESSION}"
   make demo INPUTS=list
 
-In INPUTS, a value goes on until the next name of an input and =, so it may contain spaces. If INPUTS begins with -, it
+In INPUTS, a value ends before the next input name and =, so it may contain spaces. If INPUTS begins with -, it
 is split as a shell would. README lists the inputs.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -194,24 +199,24 @@ is split as a shell would. README lists the inputs.
 
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
-    names = [each.name for each in declared()]
+    names = [declaration.name for declaration in declared()]
     if entries.strip() == "list" or entries.strip().startswith("-"):
         arguments, entries = [*arguments, *shlex.split(entries)], ""
-    own = parser()
-    options = own.parse_intermixed_args(arguments)
+    command_line = parser()
+    options = command_line.parse_intermixed_args(arguments)
     if options.inputs == ["list"]:
         return options, None
     try:
-        given = split_entries(entries, names) if entries.strip() else {}
-        return options, given | read_arguments(options.inputs, names)
+        overrides = split_entries(entries, names) if entries.strip() else {}
+        return options, overrides | read_arguments(options.inputs, names)
     except ValueError as error:
-        own.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
+        command_line.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
 
 
 def main(arguments: Sequence[str], entries: str) -> int:
-    """Show a run with the given inputs, or a passing and a failing run. Return the exit code."""
-    options, given = read_command_line(arguments, entries)
-    if given is None:
+    """Show a run with these inputs; without inputs, a passing and a failing run. Return the exit code."""
+    options, overrides = read_command_line(arguments, entries)
+    if overrides is None:
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
         print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
         print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
@@ -221,8 +226,8 @@ def main(arguments: Sequence[str], entries: str) -> int:
         word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)
     ]
     with sandbox(["--speed", options.speed, *repeated]) as url:
-        if given:
-            return run(given, url)
+        if overrides:
+            return run(overrides, url)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
         passed = run({}, url)
         print(f"\n{BOLD}━━ 2. A run that fails the same gate{PLAIN}\n")

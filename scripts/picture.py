@@ -58,15 +58,15 @@ FLAGS = (
 
 
 class Trouble(Exception):
-    """The reason why there is no picture, in one sentence."""
+    """Why there is no picture, in one sentence."""
 
 
 def summary_of(golden: Path) -> str:
     """Return the summary's Markdown from a golden file."""
     if not golden.is_file():
         raise Trouble(f"There is no file {golden}.")
-    _, found, markdown = golden.read_text(encoding="utf-8").partition("\n--- summary\n")
-    if not found or not markdown.strip():
+    _, separator, markdown = golden.read_text(encoding="utf-8").partition("\n--- summary\n")
+    if not separator or not markdown.strip():
         raise Trouble(f"{golden} does not contain a summary.")
     return markdown
 
@@ -92,12 +92,12 @@ def output_of(*command: str, cwd: Path) -> str:
 
 
 def fetch_mermaid(directory: Path) -> None:
-    """Copy Mermaid next to the page: the file in MERMAID_JS, or the one in the npm package."""
+    """Copy Mermaid next to the page, from the file in MERMAID_JS or from the npm package."""
     target = directory / "mermaid.js"
-    if given := os.environ.get("MERMAID_JS"):
-        if not Path(given).is_file():
-            raise Trouble(f"MERMAID_JS names {given}, which is not a file.")
-        shutil.copyfile(given, target)
+    if local_copy := os.environ.get("MERMAID_JS"):
+        if not Path(local_copy).is_file():
+            raise Trouble(f"MERMAID_JS names {local_copy}, which is not a file.")
+        shutil.copyfile(local_copy, target)
         return
     archive = output_of(tool("npm"), "pack", "--loglevel=error", MERMAID, cwd=directory).split()[-1]
     with tarfile.open(directory / archive) as package:
@@ -120,7 +120,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def note_of(markdown: str) -> bytes:
-    """Return the content of a text chunk that identifies the picture's summary: keyword and hash."""
+    """Return the content of the text chunk that identifies the picture's summary: keyword and hash."""
     return b"Source\0" + hashlib.sha256(markdown.encode()).hexdigest().encode()
 
 
@@ -134,7 +134,7 @@ def png(size: tuple[int, int], palette: bytes, lines: bytes, note: bytes) -> byt
         (b"IDAT", zlib.compress(lines, 9)),
         (b"IEND", b""),
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
 
 
 class Browser:
@@ -151,14 +151,14 @@ class Browser:
             url = (self.directory / name).as_uri()
             return output_of(self.path, *FLAGS, f"--user-data-dir={profile}", size, *flags, url, cwd=self.directory)
 
-    def results_of(self, name: str, *wanted: str) -> list[str]:
-        """Return the attributes of the page in which its script left its results."""
+    def results_of(self, name: str, *keys: str) -> list[str]:
+        """Return attributes of the page in which its script stored its results."""
         start = re.search(r"<html[^>]*>", self.open(name, WIDTH, "--dump-dom"))
-        found = dict(re.findall(r'data-(\w+)="([^"]*)"', start[0])) if start else {}
-        if any(each not in found for each in wanted):
-            problem = html.unescape(found.get("problem", "its script did not end"))
+        data = dict(re.findall(r'data-(\w+)="([^"]*)"', start[0])) if start else {}
+        if any(key not in data for key in keys):
+            problem = html.unescape(data.get("problem", "its script did not end"))
             raise Trouble(f"{name} could not be drawn: {problem}")
-        return [found[each] for each in wanted]
+        return [data[key] for key in keys]
 
     def picture_of(self, name: str, note: bytes) -> bytes:
         """Return the whole page as a PNG with a note."""
@@ -213,9 +213,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("golden", nargs="?", type=Path, default=GOLDEN)
     parser.add_argument("--to", type=Path, default=ROOT / "docs", metavar="DIRECTORY")
     parser.add_argument("--check", action="store_true")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        (check if given.check else make)(given.golden, given.to)
+        (check if options.check else make)(options.golden, options.to)
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Generates from the code: inputs and outputs in action.yml, tables in README and docs/, the JSON report's schema.
+"""Generates files from the code: inputs and outputs in action.yml, tables in README and docs/, the report's schema.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -22,11 +22,12 @@ from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_gate.text import percent
 
-BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of the thresholds that docs/statistics.md plans
-COUNTS = (5, 10, 20, 50, 100, 200)  # of conversations there
-LARGER = (50, 100, 200, 500, 1000)  # of test cases there
-CONFIDENCE = 0.95  # there
-FAMILIES = (1, 5, 10)  # of thresholds there
+# For the tables in docs/statistics.md
+BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of thresholds
+COUNTS = (5, 10, 20, 50, 100, 200)  # of conversations
+LARGER = (50, 100, 200, 500, 1000)  # of test cases
+CONFIDENCE = 0.95
+FAMILIES = (1, 5, 10)  # thresholds in a step
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,9 +35,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def action_inputs() -> str:
     """Return the `inputs:` block of action.yml."""
     entries = [
-        f"  {each.name}:\n    description: {quote(each.description + exception(each.modes, ALL_MODES))}\n"
-        f"    required: false\n    default: {quote(each.default)}"
-        for each in declared()
+        f"  {declaration.name}:\n    description: {quote(described(declaration))}\n"
+        f"    required: false\n    default: {quote(declaration.default)}"
+        for declaration in declared()
     ]
     return "\n".join(["inputs:", *entries])
 
@@ -50,7 +51,7 @@ def action_outputs() -> str:
 def readme_inputs() -> str:
     """Return a table for each group of inputs."""
     tables = []
-    for group, members in itertools.groupby(declared(), key=lambda each: each.group):
+    for group, members in itertools.groupby(declared(), key=lambda declaration: declaration.group):
         rows = [
             f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
             f"{exception(member.modes, MODES[group])} |"
@@ -69,13 +70,13 @@ def readme_outputs() -> str:
 
 
 def readme_example() -> str:
-    """Return the example workflow from examples/, without the comments at its top: README says the same around it."""
+    """Return the example workflow from examples/, without its first comments, which README replaces."""
     text = (ROOT / "examples" / "pull-request.yml").read_text(encoding="utf-8")
     return f"```yaml\n{text[text.index('name: ') :]}```"
 
 
 def conversations() -> str:
-    """Return a table that says how many conversations pass a threshold, and one that says how many misses fail it."""
+    """Return tables of the conversations that pass a threshold, and of the misses that fail it."""
     passing = [[percent(bound), *(f"{needed(bound, misses, CONFIDENCE):,}" for misses in MISSES)] for bound in BOUNDS]
     failing = [
         [percent(bound), *(str(fewest_misses(bound, count, CONFIDENCE) or "–") for count in COUNTS)] for bound in BOUNDS
@@ -91,7 +92,7 @@ def conversations() -> str:
 
 
 def smallest_changes() -> str:
-    """Return a table of the changes that are noticed in rates, by the number of test cases."""
+    """Return a table of the noticeable changes of rates, by the number of test cases."""
     rows = [
         [percent(rate), *(f"{100 * noticeable(sqrt(rate * (1 - rate) / count), CONFIDENCE):.0f}pp" for count in LARGER)]
         for rate in BOUNDS
@@ -100,7 +101,7 @@ def smallest_changes() -> str:
 
 
 def comparable() -> str:
-    """Return a table of the fewest test cases with which a comparison with a baseline can fail."""
+    """Return a table of the fewest test cases with which a baseline comparison can fail."""
     kinds = (
         "rate(YES) >= baseline - 5pp",
         "med <= baseline",
@@ -121,13 +122,18 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
 
 
-def default(each: Input) -> str:
+def described(declaration: Input) -> str:
+    """Return an input's description for action.yml, with the modes that it is limited to."""
+    return declaration.description + exception(declaration.modes, ALL_MODES)
+
+
+def default(declaration: Input) -> str:
     """Return an input's default as README shows it."""
-    return f"`{each.default}`" if each.default else ""
+    return f"`{declaration.default}`" if declaration.default else ""
 
 
 def exception(modes: tuple[str, ...], usual: tuple[str, ...]) -> str:
-    """Return a sentence that says in which modes an input has an effect; empty where they are the usual ones."""
+    """Return a sentence that lists the modes in which an input has an effect; empty for the usual ones."""
     if modes == usual:
         return ""
     return " Modes: all." if modes == ALL_MODES else f" Modes: {listed(modes)}."
@@ -144,12 +150,12 @@ def quote(text: str) -> str:
 
 
 def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
-    """Put `content` between the lines that mark the block `name`. Raises ValueError without exactly one block."""
+    """Put `content` between the lines that mark the block `name`. Raises ValueError unless there is exactly one."""
     begin, end = (f"{comment[0]} {word} {name}{comment[1]}" for word in ("begin", "end"))
     pattern = re.compile(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)}$)", re.DOTALL | re.MULTILINE)
-    filled, found = pattern.subn(lambda _: content + "\n", text)
-    if found != 1:
-        raise ValueError(f"expected one block {name}, found {found}")
+    filled, count = pattern.subn(lambda _: content + "\n", text)
+    if count != 1:
+        raise ValueError(f"expected one block {name}, found {count}")
     return filled
 
 

@@ -23,7 +23,7 @@ SIZE: Final[ViewportSize] = {"width": 1200, "height": 1240}  # CSS pixels
 
 def main() -> int:
     """Draw the pictures. Return the exit code."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         print("Chromium is required for the pictures, but it is not installed.", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Parses the address of a server with the parser that also sends the requests."""
+"""Parses a server's address with the parser that requests uses to send."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HOST: Final = re.compile(r"[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\]")
 
 
 def parse_address(text: str) -> Url | None:
-    r"""Return the parts of an absolute http(s) URL; None if it is none, or is not sent as it is written.
+    r"""Return the parts of an absolute http(s) URL; None if it is not one, or if urllib3 would rewrite it.
 
     Parsers disagree on odd URLs: for Python, the host of `http://evil.example\[::1]` is the loopback interface, but
-    urllib3 connects to evil.example. So a URL that urllib3 rewrites, apart from its case, is not accepted.
+    urllib3 connects to evil.example. Only changes of case are accepted.
     """
     try:
         url = parse_url(text)
@@ -34,5 +34,5 @@ def is_loopback(url: Url) -> bool:
     host = (url.host or "").strip("[]")
     try:
         return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # another name
+    except ValueError:  # not an IP address
         return False

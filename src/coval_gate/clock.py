@@ -1,9 +1,9 @@
 """The clock, and the signals that end the process.
 
-The clock is injected, so that a test can wait an hour in a second, and send a signal at any instant.
+The clock is injected: a test can wait an hour in a second, and send a signal at any instant.
 
-A signal handler must not raise, because it may interrupt the writing of a file. It notes the signal, and everything
-that waits checks for it many times a second.
+A signal handler must not raise, because it may interrupt the writing of a file. It notes the signal, and every wait
+checks for it many times a second.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The process received a signal to end. It is not an Exception, so that `except Exception` does not catch it."""
+    """The process received a signal to end. Not an Exception, so that `except Exception` does not catch it."""
 
 
 class Clock(Protocol):
-    """The time, waiting, and signals."""
+    """Tells the time, waits, and checks for signals."""
 
     def now(self) -> float:
         """Return seconds on a monotonic clock; only differences are meaningful."""
@@ -51,10 +51,10 @@ class SystemClock:
     def listen(self) -> None:
         """Install handlers for SIGINT and SIGTERM.
 
-        The first process of a container needs them: the kernel delivers only signals that it handles.
+        Required in a container: the kernel delivers only signals that its first process handles.
         """
-        for each in SIGNALS:
-            signal.signal(each, self._note)
+        for number in SIGNALS:
+            signal.signal(number, self._note)
 
     def now(self) -> float:
         return time.monotonic()

@@ -1,7 +1,7 @@
-"""Errors that tell the user what happened and what to do next.
+"""Errors: what happened, and what the user can do next.
 
 GateError               the step cannot do its work: verdict `error`
-├── InputError          inputs are invalid; nothing was launched
+├── InputError          invalid inputs; nothing was launched
 ├── RunnerError         a file from the runner cannot be used
 ├── HostError           a call to the CI system failed; it never decides a verdict
 ├── InternalError       a defect in Coval Gate
@@ -38,15 +38,15 @@ class GateError(Exception):
 
 
 class InputError(GateError):
-    """One or more inputs are invalid. `problems` has a sentence for each, which may have further lines.
+    """One or more invalid inputs. `problems` has a sentence for each, possibly with further lines.
 
-    `what` has the first sentence whole, and names the other inputs: it is all that some readers see.
+    `what` has the first sentence in full and names the other inputs, because some readers see nothing else.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
         self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
         first, _, more = self.problems[0].partition("\n")
-        lines = [each for each in (more, advice) if each]
+        lines = [line for line in (more, advice) if line]
         if len(self.problems) == 1:
             super().__init__("Invalid input", first, advice="\n".join(lines), link=link)
             return
@@ -75,7 +75,7 @@ class CovalError(GateError):
 class Rejected(CovalError):
     """The call was rejected. `status` is the HTTP status code.
 
-    `by_coval` is False if the response does not have Coval's form: a proxy may have written it after Coval took the
+    `by_coval` is False if the response is not in Coval's format: a proxy may have sent it after Coval accepted the
     call.
     """
 
@@ -98,9 +98,9 @@ class TooLarge(CovalError):
 class Unavailable(CovalError):
     """The call got no usable response; a retry may get one.
 
-    `arrived` is False if the call certainly had no effect (it was never sent, or the API says so), True if it may have
-    had one. `retry_after` is the pause that the API asked for, in seconds; None if it named none. `call` is the method
-    and path of a request that was sent; empty if it was not, because a deadline had passed.
+    `arrived` is False if the call certainly had no effect (never sent, or the API says so), True if it may have had
+    one. `retry_after` is the pause that the API asked for, in seconds, or None. `call` is the method and path of a
+    request that was sent; empty if a deadline had passed before.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Unavailable(CovalError):
 class LaunchUncertain(CovalError):
     """The launch was sent, but its response was lost or is not Coval's: a run may or may not exist.
 
-    `rejection` is what to raise once it is known that no run exists; None if the launch is then worth another try.
+    If no run turns out to exist, raise `rejection`; None: the launch is then worth another try.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class LaunchUncertain(CovalError):
 
 
 class InternalError(GateError):
-    """An unexpected error: a defect in Coval Gate."""
+    """An unexpected error, which is a defect in Coval Gate."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Network errors, read from those of requests and urllib3."""
+"""Translates errors of requests and urllib3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNUSABLE: Final = (
     urllib3.exceptions.LocationValueError,
     UnicodeError,
 )
-# A response came, but it is no valid HTTP. requests wraps an invalid header of a response as one of the request.
+# The response is not valid HTTP. requests reports an invalid response header as one of the request.
 DAMAGED: Final = (
     HTTPException,
     zlib.error,
@@ -35,10 +35,10 @@ DAMAGED: Final = (
 class NetworkError(Exception):
     """A request got no usable response.
 
-    `what` is the end of a sentence that begins with the request ("got no response (…)."). `arrived` is False if the
-    server certainly received nothing. `cause` is "transient" if a retry may succeed, and "deadline" if it is too late
-    to send anything. Otherwise it names what to correct: the "size" of the response, the server's "certificate", the
-    file of trusted certificates ("bundle"), or the "address".
+    `what` ends a sentence about the request ("got no response (…)."). `arrived` is False if the server certainly
+    received nothing. `cause` is "transient" if a retry may succeed, and "deadline" if the deadline has passed.
+    Otherwise it names what is wrong: the "size" of the response, the server's "certificate", the file of trusted
+    certificates ("bundle"), or the "address".
     """
 
     def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:
@@ -72,7 +72,7 @@ def _lasting(why: str, cause: Cause) -> NetworkError:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the innermost error: requests wraps urllib3's errors, which wrap each other."""
+    """Return the innermost error. requests wraps urllib3's errors, which wrap each other."""
     for _ in range(5):
         inner: Any = getattr(error, "reason", None) or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None

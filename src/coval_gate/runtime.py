@@ -1,4 +1,4 @@
-"""Everything that a step takes from outside, passed in at one seam, so that a test can run the whole step."""
+"""Everything that a step takes from outside, passed in at one seam: a test can run the whole step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.transport import SessionFactory
 
-PARTING: Final = 0.05  # s for a thread that has done its work to end
+PARTING: Final = 0.05  # s for a finished thread to end
 
 
-class Runtime(NamedTuple):
-    """The environment, the log's stream, time, the network and chance. `new_session` makes an HTTP session."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The environment, the log's stream, time, the network and randomness. `new_session` makes an HTTP session."""
 
     environ: Mapping[str, str]
     stdout: TextIO
@@ -33,10 +34,10 @@ class Runtime(NamedTuple):
 def leave(code: int) -> NoReturn:
     """End the process with this exit code.
 
-    Where a step was told to end, a report may still be rendered in a thread. If the interpreter went away under it, its
-    native code would crash the process, and a step that passed would fail.
+    After a signal, a thread may still be rendering a report. If the interpreter shut down under it, its native code
+    would crash the process, and a step that passed would fail.
     """
-    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     for other in others:
         other.join(PARTING)
     if any(other.is_alive() for other in others):

@@ -1,4 +1,4 @@
-"""Credentials that stay out of logs and files, in whatever form a server repeats them."""
+"""Keeps credentials out of logs and files, in any form in which a server repeats them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final
 
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
-LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes of a response in which disguised secrets are looked for
+LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes; larger responses are not searched for disguised secrets
 VISIBLE: Final = re.compile(r"[!-~]+")
-# After a backslash: a character that is not visible ASCII, or a line break that is written out.
+# After a backslash: a character that is not visible ASCII, or an escaped line break.
 HIDDEN: Final = (
     r"(?:u(?!00(?:2[1-9A-Fa-f]|[3-7])|2026)[0-9A-Fa-f]{4}|x(?:[0189A-Fa-f][0-9A-Fa-f]|20|7[fF])|[abfnrtv \t\r\n])"
 )
-# An escape, which whatever uses a text may turn back. The pattern begins with one class of characters, because `re`
-# searches fast for that.
+# An escape, which the reader of a text may decode. The pattern begins with a character class, because `re` searches
+# fast for one.
 ESCAPE: Final = (
     r"[\\%&](?:"
     rf"(?<=\\)(?<!\\\\)\\*(?:{HIDDEN}(?:\\+{HIDDEN})*+|u([0-9A-Fa-f]{{4}})|x([0-9A-Fa-f]{{2}})|(?=[%&])|([!-/:-@\[-`{{-~]))"
@@ -26,8 +26,8 @@ ESCAPE: Final = (
     r"|(?<=&)(?:amp;)*(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[a-zA-Z]{2,7};))"
 )
 INVISIBLE: Final = bytes({*range(0x21), 0x7F})
-# Characters that are not seen, also escaped ones, which may stand between two characters of a secret; so may spaces and
-# line breaks, because texts are wrapped, and lines are joined.
+# Invisible characters, also escaped ones, between two characters of a secret. Spaces and line breaks count, because
+# texts are wrapped, and lines are joined.
 UNSEEN: Final = (
     r"(?:[^!-~…]"
     rf"|\\+(?:{HIDDEN}|(?=[%&]))"
@@ -40,7 +40,7 @@ CUT: Final = r"(?:[\\%&][\\%&#;a-zA-Z0-9]{0,11})?(…|\.\.\.|\\+u2026)"  # the e
 
 
 class Secret:
-    """A value that only `reveal` returns; repr and str mask it."""
+    """A value that only `reveal` returns. repr and str mask it."""
 
     __slots__ = ("_value",)
 
@@ -55,11 +55,10 @@ class Secret:
 
 
 class Redactor:
-    r"""Masks secrets, also where they are disguised.
+    r"""Masks secrets, even if they are disguised.
 
-    They may be escaped (`\u`, `%`, `&`), hold characters that are not seen, be wrapped by white space or line breaks
-    (also written as `\n`), or be a part of base64. The beginning of one is masked, too, where an ellipsis says that the
-    rest was cut off.
+    A secret may be escaped (`\u`, `%`, `&`), contain invisible characters, be broken by spaces or line breaks (also
+    written as `\n`), or be part of base64. The beginning of a secret is masked, too, if an ellipsis follows.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -77,22 +76,22 @@ class Redactor:
         for plain in self._plain:
             text = text.replace(plain, MASK)
         undisguised = _undisguised(text) if self._disguised else ""
-        for each in self._disguised:
-            if each.beginning in undisguised:
-                text = each.redact(text)
+        for disguised in self._disguised:
+            if disguised.beginning in undisguised:
+                text = disguised.redact(text)
         return text
 
     def redact_body(self, body: bytes) -> bytes:
-        """Return the body of a response with the secrets masked; in a very large one, only as far as undisguised."""
+        """Return a response's body with the secrets masked; in a very large one, undisguised secrets only."""
         if len(body) <= LARGEST_DISGUISE:
-            return self.redact(body.decode("latin-1")).encode("latin-1")  # the bytes of other characters are not seen
+            return self.redact(body.decode("latin-1")).encode("latin-1")  # bytes of other characters do not matter
         for plain in self._plain:
             body = body.replace(plain.encode(), MASK.encode())
         return body
 
 
 class _Disguised:
-    """Masks a text wherever its characters are disguised. This is slow, so `beginning` tells whether to look at all."""
+    """Masks one disguised secret. This is slow; without `beginning` in the text, skip it."""
 
     def __init__(self, plain: str) -> None:
         self.beginning = plain[: SHORTEST_SECRET - 1]
@@ -108,17 +107,17 @@ class _Disguised:
 
     def redact(self, text: str) -> str:
         parts, done, start = [], 0, 0
-        while found := self._first.search(text, start):
-            end, left = found.end(), len(self._others)
+        while beginning := self._first.search(text, start):
+            end, left = beginning.end(), len(self._others)
             for character in self._others:
                 if not (match := character.match(text, end)):
                     break
                 end, left = match.end(), left - 1
             cut = re.compile(UNSEEN + CUT).match(text, end) if 0 < left < len(self._others) else None
             if left and not cut:
-                start = found.start() + 1
+                start = beginning.start() + 1
                 continue
-            parts += [text[done : found.start()], MASK, cut[1] if cut else ""]
+            parts += [text[done : beginning.start()], MASK, cut[1] if cut else ""]
             done = start = cut.end() if cut else end
         return "".join([*parts, text[done:]])
 
@@ -130,14 +129,14 @@ def redactor(*secrets: str) -> Redactor:
 
 
 def _base64(secret: str, offset: int) -> str:
-    """Return what base64 makes of the secret, `offset` bytes after a boundary, whatever comes before and after it."""
+    """Return the base64 of the secret, `offset` bytes after a boundary, without characters that neighbours change."""
     code = b64encode(b"\0" * offset + secret.encode()).decode()
     shared = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)
     return code[(0, 2, 3)[offset] : shared]
 
 
 def _in_any_form(char: str) -> str:
-    """Return a pattern for a visible ASCII character as it is, or escaped."""
+    """Return a pattern for a visible ASCII character, plain or escaped."""
     code = f"{ord(char):02x}"
     digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in code)
     plain, named = re.escape(char), re.escape(escape(char).removeprefix("&"))
@@ -147,7 +146,7 @@ def _in_any_form(char: str) -> str:
 
 
 def _undisguised(text: str) -> str:
-    """Return `text` with escaped characters as they are, and without those that are not seen and white space."""
+    """Return `text` with escapes decoded, and without invisible characters and white space."""
     if any(char in text for char in "\\%&"):
         text = _escape().sub(lambda match: _unescaped(match[0]), text)
     return text.encode("ascii", "ignore").translate(None, INVISIBLE).decode()
@@ -155,14 +154,14 @@ def _undisguised(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _escape() -> re.Pattern[str]:
-    """Compile ESCAPE when a text needs it, because that takes as long as the import of a package."""
+    """Compile ESCAPE only if a text needs it: that takes as long as importing a package."""
     return re.compile(ESCAPE)
 
 
-@lru_cache(maxsize=1024)  # thousands of escapes are a few different ones
-def _unescaped(found: str) -> str:
-    """Return the visible ASCII character that an escape stands for; nothing for any other."""
-    match = _escape().fullmatch(found)
+@lru_cache(maxsize=1024)  # a text repeats few different escapes
+def _unescaped(escaped: str) -> str:
+    """Return the visible ASCII character that an escape stands for; "" for any other character."""
+    match = _escape().fullmatch(escaped)
     unicode, byte, char, percent, entity = match.groups() if match else [None] * 5
     if char:
         return str(char)

@@ -1,4 +1,4 @@
-"""Formats text and numbers for people, and reads what programs wrote. Pure."""
+"""Formats text and numbers for people, and parses text from programs. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousa
 
 
 def whole_number(text: str) -> int | None:
-    """Return the whole number that a program wrote; None if it is none, or absurd."""
+    """Parse a whole number; None if the text is anything else, or the number absurdly long."""
     return int(text) if WHOLE_NUMBER.fullmatch(text) else None
 
 
 def json_in(text: str | bytes) -> Any:
-    """Return the JSON that a program wrote; None if it is none, or nested too deep to be read."""
+    """Parse JSON; None if it is invalid, or nested too deep."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ def json_in(text: str | bytes) -> Any:
 
 
 def one_line(text: object, limit: int = 500) -> str:
-    """Return foreign text on one line, without control, format and surrogate characters, and at most `limit` long.
+    """Return foreign text on one line of at most `limit` characters, without control, format and surrogate characters.
 
     `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
     so neither a line break, a terminal escape nor a text-direction override survives.
@@ -40,18 +40,18 @@ def one_line(text: object, limit: int = 500) -> str:
     beginning = whole[: 10 * limit].translate(SEPARATORS)  # a response may contain megabytes of text
     plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
     words = " ".join(plain.split())
-    # The ellipsis also tells that a secret may be cut, which is masked then.
+    # The redactor masks a cut secret before an ellipsis.
     is_whole = len(whole) <= 10 * limit and len(words) <= limit
     return words if is_whole else words[: limit - 1] + "…"
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return `text` as it is, but at most `limit` long."""
+    """Return `text`, cut to at most `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def shortened_at_word(text: str, limit: int) -> str:
-    """Return `text` as it is, but at most `limit` long: cut at the end of a word if one is near."""
+    """Return `text`, cut to at most `limit` characters, at the end of a word if one is near."""
     if len(text) <= limit:
         return text
     words, _, _ = text[:limit].rpartition(" ")
@@ -70,20 +70,20 @@ def folded(text: str) -> str:
 
 
 def quoted(text: object, limit: int = 80) -> str:
-    """Return `text` on one line in quotation marks, for messages that show a given value."""
+    """Return `text` on one line in quotation marks, for messages that show a value."""
     return f'"{one_line(text, limit)}"'
 
 
 def most_similar(text: str, names: Iterable[str]) -> str:
-    """Return the name that `text` may be a misspelling of, in any case; empty if none is similar enough."""
-    from difflib import get_close_matches  # its import takes time, which the launch must not wait for
+    """Return the name that `text` may misspell, ignoring case; empty if none is similar enough."""
+    from difflib import get_close_matches  # its import would delay the launch
 
-    known = {folded(name): name for name in names}
-    return next((known[match] for match in get_close_matches(folded(text), known, n=1)), "")
+    by_folded = {folded(name): name for name in names}
+    return next((by_folded[match] for match in get_close_matches(folded(text), by_folded, n=1)), "")
 
 
 def within_letters(one: str, other: str, most: int) -> bool:
-    """Return whether inserting, removing or replacing at most `most` letters makes one text of the other."""
+    """Return whether the edit distance (insert, remove, replace) of two texts is at most `most`."""
     if abs(len(one) - len(other)) > most:
         return False
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
@@ -95,19 +95,19 @@ def within_letters(one: str, other: str, most: int) -> bool:
 
 
 def in_words(names: Sequence[str], word: str = "and", most: int | None = None) -> str:
-    """Return a list in words: "a", "a and b", "a, b and c"; where there are more than `most`, "a, b and 3 more"."""
+    """Return a list in words: "a", "a and b", "a, b and c"; with more than `most` names, "a, b and 3 more"."""
     if most is not None and len(names) > most:
         return f"{', '.join(names[:most])} {word} {len(names) - most:,} more"
     return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """Return a count with its noun: "1 simulation", "2 simulations". `nouns`: a plural that does not just add an s."""
+    """Return a count with its noun: "1 simulation", "2 simulations". `nouns`: an irregular plural."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def number(value: float) -> str:
-    """Format a number with up to four decimals: "1.82", "1,234", "0.0001"; very large or small ones as powers."""
+    """Format a number with up to four decimals: "1.82", "1,234", "0.0001"; others with an exponent."""
     if value and not 1e-4 <= abs(value) < 1e9:
         return f"{value:.4g}"
     plain = f"{value:,.4f}".rstrip("0").rstrip(".")
@@ -120,7 +120,7 @@ def percent(share: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return an age as people say it: "2 days", "5 hours"."""
+    """Format an age: "2 days", "5 hours"."""
     days = seconds / 86_400
     return plural(round(days), "day") if days >= 2 else plural(max(1, round(seconds / 3600)), "hour")
 

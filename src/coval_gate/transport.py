@@ -1,4 +1,4 @@
-"""HTTP requests to one server, limited in time and size. The credential goes to that server only."""
+"""HTTP requests to one server, limited in time and size. Only that server gets the credential."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError
 
 
 class Session(requests.Session):
-    """A session that follows no redirect, and uses no proxy on the loopback interface.
-
-    It does not read a redirect's body either, as requests does by default.
-    """
+    """A session that follows no redirects, does not read their bodies, and uses no proxy for loopback addresses."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
@@ -43,8 +40,8 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
         address = parse_address(request.url or "")
         if address and is_loopback(address):
-            # A proxy would send the credential to another machine, unencrypted. Certificates that the environment
-            # names (REQUESTS_CA_BUNDLE) are used here, too, so `trust_env` is not turned off.
+            # A proxy would send the credential to another machine, unencrypted. `trust_env` stays on, because the
+            # certificates in REQUESTS_CA_BUNDLE are used here, too.
             settings["proxies"] = {}
         return super().send(request, **settings)
 
@@ -53,7 +50,7 @@ SessionFactory = Callable[[], requests.Session]
 
 
 class Timeouts(NamedTuple):
-    """Timeouts of a request in seconds: to connect, for the whole response, and for a request sent at the deadline."""
+    """Timeouts in seconds: to connect, for the whole response, and for a request sent just before the deadline."""
 
     connect: float = 10.0
     response: float = 30.0
@@ -72,14 +69,14 @@ class Server(NamedTuple):
     body_limit: int = ERROR_LIMIT  # bytes of a response
 
     def without_credential(self, body: bytes) -> bytes:
-        """Mask the credential in a response that repeats it, so that nothing derived from it can leak it."""
+        """Mask the credential in a response that repeats it, so that nothing read from it can leak."""
         return redactor(self.credential.reveal()).redact_body(body)
 
 
 class Request(NamedTuple):
-    """A request to send. `query` and `json` are omitted if they are None.
+    """A request to send. `query` and `json` are omitted if None.
 
-    `body_limit`: the most bytes of the response; None stands for the server's limit.
+    `body_limit`: the largest response in bytes; None: the server's limit.
     """
 
     method: str
@@ -94,7 +91,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A response of any status. `body` is complete, with the credential masked."""
+    """A response with any status. `body` is complete; the credential in it is masked."""
 
     status: int
     headers: Mapping[str, str]
@@ -108,7 +105,7 @@ class Response(NamedTuple):
 class CredentialAuth(requests.auth.AuthBase):
     """Adds the credential to each request.
 
-    As the session's `auth`, it also prevents requests from adding a password from a .netrc file.
+    As the session's `auth`, it also stops requests from adding a password from a .netrc file.
     """
 
     def __init__(self, server: Server) -> None:
@@ -121,7 +118,7 @@ class CredentialAuth(requests.auth.AuthBase):
 
 
 class Transport:
-    """A client of one server, for any number of requests at a time. At `ends`, every response has come or is lost."""
+    """A client of one server, for concurrent requests. At `ends`, it stops waiting for every response."""
 
     def __init__(
         self, server: Server, *, clock: Clock, new_session: SessionFactory = Session, ends: float = math.inf
@@ -132,11 +129,11 @@ class Transport:
         self._sessions = _Sessions(server, clock, new_session)
 
     def close(self) -> None:
-        """Close the idle connections; the next request opens a new one."""
+        """Close idle connections; the next request opens a new one."""
         self._sessions.close()
 
     def send(self, request: Request, *, until: float) -> Procedure[Response]:
-        """Send a request once, and wait for the response until `until`, but no longer than the server's timeouts allow.
+        """Send a request once, and wait for the response until `until` or the server's timeouts, whichever is first.
 
         Raises NetworkError without a usable response.
         """
@@ -145,7 +142,7 @@ class Transport:
     def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
         """Prepare to send a request once. `Exchange.response` sends it.
 
-        `open_for`: seconds for which the connection stays open for the response, even if waiting for it ends earlier.
+        `open_for`: how long the connection stays open for the response, in seconds, even if the wait ends earlier.
         """
         return Exchange(self._server, self._sessions, self._clock, request, until, self._ends, open_for)
 
@@ -175,8 +172,8 @@ class Exchange:
     def response(self) -> Procedure[Response]:
         """Send the request, and wait for the response. Raises NetworkError without a usable response.
 
-        The exchange runs in a thread, because a socket timeout does not limit its total time: a server may send its
-        headers byte by byte, and a DNS lookup has no timeout at all.
+        The request runs in a thread, because a socket timeout does not limit its total time: a server may send its
+        headers byte by byte, and a DNS lookup has no timeout.
         """
         timeouts, now = self._server.timeouts, self._clock.now()
         within = min(max(timeouts.final, min(timeouts.response, self._until - now)), self._ends - now)
@@ -192,7 +189,7 @@ class Exchange:
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
-        """The call that waits for the response; None before it is sent, and once it has ended."""
+        """The call that waits for the response; None before it starts and after it ends."""
         call = self._call
         return call if call and call.started and not call.ended else None
 
@@ -232,7 +229,7 @@ class Exchange:
             limit = request.body_limit or server.body_limit
             response = Response(received.status_code, received.headers, _read_body(received, limit))
         if response.status < 200:
-            session.close()  # the actual response follows, and must not be taken for that of the next request
+            session.close()  # the final response follows; the next request must not read it as its own
         return response
 
 
@@ -254,7 +251,7 @@ class _Sessions:
             return self._prepared()
         session, used = self._idle.pop()
         if request.method == "POST" or self._clock.now() - used > IDLE_LIMIT:
-            session.close()  # after a failure on a stale connection, it is unknown whether a POST had an effect
+            session.close()  # if a stale connection fails, a POST may or may not have had an effect
         return session
 
     def give_back(self, session: requests.Session) -> None:
@@ -269,7 +266,7 @@ class _Sessions:
 
 
 def _read_body(response: requests.Response, limit: int) -> bytes:
-    """Read the whole body of a response. Raises NetworkError if it exceeds `limit` bytes, or ERROR_LIMIT for errors."""
+    """Read a response's body. Raises NetworkError if it exceeds `limit` bytes, or ERROR_LIMIT for an error."""
     limit = limit if response.ok else min(limit, ERROR_LIMIT)
     received = bytearray()
     while chunk := response.raw.read1(64 * 1024, decode_content=True):

@@ -1,7 +1,7 @@
-"""What a procedure waits for: time, or calls that go on in threads of their own.
+"""Procedures, and what they wait for: time, or calls in threads of their own.
 
-A procedure is a generator that does no waiting itself. It yields a `Wait` and is resumed once that is over, so that one
-thread can run any number of procedures side by side, and a test can run them on any clock.
+A procedure is a generator that does not wait itself. It yields a `Wait` and is resumed when that is over. One thread
+can so run any number of procedures side by side, and a test can run them on any clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Procedure = Generator[Wait, None, T]
 
 
 class BackgroundCall(Generic[T]):
-    """Work in a thread of its own, because no timeout of a library bounds the whole of it."""
+    """A call in a thread of its own, because no library's timeout limits the whole call."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -41,19 +41,19 @@ class BackgroundCall(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether the work has ended, well or badly."""
+        """Whether the work has ended, with a result or an error."""
         return bool(self._result)
 
     @property
     def result(self) -> T:
-        """What the work returned; raises what the work raised."""
+        """The work's return value. Raises the work's exception."""
         (result,) = self._result
         if isinstance(result, Exception):
             raise result
         return result
 
     def start(self, ended: threading.Event) -> None:
-        """Begin the work unless it has begun, and set `ended` when it is over."""
+        """Start the work if it has not started, and set `ended` when it is over."""
         with self._lock:
             self._listeners.append(ended)
             if self.ended:
@@ -66,7 +66,7 @@ class BackgroundCall(Generic[T]):
     def _run(self) -> None:
         try:
             result: T | Exception = self._work()
-        except Exception as error:  # noqa: BLE001 - it is raised again in the procedure that waits
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting procedure
             result = error
         with self._lock:
             self._result.append(result)
@@ -75,7 +75,7 @@ class BackgroundCall(Generic[T]):
 
 
 def beside(work: Callable[[], T]) -> Procedure[T]:
-    """Do work that takes long in a thread of its own, so that the step notices signals meanwhile."""
+    """Do slow work in a thread of its own, so that the step notices signals meanwhile."""
     call = BackgroundCall(work)
     while not call.ended:
         yield Wait(math.inf, (call,))
@@ -89,7 +89,7 @@ def repeat(
 ) -> Procedure[T]:
     """Repeat `attempt` while it raises `passing`.
 
-    `pause_after` takes the error and the number of tries before it, and returns the pause in seconds; None raises it.
+    `pause_after` takes the error and the number of earlier tries. It returns the pause in seconds; None: raise it.
     """
     tries = 0
     while True:

@@ -1,4 +1,4 @@
-"""Tells how many conversations a threshold with a confidence needs. It is a tool for people, and not in the image.
+"""Plans how many conversations a threshold with a confidence needs. No other module uses it.
 
 python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
 python -m coval_planner 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 COUNTS: Final = (5, 10, 20, 50, 100, 200)  # conversations
 COUNT: Final = 50
 CONFIDENCE: Final = 0.95
-FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: agents that are worse, and better
+FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: worse and better agents
 SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
-ALLOWED: Final = 0.1  # misses; instead of none, for agents that are worse and better than a threshold of 100%
-ITERATIONS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case: in the baseline, and now
+ALLOWED: Final = 0.1  # misses instead of none, for agents worse and better than a threshold of 100%
+ITERATIONS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
 ICC: Final = 0.3
-SEED: Final = 1  # of the runs that are drawn; the same each time
+SEED: Final = 1  # of the simulated runs; always the same
 NO_FORMULA: Final = (
-    "How many test cases notice a change depends on all values. Launch a run, and its report says which change it\n"
-    "notices. An average or a rate notices the same change with fewer test cases."
+    "The number of test cases that it needs to notice a change depends on all values. Launch a run: its report says\n"
+    "which change it notices. An average or a rate notices the same change with fewer test cases."
 )
-CASES: Final = "Each conversation is one of another test case. Several of the same test case say less."
+CASES: Final = "This assumes one conversation per test case. Several of the same test case say less."
 
 
 class Rate(NamedTuple):
-    """What a threshold demands: in the long run, at least `share` of the conversations are no misses.
+    """The requirement of a threshold: in the long run, at least `share` of the conversations are not misses.
 
-    `name` is that of the rate whose truth users know. If `inverse`, that is the share of the misses.
+    `name`: the rate that users know. `inverse`: it is the share of misses.
     """
 
     share: float
@@ -56,14 +56,14 @@ class Rate(NamedTuple):
     inverse: bool = False
 
     def mirrored(self, rate: float) -> float:
-        """Return the share without misses for a rate as users know it, and the other way round."""
+        """Convert between the rate that users know and the share without misses."""
         return 1.0 - rate if self.inverse else rate
 
 
 class Change(NamedTuple):
-    """What a threshold is to notice, as on the command line; None where it is not given.
+    """The change that a threshold should notice, from the command line; None if not given.
 
-    `family`: among how many thresholds that are compared with a baseline.
+    `family`: the number of thresholds that the step compares with a baseline.
     """
 
     before: float | None = None
@@ -74,7 +74,7 @@ class Change(NamedTuple):
 
 
 def plan(threshold: Threshold, confidence: float, truth: float | None = None, count: int = COUNT) -> str:
-    """Return what a threshold against a number needs, as text.
+    """Return as text what a threshold against a number needs.
 
     `truth` is the agent's true rate, as the threshold counts it.
     """
@@ -83,7 +83,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None = None, co
     if rate is None:
         return f"{title}\n\n{_without_plan(threshold)}\n"
     usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
-    shares = [each for each in usual if each >= 0.0] if truth is None else [rate.mirrored(truth)]
+    shares = [share for share in usual if share >= 0.0] if truth is None else [rate.mirrored(truth)]
     parts = [
         title,
         rate.miss,
@@ -97,17 +97,17 @@ def plan(threshold: Threshold, confidence: float, truth: float | None = None, co
 
 
 def plan_comparison(threshold: Threshold, confidence: float, change: Change, count: int = COUNT) -> str:
-    """Return what a threshold against a baseline needs, as text."""
+    """Return as text what a threshold against a baseline needs."""
     parts = [_title(threshold, confidence)]
     if not threshold.takes_confidence:
-        parts.append("It is decided as counted, with any number of conversations. Confidence does not change it.")
+        parts.append("It is decided as counted, with any number of conversations. Confidence has no effect.")
     elif isinstance(aggregation_of(threshold), Percentile):
         parts += [_at_least(threshold, confidence, change.family), NO_FORMULA]
     elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
-        given = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
+        example = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
         parts += [
             _at_least(threshold, confidence, change.family),
-            f"Say which change it is to notice, such as {given}.",
+            f"Say which change it should notice, such as {example}.",
         ]
     else:
         parts += [_at_least(threshold, confidence, change.family), *_noticed(threshold, confidence, change, count)]
@@ -124,20 +124,20 @@ def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
         return ""
     cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence), family=family)
     if cases is None:
-        return f"It can never {what}: not even {MOST_CASES:,} test cases show the greatest change that there is."
+        return f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
     return f"With fewer than {plural(cases, 'test case')}, it can never {what}."
 
 
 def _noticed(threshold: Threshold, confidence: float, change: Change, count: int) -> tuple[str, ...]:
-    """Return how many test cases decide it, and how often `count` of them do, for some numbers of conversations."""
+    """Return how many test cases decide it, and how often `count` do."""
     before, now, spread = change.before or 0.0, change.truth or 0.0, change.spread or 0.0
     shown = percent if threshold.aggregate.is_rate else number
     agents = Agents(before, now, change.icc, spread=spread)
     what, level = "fail" if misses(threshold, agents) else "pass", Level(confidence, change.family)
     among = f"It is one of {change.family:,} thresholds (--thresholds)"
-    alone = "Beside other thresholds, it takes more (--thresholds)"
+    alone = "With other thresholds, it takes more (--thresholds)"
     if math.isclose(now, threshold.bound.of(before)):
-        return (f"{shown(now)} is exactly the bound: no number of test cases can tell whether it is met.",)
+        return (f"{shown(now)} is exactly the bound: no number of test cases can decide it.",)
     rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
     for earlier, iterations in ITERATIONS:
         each = agents._replace(earlier=earlier, iterations=iterations)
@@ -156,7 +156,7 @@ def _noticed(threshold: Threshold, confidence: float, change: Change, count: int
 
 
 def demanded(threshold: Threshold) -> Rate | None:
-    """Return the rate that a threshold demands; None if it is decided in another way."""
+    """Return the rate that a threshold requires; None if it is decided in another way."""
     share = aggregation_of(threshold).demanded_share
     if share is None or not threshold.takes_confidence:
         return None
@@ -171,19 +171,19 @@ def demanded(threshold: Threshold) -> Rate | None:
 def _without_plan(threshold: Threshold) -> str:
     if threshold.takes_confidence:
         return (
-            "How many conversations an average needs depends on how much the values vary. The run itself shows that:\n"
-            "launch one, and see how far its bounds are apart. Four times as many test cases halve that distance."
+            "How many conversations an average needs depends on how much its values vary, which a run shows:\n"
+            "launch one, and see how far apart its bounds are. Four times as many test cases halve that distance."
         )
     return (
         "This threshold is decided as counted, with any number of conversations: it is about this run alone.\n"
-        "Confidence does not change it."
+        "Confidence has no effect."
     )
 
 
 def _passing(rate: Rate, confidence: float) -> str:
     counts = [needed(rate.share, misses, confidence) for misses in MISSES]
     if counts[0] is None:
-        return f"It cannot pass: even {MOST:,} conversations without a miss do not show this."
+        return f"It cannot pass: even {MOST:,} conversations without a miss are not enough."
     table = _table(
         ("misses", *map(str, MISSES)), ("conversations", *(f"{count:,}" if count else "–" for count in counts))
     )
@@ -203,8 +203,8 @@ def _failing(rate: Rate, confidence: float, counts: Iterable[int]) -> str:
 def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int) -> str:
     rows: list[tuple[str, ...]] = [(f"true {rate.name}", "passes", "fails", "inconclusive")]
     for share in shares:
-        found = chances(rate.share, share, count, confidence)
-        cells = (found.passed, found.failed, max(0.0, 1.0 - found.passed - found.failed))
+        outcomes = chances(rate.share, share, count, confidence)
+        cells = (outcomes.passed, outcomes.failed, max(0.0, 1.0 - outcomes.passed - outcomes.failed))
         rows.append((percent(rate.mirrored(share)), *(f"{100 * chance:.0f}%" for chance in cells)))
     return f"With {plural(count, 'conversation')}, it\n\n{_table(*rows)}"
 
@@ -218,7 +218,7 @@ def _enough(rate: Rate, confidence: float, share: float) -> str:
 
 
 def _table(*rows: tuple[str, ...]) -> str:
-    """Return rows in columns: the first one on the left, the others on the right."""
+    """Return rows as aligned columns: the first one left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(["  " + row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
@@ -227,19 +227,19 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 def _threshold(text: str) -> Threshold:
     try:
-        found = parse_thresholds(text)
+        thresholds = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if len(found) != 1:
-        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(found)}")
-    return found[0]
+    if len(thresholds) != 1:
+        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(thresholds)}")
+    return thresholds[0]
 
 
 def _number(text: str) -> float:
-    found = SHARE.fullmatch(text.strip())
-    if not found:
+    match = SHARE.fullmatch(text.strip())
+    if not match:
         raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95, or a number; got {text!r}")
-    return float(found[1]) / (100.0 if found[2] else 1.0)
+    return float(match[1]) / (100.0 if match[2] else 1.0)
 
 
 def _share(text: str) -> float:
@@ -282,19 +282,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=1,
         help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
     )
-    given = parser.parse_args(arguments)
-    threshold: Threshold = given.threshold
+    options = parser.parse_args(arguments)
+    threshold: Threshold = options.threshold
     compares = bool(threshold.bound.reference)
     for name in ("truth", "before"):
-        if (getattr(given, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
-            parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(given, name):g}")
-    if not compares and (given.before is not None or given.spread is not None):
+        if (getattr(options, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
+            parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(options, name):g}")
+    if not compares and (options.before is not None or options.spread is not None):
         parser.error("--before and --spread need a threshold against a baseline")
     if compares:
-        change = Change(given.before, given.truth, given.spread, given.icc, given.thresholds)
-        sys.stdout.write(plan_comparison(threshold, given.confidence, change, given.count))
+        change = Change(options.before, options.truth, options.spread, options.icc, options.thresholds)
+        sys.stdout.write(plan_comparison(threshold, options.confidence, change, options.count))
     else:
-        sys.stdout.write(plan(threshold, given.confidence, given.truth, given.count))
+        sys.stdout.write(plan(threshold, options.confidence, options.truth, options.count))
 
 
 if __name__ == "__main__":

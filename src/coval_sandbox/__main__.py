@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         faults = FaultScript(options.fault)
     except ValueError as error:
         parser.error(str(error))
-    # Signals are blocked instead of handled, so that an early one is not lost.
+    # Block signals instead of handling them, so that an early one is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         with Server(world, faults=faults, host=options.host, port=options.port) as server:
@@ -63,11 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=0, help="port; 0, the default, takes any free one")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--speed", type=float, default=1.0, help="speed of its clock: at 15, a run of a minute takes 4 s (default: 1)")
+    add("--speed", type=float, default=1.0, help="speed of the clock: at 15, a one-minute run takes 4 s (default: 1)")
     add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
-    add("--strict", action="store_true", help="answer 404 to ids that are not in the lists below")
-    add("--history", action="store_true", help="begin with runs of the last three nights, to compare with")
-    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, whatever its test set")
+    add("--strict", action="store_true", help="return 404 for ids that are not listed below")
+    add("--history", action="store_true", help="start with runs of the last three nights, for baselines")
+    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, for all test sets")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="variant of the API; may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="fault to inject; may be repeated")
     add("--api-key", action="append", default=[], metavar="KEY", help=f"API key to accept besides {DEFAULT_KEY}")
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _epilog() -> str:
     return f"""\
-scenarios: what becomes of a run, by its test set id
+scenarios: the course of a run, by its test set id
 {guide.scenarios()}
   Any other test set passes, and any other id of the right length is accepted, unless --strict is given
   or the id begins with "missing".
@@ -85,22 +85,22 @@ scenarios: what becomes of a run, by its test set id
 ids:
 {guide.resources()}
 
-earlier runs, with --history and the first agent and persona of that list:
+earlier runs, with --history, for the first agent and persona of that list:
 {guide.nights()}
 
 keys:
   {DEFAULT_KEY}  may do everything
   {READ_ONLY_KEY}  may only read
 
-quirks, for the points on which sources about Coval disagree:
+quirks, where sources about Coval disagree:
 {guide.quirks()}
 
 faults: {guide.FAULT}
-  The count is that of matching requests. For instance, 'GET /runs/* #2-3 -> reset-after' breaks the second and the
-  third look at a run. Actions:
+  The count is of matching requests. For example, 'GET /runs/* #2-3 -> reset-after' breaks the second and third
+  GET of a run. Actions:
 {guide.faults()}
 
-{guide.PAGE} explains how to run a workflow of your own against the sandbox.
+{guide.PAGE} explains how to run your own workflow against the sandbox.
 """
 
 

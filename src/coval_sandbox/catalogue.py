@@ -19,9 +19,9 @@ FOUNDED = 1_750_000_000.0
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric; `target` is its target_condition, `threshold` the organization's override.
+    """A metric. `target`: its target_condition. `threshold`: the organization's override.
 
-    `categories`: the values that a categorical metric can have.
+    `categories`: the possible values of a categorical metric.
     """
 
     id: str
@@ -89,14 +89,14 @@ _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 
 def metric_for(metric_id: str) -> Metric:
-    """Return the metric with this id. An unknown id is a metric with numbers from 0 to 1."""
-    known = _METRICS_BY_ID.get(metric_id)
-    return known or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
+    """Return the metric with this id; for an unknown id, a metric with numbers from 0 to 1."""
+    metric = _METRICS_BY_ID.get(metric_id)
+    return metric or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """One test case. `text` is the simulated caller's goal."""
+    """A test case. `text` is the simulated caller's goal."""
 
     __test__ = False  # pytest would collect the class otherwise
 
@@ -122,17 +122,17 @@ _CASES = (
 
 
 def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
-    """Return the first `count` test cases of a test set, always the same ones."""
+    """Return the first `count` test cases of a test set, always the same."""
     return tuple(_test_case(test_set_id, number) for number in range(1, count + 1))
 
 
 def test_case(test_case_id: str) -> TestCase:
     """Return the test case with this id. Raises ValueError if no test set has it."""
     test_set_id, number = test_case_id[4:12], test_case_id[12:]
-    found = _test_case(test_set_id, int(number))
-    if found.id != test_case_id or int(number) < 1:
+    case = _test_case(test_set_id, int(number))
+    if case.id != test_case_id or int(number) < 1:
         raise ValueError(test_case_id)
-    return found
+    return case
 
 
 def _test_case(test_set_id: str, number: int) -> TestCase:
@@ -144,7 +144,7 @@ def _test_case(test_set_id: str, number: int) -> TestCase:
 
 @dataclass(frozen=True)
 class Persona:
-    """A simulated caller; `prompt` and `voice` are what a conversation depends on."""
+    """A simulated caller. Conversations depend on its `prompt` and `voice`."""
 
     id: str
     name: str
@@ -159,14 +159,14 @@ PERSONAS = (
 
 
 def persona_for(persona_id: str) -> Persona:
-    """Return the persona with this id. An unknown one is a plain caller."""
-    known = next((persona for persona in PERSONAS if persona.id == persona_id), None)
-    return known or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
+    """Return the persona with this id; for an unknown id, a plain caller."""
+    persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
+    return persona or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A variant of an agent; `shift` moves its values, in standard deviations (above 0 is worse)."""
+    """A variant of an agent. `shift` moves its values, in standard deviations (above 0: worse)."""
 
     id: str
     name: str
@@ -186,14 +186,14 @@ MUTATIONS = (
 
 
 def mutation_for(mutation_id: str) -> Mutation:
-    """Return the mutation with this id. An unknown one behaves like the base agent."""
+    """Return the mutation with this id; an unknown one behaves like the base agent."""
     for mutation in MUTATIONS:
         if mutation.id == mutation_id:
             return mutation
     return Mutation(mutation_id, f"Mutation {mutation_id[-4:]}", {})
 
 
-# In the older shape, a template names one agent, persona and test set; the newer shape lists them.
+# In the older format, a template has one agent, persona and test set; in the newer one, lists of them.
 RUN_TEMPLATES: tuple[Json, ...] = (
     {
         "id": short_id(rng("template", 1)),

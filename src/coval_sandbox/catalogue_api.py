@@ -26,9 +26,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "Metric": frozenset(metric.id for metric in catalogue.METRICS),
     "Mutation": frozenset(mutation.id for mutation in catalogue.MUTATIONS),
 }
-"""The ids of each kind of resource that exist in a strict sandbox."""
+"""The ids that exist in a strict sandbox, by kind of resource."""
 MISSING = "missing"
-"""No id that begins with this exists in any sandbox."""
+"""The prefix of ids that never exist."""
 
 
 class CatalogueApi:
@@ -54,11 +54,11 @@ class CatalogueApi:
         return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
-        """GET /metrics; include_builtin=true adds the built-in ones."""
-        found = self._filter(query, ("metric_type", "metric_name", "create_time"))
+        """GET /metrics; include_builtin=true adds built-in metrics."""
+        query_filter = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "metric_name"), lambda row, field: row[field])
         return self._listing("metrics", rows, query)
 
@@ -77,10 +77,10 @@ class CatalogueApi:
         return self._listing("thresholds", rows, query)
 
     def list_test_sets(self, query: Query) -> Json:
-        """GET /test-sets: those of the scenarios."""
-        found = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
+        """GET /test-sets: the test sets of the scenarios."""
+        query_filter = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
         rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         fields = ("create_time", "update_time", "display_name")
         rows = ordered(rows, query.get("order_by"), fields, lambda row, field: row[field], default="-update_time")
         return self._listing("test_sets", rows, query)
@@ -95,16 +95,16 @@ class CatalogueApi:
         return {"test_set": shown | {"test_case_count": scenario.test_cases}}
 
     def list_test_cases(self, query: Query) -> Json:
-        """GET /test-cases: those of the test set in the filter, or of every known set."""
-        found = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
-        asked = (term.value for term in found.terms if term.field == "test_set_id")
-        named = {each for each in asked if len(each) == TEST_SET_ID_LENGTH and self._exists("Test set", each)}
+        """GET /test-cases: the cases of the test set in the filter, or of every known set."""
+        query_filter = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
+        filtered = (term.value for term in query_filter.terms if term.field == "test_set_id")
+        named = {value for value in filtered if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
         rows = [
             self._shown_case(case)
             for test_set_id in sorted(named | KNOWN["Test set"])
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
-        rows = [row for row in rows if found.matches(row)]
+        rows = [row for row in rows if query_filter.matches(row)]
         rows = ordered(rows, query.get("order_by"), ("create_time", "update_time"), lambda row, field: row[field])
         return self._listing("test_cases", rows, query)
 
@@ -158,7 +158,7 @@ class CatalogueApi:
         raise not_found("Mutation", "mutation_id", mutation_id)
 
     def _require_agent(self, agent_id: str) -> None:
-        # Unlike GET /agents/{agent_id}, the operations on its mutations have no 400.
+        # Unlike GET /agents/{agent_id}, the operations on mutations return no 400.
         if len(agent_id) != ID_LENGTH:
             raise not_found("Agent", "agent_id", agent_id)
         self.require("Agent", "agent_id", agent_id)

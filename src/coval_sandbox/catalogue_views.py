@@ -127,7 +127,7 @@ def persona(persona: Persona) -> Json:
 
 
 def agent(agent_id: str, *, shows_metrics: bool) -> Json:
-    """Return the JSON of an agent, as in GET; a run without metrics of its own has those of its agent."""
+    """Return the JSON of an agent, as in GET. Its metrics are the default of its runs."""
     return {
         "id": agent_id,
         "display_name": "Front desk",

@@ -9,7 +9,7 @@ Clock = Callable[[], float]
 
 
 class ManualClock:
-    """A clock that stands still until `advance` moves it."""
+    """A clock that moves only when `advance` is called."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now

@@ -1,4 +1,4 @@
-"""Damages a JSON response: one part of it is lost, empty, or of another type. No number is made up."""
+"""Damages a JSON response: one part is lost, empty, or of another type. It makes up no numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .ids import rng
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands in a part's place.
+# Replacements of a part.
 DAMAGES: Final[tuple[Any, ...]] = (None, {}, [], [None], [[]], [{}], {"?": None}, "", "?", True)
 
 
 class _Part(NamedTuple):
-    """A part of a response: the keys that lead to it, with * for every index, and where it is."""
+    """A part of a response: its path of keys, with * for every index, and its place."""
 
     path: str
     parent: Any
@@ -31,7 +31,7 @@ def damaged(body: bytes, seed: int) -> bytes:
     parts = list(_parts(content, ""))
     if not parts:
         return b"[]"
-    path = min({part.path for part in parts}, key=lambda each: rng("damage", seed, each).random())
+    path = min({part.path for part in parts}, key=lambda path: rng("damage", seed, path).random())
     alike = [part for part in parts if part.path == path]
     random = rng("damage", seed)
     part = alike[int(random.random() * len(alike))]

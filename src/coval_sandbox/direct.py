@@ -1,4 +1,4 @@
-"""The API without a socket or a web framework: the same routes, keys and envelopes, but much faster."""
+"""The API without a socket or a web framework, with the same routes, keys and envelopes, but much faster."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The parts of a request that the operations read."""
+class _Parameters:
+    """The parts of a request that operations read."""
 
     query_params: Mapping[str, str]
     path_params: Mapping[str, str] = field(default_factory=dict)
@@ -50,14 +50,14 @@ class Direct:
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Return the response to a request. `path` begins with /v1; header names are in lower case."""
         for verb, pattern, scope, operation in self._routes:
-            found = pattern.fullmatch(unquote(path).removeprefix(BASE)) if verb == method else None
-            if found:
-                asked = _Asked(dict(parse_qsl(query, keep_blank_values=True)), found.groupdict())
-                return self._operate(operation, asked, scope, headers, body)
+            match = pattern.fullmatch(unquote(path).removeprefix(BASE)) if verb == method else None
+            if match:
+                parameters = _Parameters(dict(parse_qsl(query, keep_blank_values=True)), match.groupdict())
+                return self._operate(operation, parameters, scope, headers, body)
         return _reply(404, {"message": "Not Found"})
 
     def _operate(
-        self, operation: Operation, asked: _Asked, scope: str, headers: Mapping[str, str], body: bytes
+        self, operation: Operation, parameters: _Parameters, scope: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
         try:
             refused = why_refused(self._world, headers.get("x-api-key"), scope)
@@ -65,12 +65,12 @@ class Direct:
                 return Reply(refused.status_code, bytes(refused.body))
             check_workspace(headers.get("x-coval-workspace-id"))
             with self._world.lock:
-                return _reply(200, operation(cast("Request", asked), parsed(body)))
+                return _reply(200, operation(cast("Request", parameters), parsed(body)))
         except Problem as problem:
             return _reply(problem.status, problem.body)
         except HTTPException as error:
             return _reply(error.status_code, {"message": "Not Found"})
 
 
-def _reply(status: int, answer: dict[str, Any]) -> Reply:
-    return Reply(status, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+def _reply(status: int, content: dict[str, Any]) -> Reply:
+    return Reply(status, json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())

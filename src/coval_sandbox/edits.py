@@ -1,4 +1,4 @@
-"""What users have changed in the catalogue: the contents of test cases and personas, and the versions of metrics."""
+"""Users' changes to the catalogue: the contents of test cases and personas, and the versions of metrics."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Edits:
         self._versions: dict[str, int] = {}
 
     def change(self, identifier: str, **fields: object) -> None:
-        """Set fields of the test case or persona with this id; without any, only its update_time changes."""
+        """Set fields of the test case or persona with this id; without fields, change only its update_time."""
         now = timestamp(self._clock())
         earlier = self._changed.get(identifier, {})
         self._changed[identifier] = earlier | {"update_time": now, "updated_at": now} | fields
 
     def revise(self, metric_id: str) -> None:
-        """Save a new version of a metric, by which later runs are judged."""
+        """Save a new version of a metric, which judges later runs."""
         self._versions[metric_id] = self.version(metric_id) + 1
 
     def applied(self, row: Json) -> Json:

@@ -32,14 +32,14 @@ HTML = "<!doctype html><html><head><title>{0}</title></head><body><h1>{0}</h1><p
 
 @dataclass
 class Answer:
-    """A response that the application has sent, but that is held back."""
+    """A response from the application, held back."""
 
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
     async def catch(self, message: Message) -> None:
-        """Collect part of the response; an ASGI `send`."""
+        """Collect a part of the response; an ASGI `send`."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
         else:
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """One request with a fault, and the operations that faults need."""
+    """A request with a fault, and the operations that faults need."""
 
     scope: Scope
     receive: Receive
@@ -57,7 +57,7 @@ class Exchange:
     answer: Answer
 
     async def start(self, length: int) -> None:
-        """Send the head of the application's response, with this content-length."""
+        """Send the status and headers of the application's response, with this content-length."""
         headers = [(name, value) for name, value in self.answer.headers if name != b"content-length"]
         headers.append((b"content-length", str(length).encode()))
         await self.send({"type": "http.response.start", "status": self.answer.status, "headers": headers})
@@ -71,7 +71,7 @@ class Exchange:
         await response(self.scope, self.receive, self.send)
 
     async def gone_within(self, seconds: float) -> bool:
-        """Wait for the client to disconnect, for up to `seconds`. Tell whether it did."""
+        """Wait for the client to disconnect, for up to `seconds`. Return whether it did."""
 
         async def gone() -> None:
             while (await self.receive())["type"] != "http.disconnect":
@@ -92,7 +92,7 @@ class Exchange:
             transport.abort()
         else:
             transport.close()
-        # The server reports a return without a complete response as a bug, unless the client has disconnected.
+        # Until the client disconnects, the server would report an incomplete response as a bug.
         await self.gone_within(5)
 
 
@@ -133,7 +133,7 @@ async def _whole(exchange: Exchange) -> None:
 
 
 async def _drip(exchange: Exchange) -> None:
-    # Send twenty chunks a second, so that the connection does not look dead between two of them.
+    # Send twenty chunks a second, so that the connection does not look dead in between.
     body, pace = exchange.answer.body, exchange.action.amount / 20
     step = max(1, math.ceil(pace))
     await exchange.start(len(body))
@@ -189,7 +189,7 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
 
 
 class FaultInjector:
-    """An ASGI application that passes requests to `app`, except where the script has a fault.
+    """An ASGI application that passes requests to `app`, unless the script has a fault for them.
 
     Paths in the script are relative to `base`.
     """

@@ -1,7 +1,7 @@
 """Scripted faults.
 
 A line is `METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION`, e.g. `GET /runs/* #2-3 -> reset-after`. Paths are relative
-to the base URL. Each line counts its own requests, from 1. A line without a count always applies.
+to the base URL. Each line counts its own matches, from 1. A line without a count always applies.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ACTIONS = {
     "reset-after": "connection reset, the request took effect",
     "hang SECONDS": "no response for this long, then the connection closes; no effect",
     "slow SECONDS": "took effect, the response is late",
-    "late SECONDS": "takes effect after this long, and is answered then",
+    "late SECONDS": "takes effect and returns the response after this long",
     "drip BYTES": "took effect, the body arrives at this many bytes per second",
     "[STATUS] cut [BYTES]": "took effect, the body ends early (after half of it)",
     "body TEXT": "took effect, this text instead of the body",
     "json TEXT": "took effect, 200 with this JSON",
-    "damage SEED": "took effect, one part of the JSON is lost, empty or of another type",
-    "huge BYTES": "took effect, 200 with a JSON body of that size",
+    "damage SEED": "took effect, a part of the JSON is lost, empty or of another type",
+    "huge BYTES": "took effect, 200 with a JSON body of this size",
 }
-"""The syntax and meaning of each action. `before` or `after` at the end overrides whether it takes effect."""
+"""The syntax and meaning of each action. A final `before` or `after` overrides whether the request takes effect."""
 
 _LINE = re.compile(
     r"(?P<method>[A-Z]+|\*)\s+(?P<path>/\S*|\*)(?:\s+(?P<count>\*|#\d+(?:-\d*)?))?\s+->\s+(?P<action>\S.*)"
@@ -57,7 +57,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of a script: the requests, the range of their occurrences (from 1), and the action."""
+    """A line of a script: the requests, the range of their numbers (from 1), and the action."""
 
     method: str
     path: str
@@ -66,7 +66,7 @@ class Fault:
     action: Action
 
     def concerns(self, method: str, path: str) -> bool:
-        """Tell whether a request matches this line."""
+        """Return whether a request matches this line."""
         return self.method in {"*", method} and fnmatchcase(path, self.path)
 
 
@@ -74,12 +74,12 @@ def parse_fault(line: str) -> Fault:
     """Parse one line. Raises ValueError with the reason."""
     match = _LINE.fullmatch(line.strip())
     if match is None:
-        raise ValueError(f"fault '{line}' is not of the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
+        raise ValueError(f"fault '{line}' must have the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
     first, last = _range(match["count"])
     try:
         action = _action(match["action"])
     except ValueError:
-        raise ValueError(f"fault '{line}': the action is none of {'; '.join(ACTIONS)}") from None
+        raise ValueError(f"fault '{line}': the action must be one of {'; '.join(ACTIONS)}") from None
     return Fault(match["method"], match["path"], first, last, action)
 
 
@@ -146,7 +146,7 @@ class Applied:
 
 
 class FaultScript:
-    """A script of faults, which counts requests per line. Thread-safe.
+    """A script of faults that counts requests per line. Thread-safe.
 
     `applied` lists the applied faults, in order.
     """
@@ -158,14 +158,14 @@ class FaultScript:
         self.applied: list[Applied] = []
 
     def add(self, line: str) -> None:
-        """Add a line, which starts to count now. Raises ValueError."""
+        """Add a line that starts to count now. Raises ValueError."""
         fault = parse_fault(line)
         with self._lock:
             self._faults.append(fault)
             self._seen.append(0)
 
     def take(self, method: str, path: str) -> Action | None:
-        """Return the fault for a request. The first line that applies wins; every line that matches counts it."""
+        """Return the action for a request, if any. The first line that applies wins; every matching line counts it."""
         with self._lock:
             due = None
             for place, fault in enumerate(self._faults):

@@ -51,18 +51,18 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Term:
-    """One comparison."""
+    """A comparison."""
 
     field: str
     operator: str
     value: str
 
     def matches(self, row: Row) -> bool:
-        """Tell whether a row matches. A list matches if any member does."""
+        """Return whether a row matches. A list matches if any member does."""
         actual = row.get(self.field)
         if isinstance(actual, (list, tuple)):
-            found = self.value in actual
-            return found if self.operator == "=" else not found
+            is_member = self.value in actual
+            return is_member if self.operator == "=" else not is_member
         left, right = _comparable(self.field, actual), _comparable(self.field, self.value)
         if self.operator == "=":
             return bool(left == right)
@@ -78,17 +78,17 @@ class Filter:
     groups: tuple[tuple[Term, ...], ...] = ()
 
     def matches(self, row: Row) -> bool:
-        """Tell whether a row matches."""
+        """Return whether a row matches."""
         return not self.groups or any(all(term.matches(row) for term in group) for group in self.groups)
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Every term, in the given order."""
+        """Every term, in order."""
         return tuple(term for group in self.groups for term in group)
 
 
-def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = False) -> Filter:
-    """Parse a filter over the fields in `known`; "metric." stands for every `metric.<id>`.
+def parse_filter(text: str | None, fields: Collection[str], *, unquoted: bool = False) -> Filter:
+    """Parse a filter over these `fields`; "metric." stands for every `metric.<id>`.
 
     `unquoted` allows values without quotes. Raises `Problem` (400).
     """
@@ -103,16 +103,16 @@ def parse_filter(text: str | None, known: Collection[str], *, unquoted: bool = F
         if match["join"] == "OR":
             groups.append([])
         elif match["field"]:
-            groups[-1].append(_term(match, known, unquoted=unquoted))
+            groups[-1].append(_term(match, fields, unquoted=unquoted))
         position, expect_term = match.end(), not expect_term
     if expect_term:
         raise invalid(("filter", "ends where a comparison should follow"))
     return Filter(tuple(map(tuple, groups)))
 
 
-def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Term:
+def _term(match: re.Match[str], fields: Collection[str], *, unquoted: bool) -> Term:
     field = match["field"]
-    if field not in known and not (field.startswith("metric.") and "metric." in known):
+    if field not in fields and not (field.startswith("metric.") and "metric." in fields):
         raise invalid(("filter", f"unknown field '{field}'"))
     if match["bare"] is not None and not unquoted:
         raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
@@ -122,30 +122,30 @@ def _term(match: re.Match[str], known: Collection[str], *, unquoted: bool) -> Te
     return Term(field, match["operator"], value)
 
 
-def check_metric_query(query: Query, found: Filter) -> tuple[bool, Filter]:
-    """Tell whether a query uses metrics, which the API restricts: newest first, AND only, fewer fields.
+def check_metric_query(query: Query, query_filter: Filter) -> tuple[bool, Filter]:
+    """Return whether a query uses metrics, and its filter. The API restricts it: newest first, AND only, fewer fields.
 
     Raises `Problem` (400).
     """
-    fields = {term.field for term in found.terms}
+    fields = {term.field for term in query_filter.terms}
     by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
     if query.get("include") not in {None, "metric_averages"}:
         raise invalid(("include", "must be metric_averages"))
     if not by_metric:
-        return False, found
+        return False, query_filter
     others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
-    if others or len(found.groups) > 1:
+    if others or len(query_filter.groups) > 1:
         raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
     if query.get("order_by", "-create_time") != "-create_time":
-        raise invalid(("order_by", "must be -create_time where metrics are asked for"))
-    return True, found
+        raise invalid(("order_by", "must be -create_time in a query of metrics"))
+    return True, query_filter
 
 
-def check_values_query(query: Query, found: Filter) -> bool:
-    """Tell whether a query includes metric values, which the API does not join with a run. Raises `Problem` (400)."""
+def check_values_query(query: Query, query_filter: Filter) -> bool:
+    """Return whether a query includes metric values, which cannot be joined with a run. Raises `Problem` (400)."""
     if query.get("include") not in {None, "metric_values"}:
         raise invalid(("include", "must be metric_values"))
-    if query.get("include") and any(term.field == "run_id" for term in found.terms):
+    if query.get("include") and any(term.field == "run_id" for term in query_filter.terms):
         raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
     return "include" in query
 
@@ -189,13 +189,13 @@ def ordered(
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
     down = bool(match["minus"]) or match["way"] == "desc"
-    # Rows with equal keys keep the order of their creation, forwards or backwards.
+    # Rows with equal keys keep their order of creation, forwards or backwards.
     order = sorted(enumerate(rows), key=lambda pair: (key(pair[1], match["field"]), pair[0]), reverse=down)
     return [row for _, row in order]
 
 
 def flag(query: Query, name: str) -> bool:
-    """Return a parameter that is true or false, by default false. Raises `Problem` (400) for another word."""
+    """Return a boolean parameter, false by default. Raises `Problem` (400) for any other word."""
     value = query.get(name, "false").lower()
     if value not in {"true", "false"}:
         raise invalid((name, "must be true or false"))
@@ -236,5 +236,5 @@ def _offset(token: str) -> int:
     except (ValueError, TypeError, KeyError):
         offset = None
     if not isinstance(offset, int) or offset < 0:
-        raise invalid(("page_token", "is not one that this API gave out"))
+        raise invalid(("page_token", "did not come from this API"))
     return offset

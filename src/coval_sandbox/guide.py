@@ -1,4 +1,4 @@
-"""What a person needs to know to use the sandbox, as text: scenarios, ids, quirks, faults, and a step to copy."""
+"""Texts that explain the sandbox to its users: scenarios, ids, quirks, faults, and a step to copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"
 
 
 def scenarios() -> str:
-    """Describe what becomes of a run, by its test set id."""
+    """Describe the course of a run, by its test set id."""
     width = max(len(scenario.name) for scenario in SCENARIOS)
     return "\n".join(
         f"  {scenario.test_set_id}  {scenario.name:<{width}}  {scenario.summary}" for scenario in SCENARIOS
@@ -23,20 +23,20 @@ def scenarios() -> str:
 
 
 def nights(world: World | None = None) -> str:
-    """Describe the earlier runs of a world; those of a sandbox with the default seed if there is none."""
+    """Describe the earlier runs of a world, by default of a sandbox with the default seed."""
     records = (world or World(SpeedClock(), history=True)).nights
     width = max((len(record.plan.scenario.name) for record in records), default=0)
-    ordered = sorted(records, key=lambda each: (each.request.test_set_id, each.create_time))
+    ordered = sorted(records, key=lambda record: (record.request.test_set_id, record.create_time))
     lines = []
-    for each in ordered:
-        tags = [tag for tag in each.tags if not tag.startswith("coval-gate/")]
-        name = each.plan.scenario.name
-        lines.append(f"  {each.request.test_set_id}  {name:<{width}}  run {each.run_id}, tags {', '.join(tags)}")
+    for night in ordered:
+        tags = [tag for tag in night.tags if not tag.startswith("coval-gate/")]
+        name = night.plan.scenario.name
+        lines.append(f"  {night.request.test_set_id}  {name:<{width}}  run {night.run_id}, tags {', '.join(tags)}")
     return "\n".join(lines)
 
 
 def resources() -> str:
-    """Describe the ids of the catalogue, other than those of test sets."""
+    """Describe the ids of the catalogue, except test sets."""
     rows = [
         ("agent", catalogue.AGENT_ID, ""),
         ("persona", catalogue.PERSONA_ID, ""),
@@ -84,7 +84,7 @@ def step(url: str) -> str:
 
 
 def variables(url: str) -> str:
-    """Return the variables, as `name=value`, of a workflow whose inputs are variables, as README's example has it."""
+    """Return the variables, as `name=value`, of a workflow like README's example, whose inputs are variables."""
     values = {
         "COVAL_API_KEY": DEFAULT_KEY,
         "COVAL_API_BASE_URL": url,
@@ -97,11 +97,9 @@ def variables(url: str) -> str:
 
 def guide(url: str, world: World, *, strict: bool) -> str:
     """Return what `make sandbox` shows about a sandbox at `url`."""
-    others = (
-        "No other one exists." if strict else 'Any other one passes, but one that begins with "missing" does not exist.'
-    )
+    others = "No others exist." if strict else 'Any other test set passes, unless its id begins with "missing".'
     return f"""\
-Test sets, and what becomes of their runs. {others}
+Test sets, and the course of their runs. {others}
 {scenarios()}
 
 Other ids:
@@ -121,6 +119,6 @@ def _earlier(world: World) -> str:
     if not world.nights:
         return ""
     return f"""
-Runs of the last three nights, of the first agent and persona, to compare with: baseline: tag:{TAG}, or run:ID
+Runs of the last three nights, with the first agent and persona. To compare with them, set baseline: tag:{TAG} or run:ID
 {nights(world)}
 """

@@ -1,6 +1,6 @@
-"""Earlier runs, for what compares with them: those of the last three nights, on the test sets that have such nights.
+"""Earlier runs to compare with: runs of the last three nights, for the test sets whose scenario has them.
 
-Their tags and metadata look like those of a gate in CI. The newest one has the tag `stable`.
+They have tags and metadata like runs of a gate in CI. The newest one has the tag `stable`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REPOSITORY = "acme/voice-agent"
 
 
 def nights(now: float, seed: int) -> Iterator[RunRecord]:
-    """Yield the earlier runs of all test sets, oldest first: of the catalogue's first agent and persona."""
+    """Yield the earlier runs of all test sets, oldest first, for the catalogue's first agent and persona."""
     for night in reversed(range(NIGHTS)):
         for scenario in SCENARIOS:
             if scenario.before is not None:
@@ -33,7 +33,7 @@ def nights(now: float, seed: int) -> Iterator[RunRecord]:
 
 
 def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> RunRecord:
-    """Return the run of a night; 0 is the last one."""
+    """Return the run of a night; 0 is the last night."""
     random = rng(seed, "history", scenario.name, night)
     body = _body(scenario.test_set_id, night, f"{random.getrandbits(160):040x}")
     request = parse_launch(body)

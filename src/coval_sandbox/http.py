@@ -28,7 +28,7 @@ Operation = Callable[[Request, Any], dict[str, Any]]
 
 
 def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
-    """Return an ASGI application that serves `world` under /v1, with `faults` injected."""
+    """Return an ASGI application that serves `world` under /v1 and injects `faults`."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for method, path, scope, operation in routes(world):
         app.add_api_route(f"{BASE}{path}", _endpoint(world, scope, operation), methods=[method], response_model=None)
@@ -132,7 +132,7 @@ def parsed(body: bytes) -> Any:
 
 
 def why_refused(world: World, key: str | None, scope: str) -> Response | None:
-    # The gateway, its authorizer and the API itself have different error envelopes.
+    # The gateway, its authorizer and the API use different error envelopes.
     if not key:
         return JSONResponse({"message": "Missing API Key"}, 401)
     if key not in world.api_keys:
@@ -149,7 +149,7 @@ def check_workspace(workspace_id: str | None) -> None:
 
 
 async def _gateway_error(_request: Request, error: Exception) -> Response:
-    # The gateway returns 404 for an unknown method as well.
+    # The gateway also returns 404 for an unknown method.
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse({"message": "Not Found"}, 404 if status == 405 else status)
 

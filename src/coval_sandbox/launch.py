@@ -21,7 +21,7 @@ def _refuse_null(value: object) -> object:
     return value
 
 
-# Sources disagree on which fields may be null. A null that any of them forbids is refused.
+# Sources disagree on which fields may be null. The sandbox refuses a null that any source forbids.
 NOT_NULL = BeforeValidator(_refuse_null)  # does not see the default of an absent field
 
 
@@ -86,9 +86,9 @@ def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
     if options.iteration_count > iteration_limit:
         wrong.append(("options.iteration_count", f"must be at most {iteration_limit}"))
     if request.mutation_id is not None and request.mutation_ids is not None:
-        wrong.append(("mutation_ids", "cannot be given together with mutation_id"))
+        wrong.append(("mutation_ids", "cannot be combined with mutation_id"))
     if options.test_case_ids is not None and options.sub_sample_size:
-        wrong.append(("options.test_case_ids", "cannot be given together with sub_sample_size"))
+        wrong.append(("options.test_case_ids", "cannot be combined with sub_sample_size"))
     if wrong:
         raise invalid(*wrong)
     return request
@@ -100,7 +100,7 @@ def parse_update(body: object) -> UpdateRequest:
 
 
 def clean_tags(tags: list[str] | None) -> tuple[str, ...]:
-    """Return tags as they are stored: stripped, without duplicates or empty ones."""
+    """Return tags as Coval stores them: stripped, without duplicates or empty tags."""
     return tuple(dict.fromkeys(tag.strip() for tag in tags or () if tag.strip()))
 
 

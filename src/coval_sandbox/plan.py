@@ -1,4 +1,4 @@
-"""The course of a run, planned completely at its launch: (scenario, request, seed) -> Plan."""
+"""Plans the whole course of a run at its launch: (scenario, request, seed) -> Plan."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ERRORS = (
     "No audio from the agent for 30 seconds",
 )
 UNRESOLVED = {catalogue.RESOLVED.id: "NO"}
-# The shares of a value's spread due to the test case and to chance, so that iterations of one case
-# resemble each other, as in reality. The squares add up to 1.
+# The shares of a value's spread due to the test case and to chance. As in reality, iterations of one case
+# resemble each other. The squares add up to 1.
 CASE_SHARE, CHANCE_SHARE = 0.6, 0.8
 
 
 @dataclass(frozen=True)
 class PlannedSimulation:
-    """One conversation. `number` is its position in the run, from 0.
+    """A conversation. `number` is its position in the run, from 0.
 
     `start` and `end` are in seconds after the launch; infinite if it never starts or ends.
     """
@@ -92,12 +92,12 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
 
 
 def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random: Random) -> tuple[str, ...]:
-    """Return the ids of the test cases to run: all of the set, the requested ones or a random sample."""
+    """Return the ids of the test cases to run: the whole set, the requested ones or a random sample."""
     ids = tuple(case.id for case in catalogue.test_cases(test_set_id, scenario.test_cases))
     if options.test_case_ids is not None:
-        strangers = [case for case in options.test_case_ids if case not in ids]
-        if strangers:
-            raise invalid(("options.test_case_ids", f"not in test set '{test_set_id}': {', '.join(strangers)}"))
+        unknown = [case for case in options.test_case_ids if case not in ids]
+        if unknown:
+            raise invalid(("options.test_case_ids", f"not in test set '{test_set_id}': {', '.join(unknown)}"))
         return tuple(dict.fromkeys(options.test_case_ids))
     if 0 < options.sub_sample_size < len(ids):
         chooser = random if options.sub_sample_seed is None else rng(test_set_id, options.sub_sample_seed)
@@ -107,7 +107,7 @@ def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random:
 
 
 def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -> list[tuple[float, float]]:
-    """Return start and end of `count` conversations, at most `concurrency` of which run at a time."""
+    """Return the starts and ends of `count` conversations, at most `concurrency` of them at a time."""
     free = [math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue] * concurrency
     times = []
     for number, length in enumerate(_lengths(scenario, count, random), start=1):
@@ -120,7 +120,7 @@ def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -
 
 
 def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
-    # Draw one length from each of `count` equal slices: they vary, but their sum hardly depends on the seed.
+    # Draw one length from each of `count` equal slices: lengths vary, but their sum hardly depends on the seed.
     low, high = scenario.conversation
     lengths = [low + (high - low) * (place + random.random()) / count for place in range(count)]
     random.shuffle(lengths)
@@ -128,7 +128,7 @@ def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
 
 
 def _chosen(share: float, count: int, random: Random) -> frozenset[int]:
-    """Return a random choice of that share of the conversations, and at least one unless the share is 0."""
+    """Return a random choice of this share of the conversations, at least one unless the share is 0."""
     if not share or not count:
         return frozenset()
     return frozenset(random.sample(range(count), max(1, round(share * count))))

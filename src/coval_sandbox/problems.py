@@ -1,4 +1,4 @@
-"""Errors of the API in the envelope `{"error": {"code", "message", "details"}}`."""
+"""The API's errors, in the envelope `{"error": {"code", "message", "details"}}`."""
 
 from __future__ import annotations
 

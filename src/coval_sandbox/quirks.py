@@ -1,4 +1,4 @@
-"""Variants of the API, for the points on which sources about Coval disagree."""
+"""Variants of the API, where sources about Coval disagree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quirks:
-    """The variants that the sandbox uses. The defaults are those of the official client.
+    """The variants that the sandbox uses. The defaults follow the official client.
 
     `describe_quirks` shows the text below each field.
     """
@@ -22,17 +22,17 @@ class Quirks:
     status_spelling: Literal["documented", "underscore", "lower", "running"] = "documented"
     """IN PROGRESS, IN_PROGRESS, in progress, or RUNNING and IN_QUEUE."""
     canceled_spelling: Literal["CANCELLED", "CANCELED"] = "CANCELLED"
-    """The spelling of that status."""
+    """The spelling of this status."""
     unknown_status: str = ""
-    """A run has this status during its first 15 s in progress."""
+    """The status of a run during its first 15 s in progress."""
     error_status: str = "scenario"
-    """error_status of a finished run: that of the scenario, null, or this text (may be empty)."""
+    """error_status of a finished run: the scenario's, null, or this text (may be empty)."""
     metric_shape: Literal["values", "summary"] = "values"
     """The metrics of a run map an id to values, or a name to mean, min and max."""
     metrics_lag: float = 0.0
     """Seconds from the run's end until the last value is available."""
     metrics_trickle: float = 0.0
-    """Seconds from the run's end until the last metric is listed; the first one is there at once."""
+    """Seconds from the run's end until the last metric is listed; the first one is listed at once."""
     outputs_trickle: bool = False
     """The metric outputs of a simulation trickle in with the metrics of the run."""
     missing_values: float = 0.0
@@ -42,19 +42,19 @@ class Quirks:
     failed_values: Literal["omitted", "null"] = "omitted"
     """How failed conversations appear in a run's values."""
     skipped_simulations: bool = False
-    """Conversations that fail have the status SKIPPED, and no error message."""
+    """Failed conversations have the status SKIPPED and no error message."""
     superseded_outputs: bool = False
     """Every metric also has an older output, which the legacy list includes."""
     null_progress: bool = False
     """A run shows no progress."""
     progress_counts: Literal["test-cases", "simulations"] = "test-cases"
-    """What the numbers in a run's progress count."""
+    """What a run's progress counts."""
     output_ids: Literal["shown", "absent"] = "shown"
     """Whether the results of a run name its simulations."""
     reopens: float = 0.0
-    """Seconds for which a completed run is in progress again, from 5 s after its end."""
+    """Seconds that a completed run is in progress again, from 5 s after its end."""
     launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
-    """A launch returns a short run, a whole one, its name only, its id as `id` only, or run_id outside of `run`."""
+    """A launch returns a short run, a whole run, only its name, only its id as `id`, or run_id outside `run`."""
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
     """next_page_token of the last page."""
     repeat_page_token: bool = False
@@ -62,7 +62,7 @@ class Quirks:
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, returns 404 or returns 403."""
     mutation_fields: Literal["both", "id-only", "name-only"] = "both"
-    """What simulations show of their mutation."""
+    """The fields of its mutation that a simulation shows."""
     same_mutation_names: bool = False
     """All mutations have the same name."""
     simulations_trickle: float = 0.0
@@ -70,27 +70,27 @@ class Quirks:
     trickle_by_case: bool = False
     """All simulations of a test case are listed at once."""
     agent_metrics: Literal["shown", "hidden", "forbidden"] = "shown"
-    """The agent names its metrics, does not name them, or cannot be read."""
+    """The agent lists its metrics, does not list them, or cannot be read."""
     ignore_tag_filter: bool = False
     """A filter by tag has no effect."""
     blind_tag_filter: bool = False
     """A filter by tag finds nothing."""
     refuse_tag_filter: bool = False
-    """A filter by tag is refused."""
+    """A filter by tag is rejected."""
     lower_case_tags: bool = False
     """The tags of a run are in lower case."""
     transcript: Literal["documented", "seconds", "text", "chat", "absent"] = "documented"
     """Times as documented, offsets in seconds, a text that contains JSON, no times, or no transcript."""
     averages: Literal["shown", "absent", "refused"] = "shown"
-    """A list of runs with include=metric_averages has them, lacks them, or is refused."""
+    """A list of runs with include=metric_averages contains them, lacks them, or is rejected."""
     metric_versions: Literal["shown", "null"] = "shown"
-    """Whether metric outputs tell the version of their metric."""
+    """Whether metric outputs contain the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"
-    """Whether test cases tell when they were changed."""
+    """Whether test cases contain the time of their last change."""
     unquoted_filters: bool = False
     """Filter values need no quotes."""
     iteration_limit: int = 50
-    """The greatest iteration_count that a launch accepts."""
+    """The largest iteration_count that a launch accepts."""
     not_found_after_launch: float = 0.0
     """Seconds during which a new run cannot be read."""
     list_lag: float = 0.0
@@ -100,11 +100,11 @@ class Quirks:
     cancel_lag: float = 0.0
     """Seconds from the DELETE of an unfinished run until it ends."""
     cancelling_status: str = ""
-    """The status during that time; empty: as if the run were not being cancelled."""
+    """The status during that time; empty: unchanged."""
     run_identity: Literal["both", "tags", "metadata", "neither"] = "both"
-    """What a run shows of its tags and metadata when it is read alone."""
+    """Which of its tags and metadata a run shows on its own."""
     list_identity: Literal["both", "tags", "metadata", "neither"] = "both"
-    """What a run shows of them in a list."""
+    """Which of them a run shows in a list."""
 
 
 DEFAULT = Quirks()
@@ -114,13 +114,13 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 def parse_quirks(settings: Iterable[str]) -> Quirks:
     """Parse quirks such as "metrics-lag=30"; a name alone means true.
 
-    Raises ValueError with the known names, or with the values that a name allows.
+    Raises ValueError with the known names, or with a quirk's possible values.
     """
     return replace(DEFAULT, **dict(_setting(text) for text in settings))
 
 
 def describe_quirks() -> dict[str, str]:
-    """Return the meaning of each quirk, with its default, by its name on the command line and the values it allows."""
+    """Return each quirk's meaning and default, by its name and possible values on the command line."""
     texts = _texts()
     return {f"{_option(field.name)}={_allowed(field.name)}": _meaning(field, texts) for field in fields(Quirks)}
 
@@ -145,12 +145,12 @@ def _setting(text: str) -> tuple[str, Any]:
     option, equals, value = text.partition("=")
     names = {_option(field.name): field.name for field in fields(Quirks)}
     if option not in names:
-        raise ValueError(f"unknown quirk '{option}'; known are {', '.join(names)}")
+        raise ValueError(f"unknown quirk '{option}'; must be one of {', '.join(names)}")
     name = names[option]
     try:
         return name, _parsed(name, value if equals else "true")
     except (KeyError, ValueError):
-        raise ValueError(f"quirk {option} cannot be '{value}'; it is {_allowed(name)}") from None
+        raise ValueError(f"quirk {option} must be {_allowed(name)}; got '{value}'") from None
 
 
 def _parsed(name: str, value: str) -> object:

@@ -1,7 +1,7 @@
-"""A local runner: the part of GitHub's runner that surrounds the step of a container action.
+"""A local runner: the part of GitHub's runner around the step of a container action.
 
-It provides variables and files, and reads the files back by the runner's rules, which are stricter than they
-appear. Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
+It provides variables and files, and reads the files back by the runner's rules, which are stricter than they look.
+Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMANDS: Final = frozenset(
     ]
 )
 
-STYLES: Final = frozenset(["group", "error", "warning", "notice"])  # the commands that the log shows as styled text
+STYLES: Final = frozenset(["group", "error", "warning", "notice"])  # commands that the log shows as styled text
 
 PULL_REQUEST: Final[Mapping[str, Any]] = {
     "pull_request": {
@@ -151,10 +151,10 @@ def read_log(log: str) -> list[Command]:
 
 
 def shown_lines(output: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the lines that GitHub's page shows for the lines of a step's output, each after its style.
+    """Yield the style and text of each line that GitHub's page shows for a step's output.
 
-    The style is "group", "error", "warning", "notice" or "". The lines that stop and resume commands are shown, other
-    commands are not. Secrets and the tokens of those lines are masked. Source: `ActionCommandManager.cs`.
+    The style is "group", "error", "warning", "notice" or "". Lines that stop and resume commands are shown, other
+    commands are not. Secrets and the tokens of these lines are masked. Source: `ActionCommandManager.cs`.
     """
     masked: list[str] = []
     for line, command in _read_lines(output):

@@ -27,7 +27,7 @@ class Numbers:
     high: float
 
     def at(self, luck: float, _random: Random) -> float:
-        """Return the value at `luck` standard deviations, where more is worse."""
+        """Return the value at `luck` standard deviations (more: worse)."""
         return round(min(self.high, max(self.low, self.mean + self.spread * luck)), 3)
 
 
@@ -38,7 +38,7 @@ class Choices:
     weights: tuple[tuple[str, float], ...]
 
     def at(self, luck: float, _random: Random) -> str:
-        """Return the string at `luck` standard deviations, where more is worse."""
+        """Return the string at `luck` standard deviations (more: worse)."""
         place = NormalDist().cdf(luck) * sum(weight for _, weight in self.weights)
         for word, weight in self.weights:
             place -= weight
@@ -91,11 +91,11 @@ WORSE = _values(Numbers(1.75, 0.25, 0.3, 6.0), yes_no(0.45, 0.45, 0.1), yes_no(0
 class Scenario:
     """The course of a run. All times are in seconds of sandbox time.
 
-    `before`: the values of the runs of the last nights, where there are any. `conversation` is the shortest and the
-    longest conversation. `failed_share` of the simulations end FAILED. `first_unresolved` is the share of the
-    simulations whose issue is not resolved in the first run on the test set. `breaks_after` ends the run that long
-    after its launch, with `end_status`. A `stuck_status` is never left. `unknown_status` shows for the first seconds in
-    progress.
+    `before`: the values in the runs of the last nights, if there are any. `conversation`: the shortest and the longest
+    conversation. `failed_share`: the share of simulations that end FAILED. `first_unresolved`: the share of simulations
+    that are not resolved in the first run on the test set. `breaks_after`: the run ends this long after its launch,
+    with `end_status`. `stuck_status`: the run never leaves this status. `unknown_status`: the status during the first
+    seconds in progress.
     """
 
     name: str
@@ -220,7 +220,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "unchanged",
         "unchang1",
-        "30 test cases, as good as in the nights before: some values miss their targets",
+        "30 test cases, as good as in the nights before; some values miss their targets",
         test_cases=30,
         conversation=(1.0, 2.3),
         values=MIXED,

@@ -30,7 +30,7 @@ ACCEPTING: Final = 3  # turns of the loop until a connection that was just accep
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """A received request. `path` is not decoded; header names are in lower case."""
+    """A received request. `path` is undecoded; header names are in lower case."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ class Server:
     def __enter__(self) -> Self:
         """Accept connections. Raises OSError if the port is taken."""
         listener = socket.create_server(self._address)
-        # Accepted connections inherit the option. Without it, the body's packet waits 40 ms after the head's.
+        # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
         app = _recorded(create_app(self.world, self.faults), self.requests_seen)
@@ -120,7 +120,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A protocol that gives the application access to the connection, so that a fault can break it."""
+    """A protocol that gives the application its connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .scenarios import Value
     from .state import RunRecord
 
-TURN = 0.8  # s that a turn of a conversation takes; the next one begins a second after it
+TURN = 0.8  # s; the length of a turn. Turns start a second apart
 
 
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
@@ -49,7 +49,7 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
 
 
 def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """Return a simulation as with include=metric_values: numbers only, and without fields that this form lacks."""
+    """Return a simulation as with include=metric_values: only numeric values, and fewer fields."""
     unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
     outputs = metric_outputs(record, planned, now, quirks)
     numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
@@ -57,7 +57,7 @@ def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation,
 
 
 def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
-    """Return a simulation's creation time: at the launch, a millisecond apart, in the order of iterations."""
+    """Return a simulation's creation time: at the launch, a millisecond apart, in order of iterations."""
     return record.create_time + planned.number / 1000
 
 
@@ -113,7 +113,7 @@ def _transcript(record: RunRecord, planned: PlannedSimulation, quirks: Quirks) -
 
 
 def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
-    """Return the role and the words of each turn."""
+    """Return the role and text of each turn."""
     case = catalogue.test_case(planned.test_case_id)
     turns = [("assistant", "Front desk, how can I help you?"), ("user", case.text)]
     if not planned.failed:
@@ -122,11 +122,15 @@ def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
 
 
 def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:
-    """Return all outputs of an ended simulation, superseded ones first."""
+    """Return all outputs of an ended simulation, superseded outputs first."""
     if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
         return []
     trickle = quirks.metrics_trickle if quirks.outputs_trickle else 0.0
-    ids = (each for each in record.plan.metric_ids if not trickle or record.is_metric_listed(each, now, trickle))
+    ids = (
+        listed_id
+        for listed_id in record.plan.metric_ids
+        if not trickle or record.is_metric_listed(listed_id, now, trickle)
+    )
     newest = [_output(record, planned, metric_id, now, quirks) for metric_id in ids]
     older = [_superseded(record, planned, output) for output in newest] if quirks.superseded_outputs else []
     return older + newest

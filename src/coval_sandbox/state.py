@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .plan import Plan, PlannedSimulation
 
 PENDING_SECONDS = 1.0
-REOPENS_AFTER = 5.0  # s from a run's end until it is in progress again, where it is
+REOPENS_AFTER = 5.0  # s from a run's end until it reopens, if it does
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 
 
@@ -21,8 +21,8 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 class RunRecord:
     """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
-    `body` is the original request, `metric_versions` are those at the launch. `cancel_time` is when a DELETE of the
-    unfinished run ends it, `delete_time` when a DELETE of the finished run removed it.
+    `body`: the original request. `metric_versions`: the versions at the launch. `cancel_time`: when a DELETE of the
+    unfinished run ends it. `delete_time`: when a DELETE of the finished run removed it.
     """
 
     run_id: str
@@ -37,7 +37,7 @@ class RunRecord:
 
     @property
     def end_time(self) -> float:
-        """The time when the run ends or ended; infinite if never."""
+        """When the run ends or ended; infinite if never."""
         return self.create_time + self.plan.end if self.cancel_time is None else self.cancel_time
 
     def status(self, now: float) -> str:
@@ -50,11 +50,11 @@ class RunRecord:
         return "IN QUEUE" if elapsed < self.plan.queue else "IN PROGRESS"
 
     def finished(self, now: float) -> bool:
-        """Tell whether the run has ended."""
+        """Return whether the run has ended."""
         return now >= self.end_time
 
     def simulation_status(self, simulation: PlannedSimulation, now: float) -> str:
-        """Return the status of a simulation. The end of the run also ends its unfinished simulations."""
+        """Return a simulation's status. The end of the run also ends its unfinished simulations."""
         moment = min(now, self.end_time)
         if moment >= self.create_time + simulation.end:
             return "FAILED" if simulation.failed else "COMPLETED"
@@ -65,23 +65,24 @@ class RunRecord:
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
 
     def is_reopened(self, now: float, seconds: float) -> bool:
-        """Tell whether a run that completed is in progress again, which lasts for `seconds`."""
+        """Return whether a completed run is in progress again, for `seconds`."""
         since_end = now - self.end_time
         return self.status(now) == "COMPLETED" and REOPENS_AFTER <= since_end < REOPENS_AFTER + seconds
 
     def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float, *, by_case: bool = False) -> bool:
-        """Tell whether a simulation is listed: with `trickle`, one after another during so many s after the run's end.
+        """Return whether a simulation is listed. With `trickle`, they appear during so many s after the run's end.
 
-        They come test case by test case; `by_case`: those of a test case at once. Until its end, a run lists all.
+        They appear test case by test case, one by one or (`by_case`) all of a test case at once. Until its end, a run
+        lists all.
         """
         if not trickle or not self.finished(now):
             return True
-        total, cases = len(self.plan.simulations), len({each.test_case_id for each in self.plan.simulations})
+        total, cases = len(self.plan.simulations), len({planned.test_case_id for planned in self.plan.simulations})
         case, earlier = simulation.number % cases, total // cases - 1 if by_case else simulation.number // cases
         return now >= self.end_time + trickle * (case * (total // cases) + earlier + 1) / total
 
     def is_metric_listed(self, metric_id: str, now: float, trickle: float) -> bool:
-        """Tell whether a metric is listed: with `trickle`, one after another during so many s after the run's end."""
+        """Return whether a metric is listed. With `trickle`, metrics appear during so many s after the run's end."""
         ids = self.plan.metric_ids
         return now >= self.end_time + trickle * ids.index(metric_id) / max(1, len(ids) - 1)
 
@@ -95,8 +96,8 @@ class RunRecord:
     def value_time(self, simulation: PlannedSimulation, lag: float) -> float:
         """Return when the values of a simulation become available.
 
-        Without lag, that is when it ends. Otherwise, the simulations follow one by one during the `lag` seconds after
-        the run's end, the last one exactly at the end of the lag.
+        Without lag, this is when it ends. Otherwise, they appear simulation by simulation during the `lag` seconds
+        after the run's end, the last exactly at the end of the lag.
         """
         if not lag or math.isinf(self.end_time):
             return self.create_time + simulation.end

@@ -1,4 +1,4 @@
-"""Metric values: which are available at a given time, and how a run shows them."""
+"""Metric values: which are available at a time, and how a run shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks) -> list[Json]:
-    """Return `values` of one metric in a run's results."""
+    """Return the `values` of a metric in a run's results."""
     values = []
     for simulation in record.plan.simulations:
         if not record.is_listed(simulation, now, quirks.simulations_trickle, by_case=quirks.trickle_by_case):
@@ -32,7 +32,7 @@ def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks)
 
 
 def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
-    """Return the state of a value: there, late, skipped (failed conversation), or missing: null or absent."""
+    """Return the state of a value: there, late, skipped (failed conversation), or missing (null or absent)."""
     if simulation.failed:
         return "skipped"
     if now < record.value_time(simulation, quirks.metrics_lag):
@@ -53,7 +53,7 @@ def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
 
 
 def summary(entries: Sequence[Json]) -> Json:
-    """Return mean, min and max of `values`, where YES is 1 and NO is 0; empty without numbers."""
+    """Return mean, min and max of values (YES: 1, NO: 0); empty without numbers."""
     numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]
     return {"mean": fmean(numbers), "min": min(numbers), "max": max(numbers)} if numbers else {}
 

@@ -1,4 +1,4 @@
-"""JSON of runs in the documented shapes, with the quirks applied."""
+"""JSON of runs in the documented formats, with the quirks applied."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def timestamp(seconds: float) -> str:
 
 
 def spelled(status: str, quirks: Quirks) -> str:
-    """Return a status in the spelling that the quirks select."""
+    """Return a status in the spelling of the quirks."""
     status = status.replace("CANCELLED", quirks.canceled_spelling)
     match quirks.status_spelling:
         case "underscore":
@@ -44,10 +44,10 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
         status = "DELETED"
     if record.cancel_time is not None and quirks.cancelling_status and not record.finished(now):
         return quirks.cancelling_status
-    strange = quirks.unknown_status or record.plan.scenario.unknown_status
+    unknown = quirks.unknown_status or record.plan.scenario.unknown_status
     in_progress_for = now - record.create_time - record.plan.queue
-    if strange and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
-        return strange
+    if unknown and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
+        return unknown
     return spelled(status, quirks)
 
 
@@ -74,7 +74,7 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def run(record: RunRecord, now: float, quirks: Quirks, *, listed: bool = False) -> Json:
-    """Return the JSON of a run, as in GET: alone, or `listed`."""
+    """Return the JSON of a run, as in GET of a run or (`listed`) of a list."""
     request, scenario = record.request, record.plan.scenario
     status = _status(record, now, quirks)
     finished = record.finished(now)
@@ -103,7 +103,7 @@ def _identity(record: RunRecord, shown: str) -> Json:
 
 
 def display_name(record: RunRecord) -> str:
-    """Return the name given at the launch, or one that contains the time."""
+    """Return the name from the launch, or one with the time."""
     return record.request.metadata.display_name or f"Simulation Run {timestamp(record.create_time)[:16]}"
 
 
@@ -114,7 +114,7 @@ def _error_status(record: RunRecord, quirks: Quirks) -> str | None:
 
 
 def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return counts of test cases (complete once all of their simulations are) or of simulations."""
+    """Return the progress in test cases (complete once all their simulations are) or simulations."""
     groups: dict[str, list[str]] = {}
     for simulation in record.plan.simulations:
         by_case = quirks.progress_counts == "test-cases"
@@ -136,7 +136,11 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
     """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
-    ids = (each for each in record.plan.metric_ids if record.is_metric_listed(each, now, quirks.metrics_trickle))
+    ids = (
+        listed_id
+        for listed_id in record.plan.metric_ids
+        if record.is_metric_listed(listed_id, now, quirks.metrics_trickle)
+    )
     metrics = [catalogue.metric_for(metric_id) for metric_id in ids]
     entries = {metric.id: metric_values(record, metric, now, quirks) for metric in metrics}
     if quirks.metric_shape == "summary":

@@ -63,11 +63,11 @@ _OUTPUT_FIELDS = ("status", "metric_id", *_OUTPUT_ORDER)
 class World:
     """A Coval organization.
 
-    `scenario` (a name) overrides the scenarios of test set ids. If `strict`, ids that are not in the catalogue do not
-    exist. `history`: there are runs of the last nights from the beginning. `api_keys` maps a key to its scopes, e.g.
-    ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or raise `Problem`. Operations on
-    other resources are in `catalogue`, and what users change there in `edits`. Methods do not lock: a caller that
-    shares a world between threads must hold `lock` around each call.
+    `scenario` (a name) overrides the scenarios of test set ids. `strict`: only ids of the catalogue exist. `history`:
+    start with runs of the last nights. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",).
+    Methods return the JSON body of a success, or raise `Problem`. Operations on other resources are in `catalogue`,
+    users' changes to them in `edits`. Methods do not lock: a caller that shares a world between threads must hold
+    `lock` around each call.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class World:
 
     @property
     def nights(self) -> tuple[RunRecord, ...]:
-        """The runs that there were from the beginning, oldest first."""
+        """The runs that existed at the start, oldest first."""
         return self.runs[: len(self._records) - self._launched]
 
     @property
@@ -135,7 +135,7 @@ class World:
             request=request,
             plan=plan,
             tags=self._stored(request.metadata.tags),
-            metric_versions={each: self.edits.version(each) for each in plan.metric_ids},
+            metric_versions={metric_id: self.edits.version(metric_id) for metric_id in plan.metric_ids},
         )
         self._records[record.run_id] = record
         return views.launched_run(record, record.create_time, self.quirks)
@@ -147,7 +147,7 @@ class World:
     def list_runs(self, query: Query) -> Json:
         """GET /runs with filter, order_by, page_size, page_token and include."""
         now = self.clock()
-        by_metric, found = check_metric_query(query, self._filter(query, _RUN_FIELDS))
+        by_metric, query_filter = check_metric_query(query, self._filter(query, _RUN_FIELDS))
         if self.quirks.averages == "refused" and "include" in query:
             raise invalid(("include", "is not known"))
         rows = [
@@ -155,14 +155,14 @@ class World:
             for record in self._visible
             if now - record.create_time >= self.quirks.list_lag
         ]
-        by_tag = any(term.field == "tag" for term in found.terms)
+        by_tag = any(term.field == "tag" for term in query_filter.terms)
         if self.quirks.refuse_tag_filter and by_tag:
             raise invalid(("filter", "runs cannot be filtered by tag"))
         if self.quirks.ignore_tag_filter:
-            found = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in found.groups))
+            query_filter = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in query_filter.groups))
         if self.quirks.blind_tag_filter and by_tag:
             rows = []
-        rows = [pair for pair in rows if found.matches(pair[1])]
+        rows = [pair for pair in rows if query_filter.matches(pair[1])]
         rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
 
         def show(pair: tuple[RunRecord, Json]) -> Json:
@@ -191,18 +191,18 @@ class World:
             self._records[run_id] = replace(record, cancel_time=now + self.quirks.cancel_lag)
         return {}
 
-    # Simulations and metric outputs; `legacy` selects the form
+    # Simulations and metric outputs; `legacy` selects the format
 
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         """GET /conversations/simulated or /simulations."""
-        now, found = self.clock(), self._filter(query, _SIMULATION_FIELDS)
-        with_values = check_values_query(query, found)
+        now, query_filter = self.clock(), self._filter(query, _SIMULATION_FIELDS)
+        with_values = check_values_query(query, query_filter)
         rows = [
             (simulation_views.simulation(record, planned, now, self.quirks), record, planned)
             for record, planned in self._simulations
             if record.is_listed(planned, now, self.quirks.simulations_trickle, by_case=self.quirks.trickle_by_case)
         ]
-        rows = [row for row in rows if found.matches(row[0])]
+        rows = [row for row in rows if query_filter.matches(row[0])]
         rows = ordered(rows, query.get("order_by"), ("create_time", "status"), lambda row, field: row[0][field])
 
         def show(row: tuple[Json, RunRecord, PlannedSimulation]) -> Json:
@@ -218,15 +218,15 @@ class World:
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
-        """GET …/{id}/metrics; the legacy form always includes superseded outputs."""
+        """GET …/{id}/metrics; the legacy format always includes superseded outputs."""
         view = query.get("view", "FULL")
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
-        found = self._filter(query, _OUTPUT_FIELDS)
+        query_filter = self._filter(query, _OUTPUT_FIELDS)
         outputs = self._outputs(simulation_id)
         if not (flag(query, "include_superseded") or legacy):
             outputs = list({output["metric_id"]: output for output in outputs}.values())
-        rows = [output for output in outputs if found.matches(_output_row(output))]
+        rows = [output for output in outputs if query_filter.matches(_output_row(output))]
         if query.get("order_by"):  # without it, superseded outputs come first
             rows = ordered(rows, query["order_by"], _OUTPUT_ORDER, _output_key)
         heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()

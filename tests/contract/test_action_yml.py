@@ -32,16 +32,16 @@ def readme() -> str:
 
 
 def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
-    assert {name: given["default"] for name, given in action["inputs"].items()} == DEFAULTS
-    for each in declared():
-        given = action["inputs"][each.name]["description"]
-        assert given.startswith(each.description)
-        last = given.removeprefix(each.description)
-        assert re.findall(r"`(\w+)`", last) == ([] if each.modes == ALL_MODES else list(each.modes))
+    assert {name: description["default"] for name, description in action["inputs"].items()} == DEFAULTS
+    for declaration in declared():
+        description = action["inputs"][declaration.name]["description"]
+        assert description.startswith(declaration.description)
+        last = description.removeprefix(declaration.description)
+        assert re.findall(r"`(\w+)`", last) == ([] if declaration.modes == ALL_MODES else list(declaration.modes))
 
 
 def test_action_yml_has_all_outputs_with_descriptions(action: dict[str, Any]) -> None:
-    assert {name: given["description"] for name, given in action["outputs"].items()} == OUTPUTS
+    assert {name: description["description"] for name, description in action["outputs"].items()} == OUTPUTS
 
 
 def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> None:
@@ -49,9 +49,9 @@ def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> Non
 
 
 def test_readme_has_all_inputs_and_outputs(readme: str) -> None:
-    for each in declared():
-        default = f"`{each.default}`" if each.default else ""
-        assert f"| `{each.name}` | {each.field.name} | {default} | {each.description}" in readme
+    for declaration in declared():
+        default = f"`{declaration.default}`" if declaration.default else ""
+        assert f"| `{declaration.name}` | {declaration.field.name} | {default} | {declaration.description}" in readme
     for name, about in OUTPUTS.items():
         assert f"| `{name}` | {about} |" in readme
 
@@ -81,8 +81,14 @@ def test_defaults_are_the_same_without_runner() -> None:
     without_runner = {f"INPUT_{name.upper()}": value for name, value in given.items()}
     with_runner = {f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | given).items()}
     assert [
-        getattr(read_inputs(without_runner, Context()), each.name) for each in declared() if each.name != "api_key"
-    ] == [getattr(read_inputs(with_runner, Context()), each.name) for each in declared() if each.name != "api_key"]
+        getattr(read_inputs(without_runner, Context()), declaration.name)
+        for declaration in declared()
+        if declaration.name != "api_key"
+    ] == [
+        getattr(read_inputs(with_runner, Context()), declaration.name)
+        for declaration in declared()
+        if declaration.name != "api_key"
+    ]
 
 
 def test_action_yml_meets_marketplace_rules(action: dict[str, Any]) -> None:

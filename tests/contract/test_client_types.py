@@ -1,4 +1,4 @@
-"""Only coval/ knows Coval's JSON: its client takes and returns types of ours, so that no other package reads a key."""
+"""Only coval/ knows Coval's JSON: its client takes and returns our types, so no other package reads a key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUERY = re.compile(rf'\b({FIELDS})(<=|>=|!=|=|<|>)"|\bAND\b|^(order_by|page_size
 
 
 def annotations_of_methods() -> Iterator[tuple[str, str]]:
-    """Yield what public methods and properties of the client and of its launches take and return."""
+    """Yield the parameter and return types of public methods and properties of the client and its launches."""
     for owner in (client.Client, client.Launch):
         for name, member in vars(owner).items():
             function = member.fget if isinstance(member, property) else member
@@ -73,7 +73,7 @@ def test_other_packages_neither_read_json_of_coval_nor_build_its_queries() -> No
 
 
 def _trespasses(path: Path) -> Iterator[str]:
-    """Yield what a module imports from coval/ beside its face, and its texts that are parts of a query."""
+    """Yield a module's imports from coval/ that FACE does not list, and its texts that are parts of a query."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("coval_gate.coval"):

@@ -15,7 +15,7 @@ JUDGE = Path(__file__).resolve().parents[2] / "src" / "coval_gate" / "judge"
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Yield all strings in a module, except docstrings and the messages of exceptions, which only developers read."""
+    """Yield all strings in a module, except docstrings and messages of exceptions, which only developers read."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     raised = {inner for node in ast.walk(tree) if isinstance(node, ast.Raise) for inner in ast.walk(node)}
     stated = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}

@@ -48,11 +48,11 @@ IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib"
 
 def modules(package: str) -> dict[str, Path]:
     """Return all modules below `src/<package>` by their dotted names."""
-    found = {}
+    modules = {}
     for path in sorted((SOURCE / package).rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = path
-    return found
+        modules[".".join(part for part in parts if part != "__init__")] = path
+    return modules
 
 
 GATE = modules("coval_gate")
@@ -71,13 +71,13 @@ def parsed(path: Path) -> ast.Module:
 @cache
 def imports(path: Path) -> set[str]:
     """Return all modules that a file imports, including imports in functions and for type checking."""
-    found = set()
+    imported = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return imported
 
 
 def test_every_module_is_in_known_package() -> None:
@@ -134,20 +134,30 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
 
 
 def test_only_main_and_post_run_the_schedule() -> None:
-    """All others are procedures, so that any number of legs can go side by side."""
+    """All others are procedures, so that any number of legs can run side by side."""
     users = {name for name, path in GATE.items() if "coval_gate.runs.schedule.run" in imports(path)}
     assert users == {"coval_gate.main", "coval_gate.post"}
 
 
 def test_only_its_package_knows_github() -> None:
-    """What users write and what the API of Coval calls so does not count: inputs, and the metadata of runs."""
-    inputs = {each.name for each in declared()}
+    """Names that users or Coval's API define do not count: inputs, and the metadata of runs."""
+    inputs = {declaration.name for declaration in declared()}
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
-    users = {name for name, path in outside.items() if any("ci.github" in each for each in imports(path))}
+    users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
     assert users == {"coval_gate.ci.detect"}
     for path in (path for name, path in outside.items() if name not in users):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = {each for key in ("id", "attr", "name", "arg") if isinstance(each := getattr(node, key, None), str)}
-            assert not [each for each in names - inputs if OF_GITHUB.search(each)], (path, names)
+            names = {
+                value for key in ("id", "attr", "name", "arg") if isinstance(value := getattr(node, key, None), str)
+            }
+            assert not [word for word in names - inputs if OF_GITHUB.search(word)], (path, names)
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             assert not GITHUB_API.search(text), (path, text)
+
+
+def test_slow_modules_are_not_imported_before_launch() -> None:
+    slow = ["pydantic", "junitparser", "jinja2", "markupsafe", "statistics", "difflib"]
+    reading = "coval_gate.coval.runs, coval_gate.coval.resources"  # for the lookups before a launch
+    code = f"import sys, coval_gate.main, {reading}; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -43,13 +43,13 @@ def body(**inputs: str) -> dict[str, Any]:
 
 
 def unknown_fields(model: Any) -> dict[str, Any]:
-    """Return the fields, at any depth, that the SDK's model does not know."""
-    found = dict(model.additional_properties)
+    """Return the fields, at any depth, that the SDK's model lacks."""
+    unknown = dict(model.additional_properties)
     for name in type(model).model_fields:
         value = getattr(model, name)
         if hasattr(value, "additional_properties"):
-            found |= {f"{name}.{key}": each for key, each in unknown_fields(value).items()}
-    return found
+            unknown |= {f"{name}.{key}": inner for key, inner in unknown_fields(value).items()}
+    return unknown
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_any_run_of_sdk_model_is_parsed(status: CovalRunsAPISimulationStatus, pr
 
 
 def _lists(value: Any) -> Any:
-    """Convert tuples to lists, as in JSON: the SDK's models accept no tuples."""
+    """Convert tuples to lists, as in JSON: the SDK's models reject tuples."""
     if isinstance(value, dict):
-        return {key: _lists(each) for key, each in value.items()}
-    return [_lists(each) for each in value] if isinstance(value, tuple) else value
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value

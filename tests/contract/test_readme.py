@@ -1,4 +1,4 @@
-"""What README and docs/ show is what the code does."""
+"""README and docs/ show what the code does."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def section(page: str, title: str) -> str:
 
 def sample(page: str, language: str) -> str:
     """Return the only sample in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-    return str(found)
+    (only,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return str(only)
 
 
 def normalized_lines(markdown: str) -> list[str]:
-    """Return the lines without links and repeated spaces, in which excerpts may differ."""
+    """Return the lines without links and repeated spaces, because excerpts may differ in these."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
@@ -94,7 +94,7 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     assert picture["GOLDEN"] == GOLDEN / "road" / "readme.txt"
     assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
     given, shown = (parse_thresholds(text) for text in (demo["INPUTS"]["thresholds"], example_thresholds()))
-    assert [each.text for each in given] == [each.text for each in shown]
+    assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/*"))], ids=lambda page: page.name)
@@ -123,14 +123,14 @@ def test_example_sets_inputs_that_exist(path: Path) -> None:
     jobs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
     assert len(steps) == 1
-    assert steps[0]["with"].keys() <= {each.name for each in declared()}
+    assert steps[0]["with"].keys() <= {declaration.name for declaration in declared()}
 
 
 @pytest.mark.parametrize(
     ("name", "value", "row"),
     [
         ("check_interval", "0", "| `check_interval: 0` | polls without a pause | an error: the least is 1 |"),
-        ("metadata", "[1]", "| `metadata: []` | ignored without a word | the same; any other list"),
+        ("metadata", "[1]", "| `metadata: []` | ignored silently | the same; any other list"),
         ("metric_ids", '["a"', "| `metric_ids` or `metadata` that is not valid JSON |"),
         (
             "fail_on_metric_value",
@@ -145,7 +145,7 @@ def test_migration_table_is_right_about_errors(name: str, value: str, row: str) 
         DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO", name: value}
     )
     with pytest.raises(InputError, match=name):
-        read_inputs({f"INPUT_{each.upper()}": text for each, text in given.items()}, Context())
+        read_inputs({f"INPUT_{input_name.upper()}": text for input_name, text in given.items()}, Context())
 
 
 def test_migration_table_is_right_about_values() -> None:
@@ -169,7 +169,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
 def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> None:
-    """The commands of the glossary call the API with the key, and no process has the key among its arguments."""
+    """The glossary's commands call the API with the key, which is in no process's arguments."""
     arguments = tmp_path / "arguments"
     wrapper = tmp_path / "curl"
     wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {arguments}\nexec {shutil.which("curl")} "$@"\n')
@@ -185,7 +185,7 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
             text=True,
             check=True,
         )
-        seen = [(each.path.removeprefix("/v1"), each.headers["x-api-key"]) for each in server.requests_seen]
+        seen = [(request.path.removeprefix("/v1"), request.headers["x-api-key"]) for request in server.requests_seen]
     paths = ["/agents", "/personas", "/test-sets", "/metrics", "/agents/demoAgent0000000000001/mutations"]
     assert seen == [(path, KEY) for path in paths]
     assert KEY not in arguments.read_text() + done.stderr

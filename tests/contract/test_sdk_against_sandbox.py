@@ -156,8 +156,8 @@ def test_runs_have_metric_averages(setup: Setup) -> None:
     setup.clock.advance(100)
     (run,) = setup.client.runs.list_runs(include="metric_averages").runs
     assert run.metric_averages[catalogue.LATENCY.id] < 1.5
-    found = setup.client.runs.list_runs(filter=f'metric.{catalogue.LATENCY.id}>"1.5"')
-    assert found.runs == []
+    listing = setup.client.runs.list_runs(filter=f'metric.{catalogue.LATENCY.id}>"1.5"')
+    assert listing.runs == []
 
 
 def test_update_and_delete_run(setup: Setup) -> None:
@@ -176,10 +176,10 @@ def test_canonical_simulations_and_metric_outputs(setup: Setup) -> None:
     setup.launch("someFail", mutation_id=MUTATION.id)
     setup.clock.advance(200)
     conversations, outputs = setup.client.simulated_conversations, setup.client.metric_outputs
-    found = conversations.list_simulated_conversations(order_by="create_time").simulated_conversations
-    assert {simulation.mutation_name for simulation in found} == {None, MUTATION.name}
+    simulations = conversations.list_simulated_conversations(order_by="create_time").simulated_conversations
+    assert {simulation.mutation_name for simulation in simulations} == {None, MUTATION.name}
     for status, turns, output_status in (("FAILED", 2, "SKIPPED"), ("COMPLETED", 4, "COMPLETED")):
-        simulation_id = next(simulation.simulation_id for simulation in found if simulation.status == status)
+        simulation_id = next(simulation.simulation_id for simulation in simulations if simulation.status == status)
         full = conversations.get_simulated_conversation(simulation_id).simulated_conversation
         assert (full.status, len(full.transcript)) == (status, turns)
         metrics = outputs.list_simulated_conversation_metrics(simulation_id, view="BASIC").metrics
@@ -194,9 +194,9 @@ def test_legacy_simulations_and_metric_outputs(setup: Setup) -> None:
     run_id = setup.launch()
     setup.clock.advance(100)
     client = setup.client
-    found = client.simulations.list_simulations(filter=f'run_id="{run_id}"').simulations
-    assert len(found) == 10
-    simulation_id = found[0].simulation_id
+    simulations = client.simulations.list_simulations(filter=f'run_id="{run_id}"').simulations
+    assert len(simulations) == 10
+    simulation_id = simulations[0].simulation_id
     assert client.simulations.get_simulation(simulation_id).simulation.run_id == run_id
     metrics = client.metric_outputs.simulations_list_metrics(simulation_id).metrics
     assert {metric.metric_id for metric in metrics} == {metric.id for metric in catalogue.DEFAULT_METRICS}
@@ -206,11 +206,11 @@ def test_legacy_simulations_and_metric_outputs(setup: Setup) -> None:
 
 def test_get_metrics_and_thresholds(setup: Setup) -> None:
     client = setup.client.metrics
-    # The client's own model of target_condition drops every field before it validates (0.9.7), so that no
-    # metric with a target can be parsed by it. The parts are validated against their models one by one.
-    found = json.loads(client.list_metrics_without_preload_content(include_builtin=True).data)["metrics"]
-    assert [metric["metric_name"] for metric in found].count("Interruptions") == 2
-    for metric in found:
+    # The client's own model of target_condition drops every field before it validates (0.9.7), so it cannot parse
+    # a metric with a target. The parts are validated against their models one by one.
+    metrics = json.loads(client.list_metrics_without_preload_content(include_builtin=True).data)["metrics"]
+    assert [metric["metric_name"] for metric in metrics].count("Interruptions") == 2
+    for metric in metrics:
         target = metric.pop("target_condition")
         if target is not None:
             models.CovalMetricsAPITargetCondition.model_validate(target)
@@ -232,8 +232,8 @@ def test_get_test_cases(setup: Setup) -> None:
 def test_get_test_sets(setup: Setup) -> None:
     client = setup.client.test_sets
     sets = listed(client.list_test_sets, "test_sets", page_size=4)
-    assert {each.id for each in sets} == {scenario.test_set_id for scenario in SCENARIOS}
-    assert all(each.test_case_count is None for each in sets)
+    assert {test_set.id for test_set in sets} == {scenario.test_set_id for scenario in SCENARIOS}
+    assert all(test_set.test_case_count is None for test_set in sets)
     assert client.get_test_set("passing1").test_set.test_case_count == 10
     assert client.get_test_set("large001").test_set.test_case_count == 250
 
@@ -242,8 +242,8 @@ def test_get_personas(setup: Setup) -> None:
     client = setup.client.personas
     setup.server.world.edits.change(catalogue.PERSONA_ID, persona_prompt="Be brief.")
     for persona in catalogue.PERSONAS:
-        found = client.get_persona(persona.id).persona
-        assert (found.id, found.name, found.voice_name) == (persona.id, persona.name, persona.voice)
+        shown = client.get_persona(persona.id).persona
+        assert (shown.id, shown.name, shown.voice_name) == (persona.id, persona.name, persona.voice)
     assert client.get_persona(catalogue.PERSONA_ID).persona.persona_prompt == "Be brief."
 
 
@@ -253,7 +253,7 @@ def test_metric_outputs_tell_current_version_of_metric(setup: Setup) -> None:
     setup.clock.advance(100)
     simulation_id = setup.client.runs.get_run(run_id).run.results.output_ids[0]
     outputs = setup.client.metric_outputs.list_simulated_conversation_metrics(simulation_id).metrics
-    (output,) = (each for each in outputs if each.metric_id == catalogue.TOPICS.id)
+    (output,) = (listed_output for listed_output in outputs if listed_output.metric_id == catalogue.TOPICS.id)
     current = setup.client.metrics.get_metric(catalogue.TOPICS.id).metric.current_version
     assert (current.version_number, current.ulid) == (2, output.metric_version_ulid)
 
@@ -284,8 +284,8 @@ def test_get_mutations(setup: Setup) -> None:
     client = setup.client.mutations
     every = client.list_mutations(catalogue.AGENT_ID)
     assert every.total_count == len(every.mutations) == len(catalogue.MUTATIONS)
-    found = client.get_mutation(catalogue.AGENT_ID, MUTATION.id).mutation
-    assert (found.display_name, found.status) == (MUTATION.name, "ACTIVE")
+    shown = client.get_mutation(catalogue.AGENT_ID, MUTATION.id).mutation
+    assert (shown.display_name, shown.status) == (MUTATION.name, "ACTIVE")
 
 
 CALLS: list[tuple[Callable[[Any], object], type[Exception], str | None]] = [

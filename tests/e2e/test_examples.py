@@ -191,7 +191,7 @@ def test_check_run(example: Example, github: FakeGitHub) -> None:
     assert check.summary == summary["content"]
     assert {annotation["path"] for annotation in check.annotations} == {"prompts/agent.md"}
     example("check-run", github)
-    assert github.check_runs[-1].title.startswith('⚠️ Error: annotate_file is "prompts/agent.md", which does not exist')
+    assert github.check_runs[-1].title.startswith("⚠️ Error: annotate_file must be an existing file in the workspace")
 
 
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:

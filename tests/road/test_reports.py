@@ -559,7 +559,7 @@ def test_annotate_file_that_is_no_file_of_workspace_is_error_before_launch(
     prompt_in(tmp_path / "workspace")
     result, server = run_step(annotate_file=path)
     assert result.outputs["verdict"] == "error"
-    assert result.outputs["reason"].startswith("annotate_file is ")
+    assert result.outputs["reason"].startswith("annotate_file must ")
     assert server.requests_seen == []
 
 
@@ -578,7 +578,7 @@ def test_report_path_outside_workspace_is_error_before_launch(path: str, run_ste
     (tmp_path / "workspace" / "event.json").write_text("{}")
     result, server = run_step(junit_path=path)
     assert result.outputs["verdict"] == "error"
-    assert "junit_path is" in result.outputs["reason"]
+    assert "junit_path must" in result.outputs["reason"]
     assert server.requests_seen == []
     assert not any((tmp_path / "elsewhere").iterdir())
 

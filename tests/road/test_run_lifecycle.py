@@ -66,7 +66,7 @@ def test_launch_is_retried_when_it_did_not_arrive(fault: str, run_step: RunStep)
 def test_run_is_found_after_response_that_is_not_from_coval(fault: str, run_step: RunStep) -> None:
     result, server = run_step(f"POST /runs #1 -> {fault}")
     assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("passed", 1, 1), result.log
-    assert "its response is not in Coval's form" in result.log
+    assert "its response is not in Coval's format" in result.log
 
 
 def test_launch_that_proxy_rejects_is_not_retried(run_step: RunStep) -> None:

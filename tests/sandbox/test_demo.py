@@ -1,4 +1,4 @@
-"""The demo: what it reads from its command line and from `make demo`, and what it shows."""
+"""The demo: its command line, `make demo`, and its output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ split_entries: Callable[..., dict[str, str]] = runpy.run_path(str(DEMO))["split_
 
 @pytest.fixture(autouse=True)
 def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the demo keep its files where pytest removes them."""
+    """Make the demo keep its files where pytest removes them."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
@@ -101,7 +101,7 @@ def test_help_shows_examples(arguments: list[str], entries: str) -> None:
     ("arguments", "entries", "problem"),
     [
         (["test_st_id=a"], "", "scripts/demo.py: there is no input 'test_st_id'; did you mean test_set_id?"),
-        (["someFail"], "", "scripts/demo.py: must be of the form INPUT=VALUE; got 'someFail'."),
+        (["someFail"], "", "scripts/demo.py: must have the form INPUT=VALUE; got 'someFail'."),
         ([], "nonsense", "scripts/demo.py: must begin with INPUT=VALUE; got 'nonsense'."),
         (["--quirk", "nonsense"], "", "unknown quirk 'nonsense'"),
     ],
@@ -128,8 +128,8 @@ def test_demo_shows_step_with_given_inputs() -> None:
 def test_demo_keeps_files_and_says_where_they_are() -> None:
     shown = demo("--speed", "200", "test_set_id=flaky001")
     _, _, files = shown.stdout.partition("\nFiles\n")
-    found = dict(re.findall(r"^  (\w+_path) +(/\S+)$", files, re.MULTILINE))
-    assert Path(found["digest_path"]).read_text(encoding="utf-8").startswith("# Coval evaluation: ❌ Failed")
+    paths = dict(re.findall(r"^  (\w+_path) +(/\S+)$", files, re.MULTILINE))
+    assert Path(paths["digest_path"]).read_text(encoding="utf-8").startswith("# Coval evaluation: ❌ Failed")
 
 
 def test_demo_begins_with_earlier_runs_and_may_promote() -> None:

@@ -116,13 +116,13 @@ def test_command_shows_step_that_works(options: list[str], capsys: pytest.Captur
     if options == ["--quiet"]:
         assert rest == ""
         return
-    assert ("No other one exists" in rest) is (options == ["--strict"])
+    assert ("No others exist" in rest) is (options == ["--strict"])
     step = YAML(typ="safe").load(rest.partition("A step to copy:\n")[2].partition("\n\n")[0])
-    given = step[0]["with"]
-    assert given["api_base_url"] == url[0]
+    inputs = step[0]["with"]
+    assert inputs["api_base_url"] == url[0]
     world = World(ManualClock(), strict=True)
-    assert given["api_key"] in world.api_keys
-    ids = {name: given[name] for name in ("agent_id", "persona_id", "test_set_id")}
+    assert inputs["api_key"] in world.api_keys
+    ids = {name: inputs[name] for name in ("agent_id", "persona_id", "test_set_id")}
     assert world.launch(ids | {"metric_ids": [metric.id for metric in catalogue.DEFAULT_METRICS]})
 
 
@@ -141,8 +141,8 @@ def test_strict_command_refuses_unknown_ids() -> None:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--quirk", "nonsense=1"], "unknown quirk 'nonsense'; known are status-spelling"),
-        (["--fault", "nonsense"], "fault 'nonsense' is not of the form"),
+        (["--quirk", "nonsense=1"], "unknown quirk 'nonsense'; must be one of status-spelling"),
+        (["--fault", "nonsense"], "fault 'nonsense' must have the form"),
         (["--scenario", "nonsense"], "invalid choice: 'nonsense'"),
         (["--speed", "0"], "speed must be above 0"),
     ],

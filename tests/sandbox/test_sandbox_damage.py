@@ -1,4 +1,4 @@
-"""Damaged responses: one part is lost, empty or of another type, and the rest is as it was."""
+"""Damaged responses: one part is lost, empty or of another type, and the rest is unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTED: dict[str, Any] = {"items": [{"id": number, "status": "COMPLETED"} for nu
 
 
 def differences(before: Any, after: Any) -> list[Any]:
-    """Return what stands in the place of each part that differs; "lost" if nothing does."""
+    """Return the replacement of each part that differs; "lost" if there is none."""
     if isinstance(before, dict) and isinstance(after, dict):
         assert set(after) <= set(before) or after == {"?": None}
         if before.keys() == after.keys():
@@ -33,21 +33,21 @@ def differences(before: Any, after: Any) -> list[Any]:
 @pytest.mark.parametrize("content", [RUN, LISTED], ids=["run", "list"])
 def test_one_part_is_damaged(content: dict[str, Any]) -> None:
     body = json.dumps(content).encode()
-    found = []
+    damages = []
     for seed in range(200):
         difference = differences(content, json.loads(damaged(body, seed)))
         assert len(difference) <= 1
         assert not difference or difference[0] in ("lost", *DAMAGES)
-        found += difference
-    assert len(found) > 150
+        damages += difference
+    assert len(damages) > 150
     kinds: tuple[Any, ...] = ("lost", None, {}, [])
-    assert all(kind in found for kind in kinds)
+    assert all(kind in damages for kind in kinds)
 
 
 def test_same_seed_damages_the_same_part_of_similar_responses() -> None:
     first, second = ({**LISTED, "items": [{"id": 7, "status": status}]} for status in ("IN QUEUE", "COMPLETED"))
     for seed in range(50):
-        results = [json.loads(damaged(json.dumps(each).encode(), seed)) for each in (first, second)]
+        results = [json.loads(damaged(json.dumps(document).encode(), seed)) for document in (first, second)]
         assert [differences(first, results[0])] == [differences(second, results[1])]
 
 

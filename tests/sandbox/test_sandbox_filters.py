@@ -122,15 +122,15 @@ def test_invalid_order_by_is_refused(order_by: str) -> None:
 
 @given(total=st.integers(0, 40), size=st.integers(1, 15))
 def test_pages_have_every_row_once(total: int, size: int) -> None:
-    found, token = [], ""
+    items, token = [], ""
     for _ in range(total + 1):
         query = {"page_size": str(size)} | ({"page_token": token} if token else {})
         answer = listing("rows", rows(total), query, Quirks())
-        found += answer["rows"]
+        items += answer["rows"]
         token = answer["next_page_token"]
         if token is None:
             break
-    assert [row["id"] for row in found] == list(range(total))
+    assert [row["id"] for row in items] == list(range(total))
 
 
 @pytest.mark.parametrize(

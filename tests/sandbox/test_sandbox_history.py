@@ -1,4 +1,4 @@
-"""The runs of the last nights, which a sandbox may begin with."""
+"""Runs of the last nights, with which a sandbox may start."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def world(**given: Any) -> World:
     return World(ManualClock(1_800_000_000.0), history=True, **given)
 
 
-def listed(of: World, wanted: str) -> list[dict[str, Any]]:
-    runs: list[dict[str, Any]] = of.list_runs({"filter": wanted})["runs"]
+def listed(of: World, run_filter: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = of.list_runs({"filter": run_filter})["runs"]
     return runs
 
 
@@ -36,11 +36,11 @@ def launched(of: World, test_set_id: str) -> dict[str, Any]:
 
 
 def latency(run: dict[str, Any]) -> float:
-    return float(mean(each["value"] for each in run["results"]["metrics"][LATENCY.id]["values"]))
+    return float(mean(value["value"] for value in run["results"]["metrics"][LATENCY.id]["values"]))
 
 
 def resolved(run: dict[str, Any]) -> float:
-    values = [each["value"] for each in run["results"]["metrics"][RESOLVED.id]["values"]]
+    values = [value["value"] for value in run["results"]["metrics"][RESOLVED.id]["values"]]
     return values.count("YES") / len(values)
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/sandbox.md that need no Docker, and its samples."""
+"""The samples of docs/sandbox.md, and its commands that need no Docker."""
 
 from __future__ import annotations
 

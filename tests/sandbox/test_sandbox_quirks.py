@@ -1,4 +1,4 @@
-"""Each quirk changes what it describes, and nothing else."""
+"""Each quirk changes what it says, and nothing else."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def run(world: World, run_id: str) -> dict[str, Any]:
 
 
 def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> list[str]:
-    """Return the different statuses of a run within so many seconds, in order."""
+    """Return the successive statuses of a run within this many seconds."""
     seen = []
     for _ in range(seconds):
         seen.append(run(world, run_id)["status"])
@@ -51,8 +51,8 @@ def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> lis
 
 
 def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]:
-    found = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
-    shown = found["simulated_conversations"]
+    listing = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
+    shown = listing["simulated_conversations"]
     assert isinstance(shown, list)
     return shown
 
@@ -229,9 +229,9 @@ def test_delete_running_quirk() -> None:
 def test_simulations_have_mutations() -> None:
     a, _ = world()
     run_id = launch(a, mutation_ids=[MUTATION.id], options={"iteration_count": 2})
-    found = simulations(a, run_id)
-    assert {(s["mutation_id"], s["mutation_name"]) for s in found} == {(None, None), (MUTATION.id, MUTATION.name)}
-    assert len(found) == 40
+    rows = simulations(a, run_id)
+    assert {(s["mutation_id"], s["mutation_name"]) for s in rows} == {(None, None), (MUTATION.id, MUTATION.name)}
+    assert len(rows) == 40
     only = simulations(a, run_id, filter=f'run_id="{run_id}" AND mutation_name="{MUTATION.name}"')
     assert len(only) == 20
 
@@ -240,9 +240,9 @@ def test_iterations_are_ordered_by_create_time() -> None:
     a, _ = world()
     run_id = launch(a, options={"iteration_count": 3})
     case = catalogue.test_cases("passing1", 1)[0].id
-    found = [s["simulation_id"] for s in simulations(a, run_id) if s["test_case_id"] == case]
+    ids = [s["simulation_id"] for s in simulations(a, run_id) if s["test_case_id"] == case]
     planned = [s.simulation_id for s in a.runs[0].plan.simulations if s.test_case_id == case]
-    assert found == planned
+    assert ids == planned
     assert [s.iteration for s in a.runs[0].plan.simulations if s.test_case_id == case] == [0, 1, 2]
 
 
@@ -254,7 +254,7 @@ def test_list_runs_with_filter_order_and_pages() -> None:
         clock.advance(30)
 
     def listed(**query: str) -> list[str]:
-        return [found["run_id"] for found in a.list_runs(query)["runs"]]
+        return [run["run_id"] for run in a.list_runs(query)["runs"]]
 
     assert listed() == ids[::-1]
     assert listed(order_by="create_time") == ids
@@ -274,8 +274,8 @@ def test_list_runs_by_metric() -> None:
     good, bad = launch(a, "passing1"), launch(a, "failing1")
     clock.advance(100)
     latency = f"metric.{catalogue.LATENCY.id}"
-    found = a.list_runs({"filter": f'{latency}>"1.5" AND agent_id="{catalogue.AGENT_ID}"'})["runs"]
-    assert [shown["run_id"] for shown in found] == [bad]
+    runs = a.list_runs({"filter": f'{latency}>"1.5" AND agent_id="{catalogue.AGENT_ID}"'})["runs"]
+    assert [shown["run_id"] for shown in runs] == [bad]
     shown = a.list_runs({"include": "metric_averages"})["runs"][1]
     assert shown["run_id"] == good
     assert set(shown["metric_averages"]) == {catalogue.LATENCY.id, catalogue.TONE.id}
@@ -465,13 +465,13 @@ def test_strict_catalogue_has_no_cases_of_unknown_test_set() -> None:
 def test_test_sets_are_those_of_scenarios() -> None:
     shelf = world()[0].catalogue
     listed = shelf.list_test_sets({"order_by": "display_name"})["test_sets"]
-    assert {each["id"] for each in listed} == {scenario.test_set_id for scenario in SCENARIOS}
-    assert [each["display_name"] for each in listed] == sorted(each["display_name"] for each in listed)
-    for each in listed:
-        found = shelf.get_test_set(each["id"])["test_set"]
-        cases = shelf.list_test_cases({"filter": f'test_set_id="{each["id"]}"', "page_size": "1"})
-        assert found.pop("test_case_count") >= len(cases["test_cases"])
-        assert found == each
+    assert {test_set["id"] for test_set in listed} == {scenario.test_set_id for scenario in SCENARIOS}
+    assert [test_set["display_name"] for test_set in listed] == sorted(test_set["display_name"] for test_set in listed)
+    for shown in listed:
+        test_set = shelf.get_test_set(shown["id"])["test_set"]
+        cases = shelf.list_test_cases({"filter": f'test_set_id="{shown["id"]}"', "page_size": "1"})
+        assert test_set.pop("test_case_count") >= len(cases["test_cases"])
+        assert test_set == shown
     assert shelf.get_test_set("large001")["test_set"]["test_case_count"] == 250
     assert shelf.get_test_set("My_cases")["test_set"]["slug"] == "my_cases"
 
@@ -612,7 +612,7 @@ def test_edited_test_case_and_persona_show_change_and_its_time() -> None:
     assert (before["update_time"], after["update_time"]) == ("2025-06-15T15:06:40.000Z", "2027-01-15T08:01:00.000Z")
     assert after["input_str"] == "Another question"
     listed = shelf.list_test_cases({"filter": 'test_set_id="passing1"'})["test_cases"]
-    assert [each["id"] for each in listed if each["update_time"] != before["update_time"]] == [case.id]
+    assert [case_row["id"] for case_row in listed if case_row["update_time"] != before["update_time"]] == [case.id]
     persona = shelf.get_persona(catalogue.PERSONA_ID)["persona"]
     assert (persona["persona_prompt"], persona["update_time"]) == ("Be brief.", after["update_time"])
     other = shelf.get_persona(catalogue.IMPATIENT_PERSONA_ID)["persona"]
@@ -630,7 +630,9 @@ def test_run_is_judged_by_versions_of_its_launch() -> None:
         simulation_id = run(organization, run_id)["results"]["output_ids"][0]
         outputs = organization.list_metric_outputs(simulation_id, {})["metrics"]
         versions.append({output["metric_id"]: output["metric_version_ulid"] for output in outputs})
-    assert {each for each in versions[0] if versions[0][each] != versions[1][each]} == {catalogue.LATENCY.id}
+    assert {metric_id for metric_id in versions[0] if versions[0][metric_id] != versions[1][metric_id]} == {
+        catalogue.LATENCY.id
+    }
     current = organization.catalogue.get_metric(catalogue.LATENCY.id)["metric"]["current_version"]
     assert (current["ulid"], current["version_number"]) == (versions[1][catalogue.LATENCY.id], 2)
 

@@ -1,4 +1,4 @@
-"""The address that the key is sent to is the address that was checked."""
+"""The key is sent to the address that was checked."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ URLS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_
 
 
 def accepted(text: str, *, encrypted: bool = True) -> str:
-    """Return the URL as an input has it; empty if it is refused."""
+    """Return the URL as an input parses it; empty if it is rejected."""
     try:
         return url("https://example.com", encrypted=encrypted).parse(text.strip()) if text.strip() else ""
     except ValueError:

@@ -104,9 +104,9 @@ def test_launch_is_uncertain_after_rejection_without_form_of_coval(fault: str, c
 
 @pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
 def test_interim_response_is_no_response_and_its_connection_is_closed(status: bytes, clock: VirtualClock) -> None:
-    """The actual response follows on the same connection, and must not be taken for that of the next request."""
+    """The final response follows on the same connection; the next request must not read it as its own."""
     interim = b"HTTP/1.1 %b\r\nlink: </a>; rel=preload\r\n\r\n" % status
-    bodies = [b'{"run": {"run_id": "%b", "status": "PENDING"}}' % each for each in (b"r1", b"r2")]
+    bodies = [b'{"run": {"run_id": "%b", "status": "PENDING"}}' % run_id for run_id in (b"r1", b"r2")]
     finals = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     answered = threading.Event()
 
@@ -241,7 +241,7 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
         clock.sleep(100)
         simulations = run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
     assert len(simulations) == 10
-    sizes = [each.query.get("page_size") for each in session.server.requests_seen[1:]]
+    sizes = [request.query.get("page_size") for request in session.server.requests_seen[1:]]
     assert sizes == ["1000", "100", "10"]
 
 
@@ -262,11 +262,11 @@ def test_list_is_fetched_anew_after_damaged_page_token(token: object, path: str,
 @pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " ", 0, 5, True, {}, ["r2"]])
 def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
     page = {
-        "simulations": [{"id": f"s{n}", "status": "FAILED", "run_id": each} for n, each in enumerate([owner, "r2"])]
+        "simulations": [{"id": f"s{n}", "status": "FAILED", "run_id": run_id} for n, run_id in enumerate([owner, "r2"])]
     }
     with Session(clock, f"GET /conversations/simulated -> json {json.dumps(page)}") as session:
         listed = run_through(session.client.list_simulations("r1", until=clock.now() + 60), clock)
-    assert [each.id for each in listed] == ["s0"]
+    assert [simulation.id for simulation in listed] == ["s0"]
 
 
 def test_lists_of_simulations_that_begin_together_both_find_the_older_address(clock: VirtualClock) -> None:
@@ -275,7 +275,7 @@ def test_lists_of_simulations_that_begin_together_both_find_the_older_address(cl
         clock.sleep(100)
         until = clock.now() + 60
         listing = together([session.client.list_simulations(run_id, until=until) for run_id in runs], clock)
-        assert [len(all_or_first_error([each])[0]) for each in run_through(listing, clock)] == [10, 10]
+        assert [len(all_or_first_error([outcome])[0]) for outcome in run_through(listing, clock)] == [10, 10]
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:

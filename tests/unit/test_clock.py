@@ -33,7 +33,7 @@ print("went on", flush=True)
 """
 WAITS = {
     "sleep": "clock.sleep(60)",
-    "call": "import threading; run((each for each in [Wait(60, (BackgroundCall(threading.Event().wait),))]), clock)",
+    "call": "import threading; run((wait for wait in [Wait(60, (BackgroundCall(threading.Event().wait),))]), clock)",
 }
 
 
@@ -56,12 +56,12 @@ def test_first_signal_interrupts_wait_and_second_does_not(wait: str, number: sig
 @pytest.fixture
 def listening() -> Iterator[SystemClock]:
     """A clock that handles this process's signals; the previous handlers are restored afterwards."""
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     clock = SystemClock()
     clock.listen()
     yield clock
-    for each, handler in before.items():
-        signal.signal(each, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -50,7 +50,7 @@ def test_head_in_other_or_deleted_repository_is_fork(repository: dict[str, str] 
     head = PULL_REQUEST["head"] | {"repo": repository}
     event = {"pull_request": PULL_REQUEST | {"head": head}}
     assert read_context(ENVIRON, event).secrets_withheld_from == "fork"
-    # GitHub runs this event's workflow in the repository, with its secrets, wherever the pull request comes from.
+    # GitHub runs this event's workflow in the repository, with its secrets, for a pull request from anywhere.
     in_repository = ENVIRON | {"GITHUB_EVENT_NAME": "pull_request_target"}
     assert read_context(in_repository, event).secrets_withheld_from == ""
 

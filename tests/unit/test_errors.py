@@ -239,7 +239,7 @@ def failure_of(call: Callable[[Client, float], Procedure[object]], clock: Virtua
 
 @pytest.mark.parametrize("name", CALLS)
 def test_missing_permission_is_named(name: str, clock: VirtualClock) -> None:
-    """The sandbox states the permissions of its routes by itself."""
+    """The sandbox declares the permissions of its routes independently."""
     error = failure_of(CALLS[name][0], clock, World(clock.time, api_keys={KEY: ("tags:read",)}))
     _, _, needed = error.what.partition("required permission: ")
     assert (error.title, error.status) == ("Permission missing", 403)

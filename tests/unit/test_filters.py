@@ -1,4 +1,4 @@
-"""Filters of runs, which the sandbox reads as Coval does."""
+"""Filters for runs, which the sandbox parses like Coval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_
 
 
 @pytest.mark.parametrize(
-    ("wanted", "text"),
+    ("run_filter", "text"),
     [
         (RunFilter(), ""),
         (RunFilter(tag="stable"), 'tag="stable"'),
@@ -20,9 +20,9 @@ RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_
         (RunFilter(tag="b", created_until="2026-01-01Z"), 'tag="b" AND create_time<="2026-01-01Z"'),
     ],
 )
-def test_filter_names_what_is_set(wanted: RunFilter, text: str) -> None:
-    assert str(wanted) == text
-    assert wanted.can_be_sent
+def test_filter_names_what_is_set(run_filter: RunFilter, text: str) -> None:
+    assert str(run_filter) == text
+    assert run_filter.can_be_sent
 
 
 @pytest.mark.parametrize("tag", ['a"b', "a\\b", "a\nb", 'x" AND status="COMPLETED'])

@@ -1,4 +1,4 @@
-"""A fingerprint tells what has changed between two launches, and survives its way through a run's metadata."""
+"""A fingerprint shows what changed between two launches, and survives in a run's metadata."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cases(count: int, **fields: Any) -> list[TestCase]:
 
 
 def ids(count: int) -> list[str]:
-    return [each.id for each in cases(count)]
+    return [case.id for case in cases(count)]
 
 
 def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) -> Fingerprint:
@@ -46,11 +46,11 @@ def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) 
 
 @pytest.mark.parametrize("count", [0, 1, 3, MOST_CASES, MOST_CASES + 1, 1000])
 def test_fingerprint_survives_metadata_in_small_texts(count: int) -> None:
-    found = fingerprint(count, config_overrides={"a": {"b": 1}})
-    metadata = found.as_metadata()
-    assert read_fingerprint(metadata | {"other": 1}) == found
+    written = fingerprint(count, config_overrides={"a": {"b": 1}})
+    metadata = written.as_metadata()
+    assert read_fingerprint(metadata | {"other": 1}) == written
     assert next(iter(metadata)) == NAME
-    assert all(len(each) <= PART_LIMIT for each in metadata.values())
+    assert all(len(part) <= PART_LIMIT for part in metadata.values())
     assert sum(map(len, metadata.values())) <= 2100
 
 
@@ -103,8 +103,8 @@ def test_many_test_cases_are_compared_as_a_whole() -> None:
 
 
 def test_without_both_fingerprints_nothing_is_known() -> None:
-    known, empty = fingerprint(), fingerprint_of(BODY)
-    for now, then in ((known, None), (None, known), (known, empty), (empty, known), (empty, empty)):
+    complete, empty = fingerprint(), fingerprint_of(BODY)
+    for now, then in ((complete, None), (None, complete), (complete, empty), (empty, complete), (empty, empty)):
         assert changed_cases(now, then, ids(3)) is None
         assert changed_persona(now, then) is None
         assert changed_options(now, then) == ()

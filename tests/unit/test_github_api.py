@@ -69,12 +69,12 @@ class Session:
     @property
     def calls(self) -> list[str]:
         """The method and path of each request so far."""
-        return [f"{each.method} {each.path}" for each in self.server.requests_seen]
+        return [f"{request.method} {request.path}" for request in self.server.requests_seen]
 
     @property
     def bodies(self) -> list[str]:
         """The bodies of the comments on the pull request."""
-        return [each.body for each in self.server.comments.get(NUMBER, [])]
+        return [comment.body for comment in self.server.comments.get(NUMBER, [])]
 
     def comment(self, body: str = BODY, *, create: bool = True) -> str:
         text = PageText("failed", passes=False, name=MARKER, summary=body)
@@ -104,7 +104,7 @@ class Session:
         return int(page.made)
 
     def page(self, kind: type[P], input_: str) -> P:
-        """Return a page as a later attempt has it, which looks for what an earlier one may have made."""
+        """Return a page of a later attempt, which looks for the pages of an earlier one."""
         inputs, _ = parse_inputs({})
         return kind(input_, "", PlainHost(io.StringIO()), lambda: self.github, inputs, Context(run_attempt="2"))
 
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def checks(self) -> list[tuple[str, str, str | None]]:
-        """Name, external id and conclusion of each check run of the head, in the order in which they were created."""
+        """Name, external id and conclusion of each check run of the head, in order of creation."""
         return [(check_run.name, check_run.external_id, check_run.conclusion) for check_run in self.server.check_runs]
 
 
@@ -169,7 +169,7 @@ def test_comment_is_found_on_any_page(place: int, clock: VirtualClock) -> None:
         session.comment()
         assert session.bodies[place] == BODY
         assert len(session.bodies) == 250
-        pages = [each.query for each in session.server.requests_seen if each.method == "GET"]
+        pages = [request.query for request in session.server.requests_seen if request.method == "GET"]
     assert pages == [{"per_page": "100", "page": str(page)} for page in range(1, place // 100 + 2)]
 
 
@@ -245,7 +245,7 @@ def test_comment_of_token_owner_is_updated(viewer: str, author: str, token: str,
 def test_comment_of_namesake_is_not_updated(
     viewer: str, other: str, token: str, fault: str, clock: VirtualClock
 ) -> None:
-    """A person may have an App's name as login, and the other way round."""
+    """A person's login may equal an App's name, and the reverse."""
     with Session(clock, *filter(None, [fault]), token=token) as session:
         session.server.viewer = viewer
         session.server.add_comment(NUMBER, BODY, other)
@@ -457,7 +457,7 @@ def test_completed_check_run_is_replaced_by_new_one(clock: VirtualClock) -> None
         id_ = session.set_check_run()
         session.set_check_run("success", id_=id_)
         session.set_check_run("success")
-        assert session.checks == [(CHECK, "run-1", each) for each in ("failure", "success", "success")]
+        assert session.checks == [(CHECK, "run-1", conclusion) for conclusion in ("failure", "success", "success")]
 
 
 def test_check_run_of_other_app_is_not_changed(clock: VirtualClock) -> None:
@@ -502,7 +502,9 @@ def test_check_run_that_may_be_completed_is_completed_once(earlier: str, clock: 
     with Session(clock) as session:
         session.set_check_run(earlier)
         session.set_check_run("success", again=True)
-        assert [each for *_, each in session.checks] == [earlier, "success"][: 1 if earlier == "success" else 2]
+        assert [conclusion for *_, conclusion in session.checks] == [earlier, "success"][
+            : 1 if earlier == "success" else 2
+        ]
         session.set_check_run()
         session.set_check_run("success", again=True)
         assert session.checks[-1] == (CHECK, "run-1", "success")
@@ -738,7 +740,7 @@ def test_token_with_invalid_characters_is_not_in_error(token: str, operation: st
 
 
 def all_error_text(error: HostError, github: GitHub) -> str:
-    """Return all text that a log could show of an error and of the client."""
+    """Return all text about an error and the client that a log could show."""
     parts = [error.title, error.what, error.advice, error.link, repr(error), repr(github), str(vars(github))]
     return "\n".join([*traceback.format_exception(error), *parts])
 

@@ -1,4 +1,4 @@
-"""Hosts write commands, outputs and summaries; GitHub's are read back by the rules of its runner."""
+"""Hosts write commands, outputs and summaries. GitHub's are parsed by the rules of its runner."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_inert_text_has_no_commands(text: str) -> None:
 
 @pytest.mark.parametrize("line", HOSTILE[:5])
 def test_hostile_lines_are_commands(line: str) -> None:
-    """Prove that the test above does not pass just because its examples are harmless."""
+    """Show that the test above does not pass only because its examples are harmless."""
     assert read_command(line) is not None
 
 

@@ -175,7 +175,7 @@ def test_conflicting_inputs_are_errors(inputs: dict[str, str], names: list[str])
 )
 def test_threshold_that_no_run_can_meet_is_error(line: str) -> None:
     (problem,) = problems_with(thresholds=f"total >= 1\n{line}")
-    assert problem == f"thresholds has a line that no run can meet: {line} (line 2)."
+    assert problem == f"thresholds, line 2: no run can meet {line}."
 
 
 @pytest.mark.parametrize(
@@ -312,13 +312,13 @@ def test_misspelt_input_is_error_that_names_the_right_one(name: str, meant: str)
 
 @pytest.mark.parametrize("field_name", ["JSON object", "list", "list of ids"])
 def test_null_is_empty_for_every_json_and_list_input(field_name: str) -> None:
-    """GitHub's toJSON writes null for a value that is not set."""
-    found = [each for each in declared() if each.field.name == field_name]
-    assert found
-    for each in found:
-        inputs, problems = parse_inputs({f"INPUT_{each.name.upper()}": " null "})
+    """GitHub's toJSON writes null for an unset value."""
+    declarations = [declaration for declaration in declared() if declaration.field.name == field_name]
+    assert declarations
+    for declaration in declarations:
+        inputs, problems = parse_inputs({f"INPUT_{declaration.name.upper()}": " null "})
         assert problems == []
-        assert getattr(inputs, each.name) == each.field.empty
+        assert getattr(inputs, declaration.name) == declaration.field.empty
 
 
 @pytest.mark.parametrize("name", ["metadata", "config_overrides"])
@@ -380,7 +380,7 @@ def test_valid_inputs_give_no_warning() -> None:
     assert warnings_about(inputs_with(), environ()) == []
 
 
-@given(st.dictionaries(st.sampled_from([each.name for each in declared()]), st.text(max_size=40)))
+@given(st.dictionaries(st.sampled_from([declaration.name for declaration in declared()]), st.text(max_size=40)))
 def test_any_text_is_parsed_or_input_error(inputs: Mapping[str, str]) -> None:
     try:
         inputs_with(**inputs)
@@ -439,22 +439,22 @@ def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_input_without_effect_in_mode_gives_warning(mode: str, subtests: pytest.Subtests) -> None:
-    for each in declared():
-        if each.name != "mode":
-            with subtests.test(each.name):
-                values = environ_in_mode(mode, each)
+    for declaration in declared():
+        if declaration.name != "mode":
+            with subtests.test(declaration.name):
+                values = environ_in_mode(mode, declaration)
                 inputs, problems = parse_inputs(values)
                 assert problems == []
-                warning = f"{each.name} has no effect in mode {mode}."
-                assert (warning in warnings_about(inputs, values)) is (mode not in each.modes)
+                warning = f"{declaration.name} has no effect in mode {mode}."
+                assert (warning in warnings_about(inputs, values)) is (mode not in declaration.modes)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, subtests: pytest.Subtests) -> None:
-    for each in declared():
-        if each.group == GATE:
-            with subtests.test(each.name):
-                assert_criterion_is_refused(mode, each)
+    for declaration in declared():
+        if declaration.group == GATE:
+            with subtests.test(declaration.name):
+                assert_criterion_is_refused(mode, declaration)
 
 
 def assert_criterion_is_refused(mode: str, given: Input) -> None:

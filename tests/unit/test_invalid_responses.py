@@ -1,4 +1,4 @@
-"""A response that is not valid HTTP, or not readable, is a lost response: a read is retried, a launch is looked up."""
+"""An invalid or unreadable response counts as lost: the client retries a read, and looks for a launch."""
 
 from __future__ import annotations
 

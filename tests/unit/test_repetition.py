@@ -315,7 +315,7 @@ def test_simulation_without_result_is_replaced_and_wrong_answer_is_not() -> None
 @pytest.mark.parametrize("has_metric", [True, False])
 @pytest.mark.parametrize(("answers", "verdict"), [("Y" * 10, "passed"), ("YYYYYYYYYN", "failed")])
 def test_run_without_any_result_is_replaced(answers: str, verdict: str, *, has_metric: bool) -> None:
-    """Even a criterion that is decided as counted changes: no simulation has broken it."""
+    """Criteria that are decided as counted are, too: no simulation has broken them."""
     lost = result_of("r1", "X" * 10)
     lost = lost if has_metric else lost._replace(metrics=())
     criteria = criteria_of("Resolved: count(NO) == 0\nLatency: avg < 1.5")

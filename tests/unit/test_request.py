@@ -22,9 +22,9 @@ CONTEXT = Context(
 
 
 def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
-    given = DEFAULTS | {"api_key": KEY} | IDS | inputs
+    settings = DEFAULTS | {"api_key": KEY} | IDS | inputs
     return launch_request(
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, context), context
+        read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, context), context
     ).body()
 
 
@@ -102,21 +102,21 @@ def test_known_keys_of_metadata_keep_their_meaning() -> None:
 
 
 def test_inputs_win_over_keys_of_metadata() -> None:
-    given = '{"display_name": "theirs", "created_by": "theirs", "tags": ["theirs"], "customer": {"github_actor": "me"}}'
-    metadata = body(display_name="ours", created_by="ours", tags="ours", metadata=given)["metadata"]
+    users = '{"display_name": "theirs", "created_by": "theirs", "tags": ["theirs"], "customer": {"github_actor": "me"}}'
+    metadata = body(display_name="ours", created_by="ours", tags="ours", metadata=users)["metadata"]
     assert (metadata["display_name"], metadata["created_by"], metadata["tags"]) == ("ours", "ours", ("ours",))
     assert metadata["customer"]["github_actor"] == "me"
 
 
 def test_null_under_known_key_of_metadata_is_unset() -> None:
-    given = '{"display_name": null, "created_by": null, "template_name": null, "tags": null, "customer": null}'
-    assert body(Context(), metadata=given) == IDS | {"metadata": {"created_by": "coval-gate"}}
+    metadata = '{"display_name": null, "created_by": null, "template_name": null, "tags": null, "customer": null}'
+    assert body(Context(), metadata=metadata) == IDS | {"metadata": {"created_by": "coval-gate"}}
 
 
 def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
     tags = [f"t{number}" for number in range(MOST_TAGS)]
-    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    values = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in values.items()}, CONTEXT)
     sent = launch_request(inputs, CONTEXT).body(["key", "group"])["metadata"]
     assert sent["tags"] == (*tags, "key", "group")
     assert len(sent["tags"]) == 20
@@ -126,8 +126,8 @@ def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
 @pytest.mark.parametrize("count", [MOST_TAGS, MOST_TAGS - 1])
 def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: int) -> None:
     tags = [f"t{number}" for number in range(count)]
-    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    values = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in values.items()}, CONTEXT)
     sent = launch_request(inputs, CONTEXT).body(["key", "group", "branch"])["metadata"]
     assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
     assert sent["customer"]["coval_gate_2"] == "branch"

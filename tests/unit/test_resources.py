@@ -32,8 +32,8 @@ JSON = st.recursive(
 
 def problem_text(target: Target) -> str:
     """Return the text of a target's problem, or an empty string if the target is valid."""
-    found = problem(target)
-    return target_problem_text(found) if found else ""
+    target_problem = problem(target)
+    return target_problem_text(target_problem) if target_problem else ""
 
 
 def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
@@ -105,8 +105,11 @@ def output(output_id: str, metric_id: Any, **fields: Any) -> dict[str, Any]:
 
 def test_newest_output_of_each_metric_counts() -> None:
     entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
-    found = {each.metric_id: each.value for each in newest(map(read_output, [*entries, output("o4", None)]))}
-    assert found == {"m1": "NO", "m2": None}
+    values = {
+        newest_output.metric_id: newest_output.value
+        for newest_output in newest(map(read_output, [*entries, output("o4", None)]))
+    }
+    assert values == {"m1": "NO", "m2": None}
 
 
 def test_output_is_read_without_phone_number() -> None:
@@ -232,7 +235,7 @@ def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None
             assert problem_text(target) == text
 
 
-@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda each: each.id)
+@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda metric: metric.id)
 def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
     target = read_definition(fields).target

@@ -1,4 +1,4 @@
-"""The process ends with the step's exit code, whatever its threads are doing."""
+"""The process ends with the step's exit code, even if its threads are busy."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_hundred_procedures_take_time_of_longest(clock: VirtualClock) -> None:
     procedures = [sleep_for(clock, *[1.0] * (number % 7), number / 10) for number in range(MANY)]
     took = run(together(procedures, clock), clock)
     assert took == pytest.approx([number % 7 + number / 10 for number in range(MANY)])
-    assert clock.now() == max(each for each in took if isinstance(each, float))
+    assert clock.now() == max(seconds for seconds in took if isinstance(seconds, float))
 
 
 def test_procedure_is_resumed_when_its_wait_ends(clock: VirtualClock) -> None:
@@ -198,8 +198,14 @@ def test_concurrent_and_sequential_watches_have_same_outcomes() -> None:
         clock = VirtualClock()
         with Server(World(clock.time)) as server:
             watches = [start_watch(server, clock, launch_run(server, body), 3600) for body in bodies]
-            found = run(together(watches, clock), clock) if concurrently else [run(each, clock) for each in watches]
-        return [each.status if isinstance(each, Run) else type(each).__name__ for each in found], clock.now()
+            outcomes = (
+                run(together(watches, clock), clock)
+                if concurrently
+                else [run(procedure, clock) for procedure in watches]
+            )
+        return [
+            outcome.status if isinstance(outcome, Run) else type(outcome).__name__ for outcome in outcomes
+        ], clock.now()
 
     concurrent, took = outcomes(concurrently=True)
     alone, _ = outcomes(concurrently=False)
@@ -219,7 +225,7 @@ def test_each_of_twenty_watches_ends_at_its_deadline(clock: VirtualClock) -> Non
             ended.append(clock.now())
             return type(outcome).__name__
 
-        watches = [timed(each, limit) for each, limit in zip(ids, limits, strict=True)]
+        watches = [timed(watched, limit) for watched, limit in zip(ids, limits, strict=True)]
         assert run(together(watches, clock), clock) == ["TimedOut"] * WATCHES
     assert ended == limits
 
@@ -228,10 +234,10 @@ def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:
     with Server(World(clock.time), faults=["DELETE /runs/* #1-20 -> 500"]) as server:
         ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]
         client = new_client(server.url, clock)
-        procedures = [cancel_run(client, each, clock=clock, until=clock.now() + 30) for each in ids]
+        procedures = [cancel_run(client, run_id, clock=clock, until=clock.now() + 30) for run_id in ids]
         ended = run(together(procedures, clock), clock)
         assert {record.status(server.world.clock()) for record in server.world.runs} == {"CANCELLED"}
-    assert {getattr(each, "outcome", each) for each in ended} == {"cancelled"}
+    assert {getattr(cancelled, "outcome", cancelled) for cancelled in ended} == {"cancelled"}
     assert clock.now() <= 2
 
 

@@ -91,7 +91,7 @@ GAPS: Final = [
 
 @st.composite
 def wrapped(draw: st.DrawFn) -> str:
-    """A text that holds the key, with white space, line breaks and their escapes at any places in it."""
+    """A text with the key, and white space, line breaks and their escapes anywhere in it."""
     gaps = {
         place: "".join(draw(st.lists(st.sampled_from(GAPS), min_size=1, max_size=3)))
         for place in draw(st.sets(st.integers(1, len(KEY) - 1), min_size=1))
@@ -101,19 +101,19 @@ def wrapped(draw: st.DrawFn) -> str:
 
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
-    found = {each.name: each.render(report) for each in FORMATS}
-    log, check = found["log"], found["check"]
+    shown = {face.name: face.render(report) for face in FORMATS}
+    log, check = shown["log"], shown["check"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
     annotations = [*log.annotations(10), *check.annotations]
     texts = {
         "log": "\n".join(lines),
         "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),
         "check": f"{check.title}\n{check.summary}",
-        "outputs": "\n".join(found["outputs"].values()),
-        "status": f"{found['status'].title}\n{found['status'].link}",
-        "comment": found["comment"].summary,
+        "outputs": "\n".join(shown["outputs"].values()),
+        "status": f"{shown['status'].title}\n{shown['status'].link}",
+        "comment": shown["comment"].summary,
     }
-    return found | texts
+    return shown | texts
 
 
 @given(text=wrapped(), how=st.sampled_from(list(ESCAPES)))
@@ -154,7 +154,7 @@ def test_wrapped_key_is_in_nothing_that_a_host_writes(tmp_path: Path, text: str)
         host.save_state({"legs": text})
         host.add_summary(text)
         written = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
-        assert not any(holds(each, KEY) for each in (*log.getvalue().split("before"), *written))
+        assert not any(holds(part, KEY) for part in (*log.getvalue().split("before"), *written))
 
 
 @given(secret=SECRETS, before=TEXT, after=TEXT, disguise=st.sampled_from(list(DISGUISES)))

@@ -138,8 +138,8 @@ def test_aggregates_are_numeric_rates_or_of_run() -> None:
     numeric = ["avg", "med", "min", "max", "stdev", "p"]
     others = ["rate", "count", "missing", "pass_rate", "completed_rate", "failed", "total"]
     every = [Aggregate(name) for name in (*numeric, *others)]
-    assert [each.name for each in every if each.is_numeric] == numeric
-    assert [each.name for each in every if each.is_rate] == ["rate", "pass_rate", "completed_rate"]
+    assert [aggregate.name for aggregate in every if aggregate.is_numeric] == numeric
+    assert [aggregate.name for aggregate in every if aggregate.is_rate] == ["rate", "pass_rate", "completed_rate"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ Latency: p(95) < 1.5 Resolved: rate(YES) >= 90%
     "how a line is shown": f"""\
 pass_rate >= 95%
 
-# Every wrong line is told, with its number:
+# Every invalid line is reported, with its number:
 \t\tLatency:\tavg\t1.5\t# not below
   {"A long name of a metric that is about the agent's style, and " * 3}nothing else: avg 3
 '{"A long name of a metric that is about the agent''s style, and " * 3}nothing else': avg 3
@@ -343,8 +343,8 @@ def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
 
 def test_all_invalid_lines_are_reported_together() -> None:
     error = syntax_error_of("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
-    assert [(each.line, each.column) for each in error.errors] == [(1, 11), (3, 13)]
-    assert str(error) == "\n".join(str(each) for each in error.errors)
+    assert [(wrong.line, wrong.column) for wrong in error.errors] == [(1, 11), (3, 13)]
+    assert str(error) == "\n".join(str(wrong) for wrong in error.errors)
     assert (error.line, error.column, error.text, error.expected) == (1, 11, "pass_rate = 95%", "==, got =")
 
 
@@ -352,11 +352,11 @@ def test_all_invalid_lines_are_reported_together() -> None:
 def test_operator_compares_value_with_bound(operator: str) -> None:
     held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
     threshold = parse_one(f"Latency: avg {operator} 4")
-    assert [found for found in (0, 4, 9) if threshold.holds(found)] == held[operator]
+    assert [value for value in (0, 4, 9) if threshold.holds(value)] == held[operator]
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "actual"),
     [
         ("pass_rate >= 90%", 9 / 10),
         ("pass_rate == 7%", 7 / 100),
@@ -365,11 +365,11 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
-def test_rounding_errors_are_ignored(line: str, found: float) -> None:
+def test_rounding_errors_are_ignored(line: str, actual: float) -> None:
     threshold = parse_one(line)
-    assert threshold.holds(found)
+    assert threshold.holds(actual)
     strictly: Operator = ">" if threshold.operator == ">=" else "<" if threshold.operator == "<=" else "!="
-    assert not threshold._replace(operator=strictly).holds(found)
+    assert not replace(threshold, operator=strictly).holds(actual)
 
 
 def test_small_differences_are_not_ignored() -> None:
@@ -395,9 +395,9 @@ def test_small_differences_are_not_ignored() -> None:
     ],
 )
 def test_bound_refers_to_baseline(written: str, bound: Bound) -> None:
-    found = parse_one(written).bound
-    assert (found.number, found.reference) == (bound.number, bound.reference)
-    assert found.factor == pytest.approx(bound.factor)
+    parsed = parse_one(written).bound
+    assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
+    assert parsed.factor == pytest.approx(bound.factor)
 
 
 @pytest.mark.parametrize(
@@ -459,24 +459,24 @@ def threshold(operator: Operator, bound: float) -> Threshold:
 @given(st.sampled_from(OPERATORS), NUMBERS, st.floats())
 @example("!=", 1.0, math.nan)
 @example("==", 1e300, math.inf)
-def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, found: float) -> None:
+def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, actual: float) -> None:
     held = threshold(operator, bound)
     opposite = threshold(OPPOSITE[operator], bound)
-    if math.isnan(found):
-        assert not held.holds(found)
+    if math.isnan(actual):
+        assert not held.holds(actual)
     else:
-        assert held.holds(found) != opposite.holds(found)
+        assert held.holds(actual) != opposite.holds(actual)
 
 
 @given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from(OPERATORS[:4]))
 @example(1.0, 1.0 + 1e-9, 1.0, ">=")
 @example(1.0, math.nextafter(1.0, 2.0), 1.0 - 1e-9, ">=")
-def test_stricter_bound_implies_laxer_bound(a: float, b: float, found: float, op: Operator) -> None:
+def test_stricter_bound_implies_laxer_bound(a: float, b: float, actual: float, op: Operator) -> None:
     severe, lenient = OPERATORS[2:4] if op[0] == ">" else OPERATORS[:2]
     strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
-    for each in (found, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
-        assert threshold(op, lax).holds(each) or not threshold(op, strict).holds(each)
-        assert threshold(lenient, lax).holds(each) or not threshold(severe, lax).holds(each)
+    for value in (actual, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
+        assert threshold(op, lax).holds(value) or not threshold(op, strict).holds(value)
+        assert threshold(lenient, lax).holds(value) or not threshold(severe, lax).holds(value)
 
 
 # Nearly valid lines find more bugs than random text does.
@@ -494,20 +494,20 @@ ANY_TEXT = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".
 @example("0:PASS_RATE")
 def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
     try:
-        found = parse_thresholds(text)
+        thresholds = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         lines = re.split(r"\r\n|\n|\r", text)
-        assert len({each.line for each in error.errors}) == len(error.errors)
-        for each in error.errors:
-            assert each.text == lines[each.line - 1]
-            assert 1 <= each.column <= len(each.text) + 1
-            message, shown, caret = str(each).split("\n")
-            assert ERROR_MESSAGE.fullmatch(str(each))
+        assert len({wrong.line for wrong in error.errors}) == len(error.errors)
+        for wrong_line in error.errors:
+            assert wrong_line.text == lines[wrong_line.line - 1]
+            assert 1 <= wrong_line.column <= len(wrong_line.text) + 1
+            message, shown, caret = str(wrong_line).split("\n")
+            assert ERROR_MESSAGE.fullmatch(str(wrong_line))
             assert all(line.isprintable() for line in (message, shown, caret))
             assert len(shown) <= 4 + 100
             assert len(caret) <= 4 + 2 * 100 + 1
     else:
-        assert all(each.text.isprintable() for each in found)
+        assert all(line.text.isprintable() for line in thresholds)
 
 
 @given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
@@ -531,7 +531,7 @@ ANY_AGGREGATE = st.one_of(
     st.builds(
         lambda name, values: Aggregate(name, values=tuple(values)),
         st.sampled_from(["rate", "count"]),
-        st.lists(QUOTABLE.filter(lambda each: not is_blank(each)), min_size=1, max_size=4, unique=True),
+        st.lists(QUOTABLE.filter(lambda text: not is_blank(text)), min_size=1, max_size=4, unique=True),
     ),
 )
 
@@ -675,11 +675,11 @@ SLIPS = [
     ("stdev of Latency < 1", "put the metric first", "Latency: stdev < 1"),
     ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
     ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
-    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run has to meet all of them", "")
+    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run must meet all of them", "")
       for joint in ("or", "OR", "|", "||")),
     ("passed >= 90%", "did you mean pass_rate?", "pass_rate >= 90%"),
     ("passed >= 3", "write pass_rate and a percentage, as in `pass_rate >= 95%`", ""),
-    ("failed < 3 or 5", "write a threshold without `or`: a run has to meet all of them", ""),
+    ("failed < 3 or 5", "write a threshold without `or`: a run must meet all of them", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
 ]  # fmt: skip
 
@@ -688,9 +688,9 @@ def test_slip_is_explained_and_corrected(subtests: pytest.Subtests) -> None:
     for line, advice, correction in SLIPS:
         with subtests.test(line):
             (error,) = syntax_error_of(line).errors
-            told = explained(error)
-            assert (told.problem, told.correction) == (advice, correction)
-            assert (told.line, told.column, told.text) == (error.line, error.column, error.text)
+            explanation = explained(error)
+            assert (explanation.problem, explanation.correction) == (advice, correction)
+            assert (explanation.line, explanation.column, explanation.text) == (error.line, error.column, error.text)
 
 
 @pytest.mark.parametrize(
@@ -708,10 +708,10 @@ def test_slip_is_explained_and_corrected(subtests: pytest.Subtests) -> None:
 )
 def test_doubtful_line_is_not_corrected(line: str) -> None:
     """A correction must not turn the meaning into its opposite, nor pick one of two meanings."""
-    told = explained(syntax_error_of(line).errors[0])
-    assert told.correction == ""
-    assert "did you mean" not in told.problem
-    assert "instead of" not in told.problem
+    explanation = explained(syntax_error_of(line).errors[0])
+    assert explanation.correction == ""
+    assert "did you mean" not in explanation.problem
+    assert "instead of" not in explanation.problem
 
 
 @given(
@@ -722,8 +722,8 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
     try:
         parse_thresholds(line)
     except ThresholdSyntaxError as error:
-        told = explained(error.errors[0])
-        assert len(parse_thresholds(told.correction)) == len(told.correction.splitlines())
+        explanation = explained(error.errors[0])
+        assert len(parse_thresholds(explanation.correction)) == len(explanation.correction.splitlines())
 
 
 def test_explaining_takes_little_time() -> None:

@@ -1,4 +1,4 @@
-"""A transcript is read in every shape that sources show, and one that cannot be read is empty."""
+"""Transcripts are parsed in every documented format; an unreadable one is empty."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "outside" / "file").write_text(OUTSIDE_TEXT, encoding="utf-8")
     yield tmp_path / "work"
     assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == OUTSIDE_TEXT
-    assert [each.name for each in (tmp_path / "outside").iterdir()] == ["file"]
-    assert sorted(each.name for each in tmp_path.iterdir() if not each.is_symlink()) == ["outside", "work"]
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_symlink()) == ["outside", "work"]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def workspace(root: Path) -> Workspace:
 
 def files(root: Path) -> list[str]:
     """Return the paths in the workspace, except directories."""
-    return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.is_dir() or each.is_symlink())
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_absolute_path_in_workspace_becomes_relative(workspace: Workspace, root:
 def test_path_outside_workspace_or_of_no_file_is_error(path: str, workspace: Workspace, root: Path) -> None:
     with pytest.raises(ValueError, match="must be a file in the workspace") as caught:
         workspace.prepare(path.replace("{root}", str(root)))
-    assert str(caught.value).startswith('is "')
+    assert str(caught.value).startswith("must be a file")
     assert list(root.iterdir()) == []
 
 
@@ -162,14 +162,14 @@ def test_directories_removed_after_prepare_are_created_again(workspace: Workspac
 @pytest.mark.parametrize("path", ["there", "there/"])
 def test_directory_instead_of_file_is_error(path: str, workspace: Workspace, root: Path) -> None:
     (root / "there").mkdir()
-    with pytest.raises(ValueError, match=r'^is "there'):
+    with pytest.raises(ValueError, match=r'^must be a (regular )?file.*; got "there'):
         workspace.prepare(path)
     assert (root / "there").is_dir()
 
 
 def test_file_instead_of_directory_is_error(workspace: Workspace, root: Path) -> None:
     (root / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(ValueError, match="leads through"):
+    with pytest.raises(ValueError, match="must not lead through"):
         workspace.prepare("file/a")
     assert (root / "file").read_text(encoding="utf-8") == "mine"
 
@@ -185,16 +185,16 @@ def test_existing_file_is_found(path: str, workspace: Workspace, root: Path) -> 
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("nowhere.md", 'is "nowhere.md", which does not exist in the workspace'),
-        ("a/b/nowhere.md", 'is "a/b/nowhere.md", which does not exist in the workspace'),
-        ("there", 'is "there", which exists and is not a file.'),
-        ("link", 'is "link", which leads through a symbolic link or a file.'),
-        ("linked/file", 'is "linked/file", which leads through a symbolic link or a file.'),
-        ("file/a", 'is "file/a", which leads through a symbolic link or a file.'),
-        ("../outside/file", 'is "../outside/file", but must be a file in the workspace'),
-        ("/etc/passwd", 'is "/etc/passwd", but must be a file in the workspace'),
-        ("there/", 'is "there/", but must be a file in the workspace'),
-        ("x" * 256, "which cannot be read: File name too long."),
+        ("nowhere.md", 'must be an existing file in the workspace; got "nowhere.md".'),
+        ("a/b/nowhere.md", 'must be an existing file in the workspace; got "a/b/nowhere.md".'),
+        ("there", 'must be a regular file; got "there".'),
+        ("link", 'must not lead through a symbolic link or a file; got "link".'),
+        ("linked/file", 'must not lead through a symbolic link or a file; got "linked/file".'),
+        ("file/a", 'must not lead through a symbolic link or a file; got "file/a".'),
+        ("../outside/file", 'such as prompts/agent.md; got "../outside/file".'),
+        ("/etc/passwd", 'such as prompts/agent.md; got "/etc/passwd".'),
+        ("there/", 'such as prompts/agent.md; got "there/".'),
+        ("x" * 256, "(File name too long)."),
     ],
 )
 def test_file_that_cannot_be_found_is_error_and_creates_nothing(
@@ -205,7 +205,7 @@ def test_file_that_cannot_be_found_is_error_and_creates_nothing(
     (root / "link").symlink_to("file")
     (root / "linked").symlink_to(root.parent / "outside")
     before = sorted(root.rglob("*"))
-    with pytest.raises(ValueError, match=r'^is "') as caught:
+    with pytest.raises(ValueError, match=r"^must ") as caught:
         workspace.find(path)
     assert problem in str(caught.value)
     assert sorted(root.rglob("*")) == before
@@ -228,7 +228,7 @@ def time_limit() -> Iterator[None]:
 @pytest.mark.usefixtures("time_limit")
 def test_pipe_without_reader_is_error_and_does_not_block(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
-    with pytest.raises(ValueError, match=r'^is "pipe", which'):
+    with pytest.raises(ValueError, match=r'^must be writable; got "pipe"'):
         workspace.prepare("pipe")
     with pytest.raises(RunnerError):
         workspace.write("pipe", "text")
@@ -239,7 +239,7 @@ def test_pipe_with_reader_is_error(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
     reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(ValueError, match="exists and is not a file"):
+        with pytest.raises(ValueError, match="must be a regular file"):
             workspace.prepare("pipe")
         with pytest.raises(RunnerError):
             workspace.write("pipe", "text")
@@ -251,12 +251,12 @@ def test_pipe_with_reader_is_error(workspace: Workspace, root: Path) -> None:
 @pytest.mark.skipif(IS_ROOT, reason="root can write everywhere")
 def test_read_only_directory_is_error(workspace: Workspace, root: Path) -> None:
     (root / "locked").mkdir(mode=0o500)
-    with pytest.raises(ValueError, match=r'^is "locked/a", which cannot be written: Permission denied'):
+    with pytest.raises(ValueError, match=r'^must be writable; got "locked/a" \(Permission denied\)'):
         workspace.prepare("locked/a")
 
 
 def test_missing_workspace_is_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot be written: No such file or directory\.$"):
+    with pytest.raises(ValueError, match=r"\(No such file or directory\)\.$"):
         Workspace(str(tmp_path / "nowhere")).prepare("a")
     assert list(tmp_path.iterdir()) == []
 
@@ -370,9 +370,9 @@ def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> No
     (root / "file").touch()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
     for path in ("link", "link/a", "file/a", "x" * 256):
-        with pytest.raises(ValueError, match="is "):
+        with pytest.raises(ValueError, match="must "):
             workspace.prepare(path)
-        with pytest.raises(ValueError, match="is "):
+        with pytest.raises(ValueError, match="must "):
             workspace.find(path)
         with pytest.raises(RunnerError):
             workspace.write(path, "text")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """A stream of log lines in which secrets are masked."""
+    """A log that masks secrets."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -22,7 +22,7 @@ class Console:
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
-        if len(secret) >= SHORTEST_SECRET:  # a shorter one is not valid as a key, and may be an ordinary word
+        if len(secret) >= SHORTEST_SECRET:  # a shorter one is not a valid key, and may be an ordinary word
             self._secrets.append(secret)
 
     def redact(self, text: str) -> str:
@@ -30,7 +30,7 @@ class Console:
         return redactor(*self._secrets).redact(text)
 
     def redact_together(self, lines: Iterable[str]) -> list[str]:
-        """Return lines with every secret masked, also one that a line break divides."""
+        """Return lines with every secret masked, even across a line break."""
         return self.redact("\n".join(lines)).split("\n")
 
     def log(self, text: str = "") -> None:
@@ -48,7 +48,7 @@ class Console:
 
 
 def resembles_command(text: str) -> bool:
-    """Tell whether a text contains what every command of GitHub's runner contains."""
+    """Return whether a text contains a marker of runner commands."""
     return "::" in text or "##" in text
 
 
@@ -56,8 +56,8 @@ def inert(line: str) -> str:
     """Return `line` in a form that no CI system reads as a command.
 
     GitHub's runner also ends a line at a lone carriage return. It looks for `::` after leading white space, and for
-    the older `##[` anywhere. Other CI systems have commands such as `##vso[`. A zero-width space breaks all of them
-    and keeps them readable.
+    the older `##[` anywhere. Other CI systems have commands such as `##vso[`. A zero-width space breaks them all, and
+    they stay readable.
     """
     line = "".join(char if char.isprintable() or char == "\t" else " " for char in line)
     if line.lstrip().startswith("::"):

@@ -14,7 +14,7 @@ REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github
 MATRIX = "github_matrix"
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 
-Withheld = Literal["", "fork", "dependabot"]  # the origin of a workflow from which GitHub withholds the secrets, if any
+Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 
 
 class Head(NamedTuple):
@@ -24,8 +24,9 @@ class Head(NamedTuple):
     branch: str
 
 
-class Context(NamedTuple):
-    """The provenance of a step. A field is empty (or None) where the runner does not provide it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The provenance of a step. Fields that the runner does not provide are empty or None."""
 
     repository: str = ""
     sha: str = ""  # the commit under test: the pull request's head, not GitHub's merge commit
@@ -34,7 +35,7 @@ class Context(NamedTuple):
     workflow: str = ""
     workflow_file: str = ""  # its path in the repository; several workflows may share a name
     job: str = ""
-    matrix: Matrix = NO_MATRIX  # tells the job from others of that name; the runner has no variable for it
+    matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
@@ -44,9 +45,9 @@ class Context(NamedTuple):
     run_attempt: str = ""
     pull_request: int | None = None
     secrets_withheld_from: Withheld = ""
-    head: Head | None = None  # to look up a pull request whose number the event does not contain
-    sha_is_known: bool = True  # False if the event contains only the pull request's number: `sha` is another commit
-    of_pull_request: bool = False  # whether a pull request, from a fork or not, or a merge queue started the workflow
+    head: Head | None = None  # to look up a pull request if the event lacks its number
+    sha_is_known: bool = True  # False if `sha` is not the tested commit, as for comments on a pull request
+    of_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
 
     @property
     def started_by_person(self) -> bool:
@@ -55,15 +56,15 @@ class Context(NamedTuple):
 
 
 def with_unknown_commit(context: Context) -> Context:
-    """Return `context` for a step that waits for another step's run: its commit is known only for a pull request."""
-    return context if context.pull_request else context._replace(sha_is_known=False)
+    """Return `context` for a step that waits for another step's run: only a pull request's commit is known."""
+    return context if context.pull_request else replace(context, sha_is_known=False)
 
 
 def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
-    """Return `context` with the commit and the pull request from a run's metadata, if those name them.
+    """Return `context` with the commit and the pull request from a run's metadata, if they are there.
 
-    A later workflow can then report on the commit that was tested, in place of the job that launched the run: if the
-    step's own job has no matrix, that job's counts. Metadata from another repository are ignored.
+    A later workflow can then report on the tested commit in place of the job that launched the run. If the step's own
+    job has no matrix, it takes that job's matrix. Metadata from another repository are ignored.
     """
     if not context.matrix and metadata.get(REPOSITORY) == context.repository:
         context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
@@ -71,7 +72,7 @@ def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
     if metadata.get(REPOSITORY) != context.repository or not (
         isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
     ):
-        return context._replace(sha_is_known=True)  # the metadata name no commit, so use the event's
+        return replace(context, sha_is_known=True)  # without a commit in the metadata, use the event's
     number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
-    known = isinstance(number, int) and number > 0
-    return context._replace(sha=sha, sha_is_known=True, pull_request=number if known else None)
+    is_number = isinstance(number, int) and number > 0
+    return replace(context, sha=sha, sha_is_known=True, pull_request=number if is_number else None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner, which Gitea, Forgejo and act imitate, or else a plain terminal."""
+    """Return GitHub's runner, also on Gitea, Forgejo and act, or else a plain terminal."""
     if runtime.environ.get("GITHUB_ACTIONS") == "true":
         return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
     return PlainHost(runtime.stdout)

@@ -1,6 +1,6 @@
-"""The interface of a CI system to a step, with its pages: a comment on a pull request, say, or the status of a commit.
+"""The interface to a CI system: its host, and its pages, such as a pull-request comment or a commit status.
 
-A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them.
+To support another CI system, add a host, and a page class for each kind of page.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Level = Literal["error", "warning", "notice"]
 
 NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
-MOST_WARNINGS: Final = 9  # of the ten that GitHub's runner shows of a step; one is reserved for a late problem
+MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
 NO_REPOSITORY: Final = "the job has no GitHub repository"
 IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
 
 
 class Annotation(NamedTuple):
-    """A title, a message of one or more lines, and the file of the repository that it is shown on, if any."""
+    """An annotation. `message` may have several lines; `file` is the repository's file to show it on, if any."""
 
     title: str
     message: str
@@ -40,11 +40,10 @@ class Annotation(NamedTuple):
 
 
 class PageText(NamedTuple):
-    """What a page shows of a step. The host puts the state into its own words.
+    """The contents of a page. The host puts the state into its own words.
 
-    `state` is the verdict, or that the step is in progress; `passes`: whether the step does. `name` tells the page from
-    others of its kind. The page is about the commit `sha`, empty where that is not known, and about what `references`
-    name; the newest is the last.
+    `state`: the verdict, or IN_PROGRESS. `passes`: whether the step passes. `name` distinguishes the page from others
+    of its kind. `sha`: the page's commit, if known. `references`: the runs that the page is about, newest last.
     """
 
     state: str
@@ -59,19 +58,19 @@ class PageText(NamedTuple):
 
 
 class Page:
-    """A page of a host. This class itself stands for one that the host cannot show.
+    """A page of a host. This class itself stands for a page that the host cannot show.
 
-    `input` is the input that asks for the page, and `obstacle` why the host cannot show it, empty if it can.
+    `input`: the input that requests the page. `obstacle`: why the host cannot show it; empty if it can.
     """
 
     made = ""
-    """What tells the page to a later process, once the host has it."""
+    """The page's id for a later process, once the host has created it."""
 
     certain = True
-    """Whether `made` is all that the host has of it. A request without a response may have made another one."""
+    """Whether `made` is the only such page. A request without a response may have created another one."""
 
     url = ""
-    """The page's address, once it is known, where a step has it as an output."""
+    """The page's URL, once known, if the step has it as an output."""
 
     def __init__(self, input_: str, obstacle: str = "") -> None:
         self.input = input_
@@ -79,36 +78,36 @@ class Page:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the input on this host; empty if nothing is."""
+        """Why the input is invalid on this host; empty if it is valid."""
         return ""
 
     @property
     def of_commit(self) -> bool:
-        """Whether it is about the tested commit, from the launch on. Any other tells a pull request the verdict."""
+        """Whether the page is about the tested commit, from the launch on. Others show a pull request the verdict."""
         return self.input in OF_COMMIT
 
     def takes(self, state: str) -> bool:
-        """Return whether it shows a step in this state."""
+        """Return whether the page shows a step in this state."""
         return self.of_commit or state != IN_PROGRESS
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:  # noqa: ARG002
-        """Return `context` with the tested commit, where the host can find it out. Raises HostError."""
+        """Return `context` with the tested commit, if the host can find it. Raises HostError."""
         yield from ()
         return context
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
-        """Create the page or bring it up to date. No request begins after `until`. Raises HostError."""
+        """Create or update the page. No request begins after `until`. Raises HostError."""
         raise NotImplementedError
 
 
 class Host(Protocol):
-    """A CI system. A host treats every text as foreign: it masks secrets, and lets no text become a command."""
+    """A CI system. It treats every text as foreign: it masks secrets, and no text can become a command."""
 
     workspace: Workspace
     """Where files are read and written."""
 
     annotates: bool
-    """Whether it shows annotations elsewhere than in the log."""
+    """Whether it shows annotations outside the log."""
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
@@ -120,7 +119,7 @@ class Host(Protocol):
         """Return the context that the step runs in."""
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        """Return the pages that the inputs ask for, in the order of `wanted_pages`."""
+        """Return the pages that the inputs request, in the order of `wanted_pages`."""
 
     def log(self, text: str = "") -> None:
         """Write one line."""
@@ -132,10 +131,10 @@ class Host(Protocol):
         """Fold the lines written inside under `title`."""
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
-        """Write lines that may be foreign, folded under `title`."""
+        """Write lines that may contain foreign text, folded under `title`."""
 
     def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
-        """Show a message of one or more lines as an annotation, on the first line of a `file` of the repository."""
+        """Show a message of one or more lines as an annotation, on the first line of `file` if there is one."""
 
     @property
     def room_for_warnings(self) -> int:
@@ -159,14 +158,14 @@ class Host(Protocol):
 
 @contextmanager
 def tolerant(host: Host, undone: str = "A part of the report could not be made") -> Iterator[None]:
-    """Report what goes wrong inside, and go on: the verdict does not rest on it."""
+    """Report an error from the block, and go on: the verdict does not depend on it."""
     try:
         yield
     except HostError as error:
-        message = "\n".join(each for each in (error.what, error.advice) if each)
+        message = "\n".join(part for part in (error.what, error.advice) if part)
         host.annotate("notice" if error.forbidden else "warning", f"{NAME}: {error.title}", message)
     except GateError as error:
         host.annotate("warning", NAME, error.what)
-    except Exception:  # noqa: BLE001 - a format that fails must not take the others along
+    except Exception:  # noqa: BLE001 - one broken format must not stop the others
         host.fold(BUG, traceback.format_exc().splitlines())
         host.annotate("warning", NAME, f"{undone}; the log has details for a bug report.")

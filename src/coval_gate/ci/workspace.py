@@ -1,4 +1,4 @@
-"""Files in the job's workspace only: neither `..` nor a symbolic link can lead out of it."""
+"""Reads and writes files in the job's workspace only. Neither `..` nor a symbolic link can lead out of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from coval_gate.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Each path component is opened relative to its parent, so that no path can change between check and use.
+# Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Workspace:
-    """The directory `root`, or the current directory if that is empty."""
+    """The directory `root`; if empty, the current directory."""
 
     def __init__(self, root: str = "") -> None:
         self._root = root or "."
@@ -29,7 +29,7 @@ class Workspace:
     def prepare(self, path: str) -> str:
         """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.
 
-        Raises ValueError with the end of a sentence that begins with the input's name.
+        Raises ValueError with the end of a sentence about the input.
         """
         parts = self._parts(path, example="reports/junit.xml")
         try:
@@ -38,7 +38,7 @@ class Workspace:
             if is_new:
                 self.remove("/".join(parts))
         except OSError as error:
-            raise ValueError(_problem(parts, error, "written")) from None
+            raise ValueError(_problem(parts, error, "writable")) from None
         return "/".join(parts)
 
     def find(self, path: str) -> str:
@@ -48,14 +48,14 @@ class Workspace:
             with self._directory(parts[:-1], create=False) as directory:
                 mode = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode
         except FileNotFoundError:
-            advice = "check the path, and that an earlier step checks out the repository"
+            advice = "Check the path, and that an earlier step checks out the repository."
             shown = quoted("/".join(parts))
-            raise ValueError(f"is {shown}, which does not exist in the workspace; {advice}.") from None
+            raise ValueError(f"must be an existing file in the workspace; got {shown}. {advice}") from None
         except OSError as error:
-            raise ValueError(_problem(parts, error, "read")) from None
+            raise ValueError(_problem(parts, error, "readable")) from None
         if not stat.S_ISREG(mode):
             code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
-            raise ValueError(_problem(parts, OSError(code, ""), "read"))
+            raise ValueError(_problem(parts, OSError(code, ""), "readable"))
         return "/".join(parts)
 
     def write(self, path: str, text: str) -> None:
@@ -71,7 +71,7 @@ class Workspace:
             ) from None
 
     def remove(self, path: str) -> None:
-        """Remove a file at a `path` that `prepare` returned, if there is one. Where that fails, `write` replaces it."""
+        """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file."""
         with suppress(OSError):
             parts = path.split("/")
             with self._directory(parts[:-1], create=False) as directory:
@@ -81,10 +81,10 @@ class Workspace:
         relative = PurePath(path)
         if relative.is_absolute():
             with suppress(ValueError):
-                relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - links are not followed
+                relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - follows no links
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"is {quoted(path)}, but must be a file in the workspace, such as {example}.")
+            raise ValueError(f"must be a file in the workspace, such as {example}; got {quoted(path)}.")
         return parts
 
     @contextmanager
@@ -99,7 +99,7 @@ class Workspace:
             file = os.open(parts[-1], flags, 0o644, dir_fd=directory)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "It exists and is not a file")
+                raise OSError(errno.EINVAL, "It is not a regular file")
             yield file, is_new
         finally:
             os.close(file)
@@ -121,12 +121,13 @@ class Workspace:
             os.close(directory)
 
 
-def _problem(parts: list[str], error: OSError, done: str) -> str:
-    """Return the end of a sentence that says why a file cannot be `done`: written or read."""
-    if error.errno == errno.EINVAL:
-        problem = "which exists and is not a file"
+def _problem(parts: list[str], error: OSError, needed: str) -> str:
+    """Return why a file is not "writable" or "readable" (`needed`), as the end of a sentence."""
+    cause = ""
+    if error.errno in (errno.EINVAL, errno.EISDIR):
+        problem = "must be a regular file"
     elif error.errno in (errno.ELOOP, errno.ENOTDIR):
-        problem = "which leads through a symbolic link or a file"
+        problem = "must not lead through a symbolic link or a file"
     else:
-        problem = f"which cannot be {done}: {error.strerror}"
-    return f"is {quoted('/'.join(parts))}, {problem}."
+        problem, cause = f"must be {needed}", f" ({error.strerror})"
+    return f"{problem}; got {quoted('/'.join(parts))}{cause}."

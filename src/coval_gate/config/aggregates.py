@@ -1,6 +1,6 @@
-"""The aggregates that a threshold can name: what the grammar needs to know of each.
+"""The aggregates that a threshold can name, as the grammar needs them.
 
-How each is measured, compared and blamed on simulations is the class of the same name in `judge.aggregates`.
+The classes of the same names in `judge.aggregates` measure and compare them, and say which simulations are to blame.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from typing import Final, Literal, NamedTuple
 
 from coval_gate.config.values import in_quotes
 
-CURLY: Final = "“”„‟‘’‚‛«»`"  # quotes of word processors and other languages, which do not quote here
+CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes
 BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
 OTHERWISE: Final = "Use pass_rate, or a number."
 
 
 class Kind(NamedTuple):
-    """What is known of an aggregate before anything is measured.
+    """The fixed properties of an aggregate.
 
     `unit`: a share from 0 to 1, a number of simulations, or the unit of the metric's numbers. `of_run`: it needs no
-    metric. `takes`: what stands in its parentheses. `least` and `most`: the values that it can have. `synonyms` are
-    other names of it, and `meant_by` words that are not, but are corrected to it.
+    metric. `takes`: what its parentheses contain. `least` and `most`: its range. `synonyms`: other valid names.
+    `meant_by`: invalid names that are corrected to this one.
 
-    `is_statistical`: it says something about the agent beyond this run, which counts and extremes do not. `instead`:
-    what to write in place of one that does not, as a sentence. `pools_runs`: a run and its repetitions are counted
-    together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is one that values have.
-    `uses_targets`: the metrics' targets in Coval decide. `limits_gaps`: it says itself how many values may be missing.
-    `shows_quality`: it is about what the agent did, and not only about whether there are data. `is_all`: it counts all
-    simulations, not some of them. `subject`: what a sentence about it begins with.
+    `is_statistical`: it describes the agent beyond this run, which counts and extremes do not. `instead`: a sentence
+    that names an alternative to one that does not. `pools_runs`: a run and its repetitions are counted together all
+    the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is on the scale of the values.
+    `uses_targets`: the metrics' targets in Coval decide. `limits_gaps`: it limits the number of missing values itself.
+    `is_all`: it counts all simulations, not a part of them. `subject`: the beginning of a sentence about it.
     """
 
     name: str
@@ -52,13 +51,13 @@ class Kind(NamedTuple):
 
     @property
     def written(self) -> str:
-        """The name as a message shows it."""
+        """The name in messages, with its parentheses."""
         return self.name + {"": "", "percentile": "(N)", "values": "(…)"}[self.takes]
 
 
 ANY: Final = -math.inf
 COUNTED: Final = "Use rate(…), which counts missing values as misses."
-# In the order in which messages list them.
+# Messages list them in this order.
 KINDS: Final = (
     Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",),
          meant_by=("average", "avrg")),
@@ -83,12 +82,13 @@ KINDS: Final = (
 KIND: Final = {kind.name: kind for kind in KINDS}
 OF_METRIC: Final = tuple(kind.name for kind in KINDS if not kind.of_run)
 OF_RUN: Final = tuple(kind.name for kind in KINDS if kind.of_run)
-# What users may write for each.
+# The valid names.
 NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
 
 
-class Aggregate(NamedTuple):
-    """How to reduce many values to one. `percentile` is the N of p(N); `values` are those that rate and count match.
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """How to reduce many values to one. `percentile`: the N of p(N). `values`: the values that rate and count match.
 
     Rates are shares from 0 to 1. Numeric aggregates need a metric with numbers. Aggregates of the run need no metric.
     """

@@ -1,7 +1,7 @@
 """Fields: the types that an input can have, and how to parse each of them.
 
-A parser takes stripped, non-empty text. It raises ValueError with the end of a sentence that begins with the input's
-name ("must be true or false; …"). The message never contains a secret.
+A parser takes stripped, non-empty text. It raises ValueError with the end of a sentence about the input
+("must be true or false; …"). The message never contains a secret.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
-CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 % every result would be conclusive
+CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -35,7 +35,7 @@ NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 class Field(NamedTuple, Generic[T]):
     """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser.
 
-    `write` returns the text that `parse` reads as a value, where that is not how values of its type are written.
+    `write` is the inverse of `parse`; None if values are written the usual way for their type.
     """
 
     name: str
@@ -44,8 +44,9 @@ class Field(NamedTuple, Generic[T]):
     write: Callable[[T], str] | None = None
 
 
-class Allowance(NamedTuple):
-    """The number of items that may be missing from a total: `most`, or `most` percent of the total."""
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many items of a total may be missing: `most`, or `most` percent of the total."""
 
     most: float
     percent: bool = False
@@ -62,21 +63,21 @@ class Allowance(NamedTuple):
 def text(longest: int) -> Field[str]:
     """Return a field for free text of at most `longest` characters."""
 
-    def parse(given: str) -> str:
-        if len(given) > longest:
-            raise ValueError(f"must have at most {longest:,} characters; got {len(given):,}.")
-        return given
+    def parse(raw: str) -> str:
+        if len(raw) > longest:
+            raise ValueError(f"must have at most {longest:,} characters; got {len(raw):,}.")
+        return raw
 
     return Field("text", "", parse)
 
 
 def metric_value(longest: int) -> Field[str]:
-    """Return a field for one value of a metric, of at most `longest` characters."""
+    """Return a field for a value of a metric, of at most `longest` characters."""
 
-    def parse(given: str) -> str:
-        from coval_gate.config.values import parse_value  # not needed by most steps, and the start is measured
+    def parse(raw: str) -> str:
+        from coval_gate.config.values import parse_value  # most steps do not need it; it delays the start
 
-        return text(longest).parse(parse_value(given))
+        return text(longest).parse(parse_value(raw))
 
     def write(value: str) -> str:
         from coval_gate.config.values import written_value
@@ -89,34 +90,34 @@ def metric_value(longest: int) -> Field[str]:
 def secret() -> Field[Secret | None]:
     """Return a field for a credential that fits in an HTTP header."""
 
-    def parse(given: str) -> Secret:
-        if given.startswith(UNFILLED):
+    def parse(raw: str) -> Secret:
+        if raw.startswith(UNFILLED):
             raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
-        if given.lower().startswith("bearer "):
+        if raw.lower().startswith("bearer "):
             raise ValueError("must be the key alone, without Bearer.")
-        if not re.fullmatch(r"[!-~]+", given):
+        if not re.fullmatch(r"[!-~]+", raw):
             raise ValueError("must contain visible ASCII characters only, no spaces or line breaks; copy it again.")
-        if len(given) < SHORTEST_SECRET:
-            # Masking a shorter text would also mask ordinary words in the log.
+        if len(raw) < SHORTEST_SECRET:
+            # A shorter secret would mask ordinary words in the log.
             raise ValueError(f"must have at least {SHORTEST_SECRET} characters; copy it again.")
-        return Secret(given)
+        return Secret(raw)
 
     return Field("secret", None, parse)
 
 
 def token() -> Field[Secret | None]:
-    """Return a field for a credential that the runner fills in; None where it left the expression unevaluated."""
+    """Return a field for a credential from the runner; None if the runner did not evaluate the expression."""
     inner = secret()
-    return Field(inner.name, None, lambda given: None if given.startswith(UNFILLED) else inner.parse(given))
+    return Field(inner.name, None, lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
 
 
 def path() -> Field[str]:
     """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
 
-    def parse(given: str) -> str:
-        if len(given) > LONGEST_PATH or not given.isprintable():
-            raise ValueError(f"is {quoted(given)}, but must have at most {LONGEST_PATH:,} printable characters.")
-        return given
+    def parse(raw: str) -> str:
+        if len(raw) > LONGEST_PATH or not raw.isprintable():
+            raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
+        return raw
 
     return Field("path", "", parse)
 
@@ -127,39 +128,39 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
     With `encrypted`, http is allowed for loopback hosts only.
     """
 
-    def parse(given: str) -> str:
-        parts = parse_address(given)
+    def parse(raw: str) -> str:
+        parts = parse_address(raw)
         if parts is None:
-            raise ValueError(invalid(f"a URL such as {example}", given, f"https://{given}", parse_address))
+            raise ValueError(invalid(f"a URL such as {example}", raw, f"https://{raw}", parse_address))
         if not (parts.auth is parts.query is parts.fragment is None):
             plain = parts._replace(auth=None, query=None, fragment=None).url
             raise ValueError(f"must not contain a user, password, query or fragment. Write {one_line(plain, 80)}.")
         if encrypted and parts.scheme == "http" and not is_loopback(parts):
             secure = one_line(parts._replace(scheme="https").url, 80)
-            raise ValueError(f"must use https to protect the API key; got {quoted(given)}. Write {secure}.")
-        return given.rstrip("/")
+            raise ValueError(f"must use https to protect the API key; got {quoted(raw)}. Write {secure}.")
+        return raw.rstrip("/")
 
     return Field("URL", "", parse)
 
 
 def identifier() -> Field[str]:
-    """Return a field for a Coval id. It accepts any length up to 64, because Coval's own pages disagree on lengths."""
+    """Return a field for a Coval id, of any length up to 64: Coval's own pages disagree on lengths."""
     return Field("id", "", parse_identifier)
 
 
 def identifiers(most: int) -> Field[tuple[str, ...]]:
-    """Return a field for a list of at most `most` ids, without duplicates, in the given order."""
+    """Return a field for a list of at most `most` ids, in order, without duplicates."""
 
-    def entry(given: str) -> str:
-        if " " in given:
-            raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(given)}.")
-        return parse_identifier(given)
+    def entry(raw: str) -> str:
+        if " " in raw:
+            raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(raw)}.")
+        return parse_identifier(raw)
 
     return _list("list of ids", most, entry)
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
-    """Return a field for a list of at most `most` texts, without duplicates, in the given order."""
+    """Return a field for a list of at most `most` texts, in order, without duplicates."""
     return _list("list", most, text(longest).parse)
 
 
@@ -167,15 +168,15 @@ def whole(least: int, most: int | None = None) -> Field[int]:
     """Return a field for a whole number from `least` to `most`, both included."""
     allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
 
-    def read(given: str) -> int | None:
-        number = int(given) if re.fullmatch(r"[+-]?\d{1,18}", given, re.ASCII) else None
+    def read(raw: str) -> int | None:
+        number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else None
         return None if number is None or number < least or (most is not None and number > most) else number
 
-    def parse(given: str) -> int:
-        number = read(given)
+    def parse(raw: str) -> int:
+        number = read(raw)
         if number is None:
-            meant = re.sub(r"\.0+$", "", hints.number_meant(given))
-            raise ValueError(invalid(f"a whole number {allowed}", given, meant, read))
+            meant = re.sub(r"\.0+$", "", hints.number_meant(raw))
+            raise ValueError(invalid(f"a whole number {allowed}", raw, meant, read))
         return number
 
     return Field("whole number", 0, parse)
@@ -184,28 +185,28 @@ def whole(least: int, most: int | None = None) -> Field[int]:
 def seconds(least: float, most: float) -> Field[float]:
     """Return a field for a duration in seconds, from `least` to `most`, both included."""
 
-    def read(given: str) -> float | None:
-        number = parse_number(given)
+    def read(raw: str) -> float | None:
+        number = parse_number(raw)
         return number if number is not None and least <= number <= most else None
 
-    def parse(given: str) -> float:
-        number = read(given)
+    def parse(raw: str) -> float:
+        number = read(raw)
         if number is None:
             allowed = f"a number of seconds from {least:g} to {most:,.0f}"
-            raise ValueError(invalid(allowed, given, hints.seconds_meant(given), read))
+            raise ValueError(invalid(allowed, raw, hints.seconds_meant(raw), read))
         return number
 
     return Field("seconds", 0.0, parse)
 
 
 def optional(field: Field[T], word: str = "") -> Field[T | None]:
-    """Return `field` with the value None for an unset input, and for `word`."""
+    """Return `field` extended by None, for an unset input and for `word`."""
 
-    def parse(given: str) -> T | None:
-        if word and given.lower() == word:
+    def parse(raw: str) -> T | None:
+        if word and raw.lower() == word:
             return None
         try:
-            return field.parse(given)
+            return field.parse(raw)
         except ValueError as problem:
             raise ValueError(f"must be {word or 'empty'} or " + str(problem).removeprefix("must be ")) from None
 
@@ -218,66 +219,66 @@ def optional(field: Field[T], word: str = "") -> Field[T | None]:
 def allowance() -> Field[Allowance]:
     """Return a field for a number of simulations or a percentage of them."""
 
-    def read(given: str) -> Allowance | None:
-        percent = given.endswith("%")
-        number = parse_number(given.removesuffix("%").rstrip())
+    def read(raw: str) -> Allowance | None:
+        percent = raw.endswith("%")
+        number = parse_number(raw.removesuffix("%").rstrip())
         if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
             return None
         return Allowance(number, percent)
 
-    def parse(given: str) -> Allowance:
-        if (allowed := read(given)) is None:
+    def parse(raw: str) -> Allowance:
+        if (allowed := read(raw)) is None:
             kinds = "a whole number such as 2 or a percentage such as 5%"
-            raise ValueError(invalid(kinds, given, hints.percentage_meant(given), read))
+            raise ValueError(invalid(kinds, raw, hints.percentage_meant(raw), read))
         return allowed
 
     return Field("number or %", Allowance(0), parse)
 
 
 def confidence() -> Field[float]:
-    """Return a field for a confidence: a percentage or a share; the value is a share."""
+    """Return a field for a confidence, written as a percentage or a share; its value is a share."""
     low, high = CONFIDENCES
 
-    def read(given: str) -> float | None:
-        number = parse_number(given.removesuffix("%").rstrip())
+    def read(raw: str) -> float | None:
+        number = parse_number(raw.removesuffix("%").rstrip())
         if number is None:
             return None
-        percentage = number if given.endswith("%") else number * 100
+        percentage = number if raw.endswith("%") else number * 100
         return percentage / 100 if low <= percentage <= high else None
 
-    def parse(given: str) -> float:
-        if (share := read(given)) is None:
+    def parse(raw: str) -> float:
+        if (share := read(raw)) is None:
             kinds = f"a percentage from {low:g}% to {high:g}%"
-            raise ValueError(invalid(kinds, given, f"{given}%", read))
+            raise ValueError(invalid(kinds, raw, f"{raw}%", read))
         return share
 
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 
 def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
-    """Return a field for one of `words`, in any case. `meant`: the word that a wrong one stands for."""
+    """Return a field for one of `words`, in any case. `meant` maps wrong words to the right ones."""
 
-    def parse(given: str) -> str:
-        word = given.lower()
+    def parse(raw: str) -> str:
+        word = raw.lower()
         if word not in words:
-            right = meant.get(word) or hints.word_meant(given, words)
+            right = meant.get(word) or hints.word_meant(raw, words)
             question = f" Did you mean {right}?" if right in words else ""
-            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(given)}.{question}")
+            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.{question}")
         return word
 
     return Field(" or ".join(f"`{word}`" for word in words), "", parse)
 
 
 def flag() -> Field[bool]:
-    """Return a field for true or false. It accepts no other word, so that a typo cannot mean either."""
+    """Return a field for true or false. It accepts no other word, so a typo is an error."""
 
-    def read(given: str) -> bool | None:
-        return {"true": True, "false": False}.get(given.lower())
+    def read(raw: str) -> bool | None:
+        return {"true": True, "false": False}.get(raw.lower())
 
-    def parse(given: str) -> bool:
-        flag = read(given)
+    def parse(raw: str) -> bool:
+        flag = read(raw)
         if flag is None:
-            raise ValueError(invalid("true or false", given, hints.flag_meant(given), read))
+            raise ValueError(invalid("true or false", raw, hints.flag_meant(raw), read))
         return flag
 
     return Field("true or false", False, parse)
@@ -285,14 +286,14 @@ def flag() -> Field[bool]:
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
     """Return a field for a JSON object. Error messages show `example`."""
-    return Field("JSON object", None, lambda given: read_object(given, example))
+    return Field("JSON object", None, lambda raw: read_object(raw, example))
 
 
 def metadata(example: str) -> Field[dict[str, Any] | None]:
-    """Return a field for a JSON object whose known keys have the values that `read_metadata` accepts."""
+    """Return a field for a JSON object that `read_metadata` accepts."""
 
-    def parse(given: str) -> dict[str, Any] | None:
-        value = read_object(given, example)
+    def parse(raw: str) -> dict[str, Any] | None:
+        value = read_object(raw, example)
         read_metadata(value)
         return value
 
@@ -302,42 +303,42 @@ def metadata(example: str) -> Field[dict[str, Any] | None]:
 def matrix() -> Field[Matrix]:
     """Return a field for the values of a job's matrix, as GitHub's toJSON writes them."""
 
-    def parse(given: str) -> Matrix:
-        if given.startswith(UNFILLED):  # no runner that could tell
+    def parse(raw: str) -> Matrix:
+        if raw.startswith(UNFILLED):  # not on GitHub: nothing evaluated the expression
             return NO_MATRIX
-        value = read_object(given, '{"region": "eu"}')
+        value = read_object(raw, '{"region": "eu"}')
         return matrix_of(value) if value else NO_MATRIX
 
     return Field("JSON object", NO_MATRIX, parse)
 
 
-def parse_identifier(given: str) -> str:
-    """Return a Coval id as given. Raises ValueError."""
-    if not IDENTIFIER.fullmatch(given):
-        meant = hints.id_meant(given)
-        write = f" Write {meant}." if meant != given and IDENTIFIER.fullmatch(meant) else hints.about_id(given)
-        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(given)}.{write}")
-    return given
+def parse_identifier(raw: str) -> str:
+    """Return `raw` if it is a Coval id. Raises ValueError."""
+    if not IDENTIFIER.fullmatch(raw):
+        meant = hints.id_meant(raw)
+        write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else hints.about_id(raw)
+        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(raw)}.{write}")
+    return raw
 
 
-def invalid(allowed: str, given: str, meant: str, read: Callable[[str], object]) -> str:
-    """Return what is wrong with `given`, and what to write instead if `read` accepts what was `meant`."""
-    write = f" Write {meant}." if meant != given and read(meant) is not None else ""
-    return f"must be {allowed}; got {quoted(given)}.{write}"
+def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -> str:
+    """Return what is wrong with `raw`, and propose `meant` if `read` accepts it."""
+    write = f" Write {meant}." if meant != raw and read(meant) is not None else ""
+    return f"must be {allowed}; got {quoted(raw)}.{write}"
 
 
 def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:
-    def parse(given: str) -> tuple[str, ...]:
-        if given == NULL:
+    def parse(raw: str) -> tuple[str, ...]:
+        if raw == NULL:
             return ()
-        found = tuple(dict.fromkeys(item(entry) for entry in entries(given)))
-        if len(found) > most:
-            raise ValueError(f"must have at most {most} entries; got {len(found)}.")
-        return found
+        items = tuple(dict.fromkeys(item(entry) for entry in entries(raw)))
+        if len(items) > most:
+            raise ValueError(f"must have at most {most} entries; got {len(items)}.")
+        return items
 
     return Field(name, (), parse)
 
 
-def parse_number(given: str) -> float | None:
-    """Return a decimal number without a sign; None if `given` is not one."""
-    return float(given) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", given, re.ASCII) else None
+def parse_number(raw: str) -> float | None:
+    """Return a decimal number without a sign; None if `raw` is anything else."""
+    return float(raw) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", raw, re.ASCII) else None

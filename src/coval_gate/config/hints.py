@@ -1,6 +1,6 @@
-"""Recognizes what a user meant by an invalid value, where that is certain. Pure.
+"""Recognizes what a user meant by an invalid value, if that is certain. Pure.
 
-Each function returns a sentence that says what to write, or an empty text.
+Each function returns the value that the user meant, or the text unchanged; `about_id` returns a sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 QUOTES: Final = "\"'`“”„‘’"
 NUMBER: Final = r"\d{1,12}(?:\.\d{1,6})?"
 DURATION: Final = re.compile(rf"({NUMBER})\s*([a-zµ]+)\.?", re.IGNORECASE | re.ASCII)
-UNITS: Final = {  # in seconds, by their names in singular
+UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("s", "sec", "second"), 1.0),
     **dict.fromkeys(("m", "min", "minute"), 60.0),
     **dict.fromkeys(("h", "hr", "hour"), 3600.0),
@@ -31,68 +31,68 @@ SHELL_VARIABLE: Final = re.compile(r"\$\{?\w+\}?", re.ASCII)
 
 
 def plain(number: float) -> str:
-    """Return a number as it is written in a workflow: "90", "0.5"."""
+    """Return a number as in a workflow file: "90", "0.5"."""
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
-def unquoted(given: str) -> str:
-    """Return `given` without a pair of quotes around it."""
-    is_quoted = len(given) > 1 and given[0] in QUOTES and given[-1] in QUOTES
-    return given[1:-1].strip() if is_quoted else given
+def unquoted(raw: str) -> str:
+    """Return `raw` without the quotes around it."""
+    is_quoted = len(raw) > 1 and raw[0] in QUOTES and raw[-1] in QUOTES
+    return raw[1:-1].strip() if is_quoted else raw
 
 
-def number_meant(given: str) -> str:
-    """Return the number that is meant by one with quotes, separators or a decimal comma; `given` if there is none."""
-    text = unquoted(given)
+def number_meant(raw: str) -> str:
+    """Return a number without quotes and separators, and with a decimal point; any other text unquoted."""
+    text = unquoted(raw)
     if GROUPED.fullmatch(text):
         return re.sub(r"[,_' ]", "", text)
     return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
 
 
-def seconds_meant(given: str) -> str:
-    """Return the seconds that are meant by a duration with a unit, as a number; otherwise as `number_meant`."""
-    text = number_meant(given)
-    found = DURATION.fullmatch(text)
-    unit = found[2].lower() if found else ""
+def seconds_meant(raw: str) -> str:
+    """Return a duration with a unit in seconds; otherwise as `number_meant`."""
+    text = number_meant(raw)
+    match = DURATION.fullmatch(text)
+    unit = match[2].lower() if match else ""
     factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
-    return plain(float(found[1]) * factor) if found and factor else text
+    return plain(float(match[1]) * factor) if match and factor else text
 
 
-def percentage_meant(given: str) -> str:
-    """Return the percentage or number that is meant: "5 percent" and "0.05" are "5%"."""
-    text = number_meant(given)
-    if found := PERCENT.fullmatch(text):
-        return f"{found[1]}%"
+def percentage_meant(raw: str) -> str:
+    """Return a percentage as "5%", also for "5 percent" and "0.05"."""
+    text = number_meant(raw)
+    if match := PERCENT.fullmatch(text):
+        return f"{match[1]}%"
     is_share = re.fullmatch(r"0?\.\d{1,6}", text, re.ASCII)
     return f"{plain(float(text) * 100)}%" if is_share else text
 
 
-def flag_meant(given: str) -> str:
-    """Return true or false for another word that says so."""
-    word = unquoted(given).lower()
+def flag_meant(raw: str) -> str:
+    """Return "true" or "false" for a word such as "yes" or "off"."""
+    word = unquoted(raw).lower()
     return {**dict.fromkeys(YES, "true"), **dict.fromkeys(NO, "false")}.get(word, word)
 
 
-def word_meant(given: str, words: Sequence[str]) -> str:
-    """Return the one of `words` that is close to `given`; otherwise `given`."""
-    from difflib import get_close_matches  # only for errors, and the start is measured
+def word_meant(raw: str, words: Sequence[str]) -> str:
+    """Return the word that `raw` is a misspelling of; `raw` if it is close to none."""
+    from difflib import get_close_matches  # only errors need it; it delays the start
 
-    close = get_close_matches(unquoted(given).lower().replace("-", "_"), words, n=1)
-    return close[0] if close else given
+    close = get_close_matches(unquoted(raw).lower().replace("-", "_"), words, n=1)
+    return close[0] if close else raw
 
 
-def id_meant(given: str) -> str:
-    """Return the id in quotes, in a resource's name (`agents/…`) or at the end of a dashboard's address."""
-    text = unquoted(given)
+def id_meant(raw: str) -> str:
+    """Return the id from quotes, a resource name (`agents/…`) or the end of a dashboard URL."""
+    text = unquoted(raw)
     named = RESOURCE.fullmatch(text)
     return named[1] if named else text
 
 
-def about_id(given: str) -> str:
-    """Return what to do about a text that is no id for a known reason."""
-    if given.startswith("${{"):
+def about_id(raw: str) -> str:
+    """Return advice about an invalid id, after a space; "" if the reason is unknown."""
+    if raw.startswith("${{"):
         return " GitHub did not evaluate the expression: write it under `with:` of a step."
-    if SHELL_VARIABLE.fullmatch(given):
-        name = given.strip("${}")
+    if SHELL_VARIABLE.fullmatch(raw):
+        name = raw.strip("${}")
         return f" Shell variables are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
-    return " Write the id, not the name." if " " in given else ""
+    return " Write the id, not the name." if " " in raw else ""

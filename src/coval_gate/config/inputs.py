@@ -35,7 +35,7 @@ REPORT: Final = "Report"
 ALL_MODES: Final = ("run", "launch", "wait", "cancel")
 LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
 RUNNING_MODES: Final = ("run", "launch", "wait")
-MODES: Final = {  # in which the inputs of a group have an effect, unless an input declares its own
+MODES: Final = {  # the modes in which a group's inputs have an effect; an input may declare its own
     CONNECTION: ALL_MODES,
     WHAT: LAUNCHING_MODES,
     MODE: ALL_MODES,
@@ -46,17 +46,17 @@ MODES: Final = {  # in which the inputs of a group have an effect, unless an inp
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
-LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest that a GitHub job can last
-MOST_EXPLAINED: Final = 20  # invalid lines of thresholds that are corrected
+LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
+MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
 MOST_REPETITIONS: Final = 5
-MOST_TEST_CASES: Final = 100  # that test_case_ids may name
-CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit on the name of a commit status, and of a check run
+MOST_TEST_CASES: Final = 100  # in test_case_ids
+CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit statuses and check runs
 
 
 class Input(NamedTuple):
     """The declaration of an input, which has an effect in `modes`.
 
-    `default` is text, as in a workflow file; `usual_length` is that of an id.
+    `default` is text, as in a workflow file; `usual_length`: the usual length of its ids, in characters.
     """
 
     name: str
@@ -69,19 +69,19 @@ class Input(NamedTuple):
 
     @property
     def default_value(self) -> Any:
-        """The value of an input that the user did not set."""
+        """The parsed default."""
         return self.field.parse(self.default) if self.default else self.field.empty
 
 
 class Problem(NamedTuple):
-    """An invalid input. `what` is the end of a sentence that begins with the input's name."""
+    """An invalid input. `what` ends a sentence that begins with the input's name."""
 
     name: str
     what: str
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
-    # The grammar is compiled only where it is used, because the start is measured.
+    # Import the grammar only if it is needed: compiling it delays the start.
     from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
     try:
@@ -107,7 +107,7 @@ def declare(
     usual_length: int | None = None,
     modes: tuple[str, ...] = (),
 ) -> T:
-    """Declare an input. The return type is that of the input's value, for the type checker."""
+    """Declare an input. For the type checker, it returns the input's value."""
     declaration = (group, field, default, description, usual_length, modes or MODES[group])
     return cast("T", declaration)
 
@@ -173,7 +173,7 @@ class Inputs(NamedTuple):
         WHAT,
         fields.optional(fields.whole(0, 2**31 - 1)),
         "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`. With "
-        "`repeat_on_failure`, the default is one that the step chooses, so that repetitions draw the same.",
+        "`repeat_on_failure`, the step chooses one by default, so that repetitions draw the same test cases.",
     )
     test_case_ids: tuple[str, ...] = declare(
         WHAT,
@@ -208,7 +208,7 @@ class Inputs(NamedTuple):
         MODE,
         fields.choice(*ALL_MODES),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
-        "`run_id`. `cancel` cancels the runs in `run_id` that are not over.",
+        "`run_id`. `cancel` cancels the unfinished runs in `run_id`.",
         "run",
     )
     run_id: tuple[str, ...] = declare(
@@ -229,15 +229,15 @@ class Inputs(NamedTuple):
         MODE,
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
-        "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` is a job of its "
-        "own.",
+        "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` counts as its "
+        "own job.",
         "false",
         modes=LAUNCHING_MODES,
     )
     matrix: Matrix = declare(
         MODE,
         fields.matrix(),
-        "The job's values of its matrix, which GitHub fills in. They tell jobs apart that are alike otherwise: their "
+        "The job's matrix values, which GitHub fills in. They distinguish jobs that are otherwise the same, with their "
         "runs, comments, statuses and reports. Empty: no matrix.",
         "${{ toJSON(matrix) }}",
     )
@@ -271,7 +271,7 @@ class Inputs(NamedTuple):
         WAITING,
         fields.flag(),
         "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
-        "(`repeat_on_failure`) is always cancelled, because nothing can use it.",
+        "(`repeat_on_failure`) is always cancelled, because no later step can use it.",
         "false",
     )
     cancel_on_interrupt: bool = declare(
@@ -284,7 +284,7 @@ class Inputs(NamedTuple):
     metrics_grace_time: float = declare(
         WAITING,
         fields.seconds(0, LONGEST_WAIT),
-        "After the run completed, wait up to this many seconds for missing simulations and values.",
+        "After the run completes, wait up to this many seconds for missing simulations and metric values.",
         "180",
     )
 
@@ -322,22 +322,21 @@ class Inputs(NamedTuple):
     baseline_max_age: Age = declare(
         GATE,
         baseline_fields.age(),
-        "How old a run may be that a tag or a branch stands for, such as `36h`, `30d` or `2w`.",
+        "Maximum age of a baseline run that a tag or a branch stands for, such as `36h`, `30d` or `2w`.",
         "30d",
     )
     promote: str = declare(
         GATE,
         baseline_fields.tag(LONGEST_TEXT),
-        "If the run may be a baseline, give it this tag, and take the tag from the run that had it. Pull requests "
-        "cannot promote.",
+        "If the run qualifies as a baseline, move this tag to it from the run that had it. Not for pull requests.",
     )
     drift: BaselineSource | None = declare(
         GATE,
         baseline_fields.tagged(LONGEST_TEXT),
-        "Fail the check where the agent gets slowly worse, such as `tag:reference`: the run with this tag and the six "
-        "that followed it are compared with all later runs of the branch, for each threshold that compares with "
-        "`baseline`. Where no run has the tag, this one takes it if the check is green; after that, only `accept` "
-        "moves it. Not for pull requests.",
+        "Fail the check if the agent slowly gets worse. With `tag:reference`, for example, the run with this tag and "
+        "the six runs after it are compared with all later runs of the branch, for each threshold that compares with "
+        "`baseline`. If no run has the tag, this run takes it if the check is green; after that, only `accept` moves "
+        "it. Not for pull requests.",
     )
     accept: bool = declare(
         GATE,
@@ -352,21 +351,21 @@ class Inputs(NamedTuple):
         fields.optional(fields.confidence()),
         "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
         "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
-        "baseline, that it got worse. Empty: as counted.",
+        "baseline, that it got worse. Empty: decide as counted.",
     )
     on_inconclusive: str = declare(
         GATE,
         fields.choice("fail", "pass"),
-        "What to do where a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
+        "What to do if a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
         "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
         "improvement.",
     )
     repeat_on_failure: int = declare(
         GATE,
         fields.whole(0, MOST_REPETITIONS),
-        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All criteria are "
-        "then decided by all runs: averages, rates and percentiles by all conversations together; what is decided as "
-        "counted has to hold in each run, so a run that fails it does not run again.",
+        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All runs then "
+        "decide together: averages, rates and percentiles cover all conversations; a criterion that is decided as "
+        "counted must hold in each run, so a run that misses one is not repeated.",
         "0",
         modes=("run",),
     )
@@ -387,8 +386,8 @@ class Inputs(NamedTuple):
     on_missing_api_key: str = declare(
         GATE,
         fields.choice("error", "skip"),
-        "What to do without an API key where GitHub withholds secrets, which is in pull requests from forks and from "
-        "Dependabot: `error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
+        "What to do if GitHub withholds the API key, as it does from pull requests from forks and from Dependabot: "
+        "`error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
         "error",
         modes=ALL_MODES,
     )
@@ -403,7 +402,7 @@ class Inputs(NamedTuple):
     annotate_file: str = declare(
         REPORT,
         fields.path(),
-        "A file of the repository, such as the agent's prompt, that the annotations are shown on.",
+        "A file of the repository, such as the agent's prompt, to show the annotations on.",
         modes=WAITING_MODES,
     )
     comment: str = declare(
@@ -417,16 +416,16 @@ class Inputs(NamedTuple):
     commit_status: str = declare(
         REPORT,
         fields.text(CONTEXT_LIMIT),
-        "Name of a commit status. It is pending from the launch on, and then shows the verdict, including that of a "
-        "later step with `mode: wait`. Requires `statuses: write`.",
+        "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
+        "with `mode: wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
     check_run: str = declare(
         REPORT,
         fields.text(CONTEXT_LIMIT),
         "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
-        "verdict, including that of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. "
-        "Requires `checks: write`.",
+        "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
+        "`checks: write`.",
         modes=RUNNING_MODES,
     )
     include_transcripts: str = declare(
@@ -434,7 +433,7 @@ class Inputs(NamedTuple):
         fields.choice("none", "failures"),
         "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
         "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does. "
-        "The JUnit report takes the length of these conversations from them.",
+        "The JUnit report takes the durations of these conversations from them.",
         "none",
         modes=WAITING_MODES,
     )
@@ -460,37 +459,37 @@ def declared() -> Iterator[Input]:
 
 
 def default_of(name: str) -> Any:
-    """Return the value of the input `name` where the user did not set it."""
-    return next(each.default_value for each in declared() if each.name == name)
+    """Return the default value of the input `name`."""
+    return next(declaration.default_value for declaration in declared() if declaration.name == name)
 
 
 def key_in(environ: Mapping[str, str]) -> str:
-    """Return the API key as given, unchecked, so that the step can mask it before it writes anything."""
+    """Return the unchecked API key, which the step must mask before it writes anything."""
     return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
 
 
 def token_in(environ: Mapping[str, str]) -> str:
-    """Return GitHub's token as given, unchecked, for the same reason. Empty where the runner did not fill it in."""
-    given = environ.get("INPUT_GITHUB_TOKEN", "").strip()
-    return "" if given.startswith(UNFILLED) else given
+    """Return the unchecked GitHub token, for the same reason; empty if the runner did not fill it in."""
+    token = environ.get("INPUT_GITHUB_TOKEN", "").strip()
+    return "" if token.startswith(UNFILLED) else token
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 
-    An invalid input gets its default, so that the error report is still written where the valid inputs say.
+    An invalid input gets its default: the valid inputs still decide where the error report goes.
     """
     values: list[Any] = []
     problems: list[Problem] = []
-    for each in declared():
-        name = each.name
+    for declaration in declared():
+        name = declaration.name
         text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
-            values.append(each.field.parse(text) if text else each.default_value)
+            values[name] = declaration.field.parse(text) if text else declaration.default_value
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values.append(each.default_value)
-    return Inputs._make(values), problems
+            values[name] = declaration.default_value
+    return Inputs(**values), problems
 
 
 def api_root(inputs: Inputs) -> str:

@@ -1,4 +1,4 @@
-"""Reads JSON that a user wrote. Pure. Raises ValueError with the end of a sentence."""
+"""Reads JSON that the user wrote. Pure. Raises ValueError with the end of a sentence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Final, NoReturn
 from coval_gate.text import quoted
 
 MOST_DIGITS: Final = 100  # of a whole number
-DEEPEST: Final = 100  # levels; Coval returns this JSON in its responses, which must stay parsable
-NULL: Final = "null"  # what GitHub's toJSON writes for a value that is not set
+DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
+NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
 
 
-def read_json(given: str, example: str) -> Any:
-    """Return the value that `given` stands for. Error messages show `example`."""
+def read_json(raw: str, example: str) -> Any:
+    """Return the parsed JSON. Error messages show `example`."""
 
     def refuse(number: str) -> NoReturn:
         raise ValueError(f"contains {quoted(number, 20)}; numbers must be finite, with at most {MOST_DIGITS} digits.")
@@ -27,11 +27,11 @@ def read_json(given: str, example: str) -> Any:
 
     try:
         value = json.loads(
-            given, parse_constant=refuse, parse_float=finite, parse_int=whole_number, object_pairs_hook=_object
+            raw, parse_constant=refuse, parse_float=finite, parse_int=whole_number, object_pairs_hook=_object
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        quotes = " JSON needs double quotes." if given[error.pos : error.pos + 1] == "'" else ""
+        quotes = " JSON needs double quotes." if raw[error.pos : error.pos + 1] == "'" else ""
         raise ValueError(f"is not valid JSON: {error.msg} ({where}).{quotes} Write it like {example}.") from None
     except RecursionError:
         value = None
@@ -43,9 +43,9 @@ def read_json(given: str, example: str) -> Any:
     return value
 
 
-def read_object(given: str, example: str) -> dict[str, Any] | None:
-    """Return a JSON object; None for `null` and an empty list, which some programs write for an empty object."""
-    value = read_json(given, example)
+def read_object(raw: str, example: str) -> dict[str, Any] | None:
+    """Return a JSON object; None for `null`, and for an empty list, which some programs write for an empty object."""
+    value = read_json(raw, example)
     if value is None or value == []:
         return None
     if not isinstance(value, dict):
@@ -54,19 +54,21 @@ def read_object(given: str, example: str) -> dict[str, Any] | None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. One key twice is an error, because one of its values would be lost."""
-    found: dict[str, Any] = {}
+    """Return an object. A duplicate key is an error, because one of its values would be lost."""
+    object_: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in object_:
             raise ValueError(f"has the key {quoted(key)} twice; keep one.")
-        found[key] = value
-    return found
+        object_[key] = value
+    return object_
 
 
 def _depth(value: Any) -> int:
-    """Return how deep lists and objects are nested, counted without recursion."""
+    """Return the nesting depth of lists and objects, without recursion."""
     depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list)]:
+    while level := [container for container in level if isinstance(container, dict | list)]:
         depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+        level = [
+            inner for container in level for inner in (container.values() if isinstance(container, dict) else container)
+        ]
     return depth

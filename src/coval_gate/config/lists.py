@@ -1,4 +1,4 @@
-"""Splits a list that a user wrote. Pure. Raises ValueError with the end of a sentence."""
+"""Splits a list that the user wrote. Pure. Raises ValueError with the end of a sentence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ EXAMPLE: Final = '["first", "second"]'
 MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
 
 
-def entries(given: str) -> list[str]:
+def entries(raw: str) -> list[str]:
     """Split a list written as JSON, comma-separated or one entry per line; drop blank entries."""
-    if given.startswith(("[", "{")):
-        value = read_json(given, f"{EXAMPLE}, or without brackets: first, second")
+    if raw.startswith(("[", "{")):
+        value = read_json(raw, f"{EXAMPLE}, or without brackets: first, second")
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             raise ValueError(f"must be a JSON list of strings, such as {EXAMPLE}.")
     else:
-        value = given.splitlines() if "\n" in given else given.split(",")
+        value = raw.splitlines() if "\n" in raw else raw.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
         if marked := next((entry for entry in value if MARKER.match(entry)), ""):
             plain = MARKER.sub("", marked)

@@ -1,4 +1,4 @@
-"""Reads the input `metadata`: keys that Coval knows keep their meaning, and all others are free. Pure."""
+"""Reads the input `metadata`. Keys that Coval knows keep their meaning; all others are free. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT: Final = 200  # characters of a name or a tag; Coval's limit
 MOST_RUN_TAGS: Final = 20  # Coval's limit
-MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third one where there is room
+MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third if there is room
 TEXTS: Final = ("display_name", "created_by", "template_name")
 TAGS: Final = "tags"
 CUSTOMER: Final = "customer"
 
 
 class RunMetadata(NamedTuple):
-    """The metadata of a run, by Coval's names; `customer` takes all keys that Coval does not know."""
+    """The metadata of a run, by Coval's names. `customer` holds all keys that Coval does not know."""
 
     display_name: str = ""
     created_by: str = ""
@@ -27,13 +27,13 @@ class RunMetadata(NamedTuple):
     customer: Mapping[str, Any] = {}
 
 
-def read_metadata(given: Mapping[str, Any] | None) -> RunMetadata:
-    """Return the metadata that a user wrote. Raises ValueError with the end of a sentence about the input."""
-    known = {name: value for name, value in (given or {}).items() if value is not None}
-    customer = known.pop(CUSTOMER, {})
-    texts = {name: _text(name, known.pop(name)) for name in TEXTS if name in known}
-    tags = _tags(known.pop(TAGS, []))
-    free = {name: value for name, value in (given or {}).items() if name not in (*TEXTS, TAGS, CUSTOMER)}
+def read_metadata(written: Mapping[str, Any] | None) -> RunMetadata:
+    """Return the user's metadata. Raises ValueError with the end of a sentence about the input."""
+    present = {name: value for name, value in (written or {}).items() if value is not None}
+    customer = present.pop(CUSTOMER, {})
+    texts = {name: _text(name, present.pop(name)) for name in TEXTS if name in present}
+    tags = _tags(present.pop(TAGS, []))
+    free = {name: value for name, value in (written or {}).items() if name not in (*TEXTS, TAGS, CUSTOMER)}
     if not isinstance(customer, dict):
         raise ValueError(f'must have a JSON object in {CUSTOMER}, such as {{"team": "voice"}}.')
     if twice := next((name for name in free if name in customer), ""):

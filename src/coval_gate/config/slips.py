@@ -1,7 +1,7 @@
 """Corrects slips in a line of thresholds, such as `p95` or `=<`. Pure.
 
-A slip is a pattern with its replacement. It applies where the replacement lets the grammar read further; a correction
-is certain only if the grammar reads the whole line in the end. So this table cannot accept anything by itself.
+A slip is a pattern with its replacement. It applies if the grammar can then read further. A correction is certain only
+if the grammar reads the whole corrected line, so this table cannot accept anything by itself.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from coval_gate.text import shortened
 if TYPE_CHECKING:
     from coval_gate.config.wrong_line import WrongLine
 
-LONGEST: Final = 300  # characters of a line that is corrected
+LONGEST: Final = 300  # characters of a line to correct
 MOST: Final = 6  # slips in one line
-SIMILAR: Final = 0.8  # of 1; how alike a misspelt aggregate is to the right one
+SIMILAR: Final = 0.8  # from 0 to 1; the least similarity of a misspelt aggregate
 Words = str | Callable[[re.Match[str]], str]
 
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
-OF_BOUND: Final = r"[<>=!≤≥≠⩽⩾+\-−–]"  # what precedes a number of a bound
+OF_BOUND: Final = r"[<>=!≤≥≠⩽⩾+\-−–]"  # precedes a number in a bound
 NUMBER: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
 NAMELESS: Final = rf"(?!(?:{'|'.join(NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
 LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
@@ -41,11 +41,11 @@ COMPARISONS: Final = {
     "==": ("equals", "equal to", "is", "eq"),
     "!=": ("is not", "not equal to", "neq", "ne"),
 }
-NOT_NEGATED: Final = r"(?<!\bnot)(?<!\bnot be)(?<!n't)(?<!n’t)(?<!\bnever)"  # what precedes a comparison
+NOT_NEGATED: Final = r"(?<!\bnot)(?<!\bnot be)(?<!n't)(?<!n’t)(?<!\bnever)"  # precedes a comparison
 SIGN_OF: Final = {word: sign for sign, words in COMPARISONS.items() for word in words}
 IN_WORDS: Final = "|".join(sorted(SIGN_OF, key=len, reverse=True)).replace(" ", r"\s+")
 FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
-NEGATED: Final = re.compile(r"un|in|non|not|no[ _-]")  # at the beginning of a word that is not an aggregate's
+NEGATED: Final = re.compile(r"un|in|non|not|no[ _-]")  # at the beginning of a misspelt aggregate
 PLAIN_UNITS: Final = (
     "s",
     "sec",
@@ -62,7 +62,7 @@ PLAIN_UNITS: Final = (
     "dollar",
     "euro",
 )
-SECONDS: Final = {  # what Coval measures time in, in other units of time
+SECONDS: Final = {  # in each unit of time; Coval measures in seconds
     **dict.fromkeys(("ns", "nanosecond"), 1e-9),
     **dict.fromkeys(("us", "µs", "μs", "microsecond"), 1e-6),
     **dict.fromkeys(("ms", "msec", "milli", "millisec", "millisecond"), 1e-3),
@@ -75,63 +75,65 @@ PERCENT: Final = ("percent", "pct", "pc", "pp")
 SEPARATOR: Final = re.compile(r"(?<=[\w%])(?:\s*[,;&]+\s*|\s+and\s+)(?=\S)|(?<=[\d%])\s+(?=\S)", re.IGNORECASE)
 SIGNS: Final = re.compile(rf"{SIGN}+")
 
-WITHOUT_OR: Final = "write a threshold without `or`: a run has to meet all of them"
+WITHOUT_OR: Final = "write a threshold without `or`: a run must meet all of them"
 OR: Final = r"\s(?:or|either|\|+)\s|\|\|"
 OR_ANOTHER: Final = re.compile(r"or\b|\|+", re.IGNORECASE)
-INSEPARABLE: Final = re.compile(rf"#|{OR}", re.IGNORECASE)  # thresholds that do not all have to hold, or a comment
+INSEPARABLE: Final = re.compile(rf"#|{OR}", re.IGNORECASE)  # alternatives, or a comment
 
 
 class Slip(NamedTuple):
-    """A pattern, what to write instead, and advice that ends a sentence; without `right`, there is only the advice."""
+    """A pattern, its replacement (None: no certain one), and advice as the end of a sentence."""
 
     wrong: re.Pattern[str]
     right: Words | None
     advice: Words
 
     def corrected(self, line: str) -> str:
-        """Return the line without the slip; the line itself where it has none."""
-        found = self.wrong.search(line)
-        if not found or self.right is None:
+        """Return the line without the slip; the same line if it has none."""
+        match = self.wrong.search(line)
+        if not match or self.right is None:
             return line
-        right = self.right(found) if callable(self.right) else found.expand(self.right)
-        return line[: found.start()] + right + line[found.end() :]
+        right = self.right(match) if callable(self.right) else match.expand(self.right)
+        return line[: match.start()] + right + line[match.end() :]
 
     def advice_for(self, line: str) -> str:
-        """Return the advice for a line that has the slip."""
-        found = self.wrong.search(line)
-        if not found:
+        """Return the advice about the slip; "" if the line does not have it."""
+        match = self.wrong.search(line)
+        if not match:
             return ""
-        return self.advice(found) if callable(self.advice) else found.expand(self.advice)
+        return self.advice(match) if callable(self.advice) else match.expand(self.advice)
 
 
 class Corrected(NamedTuple):
-    """A line without its slips, "" where that is not known, and advice about each of them."""
+    """Advice about each slip, and the corrected line; "" if the correction is uncertain."""
 
     advice: tuple[str, ...]
     line: str
 
 
 def explained(wrong: WrongLine) -> WrongLine:
-    """Return an invalid line with advice and its correction, as far as they are known."""
+    """Return an invalid line with advice and a correction, where there are any."""
     if len(wrong.text) > LONGEST:
         return wrong
     if wrong.advice == ONE_PER_LINE and OR_ANOTHER.match(wrong.text, wrong.column - 1):
         return wrong._replace(advice=WITHOUT_OR)
     if parts := _split(wrong.text, MOST):
-        told = [advice for part in parts for advice in part.advice]
-        return wrong._replace(advice=_all(ONE_PER_LINE, *told), correction="\n".join(part.line for part in parts))
-    found = _correct(wrong.text)
-    return wrong._replace(advice=wrong.advice or _all(*found.advice), correction="" if wrong.advice else found.line)
+        advice = [sentence for part in parts for sentence in part.advice]
+        return replace(wrong, advice=_all(ONE_PER_LINE, *advice), correction="\n".join(part.line for part in parts))
+    corrected = _correct(wrong.text)
+    return replace(
+        wrong, advice=wrong.advice or _all(*corrected.advice), correction="" if wrong.advice else corrected.line
+    )
 
 
 def _all(*advice: str) -> str:
     """Return all advice as the end of a sentence, questions last."""
-    different = sorted(dict.fromkeys(filter(None, advice)), key=lambda each: each.endswith("?"))
+    different = sorted(dict.fromkeys(filter(None, advice)), key=lambda sentence: sentence.endswith("?"))
     return "; ".join(different).replace("?; ", "? ")
 
 
 def _correct(line: str) -> Corrected:
-    """Return advice about every slip in a line, and the line without them; "" where it is not known."""
+    """Return advice about every slip in a line, and the corrected line."""
     advice: list[str] = []
     for _ in range(MOST):
         error = _error(line)
@@ -163,15 +165,15 @@ def _error(line: str) -> WrongLine | None:
 
 
 def _unread(line: str) -> int:
-    """Return how many characters of the line the grammar does not read; -1 for a valid line."""
+    """Return the number of characters from the error to the end of the line; -1 for a valid line."""
     error = _error(line)
     return len(line) - error.column + 1 if error else -1
 
 
 def _split(line: str, most: int) -> list[Corrected]:
-    """Return the thresholds that share a line, each of them corrected; none if there is no way to split it."""
-    for found in SEPARATOR.finditer(line) if most and not INSEPARABLE.search(line) else ():
-        first, rest = line[: found.start()].strip(), line[found.end() :].strip()
+    """Return the thresholds that share a line, each corrected; empty if the line cannot be split."""
+    for match in SEPARATOR.finditer(line) if most and not INSEPARABLE.search(line) else ():
+        first, rest = line[: match.start()].strip(), line[match.end() :].strip()
         if corrected := _corrected_part(first):
             others = [other] if (other := _corrected_part(rest)) else _split(rest, most - 1)
             if others:
@@ -180,9 +182,9 @@ def _split(line: str, most: int) -> list[Corrected]:
 
 
 def _corrected_part(part: str) -> Corrected | None:
-    """Return a part of a line without slips; None for one that is not a single threshold."""
-    found = _correct(part) if len(SIGNS.findall(part)) == 1 else None
-    return found if found and found.line else None
+    """Return a part of a line, corrected; None if it is not a single threshold."""
+    corrected = _correct(part) if len(SIGNS.findall(part)) == 1 else None
+    return corrected if corrected and corrected.line else None
 
 
 def _slip(wrong: str, right: Words | None, advice: Words) -> Slip:
@@ -190,67 +192,67 @@ def _slip(wrong: str, right: Words | None, advice: Words) -> Slip:
 
 
 def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
-    """Return the one of the aggregates `names` that a word means; "" if it means none."""
+    """Return the aggregate among `names` that a word means; "" if none."""
     from difflib import get_close_matches
 
-    known = {name: right for name, right in SYNONYMS.items() if right in names and KIND[right].takes != "percentile"}
+    meanings = {name: right for name, right in SYNONYMS.items() if right in names and KIND[right].takes != "percentile"}
     plain = re.sub(r"[\s-]+", "_", word.strip().lower())
     if NEGATED.match(plain):
-        return ""  # however similar, it means the opposite
-    close = get_close_matches(plain, known, n=1, cutoff=SIMILAR)
-    return known.get(close[0], "") if close else ""
+        return ""  # it means the opposite, however similar
+    close = get_close_matches(plain, meanings, n=1, cutoff=SIMILAR)
+    return meanings.get(close[0], "") if close else ""
 
 
-def _of_metric(found: re.Match[str]) -> str:
-    return f" {_aggregate_meant(found[1], OF_METRIC) or found[1]}"
+def _of_metric(match: re.Match[str]) -> str:
+    return f" {_aggregate_meant(match[1], OF_METRIC) or match[1]}"
 
 
-def _of_run(found: re.Match[str]) -> str:
-    return f"{_aggregate_meant(found[1], OF_RUN) or found[1]} "
+def _of_run(match: re.Match[str]) -> str:
+    return f"{_aggregate_meant(match[1], OF_RUN) or match[1]} "
 
 
-def _percentile(found: re.Match[str]) -> str:
-    percent = float(found[1])
-    return found[0] if 0 < percent < 1 else f"p({percent:g})"  # 0.95 may stand for 95
+def _percentile(match: re.Match[str]) -> str:
+    percent = float(match[1])
+    return match[0] if 0 < percent < 1 else f"p({percent:g})"  # 0.95 may stand for 95
 
 
-def _quantile(found: re.Match[str]) -> str:
-    return f"p({float(found[1]) * 100:g})"
+def _quantile(match: re.Match[str]) -> str:
+    return f"p({float(match[1]) * 100:g})"
 
 
-def _without_unit(found: re.Match[str]) -> str:
-    unit = found[2].lower()
+def _without_unit(match: re.Match[str]) -> str:
+    unit = match[2].lower()
     if unit in PERCENT:
-        return f"{found[1]}%" if _is_whole_bound(found) else found[0]  # of a change, points or a share of the baseline
+        return f"{match[1]}%" if _is_whole_bound(match) else match[0]  # of a change, points or a share of the baseline
     if factor := _seconds(unit):
-        return f"{float(found[1]) * factor:.10g}"
-    return found[1] if unit in PLAIN_UNITS or unit.removesuffix("s") in PLAIN_UNITS else found[0]
+        return f"{float(match[1]) * factor:.10g}"
+    return match[1] if unit in PLAIN_UNITS or unit.removesuffix("s") in PLAIN_UNITS else match[0]
 
 
-def _is_whole_bound(found: re.Match[str]) -> bool:
-    return re.match(SIGN, found.string[found.start() - 1]) is not None
+def _is_whole_bound(match: re.Match[str]) -> bool:
+    return re.match(SIGN, match.string[match.start() - 1]) is not None
 
 
 def _seconds(unit: str) -> float:
-    """Return how many seconds a unit of time has; 0 for any other unit."""
+    """Return the seconds in a unit of time; 0 for any other unit."""
     return SECONDS.get(unit.lower()) or SECONDS.get(unit.lower().removesuffix("s"), 0.0)
 
 
-def _unit_advice(found: re.Match[str]) -> str:
-    if _seconds(found[2]):
-        return f"write {_without_unit(found)}: a bound has the unit of its metric, and Coval measures time in seconds"
-    return f"write {found[1]}%" if found[2].lower() in PERCENT else _remove_unit(found)
+def _unit_advice(match: re.Match[str]) -> str:
+    if _seconds(match[2]):
+        return f"write {_without_unit(match)}: a bound has the unit of its metric, and Coval measures time in seconds"
+    return f"write {match[1]}%" if match[2].lower() in PERCENT else _remove_unit(match)
 
 
-def _remove_unit(found: re.Match[str]) -> str:
-    unit = found[found.re.groups]
+def _remove_unit(match: re.Match[str]) -> str:
+    unit = match[match.re.groups]
     if unit.lower() in FACTORS:
         return "write the number in digits"
     return f"remove the unit `{shortened(unit, 20)}`: a bound has the unit of its metric"
 
 
-def _comparison(found: re.Match[str]) -> str:
-    return f" {SIGN_OF[' '.join(found[1].lower().split())]} "
+def _comparison(match: re.Match[str]) -> str:
+    return f" {SIGN_OF[' '.join(match[1].lower().split())]} "
 
 
 SLIPS: Final = (
@@ -259,16 +261,16 @@ SLIPS: Final = (
     _slip(r"^\s*[-*+•–—]\s+", "", "remove the list marker; quote a metric that begins with one"),
     _slip(r"""^\s*(["'])([^"']*)\1\s*,?\s*$""", r"\2", "remove the quotes around the threshold"),
     _slip(r"""^\s*(["'])([^"':]*):""", r"\1\2\1:", "close the quote"),
-    _slip(rf"{SIGN}+", lambda found: MEANT.get(found[0], found[0]),
-          lambda found: f"expected {MEANT[found[0]]}, got {found[0]}"),
+    _slip(rf"{SIGN}+", lambda match: MEANT.get(match[0], match[0]),
+          lambda match: f"expected {MEANT[match[0]]}, got {match[0]}"),
     _slip(rf"{NOT_NEGATED}\s(?:is\s+|must be\s+)?({IN_WORDS})\s+(?={NUMBER})", _comparison,
-          lambda found: f"write {_comparison(found).strip()} instead of {found[1]}"),
+          lambda match: f"write {_comparison(match).strip()} instead of {match[1]}"),
     _slip(rf"^\s*({NUMBER}%?)\s*(<=|>=|<|>|==|!=)\s*([^<>=!#]+?){LAST}",
-          lambda found: f"{found[3]} {FLIPPED[found[2]]} {found[1]}", "put the bound last"),
+          lambda match: f"{match[3]} {FLIPPED[match[2]]} {match[1]}", "put the bound last"),
     # The metric comes first, with a colon.
     _slip(rf"^\s*passed\s*(?={SIGN}+\s*{NUMBER}\s*%)", "pass_rate ", "did you mean pass_rate?"),
     _slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _of_run,
-          lambda found: f"did you mean {_of_run(found).strip()}?"),
+          lambda match: f"did you mean {_of_run(match).strip()}?"),
     _slip(rf"^\s*({NUMERIC}|{PERCENTILE})\s*\(\s*([^()]*[^()\d\s.][^()]*?)\s*\)", r"\2: \1", "put the metric first"),
     _slip(rf"^\s*({NUMERIC}|{PERCENTILE})\s+(?:of|for)\s+([^<>=!:#]+?)\s*(?={SIGN})", r"\2: \1 ",
           "put the metric first"),
@@ -283,17 +285,17 @@ SLIPS: Final = (
           "quote a metric that contains : # or '"),
     # Aggregates.
     _slip(r"(?<=[:\s])p_?\s?(\d{1,2}(?:\.\d{1,3})?|100)(?![\d.(%])", _percentile,
-          lambda found: f"write {_percentile(found)}"),
+          lambda match: f"write {_percentile(match)}"),
     _slip(r"\bp\s*[(\[{]\s*(\d{1,3}(?:\.\d{1,3})?)\s*(?:%|th)?\s*[)\]}]", _percentile,
-          lambda found: f"write {_percentile(found)}"),
+          lambda match: f"write {_percentile(match)}"),
     _slip(r"\b(?:percentile|pctl?|perc)[\s(_]*(\d{0,3}(?:\.\d{1,3})?)(?<=\d)%?(?:\s*%?\s*\))?", _percentile,
-          lambda found: f"write {_percentile(found)}"),
-    _slip(r"\bquantile\s*\(\s*(0?\.\d{1,4})\s*\)", _quantile, lambda found: f"write {_quantile(found)}"),
-    _slip(r"\b(\d{1,2})(?:th|st|nd|rd)(?:\s+percentile)?", _percentile, lambda found: f"write {_percentile(found)}"),
+          lambda match: f"write {_percentile(match)}"),
+    _slip(r"\bquantile\s*\(\s*(0?\.\d{1,4})\s*\)", _quantile, lambda match: f"write {_quantile(match)}"),
+    _slip(r"\b(\d{1,2})(?:th|st|nd|rd)(?:\s+percentile)?", _percentile, lambda match: f"write {_percentile(match)}"),
     _slip(rf"\bp\(\s*(\d+(?:\.\d+)?)\s*(?={SIGN})", r"p(\1) ", "close the parenthesis"),
     _slip(rf"\b({NUMERIC}|missing|{'|'.join(OF_RUN)})\s*\(\s*\)", r"\1", r"write \1 without parentheses"),
     _slip(r"(?<=:)\s*(?!p\b|percentile\b)([A-Za-z][A-Za-z_-]*)", _of_metric,
-          lambda found: f"did you mean{_of_metric(found)}?"),
+          lambda match: f"did you mean{_of_metric(match)}?"),
     # Values.
     _slip(r"\b(rate|count)\s*[\[{]([^\]})]*)[\]}]", r"\1(\2)", "use parentheses for values"),
     _slip(rf"\b(rate|count)\s*[:= ]\s*([A-Za-z]\w*)\s*(?={SIGN})", r"\1(\2) ", r"write \1(\2)"),
@@ -307,15 +309,15 @@ SLIPS: Final = (
     # Bounds.
     _slip(rf"\bcount(\([^()]*\)\s*{SIGN}+\s*{NUMBER}\s*%)", r"rate\1", "use rate for a percentage"),
     _slip(rf"^\s*failed\s*(<=|<)\s*({NUMBER})\s*%",
-          lambda found: f"completed_rate {FLIPPED[found[1]]} {100 - float(found[2]):g}%",
+          lambda match: f"completed_rate {FLIPPED[match[1]]} {100 - float(match[2]):g}%",
           "use completed_rate for a percentage"),
     _slip(rf"""(?<=[<>=!\s])(["'])({NUMBER}%?)\1""", r"\2", "remove the quotes around the number"),
     _slip(rf"(?<=[<>=!\s])[$€£]\s*(?={NUMBER})", "", "remove the unit: a bound has the unit of its metric"),
-    _slip(r"(?<=[<>=!\s])[1-9]\d{0,2}(?:[,_]\d{3})+(?![\d,])", lambda found: re.sub("[,_]", "", found[0]),
-          lambda found: f"write {re.sub('[,_]', '', found[0])}, without separators"),
+    _slip(r"(?<=[<>=!\s])[1-9]\d{0,2}(?:[,_]\d{3})+(?![\d,])", lambda match: re.sub("[,_]", "", match[0]),
+          lambda match: f"write {re.sub('[,_]', '', match[0])}, without separators"),
     _slip(r"(?<=[<>=!\s])(\d{1,12}),(\d{1,12})(?![\d,])", r"\1.\2", "use a decimal point"),
     _slip(rf"(?<={OF_BOUND})\s*({NUMBER})\s*([^\W\d_]+)\.?{LAST}",
-          lambda found: f" {_without_unit(found).strip()}", _unit_advice),
+          lambda match: f" {_without_unit(match).strip()}", _unit_advice),
     _slip(rf"(?<={SIGN})\s*((?:[2-9]|\d\d)(?:\.\d{{1,3}})?|100){LAST}", r" \1%", r"write \1% for percent"),
     _slip(rf"(?<=[\d%])\s*([;,.&|]+){LAST}", "", r"remove the `\1` at the end"),
 )  # fmt: skip
@@ -339,4 +341,4 @@ RIDDLES: Final = (
     _slip(rf"""^\s*{NAMELESS}("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*({SIGN}+)\s*({NUMBER})""", None,
           r"say what to compare, as in `\1: avg \2 \3`"),
 )  # fmt: skip
-"""Slips that leave open what is meant, the most telling first."""
+"""Slips with no certain correction; the most specific advice first."""

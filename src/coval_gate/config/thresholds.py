@@ -21,8 +21,8 @@ from coval_gate.config.values import QUOTED, is_blank, unquoted
 from coval_gate.config.wrong_line import WrongLine
 from coval_gate.text import one_line
 
-TOLERANCE: Final = 1e-9  # share of the bound: above the error of binary floats, below any real difference
-LARGEST: Final = 1e300  # of numbers in a bound; leaves room for arithmetic before a float overflows
+TOLERANCE: Final = 1e-9  # share of the bound: above float error, below any real difference
+LARGEST: Final = 1e300  # number in a bound; arithmetic on it must not overflow
 ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 
 Reference = Literal["", "baseline", "base"]
@@ -35,7 +35,7 @@ MEANT: Final = {
     **dict.fromkeys(("=>", "≥", "⩾", ">=="), ">="),
 }
 
-# Each pattern matches a text in one way only, so that it takes linear time.
+# Each pattern matches a text in one way only, for linear time.
 NAME: Final = re.compile(r"""([^:#"']*+):""")
 WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
 VALUE: Final = re.compile(r"""[^,;|)#"']++""")
@@ -50,7 +50,7 @@ RELATIVE: Final = re.compile(r"[+−–-][^*×+−–-]*%\Z")  # the end of a li
 ADVISORY: Final = re.compile(r"\?")
 COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
 MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
-# Where none belongs: an aggregate after a colon, or one of the run; an operator; the beginning of a bound.
+# A threshold in the wrong place: an aggregate of a metric after a colon, or of the run; an operator; a bound.
 A_THRESHOLD: Final = re.compile(
     rf"(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
@@ -61,7 +61,7 @@ AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
 
 class ThresholdSyntaxError(ValueError):
-    """All invalid `errors` of a text, as str() shows them. The other attributes are those of the first."""
+    """All invalid lines of a text (`errors`). The other attributes describe the first."""
 
     def __init__(self, *errors: WrongLine) -> None:
         super().__init__("\n".join(str(error) for error in errors))
@@ -69,8 +69,9 @@ class ThresholdSyntaxError(ValueError):
         self.line, self.column, self.text, self.expected = first.line, first.column, first.text, first.expected
 
 
-class Bound(NamedTuple):
-    """The value to compare with: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The bound: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
     baseline: the runs that the input `baseline` names. base: the agent itself in the same run.
     """
@@ -80,15 +81,15 @@ class Bound(NamedTuple):
     factor: float = 1.0
 
     def of(self, earlier: float) -> float:
-        """Return the bound, where the reference has the value `earlier`."""
+        """Return the bound as a number. `earlier`: the value of the reference."""
         return self.factor * earlier + self.number if self.reference else self.number
 
 
 class Threshold(NamedTuple):
     """A threshold from `line`, counted from 1.
 
-    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and without the
-    mark of an `advisory` threshold, which is shown and never fails.
+    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and question
+    mark. An `advisory` threshold is shown, but never fails.
     """
 
     metric: str
@@ -111,7 +112,7 @@ class Threshold(NamedTuple):
 
     @property
     def asks_for_improvement(self) -> bool:
-        """Whether a value equal to that of the reference does not do, where the reference's is above 0."""
+        """Whether a value equal to the reference's is not enough, if the reference's is above 0."""
         bound = self.bound
         if not bound.reference or self.operator == "!=":
             return False
@@ -120,30 +121,30 @@ class Threshold(NamedTuple):
 
     @property
     def is_relative_rate(self) -> bool:
-        """Whether a rate may be a percentage of its reference above or below it, which look like percentage points."""
+        """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
         return self.aggregate.is_rate and self.bound.factor != 1.0 and RELATIVE.search(self.text) is not None
 
     def against(self, earlier: float) -> Threshold:
-        """Return the threshold with a number in place of its reference, whose value is `earlier`."""
-        return self._replace(bound=Bound(self.bound.of(earlier)))
+        """Return the threshold with a number as its bound. `earlier`: the value of the reference."""
+        return replace(self, bound=Bound(self.bound.of(earlier)))
 
     @property
     def takes_confidence(self) -> bool:
-        """Whether it can be decided with a confidence; otherwise it is decided as counted."""
+        """Whether a confidence can decide it; otherwise it is decided as counted."""
         return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
     @property
     def shows_drift(self) -> bool:
-        """Whether many runs in a row can show that what it compares with a baseline gets worse."""
+        """Whether a sequence of runs can show drift in what it compares with a baseline."""
         return self.bound.reference == "baseline" and self.takes_confidence
 
     def holds(self, actual: float) -> bool:
-        """Tell whether `actual`, in the bound's unit, meets the threshold. NaN never does.
+        """Return whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 
         Raises ValueError for a bound with a reference; `against` makes it a number.
 
-        For every operator, a value equals the bound if it differs from it by at most a billionth: 0.1 + 0.2 is not
-        above 0.3. Where a threshold does not hold, a stricter one does not hold either.
+        A value equals the bound if they differ by at most a billionth: 0.1 + 0.2 is not above 0.3. If a threshold does
+        not hold, no stricter one does.
         """
         if self.bound.reference:
             raise ValueError(f"{self.text} has no number to compare with")
@@ -155,23 +156,23 @@ class Threshold(NamedTuple):
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     """Return the thresholds of a text, in order. Raises ThresholdSyntaxError with every invalid line."""
-    found, errors = list[Threshold](), list[WrongLine]()
+    thresholds, errors = list[Threshold](), list[WrongLine]()
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         try:
             if not (scanner := _Scanner(line, number)).take(END):
-                found.append(_threshold(scanner))
+                thresholds.append(_threshold(scanner))
             _comment(scanner)
         except ThresholdSyntaxError as error:
             errors.extend(error.errors)
     if errors:
         raise ThresholdSyntaxError(*errors)
-    return tuple(found)
+    return tuple(thresholds)
 
 
 class _Scanner:
-    """A position in a line, always at the start of a token: it skips spaces after each token.
+    """A position in a line, at the start of a token. It skips spaces after each token.
 
-    `take` moves on if the next token matches. `fail` reports the token that was tried last.
+    `take` moves on if the next token matches. `fail` reports the last token tried.
     """
 
     def __init__(self, text: str, line: int) -> None:
@@ -180,11 +181,11 @@ class _Scanner:
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         self.token = self.at
-        if found := pattern.match(self.text, self.at):
-            self.at = found.end()
+        if match := pattern.match(self.text, self.at):
+            self.at = match.end()
             while self.text[self.at : self.at + 1].isspace():
                 self.at += 1
-        return found
+        return match
 
     def need(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
         return self.take(pattern) or self.fail(expected)
@@ -193,7 +194,7 @@ class _Scanner:
         raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected, advice))
 
     def quoted(self) -> str | None:
-        """Take a quoted text, and return it without its quotes; None if none begins here."""
+        """Take a quoted text, and return it unquoted; None if none begins here."""
         quote = self.text[self.at : self.at + 1]
         if quote not in ("'", '"'):
             return None
@@ -201,10 +202,10 @@ class _Scanner:
 
     def amount(self, expected: str, pattern: re.Pattern[str] = NUMBER) -> tuple[float, str]:
         """Take a number and its unit: "", "%" or, in a difference, "pp". With a unit, the number is a share."""
-        found = self.need(pattern, expected)
-        unit = (found[3] or "").lower()
-        # The decimal point moves before the conversion, so that 7% and 0.07 are the same float.
-        number = float(f"{found[1]}e{int(found[2] or 0) - (2 if unit else 0)}")
+        match = self.need(pattern, expected)
+        unit = (match[3] or "").lower()
+        # Move the decimal point before the conversion: 7% and 0.07 must be the same float.
+        number = float(f"{match[1]}e{int(match[2] or 0) - (2 if unit else 0)}")
         return (number, unit) if abs(number) <= LARGEST else self.fail(f"a number of at most {LARGEST:g}")
 
 
@@ -217,8 +218,8 @@ def _threshold(scanner: _Scanner) -> Threshold:
     start = scanner.at
     metric = _metric(scanner)
     aggregate = _aggregate(scanner, metric)
-    written = found[0] if (found := scanner.take(SIGNS)) else ""
-    operator = next((each for each in OPERATORS if each == written), None)
+    written = match[0] if (match := scanner.take(SIGNS)) else ""
+    operator = next((sign for sign in OPERATORS if sign == written), None)
     if operator is None:
         right = MEANT.get(written)
         scanner.fail(f"{right}, got {written}" if right else f"an operator ({', '.join(OPERATORS)})")
@@ -238,7 +239,7 @@ def _threshold(scanner: _Scanner) -> Threshold:
 
 
 def _comment(scanner: _Scanner) -> None:
-    """Read the rest of a line. `thresholds: >` joins the lines, so that a comment swallows those that follow it.
+    """Read the rest of a line. Fail if the comment contains a threshold, because `thresholds: >` joins the lines.
 
     A comment on a line of its own may be a threshold that is switched off.
     """
@@ -250,15 +251,15 @@ def _comment(scanner: _Scanner) -> None:
     with suppress(ThresholdSyntaxError):
         if is_whole_line and len(parse_thresholds(SWITCHED_OFF.sub("", comment))) == 1:
             return
-    scanner.fail("a comment without a threshold", f"{ONE_PER_LINE}; `>` joins lines, so a comment hides the next one")
+    scanner.fail("a comment without a threshold", f"{ONE_PER_LINE}; `>` joins lines, so a comment hides the next line")
 
 
 def _metric(scanner: _Scanner) -> str:
-    """Take the metric before the colon; "" where there is none."""
+    """Take the metric before the colon; "" if there is none."""
     if (name := scanner.quoted()) is not None:
         scanner.need(COLON, "a colon after the metric")
-    elif found := scanner.take(NAME):
-        name = found[1]
+    elif match := scanner.take(NAME):
+        name = match[1]
         if A_THRESHOLD.search(name):
             scanner.fail("a metric", f"{ONE_PER_LINE}; quote a metric whose name reads as a threshold")
         _refuse_curly(scanner, name)
@@ -276,10 +277,10 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(WORD)
     name = NAMES.get(word[0].lower(), "") if word else ""
     if metric and name not in OF_METRIC:
-        also = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
+        hint = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
         advice = f"write {name} without a metric: it is about the whole run" if name else ""
         *others, last = (kind.written for kind in KINDS if not kind.of_run)
-        scanner.fail(f"{', '.join(others)} or {last}{also}", advice)
+        scanner.fail(f"{', '.join(others)} or {last}{hint}", advice)
     if name in OF_METRIC and not metric:
         scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
     if not name:
@@ -336,9 +337,9 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
 
 
 def _reference(scanner: _Scanner, aggregate: Aggregate, reference: Reference) -> Bound:
-    """Take what a bound adds to its reference, or multiplies it with."""
+    """Take the change from the reference: a difference or a factor."""
     if not aggregate.kind.compares:
-        scanner.fail("a number: how many simulations there are is not compared with a baseline")
+        scanner.fail("a number: the number of simulations cannot be compared with a baseline")
     change = scanner.take(CHANGE)
     if change is None:
         return Bound(0.0, reference)

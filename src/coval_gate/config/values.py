@@ -1,4 +1,4 @@
-"""Single values of metrics as users write them: in quotes, where they would otherwise read as several. Pure."""
+"""Values of metrics as users write them: in quotes if a value would read as several. Pure."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def written_value(value: str) -> str:
 
 
 def in_quotes(text: str) -> str:
-    """Return a text in quotes, which `unquoted` takes away again."""
+    """Return a text in quotes, the inverse of `unquoted`."""
     return f'"{ESCAPED.sub(ESCAPE, text)}"'
 
 
 def unquoted(text: str) -> str:
-    """Return a text that QUOTED matches without its quotes."""
+    """Return a text without its quotes. QUOTED must match it."""
     quote = text[0]
     return re.sub(rf"\\([\\\"'])|{quote}({quote})", lambda escape: escape[1] or escape[2], text[1:-1])
 
 
 def is_blank(value: str) -> bool:
-    """Return whether a value has no visible character, so that no metric can have it."""
+    """Return whether a value has no visible character; no metric has such a value."""
     return not folded(value)

@@ -1,4 +1,4 @@
-"""An invalid line of thresholds, as a user sees it. Pure."""
+"""An invalid line of thresholds, as messages show it. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from coval_gate.text import visible
 WINDOW: Final = 100  # characters of an invalid line that a message shows
 
 
-class WrongLine(NamedTuple):
-    """An invalid line: its number and the column of the error (from 1), its text as given, and what was expected.
+@dataclass(frozen=True, slots=True)
+class WrongLine:
+    """An invalid line: its number and the column of the error (from 1), its text, and what the grammar expected.
 
-    `advice` says it better, where it is known; `correction` is the whole line as it has to be, where that is certain.
+    `advice` replaces `expected` where there is a better explanation. `correction`: the corrected line, if certain.
     """
 
     line: int
@@ -25,7 +26,7 @@ class WrongLine(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What is wrong, as the end of a sentence that begins with the line's number."""
+        """What is wrong, as the end of a sentence about the line."""
         return self.advice or f"expected {self.expected}"
 
     @property

@@ -1,4 +1,4 @@
-"""How calls to Coval are made: sent, read, retried, and followed from page to page."""
+"""Makes calls to Coval: sends, parses and retries them, and follows pages."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ T = TypeVar("T")
 IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
-UNREACHED_TIME: Final = 300.0  # s for launches to an address from which no response has come
+UNREACHED_TIME: Final = 300.0  # s of launch attempts to an address that has never responded
 SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
-SMALLER: Final = 10  # factor by which pages shrink after one that was too large
-CLOSE: Final = 0.01  # s; an attempt that is sent so soon before a deadline is one at the deadline
+SMALLER: Final = 10  # the factor by which pages shrink after one was too large
+CLOSE: Final = 0.01  # s; an attempt so soon before a deadline counts as made at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Read the JSON object in a response. Raises ValueError if there is none.
+    """Parse the JSON object in a response. Raises ValueError if it is not one.
 
     Damaged text (half a surrogate, an invalid byte) is tolerated.
     """
@@ -47,21 +47,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the object that a response has under one of these names, or else the response itself."""
+    """Return the object under one of the `keys` of a response, or else the response itself."""
     return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
 class Calls:
-    """Calls to one server. `until`, a time on the clock's now(), is the deadline of a call; all have ended at `ends`.
+    """Calls to one server. `until`, a time on the clock's now(), is a call's deadline; all calls have ended at `ends`.
 
-    A call that a deadline cuts off fails with what went wrong before: that is what users have to know.
+    A call that a deadline cuts off raises the error before it, because users need to know that one.
     """
 
     def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None], *, ends: float = math.inf) -> None:
         self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session, ends=ends)
         self._ends = ends
-        self._lasting: dict[str, Unavailable] = {}  # what goes wrong by now, by the method and path of calls
-        self._refused: dict[str, Rejected] = {}  # what Coval refused when it was asked last, likewise
+        self._lasting: dict[str, Unavailable] = {}  # current failures by method and path, newest last
+        self._refused: dict[str, Rejected] = {}  # the last rejections, likewise
         self._clock = runtime.clock
         self._randomness = runtime.randomness
         self._log = log
@@ -70,16 +70,16 @@ class Calls:
         self._response_time = 0.0  # s, of the last success
 
     def close(self) -> None:
-        """Close the connections; the next call opens a new one."""
+        """Close idle connections; the next call opens a new one."""
         self._transport.close()
 
     @property
     def lead(self) -> float:
-        """How long before a deadline a read has to be sent, in seconds, as Coval responds so slowly; usually 0."""
+        """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._response_time if self._response_time > self._final_timeout else 0.0
 
     def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
-        """Prepare to send a request once; it is sent when its response is waited for. `open_for`: as in `Transport`."""
+        """Prepare to send a request once; waiting for its response sends it. `open_for`: as in `Transport`."""
         return self._transport.exchange(request, until=until, open_for=open_for)
 
     def pages(
@@ -95,7 +95,7 @@ class Calls:
     ) -> Procedure[None]:
         """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
-        `keys` are the possible names of the list in a response. Where a page is too large, the next ones are smaller.
+        `keys` are the possible names of the list in a response. After a page that is too large, pages are smaller.
         `once`: do not retry.
         """
         tokens: set[str] = set()
@@ -133,28 +133,28 @@ class Calls:
         go_on: Callable[[T], bool] = lambda _: True,
         once: bool = False,
     ) -> Procedure[tuple[T, ...]]:
-        """Return what `read` makes of the entries of a list, up to the first one of which `go_on` returns False.
+        """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
 
         `key`: the name of the list in a response. `once`: do not retry.
         """
-        found: list[T] = []
+        items: list[T] = []
 
         def take(entry: dict[str, Any]) -> bool:
-            found.append(read(entry))
-            return go_on(found[-1])
+            items.append(read(entry))
+            return go_on(items[-1])
 
         yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once)
-        return tuple(found)
+        return tuple(items)
 
     def page(
         self, request: Request, keys: tuple[str, ...], until: float
     ) -> Procedure[tuple[list[dict[str, Any]], str]]:
-        """Fetch one page of a list once, and return its entries and the token of the next one. Raises CovalError."""
+        """Fetch a page of a list once, and return its entries and the next page's token. Raises CovalError."""
         content = yield from self.json(request, until)
         entries = next((content[key] for key in keys if key in content), ...)
         if not (entries is None or isinstance(entries, list)):
             raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
-        if not all(isinstance(each, dict) for each in entries or ()):
+        if not all(isinstance(entry, dict) for entry in entries or ()):
             raise unavailable(request, f"returned {keys[0]} that cannot be read.", arrived=True)
         token = content.get("next_page_token")
         if isinstance(token, bool) or not isinstance(token, str | int | None):
@@ -169,37 +169,37 @@ class Calls:
     def get(
         self,
         path: str,
-        wanted: str,
+        id_: str,
         key: str,
         read: Callable[[dict[str, Any]], T],
         until: float,
         *,
         once: bool = False,
     ) -> Procedure[T]:
-        """Return what `read` makes of an object, by its id.
+        """Fetch an object by its id, and return it as `read` parses it.
 
-        `key` is the name that the object may have in a response; `once`: do not retry.
+        `key`: the object's name in a response, if it has one. `once`: do not retry.
         """
-        request = Request("GET", f"{path}/{quote(wanted, safe='')}")
+        request = Request("GET", f"{path}/{quote(id_, safe='')}")
         self.check_time(request, until)
 
         def attempt() -> Procedure[T]:
             content = yield from self.json(request, until)
-            found = enveloped(content, key)
-            if found.get("id") not in (None, wanted):
+            resource = enveloped(content, key)
+            if resource.get("id") not in (None, id_):
                 raise unavailable(request, f"returned another {key}.", arrived=True)
-            if not any(found.get(name) for name in IDENTITY):
+            if not any(resource.get(name) for name in IDENTITY):
                 raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return read(found)
+            return read(resource)
 
         return (yield from self.read(attempt, until, once=once))
 
     def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
-        """Send a request once, and return the JSON object of its response. Raises CovalError."""
+        """Send a request once, and return its response as a JSON object. Raises CovalError."""
         return self.parsed(request, (yield from self.send(request, until)), parse_object)
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
-        """Return what `parse` makes of a response. Raises Unavailable where it raises ValueError."""
+        """Parse a response. Raises Unavailable if `parse` raises ValueError."""
         try:
             return parse(response.body)
         except ValueError as error:
@@ -208,7 +208,7 @@ class Calls:
             raise problem from None
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
-        """Send a request once, and return its response. Raises CovalError if that is not a success."""
+        """Send a request once, and return its response. Raises CovalError if it is not a success."""
         sent = self._clock.now()
         try:
             response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
@@ -228,12 +228,12 @@ class Calls:
         return response
 
     def _cause(self, problem: CovalError, request: Request) -> CovalError:
-        """Return the problem itself or, if it is only that a deadline has passed, what went wrong before that."""
+        """Return the problem; if it is only a passed deadline, the failure before it."""
         if not isinstance(problem, Unavailable) or problem.call:
             return problem
         same = self._lasting.get(str(request))
         if same is None and (refused := self._refused.get(str(request))):
-            # It is no refusal of this request, which Coval never saw.
+            # Coval never saw this request, so it did not reject it.
             return Unavailable(
                 refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice, link=refused.link
             )
@@ -241,11 +241,11 @@ class Calls:
 
     def _note(self, error: CovalError) -> None:
         if isinstance(error, Unavailable) and error.call:
-            self._lasting.pop(error.call, None)  # the newest is the last
+            self._lasting.pop(error.call, None)  # keep the newest last
             self._lasting[error.call] = error
 
     def succeeded(self, request: Request, response: Response) -> Response:
-        """Return a response that is a success. Raises CovalError for any other."""
+        """Return the response if it is a success. Raises CovalError otherwise."""
         if not response.ok:
             problem = response_problem(request, response, now=self._clock.time(), reached=self._reached)
             self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
@@ -254,7 +254,7 @@ class Calls:
         return response
 
     def read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
-        """Make an attempt that changes nothing, and retry it until the deadline, and always a last time at it.
+        """Make a read-only attempt. Retry it until the deadline, and always a last time at the deadline.
 
         An attempt that hangs is cut off at the deadline, so that the last one gets its time. `once`: do not retry.
         """
@@ -279,7 +279,7 @@ class Calls:
         return repeat(send, Unavailable, pause_after)
 
     def read_series(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
-        """Make an attempt that consists of reads, and retry it until the deadline."""
+        """Make an attempt of several reads, and retry it until the deadline."""
         return repeat(attempt, Unavailable, self.backoff(until))
 
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
@@ -287,7 +287,7 @@ class Calls:
 
         The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
         last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`;
-        for UNREACHED_TIME at most while Coval has never responded, because the address may be wrong.
+        while Coval has never responded, for at most UNREACHED_TIME, because the address may be wrong.
         """
         report_retry = self.retry_reporter()
         began = self._clock.now()
@@ -308,7 +308,7 @@ class Calls:
         return pause_after
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
-        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
+        """Return a function that logs an error and the pause after it (in seconds), at most once a minute."""
         logged = float("-inf")
 
         def report(error: Unavailable, pause: float) -> None:

@@ -1,9 +1,9 @@
-"""Calls to Coval, retried where that is safe.
+"""Calls to Coval, with retries where they are safe.
 
 The client retries a read after any transient failure. A launch starts phone calls that cost money, so the client
 retries it only if it certainly had no effect: the connection was refused, the name did not resolve, or Coval itself
-asks to retry later (429, 503). A rejection of a launch counts only in Coval's own form. Every call is a procedure (see
-`waiting`). `until`, a time on the clock's now(), is its deadline.
+asks to retry later (429, 503). A launch counts as rejected only by a response in Coval's format. Every call is a
+procedure (see `waiting`). `until`, a time on the clock's now(), is its deadline.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from coval_gate.transport import Exchange, Response
     from coval_gate.waiting import BackgroundCall, Procedure
 
-LAUNCH_OPEN: Final = 300.0  # s for which the connection of a launch stays open for its response
+LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
 RUN_LIMIT: Final = 256 * 1024 * 1024  # bytes of a run; 10,000 simulations with 50 text metrics are about a third
 PAGE_SIZE: Final = 1000  # simulations; the API's maximum
-MOST_RUNS: Final = 100  # of a list that are read at a time; the first page has them all unless it is too large
+MOST_RUNS: Final = 100  # runs of a list to read at a time; one page, unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
 SIMULATIONS_ADVICE: Final = (
@@ -46,7 +46,7 @@ SIMULATIONS_ADVICE: Final = (
     "the check is based on the simulations."
 )
 LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
-HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # for a process that is about to be killed
+HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 
 
 def connect(
@@ -57,7 +57,7 @@ def connect(
     hurried: bool = False,
     ends: float = math.inf,
 ) -> Client:
-    """Return a client for the API in `inputs`. `log` writes a line to the step's log. All calls have ended at `ends`.
+    """Return a client for the API in `inputs`. `log` writes a line to the step's log. All calls end by `ends`.
 
     `hurried`: the runner is about to kill the process. Raises ValueError without an API key.
     """
@@ -87,7 +87,7 @@ class Launch:
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
-        """What to wait for while the response may still come; None once the connection is closed."""
+        """The call to wait for while the response may still come; None once it has ended."""
         return self._exchange.open_call
 
     def response(self) -> Procedure[Run]:
@@ -121,7 +121,7 @@ class Client:
     def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.
 
-        `sent` is called with each attempt just before it is sent. Its response may still come after this raises
+        `sent` gets each attempt just before it is sent. Its response may still come after this method raises
         LaunchUncertain. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist).
         """
         request = Request("POST", "/runs", json=body)
@@ -140,11 +140,11 @@ class Client:
         except Rejected as error:
             if error.by_coval:
                 raise
-            what, rejection = f"The launch was sent, but its response is not in Coval's form: {error.what}", error
+            what, rejection = f"The launch was sent, but its response is not in Coval's format: {error.what}", error
         raise LaunchUncertain("Launch uncertain", what, rejection=rejection, advice=LOOK_IT_UP)
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
-        """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and a last time at it.
+        """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and once more at it.
 
         `once`: do not retry. Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the
         deadline.
@@ -164,8 +164,8 @@ class Client:
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
 
-        It is not retried after a lost response, because the run may be finished by then. Raises Rejected (NotFound for
-        a 404) or Unavailable.
+        Do not retry after a lost response, because the run may be finished by then. Raises Rejected (NotFound for a
+        404) or Unavailable.
         """
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._calls.send(request, until)
@@ -173,7 +173,7 @@ class Client:
         self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[tuple[str, ...]]:
-        """Send `PATCH /runs/{run_id}` once, which replaces all tags of the run, and return those of the response.
+        """Send `PATCH /runs/{run_id}` once to replace all tags of the run. Return the tags in the response.
 
         Raises Rejected (NotFound for a 404) or Unavailable.
         """
@@ -185,25 +185,25 @@ class Client:
 
     def list_runs(
         self,
-        wanted: RunFilter,
+        run_filter: RunFilter,
         *,
         until: float,
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
         with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return the newest of the runs `wanted`, without unreadable entries.
+        """Return the newest runs that match the filter, without unreadable entries.
 
-        MOST_RUNS are read, and as many again while `go_on` returns True for all runs so far. `with_averages`: include
-        those of their metrics; then Coval does not filter by tags, and has one order only. Raises as `get_run`.
+        Read MOST_RUNS, and as many again while `go_on` returns True for all runs so far. `with_averages`: include the
+        averages of their metrics; Coval then supports one order only, and no filter by tags. Raises as `get_run`.
         """
         from coval_gate.coval.runs import read_run
 
         more = {"include": "metric_averages"} if with_averages else {"order_by": "-create_time"}
-        query = {"filter": str(wanted)} | more
-        until = max(until, self._clock.now())  # the last question of a search may begin late, but it is asked
+        query = {"filter": str(run_filter)} | more
+        until = max(until, self._clock.now())  # the last call of a search may begin late
 
         def attempt() -> Procedure[tuple[Run, ...]]:
-            runs: dict[str, Run] = {}  # a page shifts while runs are launched, so a run may be listed twice
+            runs: dict[str, Run] = {}  # new runs shift the pages, so a run may be listed twice
             listed = 0
 
             def take(entry: dict[str, Any]) -> bool:
@@ -221,8 +221,8 @@ class Client:
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
 
-        The API moved the list from /simulations to /conversations/simulated, with a separate permission. The client
-        uses the one that exists and that the key may read.
+        Coval moved the list from /simulations to /conversations/simulated, with a separate permission. The client
+        uses the one that exists and that the key can read.
         """
         path = self._simulation_path
         try:
@@ -245,7 +245,7 @@ class Client:
     def list_metrics(
         self, *, until: float, go_on: Callable[[MetricDefinition], bool]
     ) -> Procedure[tuple[MetricDefinition, ...]]:
-        """Return all metrics, also built-in ones, up to the first one of which `go_on` returns False. Do not retry.
+        """Return all metrics, including built-in ones, up to the first for which `go_on` returns False. Do not retry.
 
         Raises as `get_run`.
         """
@@ -275,14 +275,14 @@ class Client:
     def list_test_cases(
         self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
     ) -> Procedure[tuple[TestCase, ...]]:
-        """Return a test set's test cases, up to the first one of which `go_on` returns False. Raises as `get_run`."""
+        """Return a test set's test cases, up to the first for which `go_on` returns False. Raises as `get_run`."""
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
         return self._calls.entries("/test-cases", query, "test_cases", read_test_case, until, go_on=go_on)
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
-        """Return what was said in a simulation; nothing if Coval has no transcript of it. Raises as `get_run`."""
+        """Return a simulation's transcript; empty if Coval has none. Raises as `get_run`."""
         from coval_gate.coval.transcripts import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
@@ -290,11 +290,11 @@ class Client:
 
         def attempt() -> Procedure[tuple[Turn, ...]]:
             content = yield from self._calls.json(request, until)
-            found = enveloped(content, "simulated_conversation", "simulation")
-            # The conversation of another simulation must not be shown as this one's.
-            if simulation_id not in (found.get("simulation_id"), found.get("id")):
+            simulation = enveloped(content, "simulated_conversation", "simulation")
+            # Never show the conversation of another simulation as this one's.
+            if simulation_id not in (simulation.get("simulation_id"), simulation.get("id")):
                 raise unavailable(request, "returned a response without that simulation.", arrived=True)
-            return read_transcript(found.get("transcript"))
+            return read_transcript(simulation.get("transcript"))
 
         return (yield from self._calls.read(attempt, until))
 
@@ -307,7 +307,7 @@ class Client:
 
     @property
     def lead(self) -> float:
-        """How long before a deadline a read has to be sent, in seconds, as Coval responds so slowly; usually 0."""
+        """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._calls.lead
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
@@ -321,14 +321,14 @@ class Client:
         simulations: dict[str, Simulation] = {}
 
         def take(entry: dict[str, Any]) -> bool:
-            # If the API ignores the filter, other runs are listed, too. A simulation that names no run is of this one.
+            # If Coval ignores the filter, it lists other runs, too. A simulation without a run belongs to this one.
             owner = entry.get("run_id")
             if isinstance(owner, str) and owner.strip() not in ("", run_id, f"runs/{run_id}"):
                 return True
             simulation = read_simulation(entry)
             if simulation is None:
                 raise unavailable(f"GET {path}", "returned a simulation without an id.", arrived=True)
-            # A simulation listed twice counts as completed only if both entries say so.
+            # A simulation that is listed twice counts as completed only if both entries say so.
             if simulations.setdefault(simulation.id, simulation).completed:
                 simulations[simulation.id] = simulation
             return True
@@ -338,8 +338,8 @@ class Client:
         return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
-        """Read the launched run; only its id matters."""
-        # Import what reads responses after the launch was sent.
+        """Parse the launched run; only its id matters."""
+        # Import the parser after the launch was sent.
         from coval_gate.coval.runs import parse_run
 
         return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))

@@ -1,7 +1,7 @@
-"""Turns an unsuccessful or missing response into one readable error.
+"""Turns an unsuccessful or missing response into a readable error.
 
-Coval and its gateways use four shapes: an `error` object with code, message and details; an `error` text; a bare
-`message`; and the page of a proxy, usually HTML.
+Coval and its gateways use four formats: an `error` object with code, message and details; an `error` text; a bare
+`message`; and a proxy's page, usually HTML.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from coval_gate.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
-LONGEST_WAIT: Final = 60.0  # s, whatever Retry-After asks for; a longer pause could hide the end of the run
+LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
-INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself has to change
+INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
 ADVICE: Final = {
@@ -37,7 +37,7 @@ ADVICE: Final = {
     412: ("Workspace missing", "Set workspace_id to a workspace that the API key belongs to."),
     413: ("Request too large", "Shorten metadata, config_overrides and the lists of ids."),
 }
-BY_CODE: Final = {  # title and advice where the code of an error says more than its status
+BY_CODE: Final = {  # title and advice for error codes that say more than the status
     "MODEL_TIER_ACCESS_DENIED": (
         "Model not included",
         "Choose an agent and metrics whose models are included in the organization's plan.",
@@ -57,17 +57,17 @@ LASTING: Final = {  # title and advice for each problem that a retry cannot solv
 MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
 NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
-OTHER_NAMES: Final = {"customer": "metadata", "template_name": "metadata"}  # fields that an input of another name sets
+OTHER_NAMES: Final = {"customer": "metadata", "template_name": "metadata"}  # fields set by an input of another name
 
 
 class Operation(NamedTuple):
-    """The `permission` that a call needs, and the `inputs` that may name what it does not find."""
+    """The `permission` that a call needs, and the `inputs` that may name a missing resource."""
 
     permission: str = ""
     inputs: tuple[str, ...] = ()
 
 
-RESOURCES: Final = {  # that are read one at a time, by the first part of the path
+RESOURCES: Final = {  # reads of single resources, by the first part of the path
     "runs": Operation("runs:read", ("run_id",)),
     "metrics": Operation("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
     "agents": Operation("agents:read", ("agent_id",)),
@@ -79,7 +79,7 @@ LAUNCH: Final = Operation("runs:write", ("agent_id", "persona_id", "test_set_id"
 class ErrorBody(NamedTuple):
     """The contents of an error response. Each text is a single line, and may be empty.
 
-    `fields` are the invalid fields of the request, with what is wrong with each.
+    `fields` are the invalid fields of the request, each with a description of the problem.
     """
 
     message: str = ""
@@ -87,7 +87,7 @@ class ErrorBody(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     is_json: bool = True
-    is_coval: bool = False  # has the shape that only Coval itself uses
+    is_coval: bool = False  # in the format that only Coval itself uses
 
     def __str__(self) -> str:
         message = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
@@ -95,13 +95,13 @@ class ErrorBody(NamedTuple):
 
 
 def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
-    """Read an error response in any of its shapes."""
+    """Parse an error response in any of its formats."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
     content = json_in(body)
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
-        found = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
-        return ErrorBody(found, request_id=one_line(request_id, 80), is_json=False)
+        message = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
+        return ErrorBody(message, request_id=one_line(request_id, 80), is_json=False)
     request_id = request_id or _text(content.get("request_id"))
     error = content.get("error")
     if isinstance(error, dict):
@@ -122,26 +122,26 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
 def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
     """Return the error for a response other than 2xx.
 
-    `now`: seconds since the epoch. `reached`: Coval has responded before, so a response that is not from Coval is a
-    transient network problem, not a wrong address.
+    `now`: seconds since the epoch. `reached`: Coval has responded before, so a response from elsewhere is a transient
+    network problem, not a wrong address.
     """
     status = response.status
-    said = read_error(response.body, response.headers)
-    what = f"{request} returned {status}" + (f" ({said})." if str(said) else ".")
+    body = read_error(response.body, response.headers)
+    what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
     if status in TRANSIENT_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
             what,
-            # Only Coval itself can state that a launch had no effect. A proxy may return 503 after passing it on.
-            arrived=not ((status == 429 and said.is_json) or (status == 503 and said.is_coval)),
+            # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
+            arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             call=str(request),
             advice="Check whether Coval has an incident, and re-run the job later.",
             link=STATUS_PAGE,
         )
     launches = request.method == "POST"
-    interim = status < 200  # the actual response would follow on a connection that is closed by now
-    if interim or (reached and not launches and (not said.is_json or status in ODD_STATUSES)):
+    interim = status < 200  # the final response would have followed, but the connection is closed
+    if interim or (reached and not launches and (not body.is_json or status in ODD_STATUSES)):
         return Unavailable("Coval unavailable", what, arrived=True, call=str(request), advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
@@ -151,47 +151,47 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             by_coval=False,
             advice="Set api_base_url to the API's actual address. The step never sends the API key to another one.",
         )
-    if not said.is_json:
+    if not body.is_json:
         return Rejected(status, "Unexpected response", what, by_coval=False, advice=NOT_COVAL)
-    what = _rejection(request, status, said) if said.fields else what
+    what = _rejection(request, status, body) if body.fields else what
     if status == 404:
-        # A list that is not found says nothing of what it should list.
+        # A missing list says nothing about its entries.
         error = NotFound if operation_of(request).inputs else Rejected
-        advice = _what_to_check(request, said)
-        return error(status, "Not found", what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
-    title, advice = BY_CODE.get(said.code) or _title_and_advice(request, status, said)
-    advice = "\n".join([advice, *(f"- {_described(*field)}" for field in said.fields[MOST_FIELDS:])])
-    return Rejected(status, title, what, by_coval=said.is_coval, advice=advice, link=API_GUIDE)
+        advice = _what_to_check(request, body)
+        return error(status, "Not found", what, by_coval=body.is_coval, advice=advice, link=API_GUIDE)
+    title, advice = BY_CODE.get(body.code) or _title_and_advice(request, status, body)
+    advice = "\n".join([advice, *(f"- {_described(*field)}" for field in body.fields[MOST_FIELDS:])])
+    return Rejected(status, title, what, by_coval=body.is_coval, advice=advice, link=API_GUIDE)
 
 
-def _rejection(request: Request, status: int, said: ErrorBody) -> str:
-    """Return what is wrong with the fields of a request, as a sentence."""
-    fields = "; ".join(_described(*field) for field in said.fields[:MOST_FIELDS])
-    told = ", ".join(part for part in (f"{request} returned {status}", str(said)) if part)
-    return f"Coval rejected {fields} ({told})."
+def _rejection(request: Request, status: int, body: ErrorBody) -> str:
+    """Return a sentence about the invalid fields of a request."""
+    fields = "; ".join(_described(*field) for field in body.fields[:MOST_FIELDS])
+    cause = ", ".join(part for part in (f"{request} returned {status}", str(body)) if part)
+    return f"Coval rejected {fields} ({cause})."
 
 
 def _described(field: str, description: str) -> str:
     return ": ".join(part for part in (shown(field), description.rstrip(".") or "no reason given") if part)
 
 
-def _what_to_check(request: Request, said: ErrorBody) -> str:
-    """Return the advice for a resource that does not exist: the inputs that name it, then the address."""
-    names = inputs_of(field for field, _ in said.fields) or operation_of(request).inputs
-    if not names or not said.is_coval:
-        return NOT_COVAL if not said.is_coval else "Check api_base_url."
-    each, all_do = ("each", "all do") if len(names) > 1 else ("it", "it does")
+def _what_to_check(request: Request, body: ErrorBody) -> str:
+    """Return the advice for a missing resource: check the inputs that name it, then the address."""
+    names = inputs_of(field for field, _ in body.fields) or operation_of(request).inputs
+    if not names or not body.is_coval:
+        return NOT_COVAL if not body.is_coval else "Check api_base_url."
+    subject, all_do = ("each", "all do") if len(names) > 1 else ("it", "it does")
     where = "must exist in the organization and workspace of the API key"
-    return f"Check {in_words(names)}: {each} {where}. If {all_do}, check api_base_url."
+    return f"Check {in_words(names)}: {subject} {where}. If {all_do}, check api_base_url."
 
 
-def _title_and_advice(request: Request, status: int, said: ErrorBody) -> tuple[str, str]:
+def _title_and_advice(request: Request, status: int, body: ErrorBody) -> tuple[str, str]:
     if status == 403:
         permission = operation_of(request).permission
         needed = f"Give the API key the permission {permission}" if permission else "Give the API key more permissions"
         return "Permission missing", f"{needed}, or use a key with full access."
-    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected too."))
-    names = inputs_of(field for field, _ in said.fields) if status in INVALID_STATUSES else ()
+    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected, too."))
+    names = inputs_of(field for field, _ in body.fields) if status in INVALID_STATUSES else ()
     return title, f"Correct {in_words(names)}." if names else advice
 
 
@@ -206,9 +206,9 @@ def network_problem(request: Request, error: NetworkError) -> CovalError:
 
 
 def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool = True) -> Unavailable:
-    """Return the error for a transient failure. `what` is the end of a sentence that begins with the request.
+    """Return the error for a transient failure. `what` ends a sentence about the request.
 
-    `sent`: False if it was not even sent, because a deadline had passed.
+    `sent`: False if a deadline had passed before.
     """
     return Unavailable(
         "Coval unavailable",
@@ -221,7 +221,7 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool 
 
 
 def operation_of(request: Request) -> Operation:
-    """Return the operation that a request asks for."""
+    """Return the operation of a request."""
     match request.method, request.path.strip("/").split("/"):
         case "POST", ["runs"]:
             return LAUNCH
@@ -241,24 +241,24 @@ def operation_of(request: Request) -> Operation:
 
 
 def shown(field: str) -> str:
-    """Return a field as a user knows it: `iteration_count` for `options.iteration_count`."""
-    names = {each.name for each in declared()}
+    """Return a field by its input's name: `iteration_count` for `options.iteration_count`."""
+    names = {declaration.name for declaration in declared()}
     inner = field.partition(".")[2]
     return inner if inner.partition(".")[0] in names else field
 
 
 def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
-    """Return the inputs that set fields of a request, such as `options.iteration_count` or `metric_ids[0]`."""
-    names = {each.name for each in declared()}
-    found = []
+    """Return the inputs that set the `fields` of a request, such as `options.iteration_count` or `metric_ids[0]`."""
+    names = {declaration.name for declaration in declared()}
+    inputs = []
     for field in fields:
         parts = [OTHER_NAMES.get(part, part) for part in re.split(r"[.\[\]/]+", field)]
-        found += [next((part for part in reversed(parts) if part in names), "")]
-    return tuple(dict.fromkeys(filter(None, found)))
+        inputs += [next((part for part in reversed(parts) if part in names), "")]
+    return tuple(dict.fromkeys(filter(None, inputs)))
 
 
 def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if it names no pause."""
+    """Parse a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause."""
     if not retry_after:
         return None
     try:
@@ -281,4 +281,4 @@ def _fields(details: object) -> tuple[tuple[str, str], ...]:
         for detail in details
         if isinstance(detail, dict)
     ]
-    return tuple(each for each in described if any(each))[:10]
+    return tuple(pair for pair in described if any(pair))[:10]

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class RunFilter(NamedTuple):
-    """The runs to list: those with all of these values, where empty ones do not count.
+    """The runs to list: those with all of the values that are not empty.
 
-    `created_until`: created at this time or before, as ISO 8601.
+    `created_until`: the latest time of creation, in ISO 8601.
     """
 
     tag: str = ""
@@ -28,7 +28,7 @@ class RunFilter(NamedTuple):
 
     @property
     def can_be_sent(self) -> bool:
-        """Whether Coval documents how to write the values: it documents no escapes."""
+        """Whether all values can be written without escapes, because Coval documents none."""
         return all(value.isprintable() and not set('"\\') & set(value) for value in self)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""Reads agents, personas, test cases, metrics and metric outputs from Coval's JSON. Pure and total.
+"""Parses agents, personas, test cases, metrics and metric outputs from Coval's JSON. Pure and total.
 
-An unreadable target must not count as no target: then every value would pass. It becomes a Target with an unknown
-operator, which is reported when it is used.
+An unreadable target must not count as no target, or every value would pass. It becomes a Target with an unknown
+operator, which is reported on use.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LABEL_LIMIT: Final = 100  # characters
 EXPLANATION_LIMIT: Final = 300  # characters
 OPERATOR_LIMIT: Final = 80  # characters
 NO_TEXT: Final = "a value that is not a text"
-BINARY: Final = "_BINARY"  # the end of the types of metrics whose judge says YES, NO or UNKNOWN
+BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
 CATEGORICAL: Final = "_CATEGORICAL"
-# Fields of a test case or a persona on which no conversation depends.
+# Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
     [
         *("id", "name", "resource_name", "test_set_id", "description", "user_notes", "tags"),
@@ -35,20 +35,20 @@ COSMETIC: Final = frozenset(
 
 
 class Agent(NamedTuple):
-    """An agent. `metric_ids`: all metrics of its runs; empty where these are not known."""
+    """An agent. `metric_ids`: all metrics of its runs; empty if unknown."""
 
     metric_ids: tuple[str, ...] = ()
 
 
 class Persona(NamedTuple):
-    """A persona. `content`: what conversations depend on, as canonical JSON."""
+    """A persona. `content`: everything that conversations depend on, as canonical JSON."""
 
     content: str
     update_time: str = ""
 
 
 class TestCase(NamedTuple):
-    """A test case. `label`: what it is, in words. `content`: what conversations depend on, as canonical JSON."""
+    """A test case. `label`: its description or input. `content`: as of a persona."""
 
     id: str
     content: str
@@ -57,7 +57,7 @@ class TestCase(NamedTuple):
 
 
 class MetricDefinition(NamedTuple):
-    """A metric as it is defined. `texts`: the only texts that its values can be; empty where that is not known."""
+    """The definition of a metric. `texts`: all texts that its values can have; empty if unknown."""
 
     id: str = ""
     name: str = ""
@@ -66,7 +66,7 @@ class MetricDefinition(NamedTuple):
 
 
 class MetricOutput(NamedTuple):
-    """What a metric made of one simulation. `version`: that of the metric. An unreadable `status` is empty."""
+    """A metric's output for one simulation. `version`: the metric's version. An unreadable `status` is empty."""
 
     id: str
     metric_id: str
@@ -77,17 +77,17 @@ class MetricOutput(NamedTuple):
 
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
-    """Read the `agent` object of `GET /agents/{id}`."""
+    """Parse the `agent` object of `GET /agents/{id}`."""
     return Agent(_all_texts(fields.get("metric_ids")))
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
-    """Read the `persona` object of `GET /personas/{id}`."""
+    """Parse the `persona` object of `GET /personas/{id}`."""
     return Persona(_content(fields), read_text(fields.get("update_time")))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:
-    """Read a test case."""
+    """Parse a test case."""
     return TestCase(
         id=read_text(fields.get("id")),
         content=_content(fields),
@@ -97,11 +97,11 @@ def read_test_case(fields: Mapping[str, Any]) -> TestCase:
 
 
 def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
-    """Read the definition of a metric.
+    """Parse the definition of a metric.
 
     The organization's threshold, if it has an operator, takes precedence over the metric's own condition. Coval does
-    not document which of them applies; this is the order in which Coval lets users override them. Upper bounds and
-    single numbers are `target_float` in one and `target_float_upper` in the other; both names are accepted in both.
+    not document which one applies; this is the order in which users can override them in Coval. Upper bounds and
+    single numbers are `target_float` in one and `target_float_upper` in the other; both accept both names.
     """
     threshold = _target(fields.get("organization_threshold"), operator_required=False)
     return MetricDefinition(
@@ -113,7 +113,7 @@ def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
 
 
 def read_output(fields: Mapping[str, Any]) -> MetricOutput:
-    """Read a metric output of a simulation."""
+    """Parse a metric output of a simulation."""
     return MetricOutput(
         id=read_text(fields.get("metric_output_id")),
         metric_id=read_text(fields.get("metric_id")),
@@ -125,14 +125,18 @@ def read_output(fields: Mapping[str, Any]) -> MetricOutput:
 
 
 def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
-    """Return the newest output of each metric. Ids sort by time, and a list may have superseded ones."""
-    found = {each.metric_id: each for each in sorted(outputs, key=lambda output: output.id) if each.metric_id}
-    return tuple(found.values())
+    """Return the newest output of each metric. A list may contain superseded ones; ids sort by time."""
+    by_metric = {
+        output.metric_id: output for output in sorted(outputs, key=lambda output: output.id) if output.metric_id
+    }
+    return tuple(by_metric.values())
 
 
 def _content(resource: Mapping[str, Any]) -> str:
-    """Return what conversations depend on; a field that is null or empty counts as absent."""
-    content = {name: each for name, each in resource.items() if name not in COSMETIC and each not in (None, "", [], {})}
+    """Return the fields that conversations depend on, as JSON; null and empty fields count as absent."""
+    content = {
+        name: value for name, value in resource.items() if name not in COSMETIC and value not in (None, "", [], {})
+    }
     return json.dumps(content, sort_keys=True)
 
 
@@ -145,14 +149,14 @@ def _possible_texts(kind: object, categories: object) -> tuple[str, ...]:
 
 
 def _all_texts(raw: object) -> tuple[str, ...]:
-    """Return the texts of a list; none where one is unreadable, because what it stands for would count as absent."""
+    """Return the texts of a list; none if one is unreadable, because the list would be incomplete without it."""
     members = raw if isinstance(raw, list) else []
     texts = [member.strip() for member in members if isinstance(member, str) and member.strip()]
     return tuple(dict.fromkeys(texts)) if len(texts) == len(members) else ()
 
 
 def _target(raw: Any, *, operator_required: bool) -> Target | None:
-    """Read a target; None if `raw` is None or all null. A null operator unsets an organization's threshold."""
+    """Parse a target; None if `raw` is None or all null. A null operator unsets an organization's threshold."""
     if raw is None:
         return None
     if not isinstance(raw, dict):
@@ -179,7 +183,7 @@ def _operator(raw: Any) -> str:
 
 
 def _number(raw: Any) -> float | None:
-    """Read a number, also from a text; None if it is missing, NaN if it is not a number."""
+    """Parse a number, also from a text; None if it is missing, NaN if it is not a number."""
     text = raw.strip() if isinstance(raw, str) else raw
     if text is None or text == "":
         return None
@@ -194,8 +198,8 @@ def _number(raw: Any) -> float | None:
 
 
 def _values(raw: Any) -> tuple[str, ...]:
-    """Read the texts to compare with; none if any is unreadable, because nin would let more pass without it."""
-    values = [_value(each) for each in raw] if isinstance(raw, list) else []
+    """Parse the texts to compare with; none if one is unreadable, because `nin` would pass more without it."""
+    values = [_value(item) for item in raw] if isinstance(raw, list) else []
     return tuple(value for value in values if value is not None) if None not in values else ()
 
 

@@ -1,6 +1,6 @@
 """Reads the results of a run from Coval's JSON: simulations and metric values. Pure and total.
 
-`results.metrics` has two shapes: by metric id, with a value for each simulation, and by metric name, with mean, min and
+`results.metrics` has two shapes: by metric id, with a value for each simulation; by metric name, with mean, min and
 max only.
 """
 
@@ -25,10 +25,10 @@ TEXT_LIMIT: Final = 500  # characters
 
 
 def read_value(raw: object) -> Value | None:
-    """Return a value of a metric; None where there is none.
+    """Return a value of a metric; None if there is none.
 
-    "0.9" is a number. What is not finite, or beyond LARGEST either way, is no value: it cannot have been measured, and
-    statistics need not deal with it. For the same reason, what is closer to 0 than SMALLEST is 0.
+    "0.9" is a number. Infinity, NaN and numbers beyond ±LARGEST are not values: nothing can have measured them, and
+    statistics need not handle them. For the same reason, a number closer to 0 than SMALLEST becomes 0.
     """
     match raw:
         case bool():
@@ -39,10 +39,10 @@ def read_value(raw: object) -> Value | None:
             text = raw.strip()
             return _finite(text) if NUMBER.fullmatch(text) else text or None
         case list():
-            # Dropping a member that is not a text would leave a smaller set, which could pass when it should not.
-            members = [None if isinstance(each, list) else read_value(each) for each in raw]
+            # Without an unreadable member, the set would be smaller, and could pass when it should not.
+            members = [None if isinstance(item, list) else read_value(item) for item in raw]
             texts = [repr(member).removesuffix(".0") if isinstance(member, float) else member for member in members]
-            return frozenset(each for each in texts if isinstance(each, str)) if _all_texts(texts) else None
+            return frozenset(member for member in texts if isinstance(member, str)) if _all_texts(texts) else None
     return None
 
 
@@ -51,17 +51,17 @@ def _all_texts(values: list[Any]) -> bool:
 
 
 def read_text(raw: object) -> str:
-    """Return a text as it is; empty if it is none."""
+    """Return `raw` if it is a text; else ""."""
     return raw if isinstance(raw, str) else ""
 
 
 def read_name(raw: object) -> str:
-    """Return a foreign name on one line; empty if it is no text."""
+    """Return a foreign name on one line; empty if it is not a text."""
     return one_line(read_text(raw), NAME_LIMIT)
 
 
 def read_status(raw: object, unreadable: str) -> str:
-    """Return a status as `normalize_status` does, or `unreadable` where it raises."""
+    """Return a normalized status, or `unreadable` if it is invalid."""
     try:
         return normalize_status(raw)
     except ValueError:
@@ -69,7 +69,7 @@ def read_status(raw: object, unreadable: str) -> str:
 
 
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
-    """Return foreign text on one line, at most `limit` long, without the phone numbers that it often contains."""
+    """Return foreign text on one line of at most `limit` characters, with phone numbers masked."""
     return PHONE.sub("+…", one_line(text, limit))
 
 
@@ -77,12 +77,12 @@ def read_metrics(metrics: object) -> tuple[Metric, ...]:
     """Read `results.metrics` in either shape."""
     if not isinstance(metrics, dict):
         return ()
-    # An unreadable entry is a metric without values. Dropping it would hide the metric.
+    # An unreadable entry becomes a metric without values, so that the metric is not hidden.
     return tuple(_metric(str(key), entry if isinstance(entry, dict) else {}) for key, entry in metrics.items())
 
 
 def read_averages(averages: object) -> dict[str, float]:
-    """Read the averages of metrics in a list of runs, by metric id, without those that are not numbers."""
+    """Read the averages of metrics in a list of runs, by metric id; skip any that are not numbers."""
     entries = averages.items() if isinstance(averages, dict) else ()
     return {key: number for key, raw in entries if isinstance(key, str) and (number := _number(raw)) is not None}
 
@@ -90,7 +90,7 @@ def read_averages(averages: object) -> dict[str, float]:
 def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
     """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read.
 
-    Its `mutation` is not told apart from others of that name yet.
+    Its `mutation` may still be the name of several mutations; see `told_apart`.
     """
     simulation_id = fields.get("simulation_id") or fields.get("id")
     if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
@@ -107,29 +107,29 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
 
 
 def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
-    """Return the simulations with `mutation_id` filled in, and with a `mutation` that no other mutation has.
+    """Return the simulations with `mutation_id` filled in, and with a unique `mutation` for each mutation.
 
-    A mutation is its id. Names are unique among an agent's active mutations only, so a run can have two of one name,
-    and one whose name has changed. A simulation may lack the id or the name. `mutation` is the name, or the id where
-    there is none; mutations of one name have their id behind it.
+    The id identifies a mutation. Names are unique among an agent's active mutations only, so a run can have two
+    mutations of one name, or one whose name has changed. A simulation may lack the id or the name. `mutation` becomes
+    the name, or the id if there is no name; if mutations share a name, their ids follow it.
     """
-    mutated = [each for each in simulations if each.mutation != BASE]
+    mutated = [simulation for simulation in simulations if simulation.mutation != BASE]
     ids = _ids_of_names(mutated)
     names: dict[str, str] = {}
-    for each in mutated:
-        key = _key(each, ids)
-        if names.get(key, key) == key:  # not known yet, or by its id only
-            names[key] = each.mutation
+    for simulation in mutated:
+        key = _key(simulation, ids)
+        if names.get(key, key) == key:  # new, or known by its id only
+            names[key] = simulation.mutation
     labels = _labels(names)
-    known = {each.mutation_id for each in mutated if each.mutation_id}
+    mutation_ids = {simulation.mutation_id for simulation in mutated if simulation.mutation_id}
 
     def labelled(simulation: Simulation) -> Simulation:
         if simulation.mutation == BASE:
             return simulation
         key = _key(simulation, ids)
-        return simulation._replace(mutation=labels[key], mutation_id=key if key in known else "")
+        return replace(simulation, mutation=labels[key], mutation_id=key if key in mutation_ids else "")
 
-    return tuple(labelled(each) for each in simulations)
+    return tuple(labelled(simulation) for simulation in simulations)
 
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
@@ -137,18 +137,18 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
     name = read_name(entry.get("metric_name")) or read_name(key)
     values = entry.get("values")
     if not isinstance(values, list):
-        numbers = {each: _number(entry.get(each)) for each in ("mean", "min", "max")}
-        known = any(number is not None for number in numbers.values())
-        is_identified = bool(read_name(entry.get("metric_id")))  # the key of this shape is a name
+        numbers = {statistic: _number(entry.get(statistic)) for statistic in ("mean", "min", "max")}
+        has_numbers = any(number is not None for number in numbers.values())
+        is_identified = bool(read_name(entry.get("metric_id")))  # in this shape, the key is a name
         return Metric(
-            id=metric_id, name=name, summary=Summary(**numbers) if known else None, is_identified=is_identified
+            id=metric_id, name=name, summary=Summary(**numbers) if has_numbers else None, is_identified=is_identified
         )
     return Metric(id=metric_id, name=name, values=_by_simulation(values))
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """Return the values by simulation id. A simulation with two different values has none: either may be wrong."""
-    found: dict[str, Value] = {}
+    """Return the values by simulation id. Two different values for a simulation count as none: either may be wrong."""
+    values: dict[str, Value] = {}
     disputed = set()
     for entry in entries:
         if not isinstance(entry, dict):
@@ -156,11 +156,11 @@ def _by_simulation(entries: list[Any]) -> dict[str, Value]:
         simulation_id, value = entry.get("simulation_output_id"), read_value(entry.get("value"))
         if not isinstance(simulation_id, str) or value is None:
             continue
-        if found.setdefault(simulation_id, value) != value:
+        if values.setdefault(simulation_id, value) != value:
             disputed.add(simulation_id)
     for simulation_id in disputed:
-        del found[simulation_id]
-    return found
+        del values[simulation_id]
+    return values
 
 
 def _finite(number: float | str) -> float | None:
@@ -170,7 +170,7 @@ def _finite(number: float | str) -> float | None:
         return None
     if abs(value) < SMALLEST:
         return 0.0
-    return value if abs(value) <= LARGEST else None  # NaN is not
+    return value if abs(value) <= LARGEST else None  # also for NaN
 
 
 def _number(raw: object) -> float | None:
@@ -180,14 +180,14 @@ def _number(raw: object) -> float | None:
 
 def _ids_of_names(mutated: Iterable[Simulation]) -> dict[str, set[str]]:
     ids: dict[str, set[str]] = defaultdict(set)
-    for each in mutated:
-        if each.mutation_id:
-            ids[each.mutation].add(each.mutation_id)
+    for simulation in mutated:
+        if simulation.mutation_id:
+            ids[simulation.mutation].add(simulation.mutation_id)
     return ids
 
 
 def _key(simulation: Simulation, ids: dict[str, set[str]]) -> str:
-    """Return the id of a simulation's mutation; its name where the id is not known."""
+    """Return the id of a simulation's mutation; its name if the id is unknown."""
     if simulation.mutation_id:
         return simulation.mutation_id
     candidates = ids.get(simulation.mutation, set())
@@ -195,7 +195,7 @@ def _key(simulation: Simulation, ids: dict[str, set[str]]) -> str:
 
 
 def _labels(names: dict[str, str]) -> dict[str, str]:
-    """Return a different label for each mutation, by its key."""
+    """Return a unique label for each mutation, by its key."""
     labels = dict(names)
     while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
         labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}

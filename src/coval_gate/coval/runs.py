@@ -1,7 +1,7 @@
-"""Reads runs from Coval's JSON: sources disagree on spellings and fields, and responses can be damaged. Pure.
+"""Parses runs from Coval's JSON. Sources disagree on spellings and fields, and responses can be damaged. Pure.
 
-Only the fields that decisions depend on are required. Other fields are dropped if they have the wrong shape. An error
-message does not quote a response, which is foreign text.
+Only the fields that decisions depend on are required. Other fields are dropped if they have the wrong type. Error
+messages do not quote a response, which is foreign text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST: Final = 10**9  # simulations
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:
-    """Read the response to `GET /runs/{id}` or, with `launched`, to `POST /runs`, where only the id matters.
+    """Parse the response to `GET /runs/{id}` or, with `launched`, to `POST /runs`, where only the id matters.
 
     Raises ValueError if it is not JSON or lacks a required field.
     """
@@ -27,7 +27,7 @@ def parse_run(body: bytes, *, launched: bool = False) -> Run:
 
 
 def read_run(fields: dict[str, Any]) -> Run | None:
-    """Read one entry of a list of runs; None if it is not a run."""
+    """Parse an entry of a list of runs; None if it is not a run."""
     try:
         return _read(fields, launched=False)
     except ValueError:
@@ -35,7 +35,7 @@ def read_run(fields: dict[str, Any]) -> Run | None:
 
 
 def parse_tags(body: bytes) -> tuple[str, ...]:
-    """Read the tags in the response to `PATCH /runs/{id}`. Raises ValueError if there are none, or no list of them."""
+    """Parse the tags in the response to `PATCH /runs/{id}`. Raises ValueError without a valid list of tags."""
     tags = _texts_or_none(enveloped(parse_object(body), "run").get("tags"))
     if tags is None:
         raise ValueError("tags: not a list of texts")
@@ -62,12 +62,12 @@ def _read(fields: dict[str, Any], *, launched: bool) -> Run:
 
 
 def _run_id(fields: dict[str, Any]) -> str:
-    """Return the first valid id among the fields that may have it; the resource name is "runs/<id>"."""
+    """Return the first valid id among the fields that may contain it; the resource name is "runs/<id>"."""
     places = (fields.get("run_id"), fields.get("id"), read_text(fields.get("name")).rpartition("/")[2])
-    found = next(filter(None, map(_id_or_none, places)), "")
-    if not found:
+    run_id = next(filter(None, map(_id_or_none, places)), "")
+    if not run_id:
         raise ValueError("run_id: not an id")
-    return found
+    return run_id
 
 
 def _status(raw: object, *, launched: bool) -> str:
@@ -78,7 +78,7 @@ def _status(raw: object, *, launched: bool) -> str:
 
 
 def _as_text(value: object) -> str:
-    """Return any value as text, so that an unexpected shape still counts as a reported error."""
+    """Return any value as text: an error of an unexpected type still counts as an error."""
     if isinstance(value, str):
         return value.strip()
     return json.dumps(value) if value else ""
@@ -107,25 +107,25 @@ def _id_or_none(value: object) -> str:
 
 
 def _tags(fields: dict[str, Any]) -> tuple[str, ...]:
-    """Return the tags of a run; some responses contain them in the metadata of the launch."""
+    """Return the tags of a run. Some responses have them in the metadata of the launch."""
     metadata = fields.get("metadata")
     inner = metadata.get("tags") if isinstance(metadata, dict) else None
     return _texts(fields.get("tags")) or _texts(inner)
 
 
 def _metadata(value: object) -> dict[str, Any]:
-    """Return the metadata of the launch. Live runs contain only its free-form part, other sources all of it."""
+    """Return the free-form metadata of the launch. Live runs contain only this part, other sources all metadata."""
     whole = value if isinstance(value, dict) else {}
     inner = whole.get("customer")
     return inner if isinstance(inner, dict) else whole
 
 
 def _texts_or_none(value: object) -> tuple[str, ...] | None:
-    """Return the texts of a list, which may be empty; None if it is no list, or has none although it is not empty."""
-    found = _texts(value)
-    return found if found or value == [] else None
+    """Return the texts of a list, which may be empty; None if it is not a list, or not empty but without texts."""
+    texts = _texts(value)
+    return texts if texts or value == [] else None
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    found = value if isinstance(value, list) else []
-    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
+    items = value if isinstance(value, list) else []
+    return tuple(dict.fromkeys(item for item in items if isinstance(item, str) and item))

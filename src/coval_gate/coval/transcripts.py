@@ -1,9 +1,9 @@
-"""Reads the transcript of a simulation from Coval's JSON. Pure and total.
+"""Parses the transcript of a simulation from Coval's JSON. Pure and total.
 
-Sources disagree on its shape. It is a list of messages, or the JSON text of one. Times are seconds (`start_time`, or
+Sources disagree on the format. A transcript is a list of messages or its JSON text. Times are seconds (`start_time`, or
 `start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds; chats have none.
-Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings nor arguments of
-tools are part of a conversation.
+Tool calls are messages, too. Only roles, texts and times are read: URLs of recordings and arguments of tools are not
+part of a conversation.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from coval_gate.text import json_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-MOST_MESSAGES: Final = 500  # that are read
+MOST_MESSAGES: Final = 500  # to read
 LONGEST_TURN: Final = 1000  # characters
-MOST_PARTS: Final = 20  # of a text that comes in parts
+MOST_PARTS: Final = 20  # of a text in parts
 
 PERSONA: Final = frozenset({"user", "persona"})
-UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # any other role is the agent's
+UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
 
-CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # in s, the best first
+CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # s; preferred first
 OFFSETS: Final = ("start_offset", "end_offset")
-LONGEST_CALL: Final = 1200.0  # s; a whole number beyond it is one of milliseconds
-EPOCH: Final = 1e8  # s; a time beyond it counts from 1970
+LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
+EPOCH: Final = 1e8  # s; a larger time counts from 1970
 DAY: Final = 86_400.0  # s; no conversation lasts longer
 
 Times = tuple[float | None, float | None]
@@ -43,11 +43,11 @@ class _Message(NamedTuple):
 def read_transcript(raw: object) -> tuple[Turn, ...]:
     """Return the turns of a conversation; none if the transcript cannot be read.
 
-    What was not said is left out, and so are messages beyond MOST_MESSAGES. No turn has a time if the times of the
-    conversation contradict each other.
+    Unspoken messages and messages beyond MOST_MESSAGES are left out. If the times contradict each other, no turn has a
+    time.
     """
     messages = list(_messages(raw))
-    times = _times([each.fields for each in messages])
+    times = _times([message.fields for message in messages])
     return tuple(
         Turn(role=message.role, text=message.text, start=start, end=end)
         for message, (start, end) in zip(messages, times, strict=True)
@@ -55,7 +55,7 @@ def read_transcript(raw: object) -> tuple[Turn, ...]:
 
 
 def _messages(raw: object) -> Iterator[_Message]:
-    """Yield what was said."""
+    """Yield the spoken messages."""
     for entry in islice(_listed(raw), MOST_MESSAGES):
         if not isinstance(entry, dict) or entry.get("is_tool_call"):
             continue
@@ -73,23 +73,23 @@ def _listed(raw: object) -> list[Any]:
 
 
 def _text(content: object) -> str:
-    """Return the text of a message, which may come in an object, or in several parts."""
+    """Return the text of a message, which may be an object or several parts."""
     parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
     texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
     return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
-    """Return when each message began and ended, in seconds, by the first pair of fields that tells."""
+    """Return each message's start and end in seconds, from the first pair of fields with valid times."""
     for start, end in CLOCKS:
-        found = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
-        if _is_in_order(found):
-            return found
-    found = [(_seconds(message.get(OFFSETS[0])), _seconds(message.get(OFFSETS[1]))) for message in messages]
-    known = [time for pair in found for time in pair if time is not None]
-    if known and max(known) > LONGEST_CALL and all(time.is_integer() for time in known):
-        found = [(_divided(start), _divided(end)) for start, end in found]
-    return found if _is_in_order(found) else [(None, None)] * len(messages)
+        spans = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
+        if _is_in_order(spans):
+            return spans
+    spans = [(_seconds(message.get(OFFSETS[0])), _seconds(message.get(OFFSETS[1]))) for message in messages]
+    offsets = [time for pair in spans for time in pair if time is not None]
+    if offsets and max(offsets) > LONGEST_CALL and all(time.is_integer() for time in offsets):
+        spans = [(_divided(start), _divided(end)) for start, end in spans]
+    return spans if _is_in_order(spans) else [(None, None)] * len(messages)
 
 
 def _seconds(raw: object) -> float | None:
@@ -106,7 +106,7 @@ def _from_beginning(times: list[Times]) -> list[Times]:
     first = min((time for pair in times for time in pair if time is not None), default=0.0)
     if first < EPOCH:
         return times
-    # The digits behind the milliseconds of such differences mean nothing.
+    # Digits beyond the milliseconds of such differences are noise.
     return [
         (None if start is None else round(start - first, 3), None if end is None else round(end - first, 3))
         for start, end in times
@@ -114,9 +114,9 @@ def _from_beginning(times: list[Times]) -> list[Times]:
 
 
 def _is_in_order(times: Sequence[Times]) -> bool:
-    """Tell whether there are times, no turn begins before the one ahead of it, and none ends before it begins.
+    """Return whether there are times, turns start in order, and no turn ends before it starts.
 
-    A turn may begin before the other one ends: people interrupt each other. Where all times are 0, they are unset.
+    A turn may start before the previous one ends: people interrupt each other. If all times are 0, they are unset.
     """
     starts = [start for start, _ in times if start is not None]
     longest = max((time for pair in times for time in pair if time is not None), default=0.0)

@@ -1,4 +1,4 @@
-"""The way to GitHub's API with the step's token, and what several pages look up there."""
+"""GitHub's API with the step's token, and lookups that several pages need."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from coval_gate.secret import Secret
     from coval_gate.waiting import Procedure
 
-API_VERSION: Final = "2022-11-28"  # the only one that every Enterprise Server knows; github.com has it until 2028
+API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
 AUTHOR: Final = "github-actions"  # the login of the workflow's own token
-BOT: Final = "[bot]"  # the end of an App's login, which no person's login can have; GraphQL may omit it
-INSTALLATION: Final = "ghs_"  # the beginning of an App's token
+BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; GraphQL may omit it
+INSTALLATION: Final = "ghs_"  # prefix of an App's token
 
 
 class GitHub:
@@ -54,24 +54,24 @@ class GitHub:
         operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[str]:
-            found = yield from operation.send("GET", f"{self.path}/pulls/{number}")
-            return found.text("head", "sha")
+            pull = yield from operation.send("GET", f"{self.path}/pulls/{number}")
+            return pull.text("head", "sha")
 
         return operation.repeat(attempt)
 
     def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> Procedure[int | None]:
         """Return the open pull request from `owner`'s `branch` with `sha` at its head; None if there is none.
 
-        The workflow_run event does not name a pull request from a fork, so it has to be looked up.
+        The workflow_run event does not name a pull request from a fork.
         """
         operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[int | None]:
             pulls = f"{self.path}/pulls"
-            found = yield from operation.find(
-                pulls, lambda each: each.text("head", "sha") == sha, state="open", head=f"{owner}:{branch}"
+            match = yield from operation.find(
+                pulls, lambda pull: pull.text("head", "sha") == sha, state="open", head=f"{owner}:{branch}"
             )
-            return found.number("number") if found else None
+            return match.number("number") if match else None
 
         return operation.repeat(attempt)
 
@@ -93,13 +93,13 @@ class GitHub:
 
 
 class Author(NamedTuple):
-    """The owner of a token: a person or an App. A person may have the name of an App as login."""
+    """The owner of a token: a person or an App. A person's login may equal the name of an App."""
 
     login: str  # in lower case, and without an App's suffix
     is_app: bool
 
     def wrote(self, comment: Payload) -> bool:
-        """Tell whether the owner wrote a comment. The user of a deleted account is null."""
+        """Return whether the owner wrote a comment. The user of a deleted account is null."""
         login, kind = comment.get("user", "login"), comment.get("user", "type")
         if self.is_app and kind != "Bot":
             return False

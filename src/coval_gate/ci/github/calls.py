@@ -1,6 +1,6 @@
-"""Calls of GitHub's REST and GraphQL APIs: repetition, pages, rate limits, and errors that say what to do.
+"""Calls to GitHub's REST and GraphQL APIs: retries, pages, rate limits, and errors that say what to do.
 
-A call reads only the fields that it needs, and follows no link or redirect in a response.
+A call reads only the fields that it needs, and follows no links or redirects.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one is repeated
-LIMIT_PAUSE: Final = 60.0  # s after a rate limit that names no pause
+BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one repeats
+LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
 LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
 PAGE_SIZE: Final = 100  # GitHub's maximum
 MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
@@ -44,7 +44,7 @@ STATUS_PAGE: Final = "https://www.githubstatus.com"
 
 
 class _Transient(Exception):
-    """A failure that may pass. `wait` is the pause that GitHub asks for, in seconds; 0 if it names none."""
+    """A transient failure. `wait` is the pause that GitHub asks for, in seconds; 0 if none."""
 
     def __init__(self, error: HostError, wait: float = 0.0) -> None:
         super().__init__(error.what)
@@ -53,11 +53,11 @@ class _Transient(Exception):
 
 
 class _TooLate(_Transient):
-    """A request was not sent, because it was too late to begin it."""
+    """A request was not sent, because its deadline had passed."""
 
 
 class Payload(NamedTuple):
-    """The JSON of a response, or one entry of its list. `text` and `number` raise HostError for a missing value."""
+    """The JSON of a response, or an entry of its list. `text` and `number` raise HostError for a missing value."""
 
     call: str
     headers: Mapping[str, str]
@@ -91,7 +91,7 @@ class Operation(NamedTuple):
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
         """Repeat `attempt` until it succeeds, fails permanently, or has no time left.
 
-        An attempt that time cuts off fails with what went wrong in the one before it.
+        An attempt that a deadline cuts off raises the error of the attempt before it.
         """
         last: _Transient | None = None
 
@@ -106,34 +106,34 @@ class Operation(NamedTuple):
         except _Transient as failure:
             raise (last or failure).error from None
 
-    def find(self, path: str, wanted: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
-        """Return the first entry of a list for which `wanted` returns True; None if there is none."""
-        found = yield from self.find_all(path, wanted, most=1, exists=False, **query)
-        return found[0] if found else None
+    def find(self, path: str, matches: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
+        """Return the first entry of a list for which `matches` returns True; None if there is none."""
+        first = yield from self.find_all(path, matches, most=1, exists=False, **query)
+        return first[0] if first else None
 
     def find_all(
         self,
         path: str,
-        wanted: Callable[[Payload], bool],
+        matches: Callable[[Payload], bool],
         *,
         under: str = "",
         most: int | None = None,
         exists: bool = False,
         **query: str,
     ) -> Procedure[list[Payload]]:
-        """Return the entries of a list for which `wanted` returns True, at most the first `most`.
+        """Return the entries of a list for which `matches` returns True, at most the first `most`.
 
-        `under` is the key of the list, where the response is an object; `exists` as in `send`.
+        `under`: the key of the list if the response is an object. `exists`: as in `send`.
         """
-        found = list[Payload]()
+        selected = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
-            asked = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
-            payload = yield from self.send("GET", path, query=asked, exists=exists)
+            page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            payload = yield from self.send("GET", path, query=page_query, exists=exists)
             entries = payload.get(under) if under else payload.data
             entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
-            found += (each for each in (payload._replace(data=entry) for entry in entries) if wanted(each))
-            if 'rel="next"' not in payload.headers.get("link", "") or (most and len(found) >= most):
-                return found[:most]
+            selected += (item for item in (payload._replace(data=entry) for entry in entries) if matches(item))
+            if 'rel="next"' not in payload.headers.get("link", "") or (most and len(selected) >= most):
+                return selected[:most]
         raise unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
 
     def send(
@@ -147,7 +147,7 @@ class Operation(NamedTuple):
     ) -> Procedure[Payload]:
         """Send a request once. Raises _Transient if another attempt may help, else HostError.
 
-        `exists`: a call like this has succeeded, so that a 404 is no missing permission.
+        `exists`: a similar call has succeeded, so a 404 does not mean a missing permission.
         """
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
@@ -163,7 +163,7 @@ class Operation(NamedTuple):
         return payload
 
     def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | _Transient:
-        """Return the error for a response that is not a success."""
+        """Return the error for an unsuccessful response."""
         message = _messages(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
         wait = _rate_limit_pause(payload.headers, message, self.clock.time())
@@ -180,12 +180,12 @@ class Operation(NamedTuple):
         elif 300 <= status < 400:
             advice = "If the repository was renamed after the job began, start a new workflow run."
         else:
-            advice = "A retry would be rejected too."
+            advice = "A retry would be rejected, too."
         return HostError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
 
 
 def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
-    """Return the pause that a rate limit asks for, in seconds; None if the response reports no rate limit.
+    """Return the pause that a rate limit requires, in seconds; None if the response reports no rate limit.
 
     `now`: seconds since the epoch. Source: "Rate limits for the REST API" in GitHub's documentation, "Exceeding the
     rate limit".
@@ -199,10 +199,13 @@ def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> f
 
 
 def _messages(payload: Payload) -> str:
-    """Return the messages of an error response: its own, and those of its `errors`, which are objects or texts."""
+    """Return the messages of an error response, also from its `errors`, which are objects or texts."""
     errors = payload.get("errors")
     listed = errors if isinstance(errors, list) else ()
-    messages = [payload.get("message"), *(each.get("message") if isinstance(each, dict) else each for each in listed)]
+    messages = [
+        payload.get("message"),
+        *(error.get("message") if isinstance(error, dict) else error for error in listed),
+    ]
     return "; ".join(message for message in messages if isinstance(message, str) and message)
 
 

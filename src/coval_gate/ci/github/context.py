@@ -1,4 +1,4 @@
-"""Reads a step's context from GitHub's variables and event."""
+"""Reads a step's context from GitHub's environment variables and event."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     head = _mapping(pull_request.get("head"))
     merge_group, before = _mapping(event.get("merge_group")), _mapping(event.get("workflow_run"))
     shas = (head.get("sha"), merge_group.get("head_sha"), before.get("head_sha"))
-    known = next((each for each in map(_text, shas) if each), "")
+    event_sha = next((sha for sha in map(_text, shas) if sha), "")
     commented = _number(issue.get("number")) if issue.get("pull_request") else None
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
-        sha=known or environ.get("GITHUB_SHA", ""),
+        sha=event_sha or environ.get("GITHUB_SHA", ""),
         event=environ.get("GITHUB_EVENT_NAME", ""),
         actor=environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
@@ -57,24 +57,24 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
 
 
 def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
-    """Return the branch that is tested; empty for a tag, a merge queue, and any event of a pull request."""
+    """Return the tested branch; empty for a tag, a merge queue, and any event of a pull request."""
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event.get("workflow_run"))
     of_pull_request = event.get("pull_request") or _mapping(event.get("issue")).get("pull_request")
     if of_pull_request or environ.get("GITHUB_HEAD_REF") or name == "merge_group":
         return ""
-    if before:  # GITHUB_REF is the default branch there
+    if before:  # GITHUB_REF is the default branch in a workflow_run
         return _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
     ref = environ.get("GITHUB_REF", "")
     return ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
 
 
 def _is_of_pull_request(event: str) -> bool:
-    """Tell whether an event of this name is about a pull request, or a group of them in a merge queue."""
+    """Return whether an event with this name is about a pull request or a merge queue."""
     return event.startswith("pull_request") or event == "merge_group"
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
-    """Return from whom GitHub withholds the repository's secrets in this workflow.
+    """Return the origin because of which GitHub withholds the repository's secrets; "" if it does not.
 
     Source: GitHub's documentation of events that trigger workflows, and of Dependabot on GitHub Actions.
     """
@@ -83,17 +83,17 @@ def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
     # After a fork is deleted, the head has no repository. With pull_request_target, a fork's workflow has the secrets.
     if pull_request and _repository(head) != _repository(base) and environ.get("GITHUB_EVENT_NAME") != TARGET:
         return "fork"
-    # A re-run has the permissions of the actor who started the workflow first, not of the user who started the re-run.
+    # A re-run has the permissions of the workflow's first actor, not of the user who started the re-run.
     return "dependabot" if environ.get("GITHUB_ACTOR") == DEPENDABOT else ""
 
 
 def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
-    """Return the pull request of a workflow run. GitHub lists none if it comes from a fork."""
+    """Return the pull request of a workflow run. GitHub lists none for a pull request from a fork."""
     listed = workflow_run.get("pull_requests")
     sha = workflow_run.get("head_sha")
-    for each in listed if isinstance(listed, list) else ():
-        if _mapping(_mapping(each).get("head")).get("sha") == sha:
-            return _number(_mapping(each).get("number"))
+    for pull_request in listed if isinstance(listed, list) else ():
+        if _mapping(_mapping(pull_request).get("head")).get("sha") == sha:
+            return _number(_mapping(pull_request).get("number"))
     return None
 
 

@@ -1,7 +1,7 @@
 """GitHub's runner as a host: its log, its commands on standard output, and its files.
 
-Sources: GitHub's "Workflow commands for GitHub Actions"; actions/runner `ActionCommand.cs` (how a line becomes a
-command) and `FileCommandManager.cs` (how the files are read).
+Sources: GitHub's "Workflow commands for GitHub Actions"; in actions/runner, `ActionCommand.cs` (parses commands in a
+line) and `FileCommandManager.cs` (reads the files).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 class GitHubHost(Console):
     """GitHub's runner: commands on standard output, and the files named in the environment.
 
-    Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks. The toolkit's own
-    writers use the process's environment and standard output. Only its pure parts are used here: the spelling of
-    commands and file entries.
+    Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks. Of the toolkit,
+    only the pure parts are used, which spell commands and file entries: its writers would use the process's environment
+    and standard output.
     """
 
     annotates = True
@@ -55,7 +55,7 @@ class GitHubHost(Console):
         self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
-        """Keep `secret` out of everything written from now on, and tell the runner to mask it in the job's log."""
+        """Keep `secret` out of everything written from now on, and have the runner mask it in the job's log."""
         super().mask(secret)
         if len(secret) >= SHORTEST_SECRET:
             self._emit(str(Command("add-mask", {}, secret)))
@@ -64,13 +64,13 @@ class GitHubHost(Console):
         return read_context(self._environ, self._event())
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        from coval_gate.ci.github.pages import pages_of  # most steps ask for none
+        from coval_gate.ci.github.pages import pages_of  # most steps have no pages
 
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
 
     @property
     def room_for_warnings(self) -> int:
-        """The number of further warnings that the runner will annotate for this step; it silently drops the rest."""
+        """The number of further warnings that the runner will annotate for this step; it silently drops more."""
         return max(0, MOST_WARNINGS - self._warnings)
 
     def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
@@ -92,8 +92,8 @@ class GitHubHost(Console):
     def quote(self, *lines: str) -> None:
         """Write lines that may contain foreign text.
 
-        No line can become a command, because `log` breaks commands. Lines that look like one are also protected by
-        stop-commands. Others are not, because the runner shows the two lines that stop and resume commands.
+        No line can become a command, because `log` breaks commands. Lines that look like commands are also protected by
+        stop-commands. Other lines are not, because the runner shows the two lines that stop and resume commands.
         """
         with self._commands_stopped() if any(map(resembles_command, lines)) else nullcontext():
             for line in self.redact_together(lines) if lines else ():
@@ -101,7 +101,7 @@ class GitHubHost(Console):
 
     @contextmanager
     def _commands_stopped(self) -> Iterator[None]:
-        """Have the runner read no command inside."""
+        """Stop the runner from reading commands inside."""
         token = f"{self._randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
@@ -110,7 +110,7 @@ class GitHubHost(Console):
             self._emit(f"::{token}::")
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
-        """Write lines that may be foreign, folded under `title`."""
+        """Write lines that may contain foreign text, folded under `title`."""
         with self.group(title):
             self.quote(*lines)
 
@@ -139,7 +139,7 @@ class GitHubHost(Console):
         self._append("GITHUB_STATE", self._entries(state))
 
     def add_summary(self, markdown: str) -> None:
-        """Append to the step's summary, within the runner's limit. Raises RunnerError."""
+        """Append to the step's summary, up to the runner's limit. Raises RunnerError."""
         encoded = self.redact(markdown).encode("utf-8", "replace")
         self._append("GITHUB_STEP_SUMMARY", encoded[:SUMMARY_LIMIT].decode("utf-8", "ignore"))
 

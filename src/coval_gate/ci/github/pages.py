@@ -1,4 +1,4 @@
-"""GitHub's pages: the status of a commit, its check run, and the gate's comment on a pull request."""
+"""GitHub's pages: the commit status, the check run, and the comment on a pull request."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
-TOLERATED: Final = "tolerated"  # an inconclusive verdict with which the step passes
+TOLERATED: Final = "tolerated"  # an inconclusive verdict that lets the step pass
 STATES: Final = {
     "passed": "success",
     TOLERATED: "success",
     "failed": "failure",
     "inconclusive": "failure",
-    "skipped": "pending",  # nothing was evaluated, so a status that a branch requires is not satisfied
+    "skipped": "pending",  # nothing was evaluated, so a required status must not be satisfied
     IN_PROGRESS: "pending",
-}  # every other verdict says nothing of the agent: "error"
+}  # all other verdicts say nothing about the agent: "error"
 CONCLUSIONS: Final = {
     "passed": "success",
     TOLERATED: "neutral",
     "timed_out": "timed_out",
     "cancelled": "cancelled",
     IN_PROGRESS: "",
-}  # every other verdict is a "failure", the only other one that stops a merge without asking for an action
+}  # all other verdicts are a "failure", the only other conclusion that stops a merge without asking for an action
 PAGE_SIZE: Final = "30"  # check runs have up to 128 KiB each
 COMPLETED: Final = "completed"
 
 
 def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime: Runtime) -> list[Page]:
-    """Return the pages that the inputs ask for."""
+    """Return the pages that the inputs request."""
     token = inputs.github_token or Secret("")
     lacks_token = "" if inputs.github_token else "github_token is empty"
 
@@ -57,7 +57,7 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
 
 
 class GitHubPage(Page):
-    """What GitHub's pages have in common: the way to the API, and to the tested commit."""
+    """The base of GitHub's pages: access to the API, and the lookup of the tested commit."""
 
     def __init__(
         self, input_: str, obstacle: str, host: Host, github: Callable[[], GitHub], inputs: Inputs, context: Context
@@ -69,7 +69,7 @@ class GitHubPage(Page):
         self._job = context.job
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:
-        """Return `context` with the pull request's head, where the event tells only its number."""
+        """Return `context` with the pull request's head, if the event contains only its number."""
         if not context.pull_request:
             return context
         sha = yield from self._github().pull_request_head(context.pull_request, until=until)
@@ -77,7 +77,7 @@ class GitHubPage(Page):
 
 
 class CommitStatus(GitHubPage):
-    """A status of the commit. The newest one counts, so setting it twice is harmless."""
+    """A commit status. The newest one counts, so setting it twice is harmless."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
         github = self._github()
@@ -95,10 +95,10 @@ class CommitStatus(GitHubPage):
 
 
 class CheckRun(GitHubPage):
-    """A check run of the commit: created once, and updated from then on.
+    """A check run of the commit, created once and then updated.
 
-    GitHub takes a change of status or conclusion only until a check run is completed. It adds the annotations of every
-    update to those that are there. So a completed check run is left alone, and a new one replaces it.
+    GitHub accepts a change of status or conclusion only until a check run is completed, and every update adds its
+    annotations. So a completed check run is left alone, and a new one replaces it.
     """
 
     _forbidden = False
@@ -113,15 +113,15 @@ class CheckRun(GitHubPage):
         )
 
     def takes(self, state: str) -> bool:
-        """Leave out a step that evaluates nothing: GitHub's own "skipped" would satisfy a branch that requires it."""
+        """Return False for a step that evaluated nothing: GitHub's own "skipped" would satisfy a required check."""
         return state != "skipped"
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
-        """Update the check run `made`; without an id, those in progress with a reference of `text`, or create it.
+        """Update check run `made`; without an id, update those in progress with a reference of `text`, or create one.
 
         Another job or attempt may have created one. If this page is not `certain`, an earlier call may have completed
-        it as `text` says, and then nothing is left to do; or it created several. The same holds for an attempt whose
-        response was lost.
+        the check run with this conclusion already, or created several. The same is true of an attempt whose response
+        was lost.
         """
         if self._forbidden:
             return
@@ -136,13 +136,17 @@ class CheckRun(GitHubPage):
             nonlocal tried, creations
             targets = [] if id_ is None else [id_]
             if tried or search:
-                found = yield from _find(operation, repository, text, self._stem, exists=id_ is not None)
-                running = [each.number("id") for each in found if each.get("status") != COMPLETED]
-                done = [each.number("id") for each in found if conclusion and each.get("conclusion") == conclusion]
+                check_runs = yield from _find(operation, repository, text, self._stem, exists=id_ is not None)
+                running = [check_run.number("id") for check_run in check_runs if check_run.get("status") != COMPLETED]
+                done = [
+                    check_run.number("id")
+                    for check_run in check_runs
+                    if conclusion and check_run.get("conclusion") == conclusion
+                ]
                 if done and tried and not running:
                     return max(done)
-                listed = {each.number("id") for each in found}
-                targets = sorted({*running, *(each for each in targets if each not in listed)})
+                listed = {check_run.number("id") for check_run in check_runs}
+                targets = sorted({*running, *(id_ for id_ in targets if id_ not in listed)})
             tried = True
             if not targets:
                 creations += 1
@@ -166,25 +170,25 @@ class CheckRun(GitHubPage):
 
     @property
     def _stem(self) -> str:
-        """Its name without matrix values, where the job that launched the run may have created it; otherwise empty."""
+        """The name without matrix values, if the job that launched the run may have created it; otherwise empty."""
         return self._host.redact(self._inputs.check_run) if self._inputs.mode == "wait" else ""
 
 
 class Comment(GitHubPage):
-    """The gate's comment on the pull request, which is kept from one workflow run to the next."""
+    """The gate's comment on the pull request, which later workflow runs update."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         number = context.pull_request
         if number is None and context.head:
             number = yield from self._github().find_pull_request(*context.head, context.sha, until=until)
         if number is None:
-            self._host.log(f"There is no open pull request of commit {context.sha[:7]} to comment on.")
+            self._host.log(f"Skipping comment: no open pull request has commit {context.sha[:7]} as its head.")
             return
         head = yield from self._github().pull_request_head(number, until=until)
         if context.sha_is_known and head != context.sha:
-            self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment stays as it is.")
+            self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment is not updated.")
             return
-        # Good news replaces bad news that is there, even where only failures are to appear.
+        # A passing verdict replaces a comment about a failure, even with on_failure.
         create = self._inputs.comment == "always" or not text.passes
         self.url = yield from self.write(number, text, create=create, until=until)
         if self.url:
@@ -193,8 +197,8 @@ class Comment(GitHubPage):
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
         """Update the gate's oldest comment that begins with the name of `text`. Without one, create it if `create`.
 
-        Returns the comment's URL, "" if there is no comment. An attempt whose response was lost may have created the
-        comment, so every attempt looks for it first.
+        Return the comment's URL; "" if there is no comment. An attempt whose response was lost may have created the
+        comment, so every attempt looks for one first.
         """
         github = self._github()
         operation = github.operation("pull-requests: write", until)
@@ -202,17 +206,17 @@ class Comment(GitHubPage):
 
         def attempt() -> Procedure[str]:
             author = yield from github.find_author(operation)
-            found = yield from operation.find(
-                comments, lambda each: _begins_with(each, text.name) and author.wrote(each)
+            comment = yield from operation.find(
+                comments, lambda comment: _begins_with(comment, text.name) and author.wrote(comment)
             )
-            if found is None:
+            if comment is None:
                 if not create:
                     return ""
-                found = yield from operation.send("POST", comments, body={"body": text.summary})
-            elif found.get("body") != text.summary:
-                path = f"{github.path}/issues/comments/{found.number('id')}"
-                found = yield from operation.send("PATCH", path, body={"body": text.summary}, exists=True)
-            return found.text("html_url")
+                comment = yield from operation.send("POST", comments, body={"body": text.summary})
+            elif comment.get("body") != text.summary:
+                path = f"{github.path}/issues/comments/{comment.number('id')}"
+                comment = yield from operation.send("PATCH", path, body={"body": text.summary}, exists=True)
+            return comment.text("html_url")
 
         return operation.repeat(attempt)
 
@@ -222,15 +226,15 @@ KINDS: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": 
 
 def state_of(text: PageText) -> str:
     """Return the state of a commit status."""
-    return STATES.get(_told(text), "error")
+    return STATES.get(_outcome(text), "error")
 
 
 def conclusion_of(text: PageText) -> str:
-    """Return the conclusion of a check run; empty while there is nothing to conclude."""
-    return CONCLUSIONS.get(_told(text), "failure")
+    """Return the conclusion of a check run; empty while it is in progress."""
+    return CONCLUSIONS.get(_outcome(text), "failure")
 
 
-def _told(text: PageText) -> str:
+def _outcome(text: PageText) -> str:
     return TOLERATED if text.state == "inconclusive" and text.passes else text.state
 
 
@@ -256,26 +260,26 @@ def check_run_body(text: PageText) -> dict[str, Any]:
 def _find(
     operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
 ) -> Procedure[list[Payload]]:
-    """Return the check runs of the commit that have the name and a reference of `text`.
+    """Return the commit's check runs with the name and a reference of `text`.
 
-    The name alone does not prove that the gate made it. If none has the name, return those that another job created,
-    whose names begin with `stem`.
+    The name alone does not prove that the gate created it. If none has the name, return those of another job, whose
+    names begin with `stem`.
     """
 
-    def is_own(found: Payload) -> bool:
-        return found.get("name") == text.name and found.get("external_id") in text.references
+    def is_own(check_run: Payload) -> bool:
+        return check_run.get("name") == text.name and check_run.get("external_id") in text.references
 
-    def is_of_launch(found: Payload) -> bool:
-        name = str(found.get("name"))
+    def is_of_launch(check_run: Payload) -> bool:
+        name = str(check_run.get("name"))
         has_stem = name == stem or (name.startswith(f"{stem} (") and name.endswith(")"))
-        return has_stem and found.get("external_id") in text.references
+        return has_stem and check_run.get("external_id") in text.references
 
     path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
-    found = yield from operation.find_all(
+    check_runs = yield from operation.find_all(
         path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=PAGE_SIZE
     )
-    if found or stem in ("", text.name):
-        return found
+    if check_runs or stem in ("", text.name):
+        return check_runs
     return (yield from operation.find_all(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
 
 
