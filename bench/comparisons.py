@@ -138,7 +138,7 @@ def lacking(size: Size, before: float, now: float, rng: Random) -> tuple[bool]:
 def _without(result: RunResult, share: float, rng: Random) -> RunResult:
     (metric,) = result.metrics
     values = {simulation_id: value for simulation_id, value in metric.values.items() if rng.random() >= share}
-    return replace(result, metrics=(replace(metric, values=values),))
+    return result._replace(metrics=(metric._replace(values=values),))
 
 
 # Margins

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 PARTING: Final = 0.05  # s for a finished thread to end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
+class Runtime(NamedTuple):
     """The environment, the log's stream, time, the network and randomness. `new_session` makes an HTTP session."""
 
     environ: Mapping[str, str]

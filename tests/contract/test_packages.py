@@ -153,11 +153,3 @@ def test_only_its_package_knows_github() -> None:
             assert not [word for word in names - inputs if OF_GITHUB.search(word)], (path, names)
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             assert not GITHUB_API.search(text), (path, text)
-
-
-def test_slow_modules_are_not_imported_before_launch() -> None:
-    slow = ["pydantic", "junitparser", "jinja2", "markupsafe", "statistics", "difflib"]
-    reading = "coval_gate.coval.runs, coval_gate.coval.resources"  # for the lookups before a launch
-    code = f"import sys, coval_gate.main, {reading}; print([name for name in {slow} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

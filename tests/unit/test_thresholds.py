@@ -369,7 +369,7 @@ def test_rounding_errors_are_ignored(line: str, actual: float) -> None:
     threshold = parse_one(line)
     assert threshold.holds(actual)
     strictly: Operator = ">" if threshold.operator == ">=" else "<" if threshold.operator == "<=" else "!="
-    assert not replace(threshold, operator=strictly).holds(actual)
+    assert not threshold._replace(operator=strictly).holds(actual)
 
 
 def test_small_differences_are_not_ignored() -> None:

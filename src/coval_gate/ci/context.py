@@ -24,8 +24,7 @@ class Head(NamedTuple):
     branch: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     """The provenance of a step. Fields that the runner does not provide are empty or None."""
 
     repository: str = ""
@@ -57,7 +56,7 @@ class Context:
 
 def with_unknown_commit(context: Context) -> Context:
     """Return `context` for a step that waits for another step's run: only a pull request's commit is known."""
-    return context if context.pull_request else replace(context, sha_is_known=False)
+    return context if context.pull_request else context._replace(sha_is_known=False)
 
 
 def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
@@ -72,7 +71,7 @@ def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
     if metadata.get(REPOSITORY) != context.repository or not (
         isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
     ):
-        return replace(context, sha_is_known=True)  # without a commit in the metadata, use the event's
+        return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
     number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
     is_number = isinstance(number, int) and number > 0
-    return replace(context, sha=sha, sha_is_known=True, pull_request=number if is_number else None)
+    return context._replace(sha=sha, sha_is_known=True, pull_request=number if is_number else None)

@@ -86,8 +86,7 @@ OF_RUN: Final = tuple(kind.name for kind in KINDS if kind.of_run)
 NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """How to reduce many values to one. `percentile`: the N of p(N). `values`: the values that rate and count match.
 
     Rates are shares from 0 to 1. Numeric aggregates need a metric with numbers. Aggregates of the run need no metric.

@@ -44,8 +44,7 @@ class Field(NamedTuple, Generic[T]):
     write: Callable[[T], str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """How many items of a total may be missing: `most`, or `most` percent of the total."""
 
     most: float

@@ -485,11 +485,11 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
         name = declaration.name
         text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
-            values[name] = declaration.field.parse(text) if text else declaration.default_value
+            values.append(declaration.field.parse(text) if text else declaration.default_value)
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values[name] = declaration.default_value
-    return Inputs(**values), problems
+            values.append(declaration.default_value)
+    return Inputs._make(values), problems
 
 
 def api_root(inputs: Inputs) -> str:

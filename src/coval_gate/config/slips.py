@@ -119,10 +119,10 @@ def explained(wrong: WrongLine) -> WrongLine:
         return wrong._replace(advice=WITHOUT_OR)
     if parts := _split(wrong.text, MOST):
         advice = [sentence for part in parts for sentence in part.advice]
-        return replace(wrong, advice=_all(ONE_PER_LINE, *advice), correction="\n".join(part.line for part in parts))
+        return wrong._replace(advice=_all(ONE_PER_LINE, *advice), correction="\n".join(part.line for part in parts))
     corrected = _correct(wrong.text)
-    return replace(
-        wrong, advice=wrong.advice or _all(*corrected.advice), correction="" if wrong.advice else corrected.line
+    return wrong._replace(
+        advice=wrong.advice or _all(*corrected.advice), correction="" if wrong.advice else corrected.line
     )
 
 

@@ -69,8 +69,7 @@ class ThresholdSyntaxError(ValueError):
         self.line, self.column, self.text, self.expected = first.line, first.column, first.text, first.expected
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The bound: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
     baseline: the runs that the input `baseline` names. base: the agent itself in the same run.
@@ -126,7 +125,7 @@ class Threshold(NamedTuple):
 
     def against(self, earlier: float) -> Threshold:
         """Return the threshold with a number as its bound. `earlier`: the value of the reference."""
-        return replace(self, bound=Bound(self.bound.of(earlier)))
+        return self._replace(bound=Bound(self.bound.of(earlier)))
 
     @property
     def takes_confidence(self) -> bool:

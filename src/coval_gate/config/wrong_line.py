@@ -10,8 +10,7 @@ from coval_gate.text import visible
 WINDOW: Final = 100  # characters of an invalid line that a message shows
 
 
-@dataclass(frozen=True, slots=True)
-class WrongLine:
+class WrongLine(NamedTuple):
     """An invalid line: its number and the column of the error (from 1), its text, and what the grammar expected.
 
     `advice` replaces `expected` where there is a better explanation. `correction`: the corrected line, if certain.

@@ -127,7 +127,7 @@ def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
         if simulation.mutation == BASE:
             return simulation
         key = _key(simulation, ids)
-        return replace(simulation, mutation=labels[key], mutation_id=key if key in mutation_ids else "")
+        return simulation._replace(mutation=labels[key], mutation_id=key if key in mutation_ids else "")
 
     return tuple(labelled(simulation) for simulation in simulations)
 
