@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.ci.host import tolerant
 from coval_gate.clock import Interrupted
@@ -15,14 +15,17 @@ from coval_gate.judge.judgement import LAUNCH, errored, gravest, interrupted, ru
 from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
+    from coval_gate.runs.leg import Leg
     from coval_gate.runs.session import Session
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
+
+T = TypeVar("T")
 
 
 def main(runtime: Runtime) -> int:
@@ -76,13 +79,12 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
     for leg in progress.legs:
-        foresee(session, leg)
+        foresee(session.of_leg(leg), leg)
     yield from _launch_all(session, progress)
     # What follows takes long to import, and the launch need not wait for it.
     from coval_gate.flow.repeat import judge_and_repeat
 
-    judging = [judge_and_repeat(session, progress, leg) for leg in progress.legs]
-    return gravest(all_or_first_error((yield from together(judging, session.clock))))
+    return gravest((yield from _side_by_side(session, progress, progress.legs, judge_and_repeat)))
 
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -91,8 +93,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     if resumed := [leg for leg in progress.legs if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
 
-        confirming = [confirm(session, progress, leg) for leg in resumed]
-        all_or_first_error((yield from together(confirming, session.clock)))
+        yield from _side_by_side(session, progress, resumed, confirm)
     return LAUNCH
 
 
@@ -113,9 +114,16 @@ def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 def _launch_all(session: Session, progress: Progress) -> Procedure[None]:
     """Launch the first run of each leg side by side, and tell GitHub."""
-    launching = [launch(session, progress, leg) for leg in progress.legs]
-    all_or_first_error((yield from together(launching, session.clock)))
+    yield from _side_by_side(session, progress, progress.legs, launch)
     yield from announce(progress)
+
+
+def _side_by_side(
+    session: Session, progress: Progress, legs: Sequence[Leg], work: Callable[[Session, Progress, Leg], Procedure[T]]
+) -> Procedure[list[T]]:
+    """Do the work for each leg in its own session, side by side, and return the results. Raises the first error."""
+    works = [work(session.of_leg(leg), progress, leg) for leg in legs]
+    return all_or_first_error((yield from together(works, session.clock)))
 
 
 MODES: Final[dict[str, Callable[[Session, Progress], Procedure[Judgement]]]] = {

@@ -24,7 +24,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from selection import crossed
-from support import KEY, VirtualClock, new_client
+from support import KEY, VirtualClock, new_client, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,14 +84,8 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            finding = find_baseline(
-                client,
-                source_of(source),
-                subject,
-                max_age=days * DAY,
-                clock=clock,
-                until=clock.now() + patience,
-            )
+            session = new_session(client, clock, deadline=clock.now(), baseline_max_age=f"{days}d")
+            finding = find_baseline(session, source_of(source), subject, until=clock.now() + patience)
             found = run(finding, clock)
             self.requests = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
         return found

@@ -17,7 +17,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.views import timestamp
 from coval_sandbox.world import World
 from selection import shares
-from support import new_client
+from support import new_client, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,8 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            until = clock.now() + TREND
-            fetching = fetch_trend(client, newest, metrics={LATENCY}, promotions=promotions, until=until)
+            session = new_session(client, clock, deadline=clock.now() + TREND)
+            fetching = fetch_trend(session, newest, metrics={LATENCY}, promotions=promotions)
             found = run(fetching, clock)
             client.close()
         self.calls = [dict(each.query) for each in server.requests_seen]

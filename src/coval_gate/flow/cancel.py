@@ -35,7 +35,7 @@ def cancel_named(
     for run_id in run_ids:
         progress.begin_trial(leg).run_id = run_id
     progress.record_id(run_ids[0])
-    cancelling = cancel_runs(session.client, run_ids, clock=session.clock, until=session.deadline, report=report)
+    cancelling = cancel_runs(session, run_ids, report=report)
     return all_or_first_error((yield from cancelling))
 
 
@@ -56,11 +56,9 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
             progress.publisher.write_verdict(progress.report(judgement))
     if concerned or others:
         session, now = progress.session(), progress.clock.now()
-        until, late = session.times.cancelling(now), now >= session.deadline
-        cleanups = [
-            Cleanup(session=session, trial=trial, until=until, late=late).clean_up(judgement.verdict)
-            for trial in concerned
-        ]
+        late = now >= session.deadline
+        session = session._replace(deadline=session.times.cancelling(now))
+        cleanups = [Cleanup(session=session, trial=trial, late=late).clean_up(judgement.verdict) for trial in concerned]
         cleanups += [_end_leftovers(session, progress, leg) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
     for leg in progress.legs:
@@ -79,11 +77,10 @@ def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:
 
 def _end_leftovers(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
-    from coval_gate.runs.launch import earlier_runs
+    from coval_gate.runs.earlier import EarlierRuns
 
     request, own = request_of(session, progress, leg, 0)
-    until = session.times.cancelling(session.clock.now())
-    earlier = earlier_runs(session, own, request.body(), until=until)
+    earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
     numbers = range(1, leg.inputs.repeat_on_failure + 1)
     repetitions = [request_of(session, progress, leg, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}

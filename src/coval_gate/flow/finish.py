@@ -28,8 +28,8 @@ def finish_trials(progress: Progress, trials: Sequence[Trial]) -> Procedure[None
         _tell_undone(progress, trials)
         return
     now = progress.clock.now()
-    session, until = progress.session(Times.of_post_step(now)), now + POST_CANCELLING
-    works = [_Work(session, trial, until) for trial in trials]
+    session = progress.session(Times.of_post_step(now))._replace(deadline=now + POST_CANCELLING)
+    works = [_Work(session, trial) for trial in trials]
     results = yield from together([work.do() for work in works], session.clock)
     for work, trial, result in zip(works, trials, results, strict=True):
         if trial.ended:
@@ -54,23 +54,21 @@ def _tell_undone(progress: Progress, trials: Sequence[Trial]) -> None:
 class _Work:
     """What the main step left of one trial."""
 
-    def __init__(self, session: Session, trial: Trial, until: float) -> None:
+    def __init__(self, session: Session, trial: Trial) -> None:
         self._session = session
         self._trial = trial
-        self._until = until
         self._is_marking = False
 
     def do(self) -> Procedure[None]:
         """Cancel the run, and any second run, and mark one that failed. Raises CovalError."""
-        session, trial, until = self._session, self._trial, self._until
+        session, trial = self._session, self._trial
         if trial.post_cancels:
-            trial.ended = yield from cancel_trial(session, trial, until=until)
-        yield from end_other_launches(session, trial, until=until)
+            trial.ended = yield from cancel_trial(session, trial)
+        yield from end_other_launches(session, trial)
         if trial.owes_mark:
             self._is_marking = True
             sent = (trial.key,) if trial.key else ()
-            marking = mark(session.client, trial.run_id, FAILED, sent=sent, clock=session.clock, until=until)
-            if (yield from marking):
+            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
 
     def undone_text(self, error: GateError) -> str:

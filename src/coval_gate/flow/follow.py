@@ -14,7 +14,6 @@ from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.selection import differences, not_shown
 from coval_gate.runs.tags import provenance_of
-from coval_gate.runs.watch import Budgets
 
 if TYPE_CHECKING:
     from coval_gate.flow.progress import Progress
@@ -30,25 +29,21 @@ T = TypeVar("T")
 CALL_TIME: Final = 10.0  # s for a call that a verdict needs after the deadline
 
 
-def follow_trial(
-    session: Session, progress: Progress, leg: Leg, trial: Trial, criteria: Criteria
-) -> Procedure[Outcome]:
+def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError."""
-    clock, inputs = session.clock, session.inputs
 
     def follow_run() -> Procedure[Outcome]:
         return follow(
             session,
             trial.run_id,
             criteria=criteria,
-            budgets=Budgets.from_inputs(inputs, began=progress.began),
-            progress=ProgressLog(clock, session.host.log, session.warn),
+            progress=ProgressLog(session),
             record=partial(see, progress, trial),
         )
 
-    left = max(0.0, session.deadline - clock.now()) if trial.repetition else inputs.max_wait_time
+    left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
     with session.host.group(waiting_title(left)):
-        watching = _unless_cancelled(session, progress, leg, trial, follow_run())
+        watching = _unless_cancelled(session, progress, trial, follow_run())
         outcome = (yield from watching) or (yield from follow_run())
     yield from _check_selection(session, progress, trial)
     return outcome
@@ -60,11 +55,11 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     watching = takeover.confirm(
         session,
         trial.run_id,
-        progress=ProgressLog(session.clock, session.host.log, session.warn),
+        progress=ProgressLog(session),
         record=partial(see, progress, trial),
     )
     try:
-        yield from _unless_cancelled(session, progress, leg, trial, watching)
+        yield from _unless_cancelled(session, progress, trial, watching)
     except (NotFound, Unavailable):
         if not trial.run_id:
             raise  # the launch that was to replace it failed
@@ -79,14 +74,14 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
 
 
 def _unless_cancelled(
-    session: Session, progress: Progress, leg: Leg, trial: Trial, watching: Procedure[T]
+    session: Session, progress: Progress, trial: Trial, watching: Procedure[T]
 ) -> Procedure[T | None]:
     """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
     if trial.tags is None or not trial.resumed:
         return (yield from watching)
-    launcher = launcher_of(session, progress, leg, trial, trial.tags)
+    launcher = launcher_of(session, progress, trial, trial.tags)
     replace_run = partial(launcher.launch_instead, cancel=session.inputs.cancel_on_interrupt)
-    ended = yield from takeover.unless_cancelled(watching, trial, replace_run, clock=session.clock)
+    ended = yield from takeover.unless_cancelled(session, trial, watching, replace_run)
     if ended is None:
         session.host.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
         yield from announce(progress)

@@ -28,7 +28,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     inputs = session.inputs
     request, tags = request_of(session, progress, leg, repetition)
     trial = progress.begin_trial(leg, request=request, tags=tags, repetition=repetition)
-    launcher = launcher_of(session, progress, leg, trial, tags)
+    launcher = launcher_of(session, progress, trial, tags)
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     resumed = yield from launcher.launch_guarded(
         resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
@@ -38,8 +38,8 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     return trial
 
 
-def launcher_of(session: Session, progress: Progress, leg: Leg, trial: Trial, tags: Tags) -> Launcher:
-    """Return what launches a trial of the leg."""
+def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:
+    """Return what launches a trial of the session's leg."""
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.prepare import prepare
 
@@ -47,7 +47,7 @@ def launcher_of(session: Session, progress: Progress, leg: Leg, trial: Trial, ta
         session=session,
         trial=trial,
         tags=tags,
-        check=partial(prepare, session, trial, leg.inputs, progress.context),
+        check=partial(prepare, session, trial, progress.context),
         record=progress.record_id,
     )
 

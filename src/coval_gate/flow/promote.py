@@ -89,9 +89,7 @@ def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -
 
 def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
     """Give the leg's first run a tag, and tell what came of it. `first`: only if no other run has it."""
-    promotion = yield from promote(
-        session.client, leg.first, tag, first=first, clock=session.clock, until=session.deadline
-    )
+    promotion = yield from promote(session, leg.first, tag, first=first)
     promotion = promotion.redacted(session.host.redact)
     _tell(session, promotion)
     _summarize(session, promotion)
@@ -114,9 +112,9 @@ def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
 
 def _mark(session: Session, trials: list[Trial]) -> Procedure[None]:
     """Mark the runs as failed. Warn once where that is not possible; what may pass is left to the post step, too."""
-    client, clock, until = session.client, session.clock, _end_of_marks(session)
-    marks = (mark(client, trial.run_id, FAILED, sent=trial.sent_tags, clock=clock, until=until) for trial in trials)
-    results = yield from together(marks, clock)
+    marking = _marking(session)
+    marks = (mark(marking, trial.run_id, FAILED, sent=trial.sent_tags) for trial in trials)
+    results = yield from together(marks, session.clock)
     problems: dict[str, CovalError] = {}
     for trial, result in zip(trials, results, strict=True):
         if isinstance(result, CovalError):
@@ -131,9 +129,10 @@ def _mark(session: Session, trials: list[Trial]) -> Procedure[None]:
         session.warn(not_marked_text([run_id, *(each for each, _ in others)], first.what, first.advice))
 
 
-def _end_of_marks(session: Session) -> float:
+def _marking(session: Session) -> Session:
+    """Return the session for marks, which take at most MARKING."""
     now = session.clock.now()
-    return min(now + MARKING, max(now, session.deadline))
+    return session._replace(deadline=min(now + MARKING, max(now, session.deadline)))
 
 
 def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
@@ -150,9 +149,9 @@ def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
 
 def _accept(session: Session, leg: Leg) -> Procedure[bool]:
     """Mark the run as the beginning of comparisons, and return whether it is."""
-    trial, clock, until = leg.first, session.clock, _end_of_marks(session)
+    trial = leg.first
     accepted = Promotion(run_id=trial.run_id, tag="", accepted=True)
-    marking = mark(session.client, trial.run_id, ACCEPTED, sent=trial.sent_tags, clock=clock, until=until)
+    marking = mark(_marking(session), trial.run_id, ACCEPTED, sent=trial.sent_tags)
     try:
         if trial.run and (number := pull_request_of(trial.run)) is not None:
             outcome = accepted.with_obstacle("pull_request", other=number)

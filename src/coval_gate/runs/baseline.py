@@ -26,16 +26,14 @@ from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.model.baseline import NotFoundKind
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
@@ -58,37 +56,28 @@ class Found(NamedTuple):
     refused: bool = False
 
 
-def find_baseline(
-    client: Client,
-    source: BaselineSource,
-    subject: Subject,
-    *,
-    max_age: float,
-    clock: Clock,
-    until: float,
-    deadline: float = 0.0,
-    log: Callable[[str], None] = lambda _: None,
-) -> Procedure[Baseline]:
+def find_baseline(session: Session, source: BaselineSource, subject: Subject, *, until: float) -> Procedure[Baseline]:
     """Find the runs that `source` stands for, and what distinguishes them from the subject.
 
-    A tag or a branch stands for runs that were created at most `max_age` seconds before the subject. A named run that
-    is not over is waited for until the `deadline`. Never raises CovalError: if Coval does not tell `until` then, the
+    A tag or a branch stands for runs that were created at most `baseline_max_age` before the subject. Wait for a
+    named run that is not over, until the deadline. Never raises CovalError: if Coval does not say `until` then, the
     baseline is missing.
     """
     if source.kind == "base":
         return Baseline(source=source)
     if source.kind == "run":
-        until = yield from end_of_named(client, source.name, clock=clock, until=until, deadline=deadline, log=log)
+        until = yield from end_of_named(session, source.name, until=until)
+    session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
-        found = yield from _found(client, source, subject, max_age=max_age, clock=clock, until=until)
+        found = yield from _found(session, source, subject)
         pause = pauses.pop(0) if pauses else until
-        if not _may_be_damaged(found, subject) or clock.now() + pause >= until:
+        if not _may_be_damaged(found, subject) or session.clock.now() + pause >= until:
             break
         yield Wait(pause)
     runs = found.runs
     if runs:
-        runs = yield from distinguish(client, runs, subject, clock=clock, until=until)
+        runs = yield from distinguish(session, runs, subject)
     return Baseline(
         source=source,
         runs=runs,
@@ -97,15 +86,13 @@ def find_baseline(
     )
 
 
-def _found(
-    client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
-) -> Procedure[Found]:
+def _found(session: Session, source: BaselineSource, subject: Subject) -> Procedure[Found]:
     """Search once. An error is the reason why there is no baseline."""
     try:
         if created_at(subject.run) is None or not all(subject.ids.values()):  # the last poll may have been damaged
-            run = yield from client.get_run(subject.run.run_id, until=until)
+            run = yield from session.client.get_run(subject.run.run_id, until=session.deadline)
             subject = replace(subject, run=run)
-        search = _Search(client, source, subject, max_age=max_age, clock=clock, until=until)
+        search = _Search(session, source, subject)
         return (yield from (search.named() if source.kind == "run" else search.newest()))
     except CovalError as error:
         return Found(missing=_unreadable(error), refused=isinstance(error, Rejected))
@@ -128,15 +115,11 @@ def _may_be_damaged(found: Found, subject: Subject) -> bool:
 class _Search:
     """The search for one baseline. A method raises CovalError if Coval does not tell."""
 
-    def __init__(
-        self, client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
-    ) -> None:
-        self._client = client
+    def __init__(self, session: Session, source: BaselineSource, subject: Subject) -> None:
+        self._session = session
         self._source = source
         self._subject = subject
-        self._max_age = max_age
-        self._clock = clock
-        self._until = until
+        self._max_age = session.inputs.baseline_max_age.seconds
         self._created = created_at(subject.run)
         self._own_origins = {origin.workflow_run for origin in origins(tags_of(subject.run))}
         if (run_id := whole_number(subject.context.run_id)) is not None:
@@ -149,11 +132,11 @@ class _Search:
         if run_id == self._subject.run.run_id:
             return Found(missing=NotFoundReason(kind="itself", run_id=run_id))
         try:
-            run = yield from self._client.get_run(run_id, until=self._until)
+            run = yield from self._session.client.get_run(run_id, until=self._session.deadline)
             if run.status != COMPLETED:
                 kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
                 return Found(missing=NotFoundReason(kind=kind, run_id=run_id, status=run.status))
-            loaded = yield from load_run(self._client, run, until=self._until)
+            loaded = yield from load_run(self._session, run)
         except NotFound:
             return Found(missing=NotFoundReason(kind="gone", run_id=run_id))
         if isinstance(loaded, str):
@@ -171,7 +154,7 @@ class _Search:
         while candidates and len(found) < self._source.last:
             lacking = self._source.last - len(found)
             batch, candidates = candidates[:lacking], candidates[lacking:]
-            for result in (yield from together(map(self._checked, batch), self._clock)):
+            for result in (yield from together(map(self._checked, batch), self._session.clock)):
                 match result:
                     case BaselineRun():
                         found.append(result)
@@ -196,20 +179,20 @@ class _Search:
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
-        same = RunFilter(**self._subject.ids, status=COMPLETED)
+        session, same = self._session, RunFilter(**self._subject.ids, status=COMPLETED)
         tagged = same._replace(tag=self._tag)
         filters = [*([tagged] if tagged.can_be_sent else []), same]
         known: dict[str, Run] = {}
         refused: list[Rejected] = []
         for wanted in filters:
             try:
-                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_more)
+                runs = yield from session.client.list_runs(wanted, until=session.deadline, go_on=self._lacks_more)
             except Rejected as error:
                 refused.append(error)
                 continue
             known = {run.run_id: run for run in runs} | known
             doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
-            whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
+            whole = yield from fetched(session, doubtful)
             known |= {run.run_id: run for run in whole}
             known = yield from self._with_marks(known)
             if len(self._fitting(known.values())) >= self._source.last:
@@ -231,7 +214,7 @@ class _Search:
             unread = [run for run in fitting if run.run_id not in read and not run.tags]
             batch = unread[: min(MOST_FETCHED, last + len(read))]
             read |= {run.run_id for run in batch}
-            whole = yield from fetched(self._client, batch, clock=self._clock, until=self._until)
+            whole = yield from fetched(self._session, batch)
             # One of the two places may show no metadata.
             runs |= {run.run_id: replace(run, metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
@@ -310,12 +293,12 @@ class _Search:
 
     def _checked(self, listed: Run) -> Procedure[BaselineRun | str | None]:
         """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
-        run = yield from self._client.get_run(listed.run_id, until=self._until)
+        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
         # One of the two places may show neither.
         run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
         if self._fit(run, whole=True) != "fits":
             return None
-        return (yield from load_run(self._client, run, until=self._until))
+        return (yield from load_run(self._session, run))
 
     def _reason(self, listed: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
         """Return why no run was found; `failures` are those of the runs that fit."""
@@ -352,37 +335,18 @@ def _unreadable(error: CovalError) -> NotFoundReason:
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
 
 
-def baseline_of(
-    client: Client,
-    trial: Trial,
-    outcome: Outcome,
-    inputs: Inputs,
-    context: Context,
-    *,
-    clock: Clock,
-    deadline: float,
-    log: Callable[[str], None],
-) -> Procedure[Baseline | None]:
+def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Baseline | None]:
     """Find the baseline of a trial's run; None if the run did not complete, or nothing is compared with a baseline.
 
     It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
     COLLECTING, as for its own data.
     """
+    clock, inputs = session.clock, session.inputs
     source, run = inputs.baseline, trial.run
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
     subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
     over_since = clock.now() if trial.over_since is None else trial.over_since
-    return (
-        yield from find_baseline(
-            client,
-            source,
-            subject,
-            max_age=inputs.baseline_max_age.seconds,
-            clock=clock,
-            until=max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING),
-            deadline=deadline,
-            log=log,
-        )
-    )
+    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    return (yield from find_baseline(session, source, subject, until=until))

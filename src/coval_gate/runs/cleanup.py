@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """What decides about a run that is guarded.
+    """What decides about a run that is guarded. `late`: max_wait_time has passed.
 
-    `until`: when to give up. `late`: max_wait_time has passed.
+    The session's deadline is when to give up.
     """
 
     session: Session
     trial: Trial
-    until: float
     late: bool
 
     def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
@@ -50,7 +49,7 @@ class Cleanup:
     def _cancel(self) -> Procedure[Cancellation]:
         trial = self.trial
         try:
-            ended = yield from cancel_trial(self.session, trial, until=self.until)
+            ended = yield from cancel_trial(self.session, trial)
         except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
             with suppress(RunnerError):
                 trial.arm(cancel=True)
@@ -61,7 +60,7 @@ class Cleanup:
 
     def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
         try:
-            yield from end_other_launches(self.session, self.trial, until=self.until, keep_newest=keep_newest)
+            yield from end_other_launches(self.session, self.trial, keep_newest=keep_newest)
         except Exception as error:  # noqa: BLE001 - as above
             self.session.log(f"Could not check for a second run, so the post step checks again: {error}")
             return

@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.coval.client import Client
     from coval_gate.model.baseline import BaselineRun, Unchecked
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
     from coval_gate.runs.fingerprint import Fingerprint
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 CHECKING_TIME: Final = 15.0  # s for all of it
@@ -77,19 +76,17 @@ class PersonaNow(NamedTuple):
     updated: float
 
 
-def distinguish(
-    client: Client, runs: Sequence[BaselineRun], subject: Subject, *, clock: Clock, until: float
-) -> Procedure[tuple[BaselineRun, ...]]:
+def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with all that distinguishes them from the subject, as far as it can be found out."""
-    until = min(until, clock.now() + CHECKING_TIME)
-    results = [subject.result, *(each.result for each in runs)]
-    calls = [_versions(client, result, subject.metrics, until) for result in results]
-    if any(_cases_in(each, subject) is None for each in runs):
-        calls.append(_change_times(client, subject, until))
-    read = [_known(each) for each in (yield from together(calls, clock))]
+    session = session._replace(deadline=min(session.deadline, session.clock.now() + CHECKING_TIME))
+    results = [subject.result, *(run.result for run in runs)]
+    calls = [_versions(session, result, subject.metrics) for result in results]
+    if any(_cases_in(run, subject) is None for run in runs):
+        calls.append(_change_times(session, subject))
+    read = [_known(result) for result in (yield from together(calls, session.clock))]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
-    persona = yield from _persona(client, runs, subject, until)
+    persona = yield from _persona(session, runs, subject)
     return tuple(
         _distinguished(run, subject, times, ours, versions, persona) for run, versions in zip(runs, theirs, strict=True)
     )
@@ -149,9 +146,7 @@ def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
     return unchanged or (then is not None and then.persona == persona.digest)
 
 
-def _persona(
-    client: Client, runs: Sequence[BaselineRun], subject: Subject, until: float
-) -> Procedure[PersonaNow | None]:
+def _persona(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[PersonaNow | None]:
     """Return the persona if the fingerprints differ in it, and it has not changed since the launch.
 
     What the launch read may have been damaged. None if it does not matter, or if Coval does not tell.
@@ -160,7 +155,7 @@ def _persona(
     if launched is None or not any(changed_persona(now, read_fingerprint(run.run.metadata)) for run in runs):
         return None
     try:
-        persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
+        persona = yield from session.client.get_persona(subject.ids["persona_id"], until=session.deadline)
     except CovalError:
         return None
     updated = moment_of(persona.update_time)
@@ -169,9 +164,9 @@ def _persona(
     return PersonaNow(fingerprint_of({}, persona=persona).persona, updated)
 
 
-def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
+def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
     """Return when each test case of the set was changed last, by its id. Raises CovalError."""
-    cases = yield from client.list_test_cases(subject.ids["test_set_id"], until=until)
+    cases = yield from session.client.list_test_cases(subject.ids["test_set_id"], until=session.deadline)
     return {case.id: case.update_time for case in cases}
 
 
@@ -193,7 +188,7 @@ def _other_persona(run: Run, subject: Subject) -> bool:
     return bool(ours and run.persona_id and ours != run.persona_id)
 
 
-def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> Procedure[dict[str, str]]:
+def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:
     """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
     wanted = [
         each for metric in metrics for each in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
@@ -202,7 +197,7 @@ def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], unti
     if not (wanted and completed):
         return {}
     judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
-    outputs = yield from client.list_metric_outputs(judged, until=until)
+    outputs = yield from session.client.list_metric_outputs(judged, until=session.deadline)
     return {output.metric_id: output.version for output in outputs if output.version}
 
 

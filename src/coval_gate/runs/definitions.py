@@ -16,19 +16,19 @@ from coval_gate.judge.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, RunResult
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 
-def with_definitions(client: Client, result: RunResult, criteria: Criteria, *, until: float) -> Procedure[RunResult]:
+def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
     """Return the run with the values that its metrics can have, as far as these matter and Coval tells in time."""
     metrics = []
     for metric in result.metrics:
         wanted = tuple(_wanted(metric, result, criteria))
         if metric.is_identified and Vocabulary.of(metric).unseen(wanted):
-            texts = yield from _texts(client, metric.id, wanted, until)
+            texts = yield from _texts(session, metric.id, wanted)
             metrics.append(replace(metric, defined=texts))
         else:
             metrics.append(metric)
@@ -44,15 +44,15 @@ def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[s
         yield from named_values(metric.target)
 
 
-def _texts(client: Client, metric_id: str, wanted: tuple[str, ...], until: float) -> Procedure[tuple[str, ...]]:
+def _texts(session: Session, metric_id: str, wanted: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
     """Return the only texts that a metric can have; none where that is not certain.
 
     A definition that rules a `wanted` value out is read twice: a response may be damaged.
     """
     with suppress(CovalError):
-        texts = (yield from client.get_metric(metric_id, until=until)).texts
+        texts = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         if not Vocabulary(seen=(), allowed=texts).impossible(wanted):
             return texts
-        again = (yield from client.get_metric(metric_id, until=until)).texts
+        again = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         return texts if texts == again else ()
     return ()

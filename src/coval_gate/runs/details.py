@@ -16,10 +16,9 @@ from coval_gate.runs.schedule import all_or_first_error, together
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import TestCase
     from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
@@ -28,14 +27,7 @@ MOST_LABELS: Final = 1000  # test cases that are listed for their names
 
 
 def fetch_details(
-    client: Client,
-    result: RunResult,
-    wanted: Sequence[str],
-    *,
-    test_set_id: str,
-    with_transcripts: bool,
-    clock: Clock,
-    until: float,
+    session: Session, result: RunResult, wanted: Sequence[str], *, test_set_id: str
 ) -> Procedure[Details]:
     """Fetch the names of all test cases, and more about the first of the `wanted` simulations (ids).
 
@@ -43,38 +35,36 @@ def fetch_details(
     """
     simulations = {simulation.id: simulation for simulation in result.simulations}
     first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
-    words = _words(client, result, first, test_set_id, until)
-    transcripts = _transcripts(client, first if with_transcripts else [], clock, until)
+    with_transcripts = session.inputs.include_transcripts == "failures"
+    words = _words(session, result, first, test_set_id)
+    transcripts = _transcripts(session, first if with_transcripts else [])
     # Side by side, so that neither takes the time of the other.
-    fetched = yield from together((words, transcripts), clock)
-    worded, transcribed = all_or_first_error(fetched)
+    worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
     return replace(worded, transcripts=transcribed.transcripts)
 
 
-def _words(
-    client: Client, result: RunResult, first: Sequence[Simulation], test_set_id: str, until: float
-) -> Procedure[Details]:
+def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
     """Fetch the names of test cases, and what judges say of the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
         cases = {each.test_case_id for each in result.simulations if each.test_case_id}
-        yield from _fetch_labels(client, cases, labels, test_set_id, until)
+        yield from _fetch_labels(session, cases, labels, test_set_id)
     with suppress(CovalError):
         for case_id in dict.fromkeys(each.test_case_id for each in first):
             if case_id and case_id not in labels:
-                labels[case_id] = (yield from client.get_test_case(case_id, until=until)).label
+                labels[case_id] = (yield from session.client.get_test_case(case_id, until=session.deadline)).label
     with suppress(CovalError):
         for simulation in first:
             if simulation.completed:
-                texts[simulation.id] = yield from _explanations(client, simulation, until)
+                texts[simulation.id] = yield from _explanations(session, simulation)
     return Details(labels=labels, texts=texts)
 
 
-def _transcripts(client: Client, spoken: Sequence[Simulation], clock: Clock, until: float) -> Procedure[Details]:
+def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     """Fetch what was said in simulations."""
-    fetching = (client.get_transcript(each.id, until=until) for each in spoken)
-    fetched = yield from together(fetching, clock, at_once=AT_ONCE)
+    fetching = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
+    fetched = yield from together(fetching, session.clock, at_once=AT_ONCE)
     for result in fetched:
         if isinstance(result, Exception) and not isinstance(result, CovalError):
             raise result
@@ -82,9 +72,7 @@ def _transcripts(client: Client, spoken: Sequence[Simulation], clock: Clock, unt
     return Details(transcripts=found)
 
 
-def _fetch_labels(
-    client: Client, wanted: set[str], labels: dict[str, str], test_set_id: str, until: float
-) -> Procedure[None]:
+def _fetch_labels(session: Session, wanted: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
     """Fill `labels` with those of the test cases `wanted`, as far as the first pages of their test set have them."""
     if not test_set_id or not wanted:
         return
@@ -97,10 +85,10 @@ def _fetch_labels(
             labels[case.id] = case.label
         return len(labels) < len(wanted) and listed < MOST_LABELS
 
-    yield from client.list_test_cases(test_set_id, until=until, go_on=go_on)
+    yield from session.client.list_test_cases(test_set_id, until=session.deadline, go_on=go_on)
 
 
-def _explanations(client: Client, simulation: Simulation, until: float) -> Procedure[dict[str, str]]:
+def _explanations(session: Session, simulation: Simulation) -> Procedure[dict[str, str]]:
     """Return what each metric's judge says, by metric id."""
-    outputs = yield from client.list_metric_outputs(simulation.id, until=until)
+    outputs = yield from session.client.list_metric_outputs(simulation.id, until=session.deadline)
     return {output.metric_id: output.explanation for output in outputs if output.explanation}

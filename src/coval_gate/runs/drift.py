@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
@@ -42,51 +40,49 @@ AT_ONCE: Final = 8  # runs that are read side by side
 LOOKS_AT_FEW: Final = 2  # searches, where a list may lack some of the few runs that a reference has so far
 
 
-def find_drift(
-    client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float
-) -> Procedure[Drift]:
+def find_drift(session: Session, tag: str, subject: Subject, branch: str) -> Procedure[Drift]:
     """Find the runs that show whether the agent drifts. `branch`: the tag of the subject's branch.
 
-    Never raises CovalError: if Coval does not tell `until` then, the drift says so.
+    Never raises CovalError: if Coval does not say by the deadline, the drift says so.
     """
     best, whole = Drift(tag=tag), subject
     for number, pause in enumerate((*PAUSES, None), start=1):
         try:
             if created_at(whole.run) is None or not all(whole.ids.values()):  # the last poll may have been damaged
-                whole = replace(subject, run=(yield from client.get_run(subject.run.run_id, until=until)))
-            found = yield from _Search(client, tag, whole, branch, clock=clock, until=until).drift()
+                whole = replace(
+                    subject, run=(yield from session.client.get_run(subject.run.run_id, until=session.deadline))
+                )
+            found = yield from _Search(session, tag, whole, branch).drift()
         except CovalError as error:
             found = Drift(tag=tag, unreadable=error.what)
             is_final = isinstance(error, Rejected)
         else:
             is_final = found.known >= REFERENCE_RUNS or (not found.unreadable and number >= LOOKS_AT_FEW)
         best = found if found.unreadable or best.unreadable or found.known >= best.known else best
-        if is_final or pause is None or clock.now() + pause >= until:
+        if is_final or pause is None or session.clock.now() + pause >= session.deadline:
             break
         yield Wait(pause)
     if best.reference:
         runs = (*best.reference, *best.later)
-        runs = yield from distinguish(client, runs, whole, clock=clock, until=until)
+        runs = yield from distinguish(session, runs, whole)
         count = len(best.reference)
         best = replace(best, reference=runs[:count], later=runs[count:])
     return best
 
 
-def drift_of(
-    client: Client, trial: Trial, outcome: Outcome, inputs: Inputs, context: Context, *, clock: Clock, deadline: float
-) -> Procedure[Drift | None]:
+def drift_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Drift | None]:
     """Find what shows the drift of a trial's run; None if that is not asked for, or the run did not complete.
 
     A repetition does not count: the first run of a step is the one of that night.
     """
-    run = trial.run
+    clock, inputs, run = session.clock, session.inputs, trial.run
     if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or trial.repetition:
         return None
     subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
     branch = branch_tag_of(run) or (trial.tags.branch if trial.tags else "")
     over_since = clock.now() if trial.over_since is None else trial.over_since
-    until = max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING)
-    return (yield from find_drift(client, inputs.drift.name, subject, branch, clock=clock, until=until))
+    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    return (yield from find_drift(session._replace(deadline=until), inputs.drift.name, subject, branch))
 
 
 class _Followed(NamedTuple):
@@ -104,13 +100,11 @@ class _Followed(NamedTuple):
 class _Search:
     """One search. A method raises CovalError if Coval does not tell."""
 
-    def __init__(self, client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float) -> None:
-        self._client = client
+    def __init__(self, session: Session, tag: str, subject: Subject, branch: str) -> None:
+        self._session = session
         self._tag = tag
         self._subject = subject
         self._branch = branch
-        self._clock = clock
-        self._until = until
 
     def drift(self) -> Procedure[Drift]:
         """Return what Coval's lists and runs show."""
@@ -145,19 +139,19 @@ class _Search:
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs of the branch since the one with the tag, and others. Raises Rejected if Coval refuses."""
-        same = RunFilter(**self._subject.ids)
+        session, same = self._session, RunFilter(**self._subject.ids)
         filters = [same._replace(tag=tag) for tag in (self._branch, self._tag, "")]
         known: dict[str, Run] = {}
         refused: list[Rejected] = []
         for wanted in filters:
             try:
-                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_holder)
+                runs = yield from session.client.list_runs(wanted, until=session.deadline, go_on=self._lacks_holder)
             except Rejected as error:
                 refused.append(error)
                 continue
             known = {run.run_id: run for run in runs} | known
             hiding = [run for run in known.values() if not run.tags][: REFERENCE_RUNS + LATER_RUNS]
-            whole = yield from fetched(self._client, hiding, clock=self._clock, until=self._until)
+            whole = yield from fetched(session, hiding)
             known |= {run.run_id: run for run in whole}
             if any(self._is_tagged(run) and self._fits(run) for run in known.values()) and wanted == filters[0]:
                 break
@@ -204,16 +198,16 @@ class _Search:
 
     def _read(self, listed: Iterable[Run]) -> Procedure[list[BaselineRun]]:
         """Return the runs that have complete data, in their order."""
-        results = yield from together(map(self._whole, listed), self._clock, at_once=AT_ONCE)
+        results = yield from together(map(self._whole, listed), self._session.clock, at_once=AT_ONCE)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, NotFound):
                 raise result
         return [result for result in results if isinstance(result, BaselineRun)]
 
     def _whole(self, listed: Run) -> Procedure[BaselineRun | str]:
-        run = yield from self._client.get_run(listed.run_id, until=self._until)
+        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
         run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
-        return (yield from load_run(self._client, run, until=self._until))
+        return (yield from load_run(self._session, run))
 
 
 def _first_tries(runs: Iterable[Run]) -> list[Run]:

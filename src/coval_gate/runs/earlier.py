@@ -18,11 +18,9 @@ from coval_gate.times import CANCELLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from typing import Any
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
@@ -32,18 +30,14 @@ LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierRuns:
-    """What the search for earlier runs needs: the `tags` and the `body` of the launch that follows.
+    """What the search for earlier runs needs: the `tags` and the `ids` of the launch that follows.
 
-    `log` and `warn` take sentences for users; `until` is the deadline of the whole search.
+    The session's deadline bounds the whole search.
     """
 
-    client: Client
+    session: Session
     tags: Tags
-    body: Mapping[str, Any]
-    clock: Clock
-    until: float
-    log: Callable[[str], None]
-    warn: Callable[[str], None]
+    ids: Mapping[str, str]
 
     def to_resume(self) -> Procedure[Run | None]:
         """Return the unfinished run that an earlier attempt at this step launched; None if there is none.
@@ -62,7 +56,9 @@ class EarlierRuns:
                 continue
             if not run.is_ending:
                 return run
-            self.log(f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over.")
+            self.session.log(
+                f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
+            )
         if unknown := _unknown(found):
             raise CovalError(
                 "Not launched",
@@ -84,7 +80,7 @@ class EarlierRuns:
         superseded = (run for run in found.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
         yield from self._cancel(superseded, "superseded by this run")
         if unknown := _unknown(found):
-            self.warn(
+            self.session.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
@@ -101,7 +97,7 @@ class EarlierRuns:
         try:
             found = yield from self._listed(CANCELLING)
         except CovalError as error:
-            self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+            self.session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
         left = [
             guarded(run.run_id)
@@ -120,19 +116,19 @@ class EarlierRuns:
         yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
-        for result in (yield from together(cancelling, self.clock, at_once=MOST_AT_ONCE)):
+        for result in (yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)):
             if isinstance(result, Exception):
                 raise result
 
     def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
         """Cancel a run, and return whether it needs no cancelling now; warn if that fails."""
-        until = min(self.until, self.clock.now() + CANCELLING)
+        session = self._with_patience(CANCELLING)
         try:
-            ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
+            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
             if ended.outcome == "cancelled":
-                self.log(f"Cancelled run {run_id}: {why}.")
+                self.session.log(f"Cancelled run {run_id}: {why}.")
         except CovalError as error:
-            self.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+            self.session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
             return False
         return True
 
@@ -151,16 +147,13 @@ class EarlierRuns:
         """Return what `_unfinished` does. Raises CovalError if Coval does not list them for `patience` seconds."""
         if not self.tags.group:
             return Found(())
-        return (
-            yield from runs_with(
-                self.client,
-                self.tags.group,
-                self.body,
-                clock=self.clock,
-                until=min(self.until, self.clock.now() + patience),
-                may_be=lambda run: not run.is_over,
-            )
-        )
+        session = self._with_patience(patience)
+        return (yield from runs_with(session, self.tags.group, self.ids, may_be=lambda run: not run.is_over))
+
+    def _with_patience(self, seconds: float) -> Session:
+        """Return the session for calls that may take so many seconds from now."""
+        session = self.session
+        return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
 def _unknown(found: Found) -> str:

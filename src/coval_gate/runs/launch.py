@@ -7,7 +7,7 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.runs.earlier import EarlierRuns
@@ -16,7 +16,7 @@ from coval_gate.runs.guard import end_other_launches
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from coval_gate.model.run import Run
     from coval_gate.runs.session import Session
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
-
-
-def earlier_runs(session: Session, tags: Tags, body: Mapping[str, Any], *, until: float) -> EarlierRuns:
-    """Return the search for runs that were launched before one with these tags and this body."""
-    return EarlierRuns(
-        client=session.client,
-        tags=tags,
-        body=body,
-        clock=session.clock,
-        until=until,
-        log=session.log,
-        warn=session.warn,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +126,14 @@ class Launcher:
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from end_other_launches(session, self.trial, until=until)
+            yield from end_other_launches(session._replace(deadline=until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        return earlier_runs(self.session, self.tags, self.trial.body, until=self.session.deadline)
+        return EarlierRuns(session=self.session, tags=self.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -159,18 +146,8 @@ class Launcher:
 
         Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
         """
-        session = self.session
         try:
-            return (
-                yield from find_launched(
-                    session.client,
-                    self.trial,
-                    clock=session.clock,
-                    until=session.deadline,
-                    settling=SETTLING,
-                    since=since,
-                )
-            )
+            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:

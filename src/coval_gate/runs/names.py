@@ -15,15 +15,13 @@ from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.text import folded, in_words, most_similar, quoted
-from coval_gate.times import preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
-    from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import MetricDefinition
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 AT_ONCE: Final = 10  # definitions
@@ -64,23 +62,19 @@ def references_in(inputs: Inputs) -> list[Reference]:
     return found
 
 
-def check_names(
-    client: Client, inputs: Inputs, *, clock: Clock, until: float, log: Callable[[str], None]
-) -> Procedure[None]:
-    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name.
-
-    The step has to be done at `until`.
-    """
+def check_names(session: Session) -> Procedure[None]:
+    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name."""
+    inputs = session.inputs
     references = references_in(inputs)
     if not references or inputs.persona_metrics:  # those are further metrics, whose names in the run are not known
         return
-    check = _Check(client, inputs, clock, until)
+    check = _Check(session)
     try:
         problems = yield from check.problems(references)
     except CovalError as error:
         if isinstance(error, Rejected) and error.status in ALSO_ENDS_LAUNCH:
             return
-        log(f"Could not check before the launch which metrics and values the run will have: {error.what}")
+        session.log(f"Could not check before the launch which metrics and values the run will have: {error.what}")
         return
     if problems:
         raise InputError(problems)
@@ -89,12 +83,11 @@ def check_names(
 class _Check:
     """The check of one step. A method raises CovalError if a call fails; none is repeated."""
 
-    def __init__(self, client: Client, inputs: Inputs, clock: Clock, until: float) -> None:
-        self._client = client
-        self._inputs = inputs
-        self._clock = clock
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._client = session.client
+        self._inputs = session.inputs
         self._texts: dict[str, tuple[str, ...]] = {}  # that metrics can have as values, by id; none where not known
-        self._until = preparing(clock.now(), until)
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
         """Return a problem for each metric and each value that is certainly wrong."""
@@ -147,8 +140,8 @@ class _Check:
         self._texts |= {metric_id: each.texts for metric_id, each in zip(ids, definitions, strict=True)}
 
     def _definitions(self, ids: Collection[str]) -> Procedure[list[MetricDefinition]]:
-        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        return all_or_first_error((yield from together(calls, self._clock, at_once=AT_ONCE)))
+        calls = (self._client.get_metric(each, until=self._session.deadline, once=True) for each in ids)
+        return all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
 
     def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
@@ -178,7 +171,7 @@ class _Check:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
-        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._until, once=True)
+        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._session.deadline, once=True)
         return agent.metric_ids
 
     def _known(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
@@ -191,7 +184,7 @@ class _Check:
             return not known.keys() >= set(ids) or bool(self._wrong(references, known, ids))
 
         if self._wrong(references, known, ids):
-            yield from self._client.list_metrics(until=self._until, go_on=go_on)
+            yield from self._client.list_metrics(until=self._session.deadline, go_on=go_on)
         return known
 
     def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:

@@ -15,10 +15,9 @@ from coval_gate.runs.schedule import together
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import MetricOutput
     from coval_gate.model.results import Metric, RunResult
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
@@ -35,13 +34,7 @@ class Never(NamedTuple):
 
 
 def find_never(
-    client: Client,
-    result: RunResult,
-    named: frozenset[str],
-    needed: Sequence[Metric],
-    *,
-    clock: Clock,
-    until: float,
+    session: Session, result: RunResult, named: frozenset[str], needed: Sequence[Metric]
 ) -> Procedure[Never]:
     """Ask a few simulations of a run what will not come; nothing is certain if a call fails.
 
@@ -52,8 +45,8 @@ def find_never(
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
     lacking = {metric.id: _without_value(metric, completed) for metric in needed if not metric.summary}
     asked = _to_ask(completed, [each for each in lacking.values() if each])
-    calls = (client.list_metric_outputs(each, until=until) for each in asked)
-    responses = yield from together(calls, clock, at_once=ASKED)
+    calls = (session.client.list_metric_outputs(simulation_id, until=session.deadline) for simulation_id in asked)
+    responses = yield from together(calls, session.clock, at_once=ASKED)
     outputs: dict[str, Outputs] = {}
     for simulation_id, response in zip(asked, responses, strict=True):
         if isinstance(response, CovalError):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import TestCase
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
@@ -33,26 +32,26 @@ def is_compared(inputs: Inputs) -> bool:
     )
 
 
-def prepare(session: Session, trial: Trial, inputs: Inputs, context: Context) -> Procedure[None]:
+def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:
     """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the trial.
 
-    `inputs` are those of its leg. A repetition needs neither: its first run was checked, and a repetition is never a
+    A repetition needs neither: its first run was checked, and a repetition is never a
     baseline. Raises InputError if the launch would certainly be useless.
     """
     if trial.repetition:
         return
-    client, clock, until, log = session.client, session.clock, session.deadline, session.log
+    inputs, clock = session.inputs, session.clock
+    session = session._replace(deadline=preparing(clock.now(), session.deadline))
     work: list[Procedure[None]] = []
     if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
         from coval_gate.runs.names import check_names
 
-        work.append(check_names(client, inputs, clock=clock, until=until, log=log))
+        work.append(check_names(session))
     source = inputs.baseline
     if source and source.kind != "base" and _looks_up(inputs):
         from coval_gate.runs.baseline_check import check_baseline
 
-        body, warn = trial.body, session.warn
-        work.append(check_baseline(client, source, body, context, clock=clock, until=until, log=log, warn=warn))
+        work.append(check_baseline(session, source, trial.ids, context))
     if is_compared(inputs):
         work.append(_add_fingerprint(session, trial))
     all_or_first_error((yield from together(work, clock)))
@@ -71,11 +70,9 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
 
     if trial.request is None:
         return
-    client, clock = session.client, session.clock
-    body, until = trial.request.body(), preparing(clock.now(), session.deadline)
-    cases, persona = yield from together(
-        [_cases(client, body, until), client.get_persona(body["persona_id"], until=until)], clock
-    )
+    body = trial.request.body()
+    reading_persona = session.client.get_persona(body["persona_id"], until=session.deadline)
+    cases, persona = yield from together([_cases(session, body), reading_persona], session.clock)
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):
         if isinstance(result, CovalError):
@@ -96,8 +93,8 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     trial.request = replace(trial.request, metadata=metadata)
 
 
-def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[TestCase]]:
+def _cases(session: Session, body: Mapping[str, Any]) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
     chosen = (body.get("options") or {}).get("test_case_ids")
-    cases = yield from client.list_test_cases(body["test_set_id"], until=until)
+    cases = yield from session.client.list_test_cases(body["test_set_id"], until=session.deadline)
     return [case for case in cases if not chosen or case.id in chosen]

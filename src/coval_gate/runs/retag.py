@@ -17,23 +17,21 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 OVERRULED: Final = {ACCEPTED: (FAILED, BETTER), FAILED: (BETTER,)}  # marks that a run loses with one
 
 
-def retag(
-    client: Client, run_id: str, change: Callable[[Run], tuple[str, ...]], *, clock: Clock, until: float
-) -> Procedure[Run]:
+def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
     """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError, and as `change`.
 
     `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the deadline,
     is a look only: a change whose response was lost may have had its effect.
     """
+    client, clock, until = session.client, session.clock, session.deadline
     pause, is_set = FIRST_PAUSE, False
     problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
     report_retry = client.retry_reporter()
@@ -65,16 +63,14 @@ def retag(
         pause = min(LONGEST_PAUSE, pause * 2)
 
 
-def mark(
-    client: Client, run_id: str, name: str, *, sent: Iterable[str] = (), clock: Clock, until: float
-) -> Procedure[bool]:
+def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) -> Procedure[bool]:
     """Give a run that is over a mark of ours, and return whether it has it now. Raises CovalError.
 
     `sent`: tags that the run was launched with. A run that shows neither tags nor metadata gets none: no search finds
     it by a tag, and tags that Coval hides would be lost.
     """
     sent = tuple(sent)
-    run = yield from retag(client, run_id, lambda run: _marked(run, name, sent), clock=clock, until=until)
+    run = yield from retag(session, run_id, lambda run: _marked(run, name, sent))
     return is_marked(run, name)
 
 

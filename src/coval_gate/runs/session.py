@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client
+    from coval_gate.runs.leg import Leg
     from coval_gate.times import Times
 
 
 class Session(NamedTuple):
     """Coval, the CI system, the clock, chance, and what the user asks for.
 
-    The step has to be done at the `deadline`; `times` is how long each of its parts may take.
+    Calls and waiting end at the `deadline`: the step's, or an earlier one of a part. `times` is how long each part of
+    the step may take.
     """
 
     client: Client
@@ -29,6 +31,10 @@ class Session(NamedTuple):
     inputs: Inputs
     deadline: float
     times: Times
+
+    def of_leg(self, leg: Leg) -> Session:
+        """Return the session of a leg, with its inputs."""
+        return self._replace(inputs=leg.inputs)
 
     def log(self, *lines: str) -> None:
         """Write lines to the log; they may contain foreign text."""

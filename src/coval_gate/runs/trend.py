@@ -21,8 +21,8 @@ from coval_gate.runs.tags import branch_tag_of, tags_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 MOST_EARLIER: Final = 30  # runs
@@ -30,7 +30,7 @@ END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
 
 
 def fetch_trend(
-    client: Client, run: Run, *, metrics: Collection[str], promotions: Collection[str], until: float
+    session: Session, run: Run, *, metrics: Collection[str], promotions: Collection[str]
 ) -> Procedure[tuple[TrendRun, ...]]:
     """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
 
@@ -45,9 +45,9 @@ def fetch_trend(
     tagged: dict[str, Run] = {}
     with suppress(CovalError):
         before = alike._replace(created_until=_iso(run))
-        listed = yield from client.list_runs(before, until=until, with_averages=True)
+        listed = yield from session.client.list_runs(before, until=session.deadline, with_averages=True)
         if tag and listed and not any(map(tags_of, listed)):
-            of_branch = yield from client.list_runs(alike._replace(tag=tag), until=until)
+            of_branch = yield from session.client.list_runs(alike._replace(tag=tag), until=session.deadline)
             tagged = {each.run_id: each for each in of_branch}
     earlier = [each for each in listed if _is_before(each, run) and (not tag or _has(tag, each, tagged))]
     earlier.sort(key=lambda each: _created(each) or 0.0, reverse=True)
