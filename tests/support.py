@@ -14,6 +14,7 @@ from coval_gate.clock import Interrupted
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.coval.client import Client, server_of
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.main import main
 from coval_gate.runs.session import Session
 from coval_gate.runtime import Runtime
@@ -37,6 +38,7 @@ IDS = {
     "persona_id": "persona000000000000001",
     "test_set_id": "passing1",
 }
+REQUEST = LaunchRequest(IDS["agent_id"], IDS["persona_id"], IDS["test_set_id"])
 DEFAULTS = {each.name: each.default for each in declared()}
 
 

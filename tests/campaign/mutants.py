@@ -355,8 +355,8 @@ MUTANTS: Final = (
         "give up a launch after five minutes",
         ReplaceFunction(
             Client.launch_run,
-            lambda original, self, body, *, until, sent: original(
-                self, body, until=min(until, self._clock.now() + 300), sent=sent
+            lambda original, self, wanted, *, until, sent: original(
+                self, wanted, until=min(until, self._clock.now() + 300), sent=sent
             ),
         ),
         caught_by="verdict_matches_run",

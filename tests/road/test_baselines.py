@@ -96,7 +96,7 @@ def _subject(client: Client, run_id: str, thresholds: str, context: Context) -> 
     shown = yield from client.get_run(run_id, until=1e9)
     simulations = yield from client.list_simulations(run_id, until=1e9)
     result = RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
-    return Subject(run=shown, result=result, body={}, context=context, thresholds=parse_thresholds(thresholds))
+    return Subject(run=shown, result=result, request=None, context=context, thresholds=parse_thresholds(thresholds))
 
 
 def source_of(text: str) -> BaselineSource:

@@ -7,7 +7,7 @@ import pytest
 
 from coval_gate.ci.context import Context
 from coval_gate.config.metadata import MOST_TAGS
-from coval_gate.runs.request import launch_request
+from coval_gate.runs.request import launch_request, with_tags
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(
@@ -25,7 +25,7 @@ def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
     given = DEFAULTS | {"api_key": KEY} | IDS | inputs
     return launch_request(
         read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, context), context
-    ).body()
+    ).body
 
 
 def test_unset_inputs_are_not_sent() -> None:
@@ -117,7 +117,7 @@ def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
     tags = [f"t{number}" for number in range(MOST_TAGS)]
     given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
     inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
-    sent = launch_request(inputs, CONTEXT).body(["key", "group"])["metadata"]
+    sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group")
     assert len(sent["tags"]) == 20
     assert (sent["customer"]["coval_gate_0"], sent["customer"]["coval_gate_1"]) == ("key", "group")
@@ -128,6 +128,6 @@ def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: 
     tags = [f"t{number}" for number in range(count)]
     given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
     inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
-    sent = launch_request(inputs, CONTEXT).body(["key", "group", "branch"])["metadata"]
+    sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group", "branch"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
     assert sent["customer"]["coval_gate_2"] == "branch"

@@ -22,10 +22,11 @@ from coval_gate.transport import Request, Server, Timeouts
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.filters import RunFilter
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
     from coval_gate.model.details import Turn
     from coval_gate.model.results import Simulation
@@ -118,13 +119,13 @@ class Client:
         """Close the connections; the next call opens a new one."""
         self._calls.close()
 
-    def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
+    def launch_run(self, wanted: LaunchRequest, *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.
 
         `sent` is called with each attempt just before it is sent. Its response may still come after this raises
         LaunchUncertain. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist).
         """
-        request = Request("POST", "/runs", json=body)
+        request = Request("POST", "/runs", json=wanted.body)
 
         def attempt() -> Procedure[Run]:
             launch = Launch(self._calls.exchange(request, until, open_for=LAUNCH_OPEN), self._new_run)

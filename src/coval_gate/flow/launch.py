@@ -10,10 +10,10 @@ from coval_gate.judge.judgement import LAUNCH
 from coval_gate.times import announcing
 
 if TYPE_CHECKING:
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.leg import Leg
-    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.trial import Trial
@@ -54,7 +54,7 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return what the launch of the leg's first run, or of one of its repetitions, sends, and the tags in it."""
-    from coval_gate.runs.request import launch_request
+    from coval_gate.runs.request import launch_request, with_tags
     from coval_gate.runs.tags import tags_for
 
     inputs = leg.inputs
@@ -63,7 +63,8 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
     nonce = f"{session.randomness.getrandbits(32):08x}"
-    return request, tags_for(context, request.body(), nonce, own)
+    tags = tags_for(context, request, nonce, own)
+    return with_tags(request, tuple(tags)), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

@@ -26,8 +26,8 @@ from coval_gate.runs.trial import Trial
 from coval_gate.times import Times
 
 if TYPE_CHECKING:
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
     from coval_gate.runtime import Runtime
 

@@ -346,7 +346,9 @@ def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Conte
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
-    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
+    subject = Subject(
+        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
+    )
     over_since = clock.now() if trial.over_since is None else trial.over_since
     until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
     return (yield from find_baseline(session, source, subject, until=until))

@@ -6,7 +6,7 @@ What Coval does not tell in a short time is noted as unchecked: the comparison g
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.errors import CovalError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Context
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.baseline import BaselineRun, Unchecked
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
@@ -37,26 +38,26 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The run that is compared: what it showed last, its result, and where and with which `body` it was launched.
+    """The run that is compared: what it showed last, its result, and where and with which `request` it was launched.
 
-    `body` is empty for a run that was launched elsewhere. `thresholds` are those of the step.
+    `request` is None for a run that was launched elsewhere. `thresholds` are those of the step.
     """
 
     run: Run
     result: RunResult
-    body: Mapping[str, Any]
+    request: LaunchRequest | None
     context: Context
     thresholds: tuple[Threshold, ...]
 
     @property
     def ids(self) -> dict[str, str]:
         """The agent, persona and test set; empty ones are not known."""
-        return {name: getattr(self.run, name) or str(self.body.get(name, "")) for name in LAUNCH_IDS}
+        return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
 
     @property
     def fingerprint(self) -> Fingerprint | None:
         """The fingerprint of the launch; None if it is not known."""
-        sent = self.body.get("metadata", {}).get("customer", {})
+        sent = self.request.metadata.customer if self.request else {}
         return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
 
     @property

@@ -78,7 +78,9 @@ def drift_of(session: Session, trial: Trial, outcome: Outcome, context: Context)
     clock, inputs, run = session.clock, session.inputs, trial.run
     if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or trial.repetition:
         return None
-    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
+    subject = Subject(
+        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
+    )
     branch = branch_tag_of(run) or (trial.tags.branch if trial.tags else "")
     over_since = clock.now() if trial.over_since is None else trial.over_since
     until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)

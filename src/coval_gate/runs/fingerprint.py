@@ -50,18 +50,17 @@ class Fingerprint:
 
 
 def fingerprint_of(
-    body: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
+    parameters: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
 ) -> Fingerprint:
-    """Return the fingerprint of a launch with `body`, of its test cases, and of its persona."""
+    """Return the fingerprint of a launch: of its `parameters`, its test cases, and its persona."""
     pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
     is_small = len(pairs) <= MOST_CASES
-    options = body.get("options") or {}
-    given = {name: body.get(name, options.get(name)) for name in OPTIONS}
+    named = {**parameters, **parameters.get("options", {})}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
         all_cases="" if is_small else _digest([pair.hex() for pair in sorted(pairs)]),
         persona=_hashed(persona.content)[:4].hex() if persona else "",
-        options={name: _digest(value) for name, value in given.items()},
+        options={name: _digest(named.get(name)) for name in OPTIONS},
     )
 
 

@@ -18,6 +18,7 @@ from coval_gate.text import duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
     from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
@@ -100,7 +101,9 @@ class Launcher:
         for left in reversed(range(MOST_LAUNCHES)):
             try:
                 return (
-                    yield from session.client.launch_run(trial.body, until=session.deadline, sent=trial.launches.append)
+                    yield from session.client.launch_run(
+                        self._request, until=session.deadline, sent=trial.launches.append
+                    )
                 )
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
@@ -114,6 +117,12 @@ class Launcher:
                 session.log("The run did not begin, so the step launches it again.")
                 trial.expect_another()
         raise AssertionError  # the last round returns or raises
+
+    @property
+    def _request(self) -> LaunchRequest:
+        if self.trial.request is None:
+            raise ValueError("the run was launched elsewhere")
+        return self.trial.request
 
     def _check(self) -> Procedure[None]:
         try:

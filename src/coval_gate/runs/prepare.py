@@ -5,18 +5,16 @@ Both cost calls that the launch waits for, so a step makes them only if its inpu
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.times import preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import TestCase
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
@@ -70,9 +68,9 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
 
     if trial.request is None:
         return
-    body = trial.request.body()
-    reading_persona = session.client.get_persona(body["persona_id"], until=session.deadline)
-    cases, persona = yield from together([_cases(session, body), reading_persona], session.clock)
+    request = trial.request
+    reading_persona = session.client.get_persona(request.persona_id, until=session.deadline)
+    cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):
         if isinstance(result, CovalError):
@@ -83,18 +81,16 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
         why = next(iter(unread.values())).what
         named = " and the ".join(unread)
         session.log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
-    found = fingerprint_of(
-        body,
+    fingerprint = fingerprint_of(
+        request.parameters,
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,
     )
-    metadata = dict(trial.request.metadata)
-    metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
-    trial.request = replace(trial.request, metadata=metadata)
+    customer = {**request.metadata.customer, **fingerprint.as_metadata()}
+    trial.request = request._replace(metadata=request.metadata._replace(customer=customer))
 
 
-def _cases(session: Session, body: Mapping[str, Any]) -> Procedure[list[TestCase]]:
+def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    chosen = (body.get("options") or {}).get("test_case_ids")
-    cases = yield from session.client.list_test_cases(body["test_set_id"], until=session.deadline)
-    return [case for case in cases if not chosen or case.id in chosen]
+    cases = yield from session.client.list_test_cases(request.test_set_id, until=session.deadline)
+    return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]

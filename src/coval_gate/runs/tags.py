@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.context import Context
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
 
 PREFIX: Final = "coval-gate"
@@ -95,8 +96,8 @@ class Tags:
         return earlier.workflow_run < self.origin.workflow_run
 
 
-def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequence[object] = ()) -> Tags:
-    """Return the tags of a run that this step launches with `body`. `nonce` is hexadecimal, and used once.
+def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
+    """Return the tags of a run that this step launches with `request`. `nonce` is hexadecimal, and used once.
 
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
@@ -105,11 +106,11 @@ def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequenc
     if not context.repository or run_id is None or attempt is None:
         return Tags(f"{PREFIX}/{nonce}", branch=named)
     place = _place(context)
-    launched = {name: value for name, value in body.items() if name != "metadata"}
-    origin = Origin(run_id, attempt, _digest([place, launched, own])[:12])
+    parameters = request.parameters
+    origin = Origin(run_id, attempt, _digest([place, parameters, own])[:12])
     branch = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else branch
-    group = _digest([place, about, {name: body.get(name) for name in EVALUATED}])[:24]
+    group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"

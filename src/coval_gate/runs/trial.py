@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from coval_gate.config.inputs import Problem
     from coval_gate.coval.client import Launch
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.outcomes import Cancellation
     from coval_gate.model.run import Run
-    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
     from coval_gate.waiting import BackgroundCall
 
@@ -45,12 +45,12 @@ class Trial:
     """What is known of one run so far.
 
     `leg` is the name of its leg. `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on.
-    `request` is what to launch, None for a run that was launched elsewhere; `ids` are those of the agent, persona and
-    test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one of them was
-    given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
+    `request` is what to launch, with its tags; None for a run that was launched elsewhere. `ids` name the agent,
+    persona and test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one
+    of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
-    to differ from the inputs. `judgement` is that of this run alone.
+    to differ from the inputs. `judgement` is about this run alone.
 
     `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step has to
     cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
@@ -87,11 +87,6 @@ class Trial:
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
         """What to wait for while responses to launches may still come."""
         return tuple(call for launch in self.launches if (call := launch.open_call))
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The body of the launch; empty for a run that was launched elsewhere."""
-        return self.request.body(tuple(self.tags or ())) if self.request else {}
 
     @property
     def sent_tags(self) -> tuple[str, ...]:
