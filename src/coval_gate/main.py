@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.host import tolerant
 from coval_gate.clock import Interrupted
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
 
-T = TypeVar("T")
+    Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
 
 def main(runtime: Runtime) -> int:
@@ -37,7 +37,7 @@ def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
     """Take a step from its inputs to what it publishes, whatever goes wrong or interrupts it."""
     try:
         judgement = yield from reach_judgement(progress, plan)
-        if any(leg.judgement for leg in progress.legs):
+        if any(trial.judgement for trial in progress.trials):
             from coval_gate.flow.promote import mark_failed_runs
 
             with tolerant(progress.host, "A run could not be marked"):
@@ -79,22 +79,25 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
     for leg in progress.legs:
-        foresee(session.of_leg(leg), leg)
-    yield from _launch_all(session, progress)
-    # What follows takes long to import, and the launch need not wait for it.
-    from coval_gate.flow.repeat import judge_and_repeat
+        foresee(progress.session_of(leg, session), leg)
+    if launched := (yield from _launch_all(session, progress)):
+        # What follows takes long to import, and the launch need not wait for it.
+        from coval_gate.flow.repeat import judge_and_repeat
 
-    return gravest((yield from _side_by_side(session, progress, progress.legs, judge_and_repeat)))
+        yield from _side_by_side(session, progress, launched, judge_and_repeat)
+    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
 
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
-    yield from _launch_all(session, progress)
-    if resumed := [leg for leg in progress.legs if leg.first.resumed]:
+    launched = yield from _launch_all(session, progress)
+    if resumed := [leg for leg in launched if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
 
         yield from _side_by_side(session, progress, resumed, confirm)
-    return LAUNCH
+    for leg in launched:
+        leg.judgement = LAUNCH
+    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
 
 
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -112,18 +115,37 @@ def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
 
 
-def _launch_all(session: Session, progress: Progress) -> Procedure[None]:
-    """Launch the first run of each leg side by side, and tell GitHub."""
+def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
+    """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs."""
     yield from _side_by_side(session, progress, progress.legs, launch)
-    yield from announce(progress)
+    launched = [leg for leg in progress.legs if not leg.error]
+    if launched:
+        yield from announce(progress)
+    return launched
 
 
-def _side_by_side(
-    session: Session, progress: Progress, legs: Sequence[Leg], work: Callable[[Session, Progress, Leg], Procedure[T]]
-) -> Procedure[list[T]]:
-    """Do the work for each leg in its own session, side by side, and return the results. Raises the first error."""
-    works = [work(session.of_leg(leg), progress, leg) for leg in legs]
-    return all_or_first_error((yield from together(works, session.clock)))
+def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
+    works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
+    all_or_first_error((yield from together(works, session.clock)))
+
+
+def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:
+    try:
+        yield from work(session, progress, leg)
+    except GateError as error:
+        _fail(session, leg, error)
+    except Exception as error:  # noqa: BLE001 - as in reach_judgement
+        session.report_bug()
+        _fail(session, leg, InternalError(error))
+
+
+def _fail(session: Session, leg: Leg, error: GateError) -> None:
+    """Make an error the judgement of its leg. Where the step has several legs, the reason names the leg."""
+    if session.label:
+        session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
+        error = GateError(error.title, f"{session.label}{error.what}", advice=error.advice, link=error.link)
+    leg.error = errored(error)
 
 
 MODES: Final[dict[str, Callable[[Session, Progress], Procedure[Judgement]]]] = {

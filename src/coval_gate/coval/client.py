@@ -9,6 +9,7 @@ asks to retry later (429, 503). A rejection of a launch counts only in Coval's o
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -118,6 +119,12 @@ class Client:
     def close(self) -> None:
         """Close the connections; the next call opens a new one."""
         self._calls.close()
+
+    def logging_to(self, log: Callable[[str], None]) -> Client:
+        """Return a client with the same connections that writes its lines with `log`."""
+        other = copy(self)
+        other._calls = self._calls.logging_to(log)  # noqa: SLF001 - a copy of this object
+        return other
 
     def launch_run(self, wanted: LaunchRequest, *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.

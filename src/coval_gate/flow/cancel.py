@@ -41,13 +41,15 @@ def cancel_named(
 
 def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
     """Leave no run behind that no step waits for, and return the judgement with what became of them."""
-    from coval_gate.runs.cleanup import Cleanup, with_cancellations
+    from coval_gate.runs.cleanup import Cleanup
 
     hurried, inputs = progress.is_hurried, progress.inputs
     for trial in progress.trials:
         if trial.is_over:
             trial.release()
-    concerned = [trial for trial in progress.trials if trial.is_active or trial.launched_again]
+    concerned = [
+        (leg, trial) for leg in progress.legs for trial in leg.trials if trial.is_active or trial.launched_again
+    ]
     # A job that may not cancel its runs leaves those of earlier attempts alone, too.
     ends_others = inputs.cancel_on_interrupt or not hurried
     others = [leg for leg in progress.legs if ends_others and _may_have_leftovers(progress, leg)]
@@ -58,14 +60,33 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
         session, now = progress.session(), progress.clock.now()
         late = now >= session.deadline
         session = session._replace(deadline=session.times.cancelling(now))
-        cleanups = [Cleanup(session=session, trial=trial, late=late).clean_up(judgement.verdict) for trial in concerned]
-        cleanups += [_end_leftovers(session, progress, leg) for leg in others]
+        cleanups = [
+            Cleanup(session=progress.session_of(leg, session), trial=trial, late=late).clean_up(
+                progress.judgement_of(leg, judgement).verdict
+            )
+            for leg, trial in concerned
+        ]
+        cleanups += [_end_leftovers(progress.session_of(leg, session), progress, leg) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
-    for leg in progress.legs:
-        judgement = with_cancellations(judgement, leg)
+    judgement = _with_cancellations(progress, judgement)
     if hurried and inputs.mode != "cancel" and not any(trial.run_id for trial in progress.trials):
         judgement = replace(judgement, cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
+
+
+def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
+    """Return the step's judgement, and give each leg its own, with what became of their runs."""
+    from coval_gate.runs.cleanup import with_cancellations
+
+    is_of_leg, concluded = progress.is_of_leg(judgement), judgement
+    for leg, own in [(leg, progress.judgement_of(leg, judgement)) for leg in progress.legs]:
+        if own is judgement:
+            own = concluded = with_cancellations(concluded, leg.trials)
+        else:
+            own = with_cancellations(own, leg.trials)
+        if is_of_leg:
+            leg.conclude(own)
+    return concluded
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

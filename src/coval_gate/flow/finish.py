@@ -29,16 +29,11 @@ def finish_trials(progress: Progress, trials: Sequence[Trial]) -> Procedure[None
         return
     now = progress.clock.now()
     session = progress.session(Times.of_post_step(now))._replace(deadline=now + POST_CANCELLING)
-    works = [_Work(session, trial) for trial in trials]
+    legs = {leg.name: leg for leg in progress.legs}
+    works = [_Work(progress.session_of(legs[trial.leg], session), trial) for trial in trials]
     results = yield from together([work.do() for work in works], session.clock)
-    for work, trial, result in zip(works, trials, results, strict=True):
-        if trial.ended:
-            which = f" ({trial.run_id})" if trial.run_id else ""
-            session.host.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if isinstance(result, GateError):
-            session.warn(work.undone_text(result))
-        elif result:
-            raise result
+    for work, result in zip(works, results, strict=True):
+        work.report(result)
 
 
 def _tell_undone(progress: Progress, trials: Sequence[Trial]) -> None:
@@ -71,7 +66,18 @@ class _Work:
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
 
-    def undone_text(self, error: GateError) -> str:
+    def report(self, result: Exception | None) -> None:
+        """Log what became of the run, and warn of what could not be done. Raises any other error."""
+        session, trial = self._session, self._trial
+        if trial.ended:
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
+        if isinstance(result, GateError):
+            session.warn(self._undone_text(result))
+        elif result:
+            raise result
+
+    def _undone_text(self, error: GateError) -> str:
         """Return what could not be done, and why."""
         trial = self._trial
         if self._is_marking:

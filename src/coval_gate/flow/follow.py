@@ -42,7 +42,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
         )
 
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
-    with session.host.group(waiting_title(left)):
+    with session.group(waiting_title(left)):
         watching = _unless_cancelled(session, progress, trial, follow_run())
         outcome = (yield from watching) or (yield from follow_run())
     yield from _check_selection(session, progress, trial)
@@ -83,7 +83,7 @@ def _unless_cancelled(
     replace_run = partial(launcher.launch_instead, cancel=session.inputs.cancel_on_interrupt)
     ended = yield from takeover.unless_cancelled(session, trial, watching, replace_run)
     if ended is None:
-        session.host.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
+        session.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
         yield from announce(progress)
     return ended
 

@@ -72,7 +72,7 @@ def take_together(session: Session, progress: Progress, leg: Leg, together: Toge
     leg.findings = None  # those of the run alone are others
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
-        session.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
+        session.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
         yield from _explain(session, progress, leg, leg.judgement)
 
 
@@ -88,9 +88,9 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
 
     Raises RunnerError.
     """
-    judged = [each.judgement for each in progress.legs if each.judgement]
-    if len(judged) == len(progress.legs):  # a step that is killed before must not pass
-        progress.publisher.write_verdict(progress.report(gravest(judged)))
+    outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
+    if len(outcomes) == len(progress.legs):  # a step that is killed before must not pass
+        progress.publisher.write_verdict(progress.report(gravest(outcomes)))
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
     session.log(*check_lines(leg.findings))
     run = leg.first.run

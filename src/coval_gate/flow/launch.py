@@ -34,7 +34,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
         resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
     )
     how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
-    session.host.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
+    session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
     return trial
 
 
@@ -73,7 +73,7 @@ def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Tr
     trial.identify(run_id, at=session.clock.now())
     trial.arm(cancel=session.inputs.cancel_on_interrupt)
     progress.record_id(run_id)
-    session.host.log(f"Taking over run {run_id}: {progress.run_url(run_id)}")
+    session.log(f"Taking over run {run_id}: {progress.run_url(run_id)}")
     return trial
 
 

@@ -82,6 +82,18 @@ class Progress:
             client, self.host, self.clock, self.runtime.randomness, self.inputs, deadline=self.deadline, times=times
         )
 
+    def session_of(self, leg: Leg, session: Session) -> Session:
+        """Return the leg's own session."""
+        return session.of_leg(leg, several=len(self.legs) > 1)
+
+    def is_of_leg(self, judgement: Judgement) -> bool:
+        """Tell whether a judgement is that of a leg, and not of the step as a whole."""
+        return any(leg.outcome is judgement for leg in self.legs)
+
+    def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
+        """Return what decides about a leg: its own judgement, unless that of the step is about the step as a whole."""
+        return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
+
     def begin_trial(
         self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
     ) -> Trial:
@@ -117,12 +129,15 @@ class Progress:
 
     def report(self, judgement: Judgement) -> Report:
         """Say what is known by now."""
-        redact, home = self.host.redact, self.inputs.dashboard_url
+        redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]
         return Report(
             judgement=judgement,
-            legs=tuple(leg_report(leg, judgement, page=self.run_url, redact=redact, home=home) for leg in launched),
+            legs=tuple(
+                leg_report(leg, judgement, is_of_leg=is_of_leg, page=self.run_url, redact=redact, home=home)
+                for leg in launched
+            ),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,

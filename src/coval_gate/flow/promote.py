@@ -48,13 +48,15 @@ def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None
     """
     judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
     for leg, own in judged:
-        if judgement.verdict is Verdict.TIMED_OUT and _goes_on_unjudged(progress, leg.first):
-            progress.warn(unjudged_text(leg.first.run_id))
+        if progress.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and _goes_on_unjudged(
+            progress, leg.first
+        ):
+            _session_of(progress, leg).warn(unjudged_text(leg.first.run_id))
         for trial in leg.trials:
             trial.owe_mark(owed=has_failed_check(own) and _may_be_baseline(progress, trial))
-    owing = [trial for leg, _ in judged for trial in leg.trials if trial.owes_mark]
+    owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if trial.owes_mark]
     if owing:
-        yield from _mark(progress.session(), owing)
+        yield from _mark(progress, owing)
     for leg, own in judged:
         leg.promotion = _planned(leg, own) if judgement.lets_pass or judgement is own else None
         if leg.drift and leg.drift.begins and judgement.lets_pass and may_begin_reference(own):
@@ -71,7 +73,7 @@ def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
             if leg.promotion:
                 yield from _promote(progress, leg, leg.promotion, report)
             if leg.begins and report.judgement.lets_pass:
-                yield from _give(progress.session(), leg, leg.begins, first=True)
+                yield from _give(_session_of(progress, leg), leg, leg.begins, first=True)
 
 
 def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
@@ -79,12 +81,12 @@ def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
     if planned.obstacle != "pending":
-        _tell(progress.session(), planned)
+        _tell(_session_of(progress, leg), planned)
         return
-    if leg.inputs.accept and not (yield from _accept(progress.session(), leg)):
+    if leg.inputs.accept and not (yield from _accept(_session_of(progress, leg), leg)):
         return
     for tag in tags_to_give(leg.inputs):
-        yield from _give(progress.session(), leg, tag)
+        yield from _give(_session_of(progress, leg), leg, tag)
 
 
 def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
@@ -93,6 +95,10 @@ def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Proce
     promotion = promotion.redacted(session.host.redact)
     _tell(session, promotion)
     _summarize(session, promotion)
+
+
+def _session_of(progress: Progress, leg: Leg) -> Session:
+    return progress.session_of(leg, progress.session())
 
 
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
@@ -110,20 +116,21 @@ def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
     return progress.context.pull_request is None and pull_request_of(run) is None
 
 
-def _mark(session: Session, trials: list[Trial]) -> Procedure[None]:
+def _mark(progress: Progress, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
     """Mark the runs as failed. Warn once where that is not possible; what may pass is left to the post step, too."""
+    session = progress.session()
     marking = _marking(session)
-    marks = (mark(marking, trial.run_id, FAILED, sent=trial.sent_tags) for trial in trials)
+    marks = (mark(marking, trial.run_id, FAILED, sent=trial.sent_tags) for _, trial in owing)
     results = yield from together(marks, session.clock)
     problems: dict[str, CovalError] = {}
-    for trial, result in zip(trials, results, strict=True):
+    for (leg, trial), result in zip(owing, results, strict=True):
         if isinstance(result, CovalError):
             problems[trial.run_id] = result
         elif isinstance(result, Exception):
             raise result
         trial.owe_mark(owed=isinstance(result, Unavailable))
         if result is True:
-            session.host.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
+            progress.session_of(leg, session).log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
     if problems:
         (run_id, first), *others = problems.items()
         session.warn(not_marked_text([run_id, *(each for each, _ in others)], first.what, first.advice))

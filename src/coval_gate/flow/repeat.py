@@ -48,7 +48,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
             break
         left = session.deadline - session.clock.now()
         if left < took:
-            session.host.log(
+            session.log(
                 f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
                 "so it does not run again."
             )

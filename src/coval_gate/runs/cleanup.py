@@ -13,8 +13,9 @@ from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.guard import cancel_trial, end_other_launches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.leg import Leg
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
@@ -87,14 +88,13 @@ class Cleanup:
         return True
 
 
-def with_cancellations(judgement: Judgement, leg: Leg) -> Judgement:
-    """Return the step's judgement with what became of a leg's runs, and record it in the leg."""
-    for trial in leg.trials:
+def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
+    """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
+    for trial in trials:
         if trial.ended and _is_judged_apart(trial, judgement):
-            judgement = leg.judgement = with_end_of_repetition(judgement, trial.ended)
+            judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
             judgement = trial.judgement = replace(judgement, cancellation=trial.ended)
-            leg.judgement = leg.judgement if trial.repetition else judgement
     return judgement
 
 

@@ -23,12 +23,13 @@ class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
     `inputs` are the step's, with what is this leg's own. `name` tells the legs of a step apart; it is empty where there
-    is one. `trials`: the first run, and its repetitions. `result` and `judgement` are those of all trials together.
-    `findings`: what the judgement shows, once a report needs it.
-    `leftovers`: repetitions of earlier attempts that nothing needs, by their ids. `details`: what is known of the
-    simulations beyond their values. `trend`: the last runs before the first one. `drift`: what shows whether the agent
-    drifts, if that was asked for. `promotion`: what became of the first run, if it was to be promoted. `begins`: the
-    tag that it is to take because no run has it, so that the reference of drift begins with it.
+    is one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
+    `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
+    judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
+    ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
+    `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
+    it was to be promoted. `begins`: the tag to give it because no run has it, so that the reference of drift begins
+    with it.
     """
 
     inputs: Inputs
@@ -37,12 +38,25 @@ class Leg:
     leftovers: dict[str, Trial] = field(default_factory=dict)
     result: RunResult | None = None
     judgement: Judgement | None = None
+    error: Judgement | None = None
     findings: Findings | None = None
     details: Details = field(default_factory=Details)
     trend: tuple[TrendRun, ...] = ()
     drift: Drift | None = None
     promotion: Promotion | None = None
     begins: str = ""
+
+    @property
+    def outcome(self) -> Judgement | None:
+        """The judgement that counts for the step; None as long as there is none."""
+        return self.error or self.judgement
+
+    def conclude(self, judgement: Judgement) -> None:
+        """Replace the judgement that counts for the step."""
+        if self.error:
+            self.error = judgement
+        else:
+            self.judgement = judgement
 
     @property
     def first(self) -> Trial:

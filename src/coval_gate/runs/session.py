@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.ci.host import NAME
+from coval_gate.ci.host import BUG, NAME
+from coval_gate.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
     from coval_gate.ci.host import Host
@@ -16,12 +20,14 @@ if TYPE_CHECKING:
     from coval_gate.runs.leg import Leg
     from coval_gate.times import Times
 
+LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
+
 
 class Session(NamedTuple):
     """Coval, the CI system, the clock, chance, and what the user asks for.
 
     Calls and waiting end at the `deadline`: the step's, or an earlier one of a part. `times` is how long each part of
-    the step may take.
+    the step may take. `label` stands before each line of a leg, where a step has several.
     """
 
     client: Client
@@ -31,15 +37,34 @@ class Session(NamedTuple):
     inputs: Inputs
     deadline: float
     times: Times
+    label: str = ""
 
-    def of_leg(self, leg: Leg) -> Session:
-        """Return the session of a leg, with its inputs."""
-        return self._replace(inputs=leg.inputs)
+    def of_leg(self, leg: Leg, *, several: bool) -> Session:
+        """Return the session of a leg, with its inputs; where a step has several legs, its lines carry its name."""
+        session = self._replace(inputs=leg.inputs)
+        if not several:
+            return session
+        session = session._replace(label=f"[{one_line(leg.name, LONGEST_NAME)}] ")
+        return session._replace(client=self.client.logging_to(session.log))
 
     def log(self, *lines: str) -> None:
         """Write lines to the log; they may contain foreign text."""
-        self.host.quote(*lines)
+        self.host.quote(*(f"{self.label}{line}" for line in lines))
 
     def warn(self, message: str) -> None:
         """Show a warning."""
-        self.host.annotate("warning", NAME, message)
+        self.host.annotate("warning", NAME, f"{self.label}{message}")
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """Fold the lines written inside under `title`, unless those of other legs come between them."""
+        if self.label:
+            self.log(title)
+            yield
+            return
+        with self.host.group(title):
+            yield
+
+    def report_bug(self) -> None:
+        """Log the exception that is being handled."""
+        self.host.fold(f"{self.label}{BUG}", traceback.format_exc().splitlines())
