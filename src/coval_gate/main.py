@@ -34,7 +34,7 @@ def main(runtime: Runtime) -> int:
 
 
 def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
-    """Take a step from its inputs to what it publishes, whatever goes wrong or interrupts it."""
+    """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(progress, plan)
         if any(trial.judgement for trial in progress.trials):
@@ -56,12 +56,12 @@ def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
 
 
 def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
-    """Publish the report, and return it with what came of that."""
+    """Publish the report, and return it with the result of that."""
     return progress.publisher.publish(progress.report(judgement), progress.times)
 
 
 def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
-    """Do what the inputs say; an error is a judgement, too. Raises Interrupted."""
+    """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = read_inputs(progress)
         if inputs.api_key is None:
@@ -71,7 +71,7 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
         return errored(error)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
+    except Exception as error:  # noqa: BLE001 - the outputs must show any error
         progress.report_bug()
         return errored(InternalError(error))
 
@@ -110,7 +110,7 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
-    """Mode cancel: every run side by side. Raises the first error once all were tried."""
+    """Mode cancel: every run side by side. Raises the first error after it tried all."""
     (leg,) = progress.legs
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
 

@@ -1,4 +1,4 @@
-"""A step finds the earlier runs that its thresholds compare with, whatever Coval's lists say."""
+"""A step finds the earlier runs that its thresholds compare with, even if Coval's lists are wrong."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class Past:
             session = new_session(client, clock, deadline=clock.now(), baseline_max_age=f"{days}d")
             finding = find_baseline(session, source_of(source), subject, until=clock.now() + patience)
             found = run(finding, clock)
-            self.requests = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
+            self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
         return found
 
 
 def _subject(client: Client, run_id: str, thresholds: str, context: Context) -> Procedure[Subject]:
-    """Return the subject as a step in mode wait knows it."""
+    """Return the subject as a step in mode wait sees it."""
     shown = yield from client.get_run(run_id, until=1e9)
     simulations = yield from client.list_simulations(run_id, until=1e9)
     result = RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
@@ -106,7 +106,7 @@ def source_of(text: str) -> BaselineSource:
 
 
 def ids_of(baseline: Baseline) -> list[str]:
-    return [each.run.run_id for each in baseline.runs]
+    return [earlier.run.run_id for earlier in baseline.runs]
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_baseline_of_run_needs_few_calls(past: Past) -> None:
     past.find("branch:main last 3")
     asked = past.requests
     assert asked.count("GET /runs") == 1
-    assert len([each for each in asked if each.startswith("GET /runs/")]) == 3
+    assert len([request for request in asked if request.startswith("GET /runs/")]) == 3
     assert asked.count("GET /conversations/simulated") == 3
-    assert len([each for each in asked if each.endswith("/metrics")]) == 4
+    assert len([request for request in asked if request.endswith("/metrics")]) == 4
     assert len(asked) == 1 + 3 + 3 + 4
 
 
@@ -252,8 +252,8 @@ LISTS = [
     {"refuse_tag_filter": True},
     {"lower_case_tags": True},
     {"page_token_end": "empty"},
-    *({"list_identity": each} for each in ("tags", "metadata", "neither")),
-    *({"run_identity": each} for each in ("tags", "metadata", "neither")),
+    *({"list_identity": place} for place in ("tags", "metadata", "neither")),
+    *({"run_identity": place} for place in ("tags", "metadata", "neither")),
     {"blind_tag_filter": True, "list_identity": "neither"},
     {"simulations_api": "legacy-only", "superseded_outputs": True},
 ]
@@ -312,7 +312,7 @@ def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, cloc
 
 @pytest.mark.parametrize(
     "quirks",
-    [{}, *(pytest.param({each: True}, marks=pytest.mark.long) for each in ("blind_tag_filter", "ignore_tag_filter"))],
+    [{}, *(pytest.param({quirk: True}, marks=pytest.mark.long) for quirk in ("blind_tag_filter", "ignore_tag_filter"))],
     ids=str,
 )
 def test_search_reads_on_where_other_branches_are_busy(
@@ -503,7 +503,7 @@ def test_persona_that_the_launch_of_the_baseline_read_damaged_has_not_changed(pa
     run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
     past.launch(days=0.5)
     past.launch()
-    assert not any(each.changed_persona for each in past.find("branch:main last 2").runs)
+    assert not any(baseline_run.changed_persona for baseline_run in past.find("branch:main last 2").runs)
 
 
 def test_changed_persona_is_found(past: Past) -> None:
@@ -542,7 +542,7 @@ def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: Virtual
 
 
 def requests_before_launch(server: Server) -> list[str]:
-    seen = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
+    seen = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
     return sorted(seen[: seen.index("POST /runs")])
 
 
@@ -559,7 +559,9 @@ def requests_before_launch(server: Server) -> list[str]:
 def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:
     env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
     _, server = run_step(bare=True, event={"ref": "refs/heads/main"}, env=env, **inputs)
-    asked = [each for each in requests_before_launch(server) if "/personas/" in each or "/test-cases" in each]
+    asked = [
+        request for request in requests_before_launch(server) if "/personas/" in request or "/test-cases" in request
+    ]
     assert bool(asked) is calls
     customer = server.world.runs[0].request.metadata.customer
     assert (NAME in customer) is calls
@@ -583,7 +585,7 @@ def test_launch_does_not_wait_long_for_what_cannot_be_read(fault: str, run_step:
 
 def test_lost_and_repeated_launch_sends_same_fingerprint(run_step: RunStep) -> None:
     _, server = run_step("POST /runs #1 -> reset-before", mode="launch", baseline="branch:main")
-    sent = [each.json["metadata"]["customer"] for each in server.requests_seen if each.method == "POST"]
+    sent = [request.json["metadata"]["customer"] for request in server.requests_seen if request.method == "POST"]
     assert len(sent) == 2
     assert sent[0] == sent[1]
     assert NAME in sent[0]
@@ -618,7 +620,7 @@ def test_step_in_mode_wait_compares_with_its_baseline(run_step: RunStep, clock: 
 
 def test_step_without_comparison_looks_for_no_baseline(run_step: RunStep) -> None:
     _, server = run_step(baseline="branch:main", thresholds="Latency: avg < 9")
-    assert not [each for each in server.requests_seen if each.method == "GET" and each.path == "/v1/runs"]
+    assert not [request for request in server.requests_seen if request.method == "GET" and request.path == "/v1/runs"]
 
 
 def test_run_that_completes_at_the_deadline_leaves_a_moment_for_its_baseline(
@@ -724,8 +726,8 @@ def test_name_that_no_run_has_is_a_warning_before_the_launch(
     (warning,) = [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
     assert warning.data == f"No earlier run of this agent, persona and test set {told}"
     assert len(past.world.runs) == 3
-    before = [each.method for each in server.requests_seen].index("POST")
-    assert any(each.path == "/v1/runs" for each in server.requests_seen[:before])
+    before = [request.method for request in server.requests_seen].index("POST")
+    assert any(request.path == "/v1/runs" for request in server.requests_seen[:before])
 
 
 @pytest.mark.parametrize("source", ["tag:nightly", "branch:main"])
@@ -781,7 +783,7 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
         "inconclusive",
         f"{start}run the workflow by hand with accept: true.",
     )
-    assert [each.run_id for each in past.world.runs if "stable" in each.tags] == [earlier]
+    assert [record.run_id for record in past.world.runs if "stable" in record.tags] == [earlier]
     assert "nothing in its baseline could be compared" in result.log
 
 
@@ -790,7 +792,7 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
 
 def marked(past: Past, run_id: str, *marks: str) -> str:
     """Give a run marks, as a step does."""
-    (record,) = (each for each in past.world.runs if each.run_id == run_id)
+    (record,) = (launched for launched in past.world.runs if launched.run_id == run_id)
     past.world.update_run(run_id, {"tags": [*record.tags, *marks]})
     return run_id
 

@@ -1,4 +1,4 @@
-"""The commit status ends with the verdict, whatever happens to the step or to GitHub: the post step finishes it."""
+"""The commit status ends with the verdict, even if the step or GitHub fails: the post step completes it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def github_with(*faults: str, now: Callable[[], float] = time.time) -> Iterator[
 
 def states(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str]]:
     """Return each status of the commit with its description."""
-    return [(each["state"], each.get("description", "")) for each in github.statuses.get(sha, [])]
+    return [(status["state"], status.get("description", "")) for status in github.statuses.get(sha, [])]
 
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
@@ -65,7 +65,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
 ) -> None:
     with github_with("POST /repos/*/statuses/* #2-7 -> 502", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, comment="always", **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending", state]
+        assert [shown for shown, _ in states(github)] == ["pending", state]
     assert done_pages(result) == ["commit_status"]
     assert result.outputs["comment_url"], "the comment has time of its own"
 
@@ -86,7 +86,7 @@ def test_post_step_sets_status_that_step_could_not(
         run_step(env={"GITHUB_API_URL": healthy.url}, **STATUS, **given)
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending"]
+        assert [shown for shown, _ in states(github)] == ["pending"]
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -105,7 +105,7 @@ def test_post_step_adds_no_status_after_the_final_one(run_step: RunStep, clock: 
 
 
 def test_post_step_without_any_state_changes_nothing(run_step: RunStep, clock: VirtualClock) -> None:
-    """`act` hands no state to post steps, so the post step cannot know whether the main step concluded."""
+    """`act` hands no state to post steps, so the post step cannot see whether the main step concluded."""
     with github_with(now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS)
         run_post(replace(result, state={}), server, github)
@@ -215,7 +215,7 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
             GITHUB_SHA="f" * 40,
         )
         assert [state for state, _ in states(github)] == ["pending", "error"]
-        assert {each["context"] for each in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
+        assert {status["context"] for status in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
 
 
 class Processes:

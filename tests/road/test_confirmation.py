@@ -71,7 +71,7 @@ class Nights:
 
     def having(self, tag: str) -> list[int]:
         """The numbers of the runs that have a tag, from 0."""
-        return [number for number, each in enumerate(self.world.runs) if tag in each.tags]
+        return [number for number, record in enumerate(self.world.runs) if tag in record.tags]
 
     @property
     def holders(self) -> list[int]:
@@ -207,7 +207,7 @@ def test_cancelled_run_confirms_nothing(nights: Nights) -> None:
 
 
 def test_run_of_pull_request_confirms_nothing(nights: Nights) -> None:
-    """A pull request may edit its workflow, so that its run has the mark."""
+    """A pull request may edit its workflow: then its run has the mark."""
     nights.night(SLOW)
     nights.elsewhere(USUAL, event=PULL_REQUEST, env=OF_PULL_REQUEST)
     record = nights.world.runs[1]

@@ -53,7 +53,7 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
 
 def transcripts_read(server: Server) -> list[str]:
     """Return the ids of simulations whose transcript was asked for."""
-    paths = [each.path.removeprefix("/v1/").split("/") for each in server.requests_seen]
+    paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
     return [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
 
 
@@ -73,7 +73,9 @@ def test_simulation_that_did_not_complete_has_transcript(leg_of: Callable[..., t
     leg, _ = leg_of(include_transcripts="failures", test_set_id="someFail")
     assert leg.result is not None
     failed = {simulation.id for simulation in leg.result.simulations if not simulation.completed}
-    assert {each: len(turns) for each, turns in leg.details.transcripts.items()} == dict.fromkeys(failed, 2)
+    assert {simulation_id: len(turns) for simulation_id, turns in leg.details.transcripts.items()} == dict.fromkeys(
+        failed, 2
+    )
 
 
 def test_no_more_transcripts_are_read_than_are_shown(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:

@@ -119,14 +119,14 @@ def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: Vir
     """The response to a launch is lost, with its effect or without, and its leg alone takes longer."""
     steps = Steps(tmp_path, clock, fault)
     ended = steps.run(LEGS, thresholds=example_thresholds())
-    verdicts = {name: [each["verdict"] for each in leg["runs"]] for name, leg in ended.legs.items()}
+    verdicts = {name: [single_run["verdict"] for single_run in leg["runs"]] for name, leg in ended.legs.items()}
     assert verdicts == {name: EXPECTED[name] for name in LEGS}, ended.log
     assert [ended.legs[name]["verdict"] for name in LEGS] == ["passed", "passed", "passed", "failed", "passed"]
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("failed", "failed")
-    launched = Counter(json.dumps({**each.body, "metadata": None}) for each in steps.world.runs)
+    launched = Counter(json.dumps({**record.body, "metadata": None}) for record in steps.world.runs)
     assert sorted(launched.values()) == [1, 1, 1, 2, 2], "each trial is launched once"
     assert json.loads(ended.outputs["run_ids"]) == [run["id"] for leg in ended.legs.values() for run in leg["runs"]]
-    ends = [each.end_time - each.create_time for each in steps.world.runs]
+    ends = [record.end_time - record.create_time for record in steps.world.runs]
     assert clock.now() < 2 * max(ends) + SLACK < sum(ends)
 
 
@@ -151,7 +151,7 @@ def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock
     steps = Steps(tmp_path, clock)
 
     def refuse() -> None:
-        (stuck,) = [each.run_id for each in steps.world.runs if each.body["test_set_id"] == "stuck001"]
+        (stuck,) = [record.run_id for record in steps.world.runs if record.body["test_set_id"] == "stuck001"]
         steps.server.faults.add(f"GET /runs/{stuck} #1 -> 403")
 
     clock.at(8, refuse)
@@ -181,14 +181,14 @@ def test_run_that_timed_out_is_left_beside_a_leg_with_an_error(tmp_path: Path, c
 
 
 def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> None:
-    """The lines of one leg stand between those of the others."""
+    """The lines of all legs are mixed."""
     steps = Steps(tmp_path, clock, "GET /runs/* #7 -> 503")
     ended = steps.run(LEGS, thresholds=example_thresholds(), supersede="true")
     following, _, _ = ended.log.partition("::group::")  # the reports of the whole step begin with one
     lines = following.splitlines()
     for name, leg in ended.legs.items():
         own = [line.removeprefix(f"[{name}] ") for line in lines if line.startswith(f"[{name}] ")]
-        for run_id in (each["id"] for each in leg["runs"]):
+        for run_id in (single_run["id"] for single_run in leg["runs"]):
             (launched,) = [line for line in lines if f"Launched run {run_id}" in line]
             assert launched.startswith(f"[{name}] ")
         assert sum("Waiting for the run" in line for line in own) == len(leg["runs"])

@@ -39,4 +39,4 @@ def test_step_outside_github_has_log_and_files_and_no_pages(
     ]
     assert "verdict=passed" in result.log
     assert (result.outputs, result.state, result.summary) == ({}, {}, "")
-    assert sorted(str(each.relative_to(here)) for each in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]

@@ -144,7 +144,7 @@ def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, c
 
 
 def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
-    """So do those of a later attempt, but not those of another workflow run."""
+    """Runs of a later attempt do so too, but not runs of another workflow run."""
     given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
     result, server = run_step(**given)
     clock.rearm()
@@ -154,7 +154,7 @@ def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualC
         sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
     ]
     seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
-    assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
+    assert [drawn.index(case_ids) for case_ids in drawn] == [0, 0, 0, 0, 4, 4]
     assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
 
@@ -362,7 +362,7 @@ def test_repetition_that_a_killed_attempt_left_is_ended_on_every_path(
 def test_repetition_that_a_killed_attempt_left_is_ended_by_cancelled_job(
     after: float, cancel: str, status: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """A job that may not cancel its runs leaves it, so that a later attempt can still take it over."""
+    """A job that may not cancel its runs leaves it: a later attempt can still take it over."""
     server, given = left_repetition(run_step, clock)
     clock.at(clock.now() + after, clock.interrupt)
     again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"cancel_on_interrupt": cancel})
@@ -463,11 +463,11 @@ def test_reports_tell_runs_apart(run_step: RunStep) -> None:
     result, server = run_step(**FLAKY, dashboard_url=url, json_path="reports/coval.json")
     first, second = (record.run_id for record in server.world.runs)
     (leg,) = json.loads(result.json)["legs"]
-    assert [(each["id"], each["verdict"], each["status"]) for each in leg["runs"]] == [
+    assert [(single_run["id"], single_run["verdict"], single_run["status"]) for single_run in leg["runs"]] == [
         (first, "failed", "COMPLETED"),
         (second, "passed", "COMPLETED"),
     ]
-    for each in leg["simulations"]:
-        assert each["run_id"] in (first, second)
-        assert each["url"] == f"{url}/runs/{each['run_id']}/results/{each['id']}"
-    assert {(each["stability"], each["failed"], each["total"]) for each in leg["failing_cases"]} == {("flaky", 1, 2)}
+    for simulation in leg["simulations"]:
+        assert simulation["run_id"] in (first, second)
+        assert simulation["url"] == f"{url}/runs/{simulation['run_id']}/results/{simulation['id']}"
+    assert {(case["stability"], case["failed"], case["total"]) for case in leg["failing_cases"]} == {("flaky", 1, 2)}

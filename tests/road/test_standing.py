@@ -79,7 +79,7 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
 def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nights) -> None:
     good = nights.night("passing").outputs["run_id"]
     first, again = nights.night("failing"), nights.night("failing")
-    assert [each.outputs["verdict"] for each in (first, again)] == ["failed", "failed"]
+    assert [result.outputs["verdict"] for result in (first, again)] == ["failed", "failed"]
     assert again.outputs["baseline_run_id"] == good
     assert nights.marked(FAILED) == [first.outputs["run_id"], again.outputs["run_id"]]
     assert f"Marked run {first.outputs['run_id']} as failed: it will not be a baseline." in first.log
@@ -112,7 +112,7 @@ def test_mark_finds_room_among_many_tags_of_the_user(nights: Nights) -> None:
 def test_run_of_pull_request_needs_no_mark(run_step: RunStep) -> None:
     result, server = run_step(**FAILING)
     assert result.outputs["verdict"] == "failed"
-    assert not [each for each in server.requests_seen if each.method == "PATCH"]
+    assert not [request for request in server.requests_seen if request.method == "PATCH"]
 
 
 def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:

@@ -1,4 +1,4 @@
-"""Cancels runs: those that users name, those that a step gives up, and those that the main step left behind."""
+"""Cancels runs that users name, that a step gives up, or that the main step left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def cancel_named(
     session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
 ) -> Procedure[list[Cancellation]]:
-    """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
+    """Cancel runs side by side, and return what became of each. Raises the first error after it tried all."""
     from coval_gate.report.wording.judgements import run_cancellation_text
     from coval_gate.runs.cancel import cancel_runs
 
@@ -40,7 +40,7 @@ def cancel_named(
 
 
 def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
-    """Leave no run behind that no step waits for, and return the judgement with what became of them."""
+    """Cancel or leave the unfinished runs, and return the judgement with what became of them."""
     from coval_gate.runs.cleanup import Cleanup
 
     hurried, inputs = progress.is_hurried, progress.inputs
@@ -50,7 +50,7 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
     concerned = [
         (leg, trial) for leg in progress.legs for trial in leg.trials if trial.is_active or trial.launched_again
     ]
-    # A job that may not cancel its runs leaves those of earlier attempts alone, too.
+    # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
     ends_others = inputs.cancel_on_interrupt or not hurried
     others = [leg for leg in progress.legs if ends_others and _may_have_leftovers(progress, leg)]
     if concerned and hurried:  # the step may be killed while it cancels the runs
@@ -90,14 +90,14 @@ def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:
-    """Tell whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
+    """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
     inputs = leg.inputs
     repeats = inputs.mode == "run" and inputs.api_key is not None and inputs.repeat_on_failure > 0
     return repeats and inputs.resume and progress.context.run_attempt not in ("", "1")
 
 
 def _end_leftovers(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
+    """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
     from coval_gate.runs.earlier import EarlierRuns
 
     request, own = request_of(session, progress, leg, 0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def finish_trials(progress: Progress, trials: Sequence[Trial]) -> Procedure[None]:
     """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if progress.inputs.api_key is None:
-        _tell_undone(progress, trials)
+        _warn_of_undone(progress, trials)
         return
     now = progress.clock.now()
     session = progress.session(Times.of_post_step(now))._replace(deadline=now + POST_CANCELLING)
@@ -36,8 +36,8 @@ def finish_trials(progress: Progress, trials: Sequence[Trial]) -> Procedure[None
         work.report(result)
 
 
-def _tell_undone(progress: Progress, trials: Sequence[Trial]) -> None:
-    """Warn of what is not done without an API key."""
+def _warn_of_undone(progress: Progress, trials: Sequence[Trial]) -> None:
+    """Warn of what cannot be done without an API key."""
     left = [trial for trial in trials if trial.post_cancels or trial.launched_again]
     if left:
         runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)

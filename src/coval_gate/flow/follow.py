@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
-CALL_TIME: Final = 10.0  # s for a call that a verdict needs after the deadline
+CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
 def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
@@ -66,7 +66,7 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
-    """Record what a poll showed. Raises InputError if it is not the run that the inputs of mode wait name."""
+    """Record what a poll showed. Raises InputError if the inputs of mode wait name another run."""
     trial.see(run, at=progress.clock.now())
     if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
@@ -91,21 +91,21 @@ def _unless_cancelled(
 def _check_selection(session: Session, progress: Progress, trial: Trial) -> Procedure[None]:
     """Check in mode wait that the run has the agent, persona and test set that the inputs name.
 
-    Raises InputError, CovalError. A poll may be damaged, so that another one has to show the same.
+    Raises InputError, CovalError. A poll may be damaged, so another one must show the same.
     """
     if session.inputs.mode != "wait" or trial.run is None:
         return
     if trial.differences:
         until = max(session.deadline, session.clock.now() + CALL_TIME)
         see(progress, trial, (yield from session.client.get_run(trial.run_id, until=until)))
-    if told := not_shown(session.inputs, trial.run):
-        session.warn(told)
+    if text := not_shown(session.inputs, trial.run):
+        session.warn(text)
 
 
 def _is_meant(progress: Progress, trial: Trial, run: Run) -> bool:
-    """Return whether this is the run that the inputs name. Raises InputError if it was not at two polls in a row.
+    """Return whether this is the run that the inputs name. Raises InputError if two polls in a row show another one.
 
-    A run that is not meant is left alone.
+    Leave a run alone that is not meant.
     """
     last, trial.differences = trial.differences, differences(progress.inputs, run)
     if trial.differences and trial.differences == last:

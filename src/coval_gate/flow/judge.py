@@ -1,6 +1,6 @@
 """Decides what a run shows: follows it to its end, judges it, and explains the judgement.
 
-The modules that this needs take longer to import than the rest of the start, so they are imported after the launch.
+Its imports take longer than the rest of the start, so they come after the launch.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
 def take_together(session: Session, progress: Progress, leg: Leg, together: Together) -> Procedure[None]:
     """Record what the trials of a leg show together. Raises RunnerError."""
     leg.result, leg.judgement = together
-    leg.findings = None  # those of the run alone are others
+    leg.findings = None  # a run alone has other findings
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
         session.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
@@ -89,7 +89,7 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
     Raises RunnerError.
     """
     outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
-    if len(outcomes) == len(progress.legs):  # a step that is killed before must not pass
+    if len(outcomes) == len(progress.legs):  # a step that is killed earlier must not pass
         progress.publisher.write_verdict(progress.report(gravest(outcomes)))
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
     session.log(*check_lines(leg.findings))
@@ -110,12 +110,12 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
     inputs = leg.inputs
     if not inputs.html_path:
         return ()
-    named = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
+    tag = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
     return (
         yield from fetch_trend(
             session._replace(deadline=session.times.informing(session.clock.now(), TREND)),
             run,
             metrics={metric.id for metric in result.metrics},
-            promotions=tuple(filter(None, (inputs.promote, named))),
+            promotions=tuple(filter(None, (inputs.promote, tag))),
         )
     )

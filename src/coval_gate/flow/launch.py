@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
     """Launch a trial of the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError.
 
-    `repetition`: which repetition of the leg's first run it is, so that a later attempt resumes the right one.
+    `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
     """
     inputs = session.inputs
     request, tags = request_of(session, progress, leg, repetition)
@@ -53,12 +53,12 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
-    """Return what the launch of the leg's first run, or of one of its repetitions, sends, and the tags in it."""
+    """Return the request of the leg's first run, or of a repetition, and the tags in it."""
     from coval_gate.runs.request import launch_request, with_tags
     from coval_gate.runs.tags import tags_for
 
     inputs = leg.inputs
-    # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
+    # Repetitions follow failed runs only, so they would bias the branch's baseline.
     context = replace(progress.context, branch="") if repetition else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))

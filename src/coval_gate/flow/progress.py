@@ -1,6 +1,6 @@
-"""How far a step has come: where it runs, what it has to do, and its legs.
+"""The record of a step: its context, its inputs, and its legs.
 
-What is known is written down the moment that it is known: a step may be killed at any time.
+Everything is written down at once: a step may be killed at any time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def deadline(self) -> float:
-        """When the step has to be done, on the clock."""
+        """When the step must be done, on the clock."""
         return self.began + self.inputs.max_wait_time
 
     @property
@@ -74,7 +74,7 @@ class Progress:
     def session(self, times: Times | None = None) -> Session:
         """Begin a session with Coval, with connections of its own. Raises ValueError without an API key.
 
-        `times`: those of the post step; without them, those of the main step count.
+        `times`: the post step's; without them, the main step's count.
         """
         times = times or self.times
         client = connect(self.inputs, self.runtime, self.host.quote, hurried=self.is_hurried, ends=times.coval_ends)
@@ -87,11 +87,11 @@ class Progress:
         return session.of_leg(leg, several=len(self.legs) > 1)
 
     def is_of_leg(self, judgement: Judgement) -> bool:
-        """Tell whether a judgement is that of a leg, and not of the step as a whole."""
+        """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.legs)
 
     def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
-        """Return what decides about a leg: its own judgement, unless that of the step is about the step as a whole."""
+        """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
     def begin_trial(
@@ -104,13 +104,13 @@ class Progress:
         return trial
 
     def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
-        """Guard a run that is none of the leg's own, until it is cancelled. Raises RunnerError."""
+        """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
         trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
         trial.arm(cancel=True)
         return trial
 
     def save(self) -> None:
-        """Hand what the post step may have to do to it. Raises RunnerError."""
+        """Save what the post step may need to do. Raises RunnerError."""
         leftovers = [trial for leg in self.legs for trial in leg.leftovers.values()]
         self.host.save_state({LEGS: write_state([*self.trials, *leftovers])})
 
@@ -122,13 +122,13 @@ class Progress:
         self.legs = list(legs.values())
 
     def record_id(self, run_id: str) -> None:
-        """Write down the id of a run: the step's first, or another one. Raises RunnerError."""
+        """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
         ids = [trial.run_id for trial in self.trials if trial.run_id] or [run_id]
         self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
         self.save()
 
     def report(self, judgement: Judgement) -> Report:
-        """Say what is known by now."""
+        """Return the report of what is known by now."""
         redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]

@@ -1,8 +1,8 @@
 """Finds out which metrics a run must have if its launch does not name them.
 
 A run that completed may list its metrics one after another. If each of them counts, the step must know that the list is
-complete. A run that was launched without metrics has those of its agent. If the agent names none, or the run was
-launched elsewhere, a simulation lists the metrics that are computed for it.
+complete. A run that was launched without metrics has its agent's. If the agent names none, or the run was launched
+elsewhere, a simulation lists the metrics that are computed for it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Targets:
 
     @property
     def are_usable(self) -> bool:
-        """Whether all of the targets that were fetched make sense."""
+        """Whether all fetched targets make sense."""
         return all(map(_is_usable, self._definitions.values()))
 
     def fetch(self, metric_id: str) -> Procedure[Target | None]:
@@ -53,7 +53,7 @@ class Targets:
         return definition.target
 
     def name(self, metric_id: str) -> str:
-        """Return the name in the definition that was fetched last; the id if there is none."""
+        """Return the metric's name by its last definition; the id if it has none."""
         return self._definitions[metric_id].name or metric_id
 
     def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
@@ -78,7 +78,7 @@ class Announced:
         return bool(self._ids)
 
     def fetch(self, session: Session, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
-        """Return the ids that are announced by now. A call that fails announces nothing."""
+        """Return the ids that Coval announces by now. A call that fails announces nothing."""
         yield from self.of_launch(session, run)
         completed = [simulation for simulation in simulations if simulation.completed]
         if self._ids or not completed:
@@ -97,15 +97,15 @@ class Announced:
         return self._ids
 
 
-def absent_metrics(announced: frozenset[str], result: RunResult, known: Targets) -> Procedure[tuple[str, ...]]:
+def absent_metrics(announced: frozenset[str], result: RunResult, known_targets: Targets) -> Procedure[tuple[str, ...]]:
     """Return the names of the metrics that have a target and are announced, but not listed. Raises CovalError."""
     absent = []
     for metric_id in sorted(announced):
         if result.find_metrics(metric_id):
             continue
         with suppress(NotFound):  # a metric that was deleted gets no values
-            target = yield from known.fetch(metric_id)
-            name = known.name(metric_id)
+            target = yield from known_targets.fetch(metric_id)
+            name = known_targets.name(metric_id)
             if target is not None and not result.find_metrics(name):
                 absent.append(name)
     return tuple(absent)

@@ -1,8 +1,8 @@
 """Finds the baseline of a run: the earlier runs that its thresholds compare it with.
 
-A run that the gate failed is never one, unless the input names it; nor is one older than a run that a person accepted.
-Every run is checked here, whatever Coval was asked for: a list may lag, ignore a filter, or show neither tags nor
-metadata. A run that cannot be read does not fail the step: then there is no baseline, and the reason says why.
+A run that the gate failed is a baseline only if the input names it. No baseline is older than a run that a person
+accepted. Every listed run is checked here: a list may lag, ignore a filter, or show neither tags nor metadata. A run
+that cannot be read does not fail the step: then there is no baseline, and the reason says why.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
 class Found(NamedTuple):
     """The runs that a source stands for, newest first, or the reason why there is none.
 
-    `refused`: Coval refused a call, as it would again.
+    `refused`: Coval refused a call, and would refuse it again.
     """
 
     runs: tuple[BaselineRun, ...] = ()
@@ -70,18 +70,18 @@ def find_baseline(session: Session, source: BaselineSource, subject: Subject, *,
     session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
-        found = yield from _found(session, source, subject)
+        baseline = yield from _found(session, source, subject)
         pause = pauses.pop(0) if pauses else until
-        if not _may_be_damaged(found, subject) or session.clock.now() + pause >= until:
+        if not _may_be_damaged(baseline, subject) or session.clock.now() + pause >= until:
             break
         yield Wait(pause)
-    runs = found.runs
+    runs = baseline.runs
     if runs:
         runs = yield from distinguish(session, runs, subject)
     return Baseline(
         source=source,
         runs=runs,
-        missing=found.missing,
+        missing=baseline.missing,
         fewer_than_asked=source.last - len(runs) if runs else 0,
     )
 
@@ -98,11 +98,11 @@ def _found(session: Session, source: BaselineSource, subject: Subject) -> Proced
         return Found(missing=_unreadable(error), refused=isinstance(error, Rejected))
 
 
-def _may_be_damaged(found: Found, subject: Subject) -> bool:
-    """Tell whether another search may find more: a single odd response must not leave a run without its baseline."""
-    if found.missing:
-        return found.missing.kind in ("none", "not_completed", "unreadable") and not found.refused
-    for run in found.runs:
+def _may_be_damaged(baseline: Found, subject: Subject) -> bool:
+    """Return whether another search may find more: a single odd response must not leave a run without its baseline."""
+    if baseline.missing:
+        return baseline.missing.kind in ("none", "not_completed", "unreadable") and not baseline.refused
+    for run in baseline.runs:
         cases = {simulation.test_case_id for simulation in run.result.simulations}
         metrics = [
             run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name) for metric in subject.metrics
@@ -113,7 +113,7 @@ def _may_be_damaged(found: Found, subject: Subject) -> bool:
 
 
 class _Search:
-    """The search for one baseline. A method raises CovalError if Coval does not tell."""
+    """The search for one baseline. A method raises CovalError if Coval does not say."""
 
     def __init__(self, session: Session, source: BaselineSource, subject: Subject) -> None:
         self._session = session
@@ -127,7 +127,7 @@ class _Search:
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
 
     def named(self) -> Procedure[Found]:
-        """Return the run that the source names, whatever its age, its agent, its persona and its test set."""
+        """Return the run that the source names, of any age, agent, persona and test set."""
         run_id = self._source.name
         if run_id == self._subject.run.run_id:
             return Found(missing=NotFoundReason(kind="itself", run_id=run_id))
@@ -149,27 +149,27 @@ class _Search:
             return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
         listed = yield from self._listed()
         candidates = self._fitting(listed)[: self._source.last + MOST_FETCHED]
-        found: list[BaselineRun] = []
+        loaded: list[BaselineRun] = []
         failures: list[CovalError | str] = []
-        while candidates and len(found) < self._source.last:
-            lacking = self._source.last - len(found)
+        while candidates and len(loaded) < self._source.last:
+            lacking = self._source.last - len(loaded)
             batch, candidates = candidates[:lacking], candidates[lacking:]
             for result in (yield from together(map(self._checked, batch), self._session.clock)):
                 match result:
                     case BaselineRun():
-                        found.append(result)
+                        loaded.append(result)
                     case CovalError() | str():
                         failures.append(result)
                     case Exception():
                         raise result
-        if found:
-            return Found(_since_accepted(found))
+        if loaded:
+            return Found(_since_accepted(loaded))
         return Found(
             missing=self._reason(listed, failures), refused=any(isinstance(failure, Rejected) for failure in failures)
         )
 
     def _unknown(self) -> str:
-        """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
+        """Return what the search needs and the subject lacks, as a sentence; empty if nothing is lacking."""
         if not self._tag:
             return "The repository of the branch is not known: name the baseline by a tag or a run."
         unknown = [name for name, value in self._subject.ids.items() if not value]
@@ -182,31 +182,31 @@ class _Search:
         session, same = self._session, RunFilter(**self._subject.ids, status=COMPLETED)
         tagged = same._replace(tag=self._tag)
         filters = [*([tagged] if tagged.can_be_sent else []), same]
-        known: dict[str, Run] = {}
+        listed: dict[str, Run] = {}
         refused: list[Rejected] = []
-        for wanted in filters:
+        for run_filter in filters:
             try:
-                runs = yield from session.client.list_runs(wanted, until=session.deadline, go_on=self._lacks_more)
+                runs = yield from session.client.list_runs(run_filter, until=session.deadline, go_on=self._lacks_more)
             except Rejected as error:
                 refused.append(error)
                 continue
-            known = {run.run_id: run for run in runs} | known
-            doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
+            listed = {run.run_id: run for run in runs} | listed
+            doubtful = self._sorted(listed.values(), "unknown")[:MOST_FETCHED]
             whole = yield from fetched(session, doubtful)
-            known |= {run.run_id: run for run in whole}
-            known = yield from self._with_marks(known)
-            if len(self._fitting(known.values())) >= self._source.last:
+            listed |= {run.run_id: run for run in whole}
+            listed = yield from self._with_marks(listed)
+            if len(self._fitting(listed.values())) >= self._source.last:
                 break
         if len(refused) == len(filters):
             raise refused[0]
-        return list(known.values())
+        return list(listed.values())
 
-    def _with_marks(self, known: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
+    def _with_marks(self, listed: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
         """Return the runs, where those that may be the baseline show their marks, as far as Coval shows them at all.
 
         A list may show no tags. Then a row of failed runs must not hide the baseline behind it.
         """
-        runs, read, last = dict(known), set[str](), self._source.last
+        runs, read, last = dict(listed), set[str](), self._source.last
         while True:
             fitting = self._fitting(runs.values())
             if not any(run.run_id not in read and not run.tags for run in fitting[:last]):
@@ -219,7 +219,7 @@ class _Search:
             runs |= {run.run_id: replace(run, metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
-        """Tell whether the list of runs has to be read on, which comes newest first."""
+        """Return whether to read more of the list, which comes newest first."""
         is_old = bool(runs) and self._is_old(runs[-1], self._moment(runs))
         enough = len(self._fitting(runs)) >= self._source.last
         return bool(runs) and not (enough or is_old or len(runs) >= MOST_LISTED)
@@ -235,8 +235,8 @@ class _Search:
     def _of_green_workflows(self, runs: Sequence[Run]) -> list[Run]:
         """Return the runs that fit, newest first; where some do, only those beside which no step failed its run.
 
-        Steps of a workflow may evaluate the same agent by different thresholds. What one of them failed is no baseline
-        by way of the other.
+        Steps of a workflow may evaluate the same agent by different thresholds. If one of them failed its run, the
+        runs of the others are no baseline either.
         """
         fit = self._sorted(runs, "fits")
         newest = {step: run for run in reversed(self._sorted(runs, "failed", "fits")) for step in _steps(run)}
@@ -268,7 +268,7 @@ class _Search:
         return "failed" if is_marked(run, FAILED) else "fits"
 
     def _hides_tag(self, run: Run) -> bool:
-        """Tell whether a run may have the tag, although it does not show it."""
+        """Return whether a run may have the tag, although it does not show it."""
         if self._source.kind == "tag":
             return not run.tags  # the metadata contain only the gate's own
         return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
@@ -283,8 +283,8 @@ class _Search:
     def _moment(self, runs: Sequence[Run]) -> float:
         """Return the time until which the age of a run counts: while the gate fails, no baseline gets older."""
         newest = max((created_at(run) or 0.0 for run in self._of_green_workflows(runs)), default=0.0)
-        failures = (created_at(each) or 0.0 for each in self._sorted(runs, "failed"))
-        return min((failure for failure in failures if failure > newest), default=self._created or 0.0)
+        failed_at = (created_at(failed) or 0.0 for failed in self._sorted(runs, "failed"))
+        return min((time for time in failed_at if time > newest), default=self._created or 0.0)
 
     def _age(self, run: Run) -> float:
         """Return how long before the subject a run was created. Both times are on Coval's clock."""
@@ -301,7 +301,7 @@ class _Search:
         return (yield from load_run(self._session, run))
 
     def _reason(self, listed: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
-        """Return why no run was found; `failures` are those of the runs that fit."""
+        """Return why no run was found; `failures` are what went wrong with runs that fit."""
         for failure in failures:
             if isinstance(failure, str):
                 return NotFoundReason(kind="unreadable", text=failure)
@@ -320,13 +320,13 @@ class _Search:
 
 
 def _steps(run: Run) -> set[tuple[int, str]]:
-    """Return the step that launched a run: its workflow run and its digest; nothing if the run does not tell."""
+    """Return the step that launched a run: its workflow run and its digest; nothing if the run does not show them."""
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
 def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:
     """Return the runs, newest first, down to the newest that a person accepted; a list may not have shown that."""
-    accepted = next((place for place, each in enumerate(runs) if is_marked(each.run, ACCEPTED)), len(runs))
+    accepted = next((place for place, baseline in enumerate(runs) if is_marked(baseline.run, ACCEPTED)), len(runs))
     return tuple(runs[: accepted + 1])
 
 
@@ -338,7 +338,7 @@ def _unreadable(error: CovalError) -> NotFoundReason:
 def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Baseline | None]:
     """Find the baseline of a trial's run; None if the run did not complete, or nothing is compared with a baseline.
 
-    It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
+    Search for as long as PATIENCE and the deadline allow. A run that completed just before the deadline gets
     COLLECTING, as for its own data.
     """
     clock, inputs = session.clock, session.inputs

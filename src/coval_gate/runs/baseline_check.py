@@ -1,7 +1,7 @@
 """Looks a baseline up before the launch: a mistake in its name would cost a run that can be compared with nothing.
 
-The check is short, and must not stop a good run: only a named run that Coval certainly does not have, or that is over
-without having completed, is an error. A tag or a branch that no run has yet is a warning, as on the first night.
+The check is short, and must not stop a good run. A named run is an error only if Coval certainly does not have it, or
+if it ended without completing. A tag or a branch that no run has yet is a warning, as on the first night.
 """
 
 from __future__ import annotations
@@ -91,18 +91,18 @@ def _check_listed(
 
 
 def _may_have(runs: Iterable[Run], tag: str) -> bool:
-    """Tell whether one of the runs has the tag, or hides its tags, so that it may have it."""
+    """Return whether a run has the tag, or may have it because it hides its tags."""
     return any(not run.tags or (tag in map(str.lower, tags_of(run)) and pull_request_of(run) is None) for run in runs)
 
 
 def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
-    """Return the tags, or the branches, that runs have, but not those of pull requests."""
+    """Return the tags or branches of runs, without runs of pull requests."""
     tags = [tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run)]
     if source.kind == "branch":
-        named = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
+        names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
     else:
-        named = [tag for tag in tags if not tag.startswith(PREFIX)]
-    return [name for name in dict.fromkeys(named) if name != source.name]
+        names = [tag for tag in tags if not tag.startswith(PREFIX)]
+    return [name for name in dict.fromkeys(names) if name != source.name]
 
 
 def _nothing_text(source: BaselineSource, names: list[str]) -> str:

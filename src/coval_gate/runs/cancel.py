@@ -41,11 +41,11 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
     report_retry = client.retry_reporter()
     while True:
         try:
-            asked = clock.now()
+            polled_at = clock.now()
             run = yield from client.get_run(run_id, until=until, once=True)
             if run.is_over:
                 return _ended(run, by_us=sent and run.status in ENDED)
-            if clock.now() - asked > MAX_POLL_AGE:
+            if clock.now() - polled_at > MAX_POLL_AGE:
                 raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True
             yield from client.delete_run(run_id, until=until)

@@ -51,7 +51,7 @@ class Cleanup:
         trial = self.trial
         try:
             ended = yield from cancel_trial(self.session, trial)
-        except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
             with suppress(RunnerError):
                 trial.arm(cancel=True)
             what = (error if isinstance(error, GateError) else InternalError(error)).what
@@ -99,5 +99,5 @@ def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgeme
 
 
 def _is_judged_apart(trial: Trial, judgement: Judgement) -> bool:
-    """Return whether a trial is a repetition whose own verdict is not that of the step, which goes on without it."""
+    """Return whether a trial is a repetition that was judged alone, in a step that was not cancelled."""
     return bool(trial.repetition and trial.judgement) and judgement.verdict is not Verdict.CANCELLED

@@ -1,9 +1,8 @@
 """Collects what the gate needs of a run that completed, in the fewest calls.
 
-The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
-the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
-look showed.
+The final poll has all values already; they are checked against the list of simulations. Either may lag behind the run's
+status, and Coval may not say how many simulations and metrics there are. So the step looks again while something that
+the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last look showed.
 """
 
 from __future__ import annotations
@@ -124,9 +123,9 @@ class _Collector:
         with_case = sum(
             bool(simulation.test_case_id) for simulation in simulations
         )  # where Coval names some, it can name all
-        named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
+        has_cases = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
         ended = all(simulation.ended for simulation in simulations)
-        self._simulations = simulations if complete and ended and named else None
+        self._simulations = simulations if complete and ended and has_cases else None
         result = RunResult(
             run_id=run.run_id,
             expected=people.expected,
@@ -135,12 +134,12 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain, sound=named and not result.reported_error, is_empty=run.is_empty)
+            return Look(result, people.certain, sound=has_cases and not result.reported_error, is_empty=run.is_empty)
         result = replace(result, metrics=(yield from self._targets.add_to(run.metrics)))
         announced = yield from self._announced.fetch(session, run, simulations)
         absent = yield from absent_metrics(announced, result, self._targets)
         certain = people.certain and self._announced.certain
-        sound = named and not result.reported_error and self._targets.are_usable
+        sound = has_cases and not result.reported_error and self._targets.are_usable
         sound = sound and all(metric.is_identified for metric in result.metrics)
         return Look(replace(result, absent_metrics=absent), certain, sound, run.is_empty)
 
@@ -154,13 +153,13 @@ class _Collector:
         """Find out which metrics and values that are missing will never come, as far as the deadline leaves time."""
         now = self._session.clock.now()
         session = self._session._replace(deadline=min(now + OPTIONAL_TIME, max(deadline, now)))
-        named = yield from self._announced.of_launch(session, run)
+        announced = yield from self._announced.of_launch(session, run)
         lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
         has_completed = any(simulation.completed for simulation in result.simulations)
-        if lacks_metric and has_completed and not named and unchanged < UNNAMED_SETTLING:
+        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
         needed = needed_metrics(result, self._criteria)
-        never = yield from find_never(session, result, named, needed)
+        never = yield from find_never(session, result, announced, needed)
         return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
@@ -180,9 +179,9 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
         return MissingData(metric=result.absent_metrics[0])
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
     needed = [metric for metric in needed_metrics(result, criteria) if metric.id not in never.values_of]
-    by_metric = {each.id: each.values for each in needed if not each.summary}
-    if values := sum(each not in values for values in by_metric.values() for each in completed):
-        return MissingData(values=values)
+    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
+    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
+        return MissingData(values=lacking)
     if criteria.needs_targets and not result.metrics:
         return MissingData(metric="with a target")
     unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
@@ -200,12 +199,12 @@ def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
-    """What Coval reports of the run that is not said by its simulations.
+    """Return the error that Coval reports of the run beyond its simulations.
 
-    EXECUTION_FAILURE is what Coval reports where a single simulation failed: there it says nothing new.
+    Coval reports EXECUTION_FAILURE where a single simulation failed: there it adds nothing.
     """
     restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
         simulation.completed for simulation in simulations
     )
-    told = ("" if run.is_clean or restated else run.error_status, run.error)
-    return one_line(": ".join(each for each in told if each))
+    texts = ("" if run.is_clean or restated else run.error_status, run.error)
+    return one_line(": ".join(filter(None, texts)))

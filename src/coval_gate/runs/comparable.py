@@ -1,6 +1,6 @@
-"""Finds out what distinguishes earlier runs from the run that is compared with them.
+"""Finds out how earlier runs differ from the run that is compared with them.
 
-What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
+What Coval does not show in a short time is noted as unchecked: the comparison goes on without it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 class Subject:
     """The run that is compared: what it showed last, its result, and where and with which `request` it was launched.
 
-    `request` is None for a run that was launched elsewhere. `thresholds` are those of the step.
+    `request` is None for a run that was launched elsewhere. `thresholds` are the step's.
     """
 
     run: Run
@@ -64,21 +64,22 @@ class Subject:
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
         compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
-        by_target = any(each.aggregate.name == "pass_rate" for each in compared)
-        found = [metric for each in compared if each.metric for metric in self.result.find_metrics(each.metric)]
-        found += [metric for metric in self.result.metrics if by_target and metric.target]
-        return tuple({metric.id: metric for metric in found}.values())
+        by_target = any(threshold.aggregate.name == "pass_rate" for threshold in compared)
+        named = [threshold.metric for threshold in compared if threshold.metric]
+        metrics = [metric for name in named for metric in self.result.find_metrics(name)]
+        metrics += [metric for metric in self.result.metrics if by_target and metric.target]
+        return tuple({metric.id: metric for metric in metrics}.values())
 
 
 class PersonaNow(NamedTuple):
-    """The digest of the persona as it is, and when it was changed last, in seconds since the epoch."""
+    """The digest of the current persona, and the time of its last change, in seconds since the epoch."""
 
     digest: str
     updated: float
 
 
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the runs with all that distinguishes them from the subject, as far as it can be found out."""
+    """Return the runs with their differences from the subject, as far as Coval shows them."""
     session = session._replace(deadline=min(session.deadline, session.clock.now() + CHECKING_TIME))
     results = [subject.result, *(run.result for run in runs)]
     calls = [_versions(session, result, subject.metrics) for result in results]
@@ -101,7 +102,7 @@ def _distinguished(
     theirs: Mapping[str, str],
     persona_now: PersonaNow | None,
 ) -> BaselineRun:
-    """Return a run with what distinguishes it. `times` are those of test cases, `ours` and `theirs` versions."""
+    """Return a run with its differences. `times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
     unsure: dict[Unchecked, bool] = {}
     cases = _cases_in(run, subject)
@@ -122,7 +123,7 @@ def _distinguished(
 
 
 def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
-    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not tell."""
+    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not show it."""
     shared = _shared(run, subject)
     return changed_cases(subject.fingerprint, read_fingerprint(run.run.metadata), shared) if shared else shared
 
@@ -134,14 +135,14 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
 
 
 def _known(result: dict[str, str] | Exception) -> dict[str, str]:
-    """Return what a call found out; nothing if Coval did not tell."""
+    """Return the result of a call; nothing if the call failed."""
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result
     return {} if isinstance(result, CovalError) else result
 
 
 def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
-    """Tell whether a run had the persona of now, whatever its launch read of it, which may have been damaged."""
+    """Return whether a run had the current persona. What its launch read of the persona may have been damaged."""
     launched = created_at(run)
     unchanged = launched is not None and persona.updated < launched
     return unchanged or (then is not None and then.persona == persona.digest)
@@ -150,7 +151,7 @@ def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
 def _persona(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[PersonaNow | None]:
     """Return the persona if the fingerprints differ in it, and it has not changed since the launch.
 
-    What the launch read may have been damaged. None if it does not matter, or if Coval does not tell.
+    What the launch read may have been damaged. None if it does not matter, or if Coval does not show it.
     """
     now, launched = subject.fingerprint, created_at(subject.run)
     if launched is None or not any(changed_persona(now, read_fingerprint(run.run.metadata)) for run in runs):
@@ -191,13 +192,13 @@ def _other_persona(run: Run, subject: Subject) -> bool:
 
 def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:
     """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
-    wanted = [
-        each for metric in metrics for each in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
+    compared = [
+        same for metric in metrics for same in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
     ]
-    completed = [each.id for each in result.simulations if each.completed]
-    if not (wanted and completed):
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    if not (compared and completed):
         return {}
-    judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
+    judged = max(completed, key=lambda simulation_id: sum(simulation_id in metric.values for metric in compared))
     outputs = yield from session.client.list_metric_outputs(judged, until=session.deadline)
     return {output.metric_id: output.version for output in outputs if output.version}
 

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
-    """Return the run with the values that its metrics can have, as far as these matter and Coval tells in time."""
+    """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
     metrics = []
     for metric in result.metrics:
-        wanted = tuple(_wanted(metric, result, criteria))
-        if metric.is_identified and Vocabulary.of(metric).unseen(wanted):
-            texts = yield from _texts(session, metric.id, wanted)
+        values = tuple(_named_values(metric, result, criteria))
+        if metric.is_identified and Vocabulary.of(metric).unseen(values):
+            texts = yield from _texts(session, metric.id, values)
             metrics.append(replace(metric, defined=texts))
         else:
             metrics.append(metric)
     return replace(result, metrics=tuple(metrics))
 
 
-def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
+def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
     """Yield the values of a metric that the criteria, or its target, name."""
     for reference, values in criteria.named_values:
         if metric in result.find_metrics(reference):
@@ -44,14 +44,14 @@ def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[s
         yield from named_values(metric.target)
 
 
-def _texts(session: Session, metric_id: str, wanted: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
+def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
     """Return the only texts that a metric can have; none where that is not certain.
 
-    A definition that rules a `wanted` value out is read twice: a response may be damaged.
+    A definition that rules out one of the `values` is read twice: a response may be damaged.
     """
     with suppress(CovalError):
         texts = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
-        if not Vocabulary(seen=(), allowed=texts).impossible(wanted):
+        if not Vocabulary(seen=(), allowed=texts).impossible(values):
             return texts
         again = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         return texts if texts == again else ()

@@ -1,7 +1,7 @@
 """Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
 
-A step that cannot look for them does not launch. A step that cannot tell who launched a run leaves it alone. If that
-run could be from its own earlier attempt, the step does not launch another beside it.
+A step that cannot look for them does not launch. A step leaves a run alone if Coval does not show which step launched
+it. If that run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class EarlierRuns:
         origin = self.tags.origin
         if origin is None or origin.attempt == 1:
             return None
-        found = yield from self._unfinished(
+        unfinished = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",
             way_out="To launch without this check, set resume to false.",
         )
-        for run in found.runs:
+        for run in unfinished.runs:
             if run.is_over or not self.tags.continues(tags_of(run)):
                 continue
             if not run.is_ending:
@@ -59,7 +59,7 @@ class EarlierRuns:
             self.session.log(
                 f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
             )
-        if unknown := _unknown(found):
+        if unknown := _unknown(unfinished):
             raise CovalError(
                 "Not launched",
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
@@ -73,13 +73,13 @@ class EarlierRuns:
 
         Raises CovalError if Coval does not list them.
         """
-        found = yield from self._unfinished(
+        unfinished = yield from self._unfinished(
             "Could not look for older runs",
             way_out="To leave older runs alone, set supersede to false.",
         )
-        superseded = (run for run in found.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
+        superseded = (run for run in unfinished.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
         yield from self._cancel(superseded, "superseded by this run")
-        if unknown := _unknown(found):
+        if unknown := _unknown(unfinished):
             self.session.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
@@ -89,19 +89,19 @@ class EarlierRuns:
     ) -> Procedure[None]:
         """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
 
-        Leave those alone that this attempt has `taken` over (ids). `guarded` guards one by its id, so that the post
-        step cancels it where this fails. Warn if Coval does not list them; the verdict rests on none of them.
+        Leave alone the runs that this attempt has `taken` over (ids). `guarded` guards a run by its id: if cancelling
+        fails, the post step cancels it. Warn if Coval does not list them; no verdict depends on them.
         """
         if self.tags.origin is None:
             return
         try:
-            found = yield from self._listed(CANCELLING)
+            listed = yield from self._listed(CANCELLING)
         except CovalError as error:
             self.session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
         left = [
             guarded(run.run_id)
-            for run in found.runs
+            for run in listed.runs
             if not (run.is_over or run.run_id in taken)
             and any(repetition.continues(tags_of(run)) for repetition in repetitions)
         ]
@@ -112,7 +112,7 @@ class EarlierRuns:
             trial.release()
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
-        """Cancel those of the runs that are not over, side by side. `why` ends the sentence that tells it."""
+        """Cancel the runs that are not over, side by side. `why` ends the line in the log."""
         yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
@@ -140,11 +140,11 @@ class EarlierRuns:
         try:
             return (yield from self._listed(LOOKUP_PATIENCE))
         except CovalError as error:
-            advice = "\n".join(each for each in (error.advice, way_out) if each)
+            advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
 
     def _listed(self, patience: float) -> Procedure[Found]:
-        """Return what `_unfinished` does. Raises CovalError if Coval does not list them for `patience` seconds."""
+        """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""
         if not self.tags.group:
             return Found(())
         session = self._with_patience(patience)
@@ -156,6 +156,6 @@ class EarlierRuns:
         return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
-def _unknown(found: Found) -> str:
+def _unknown(unfinished: Found) -> str:
     """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
-    return "" if found.named else " or ".join(f"run {run.run_id}" for run in found.bare)
+    return "" if unfinished.named else " or ".join(f"run {run.run_id}" for run in unfinished.bare)

@@ -1,6 +1,6 @@
 """Finds a run by what it was launched with, also where Coval's filter for tags does not work.
 
-Sources disagree on whether it does, so the newest runs of the same agent, persona and test set are searched as well,
+Sources disagree on whether it works, so the newest runs of the same agent, persona and test set are searched as well,
 and every listed run is checked here. A list may show neither the tags of a run nor its metadata; such runs are fetched
 one by one.
 """
@@ -97,31 +97,33 @@ def find_launched(
     began = last_open = clock.now()
     within = min(LATE, max(0.0, until - began))
     pause = FIRST_PAUSE
-    found: Found | LaunchUncertain | None = None
+    outcome: Found | LaunchUncertain | None = None
     while True:
         late = yield from _late_response(trial, within)
         if not isinstance(late, str):
             return late
-        within, open_calls, asked = 0.0, trial.open_calls, clock.now()
-        patience = min(until, asked + SEARCH_TIME) if open_calls else until
-        found = yield from _search(session._replace(deadline=patience), trial, since=since, before=found)
+        within, open_calls, began_search = 0.0, trial.open_calls, clock.now()
+        patience = min(until, began_search + SEARCH_TIME) if open_calls else until
+        outcome = yield from _search(session._replace(deadline=patience), trial, since=since, before=outcome)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
-        if isinstance(found, Found) and found.runs:
-            return found.runs[0]
-        failed = isinstance(found, LaunchUncertain) and not open_calls and not _may_pass(found, asked - last_open)
+        if isinstance(outcome, Found) and outcome.runs:
+            return outcome.runs[0]
+        failed = (
+            isinstance(outcome, LaunchUncertain) and not open_calls and not _may_pass(outcome, began_search - last_open)
+        )
         if failed or now >= min(settled, until):  # the response may have come during the search
             late = yield from _late_response(trial, 0.0)
             if not isinstance(late, str):
                 return late
-            if isinstance(found, LaunchUncertain):
-                raise found
+            if isinstance(outcome, LaunchUncertain):
+                raise outcome
             if now < settled:
                 raise _no_time(settled - now, settling, is_open=bool(open_calls))
-            if not found.bare:
+            if not outcome.bare:
                 return None
-            ids = " or ".join(run.run_id for run in found.bare)
+            ids = " or ".join(run.run_id for run in outcome.bare)
             raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
         yield Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_PAUSE, pause * 2)
@@ -143,7 +145,7 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
 
 
 def has_tag(run: Run, tag: str) -> bool:
-    """Tell whether a run has a tag."""
+    """Return whether a run has a tag."""
     return tag in tags_of(run)
 
 
@@ -158,7 +160,7 @@ def fetched(session: Session, runs: Iterable[Run]) -> Procedure[list[Run]]:
 
 
 def created_at(run: Run) -> float | None:
-    """Return when a run was created, in seconds since the epoch; None if it does not tell."""
+    """Return when a run was created, in seconds since the epoch; None if it does not show it."""
     return moment_of(run.create_time)
 
 
@@ -194,7 +196,7 @@ def _search(
 ) -> Procedure[Found | LaunchUncertain]:
     """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
 
-    If there is no time to ask, that is the error that the search `before` met.
+    If there is no time for a call, return the error of the search `before`.
     """
     try:
         return (yield from runs_with(session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since)))
@@ -211,21 +213,21 @@ def _search(
 
 
 def _may_pass(error: LaunchUncertain, waited: float) -> bool:
-    """Tell whether a search that failed after that many seconds is worth another try: the response was not Coval's."""
+    """Return whether a search is worth another try that failed after so many seconds: the response was not Coval's."""
     return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
 
 
 def _is_named(run: Run) -> bool:
-    """Tell whether a run shows what it was launched with."""
+    """Return whether a run shows what it was launched with."""
     return bool(run.tags or run.metadata)
 
 
 def _is_of(run: Run, ids: Mapping[str, str]) -> bool:
-    """Tell whether a run may have been launched with these ids, as far as it shows its own."""
+    """Return whether a run may have been launched with these ids, as far as it shows its own."""
     return all(getattr(run, name) in ("", ids.get(name)) for name in LAUNCH_IDS)
 
 
 def _is_created(run: Run, since: float) -> bool:
-    """Tell whether a run may have been created since that time, in seconds since the epoch."""
+    """Return whether a run may have been created since that time, in seconds since the epoch."""
     created = created_at(run)
     return created is None or created >= since - SKEW

@@ -1,4 +1,4 @@
-"""Guards the runs that a step owns: cancels them, and tells the post step which of them it has to cancel.
+"""Guards the runs that a step owns: cancels them, or hands them to the post step to cancel.
 
 The state that the post step reads is a JSON list with an entry for each trial.
 """

@@ -1,4 +1,4 @@
-"""Launches a run exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
+"""Launches a run exactly once: adopts a run whose response was lost, or resumes the run of an earlier attempt.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
 Coval itself said so, or if Coval has not listed the run for a while after the connection was closed without a response.
@@ -153,7 +153,7 @@ class Launcher:
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
         """Return the run of a launch whose response was lost; None if it surely had no effect.
 
-        Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
+        Raises LaunchUncertain; if the search is rejected in the same way as the launch, the launch's rejection.
         """
         try:
             return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
@@ -162,5 +162,5 @@ class Launcher:
             if launch and search and launch.status == search.status:
                 raise launch from None
             what = f"{lost.what} {error.what}"
-            advice = "\n".join(each for each in (lost.advice, error.advice) if each)
+            advice = "\n".join(text for text in (lost.advice, error.advice) if text)
             raise LaunchUncertain(lost.title, what, advice=advice, link=error.link) from None

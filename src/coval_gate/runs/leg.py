@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
-    `inputs` are the step's, with what is this leg's own. `name` tells the legs of a step apart; it is empty where there
-    is one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
+    `inputs` are the step's, with the leg's own values. `name` distinguishes the legs of a step; it is empty if there is
+    only one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
     `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
     judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
     ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
     `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
-    it was to be promoted. `begins`: the tag to give it because no run has it, so that the reference of drift begins
-    with it.
+    it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
+    begins with this run.
     """
 
     inputs: Inputs
@@ -48,7 +48,7 @@ class Leg:
 
     @property
     def outcome(self) -> Judgement | None:
-        """The judgement that counts for the step; None as long as there is none."""
+        """The judgement that counts for the step; None before there is one."""
         return self.error or self.judgement
 
     def conclude(self, judgement: Judgement) -> None:

@@ -1,6 +1,6 @@
 """Prepares a launch: checks for mistakes that would make it useless, and notes what later comparisons need.
 
-Both cost calls that the launch waits for, so a step makes them only if its inputs need them, and side by side.
+Both cost calls that delay the launch, so a step makes them only if its inputs need them, and side by side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def is_compared(inputs: Inputs) -> bool:
-    """Tell whether the run is compared with earlier ones, or later ones with it."""
+    """Return whether the run is compared with earlier runs, or later runs with it."""
     return (
         bool(inputs.promote or inputs.drift)
         or inputs.accept
@@ -56,7 +56,7 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
 
 
 def _looks_up(inputs: Inputs) -> bool:
-    """Tell whether the run is to be compared with its baseline; where a launch is all, a later step says so."""
+    """Return whether a threshold compares the run with its baseline; in mode launch, a later step may do so."""
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     return inputs.mode == "launch" or (compares and not inputs.accept)
 
@@ -79,8 +79,9 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
             raise result
     if unread:
         why = next(iter(unread.values())).what
-        named = " and the ".join(unread)
-        session.log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
+        session.log(
+            f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
+        )
     fingerprint = fingerprint_of(
         request.parameters,
         cases if isinstance(cases, list) else (),

@@ -25,7 +25,7 @@ class ProgressLog:
         self._unknown_statuses: set[str] = set()
 
     def add(self, run: Run, expected_end: float | None) -> None:
-        """Take in what one poll showed; `expected_end` is on the clock."""
+        """Take what a poll showed; `expected_end` is on the clock."""
         now = self._session.clock.now()
         if not run.has_known_status and run.status not in self._unknown_statuses:
             self._unknown_statuses.add(run.status)
@@ -39,9 +39,9 @@ class ProgressLog:
             self._last, self._written = seen, now
 
     def not_found(self, *, for_seconds: float, is_new: bool) -> None:
-        """Say that Coval does not know the run, and for how many seconds the step keeps asking.
+        """Log that Coval does not know the run, and for how many seconds the step keeps polling it.
 
-        `is_new`: it has not known the run before.
+        `is_new`: Coval has not shown the run before.
         """
         what = "does not know this run yet" if is_new else "no longer knows this run"
         began = stopwatch(self._session.clock.now() - self._began)
@@ -63,7 +63,7 @@ def progress_line(run: Run, left: float | None) -> str:
 class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
-    `test_cases`: how many simulations do not say which one they belong to, where the criteria need it. `is_open`: the
+    `test_cases`: how many simulations do not show their test case, where the criteria need it. `is_open`: the
     run may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
     """
 

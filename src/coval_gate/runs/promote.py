@@ -3,8 +3,8 @@
 A run that is better than its baseline, beyond the margin, is promoted only if an earlier one has a mark that it was so
 much better, too. Otherwise it gets that mark itself.
 
-Only one run of an agent, persona and test set is to have the tag. A step that is killed between the two changes leaves
-two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the older one.
+Only one run of an agent, persona and test set should have the tag. A step that is killed between the two changes leaves
+two runs with the tag. Then the newer one counts, and the next promotion takes the tag away from the older one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Promoter:
-    """One promotion: what all of its parts need, and the answer for the case that all goes well."""
+    """One promotion: what all of its parts need, and the result if all goes well."""
 
     session: Session
     trial: Trial
@@ -97,7 +97,7 @@ class _Promoter:
         except _Refused:
             yield from self._change(run.run_id, self._without_tag, TAKE_AWAY)
             raise
-        older = {each.run_id: each for each in (*after, *before) if _is_newer(run, each)}
+        older = {holder.run_id: holder for holder in (*after, *before) if _is_newer(run, holder)}
         changes = (self._change(run_id, self._without_tag, TAKE_AWAY) for run_id in older)
         results = yield from together(changes, self.session.clock, at_once=MOST_AT_ONCE)
         return _with_results(self.promotion, dict(zip(older, results, strict=True)))
@@ -147,7 +147,7 @@ class _Promoter:
                 raise self._refused("not_first", holder.run_id)
 
     def _refuse_if_unconfirmed(self, run: Run, others: Sequence[Run]) -> Procedure[None]:
-        """Refuse a run that no other one confirms, and mark it, so that it confirms the next one.
+        """Refuse a run that no other run confirms, and mark it: then it confirms the next one.
 
         An earlier run confirms it if no promotion came after that: runs that cannot be promoted do not count.
         """
@@ -174,8 +174,8 @@ class _Promoter:
     def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
 
-        Where no earlier run was found, or another one has to confirm this one, it is asked for by its tag, too: it may
-        be far behind in the list.
+        Where no earlier run was found, or another one must confirm this one, search by the tag, too: that run may be
+        far behind in the list.
         """
         tags = [BETTER] if self._needs_confirmation else []
         tags += [self.promotion.tag] if self._needs_confirmation or self._lacks_baseline else []
@@ -198,18 +198,20 @@ class _Promoter:
     def _listed(
         self, run: Run, tags: Iterable[str], share: float
     ) -> Procedure[tuple[Mapping[str, Run], tuple[Run, ...]]]:
-        """Return the listed runs, and the others like this one among them, except those of pull requests.
+        """Return the listed runs, and the others like this one among them, without runs of pull requests.
 
         Raises CovalError. The tags are tried in turn until the list has the run itself: some servers do not know a
-        filter for tags. An empty one asks for runs with any tags.
+        filter for tags. An empty one stands for any tags.
         """
         session = self._until(share)
         refused: Rejected | None = None
         listed: dict[str, Run] = {}
         for tag in tags:
-            wanted = RunFilter.like(run)._replace(tag=tag)
+            run_filter = RunFilter.like(run)._replace(tag=tag)
             try:
-                runs = yield from session.client.list_runs(wanted, until=session.deadline, go_on=partial(_lacks, run))
+                runs = yield from session.client.list_runs(
+                    run_filter, until=session.deadline, go_on=partial(_lacks, run)
+                )
             except Rejected as error:
                 refused = error
                 continue
@@ -221,7 +223,7 @@ class _Promoter:
                 break
         if refused and not listed:
             raise refused
-        return listed, tuple(each for each in listed.values() if _is_other(each, run))
+        return listed, tuple(other for other in listed.values() if _is_other(other, run))
 
     def _has_tag(self, run: Run) -> bool:
         return self.promotion.tag in lowered(run.tags)
@@ -245,34 +247,34 @@ class _Promoter:
 
 def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) -> Promotion:
     """Return the promotion with what became of the runs that had the tag, by their ids; deleted ones do not count."""
-    problems = {run_id: each for run_id, each in results.items() if isinstance(each, Exception)}
+    problems = {run_id: result for run_id, result in results.items() if isinstance(result, Exception)}
     for problem in problems.values():
         if not isinstance(problem, CovalError):
             raise problem
-    remaining = {run_id: each for run_id, each in problems.items() if not isinstance(each, NotFound)}
+    remaining = {run_id: error for run_id, error in problems.items() if not isinstance(error, NotFound)}
     return replace(
         promotion,
         previous=tuple(run_id for run_id in results if run_id not in problems),
         remaining=tuple(remaining),
-        text=next((each.what for each in remaining.values() if isinstance(each, CovalError)), ""),
+        text=next((error.what for error in remaining.values() if isinstance(error, CovalError)), ""),
     )
 
 
 def _lacks(run: Run, listed: Sequence[Run]) -> bool:
-    """Tell whether a list has to be read on because it lacks the run so far."""
-    is_there = any(each.run_id == run.run_id for each in listed)
+    """Return whether to read more of a list because it lacks the run so far."""
+    is_there = any(other.run_id == run.run_id for other in listed)
     # It comes newest first.
     is_past = bool(listed) and _is_newer(run, listed[-1])
     return bool(listed) and not (is_there or is_past or len(listed) >= MOST_LISTED)
 
 
 def _is_other(other: Run, run: Run) -> bool:
-    """Tell whether a run is another one of the same agent, persona and test set, and not of a pull request."""
+    """Return whether a run is another one of the same agent, persona and test set, and not of a pull request."""
     alike = RunFilter.like(other) == RunFilter.like(run)
     return alike and other.run_id != run.run_id and pull_request_of(other) is None
 
 
 def _is_newer(run: Run, other: Run) -> bool:
-    """Tell whether a run was created after another one; False if Coval does not say."""
+    """Return whether a run was created after another one; False if Coval does not say."""
     mine, others = created_at(run), created_at(other)
     return mine is not None and others is not None and (mine, run.run_id) > (others, other.run_id)

@@ -1,7 +1,6 @@
 """Changes the tags of a run.
 
-Coval replaces all tags of a run at once and has no locks, so every change begins with a fresh look at the run and ends
-with another one.
+Coval replaces all tags of a run at once and has no locks, so every change reads the run before and after.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
     """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError, and as `change`.
 
     `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the deadline,
-    is a look only: a change whose response was lost may have had its effect.
+    only reads the run: a change whose response was lost may have had its effect.
     """
     client, clock, until = session.client, session.clock, session.deadline
     pause, is_set = FIRST_PAUSE, False
@@ -75,7 +74,7 @@ def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) 
 
 
 def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
-    """Tell whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
+    """Return whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
     ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
     # Where a run has as many tags as it may, one of ours found no room.
     return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
@@ -98,7 +97,7 @@ def with_room(tags: Iterable[str]) -> tuple[str, ...]:
 def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tags of a run with the mark.
 
-    A person accepts what a step failed before: comparisons could not begin with a run that is still marked as failed.
+    A person may accept a run that a step failed before. Comparisons cannot begin with a run that is marked as failed.
     A run that failed, or was accepted, confirms nothing.
     """
     if is_marked(run, name) or not (run.tags or run.metadata or sent):

@@ -1,4 +1,4 @@
-"""Compares a run that was launched elsewhere with what the user says that it evaluates. Pure."""
+"""Compares a run that was launched elsewhere with the agent, persona and test set in the inputs. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
     return tuple(
         Problem(
             name,
-            f"is {quoted(given)}, but run {run.run_id} has {quoted(found)}; wait for a run with this {_noun(name)}, or "
-            f"leave {name} empty.",
+            f"is {quoted(expected)}, but run {run.run_id} has {quoted(actual)}; wait for a run with this "
+            f"{_noun(name)}, or leave {name} empty.",
         )
-        for name, given, found in pairs
-        if given and found and given != found
+        for name, expected, actual in pairs
+        if expected and actual and expected != actual
     )
 
 

@@ -1,4 +1,4 @@
-"""What all work on runs shares, handed down as one."""
+"""The session: what all work on runs shares."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
 class Session(NamedTuple):
     """Coval, the CI system, the clock, chance, and what the user asks for.
 
-    Calls and waiting end at the `deadline`: the step's, or an earlier one of a part. `times` is how long each part of
-    the step may take. `label` stands before each line of a leg, where a step has several.
+    Calls and waiting end at the `deadline` of the step, or of a part of it. `times` is how long each part may take.
+    `label` stands before each line of a leg if the step has several.
     """
 
     client: Client
@@ -40,7 +40,7 @@ class Session(NamedTuple):
     label: str = ""
 
     def of_leg(self, leg: Leg, *, several: bool) -> Session:
-        """Return the session of a leg, with its inputs; where a step has several legs, its lines carry its name."""
+        """Return the session of a leg, with its inputs. With `several` legs, its lines carry its name."""
         session = self._replace(inputs=leg.inputs)
         if not several:
             return session
@@ -57,7 +57,7 @@ class Session(NamedTuple):
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Fold the lines written inside under `title`, unless those of other legs come between them."""
+        """Fold the lines written inside under `title`. With several legs, their lines mix and cannot be folded."""
         if self.label:
             self.log(title)
             yield

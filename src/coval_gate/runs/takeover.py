@@ -1,6 +1,6 @@
 """Replaces a run that a step took over from an earlier attempt, where that attempt was still cancelling it.
 
-Coval may show a run as in progress for a while after its cancellation, so the step finds out while it watches the run.
+Coval may show a run as in progress for a while after its cancellation, so the step notices it while it watches the run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ReplaceRun(Protocol):
 def unless_cancelled(
     session: Session, trial: Trial, watching: Procedure[T], replace_run: ReplaceRun
 ) -> Procedure[T | None]:
-    """Return what `watching` the run returns; None if the run was being cancelled, and another one replaces it."""
+    """Return what `watching` the run returns; None if the run was being cancelled and another one replaces it."""
     clock, doubtful_until = session.clock, trial.known_since + DOUBT
     try:
         ended = yield from watching

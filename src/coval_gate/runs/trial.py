@@ -1,6 +1,6 @@
 """A trial: the record of one run that a step launches, waits for or cancels.
 
-The post step learns from it what it has to do if this process cannot: whatever changes that is saved at once.
+The post step reads from it what to do if this process is killed, so every change of that is saved at once.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class TrialState(NamedTuple):
     """What the post step knows of a trial.
 
-    `leg`: the name of its leg. `ids`: what it evaluates. `cancel`: the post step has to cancel the run.
-    `launched_again`: it has to cancel other runs with the trial's key. `failed`: it has to mark the run as failed.
+    `leg`: the name of its leg. `ids`: what it evaluates. `cancel`: the post step must cancel the run.
+    `launched_again`: it must cancel other runs with the trial's key. `failed`: it must mark the run as failed.
     """
 
     leg: str
@@ -52,7 +52,7 @@ class Trial:
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
     to differ from the inputs. `judgement` is about this run alone.
 
-    `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step has to
+    `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step must
     cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
     that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
     """
@@ -105,7 +105,7 @@ class Trial:
 
     @property
     def state(self) -> TrialState:
-        """What the post step has to know."""
+        """What the post step needs."""
         return TrialState(
             self.leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark
         )
@@ -125,7 +125,7 @@ class Trial:
         self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
 
     def arm(self, *, cancel: bool) -> None:
-        """Begin to guard the run; `cancel` says whether the post step has to cancel it. Raises RunnerError."""
+        """Begin to guard the run; `cancel` says whether the post step must cancel it. Raises RunnerError."""
         self.is_active, self.post_cancels = True, cancel
         self.save()
 
@@ -135,7 +135,7 @@ class Trial:
         self._try_to_save()
 
     def expect_another(self) -> None:
-        """Note that the run is launched again, so that a second one may turn up. Raises RunnerError."""
+        """Note that the run is launched again: a second one may turn up. Raises RunnerError."""
         self.launched_again = True
         self.save()
 

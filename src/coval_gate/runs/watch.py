@@ -29,8 +29,8 @@ def watch(
 ) -> Procedure[Run | NotCompleted | TimedOut]:
     """Poll the run until it is over or a limit passes. Returns the run if it completed.
 
-    There is always one poll when a limit passes, or so long before it as Coval takes to respond. `record` takes what
-    each poll showed. Raises CovalError as `Client.get_run`.
+    The last poll is when a limit passes, or earlier by the time that Coval takes to respond. `record` takes what each
+    poll showed. Raises CovalError as `Client.get_run`.
     """
     client, clock, inputs = session.client, session.clock, session.inputs
     patience = _Patience(session)
@@ -80,13 +80,13 @@ class _Patience:
 
 
 def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
-    """Poll once. A 404 has to last before it means that the run was deleted or, at the first poll, does not exist.
+    """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
-    Where the deadline leaves no time to tell, the run is as it was. The next limit passes at `limit`.
+    If the deadline leaves no time for that, return the run as it was. The next limit passes at `limit`.
     """
     clock, deadline = session.clock, session.deadline
     lasting = clock.now() + NOT_FOUND_PATIENCE
-    is_told = False
+    is_logged = False
     while True:
         try:
             return (yield from _get_run(session, run_id, limit=limit))
@@ -98,9 +98,9 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
                 return replace(last, status=DELETED)
             if last and now >= deadline:
                 return last
-            if not is_told:
+            if not is_logged:
                 progress.not_found(for_seconds=given_up - now, is_new=last is None)
-                is_told = True
+                is_logged = True
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
