@@ -710,9 +710,15 @@ def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, r
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("tag:nightli", "has the tag nightli, so this run can be compared with nothing yet; did you mean nightly?"),
-        ("branch:mian", "is from the branch mian, so this run can be compared with nothing yet; did you mean main?"),
-        ("tag:zebra", "has the tag zebra, so this run can be compared with nothing yet; tags that runs have: nightly."),
+        ("tag:nightli", "has the tag nightli, so there is nothing to compare this run with yet; did you mean nightly?"),
+        (
+            "branch:mian",
+            "is from the branch mian, so there is nothing to compare this run with yet; did you mean main?",
+        ),
+        (
+            "tag:zebra",
+            "has the tag zebra, so there is nothing to compare this run with yet; tags that runs have: nightly.",
+        ),
     ],
 )
 @pytest.mark.parametrize("quirks", [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}], ids=str)

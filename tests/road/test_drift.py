@@ -215,7 +215,7 @@ def test_reference_of_another_branch_is_told(nights: Callable[..., Nights]) -> N
     past.pass_by()
     result = past.pass_by(env={"GITHUB_REF": "refs/heads/dev"})
     assert line(result).startswith("? no drift: ")
-    assert "is of another branch" in result.log
+    assert "belongs to another branch" in result.log
     assert past.holders == [0]
 
 

@@ -163,6 +163,13 @@ def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock
     assert ended.outputs["reason"].startswith("[refused] ")
 
 
+def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualClock) -> None:
+    ended = Steps(tmp_path, clock).run({"broken": {"thresholds": None}, "good": LEGS["good"]})
+    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == {"good": "passed"}
+    assert ended.outputs["reason"] == "[broken] Coval Gate has a bug: TypeError."
+    assert "::group::[broken] Details for a bug report" in ended.log
+
+
 def test_leg_that_cannot_be_launched_leaves_the_launches_of_others(tmp_path: Path, clock: VirtualClock) -> None:
     steps = Steps(tmp_path, clock)
     ended = steps.run(REJECTED | LEGS, mode="launch")

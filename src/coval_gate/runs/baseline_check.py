@@ -107,7 +107,9 @@ def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
 
 def _nothing_text(source: BaselineSource, names: list[str]) -> str:
     what = f"is from the branch {source.name}" if source.kind == "branch" else f"has the tag {source.name}"
-    text = f"No earlier run of this agent, persona and test set {what}, so this run can be compared with nothing yet"
+    text = (
+        f"No earlier run of this agent, persona and test set {what}, so there is nothing to compare this run with yet"
+    )
     if similar := most_similar(source.name, names):
         return f"{text}; did you mean {similar}?"
     kind = "branches" if source.kind == "branch" else "tags"

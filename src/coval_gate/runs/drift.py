@@ -121,7 +121,7 @@ class _Search:
             return Drift(tag=self._tag)
         fitting = [run for run in holders if self._fits(run)]
         if not fitting:
-            text = f"Run {holders[0].run_id}, which has the tag, is of another branch. Use a tag for each branch."
+            text = f"Run {holders[0].run_id} has the tag, but belongs to another branch. Use a tag for each branch."
             return Drift(tag=self._tag, unreadable=text)
         holder = max(fitting, key=_order)
         followers = sorted((run for run in listed if self._fits(run) and _order(run) > _order(holder)), key=_order)
@@ -134,7 +134,7 @@ class _Search:
     def _unknown(self) -> str:
         """Return what the search needs and the subject lacks, as a sentence; empty if nothing is lacking."""
         if not self._branch:
-            return f"Run {self._subject.run.run_id} does not show of which branch it is."
+            return f"Run {self._subject.run.run_id} does not show its branch."
         if created_at(self._subject.run) is None or not all(self._subject.ids.values()):
             return f"Coval does not show when run {self._subject.run.run_id} was created, or what it evaluates."
         return ""

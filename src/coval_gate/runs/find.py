@@ -140,7 +140,7 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
         "Launch uncertain",
         f"Coval did not list the run{looked}{still_open}{until} max_wait_time was over. The step needs "
         f"{duration(settling)} after the end of the connection to be sure that no run began.",
-        advice=f"To leave it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
+        advice=f"To give it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
     )
 
 
