@@ -141,7 +141,7 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:
-    """Make an error the judgement of its leg. Where the step has several legs, the reason names the leg."""
+    """Make an error the judgement of its leg. If the step has several legs, the reason names the leg."""
     if session.label:
         session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
         error = GateError(error.title, f"{session.label}{error.what}", advice=error.advice, link=error.link)

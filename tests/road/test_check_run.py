@@ -53,8 +53,8 @@ def checks(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str, str | No
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
     """Run the post step with the inputs of a step that has a check run, and return its log."""
-    given = {"INPUT_CHECK_RUN": NAME, "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
-    return run_post_step(result, server.world, **given | env)
+    inputs = {"INPUT_CHECK_RUN": NAME, "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+    return run_post_step(result, server.world, **inputs | env)
 
 
 @pytest.mark.parametrize(("given", "conclusion"), VERDICTS, ids=str)
@@ -106,8 +106,8 @@ def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -
     """GitHub's conclusion "skipped" would satisfy a branch that requires the check."""
     with github_with(now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url, "GITHUB_ACTOR": "dependabot[bot]"}
-        given = {"api_key": "", "on_missing_api_key": "skip"}
-        result, server = run_step(env=env, **CHECK | given)
+        inputs = {"api_key": "", "on_missing_api_key": "skip"}
+        result, server = run_step(env=env, **CHECK | inputs)
         assert result.outputs["verdict"] == "skipped"
         run_post(result, server, github, INPUT_API_KEY="", INPUT_ON_MISSING_API_KEY="skip")
         assert github.check_runs == []
@@ -115,22 +115,22 @@ def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -
 
 def test_check_run_stands_beside_commit_status_and_comment(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(f"{DOWN} -> 403 Resource not accessible by integration", now=clock.time) as github:
-        given = {"commit_status": NAME, "comment": "always"}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        inputs = {"commit_status": NAME, "comment": "always"}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
         assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
         assert github.comments[42]
         (notice,) = [annotation for annotation in result.annotations("notice") if "check-runs" in annotation.data]
         assert "`checks: write`" in notice.data
         assert run_post(result, server, github, INPUT_COMMIT_STATUS=NAME) == ""
         github.faults.clear()
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
         assert [conclusion for *_, conclusion in checks(github)] == ["success"]
 
 
 def test_forbidden_check_run_is_not_tried_again(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
-        given = CHECK | {"github_token": READ_ONLY_TOKEN}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **given)
+        inputs = CHECK | {"github_token": READ_ONLY_TOKEN}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **inputs)
         assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
         assert len(result.annotations("notice")) == 2, "one of them says that no threshold is set"
         assert result.annotations("warning") == []
@@ -160,14 +160,14 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
     with github_with(now=clock.time) as github:
         github.commits.add("f" * 40)
         github.pull_requests.clear()
-        given = CHECK | {"mode": mode, "commit_status": NAME}
-        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **given)
+        inputs = CHECK | {"mode": mode, "commit_status": NAME}
+        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **inputs)
         run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
         assert (github.check_runs, github.statuses) == ([], {})
-        told = [
+        pages = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
         ]
-        assert told == ["Skipping commit status and check run: the tested commit is not known."]
+        assert pages == ["Skipping commit status and check run: the tested commit is not known."]
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
@@ -194,15 +194,15 @@ def test_later_workflow_completes_check_run_of_launch(
 def test_rerun_gets_check_run_of_its_own(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
     """GitHub cannot put a completed one back in progress. The second attempt resumes the run of the first."""
     with github_with(now=clock.time) as github:
-        given = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
+        inputs = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
         env = {"GITHUB_API_URL": github.url}
         prepared, server = run_step(env=env, **CHECK | {"mode": "launch", "test_set_id": "slow0001"})
-        given |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
-        first, _ = run_step(world=server.world, env=env, **CHECK | given)
+        inputs |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
+        first, _ = run_step(world=server.world, env=env, **CHECK | inputs)
         assert [conclusion for *_, conclusion in checks(github)][-1] == "timed_out"
         before = len(github.check_runs)
         again = {"max_wait_time": "3600"}
-        second, _ = run_step(world=server.world, env=env | {"GITHUB_RUN_ATTEMPT": "2"}, **CHECK | given | again)
+        second, _ = run_step(world=server.world, env=env | {"GITHUB_RUN_ATTEMPT": "2"}, **CHECK | inputs | again)
         assert second.outputs["run_id"] == first.outputs["run_id"]
         assert checks(github)[before:] == [(NAME, first.outputs["run_id"], "success")]
 
@@ -243,11 +243,11 @@ def test_post_step_completes_what_step_could_not(
 
 
 def test_post_step_leaves_completed_check_run_alone(run_step: RunStep, clock: VirtualClock) -> None:
-    for given in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
+    for inputs in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
         with github_with(now=clock.time) as github:
-            result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+            result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
             before = list(github.requests_seen)
-            assert run_post(result, server, github, INPUT_MODE=given.get("mode", "run")) == ""
+            assert run_post(result, server, github, INPUT_MODE=inputs.get("mode", "run")) == ""
             assert github.requests_seen == before
 
 
@@ -300,8 +300,8 @@ def test_killed_mode_wait_completes_check_run_of_launch(
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **CHECK)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
         run_id = launch.outputs["run_id"]
-        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
-        result, _ = run_step(world=server.world, event=cron, env=env, **given, **CHECK)
+        inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
+        result, _ = run_step(world=server.world, event=cron, env=env, **inputs, **CHECK)
         github.faults.clear()
         env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
@@ -330,9 +330,9 @@ def test_annotations_are_on_the_file_once(
 ) -> None:
     """The log has the same annotations, but without a file: the pull request would show each twice."""
     prompt_in(tmp_path / "workspace")
-    given = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
+    inputs = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
     with github_with(now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | given)
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | inputs)
         (check,) = github.check_runs
     assert len(check.annotations) == 9
     assert {
@@ -361,8 +361,8 @@ def test_check_run_without_failures_of_the_agent_or_file_has_no_annotations(
 def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:
     """Five hundred simulations fail."""
     with github_with(now=clock.time) as github:
-        given = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        inputs = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
         (check,) = github.check_runs
     assert check.status == "completed"
     assert LIMIT // 2 < len(check.summary.encode()) <= LIMIT
@@ -410,8 +410,8 @@ def test_check_run_of_replaced_run_is_that_of_the_new_one(
     faults = [f"POST /repos/{REPOSITORY}/check-runs #1 -> drop-after"] if lost else []
     with github_with(*faults, now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url} | RERUN
-        given = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
-        second, _ = run_step(world=server.world, env=env, **CHECK | given)
+        inputs = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
+        second, _ = run_step(world=server.world, env=env, **CHECK | inputs)
         old, new = server.world.runs
         assert second.outputs["run_id"] == new.run_id != old.run_id
         assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
@@ -441,11 +441,11 @@ def test_waiting_job_of_another_matrix_completes_check_run_of_launch(
         before = [(name, external_id) for name, external_id, _ in checks(github)]
         if kills:
             github.faults.append(Fault(f"{COMPLETING} -> 502"))
-        given = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
-        result, _ = run_step(world=server.world, event={"schedule": "*/10 * * * *"}, env=env, **given, **CHECK)
+        inputs = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
+        result, _ = run_step(world=server.world, event={"schedule": "*/10 * * * *"}, env=env, **inputs, **CHECK)
         github.faults.clear()
         if kills:
-            run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=given["matrix"])
+            run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=inputs["matrix"])
         assert [(name, external_id) for name, external_id, _ in checks(github)] == before
         assert [conclusion for *_, conclusion in checks(github)] == ["success", None, None]
 

@@ -246,10 +246,10 @@ def test_skipped_simulation_is_over_and_did_not_complete(allowed: str, verdict: 
 
 
 def test_run_with_skipped_simulations_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    given = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
+    inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
     push = {"event": {"ref": "refs/heads/main"}}
     earlier, server = run_step(mode="launch", tags="nightly", **push, **SKIPPING)
     clock.sleep(120)
     env = {"GITHUB_RUN_ID": "1234567899"}
-    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **given)
+    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **inputs)
     assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"], result.log

@@ -52,8 +52,8 @@ def states(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str]]:
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
     """Run the post step with the inputs of a step that sets a status, and return its log."""
-    given = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
-    return run_post_step(result, server.world, **given | env)
+    inputs = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+    return run_post_step(result, server.world, **inputs | env)
 
 
 VERDICTS = [({}, "success"), ({"test_set_id": "someFail"}, "failure"), ({"test_set_id": "errors01"}, "error")]
@@ -96,11 +96,11 @@ def test_post_step_sets_status_that_step_could_not(
 
 
 def test_post_step_adds_no_status_after_the_final_one(run_step: RunStep, clock: VirtualClock) -> None:
-    for given in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
+    for inputs in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
         with github_with(now=clock.time) as github:
-            result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
+            result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **inputs)
             before = list(github.requests_seen)
-            assert run_post(result, server, github, INPUT_MODE=given.get("mode", "run")) == ""
+            assert run_post(result, server, github, INPUT_MODE=inputs.get("mode", "run")) == ""
             assert github.requests_seen == before
 
 
@@ -203,8 +203,8 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
         env = {"GITHUB_API_URL": github.url}
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **STATUS)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
-        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
-        result, _ = run_step(world=server.world, event=cron, env=env, **given, **STATUS)
+        inputs = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
+        result, _ = run_step(world=server.world, event=cron, env=env, **inputs, **STATUS)
         github.faults.clear()
         run_post(
             known_state(result, *saved),

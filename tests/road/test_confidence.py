@@ -134,8 +134,8 @@ def test_input_without_effect_is_told(inputs: dict[str, str], warning: str, run_
 def test_confidence_is_percentage_or_share(given: str, share: float, run_step: RunStep, tmp_path: Path) -> None:
     run_step(json_path="report.json", confidence=given, thresholds="Resolved: rate(YES) >= 10%")
     (written,) = tmp_path.rglob("report.json")
-    found = [criterion["confidence"] for criterion in json.loads(written.read_text())["legs"][0]["criteria"]]
-    assert found[-1] == pytest.approx(share)
+    confidences = [criterion["confidence"] for criterion in json.loads(written.read_text())["legs"][0]["criteria"]]
+    assert confidences[-1] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("given", ["95", "1.5", "50%", "100%", "0", "high", "-95%", "nan"])

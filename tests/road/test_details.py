@@ -134,8 +134,8 @@ def test_junit_has_times_of_conversations_that_were_fetched_and_of_no_others(
     shape: Any, run_step: RunStep, tmp_path: Path
 ) -> None:
     """Each conversation has four turns, which begin 1 s apart and last 0.8 s; a chat has no times."""
-    given = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
-    run_step(quirks=Quirks(transcript=shape), **given)
+    inputs = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
+    run_step(quirks=Quirks(transcript=shape), **inputs)
     (written,) = tmp_path.rglob("junit.xml")
     suite, _ = ET.parse(written).getroot()
     times = {case.get("time") for case in suite if case.find("failure") is not None}

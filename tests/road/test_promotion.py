@@ -411,8 +411,8 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
 def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: VirtualClock) -> None:
     world, old = world_with(clock, "stable")
     clock.at(clock.now() + 75, clock.interrupt)
-    given = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
-    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **given)
+    inputs = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
+    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **inputs)
     new = result.outputs["run_id"]
     assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
     assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
@@ -516,5 +516,5 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
     result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
-    told = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
-    assert told in result.summary
+    text = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
+    assert text in result.summary

@@ -793,8 +793,8 @@ MISSED_TARGETS = {  # of the scenario flaky001: the simulations that miss target
 def in_order(text: str, parts: list[str]) -> bool:
     """Return whether the parts are in a text, one after the other."""
     for part in parts:
-        _, found, text = text.partition(part)
-        if not found:
+        _, failed_criteria, text = text.partition(part)
+        if not failed_criteria:
             return False
     return True
 
@@ -821,8 +821,8 @@ def test_missed_targets_are_named_where_pass_rate_decides(
         assert all(line.startswith("| ⚪ |") and line.endswith("| informs only |") for line in targets)
     cases = {str(case.get("name")): case for case in ET.fromstring(result.junit).iter("testcase")}
     for name, missed in MISSED_TARGETS.items():
-        (found,) = (element for element in cases[name] if element.tag == ("failure" if failed else "skipped"))
-        assert in_order(found.text or "", missed)
+        (failed_criteria,) = (element for element in cases[name] if element.tag == ("failure" if failed else "skipped"))
+        assert in_order(failed_criteria.text or "", missed)
     assert sum(name.startswith("Latency meets its target") for name in cases) == 1
     assert cases["Latency meets its target: at most 1.5"].find("skipped") is not None
     (leg,) = json.loads(result.json)["legs"]
@@ -839,11 +839,11 @@ def test_missed_targets_are_named_where_pass_rate_decides(
 
 def test_failed_criteria_are_those_of_json_report(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS, use_metric_targets="true")
-    found = json.loads(result.outputs["failed_criteria"])
+    failed_criteria = json.loads(result.outputs["failed_criteria"])
     (leg,) = json.loads(result.json)["legs"]
     missed = [criterion for criterion in leg["criteria"] if criterion["verdict"] == "failed"]
-    assert len(found) == len(missed) == 8
-    assert [{name: criterion[name] for name in CRITERION_FIELDS} for criterion in missed] == found
+    assert len(failed_criteria) == len(missed) == 8
+    assert [{name: criterion[name] for name in CRITERION_FIELDS} for criterion in missed] == failed_criteria
 
 
 @pytest.mark.parametrize(
@@ -891,8 +891,8 @@ def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
     """Assert that a failing step has one error, and that no line of an annotation is in another."""
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
-    told = {line for error in errors for line in error.data.split("\n")}
-    assert not told & {line for other in others for line in other.data.split("\n")}
+    lines = {line for error in errors for line in error.data.split("\n")}
+    assert not lines & {line for other in others for line in other.data.split("\n")}
     assert len({other.data for other in others}) == len(others)
 
 

@@ -257,8 +257,8 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
     assert others(run_step()[1]) == ["/conversations/simulated", "/test-cases"]
     named = ["/metrics", "/conversations/simulated", "/test-cases"]
     assert others(run_step(thresholds=THRESHOLDS)[1]) == [agent, *named]
-    given = ",".join(metric.id for metric in DEFAULT_METRICS)
-    assert others(run_step(thresholds=THRESHOLDS, metric_ids=given)[1]) == named
+    inputs = ",".join(metric.id for metric in DEFAULT_METRICS)
+    assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == named
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
     assert len(with_targets) == 10
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5

@@ -62,11 +62,11 @@ class Past:
                 server.faults.add(fault)
             session = new_session(client, clock, deadline=clock.now() + TREND)
             fetching = fetch_trend(session, newest, metrics={LATENCY}, promotions=promotions)
-            found = run(fetching, clock)
+            trend = run(fetching, clock)
             client.close()
         self.calls = [dict(request.query) for request in server.requests_seen]
         assert {request.path for request in server.requests_seen} <= {"/v1/runs"}
-        return found
+        return trend
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_trend_has_averages_of_earlier_runs_newest_first(past: Callable[..., Pas
     branch = past()
     earlier = [branch.launch() for _ in range(3)]
     branch.launch()
-    found = branch.trend()
-    assert ids(found) == earlier[::-1]
-    for trend_run, record in zip(found, branch.world.runs[2::-1], strict=True):
+    trend = branch.trend()
+    assert ids(trend) == earlier[::-1]
+    for trend_run, record in zip(trend, branch.world.runs[2::-1], strict=True):
         assert trend_run.created == timestamp(record.create_time)
         values = [planned.values[LATENCY] for planned in record.plan.simulations]
         assert trend_run.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
@@ -144,8 +144,8 @@ def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> 
     promoted, *_ = [branch.launch() for _ in range(3)]
     record = next(launched for launched in branch.world.runs if launched.run_id == promoted)
     branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
-    found = branch.trend(promotions=("Stable", "other"))
-    assert [trend_run.promoted for trend_run in found] == [(), ("Stable",) if identity == "both" else ()]
+    trend = branch.trend(promotions=("Stable", "other"))
+    assert [trend_run.promoted for trend_run in trend] == [(), ("Stable",) if identity == "both" else ()]
 
 
 @pytest.mark.parametrize("quirks", [{"averages": "absent"}, {"averages": "refused"}])
@@ -182,8 +182,8 @@ def test_damaged_response_raises_nothing(seeds: list[int], past: Callable[..., P
     for seed in seeds:
         branch = past()
         expected = [branch.launch() for _ in range(3)]
-        found = branch.trend(f"GET /runs -> damage {seed}")
-        assert set(ids(found)) <= set(expected[:2]), seed
+        trend = branch.trend(f"GET /runs -> damage {seed}")
+        assert set(ids(trend)) <= set(expected[:2]), seed
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
 
 
 def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
+    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch`."""
     trial = leg.first
     watching = takeover.confirm(
         session,

@@ -68,7 +68,7 @@ def locate(progress: Progress) -> Procedure[None]:
 
 
 def foresee(session: Session, leg: Leg) -> None:
-    """Warn of thresholds that the run is too small to decide with the confidence."""
+    """Warn of thresholds that a run of this size cannot decide with the confidence."""
     inputs = leg.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
 
-    Stop at a repetition without data, where the earlier runs decide, and where no repetition can change the verdict.
+    Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
     inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)

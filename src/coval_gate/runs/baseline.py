@@ -202,7 +202,7 @@ class _Search:
         return list(listed.values())
 
     def _with_marks(self, listed: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
-        """Return the runs, where those that may be the baseline show their marks, as far as Coval shows them at all.
+        """Return the runs; candidates for the baseline show their marks, as far as Coval shows them at all.
 
         A list may show no tags. Then a row of failed runs must not hide the baseline behind it.
         """
@@ -233,7 +233,7 @@ class _Search:
         return [run for run in fit if not self._is_old(run, moment) and (created_at(run) or 0.0) >= begin]
 
     def _of_green_workflows(self, runs: Sequence[Run]) -> list[Run]:
-        """Return the runs that fit, newest first; where some do, only those beside which no step failed its run.
+        """Return the runs that fit, newest first; if possible, only those of workflows in which no step failed its run.
 
         Steps of a workflow may evaluate the same agent by different thresholds. If one of them failed its run, the
         runs of the others are no baseline either.

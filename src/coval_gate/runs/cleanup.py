@@ -35,7 +35,7 @@ class Cleanup:
     def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
         """Cancel the run or leave it, as the verdict and the inputs say, and end any second run.
 
-        The post step tries again where this fails.
+        The post step tries again if this fails.
         """
         trial = self.trial
         is_left = trial.is_active and self._is_left(verdict)

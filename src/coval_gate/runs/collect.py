@@ -122,7 +122,7 @@ class _Collector:
         complete = people.certain and len(simulations) >= people.expected
         with_case = sum(
             bool(simulation.test_case_id) for simulation in simulations
-        )  # where Coval names some, it can name all
+        )  # if Coval names some, it can name all
         has_cases = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
         ended = all(simulation.ended for simulation in simulations)
         self._simulations = simulations if complete and ended and has_cases else None
@@ -201,7 +201,7 @@ def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     """Return the error that Coval reports of the run beyond its simulations.
 
-    Coval reports EXECUTION_FAILURE where a single simulation failed: there it adds nothing.
+    Coval reports EXECUTION_FAILURE if a single simulation failed: then it adds nothing.
     """
     restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
         simulation.completed for simulation in simulations

@@ -38,7 +38,7 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The run that is compared: what it showed last, its result, and where and with which `request` it was launched.
+    """The run that is compared: what it showed last, its result, and the context and the `request` of its launch.
 
     `request` is None for a run that was launched elsewhere. `thresholds` are the step's.
     """
@@ -85,7 +85,7 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     calls = [_versions(session, result, subject.metrics) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
         calls.append(_change_times(session, subject))
-    read = [_known(result) for result in (yield from together(calls, session.clock))]
+    read = [_or_nothing(result) for result in (yield from together(calls, session.clock))]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
     persona = yield from _persona(session, runs, subject)
@@ -134,7 +134,7 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     return frozenset(filter(None, ours & theirs))
 
 
-def _known(result: dict[str, str] | Exception) -> dict[str, str]:
+def _or_nothing(result: dict[str, str] | Exception) -> dict[str, str]:
     """Return the result of a call; nothing if the call failed."""
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result

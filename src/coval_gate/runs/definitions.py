@@ -1,6 +1,6 @@
-"""Reads which values metrics can have, where the criteria name one that no simulation of the run has.
+"""Reads which values metrics can have if the criteria name one that no simulation of the run has.
 
-Nearly every run shows the values that matter, so this costs a call only where a value may be misspelt, or is rare.
+Nearly every run shows the values that matter, so this costs a call only if a value may be misspelt, or is rare.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iter
 
 
 def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
-    """Return the only texts that a metric can have; none where that is not certain.
+    """Return the only texts that a metric can have; none if that is not certain.
 
     A definition that rules out one of the `values` is read twice: a response may be damaged.
     """

@@ -1,4 +1,4 @@
-"""Finds the reference of drift, which is the run with a tag and those that followed it, and the runs since.
+"""Finds the reference of drift (the run with a tag, and the runs that followed it) and the runs since.
 
 All have the same agent, persona, test set and branch. Runs of pull requests and repetitions are of no branch. A re-run
 of a workflow is another try at the same night, so only the first run of a workflow run counts. A run that the gate
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED: Final = 1000  # runs that a search considers
 AT_ONCE: Final = 8  # runs that are read side by side
-LOOKS_AT_FEW: Final = 2  # searches, where a list may lack some of the few runs that a reference has so far
+LOOKS_AT_FEW: Final = 2  # searches: a list may lack some of the few runs that a reference has so far
 
 
 def find_drift(session: Session, tag: str, subject: Subject, branch: str) -> Procedure[Drift]:

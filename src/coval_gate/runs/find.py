@@ -1,4 +1,4 @@
-"""Finds a run by what it was launched with, also where Coval's filter for tags does not work.
+"""Finds a run by what it was launched with, even if Coval's filter for tags does not work.
 
 Sources disagree on whether it works, so the newest runs of the same agent, persona and test set are searched as well,
 and every listed run is checked here. A list may show neither the tags of a run nor its metadata; such runs are fetched

@@ -43,7 +43,7 @@ def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
 def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
     """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
 
-    `keep_newest`: where the id of the run is not known, the newest one is that run.
+    `keep_newest`: if the id of the run is unknown, the newest one is that run.
     """
     if not (trial.launched_again and trial.tags):
         return
@@ -63,7 +63,7 @@ def write_state(trials: Iterable[Trial]) -> str:
 
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
-    """Return the trials as the main step saved them; none where it saved none, or the state cannot be read.
+    """Return the trials as the main step saved them; none if it saved none, or the state cannot be read.
 
     Their ids become known `now`.
     """

@@ -34,7 +34,7 @@ MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 class Launcher:
     """What the launch of a trial needs; the session's deadline bounds all of it.
 
-    `check` raises InputError where a launch would be in vain. `record` writes the id of the run down, and may raise
+    `check` raises InputError if a launch would be useless. `record` writes the id of the run down, and may raise
     RunnerError.
     """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 AT_ONCE: Final = 10  # definitions
-NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
+NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
 ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
@@ -35,7 +35,7 @@ Names = dict[str, str]  # of metrics, by id
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name or an id of a metric, the input that has it, where it stands in there, and the values named with it."""
+    """A name or an id of a metric, the input that has it, its place there, and the values named with it."""
 
     text: str
     source: str
@@ -89,7 +89,7 @@ class _Check:
         self._session = session
         self._client = session.client
         self._inputs = session.inputs
-        self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none where unknown
+        self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none if unknown
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
         """Return a problem for each metric and each value that is certainly wrong."""

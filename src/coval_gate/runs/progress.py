@@ -63,7 +63,7 @@ def progress_line(run: Run, left: float | None) -> str:
 class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
-    `test_cases`: how many simulations do not show their test case, where the criteria need it. `is_open`: the
+    `test_cases`: how many simulations do not show their test case, if the criteria need it. `is_open`: the
     run may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
     """
 

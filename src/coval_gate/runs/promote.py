@@ -174,7 +174,7 @@ class _Promoter:
     def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
 
-        Where no earlier run was found, or another one must confirm this one, search by the tag, too: that run may be
+        If no earlier run was found, or another one must confirm this one, search by the tag, too: that run may be
         far behind in the list.
         """
         tags = [BETTER] if self._needs_confirmation else []

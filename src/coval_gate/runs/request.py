@@ -42,7 +42,7 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
 def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
     """Return the request with tags beside the user's own, the most important first.
 
-    Where there is no room for one, only the rest of the metadata contain it.
+    If there is no room for a tag, only the customer's metadata contain it.
     """
     metadata = request.metadata
     own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]

@@ -76,7 +76,7 @@ def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) 
 def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
     """Return whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
     ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
-    # Where a run has as many tags as it may, one of ours found no room.
+    # If a run has as many tags as it may, one of ours found no room.
     return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
 
 
@@ -86,7 +86,7 @@ def lowered(tags: Iterable[str]) -> frozenset[str]:
 
 
 def with_room(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of a run that is over, without its group where there is no room for another one.
+    """Return the tags of a run that is over, without its group if there is no room for another one.
 
     The group is not needed any more.
     """

@@ -27,7 +27,7 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
 
 
 def not_shown(inputs: Inputs, run: Run) -> str:
-    """Return a sentence on the inputs that cannot be compared; empty where Coval shows all of them."""
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
     names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
     nouns = in_words([_noun(name) for name in names])
     return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""

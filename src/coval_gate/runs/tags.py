@@ -82,7 +82,7 @@ class Tags:
         """Return whether this step supersedes the run with these tags.
 
         Within a workflow run, a step supersedes only its own earlier attempts, because others may share the group:
-        calls of one reusable workflow, or jobs of a matrix where the input `matrix` is empty. It never supersedes a run
+        calls of one reusable workflow, or jobs of a matrix if the input `matrix` is empty. It never supersedes a run
         of a later workflow run.
         """
         tags = tuple(tags)
@@ -159,7 +159,7 @@ def tags_of(run: Run) -> tuple[str, ...]:
 def pull_request_of(run: Run) -> str | None:
     """Return the number of the pull request that a run tests, of any repository; None if it shows none.
 
-    The number is empty where the metadata name a pull request in another way.
+    The number is empty if the metadata name a pull request in another way.
     """
     keys = filter(None, map(KEY.fullmatch, tags_of(run)))
     numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
@@ -168,7 +168,7 @@ def pull_request_of(run: Run) -> str | None:
 
 
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
-    """Return the metadata that name the commit that a run tests; from its tags, where it shows no such metadata.
+    """Return the metadata with the commit that a run tests; from its tags if it shows no such metadata.
 
     Tags name the commit of this `repository` only.
     """

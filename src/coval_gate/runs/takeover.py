@@ -1,4 +1,4 @@
-"""Replaces a run that a step took over from an earlier attempt, where that attempt was still cancelling it.
+"""Replaces a run that a step took over from an earlier attempt that was still cancelling it.
 
 Coval may show a run as in progress for a while after its cancellation, so the step notices it while it watches the run.
 """
