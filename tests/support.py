@@ -9,12 +9,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coval_gate.ci.plain import PlainHost
 from coval_gate.clock import Interrupted
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.coval.client import Client, server_of
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.main import main
+from coval_gate.runs.session import Session
 from coval_gate.runtime import Runtime
+from coval_gate.times import Times
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ IDS = {
     "persona_id": "persona000000000000001",
     "test_set_id": "passing1",
 }
+REQUEST = LaunchRequest(IDS["agent_id"], IDS["persona_id"], IDS["test_set_id"])
 DEFAULTS = {each.name: each.default for each in declared()}
 
 
@@ -135,6 +140,14 @@ def new_client(
     )
     assert not problems
     return Client(server_of(inputs)._replace(**server), runtime(clock), log)
+
+
+def new_session(client: Client, clock: Clock, *, deadline: float, **inputs: str) -> Session:
+    """Return a session of a step on a plain terminal, with these inputs."""
+    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in inputs.items()})
+    assert not problems
+    host, times = PlainHost(io.StringIO()), Times.of_step(clock.now(), deadline - clock.now())
+    return Session(client, host, clock, random.Random(0), parsed, deadline, times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,17 @@ from coval_gate.flow.progress import Progress
 from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
+    from coval_gate.runs.leg import Leg
     from coval_gate.runs.session import Session
     from coval_gate.runtime import Runtime
     from coval_gate.waiting import Procedure
+
+    Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
 
 def main(runtime: Runtime) -> int:
@@ -32,10 +35,10 @@ def main(runtime: Runtime) -> int:
 
 
 def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
-    """Take a step from its inputs to what it publishes, whatever goes wrong or interrupts it."""
+    """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(progress, plan)
-        if any(leg.judgement for leg in progress.legs):
+        if any(trial.judgement for trial in progress.trials):
             from coval_gate.flow.promote import mark_failed_runs
 
             with tolerant(progress.host, "A run could not be marked"):
@@ -56,12 +59,12 @@ def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
 
 
 def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
-    """Publish the report, and return it with what came of that."""
+    """Publish the report, and return it with the result of that."""
     return progress.publisher.publish(progress.report(judgement), progress.times)
 
 
 def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
-    """Do what the inputs say; an error is a judgement, too. Raises Interrupted."""
+    """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = read_inputs(progress)
         if inputs.api_key is None:
@@ -72,8 +75,8 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
-        problem = error
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the outputs must say so
+        return errored(error)
+    except Exception as error:  # noqa: BLE001 - the outputs must show any error
         progress.report_bug()
         problem = InternalError(error)
     from coval_gate.judge.judgement import errored
@@ -84,26 +87,25 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
     for leg in progress.legs:
-        foresee(session, leg)
-    yield from _launch_all(session, progress)
-    from coval_gate.flow.repeat import judge_and_repeat
-    from coval_gate.judge.judgement import gravest
+        foresee(progress.session_of(leg, session), leg)
+    if launched := (yield from _launch_all(session, progress)):
+        # What follows takes long to import, and the launch need not wait for it.
+        from coval_gate.flow.repeat import judge_and_repeat
 
-    judging = [judge_and_repeat(session, progress, leg) for leg in progress.legs]
-    return gravest(all_or_first_error((yield from together(judging, session.clock))))
+        yield from _side_by_side(session, progress, launched, judge_and_repeat)
+    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
 
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
-    yield from _launch_all(session, progress)
-    if resumed := [leg for leg in progress.legs if leg.first.resumed]:
+    launched = yield from _launch_all(session, progress)
+    if resumed := [leg for leg in launched if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
 
-        confirming = [confirm(session, progress, leg) for leg in resumed]
-        all_or_first_error((yield from together(confirming, session.clock)))
-    from coval_gate.judge.judgement import LAUNCH
-
-    return LAUNCH
+        yield from _side_by_side(session, progress, resumed, confirm)
+    for leg in launched:
+        leg.judgement = LAUNCH
+    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
 
 
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -116,25 +118,42 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
-    """Mode cancel: every run side by side. Raises the first error once all were tried."""
-    from coval_gate.flow.cancel import cancel_named
-    from coval_gate.judge.judgement import runs_cancelled
-
+    """Mode cancel: every run side by side. Raises the first error after it tried all."""
     (leg,) = progress.legs
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
 
 
-def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
-    from coval_gate.flow.cancel import clean_up
+def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
+    """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs."""
+    yield from _side_by_side(session, progress, progress.legs, launch)
+    launched = [leg for leg in progress.legs if not leg.error]
+    if launched:
+        yield from announce(progress)
+    return launched
 
-    return clean_up(progress, judgement)
+
+def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
+    works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
+    all_or_first_error((yield from together(works, session.clock)))
 
 
-def _launch_all(session: Session, progress: Progress) -> Procedure[None]:
-    """Launch the first run of each leg side by side, and tell GitHub."""
-    launching = [launch(session, progress, leg) for leg in progress.legs]
-    all_or_first_error((yield from together(launching, session.clock)))
-    yield from announce(progress)
+def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:
+    try:
+        yield from work(session, progress, leg)
+    except GateError as error:
+        _fail(session, leg, error)
+    except Exception as error:  # noqa: BLE001 - as in reach_judgement
+        session.report_bug()
+        _fail(session, leg, InternalError(error))
+
+
+def _fail(session: Session, leg: Leg, error: GateError) -> None:
+    """Make an error the judgement of its leg. If the step has several legs, the reason names the leg."""
+    if session.label:
+        session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
+        error = GateError(error.title, f"{session.label}{error.what}", advice=error.advice, link=error.link)
+    leg.error = errored(error)
 
 
 MODES: Final[dict[str, Callable[[Session, Progress], Procedure[Judgement]]]] = {

@@ -1,7 +1,7 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, marks those that failed, and completes the commit's pages. It
-never fails the job: whatever goes wrong is a warning. Where the main step finished its work, it does nothing.
+It cancels the runs that the main step left unfinished, marks runs that failed, and completes the commit's pages. It
+never fails the job: any error is a warning. If the main step finished its work, the post step does nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def finish(progress: Progress) -> Procedure[None]:
     progress.restore(saved)
     inputs = progress.inputs
     left = [trial for trial in progress.trials if trial.needs_post_step]
-    # Without any state, the main step never began, or the runner passes none to post steps, as is the case with act.
+    # Without any state, the main step never began, or the runner passes none to post steps, as act does.
     is_open = bool(saved) and progress.publisher.pages.is_open(inputs, host.context())
     if not (left or is_open):
         return
@@ -81,14 +81,14 @@ def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
 
 
 def _find_commit_of_run(progress: Progress) -> Procedure[None]:
-    """Find out which commit the run tests, if Coval tells it."""
+    """Find out which commit the run tests, if Coval shows it."""
     inputs, context = progress.inputs, progress.context
     if inputs.api_key is None or not inputs.run_id:
         return
     now = progress.clock.now()
     client = progress.session(Times.of_post_step(now)).client
     try:
-        found = yield from client.get_run(inputs.run_id[0], until=now + POST_LOCATING)
+        run_named = yield from client.get_run(inputs.run_id[0], until=now + POST_LOCATING)
     except CovalError:
         return
-    progress.context = with_run_metadata(context, provenance_of(found, context.repository))
+    progress.context = with_run_metadata(context, provenance_of(run_named, context.repository))

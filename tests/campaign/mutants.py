@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure, Wait
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
@@ -184,12 +185,10 @@ def launch_all_the_same(
         return Found(())
 
 
-def transcripts_or_error(
-    _: object, client: Client, spoken: Sequence[Simulation], clock: Clock, until: float
-) -> Procedure[Details]:
+def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     """Fetch transcripts, and raise the first error."""
-    fetched = yield from schedule.together((client.get_transcript(each.id, until=until) for each in spoken), clock)
-    turns = schedule.all_or_first_error(fetched)
+    calls = (session.client.get_transcript(each.id, until=session.deadline) for each in spoken)
+    turns = schedule.all_or_first_error((yield from schedule.together(calls, session.clock)))
     return Details(transcripts={each.id: said for each, said in zip(spoken, turns, strict=True)})
 
 
@@ -229,7 +228,8 @@ def mark_others(
 ) -> Procedure[None]:
     """Mark all other runs as better, and go on."""
     for other in others:
-        yield from retag.mark(self.client, other.run_id, BETTER, clock=self.clock, until=self.clock.now() + 5)
+        session = self.session._replace(deadline=self.session.clock.now() + 5)
+        yield from retag.mark(session, other.run_id, BETTER)
     yield from original(self, run, others)
 
 
@@ -238,7 +238,7 @@ def take_tag_first(
 ) -> Procedure[None]:
     """Take the tag away from all other runs, and go on."""
     for other in filter(self._has_tag, others):
-        yield from self._change(other.run_id, self._without_tag, until=self._end(promote.TAG))
+        yield from self._change(other.run_id, self._without_tag, promote.TAG)
     yield from original(self, run, others)
 
 
@@ -338,8 +338,11 @@ MUTANTS: Final = (
         "launch again while the connection of a launch is open",
         ReplaceFunction(
             find.find_launched,
-            lambda original, *args, clock, settling=math.inf, **rest: original(
-                *args, clock=clock, settling=settling, **rest | {"until": min(rest["until"], clock.now() + settling)}
+            lambda original, session, trial, *, settling=math.inf, **rest: original(
+                session._replace(deadline=min(session.deadline, session.clock.now() + settling)),
+                trial,
+                settling=settling,
+                **rest,
             ),
         ),
         caught_by="verdict_matches_run",
@@ -353,8 +356,8 @@ MUTANTS: Final = (
         "give up a launch after five minutes",
         ReplaceFunction(
             Client.launch_run,
-            lambda original, self, body, *, until, sent: original(
-                self, body, until=min(until, self._clock.now() + 300), sent=sent
+            lambda original, self, wanted, *, until, sent: original(
+                self, wanted, until=min(until, self._clock.now() + 300), sent=sent
             ),
         ),
         caught_by="verdict_matches_run",
@@ -393,8 +396,8 @@ MUTANTS: Final = (
         "cancel for half a minute, whatever max_wait_time says",
         ReplaceFunction(
             cancel.cancel_runs,
-            lambda original, *args, clock, until, report: original(
-                *args, clock=clock, until=min(until, clock.now() + 30), report=report
+            lambda original, session, run_ids, *, report: original(
+                session._replace(deadline=min(session.deadline, session.clock.now() + 30)), run_ids, report=report
             ),
         ),
         caught_by="verdict_matches_run",
@@ -485,10 +488,10 @@ MUTANTS: Final = (
         "skip the last poll",
         ReplaceFunction(
             watch._poll,
-            lambda original, *args, clock, deadline, last, **rest: (
+            lambda original, session, run_id, *, last, **rest: (
                 returns(last)(original)
-                if last and clock.now() >= deadline
-                else original(*args, clock=clock, deadline=deadline, last=last, **rest)
+                if last and session.clock.now() >= session.deadline
+                else original(session, run_id, last=last, **rest)
             ),
         ),
         caught_by="last_poll_at_deadline hanging_poll_is_not_the_last",
@@ -502,8 +505,8 @@ MUTANTS: Final = (
         "wait past the deadline",
         ReplaceFunction(
             watch.watch,
-            lambda original, *args, budgets, **rest: original(
-                *args, budgets=replace(budgets, deadline=budgets.deadline + budgets.max_wait_time + 60), **rest
+            lambda original, session, run_id, **rest: original(
+                session._replace(deadline=session.deadline + session.inputs.max_wait_time + 60), run_id, **rest
             ),
         ),
         caught_by="time_limits_are_kept",
@@ -628,7 +631,10 @@ MUTANTS: Final = (
     mutant(
         "do not wait for late values",
         ReplaceFunction(
-            collect.collect, lambda original, *args, grace, **rest: original(*args, grace=0 * grace, **rest)
+            collect.collect,
+            lambda original, session, *args, **rest: original(
+                session._replace(inputs=replace(session.inputs, metrics_grace_time=0.0)), *args, **rest
+            ),
         ),
         caught_by="verdict_matches_run",
     ),

@@ -39,7 +39,7 @@ def body(**inputs: str) -> dict[str, Any]:
     given_inputs = DEFAULTS | {"api_key": KEY} | IDS | inputs
     environ = {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
     context = Context(repository="acme/voice-agent", sha="5d1c1b0", actor="mona", pull_request=42)
-    return launch_request(read_inputs(environ, context), context).body()
+    return launch_request(read_inputs(environ, context), context).body
 
 
 def unknown_fields(model: Any) -> dict[str, Any]:

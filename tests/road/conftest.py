@@ -45,7 +45,7 @@ def finished_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], t
 
 @pytest.fixture(scope="session")
 def reported_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, FakeGitHub]]:
-    """Return the same steps with all reports turned on, and the GitHub that they told."""
+    """Return the same steps with all reports turned on, and the GitHub that shows them."""
 
     @cache
     def reported(name: str) -> tuple[StepResult, FakeGitHub]:

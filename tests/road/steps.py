@@ -150,5 +150,5 @@ STEPS: dict[str, dict[str, Any]] = {
 
 def inputs_of(name: str) -> dict[str, Any]:
     """Return the arguments of `run_step` for a step by name."""
-    given = STEPS[name]
-    return given | ({"thresholds": THRESHOLDS} if given.get("thresholds") == "THRESHOLDS" else {})
+    inputs = STEPS[name]
+    return inputs | ({"thresholds": THRESHOLDS} if inputs.get("thresholds") == "THRESHOLDS" else {})

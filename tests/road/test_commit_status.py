@@ -1,4 +1,4 @@
-"""The commit status ends with the verdict, whatever happens to the step or to GitHub: the post step finishes it."""
+"""The commit status ends with the verdict, even if the step or GitHub fails: the post step completes it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def github_with(*faults: str, now: Callable[[], float] = time.time) -> Iterator[
 
 def states(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str]]:
     """Return each status of the commit with its description."""
-    return [(each["state"], each.get("description", "")) for each in github.statuses.get(sha, [])]
+    return [(status["state"], status.get("description", "")) for status in github.statuses.get(sha, [])]
 
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
     """Run the post step with the inputs of a step that sets a status, and return its log."""
-    given = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
-    return run_post_step(result, server.world, **given | env)
+    inputs = {"INPUT_COMMIT_STATUS": "Coval", "INPUT_GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": github.url}
+    return run_post_step(result, server.world, **inputs | env)
 
 
 VERDICTS = [({}, "success"), ({"test_set_id": "someFail"}, "failure"), ({"test_set_id": "errors01"}, "error")]
@@ -65,7 +65,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
 ) -> None:
     with github_with("POST /repos/*/statuses/* #2-7 -> 502", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, comment="always", **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending", state]
+        assert [shown for shown, _ in states(github)] == ["pending", state]
     assert done_pages(result) == ["commit_status"]
     assert result.outputs["comment_url"], "the comment has time of its own"
 
@@ -86,7 +86,7 @@ def test_post_step_sets_status_that_step_could_not(
         run_step(env={"GITHUB_API_URL": healthy.url}, **STATUS, **given)
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending"]
+        assert [shown for shown, _ in states(github)] == ["pending"]
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -96,16 +96,16 @@ def test_post_step_sets_status_that_step_could_not(
 
 
 def test_post_step_adds_no_status_after_the_final_one(run_step: RunStep, clock: VirtualClock) -> None:
-    for given in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
+    for inputs in ({}, {"test_set_id": "someFail"}, {"mode": "launch"}, {"agent_id": ""}):
         with github_with(now=clock.time) as github:
-            result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
+            result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **inputs)
             before = list(github.requests_seen)
-            assert run_post(result, server, github, INPUT_MODE=given.get("mode", "run")) == ""
+            assert run_post(result, server, github, INPUT_MODE=inputs.get("mode", "run")) == ""
             assert github.requests_seen == before
 
 
 def test_post_step_without_any_state_changes_nothing(run_step: RunStep, clock: VirtualClock) -> None:
-    """`act` hands no state to post steps, so the post step cannot know whether the main step concluded."""
+    """`act` hands no state to post steps, so the post step cannot see whether the main step concluded."""
     with github_with(now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS)
         run_post(replace(result, state={}), server, github)
@@ -203,8 +203,8 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
         env = {"GITHUB_API_URL": github.url}
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **STATUS)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
-        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
-        result, _ = run_step(world=server.world, event=cron, env=env, **given, **STATUS)
+        inputs = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
+        result, _ = run_step(world=server.world, event=cron, env=env, **inputs, **STATUS)
         github.faults.clear()
         run_post(
             known_state(result, *saved),
@@ -215,7 +215,7 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
             GITHUB_SHA="f" * 40,
         )
         assert [state for state, _ in states(github)] == ["pending", "error"]
-        assert {each["context"] for each in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
+        assert {status["context"] for status in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
 
 
 class Processes:

@@ -1,4 +1,7 @@
-"""A step with five legs goes through the functions of a step with one, and takes as long as its longest leg."""
+"""A step with several legs goes through the functions of a step with one, and takes as long as its longest leg.
+
+Each leg comes to its own verdict, and the log says which leg a line is about.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,10 @@ EXPECTED = {
     "bad": ["failed", "failed"],
     "more conversations": ["passed"],
 }
+REJECTED: dict[str, dict[str, Any]] = {
+    "unknown agent": {"agent_id": "missing000000000000001"},
+    "misspelt metric": {"thresholds": parse_thresholds("Latncy: avg < 2")},
+}
 STUCK = {name: {"test_set_id": "stuck001", "iteration_count": number + 1} for number, name in enumerate(LEGS)}
 SLACK = 60.0  # s to find the run of a launch whose response was lost
 
@@ -75,8 +82,8 @@ class Steps:
 
     def run(self, legs: dict[str, dict[str, Any]], **inputs: str) -> Ended:
         """Run the main step."""
-        with Server(self.world, faults=self._faults) as server:
-            runtime = self._runtime(server, **inputs)
+        with Server(self.world, faults=self._faults) as self.server:
+            runtime = self._runtime(self.server, **inputs)
 
             def plan(inputs: Inputs) -> list[Leg]:
                 return [Leg(name=name, inputs=inputs._replace(**given)) for name, given in legs.items()]
@@ -111,15 +118,95 @@ def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: Vir
     """The response to a launch is lost, with its effect or without, and its leg alone takes longer."""
     steps = Steps(tmp_path, clock, fault)
     ended = steps.run(LEGS, thresholds=example_thresholds())
-    verdicts = {name: [each["verdict"] for each in leg["runs"]] for name, leg in ended.legs.items()}
+    verdicts = {name: [single_run["verdict"] for single_run in leg["runs"]] for name, leg in ended.legs.items()}
     assert verdicts == {name: EXPECTED[name] for name in LEGS}, ended.log
     assert [ended.legs[name]["verdict"] for name in LEGS] == ["passed", "passed", "passed", "failed", "passed"]
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("failed", "failed")
-    launched = Counter(json.dumps({**each.body, "metadata": None}) for each in steps.world.runs)
+    launched = Counter(json.dumps({**record.body, "metadata": None}) for record in steps.world.runs)
     assert sorted(launched.values()) == [1, 1, 1, 2, 2], "each trial is launched once"
     assert json.loads(ended.outputs["run_ids"]) == [run["id"] for leg in ended.legs.values() for run in leg["runs"]]
-    ends = [each.end_time - each.create_time for each in steps.world.runs]
+    ends = [record.end_time - record.create_time for record in steps.world.runs]
     assert clock.now() < 2 * max(ends) + SLACK < sum(ends)
+
+
+@pytest.mark.parametrize("rejected", [["unknown agent"], ["misspelt metric"], list(REJECTED)])
+def test_leg_that_cannot_be_launched_leaves_the_others_alone(
+    rejected: list[str], tmp_path: Path, clock: VirtualClock
+) -> None:
+    steps = Steps(tmp_path, clock)
+    ended = steps.run({name: REJECTED[name] for name in rejected} | LEGS, thresholds=example_thresholds())
+    verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
+    assert verdicts == {name: EXPECTED[name][-1] for name in LEGS}, ended.log
+    assert set(run_statuses(steps.world)) == {"COMPLETED"}
+    assert (ended.outputs["verdict"], ended.document["verdict"]) == ("error", "error")
+    assert ended.outputs["reason"].startswith(f"[{rejected[0]}] ")
+    for name in rejected:
+        assert f"\n[{name}] This leg ended in an error: " in ended.log
+    assert not any(entry["cancel"] or entry["failed"] for entry in json.loads(ended.state["legs"]))
+
+
+def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock) -> None:
+    """Coval refuses to show the run of one leg, which is cancelled; the others go on."""
+    steps = Steps(tmp_path, clock)
+
+    def refuse() -> None:
+        (stuck,) = [record.run_id for record in steps.world.runs if record.body["test_set_id"] == "stuck001"]
+        steps.server.faults.add(f"GET /runs/{stuck} #1 -> 403")
+
+    clock.at(8, refuse)
+    ended = steps.run({"refused": STUCK["good"]} | LEGS, thresholds=example_thresholds())
+    verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
+    assert verdicts == {"refused": "error"} | {name: EXPECTED[name][-1] for name in LEGS}, ended.log
+    assert Counter(run_statuses(steps.world)) == {"CANCELLED": 1, "COMPLETED": 7}
+    assert (ended.outputs["verdict"], ended.outputs["status"]) == ("error", "ERROR")
+    assert ended.outputs["reason"].startswith("[refused] ")
+
+
+def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualClock) -> None:
+    ended = Steps(tmp_path, clock).run({"broken": {"thresholds": None}, "good": LEGS["good"]})
+    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == {"good": "passed"}
+    assert ended.outputs["reason"] == "[broken] Coval Gate has a bug: TypeError."
+    assert "::group::[broken] Details for a bug report" in ended.log
+
+
+def test_leg_that_cannot_be_launched_leaves_the_launches_of_others(tmp_path: Path, clock: VirtualClock) -> None:
+    steps = Steps(tmp_path, clock)
+    ended = steps.run(REJECTED | LEGS, mode="launch")
+    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == dict.fromkeys(LEGS)
+    assert len(steps.world.unfinished) == len(LEGS)
+    assert ended.outputs["verdict"] == "error"
+    assert len(json.loads(ended.outputs["run_ids"])) == len(LEGS)
+
+
+def test_run_that_timed_out_is_left_beside_a_leg_with_an_error(tmp_path: Path, clock: VirtualClock) -> None:
+    steps = Steps(tmp_path, clock)
+    legs = {"stuck": STUCK["good"], "unknown agent": REJECTED["unknown agent"]}
+    ended = steps.run(legs, cancel_on_timeout="false", max_wait_time="300")
+    assert ended.legs["stuck"]["verdict"] == "timed_out"
+    assert (ended.outputs["verdict"], len(steps.world.unfinished)) == ("error", 1)
+
+
+def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> None:
+    """The lines of all legs are mixed."""
+    steps = Steps(tmp_path, clock, "GET /runs/* #7 -> 503")
+    ended = steps.run(LEGS, thresholds=example_thresholds(), supersede="true")
+    following, _, _ = ended.log.partition("::group::")  # the reports of the whole step begin with one
+    lines = following.splitlines()
+    for name, leg in ended.legs.items():
+        own = [line.removeprefix(f"[{name}] ") for line in lines if line.startswith(f"[{name}] ")]
+        for run_id in (single_run["id"] for single_run in leg["runs"]):
+            (launched,) = [line for line in lines if f"Launched run {run_id}" in line]
+            assert launched.startswith(f"[{name}] ")
+        assert sum("Waiting for the run" in line for line in own) == len(leg["runs"])
+        assert any("100%" in line or "10/10 done" in line for line in own)
+    unnamed = [line for line in lines if not line.startswith(tuple(f"[{name}] " for name in LEGS))]
+    assert not [line for line in unnamed if "run" in line.lower() or "done" in line or "503" in line], unnamed
+
+
+def test_lines_of_the_only_leg_carry_no_name(tmp_path: Path, clock: VirtualClock) -> None:
+    ended = Steps(tmp_path, clock).run({"alone": LEGS["good"]})
+    assert "alone]" not in ended.log
+    assert "\nLaunched run " in ended.log
 
 
 def test_signal_cancels_all_legs(tmp_path: Path, clock: VirtualClock) -> None:
@@ -156,3 +243,4 @@ def test_post_step_cancels_runs_of_all_legs(quirks: Quirks, tmp_path: Path, cloc
     assert [state["leg"] for state in states] == list(STUCK)
     log = steps.run_post(states)
     assert run_statuses(steps.world) == ["CANCELLED"] * 5, log
+    assert all(f"\n[{name}] The main step left a run behind: " in log for name in STUCK), log

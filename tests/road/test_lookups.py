@@ -1,4 +1,4 @@
-"""A step that has to look for earlier runs does not launch before Coval has listed them."""
+"""A step that must look for earlier runs does not launch before Coval has listed them."""
 
 from __future__ import annotations
 

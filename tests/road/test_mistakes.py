@@ -48,26 +48,26 @@ def test_error_of_invalid_inputs_is_as_in_golden_file(
     group: str, tmp_path: Path, golden: Callable[[str, str], None]
 ) -> None:
     entries = []
-    for number, given in enumerate(INPUTS[group]):
+    for number, inputs in enumerate(INPUTS[group]):
         (directory := tmp_path / f"{number}").mkdir()
-        result = run_main_step(directory, NOWHERE, VirtualClock(), **dict[str, Any](given))
+        result = run_main_step(directory, NOWHERE, VirtualClock(), **dict[str, Any](inputs))
         error = error_of(result)
         first = error.split("\n")[1]
         assert result.outputs["verdict"] == "error"
         assert result.outputs["reason"] == first, "the reason must be the sentence that comes first"
-        assert any(first.startswith(name) for name in (*DEFAULTS, *given)), "it must begin with the input's name"
-        entries.append(entry(as_written(given), error))
+        assert any(first.startswith(name) for name in (*DEFAULTS, *inputs)), "it must begin with the input's name"
+        entries.append(entry(as_written(inputs), error))
     golden(f"mistakes/{group}.txt", "\n".join(entries))
 
 
 def test_warnings_about_likely_mistakes_are_as_in_golden_file(golden: Callable[[str, str], None]) -> None:
     entries = []
-    for given in SUSPICIOUS:
+    for inputs in SUSPICIOUS:
         environ = {
-            f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | {"api_key": KEY} | IDS | given).items()
+            f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | {"api_key": KEY} | IDS | inputs).items()
         }
         (warning,) = warnings_about(read_inputs(environ, Context()), environ)
-        entries.append(entry(as_written(given), warning))
+        entries.append(entry(as_written(inputs), warning))
     golden("mistakes/warnings.txt", "\n".join(entries))
 
 

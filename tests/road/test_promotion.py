@@ -1,4 +1,4 @@
-"""A run that passed gets the tag of `promote`, and the run that had it loses it; whatever happens to the calls."""
+"""A run that passed gets the tag of `promote`, and the run that had it loses it, even if calls fail."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NIGHT = 86_400.0  # s
 
 
 def tags(world: World, run_id: str) -> tuple[str, ...]:
-    """Return the tags of a run, without those of the gate."""
+    """Return the tags of a run, without the gate's."""
     (record,) = [run for run in world.runs if run.run_id == run_id]
     return tuple(tag for tag in record.tags if not tag.startswith("coval-gate/"))
 
@@ -62,7 +62,7 @@ def world_with(clock: VirtualClock, *own: str, quirks: Quirks | None = None, **b
 
 
 def requests(server: Server, method: str) -> list[str]:
-    return [each.path for each in server.requests_seen if each.method == method]
+    return [request.path for request in server.requests_seen if request.method == method]
 
 
 def test_first_promotion_adds_tag_and_keeps_others(run_step: RunStep) -> None:
@@ -183,7 +183,9 @@ def test_only_passed_run_is_promoted(given: dict[str, str], run_step: RunStep, c
     result, server = promote(run_step, world=world, json_path="reports/coval.json", **given)
     assert result.outputs["verdict"] != "passed"
     assert holders(world) == [old]
-    assert not [each for each in server.requests_seen if each.method == "PATCH" and "stable" in each.json["tags"]]
+    assert not [
+        request for request in server.requests_seen if request.method == "PATCH" and "stable" in request.json["tags"]
+    ]
     promotion = json.loads(result.json)["legs"][0]["promotion"]
     assert promotion is None or promotion["obstacle"] == "in_doubt"
     assert bool(promotion) is ("Not promoted to `stable`: a threshold" in result.summary)
@@ -216,7 +218,7 @@ def test_pull_request_cannot_promote(event: dict[str, Any], env: dict[str, str],
     run_id = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "wait" else {}
     result, server = promote(run_step, event=event, env=env, mode=mode, **run_id)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
-    # Schedules, pushes and whatever else starts the workflow still promote.
+    # Schedules, pushes and all other events still promote.
     name = env.get("GITHUB_EVENT_NAME", "pull_request")
     assert f"promote: ${{{{ github.event_name != '{name}' && 'stable' || '' }}}}" in result.log
     assert result.outputs["reason"].startswith("promote must be empty if a pull request or a merge queue started")
@@ -231,7 +233,7 @@ def judge(run_step: RunStep, server: Server, run_id: str, **given: Any) -> StepR
 
 @pytest.mark.parametrize("shown", ["both", "tags", "metadata"])
 def test_run_of_pull_request_is_not_promoted_elsewhere(shown: Any, run_step: RunStep) -> None:
-    """Its metadata or its tags tell where a run comes from."""
+    """Its metadata or its tags show where a run comes from."""
     launched, server = run_step(mode="launch", quirks=Quirks(run_identity=shown))
     result = judge(run_step, server, launched.outputs["run_id"])
     assert (result.outputs["verdict"], holders(server.world)) == ("passed", [])
@@ -290,7 +292,7 @@ def test_newer_run_that_is_promoted_meanwhile_keeps_tag(run_step: RunStep, clock
 
 
 def test_newer_run_of_pull_request_with_tag_does_not_count(run_step: RunStep) -> None:
-    """A pull request may edit its workflow, so that its run has the tag from the beginning."""
+    """A pull request may edit its workflow: then its run has the tag from the beginning."""
     _, server = run_step(mode="launch", tags="stable")
     promoted, _ = promote(run_step, world=server.world)
     assert promoted.outputs["run_id"] in holders(server.world)
@@ -325,7 +327,7 @@ def test_passing_fault_does_not_hinder_promotion(
 
 
 class ForgetfulWorld(World):
-    """A world in which somebody with an older copy of the tags overwrites ours, once."""
+    """A world in which another client overwrites our tags once, with an older copy."""
 
     forgot = False
 
@@ -409,8 +411,8 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
 def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: VirtualClock) -> None:
     world, old = world_with(clock, "stable")
     clock.at(clock.now() + 75, clock.interrupt)
-    given = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
-    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **given)
+    inputs = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
+    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **inputs)
     new = result.outputs["run_id"]
     assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
     assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
@@ -514,5 +516,5 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
     result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
-    told = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
-    assert told in result.summary
+    text = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
+    assert text in result.summary

@@ -138,23 +138,23 @@ def test_what_a_later_run_breaks_fails(
 def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
     clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, values=BROKEN)))
-    given = FLAKY | {"thresholds": f"{RATE}\nCompliance: count(NO) == 0", "repeat_on_failure": "5"}
-    result, _ = run_step(**given, world=world)
+    inputs = FLAKY | {"thresholds": f"{RATE}\nCompliance: count(NO) == 0", "repeat_on_failure": "5"}
+    result, _ = run_step(**inputs, world=world)
     assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
 
 
 def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
-    """So do those of a later attempt, but not those of another workflow run."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
-    result, server = run_step(**given)
+    """Runs of a later attempt do so too, but not runs of another workflow run."""
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
+    result, server = run_step(**inputs)
     clock.rearm()
     for env in ({"GITHUB_RUN_ATTEMPT": "2"}, {"GITHUB_RUN_ID": "9999999999"}):
-        run_step(world=server.world, env=env, **given)
+        run_step(world=server.world, env=env, **inputs)
     drawn = [
         sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
     ]
     seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
-    assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
+    assert [drawn.index(case_ids) for case_ids in drawn] == [0, 0, 0, 0, 4, 4]
     assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
 
@@ -301,12 +301,12 @@ def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: V
 
 def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
     """The first run is launched anew; the unfinished repetition of the earlier attempt waits until that has failed."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
-    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs)
     first, repetition, anew = server.world.runs
     assert json.loads(again.outputs["run_ids"]) == [anew.run_id, repetition.run_id]
     assert f"Taking over the run of an earlier attempt, {repetition.run_id}" in again.log
@@ -326,16 +326,16 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     faults: list[str], later: dict[str, str], statuses: list[str], run_step: RunStep, clock: VirtualClock
 ) -> None:
     """Its own first run passes, or cannot be judged, and another step's repetitions are not its own."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "2"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "2"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
-    passing = given | {"thresholds": "Resolved: rate(YES) >= 1%"}
+    passing = inputs | {"thresholds": "Resolved: rate(YES) >= 1%"}
     again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **passing | later)
     assert run_statuses(server.world) == statuses, again.log
-    told = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
-    assert (told in again.log) is ("CANCELLED" in statuses)
+    line = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
+    assert (line in again.log) is ("CANCELLED" in statuses)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +351,8 @@ def test_repetition_that_a_killed_attempt_left_is_ended_on_every_path(
     faults: list[str], later: dict[str, str], verdict: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     """Its launch is rejected, its metric misspelt, or it gives up in its own time."""
-    server, given = left_repetition(run_step, clock)
-    again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | later)
+    server, inputs = left_repetition(run_step, clock)
+    again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs | later)
     assert again.outputs["verdict"] == verdict
     assert run_statuses(server.world)[1] == "CANCELLED", again.log
 
@@ -362,20 +362,20 @@ def test_repetition_that_a_killed_attempt_left_is_ended_on_every_path(
 def test_repetition_that_a_killed_attempt_left_is_ended_by_cancelled_job(
     after: float, cancel: str, status: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """A job that may not cancel its runs leaves it, so that a later attempt can still take it over."""
-    server, given = left_repetition(run_step, clock)
+    """A job that may not cancel its runs leaves it: a later attempt can still take it over."""
+    server, inputs = left_repetition(run_step, clock)
     clock.at(clock.now() + after, clock.interrupt)
-    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"cancel_on_interrupt": cancel})
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs | {"cancel_on_interrupt": cancel})
     assert again.outputs["verdict"] == "cancelled"
     assert run_statuses(server.world)[1] == status, again.log
 
 
 def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunStep, clock: VirtualClock) -> None:
     """The cancelled job had no time for it."""
-    server, given = left_repetition(run_step, clock)
+    server, inputs = left_repetition(run_step, clock)
     clock.at(clock.now() + 20, clock.interrupt)
     env = {"GITHUB_RUN_ATTEMPT": "2"}
-    again, _ = run_step("DELETE /runs/* -> 500", world=server.world, env=env, **given)
+    again, _ = run_step("DELETE /runs/* -> 500", world=server.world, env=env, **inputs)
     assert run_statuses(server.world)[1] == "IN PROGRESS"
     assert "was cancelled" in run_post_step(again, server.world, INPUT_TEST_SET_ID="failing1")
     assert run_statuses(server.world)[1:] == ["CANCELLED", "CANCELLED"]
@@ -383,16 +383,16 @@ def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunSte
 
 def test_repetition_that_could_not_be_taken_over_is_ended(run_step: RunStep, clock: VirtualClock) -> None:
     """Coval refused to list it when its turn came, so the first run decides."""
-    server, given = left_repetition(run_step, clock)
-    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    server, inputs = left_repetition(run_step, clock)
+    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs)
     assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
     assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
     assert run_statuses(server.world)[1] == "CANCELLED", again.log
 
 
 def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> None:
-    server, given = left_repetition(run_step, clock)
-    again, other = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given | {"thresholds": "Latency"})
+    server, inputs = left_repetition(run_step, clock)
+    again, other = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs | {"thresholds": "Latency"})
     assert again.outputs["verdict"] == "error"
     assert not other.requests_seen
     assert run_statuses(server.world)[1] == "IN PROGRESS"
@@ -400,26 +400,26 @@ def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
     """Let an attempt leave its repetition unfinished; return the server and the inputs."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
     assert run_statuses(server.world) == ["COMPLETED", "IN PROGRESS"]
-    return server, given
+    return server, inputs
 
 
 def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:
-    given = {"test_set_id": "failing1", "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, thresholds=SLOW, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, thresholds=SLOW, cancel_on_interrupt="false")
     clock.rearm()
     again, _ = run_step(
         "GET /runs #2-999 -> 503",
         world=server.world,
         env={"GITHUB_RUN_ATTEMPT": "2"},
         thresholds="Resolved: rate(YES) >= 1%",
-        **given,
+        **inputs,
     )
     assert again.outputs["verdict"] == "passed", again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
@@ -463,11 +463,11 @@ def test_reports_tell_runs_apart(run_step: RunStep) -> None:
     result, server = run_step(**FLAKY, dashboard_url=url, json_path="reports/coval.json")
     first, second = (record.run_id for record in server.world.runs)
     (leg,) = json.loads(result.json)["legs"]
-    assert [(each["id"], each["verdict"], each["status"]) for each in leg["runs"]] == [
+    assert [(single_run["id"], single_run["verdict"], single_run["status"]) for single_run in leg["runs"]] == [
         (first, "failed", "COMPLETED"),
         (second, "passed", "COMPLETED"),
     ]
-    for each in leg["simulations"]:
-        assert each["run_id"] in (first, second)
-        assert each["url"] == f"{url}/runs/{each['run_id']}/results/{each['id']}"
-    assert {(each["stability"], each["failed"], each["total"]) for each in leg["failing_cases"]} == {("flaky", 1, 2)}
+    for simulation in leg["simulations"]:
+        assert simulation["run_id"] in (first, second)
+        assert simulation["url"] == f"{url}/runs/{simulation['run_id']}/results/{simulation['id']}"
+    assert {(case["stability"], case["failed"], case["total"]) for case in leg["failing_cases"]} == {("flaky", 1, 2)}

@@ -25,7 +25,7 @@ OTHER_AGENT = "agentOther000000000002"
 
 @pytest.fixture
 def wait_for(run_step: RunStep, clock: VirtualClock) -> RunStep:
-    """Launch a run of the sandbox's usual ids, let it end unless told otherwise, and wait for it in another step."""
+    """Launch a run of the sandbox's usual ids, let it end by default, and wait for it in another step."""
 
     def wait(*faults: str, quirks: Quirks = Quirks(), ended: bool = True, **inputs: str) -> Any:  # noqa: B008
         world = World(clock.time, quirks=quirks)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
-    """Launch a run, and follow it in another step, so that nothing can be checked before the launch."""
+    """Launch a run, and follow it in another step: nothing can be checked before the launch."""
 
     def follow(*faults: str, quirks: Quirks = Quirks(), launch: dict[str, str] | None = None, **inputs: str) -> Any:  # noqa: B008
         world = World(clock.time, quirks=quirks)
@@ -32,7 +32,7 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
 
 
 def definitions_read(server: Server) -> int:
-    return sum(each.method == "GET" and "/metrics/" in each.path for each in server.requests_seen)
+    return sum(request.method == "GET" and "/metrics/" in request.path for request in server.requests_seen)
 
 
 @pytest.mark.parametrize(

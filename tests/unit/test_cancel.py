@@ -12,7 +12,7 @@ from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, VirtualClock, new_client
+from support import IDS, VirtualClock, new_client, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +34,9 @@ class Session:
 
     def cancel(self, run_id: str = "", *, fresh_for: float = 0.0) -> Cancellation:
         with self.server:
-            client = new_client(self.server.url, self.clock)
             now = self.clock.now()
-            procedure = cancel_run(
-                client, run_id or self.run_id, clock=self.clock, until=now + 30, fresh_until=now + fresh_for
-            )
+            session = new_session(new_client(self.server.url, self.clock), self.clock, deadline=now + 30)
+            procedure = cancel_run(session, run_id or self.run_id, fresh_until=now + fresh_for)
             return run(procedure, self.clock)
 
     @property

@@ -20,7 +20,7 @@ from coval_gate.runs.schedule import run as run_through
 from coval_gate.transport import Timeouts
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, KEY, VirtualClock, new_client
+from support import IDS, KEY, REQUEST, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ SHORT_TIMEOUTS = Timeouts(connect=0.2, response=0.2, final=0.2)
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:
-    return run_through(client.launch_run(IDS, until=until, sent=lambda _: None), clock)
+    return run_through(client.launch_run(REQUEST, until=until, sent=lambda _: None), clock)
 
 
 class Session:

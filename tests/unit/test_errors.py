@@ -16,7 +16,7 @@ from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import EPOCH, IDS, KEY, VirtualClock, new_client
+from support import EPOCH, KEY, REQUEST, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_error_text_of_response_matches_golden_file(
     with requests_mock.Mocker() as coval:
         coval.post(f"{ROOT}/runs", **RESPONSES[name])
         coval.get(f"{ROOT}/runs/r1", **RESPONSES[name])
-        calls = (partial(client.launch_run, {}, sent=lambda _: None), partial(client.get_run, "r1"))
+        calls = (partial(client.launch_run, REQUEST, sent=lambda _: None), partial(client.get_run, "r1"))
         for call in calls:
             with pytest.raises(CovalError) as caught:
                 run(call(until=clock.now()), clock)
@@ -169,7 +169,7 @@ def test_permanent_connection_error_is_raised_without_retry(
     with requests_mock.Mocker() as coval:
         coval.post(f"{ROOT}/runs", exc=failure)
         with pytest.raises(CovalError) as caught:
-            run(client.launch_run({}, until=clock.now() + 3600, sent=lambda _: None), clock)
+            run(client.launch_run(REQUEST, until=clock.now() + 3600, sent=lambda _: None), clock)
     assert not isinstance(caught.value, (Unavailable, LaunchUncertain))
     assert "was not sent" in caught.value.what
     assert clock.slept == []
@@ -211,7 +211,7 @@ def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -
 MISSING = "missing000000000000001"
 CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
     "launch": (
-        lambda client, until: client.launch_run(IDS | {"agent_id": MISSING}, until=until, sent=lambda _: None),
+        lambda client, until: client.launch_run(REQUEST._replace(agent_id=MISSING), until=until, sent=lambda _: None),
         "agent_id",
     ),
     "run": (lambda client, until: client.get_run(MISSING, until=until), "run_id"),

@@ -12,7 +12,7 @@ import pytest
 
 from coval_gate.errors import LaunchUncertain
 from coval_gate.runs.schedule import run as run_through
-from support import new_client
+from support import REQUEST, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,5 +79,5 @@ def test_launch_is_uncertain_after_invalid_response(kind: str, clock: VirtualClo
     with server([INVALID[kind]]) as url:
         client = new_client(url, clock)
         with pytest.raises(LaunchUncertain):
-            run_through(client.launch_run({}, until=clock.now() + 60, sent=lambda _: None), clock)
+            run_through(client.launch_run(REQUEST, until=clock.now() + 60, sent=lambda _: None), clock)
         client.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context, with_run_metadata
 from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
@@ -115,15 +116,15 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
-    body = {"agent_id": "a1"}
-    eu, us = (CONTEXT._replace(matrix=matrix_of(values)) for values in (EU, US))
-    ours = tags_for(eu, body, "1")
-    assert len({tags_for(context, body, "1").group for context in (CONTEXT, eu, us)}) == 3
-    assert ours.continues(tags_for(eu._replace(run_attempt="1"), body, "2").to_send)
-    assert not ours.continues(tags_for(us._replace(run_attempt="1"), body, "2").to_send)
+    request = LaunchRequest("a1", "p1", "t1")
+    eu, us = (replace(CONTEXT, matrix=matrix_of(each)) for each in (EU, US))
+    ours = tags_for(eu, request, "1")
+    assert len({tags_for(each, request, "1").group for each in (CONTEXT, eu, us)}) == 3
+    assert ours.continues(tags_for(replace(eu, run_attempt="1"), request, "2"))
+    assert not ours.continues(tags_for(replace(us, run_attempt="1"), request, "2"))
     earlier = {"run_id": "0", "run_attempt": "1"}
-    assert ours.supersedes(tags_for(eu._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
-    assert not ours.supersedes(tags_for(us._replace(**earlier), body, "2").to_send)  # type: ignore[arg-type]
+    assert ours.supersedes(tuple(tags_for(replace(eu, **earlier), request, "2")))  # type: ignore[arg-type]
+    assert not ours.supersedes(tuple(tags_for(replace(us, **earlier), request, "2")))  # type: ignore[arg-type]
 
 
 def test_reports_of_jobs_differ() -> None:
@@ -159,10 +160,10 @@ def test_name_of_status_fits_github_and_still_distinguishes_jobs() -> None:
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:
     inputs, _ = parse_inputs({})
-    metadata = launch_request(inputs, CONTEXT._replace(matrix=matrix_of(EU))).body()["metadata"]
+    metadata = launch_request(inputs, replace(CONTEXT, matrix=matrix_of(EU))).body["metadata"]
     assert metadata["customer"]["github_matrix"] == "eu, 2"
     assert metadata["display_name"] == "acme/voice-agent · Voice gate (eu, 2)"
-    assert "github_matrix" not in launch_request(inputs, CONTEXT).body()["metadata"]["customer"]
+    assert "github_matrix" not in launch_request(inputs, CONTEXT).body["metadata"]["customer"]
 
 
 METADATA = {"github_repository": "acme/voice-agent", "github_commit": SHA, "github_matrix": "eu, 2"}

@@ -7,7 +7,7 @@ import pytest
 
 from coval_gate.ci.context import Context
 from coval_gate.config.metadata import MOST_TAGS
-from coval_gate.runs.request import launch_request
+from coval_gate.runs.request import launch_request, with_tags
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(
@@ -24,8 +24,8 @@ CONTEXT = Context(
 def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
     settings = DEFAULTS | {"api_key": KEY} | IDS | inputs
     return launch_request(
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, context), context
-    ).body()
+        read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, context), context
+    ).body
 
 
 def test_unset_inputs_are_not_sent() -> None:
@@ -115,9 +115,9 @@ def test_null_under_known_key_of_metadata_is_unset() -> None:
 
 def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
     tags = [f"t{number}" for number in range(MOST_TAGS)]
-    values = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in values.items()}, CONTEXT)
-    sent = launch_request(inputs, CONTEXT).body(["key", "group"])["metadata"]
+    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group")
     assert len(sent["tags"]) == 20
     assert (sent["customer"]["coval_gate_0"], sent["customer"]["coval_gate_1"]) == ("key", "group")
@@ -126,8 +126,8 @@ def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
 @pytest.mark.parametrize("count", [MOST_TAGS, MOST_TAGS - 1])
 def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: int) -> None:
     tags = [f"t{number}" for number in range(count)]
-    values = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in values.items()}, CONTEXT)
-    sent = launch_request(inputs, CONTEXT).body(["key", "group", "branch"])["metadata"]
+    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group", "branch"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
     assert sent["customer"]["coval_gate_2"] == "branch"

@@ -13,11 +13,11 @@ from coval_gate.model.run import Run
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.progress import ProgressLog
 from coval_gate.runs.schedule import run, together
-from coval_gate.runs.watch import Budgets, watch
+from coval_gate.runs.watch import watch
 from coval_gate.waiting import BackgroundCall, Wait, repeat
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, VirtualClock, new_client
+from support import IDS, VirtualClock, new_client, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,15 +174,8 @@ def test_repeat_stops_when_pause_is_none(clock: VirtualClock) -> None:
 def start_watch(
     server: Server, clock: VirtualClock, run_id: str, limit: float
 ) -> Procedure[Run | NotCompleted | TimedOut]:
-    return watch(
-        new_client(server.url, clock),
-        run_id,
-        clock=clock,
-        budgets=Budgets(deadline=limit, max_wait_time=limit),
-        check_interval=None,
-        progress=ProgressLog(clock, lambda _: None, lambda _: None),
-        record=lambda _: None,
-    )
+    session = new_session(new_client(server.url, clock), clock, deadline=limit, max_wait_time=f"{limit:g}")
+    return watch(session, run_id, progress=ProgressLog(session), record=lambda _: None)
 
 
 def launch_run(server: Server, body: dict[str, str]) -> str:
@@ -233,8 +226,8 @@ def test_each_of_twenty_watches_ends_at_its_deadline(clock: VirtualClock) -> Non
 def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:
     with Server(World(clock.time), faults=["DELETE /runs/* #1-20 -> 500"]) as server:
         ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]
-        client = new_client(server.url, clock)
-        procedures = [cancel_run(client, run_id, clock=clock, until=clock.now() + 30) for run_id in ids]
+        session = new_session(new_client(server.url, clock), clock, deadline=clock.now() + 30)
+        procedures = [cancel_run(session, run_id) for run_id in ids]
         ended = run(together(procedures, clock), clock)
         assert {record.status(server.world.clock()) for record in server.world.runs} == {"CANCELLED"}
     assert {getattr(cancelled, "outcome", cancelled) for cancelled in ended} == {"cancelled"}

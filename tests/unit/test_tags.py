@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context, Head
+from coval_gate.config.metadata import RunMetadata
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.run import Run
 from coval_gate.runs.tags import (
     KEY,
@@ -28,13 +30,13 @@ CONTEXT = Context(
     job="evaluate", step="gate",
     run_id="100", run_attempt="2", pull_request=42, ref="better-greeting",
 )  # fmt: skip
-BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1", "options": {"iteration_count": 3}}
-OURS = tags_for(CONTEXT, BODY, "00c0ffee")
+REQUEST = LaunchRequest("a1", "p1", "t1", iteration_count=3)
+OURS = tags_for(CONTEXT, REQUEST, "00c0ffee")
 
 
-def other_tags(body: dict[str, Any] = BODY, nonce: str = "0ddba11", **context: Any) -> tuple[str, ...]:
+def other_tags(request: LaunchRequest = REQUEST, nonce: str = "0ddba11", **context: Any) -> tuple[str, ...]:
     """Return the tags of another run."""
-    return tags_for(CONTEXT._replace(**context), body, nonce).to_send
+    return tuple(tags_for(replace(CONTEXT, **context), request, nonce))
 
 
 def test_key_is_unique_and_concurrency_group_is_shared() -> None:
@@ -73,8 +75,8 @@ def test_seed_outside_github_is_drawn() -> None:
         (other_tags(run_attempt="3"), False),
         (other_tags(run_attempt="1", run_id="99"), False),
         (other_tags(run_attempt="1", job="other"), False),
-        (other_tags(BODY | {"options": {"iteration_count": 4}}, run_attempt="1"), False),
-        (other_tags(BODY | {"metadata": {"display_name": "new"}}, run_attempt="1"), True),
+        (other_tags(REQUEST._replace(iteration_count=4), run_attempt="1"), False),
+        (other_tags(REQUEST._replace(metadata=RunMetadata(display_name="new")), run_attempt="1"), True),
         (("nightly",), False),
         ((), False),
     ],
@@ -88,14 +90,14 @@ def test_later_attempt_continues_earlier_attempt_of_same_step(tags: tuple[str, .
     [
         (other_tags(run_id="99"), True),
         (other_tags(run_id="99", run_attempt="7"), True),
-        (other_tags(BODY | {"options": {"iteration_count": 4}}, run_id="99"), True),
+        (other_tags(REQUEST._replace(iteration_count=4), run_id="99"), True),
         (other_tags(run_id="101"), False),
         (other_tags(run_attempt="1"), True),
         (other_tags(run_attempt="3"), False),
-        (other_tags(BODY | {"options": {"iteration_count": 4}}, run_attempt="1"), False),
+        (other_tags(REQUEST._replace(iteration_count=4), run_attempt="1"), False),
         (other_tags(run_id="99", pull_request=43), False),
         (other_tags(run_id="99", repository="acme/other"), False),
-        (other_tags(BODY | {"mutation_id": "m1"}, run_id="99"), False),
+        (other_tags(REQUEST._replace(mutation_id="m1"), run_id="99"), False),
         (("coval-gate/1.1/aaaaaaaaaaaa/00",), False),
     ],
 )
@@ -106,39 +108,39 @@ def test_newer_run_supersedes_earlier_runs_of_concurrency_group(tags: tuple[str,
 def test_concurrency_group_depends_on_branch_without_pull_request() -> None:
     without_pull_request = CONTEXT._replace(pull_request=None)
     assert (
-        tags_for(without_pull_request, BODY, "1").group
-        != tags_for(without_pull_request._replace(ref="main"), BODY, "1").group
+        tags_for(without_pull_request, REQUEST, "1").group
+        != tags_for(replace(without_pull_request, ref="main"), REQUEST, "1").group
     )
 
 
 @pytest.mark.parametrize("missing", ["repository", "run_id", "run_attempt"])
 def test_tags_outside_github_have_key_and_no_concurrency_group(missing: str) -> None:
     fields: dict[str, Any] = {missing: ""}
-    ours = tags_for(CONTEXT._replace(**fields), BODY, "00c0ffee")
-    assert ours.to_send == ("coval-gate/00c0ffee",)
-    assert not ours.supersedes(OURS.to_send)
-    assert not ours.continues(OURS.to_send)
+    ours = tags_for(replace(CONTEXT, **fields), REQUEST, "00c0ffee")
+    assert tuple(ours) == ("coval-gate/00c0ffee",)
+    assert not ours.supersedes(tuple(OURS))
+    assert not ours.continues(tuple(OURS))
 
 
 def test_forks_with_same_branch_have_different_concurrency_groups() -> None:
     without_pull_request = CONTEXT._replace(pull_request=None, ref="refs/heads/main")
     groups = {
-        tags_for(without_pull_request._replace(head=Head(owner, "patch-1")), BODY, "1").group
+        tags_for(replace(without_pull_request, head=Head(owner, "patch-1")), REQUEST, "1").group
         for owner in ("alice", "bob")
     }
     assert len(groups) == 2
 
 
 def test_own_tags_distinguish_jobs_without_matrix_input() -> None:
-    staging, production = (tags_for(CONTEXT, BODY, "1", own=[[name]]) for name in ("staging", "production"))
-    earlier = tags_for(CONTEXT._replace(run_attempt="1"), BODY, "2", own=[["staging"]])
-    assert staging.continues(earlier.to_send)
-    assert not production.continues(earlier.to_send)
+    staging, production = (tags_for(CONTEXT, REQUEST, "1", own=[[name]]) for name in ("staging", "production"))
+    earlier = tags_for(replace(CONTEXT, run_attempt="1"), REQUEST, "2", own=[["staging"]])
+    assert staging.continues(earlier)
+    assert not production.continues(earlier)
 
 
 def test_commit_is_read_from_tags_of_same_repository() -> None:
-    tested = CONTEXT._replace(sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
-    tags = tags_for(tested, BODY, "00c0ffee").to_send
+    tested = replace(CONTEXT, sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    tags = tuple(tags_for(tested, REQUEST, "00c0ffee"))
     run = Run(run_id="r1", status="COMPLETED", tags=tags)
     named = {"github_repository": "acme/voice-agent", "github_commit": tested.sha, "github_pull_request": 42}
     assert provenance_of(run, "acme/voice-agent") == named
@@ -147,7 +149,7 @@ def test_commit_is_read_from_tags_of_same_repository() -> None:
     assert (
         provenance_of(run._replace(metadata={"github_commit": "other"}), "acme/voice-agent")["github_commit"] == "other"
     )
-    assert OURS.continues(tags_for(tested._replace(run_attempt="1"), BODY, "1").to_send)
+    assert OURS.continues(tags_for(replace(tested, run_attempt="1"), REQUEST, "1"))
     assert all(len(tag) <= 200 for tag in tags)
 
 
@@ -160,11 +162,11 @@ MAIN = CONTEXT._replace(pull_request=None, ref="refs/heads/main", branch="main")
 
 
 def test_run_of_branch_has_third_tag_that_names_it() -> None:
-    tags = tags_for(MAIN, BODY, "00c0ffee")
-    assert tags.to_send == (tags.key, tags.group, tags.branch)
+    tags = tags_for(MAIN, REQUEST, "00c0ffee")
+    assert tuple(tags) == (tags.key, tags.group, tags.branch)
     assert re.fullmatch(r"coval-gate/branch/main/[0-9a-f]{24}", tags.branch)
     assert tags.branch == branch_tag(MAIN, "main") == branch_tag(MAIN, "refs/heads/main")
-    assert tags.branch == tags_for(MAIN._replace(run_id="7", job="other"), BODY | {"agent_id": "a2"}, "1").branch
+    assert tags.branch == tags_for(replace(MAIN, run_id="7", job="other"), REQUEST._replace(agent_id="a2"), "1").branch
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_run_of_branch_has_third_tag_that_names_it() -> None:
     [{"repository": "acme/other"}, {"server_url": "https://github.example"}, {"branch": "Main"}, {"branch": "main2"}],
 )
 def test_branch_tag_depends_on_server_repository_and_branch(other: dict[str, Any]) -> None:
-    assert tags_for(MAIN._replace(**other), BODY, "1").branch != tags_for(MAIN, BODY, "1").branch
+    assert tags_for(replace(MAIN, **other), REQUEST, "1").branch != tags_for(MAIN, REQUEST, "1").branch
 
 
 @given(st.text(min_size=1))
@@ -183,27 +185,27 @@ def test_branch_tag_is_lower_case_and_short_whatever_the_branch(branch: str) -> 
 
 
 def test_run_of_pull_request_has_no_branch_tag() -> None:
-    assert tags_for(MAIN._replace(pull_request=42), BODY, "1").branch == ""
+    assert tags_for(replace(MAIN, pull_request=42), REQUEST, "1").branch == ""
 
 
 def test_branch_tag_outside_workflow_runs_needs_repository() -> None:
-    assert tags_for(Context(repository="acme/voice-agent", branch="main"), BODY, "00").to_send == (
+    assert tuple(tags_for(Context(repository="acme/voice-agent", branch="main"), REQUEST, "00")) == (
         "coval-gate/00",
         branch_tag(Context(repository="acme/voice-agent"), "main"),
     )
-    assert tags_for(Context(branch="main"), BODY, "00").to_send == ("coval-gate/00",)
+    assert tuple(tags_for(Context(branch="main"), REQUEST, "00")) == ("coval-gate/00",)
 
 
 def test_all_tags_are_in_lower_case() -> None:
-    upper = MAIN._replace(repository="ACME/Voice", branch="Feature/X", sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
-    assert all(tag == tag.lower() for tag in tags_for(upper, BODY, "00c0ffee").to_send)
+    upper = replace(MAIN, repository="ACME/Voice", branch="Feature/X", sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    assert all(tag == tag.lower() for tag in tags_for(upper, REQUEST, "00c0ffee"))
 
 
 @pytest.mark.parametrize("shown", ["tags", "metadata"])
 def test_run_of_pull_request_is_recognized_in_any_repository(shown: str) -> None:
     sha = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
     for number, expected in ((42, "42"), (None, None)):
-        tags = tags_for(CONTEXT._replace(sha=sha, repository="other/repo", pull_request=number), BODY, "1").to_send
+        tags = tuple(tags_for(replace(CONTEXT, sha=sha, repository="other/repo", pull_request=number), REQUEST, "1"))
         fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": as_metadata(tags)}
         assert pull_request_of(Run(run_id="r1", status="COMPLETED", **fields)) == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -72,6 +73,12 @@ class Calls:
     def close(self) -> None:
         """Close idle connections; the next call opens a new one."""
         self._transport.close()
+
+    def logging_to(self, log: Callable[[str], None]) -> Calls:
+        """Return calls over the same connections whose lines are written with `log`."""
+        other = copy(self)
+        other._log = log  # noqa: SLF001 - a copy of this object
+        return other
 
     @property
     def lead(self) -> float:

@@ -9,6 +9,7 @@ procedure (see `waiting`). `until`, a time on the clock's now(), is its deadline
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -22,10 +23,11 @@ from coval_gate.transport import Request, Server, Timeouts
 from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.filters import RunFilter
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
     from coval_gate.model.details import Turn
     from coval_gate.model.results import Simulation
@@ -118,13 +120,19 @@ class Client:
         """Close the connections; the next call opens a new one."""
         self._calls.close()
 
-    def launch_run(self, body: Mapping[str, Any], *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
+    def logging_to(self, log: Callable[[str], None]) -> Client:
+        """Return a client with the same connections that writes its lines with `log`."""
+        other = copy(self)
+        other._calls = self._calls.logging_to(log)  # noqa: SLF001 - a copy of this object
+        return other
+
+    def launch_run(self, wanted: LaunchRequest, *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.
 
         `sent` gets each attempt just before it is sent. Its response may still come after this method raises
         LaunchUncertain. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist).
         """
-        request = Request("POST", "/runs", json=body)
+        request = Request("POST", "/runs", json=wanted.body)
 
         def attempt() -> Procedure[Run]:
             launch = Launch(self._calls.exchange(request, until, open_for=LAUNCH_OPEN), self._new_run)

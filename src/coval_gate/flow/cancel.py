@@ -1,4 +1,4 @@
-"""Cancels runs: those that users name, those that a step gives up, and those that the main step left behind."""
+"""Cancels runs that users name, that a step gives up, or that the main step left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def cancel_named(
     session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
 ) -> Procedure[list[Cancellation]]:
-    """Cancel runs side by side, and return what became of each. Once all were tried, raises the first error."""
+    """Cancel runs side by side, and return what became of each. Raises the first error after it tried all."""
     from coval_gate.report.wording.judgements import run_cancellation_text
     from coval_gate.runs.cancel import cancel_runs
 
@@ -34,20 +34,22 @@ def cancel_named(
     for run_id in run_ids:
         progress.begin_trial(leg).run_id = run_id
     progress.record_id(run_ids[0])
-    cancelling = cancel_runs(session.client, run_ids, clock=session.clock, until=session.deadline, report=report)
+    cancelling = cancel_runs(session, run_ids, report=report)
     return all_or_first_error((yield from cancelling))
 
 
 def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
-    """Leave no run behind that no step waits for, and return the judgement with what became of them."""
-    from coval_gate.runs.cleanup import Cleanup, with_cancellations
+    """Cancel or leave the unfinished runs, and return the judgement with what became of them."""
+    from coval_gate.runs.cleanup import Cleanup
 
     hurried, inputs = progress.is_hurried, progress.inputs
     for trial in progress.trials:
         if trial.is_over:
             trial.release()
-    concerned = [trial for trial in progress.trials if trial.is_active or trial.launched_again]
-    # A job that may not cancel its runs leaves those of earlier attempts alone, too.
+    concerned = [
+        (leg, trial) for leg in progress.legs for trial in leg.trials if trial.is_active or trial.launched_again
+    ]
+    # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
     ends_others = inputs.cancel_on_interrupt or not hurried
     others = [leg for leg in progress.legs if ends_others and _may_have_leftovers(progress, leg)]
     if concerned and hurried:  # the step may be killed while it cancels the runs
@@ -55,34 +57,50 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
             progress.publisher.write_verdict(progress.report(judgement))
     if concerned or others:
         session, now = progress.session(), progress.clock.now()
-        until, late = session.times.cancelling(now), now >= session.deadline
+        late = now >= session.deadline
+        session = session._replace(deadline=session.times.cancelling(now))
         cleanups = [
-            Cleanup(session=session, trial=trial, until=until, late=late).clean_up(judgement.verdict)
-            for trial in concerned
+            Cleanup(session=progress.session_of(leg, session), trial=trial, late=late).clean_up(
+                progress.judgement_of(leg, judgement).verdict
+            )
+            for leg, trial in concerned
         ]
-        cleanups += [_end_leftovers(session, progress, leg) for leg in others]
+        cleanups += [_end_leftovers(progress.session_of(leg, session), progress, leg) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
-    for leg in progress.legs:
-        judgement = with_cancellations(judgement, leg)
+    judgement = _with_cancellations(progress, judgement)
     if hurried and inputs.mode != "cancel" and not any(trial.run_id for trial in progress.trials):
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
 
 
+def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
+    """Return the step's judgement, and give each leg its own, with what became of their runs."""
+    from coval_gate.runs.cleanup import with_cancellations
+
+    is_of_leg, concluded = progress.is_of_leg(judgement), judgement
+    for leg, own in [(leg, progress.judgement_of(leg, judgement)) for leg in progress.legs]:
+        if own is judgement:
+            own = concluded = with_cancellations(concluded, leg.trials)
+        else:
+            own = with_cancellations(own, leg.trials)
+        if is_of_leg:
+            leg.conclude(own)
+    return concluded
+
+
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:
-    """Tell whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
+    """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
     inputs = leg.inputs
     repeats = inputs.mode == "run" and inputs.api_key is not None and inputs.repeat_on_failure > 0
     return repeats and inputs.resume and progress.context.run_attempt not in ("", "1")
 
 
 def _end_leftovers(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Cancel the repetitions that an earlier attempt left unfinished, and that this one did not take over."""
-    from coval_gate.runs.launch import earlier_runs
+    """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
+    from coval_gate.runs.earlier import EarlierRuns
 
     request, own = request_of(session, progress, leg, 0)
-    until = session.times.cancelling(session.clock.now())
-    earlier = earlier_runs(session, own, request.body(), until=until)
+    earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
     numbers = range(1, leg.inputs.repeat_on_failure + 1)
     repetitions = [request_of(session, progress, leg, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}

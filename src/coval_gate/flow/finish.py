@@ -25,24 +25,19 @@ if TYPE_CHECKING:
 def finish_trials(progress: Progress, trials: Sequence[Trial]) -> Procedure[None]:
     """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if progress.inputs.api_key is None:
-        _tell_undone(progress, trials)
+        _warn_of_undone(progress, trials)
         return
     now = progress.clock.now()
-    session, until = progress.session(Times.of_post_step(now)), now + POST_CANCELLING
-    works = [_Work(session, trial, until) for trial in trials]
+    session = progress.session(Times.of_post_step(now))._replace(deadline=now + POST_CANCELLING)
+    legs = {leg.name: leg for leg in progress.legs}
+    works = [_Work(progress.session_of(legs[trial.leg], session), trial) for trial in trials]
     results = yield from together([work.do() for work in works], session.clock)
-    for work, trial, result in zip(works, trials, results, strict=True):
-        if trial.ended:
-            which = f" ({trial.run_id})" if trial.run_id else ""
-            session.host.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if isinstance(result, GateError):
-            session.warn(work.undone_text(result))
-        elif result:
-            raise result
+    for work, result in zip(works, results, strict=True):
+        work.report(result)
 
 
-def _tell_undone(progress: Progress, trials: Sequence[Trial]) -> None:
-    """Warn of what is not done without an API key."""
+def _warn_of_undone(progress: Progress, trials: Sequence[Trial]) -> None:
+    """Warn of what cannot be done without an API key."""
     left = [trial for trial in trials if trial.post_cancels or trial.launched_again]
     if left:
         runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
@@ -54,26 +49,35 @@ def _tell_undone(progress: Progress, trials: Sequence[Trial]) -> None:
 class _Work:
     """What the main step left of one trial."""
 
-    def __init__(self, session: Session, trial: Trial, until: float) -> None:
+    def __init__(self, session: Session, trial: Trial) -> None:
         self._session = session
         self._trial = trial
-        self._until = until
         self._is_marking = False
 
     def do(self) -> Procedure[None]:
         """Cancel the run, and any second run, and mark one that failed. Raises CovalError."""
-        session, trial, until = self._session, self._trial, self._until
+        session, trial = self._session, self._trial
         if trial.post_cancels:
-            trial.ended = yield from cancel_trial(session, trial, until=until)
-        yield from end_other_launches(session, trial, until=until)
+            trial.ended = yield from cancel_trial(session, trial)
+        yield from end_other_launches(session, trial)
         if trial.owes_mark:
             self._is_marking = True
             sent = (trial.key,) if trial.key else ()
-            marking = mark(session.client, trial.run_id, FAILED, sent=sent, clock=session.clock, until=until)
-            if (yield from marking):
+            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
 
-    def undone_text(self, error: GateError) -> str:
+    def report(self, result: Exception | None) -> None:
+        """Log what became of the run, and warn of what could not be done. Raises any other error."""
+        session, trial = self._session, self._trial
+        if trial.ended:
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
+        if isinstance(result, GateError):
+            session.warn(self._undone_text(result))
+        elif result:
+            raise result
+
+    def _undone_text(self, error: GateError) -> str:
         """Return what could not be done, and why."""
         trial = self._trial
         if self._is_marking:

@@ -14,7 +14,6 @@ from coval_gate.runs.follow import follow
 from coval_gate.runs.progress import ProgressLog, waiting_title
 from coval_gate.runs.selection import differences, not_shown
 from coval_gate.runs.tags import provenance_of
-from coval_gate.runs.watch import Budgets
 
 if TYPE_CHECKING:
     from coval_gate.flow.progress import Progress
@@ -27,51 +26,47 @@ if TYPE_CHECKING:
     from coval_gate.waiting import Procedure
 
 T = TypeVar("T")
-CALL_TIME: Final = 10.0  # s for a call that a verdict needs after the deadline
+CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
-def follow_trial(
-    session: Session, progress: Progress, leg: Leg, trial: Trial, criteria: Criteria
-) -> Procedure[Outcome]:
+def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError."""
-    clock, inputs = session.clock, session.inputs
 
     def follow_run() -> Procedure[Outcome]:
         return follow(
             session,
             trial.run_id,
             criteria=criteria,
-            budgets=Budgets.from_inputs(inputs, began=progress.began),
-            progress=ProgressLog(clock, session.host.log, session.warn),
+            progress=ProgressLog(session),
             record=partial(see, progress, trial),
         )
 
-    left = max(0.0, session.deadline - clock.now()) if trial.repetition else inputs.max_wait_time
-    with session.host.group(waiting_title(left)):
-        watching = _unless_cancelled(session, progress, leg, trial, follow_run())
+    left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
+    with session.group(waiting_title(left)):
+        watching = _unless_cancelled(session, progress, trial, follow_run())
         outcome = (yield from watching) or (yield from follow_run())
     yield from _check_selection(session, progress, trial)
     return outcome
 
 
 def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Watch a run that was taken over briefly, and replace it if it is being cancelled. Raises as `launch`."""
+    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch`."""
     trial = leg.first
     watching = takeover.confirm(
         session,
         trial.run_id,
-        progress=ProgressLog(session.clock, session.host.log, session.warn),
+        progress=ProgressLog(session),
         record=partial(see, progress, trial),
     )
     try:
-        yield from _unless_cancelled(session, progress, leg, trial, watching)
+        yield from _unless_cancelled(session, progress, trial, watching)
     except (NotFound, Unavailable):
         if not trial.run_id:
             raise  # the launch that was to replace it failed
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
-    """Record what a poll showed. Raises InputError if it is not the run that the inputs of mode wait name."""
+    """Record what a poll showed. Raises InputError if the inputs of mode wait name another run."""
     trial.see(run, at=progress.clock.now())
     if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
@@ -79,16 +74,16 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
 
 
 def _unless_cancelled(
-    session: Session, progress: Progress, leg: Leg, trial: Trial, watching: Procedure[T]
+    session: Session, progress: Progress, trial: Trial, watching: Procedure[T]
 ) -> Procedure[T | None]:
     """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
     if trial.tags is None or not trial.resumed:
         return (yield from watching)
-    launcher = launcher_of(session, progress, leg, trial, trial.tags)
+    launcher = launcher_of(session, progress, trial, trial.tags)
     replace_run = partial(launcher.launch_instead, cancel=session.inputs.cancel_on_interrupt)
-    ended = yield from takeover.unless_cancelled(watching, trial, replace_run, clock=session.clock)
+    ended = yield from takeover.unless_cancelled(session, trial, watching, replace_run)
     if ended is None:
-        session.host.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
+        session.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
         yield from announce(progress)
     return ended
 
@@ -96,21 +91,21 @@ def _unless_cancelled(
 def _check_selection(session: Session, progress: Progress, trial: Trial) -> Procedure[None]:
     """Check in mode wait that the run has the agent, persona and test set that the inputs name.
 
-    Raises InputError, CovalError. A poll may be damaged, so that another one has to show the same.
+    Raises InputError, CovalError. A poll may be damaged, so another one must show the same.
     """
     if session.inputs.mode != "wait" or trial.run is None:
         return
     if trial.differences:
         until = max(session.deadline, session.clock.now() + CALL_TIME)
         see(progress, trial, (yield from session.client.get_run(trial.run_id, until=until)))
-    if told := not_shown(session.inputs, trial.run):
-        session.warn(told)
+    if text := not_shown(session.inputs, trial.run):
+        session.warn(text)
 
 
 def _is_meant(progress: Progress, trial: Trial, run: Run) -> bool:
-    """Return whether this is the run that the inputs name. Raises InputError if it was not at two polls in a row.
+    """Return whether this is the run that the inputs name. Raises InputError if two polls in a row show another one.
 
-    A run that is not meant is left alone.
+    Leave a run alone that is not meant.
     """
     last, trial.differences = trial.differences, differences(progress.inputs, run)
     if trial.differences and trial.differences == last:

@@ -1,6 +1,6 @@
 """Decides what a run shows: follows it to its end, judges it, and explains the judgement.
 
-The modules that this needs take longer to import than the rest of the start, so they are imported after the launch.
+Its imports take longer than the rest of the start, so they come after the launch.
 """
 
 from __future__ import annotations
@@ -42,17 +42,9 @@ if TYPE_CHECKING:
 def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
     trial, criteria = leg.first, Criteria.from_inputs(leg.inputs)
-    outcome = yield from follow_trial(session, progress, leg, trial, criteria)
+    outcome = yield from follow_trial(session, progress, trial, criteria)
     baseline = yield from _baseline(session, progress, leg, outcome)
-    leg.drift = yield from drift_of(
-        session.client,
-        trial,
-        outcome,
-        leg.inputs,
-        progress.context,
-        clock=session.clock,
-        deadline=session.deadline,
-    )
+    leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
@@ -65,7 +57,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = Criteria.from_inputs(leg.inputs), leg.first.judgement
-    outcome = yield from follow_trial(session, progress, leg, trial, criteria)
+    outcome = yield from follow_trial(session, progress, trial, criteria)
     baseline = first.baseline if first and not leg.inputs.accept else None
     trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None))
     owe_mark(progress, trial)
@@ -77,10 +69,10 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
 def take_together(session: Session, progress: Progress, leg: Leg, together: Together) -> Procedure[None]:
     """Record what the trials of a leg show together. Raises RunnerError."""
     leg.result, leg.judgement = together
-    leg.findings = None  # those of the run alone are others
+    leg.findings = None  # a run alone has other findings
     repetition = leg.judgement.repetition
     if repetition and not repetition.unusable:
-        session.host.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
+        session.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
         yield from _explain(session, progress, leg, leg.judgement)
 
 
@@ -88,18 +80,7 @@ def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) 
     """Find the runs that thresholds compare with."""
     if leg.inputs.accept:
         return None
-    return (
-        yield from baseline_of(
-            session.client,
-            leg.first,
-            outcome,
-            leg.inputs,
-            progress.context,
-            clock=session.clock,
-            deadline=session.deadline,
-            log=session.log,
-        )
-    )
+    return (yield from baseline_of(session, leg.first, outcome, progress.context))
 
 
 def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[None]:
@@ -107,9 +88,9 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
 
     Raises RunnerError.
     """
-    judged = [each.judgement for each in progress.legs if each.judgement]
-    if len(judged) == len(progress.legs):  # a step that is killed before must not pass
-        progress.publisher.write_verdict(progress.report(gravest(judged)))
+    outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
+    if len(outcomes) == len(progress.legs):  # a step that is killed earlier must not pass
+        progress.publisher.write_verdict(progress.report(gravest(outcomes)))
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
     session.log(*check_lines(leg.findings))
     run = leg.first.run
@@ -117,13 +98,10 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
         if not judgement.repetition:
             leg.trend = yield from _trend(session, leg, run, leg.result)
         leg.details = yield from fetch_details(
-            session.client,
+            session._replace(deadline=session.times.informing(session.clock.now(), DETAILS)),
             leg.result,
-            [each.simulation.id for each in leg.findings.to_look_at],
+            [row.simulation.id for row in leg.findings.to_look_at],
             test_set_id=run.test_set_id or leg.inputs.test_set_id,
-            with_transcripts=session.inputs.include_transcripts == "failures",
-            clock=session.clock,
-            until=session.times.informing(session.clock.now(), DETAILS),
         )
 
 
@@ -132,13 +110,12 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
     inputs = leg.inputs
     if not inputs.html_path:
         return ()
-    named = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
+    tag = inputs.baseline.name if inputs.baseline and inputs.baseline.kind == "tag" else ""
     return (
         yield from fetch_trend(
-            session.client,
+            session._replace(deadline=session.times.informing(session.clock.now(), TREND)),
             run,
             metrics={metric.id for metric in result.metrics},
-            promotions=tuple(filter(None, (inputs.promote, named))),
-            until=session.times.informing(session.clock.now(), TREND),
+            promotions=tuple(filter(None, (inputs.promote, tag))),
         )
     )

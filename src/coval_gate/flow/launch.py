@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from coval_gate.times import announcing
 
 if TYPE_CHECKING:
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.leg import Leg
-    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.trial import Trial
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
     """Launch a trial of the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError.
 
-    `repetition`: which repetition of the leg's first run it is, so that a later attempt resumes the right one.
+    `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
     """
     inputs = session.inputs
     request, tags = request_of(session, progress, leg, repetition)
     trial = progress.begin_trial(leg, request=request, tags=tags, repetition=repetition)
-    launcher = launcher_of(session, progress, leg, trial, tags)
+    launcher = launcher_of(session, progress, trial, tags)
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     resumed = yield from launcher.launch_guarded(
         resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
     )
     how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
-    session.host.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
+    session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
     return trial
 
 
-def launcher_of(session: Session, progress: Progress, leg: Leg, trial: Trial, tags: Tags) -> Launcher:
-    """Return what launches a trial of the leg."""
+def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:
+    """Return what launches a trial of the session's leg."""
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.prepare import prepare
 
@@ -45,23 +45,24 @@ def launcher_of(session: Session, progress: Progress, leg: Leg, trial: Trial, ta
         session=session,
         trial=trial,
         tags=tags,
-        check=partial(prepare, session, trial, leg.inputs, progress.context),
+        check=partial(prepare, session, trial, progress.context),
         record=progress.record_id,
     )
 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
-    """Return what the launch of the leg's first run, or of one of its repetitions, sends, and the tags in it."""
-    from coval_gate.runs.request import launch_request
+    """Return the request of the leg's first run, or of a repetition, and the tags in it."""
+    from coval_gate.runs.request import launch_request, with_tags
     from coval_gate.runs.tags import tags_for
 
     inputs = leg.inputs
-    # Repetitions follow failed runs only, so that as a part of the branch they would bias its baseline.
-    context = progress.context._replace(branch="") if repetition else progress.context
+    # Repetitions follow failed runs only, so they would bias the branch's baseline.
+    context = replace(progress.context, branch="") if repetition else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
     nonce = f"{session.randomness.getrandbits(32):08x}"
-    return request, tags_for(context, request.body(), nonce, own)
+    tags = tags_for(context, request, nonce, own)
+    return with_tags(request, tuple(tags)), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:
@@ -70,7 +71,7 @@ def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Tr
     trial.identify(run_id, at=session.clock.now())
     trial.arm(cancel=session.inputs.cancel_on_interrupt)
     progress.record_id(run_id)
-    session.host.log(f"Taking over run {run_id}: {progress.run_url(run_id)}")
+    session.log(f"Taking over run {run_id}: {progress.run_url(run_id)}")
     return trial
 
 

@@ -1,4 +1,4 @@
-"""The beginning of a step: reads where it runs and what it has to do, and plans its legs."""
+"""The beginning of a step: reads its context and inputs, and plans its legs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_inputs(progress: Progress) -> Inputs:
-    """Read where the step runs and what it has to do. Raises InputError, RunnerError."""
+    """Read the context and the inputs. Raises InputError, RunnerError."""
     environ, host, publisher = progress.runtime.environ, progress.host, progress.publisher
     for secret in (key_in(environ), token_in(environ)):
         host.mask(secret)
@@ -36,8 +36,8 @@ def read_inputs(progress: Progress) -> Inputs:
     problems += unusable
     if progress.inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
-    # If the step is killed, the workflow sees this; and files that cannot be written show before the launch.
-    publisher.write_unfinished()
+    # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
+    publisher.write_outputs(progress.report(UNFINISHED))
     progress.save()
     inputs, context = progress.inputs, progress.context
     if inputs.promote or inputs.accept or inputs.drift:
@@ -59,14 +59,14 @@ def one_leg(inputs: Inputs) -> list[Leg]:
 
 
 def locate(progress: Progress) -> Procedure[None]:
-    """Find out which commit is tested, where the event does not say and it is needed."""
+    """Find out which commit is tested, if pages need it and the event does not show it."""
     until = announcing(progress.clock.now(), progress.deadline)
     pages = progress.publisher.pages
     progress.context = yield from pages.locate(progress.context, progress.inputs, until=until)
 
 
 def foresee(session: Session, leg: Leg) -> None:
-    """Warn of thresholds that the run is too small to decide with the confidence."""
+    """Warn of thresholds that a run of this size cannot decide with the confidence."""
     inputs = leg.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
@@ -75,14 +75,14 @@ def foresee(session: Session, leg: Leg) -> None:
     from coval_gate.judge.foresight import undecidable
     from coval_gate.report.wording.claims import undecidable_text
 
-    for found in undecidable(Criteria.from_inputs(inputs), cases):
-        session.warn(undecidable_text(found, cases))
+    for criterion in undecidable(Criteria.from_inputs(inputs), cases):
+        session.warn(undecidable_text(criterion, cases))
 
 
 def _with_seed(progress: Progress, inputs: Inputs) -> Inputs:
-    """Return inputs with the seed with which all runs draw the same test cases, where they draw any.
+    """Return inputs with a seed, so all runs draw the same test cases, if they draw any.
 
-    The seed is chosen before anything is sent, because it is a part of the request by which runs are found again.
+    The seed is chosen before anything is sent: it is a part of the request by which runs are found again.
     """
     if not inputs.sub_sample_size or inputs.sub_sample_seed is not None:
         return inputs

@@ -1,6 +1,6 @@
-"""How far a step has come: where it runs, what it has to do, and its legs.
+"""The record of a step: its context, its inputs, and its legs.
 
-What is known is written down the moment that it is known: a step may be killed at any time.
+Everything is written down at once: a step may be killed at any time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from coval_gate.runs.trial import LEGS, Trial, read_state, write_state
 from coval_gate.times import Times
 
 if TYPE_CHECKING:
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.report.model import Report
-    from coval_gate.runs.request import LaunchRequest
     from coval_gate.runs.tags import Tags
     from coval_gate.runtime import Runtime
 
@@ -51,7 +50,7 @@ class Progress:
 
     @property
     def deadline(self) -> float:
-        """When the step has to be done, on the clock."""
+        """When the step must be done, on the clock."""
         return self.began + self.inputs.max_wait_time
 
     @property
@@ -71,13 +70,25 @@ class Progress:
     def session(self, times: Times | None = None) -> Session:
         """Begin a session with Coval, with connections of its own. Raises ValueError without an API key.
 
-        `times`: those of the post step; without them, those of the main step count.
+        `times`: the post step's; without them, the main step's count.
         """
         times = times or self.times
         client = connect(self.inputs, self.runtime, self.host.quote, hurried=self.is_hurried, ends=times.coval_ends)
         return Session(
             client, self.host, self.clock, self.runtime.randomness, self.inputs, deadline=self.deadline, times=times
         )
+
+    def session_of(self, leg: Leg, session: Session) -> Session:
+        """Return the leg's own session."""
+        return session.of_leg(leg, several=len(self.legs) > 1)
+
+    def is_of_leg(self, judgement: Judgement) -> bool:
+        """Return whether a judgement is a leg's, and not about the step as a whole."""
+        return any(leg.outcome is judgement for leg in self.legs)
+
+    def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
+        """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
+        return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
     def begin_trial(
         self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
@@ -88,13 +99,13 @@ class Progress:
         return trial
 
     def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
-        """Guard a run that is none of the leg's own, until it is cancelled. Raises RunnerError."""
+        """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
         trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
         trial.arm(cancel=True)
         return trial
 
     def save(self) -> None:
-        """Hand what the post step may have to do to it. Raises RunnerError."""
+        """Save what the post step may need to do. Raises RunnerError."""
         leftovers = [trial for leg in self.legs for trial in leg.leftovers.values()]
         self.host.save_state({LEGS: write_state([*self.trials, *leftovers])})
 
@@ -106,24 +117,22 @@ class Progress:
         self.legs = list(legs.values())
 
     def record_id(self, run_id: str) -> None:
-        """Write down the id of a run: the step's first, or another one. Raises RunnerError."""
+        """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
         ids = [trial.run_id for trial in self.trials if trial.run_id] or [run_id]
         self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
         self.save()
 
     def report(self, judgement: Judgement) -> Report:
-        """Say what is known by now."""
-        # None of this is needed before the launch, whose start is measured.
-        from coval_gate.judge.judgement import redacted
-        from coval_gate.publish.legs import leg_report
-        from coval_gate.report.model import Report
-
-        redact, home = self.host.redact, self.inputs.dashboard_url
+        """Return the report of what is known by now."""
+        redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]
         return Report(
             judgement=judgement,
-            legs=tuple(leg_report(leg, judgement, page=self.run_url, redact=redact, home=home) for leg in launched),
+            legs=tuple(
+                leg_report(leg, judgement, is_of_leg=is_of_leg, page=self.run_url, redact=redact, home=home)
+                for leg in launched
+            ),
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,

@@ -1,6 +1,6 @@
 """Gives the runs of a step their standing among later ones: a failed run a mark, a good one the tags of baselines.
 
-A failed run is marked as soon as the verdict is known, so that no other step takes it for a baseline. A run is promoted
+A failed run is marked as soon as the verdict is known: no other step must take it for a baseline. A run is promoted
 last, after all reports are written: a step that turns red on the way moves no baseline.
 """
 
@@ -36,25 +36,27 @@ if TYPE_CHECKING:
 
 
 def owe_mark(progress: Progress, trial: Trial) -> None:
-    """Note that the trial's run has to be marked as failed, if it is. If the step is killed, the post step does it."""
+    """Note that a failed run must be marked. If the step is killed, the post step marks it."""
     if trial.judgement and has_failed_check(trial.judgement) and _may_be_baseline(progress, trial):
         trial.owe_mark(owed=True)
 
 
 def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None]:
-    """Mark the runs of legs that failed, and plan what is to become of the others. Raises Interrupted.
+    """Mark the runs of legs that failed, and plan the promotion of the others. Raises Interrupted.
 
-    `judgement` is that of the step, which may have ended in an error after it judged the runs.
+    `judgement` is the step's, which may have ended in an error after it judged the runs.
     """
     judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
     for leg, own in judged:
-        if judgement.verdict is Verdict.TIMED_OUT and _goes_on_unjudged(progress, leg.first):
-            progress.warn(unjudged_text(leg.first.run_id))
+        if progress.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and _goes_on_unjudged(
+            progress, leg.first
+        ):
+            _session_of(progress, leg).warn(unjudged_text(leg.first.run_id))
         for trial in leg.trials:
             trial.owe_mark(owed=has_failed_check(own) and _may_be_baseline(progress, trial))
-    owing = [trial for leg, _ in judged for trial in leg.trials if trial.owes_mark]
+    owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if trial.owes_mark]
     if owing:
-        yield from _mark(progress.session(), owing)
+        yield from _mark(progress, owing)
     for leg, own in judged:
         leg.promotion = _planned(leg, own) if judgement.lets_pass or judgement is own else None
         if leg.drift and leg.drift.begins and judgement.lets_pass and may_begin_reference(own):
@@ -71,73 +73,77 @@ def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
             if leg.promotion:
                 yield from _promote(progress, leg, leg.promotion, report)
             if leg.begins and report.judgement.lets_pass:
-                yield from _give(progress.session(), leg, leg.begins, first=True)
+                yield from _give(_session_of(progress, leg), leg, leg.begins, first=True)
 
 
 def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
-    """Do what `promote_runs` says of one leg. Raises Interrupted."""
+    """Promote the run of one leg as planned. Raises Interrupted."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
     if planned.obstacle != "pending":
-        _tell(progress.session(), planned)
+        _report(_session_of(progress, leg), planned)
         return
-    if leg.inputs.accept and not (yield from _accept(progress.session(), leg)):
+    if leg.inputs.accept and not (yield from _accept(_session_of(progress, leg), leg)):
         return
     for tag in tags_to_give(leg.inputs):
-        yield from _give(progress.session(), leg, tag)
+        yield from _give(_session_of(progress, leg), leg, tag)
 
 
 def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
-    """Give the leg's first run a tag, and tell what came of it. `first`: only if no other run has it."""
-    promotion = yield from promote(
-        session.client, leg.first, tag, first=first, clock=session.clock, until=session.deadline
-    )
+    """Give the leg's first run a tag, and report the result. `first`: only if no other run has it."""
+    promotion = yield from promote(session, leg.first, tag, first=first)
     promotion = promotion.redacted(session.host.redact)
-    _tell(session, promotion)
+    _report(session, promotion)
     _summarize(session, promotion)
 
 
+def _session_of(progress: Progress, leg: Leg) -> Session:
+    return progress.session_of(leg, progress.session())
+
+
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
-    """Tell whether a search for a baseline may find the trial's run. It finds none of pull requests."""
+    """Return whether a search for a baseline may find the trial's run. It finds no runs of pull requests."""
     if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
         return False
     return progress.context.pull_request is None and pull_request_of(trial.run) is None
 
 
 def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
-    """Tell whether the trial's run goes on without the step, and later runs may be compared with it."""
+    """Return whether the trial's run goes on without the step, and later runs may be compared with it."""
     inputs, run = progress.inputs, trial.run
     if inputs.cancel_on_timeout or run is None or run.is_over or not is_compared(inputs):
         return False
     return progress.context.pull_request is None and pull_request_of(run) is None
 
 
-def _mark(session: Session, trials: list[Trial]) -> Procedure[None]:
-    """Mark the runs as failed. Warn once where that is not possible; what may pass is left to the post step, too."""
-    client, clock, until = session.client, session.clock, _end_of_marks(session)
-    marks = (mark(client, trial.run_id, FAILED, sent=trial.sent_tags, clock=clock, until=until) for trial in trials)
-    results = yield from together(marks, clock)
+def _mark(progress: Progress, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
+    """Mark the runs as failed, and warn once of failures. The post step retries transient ones."""
+    session = progress.session()
+    marking = _marking(session)
+    marks = (mark(marking, trial.run_id, FAILED, sent=trial.sent_tags) for _, trial in owing)
+    results = yield from together(marks, session.clock)
     problems: dict[str, CovalError] = {}
-    for trial, result in zip(trials, results, strict=True):
+    for (leg, trial), result in zip(owing, results, strict=True):
         if isinstance(result, CovalError):
             problems[trial.run_id] = result
         elif isinstance(result, Exception):
             raise result
         trial.owe_mark(owed=isinstance(result, Unavailable))
         if result is True:
-            session.host.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
+            progress.session_of(leg, session).log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
     if problems:
-        (run_id, first), *others = problems.items()
-        session.warn(not_marked_text([run_id, *(each for each, _ in others)], first.what, first.advice))
+        first = next(iter(problems.values()))
+        session.warn(not_marked_text(list(problems), first.what, first.advice))
 
 
-def _end_of_marks(session: Session) -> float:
+def _marking(session: Session) -> Session:
+    """Return the session for marks, which take at most MARKING."""
     now = session.clock.now()
-    return min(now + MARKING, max(now, session.deadline))
+    return session._replace(deadline=min(now + MARKING, max(now, session.deadline)))
 
 
 def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
-    """Return what is to become of the run; None where nothing is, or nothing more than the verdict is to be told."""
+    """Return the planned promotion; None if there is none, or the verdict alone says why."""
     accept, tags = leg.inputs.accept, tags_to_give(leg.inputs)
     if not (tags or accept):
         return None
@@ -149,10 +155,10 @@ def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
 
 
 def _accept(session: Session, leg: Leg) -> Procedure[bool]:
-    """Mark the run as the beginning of comparisons, and return whether it is."""
-    trial, clock, until = leg.first, session.clock, _end_of_marks(session)
+    """Mark the run as accepted, where comparisons begin, and return whether it has the mark now."""
+    trial = leg.first
     accepted = Promotion(run_id=trial.run_id, tag="", accepted=True)
-    marking = mark(session.client, trial.run_id, ACCEPTED, sent=trial.sent_tags, clock=clock, until=until)
+    marking = mark(_marking(session), trial.run_id, ACCEPTED, sent=trial.sent_tags)
     try:
         if trial.run and (number := pull_request_of(trial.run)) is not None:
             outcome = accepted.with_obstacle("pull_request", other=number)
@@ -163,12 +169,12 @@ def _accept(session: Session, leg: Leg) -> Procedure[bool]:
     except CovalError as error:
         outcome = accepted.with_obstacle("failed", text=error.what, advice=error.advice)
     outcome = outcome.redacted(session.host.redact)
-    _tell(session, outcome)
+    _report(session, outcome)
     _summarize(session, outcome)
     return outcome.promoted
 
 
-def _tell(session: Session, promotion: Promotion) -> None:
+def _report(session: Session, promotion: Promotion) -> None:
     warning = warning_text(promotion)
     if promotion.promoted or not warning:
         session.log(log_text(promotion))
@@ -177,7 +183,7 @@ def _tell(session: Session, promotion: Promotion) -> None:
 
 
 def _summarize(session: Session, promotion: Promotion) -> None:
-    """Add what came of a promotion to the summary, which was written before."""
+    """Add the result of a promotion to the summary, which was written before."""
     if session.inputs.summary:
         text = report_text(promotion, code=code, escape=escape)
         with suppress(RunnerError):

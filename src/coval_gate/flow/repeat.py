@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
 
-    Stop at a repetition without data, where the earlier runs decide, and where no repetition can change the verdict.
+    Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
     inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)
@@ -48,7 +48,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
             break
         left = session.deadline - session.clock.now()
         if left < took:
-            session.host.log(
+            session.log(
                 f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
                 "so it does not run again."
             )

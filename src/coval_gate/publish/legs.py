@@ -17,21 +17,29 @@ if TYPE_CHECKING:
 
 
 def leg_report(
-    leg: Leg, judgement: Judgement, *, page: Callable[[str], str], redact: Callable[[str], str], home: str
+    leg: Leg,
+    judgement: Judgement,
+    *,
+    is_of_leg: bool,
+    page: Callable[[str], str],
+    redact: Callable[[str], str],
+    home: str,
 ) -> LegReport:
     """Return the report of a leg that has a run.
 
-    `judgement` is that of the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
-    `home` is the address of the dashboard.
+    `judgement` is the step's; `is_of_leg`: it is the judgement of this leg or another one. `page` returns the URL of a
+    run by its id, `redact` hides secrets in a text, and `home` is the address of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0]
-    own = leg.judgement
-    if own and own.verdict is not judgement.verdict and judgement.is_of_step:  # something went wrong afterwards
+    own = leg.outcome
+    if (
+        own and own.verdict is not judgement.verdict and judgement.is_of_step and not is_of_leg
+    ):  # something went wrong afterwards
         own = None
     return LegReport(
         judgement=redacted(own, redact) if own else judgement,
-        known=leg.findings if own else None,
+        known=leg.findings if own and not leg.error else None,
         dashboard_url=home,
         name=leg.name,
         run_id=first.run_id,
@@ -40,7 +48,7 @@ def leg_report(
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
-        single_runs=tuple(_run_report(trial, judgement, page) for trial in trials),
+        single_runs=tuple(_run_report(trial, own or judgement, page) for trial in trials),
         promotion=leg.promotion and leg.promotion.redacted(redact),
     )
 

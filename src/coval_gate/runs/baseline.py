@@ -1,8 +1,8 @@
 """Finds the baseline of a run: the earlier runs that its thresholds compare it with.
 
-A run that the gate failed is never one, unless the input names it; nor is one older than a run that a person accepted.
-Every run is checked here, whatever Coval was asked for: a list may lag, ignore a filter, or show neither tags nor
-metadata. A run that cannot be read does not fail the step: then there is no baseline, and the reason says why.
+A run that the gate failed is a baseline only if the input names it. No baseline is older than a run that a person
+accepted. Every listed run is checked here: a list may lag, ignore a filter, or show neither tags nor metadata. A run
+that cannot be read does not fail the step: then there is no baseline, and the reason says why.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.model.baseline import NotFoundKind
     from coval_gate.model.baseline_source import BaselineSource
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
@@ -50,7 +48,7 @@ Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
 class Found(NamedTuple):
     """The runs that a source stands for, newest first, or the reason why there is none.
 
-    `refused`: Coval refused a call, as it would again.
+    `refused`: Coval refused a call, and would refuse it again.
     """
 
     runs: tuple[BaselineRun, ...] = ()
@@ -58,64 +56,53 @@ class Found(NamedTuple):
     refused: bool = False
 
 
-def find_baseline(
-    client: Client,
-    source: BaselineSource,
-    subject: Subject,
-    *,
-    max_age: float,
-    clock: Clock,
-    until: float,
-    deadline: float = 0.0,
-    log: Callable[[str], None] = lambda _: None,
-) -> Procedure[Baseline]:
+def find_baseline(session: Session, source: BaselineSource, subject: Subject, *, until: float) -> Procedure[Baseline]:
     """Find the runs that `source` stands for, and what distinguishes them from the subject.
 
-    A tag or a branch stands for runs that were created at most `max_age` seconds before the subject. A named run that
-    is not over is waited for until the `deadline`. Never raises CovalError: if Coval does not tell `until` then, the
+    A tag or a branch stands for runs that were created at most `baseline_max_age` before the subject. Wait for a
+    named run that is not over, until the deadline. Never raises CovalError: if Coval does not say `until` then, the
     baseline is missing.
     """
     if source.kind == "base":
         return Baseline(source=source)
     if source.kind == "run":
-        until = yield from end_of_named(client, source.name, clock=clock, until=until, deadline=deadline, log=log)
+        until = yield from end_of_named(session, source.name, until=until)
+    session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
-        found = yield from _found(client, source, subject, max_age=max_age, clock=clock, until=until)
+        baseline = yield from _found(session, source, subject)
         pause = pauses.pop(0) if pauses else until
-        if not _may_be_damaged(found, subject) or clock.now() + pause >= until:
+        if not _may_be_damaged(baseline, subject) or session.clock.now() + pause >= until:
             break
         yield Wait(pause)
-    runs = found.runs
+    runs = baseline.runs
     if runs:
-        runs = yield from distinguish(client, runs, subject, clock=clock, until=until)
+        runs = yield from distinguish(session, runs, subject)
     return Baseline(
         source=source,
         runs=runs,
-        missing=found.missing,
+        missing=baseline.missing,
         fewer_than_asked=source.last - len(runs) if runs else 0,
     )
 
 
-def _found(
-    client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
-) -> Procedure[Found]:
+def _found(session: Session, source: BaselineSource, subject: Subject) -> Procedure[Found]:
     """Search once. An error is the reason why there is no baseline."""
     try:
         if created_at(subject.run) is None or not all(subject.ids.values()):  # the last poll may have been damaged
-            run = yield from client.get_run(subject.run.run_id, until=until)
+            run = yield from session.client.get_run(subject.run.run_id, until=session.deadline)
             subject = replace(subject, run=run)
-        search = _Search(client, source, subject, max_age=max_age, clock=clock, until=until)
+        search = _Search(session, source, subject)
         return (yield from (search.named() if source.kind == "run" else search.newest()))
     except CovalError as error:
         return Found(missing=_unreadable(error), refused=isinstance(error, Rejected))
 
 
-def _may_be_damaged(found: Found, subject: Subject) -> bool:
-    """Tell whether another search may find more: a single odd response must not leave a run without its baseline."""
-    if found.missing:
-        return found.missing.kind in ("none", "not_completed", "unreadable") and not found.refused
-    for run in found.runs:
+def _may_be_damaged(baseline: Found, subject: Subject) -> bool:
+    """Return whether another search may find more: a single odd response must not leave a run without its baseline."""
+    if baseline.missing:
+        return baseline.missing.kind in ("none", "not_completed", "unreadable") and not baseline.refused
+    for run in baseline.runs:
         cases = {simulation.test_case_id for simulation in run.result.simulations}
         metrics = [
             run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name) for metric in subject.metrics
@@ -126,17 +113,13 @@ def _may_be_damaged(found: Found, subject: Subject) -> bool:
 
 
 class _Search:
-    """The search for one baseline. A method raises CovalError if Coval does not tell."""
+    """The search for one baseline. A method raises CovalError if Coval does not say."""
 
-    def __init__(
-        self, client: Client, source: BaselineSource, subject: Subject, *, max_age: float, clock: Clock, until: float
-    ) -> None:
-        self._client = client
+    def __init__(self, session: Session, source: BaselineSource, subject: Subject) -> None:
+        self._session = session
         self._source = source
         self._subject = subject
-        self._max_age = max_age
-        self._clock = clock
-        self._until = until
+        self._max_age = session.inputs.baseline_max_age.seconds
         self._created = created_at(subject.run)
         self._own_origins = {origin.workflow_run for origin in origins(tags_of(subject.run))}
         if (run_id := whole_number(subject.context.run_id)) is not None:
@@ -144,16 +127,16 @@ class _Search:
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
 
     def named(self) -> Procedure[Found]:
-        """Return the run that the source names, whatever its age, its agent, its persona and its test set."""
+        """Return the run that the source names, of any age, agent, persona and test set."""
         run_id = self._source.name
         if run_id == self._subject.run.run_id:
             return Found(missing=NotFoundReason(kind="itself", run_id=run_id))
         try:
-            run = yield from self._client.get_run(run_id, until=self._until)
+            run = yield from self._session.client.get_run(run_id, until=self._session.deadline)
             if run.status != COMPLETED:
                 kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
                 return Found(missing=NotFoundReason(kind=kind, run_id=run_id, status=run.status))
-            loaded = yield from load_run(self._client, run, until=self._until)
+            loaded = yield from load_run(self._session, run)
         except NotFound:
             return Found(missing=NotFoundReason(kind="gone", run_id=run_id))
         if isinstance(loaded, str):
@@ -166,27 +149,27 @@ class _Search:
             return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
         listed = yield from self._listed()
         candidates = self._fitting(listed)[: self._source.last + MOST_FETCHED]
-        found: list[BaselineRun] = []
+        loaded: list[BaselineRun] = []
         failures: list[CovalError | str] = []
-        while candidates and len(found) < self._source.last:
-            lacking = self._source.last - len(found)
+        while candidates and len(loaded) < self._source.last:
+            lacking = self._source.last - len(loaded)
             batch, candidates = candidates[:lacking], candidates[lacking:]
-            for result in (yield from together(map(self._checked, batch), self._clock)):
+            for result in (yield from together(map(self._checked, batch), self._session.clock)):
                 match result:
                     case BaselineRun():
-                        found.append(result)
+                        loaded.append(result)
                     case CovalError() | str():
                         failures.append(result)
                     case Exception():
                         raise result
-        if found:
-            return Found(_since_accepted(found))
+        if loaded:
+            return Found(_since_accepted(loaded))
         return Found(
             missing=self._reason(listed, failures), refused=any(isinstance(failure, Rejected) for failure in failures)
         )
 
     def _unknown(self) -> str:
-        """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
+        """Return what the search needs and the subject lacks, as a sentence; empty if nothing is lacking."""
         if not self._tag:
             return "The repository of the branch is not known: name the baseline by a tag or a run."
         unknown = [name for name, value in self._subject.ids.items() if not value]
@@ -196,34 +179,34 @@ class _Search:
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
-        same = RunFilter(**self._subject.ids, status=COMPLETED)
+        session, same = self._session, RunFilter(**self._subject.ids, status=COMPLETED)
         tagged = same._replace(tag=self._tag)
         filters = [*([tagged] if tagged.can_be_sent else []), same]
-        known: dict[str, Run] = {}
+        listed: dict[str, Run] = {}
         refused: list[Rejected] = []
-        for wanted in filters:
+        for run_filter in filters:
             try:
-                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_more)
+                runs = yield from session.client.list_runs(run_filter, until=session.deadline, go_on=self._lacks_more)
             except Rejected as error:
                 refused.append(error)
                 continue
-            known = {run.run_id: run for run in runs} | known
-            doubtful = self._sorted(known.values(), "unknown")[:MOST_FETCHED]
-            whole = yield from fetched(self._client, doubtful, clock=self._clock, until=self._until)
-            known |= {run.run_id: run for run in whole}
-            known = yield from self._with_marks(known)
-            if len(self._fitting(known.values())) >= self._source.last:
+            listed = {run.run_id: run for run in runs} | listed
+            doubtful = self._sorted(listed.values(), "unknown")[:MOST_FETCHED]
+            whole = yield from fetched(session, doubtful)
+            listed |= {run.run_id: run for run in whole}
+            listed = yield from self._with_marks(listed)
+            if len(self._fitting(listed.values())) >= self._source.last:
                 break
         if len(refused) == len(filters):
             raise refused[0]
-        return list(known.values())
+        return list(listed.values())
 
-    def _with_marks(self, known: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
-        """Return the runs, where those that may be the baseline show their marks, as far as Coval shows them at all.
+    def _with_marks(self, listed: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
+        """Return the runs; candidates for the baseline show their marks, as far as Coval shows them at all.
 
         A list may show no tags. Then a row of failed runs must not hide the baseline behind it.
         """
-        runs, read, last = dict(known), set[str](), self._source.last
+        runs, read, last = dict(listed), set[str](), self._source.last
         while True:
             fitting = self._fitting(runs.values())
             if not any(run.run_id not in read and not run.tags for run in fitting[:last]):
@@ -231,12 +214,12 @@ class _Search:
             unread = [run for run in fitting if run.run_id not in read and not run.tags]
             batch = unread[: min(MOST_FETCHED, last + len(read))]
             read |= {run.run_id for run in batch}
-            whole = yield from fetched(self._client, batch, clock=self._clock, until=self._until)
+            whole = yield from fetched(self._session, batch)
             # One of the two places may show no metadata.
             runs |= {run.run_id: run._replace(metadata=run.metadata or runs[run.run_id].metadata) for run in whole}
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
-        """Tell whether the list of runs has to be read on, which comes newest first."""
+        """Return whether to read more of the list, which comes newest first."""
         is_old = bool(runs) and self._is_old(runs[-1], self._moment(runs))
         enough = len(self._fitting(runs)) >= self._source.last
         return bool(runs) and not (enough or is_old or len(runs) >= MOST_LISTED)
@@ -250,10 +233,10 @@ class _Search:
         return [run for run in fit if not self._is_old(run, moment) and (created_at(run) or 0.0) >= begin]
 
     def _of_green_workflows(self, runs: Sequence[Run]) -> list[Run]:
-        """Return the runs that fit, newest first; where some do, only those beside which no step failed its run.
+        """Return the runs that fit, newest first; if possible, only those of workflows in which no step failed its run.
 
-        Steps of a workflow may evaluate the same agent by different thresholds. What one of them failed is no baseline
-        by way of the other.
+        Steps of a workflow may evaluate the same agent by different thresholds. If one of them failed its run, the
+        runs of the others are no baseline either.
         """
         fit = self._sorted(runs, "fits")
         newest = {step: run for run in reversed(self._sorted(runs, "failed", "fits")) for step in _steps(run)}
@@ -285,7 +268,7 @@ class _Search:
         return "failed" if is_marked(run, FAILED) else "fits"
 
     def _hides_tag(self, run: Run) -> bool:
-        """Tell whether a run may have the tag, although it does not show it."""
+        """Return whether a run may have the tag, although it does not show it."""
         if self._source.kind == "tag":
             return not run.tags  # the metadata contain only the gate's own
         return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
@@ -300,8 +283,8 @@ class _Search:
     def _moment(self, runs: Sequence[Run]) -> float:
         """Return the time until which the age of a run counts: while the gate fails, no baseline gets older."""
         newest = max((created_at(run) or 0.0 for run in self._of_green_workflows(runs)), default=0.0)
-        failures = (created_at(each) or 0.0 for each in self._sorted(runs, "failed"))
-        return min((failure for failure in failures if failure > newest), default=self._created or 0.0)
+        failed_at = (created_at(failed) or 0.0 for failed in self._sorted(runs, "failed"))
+        return min((time for time in failed_at if time > newest), default=self._created or 0.0)
 
     def _age(self, run: Run) -> float:
         """Return how long before the subject a run was created. Both times are on Coval's clock."""
@@ -310,15 +293,15 @@ class _Search:
 
     def _checked(self, listed: Run) -> Procedure[BaselineRun | str | None]:
         """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
-        run = yield from self._client.get_run(listed.run_id, until=self._until)
+        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
         # One of the two places may show neither.
         run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
         if self._fit(run, whole=True) != "fits":
             return None
-        return (yield from load_run(self._client, run, until=self._until))
+        return (yield from load_run(self._session, run))
 
     def _reason(self, listed: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
-        """Return why no run was found; `failures` are those of the runs that fit."""
+        """Return why no run was found; `failures` are what went wrong with runs that fit."""
         for failure in failures:
             if isinstance(failure, str):
                 return NotFoundReason(kind="unreadable", text=failure)
@@ -337,13 +320,13 @@ class _Search:
 
 
 def _steps(run: Run) -> set[tuple[int, str]]:
-    """Return the step that launched a run: its workflow run and its digest; nothing if the run does not tell."""
+    """Return the step that launched a run: its workflow run and its digest; nothing if the run does not show them."""
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
 def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:
     """Return the runs, newest first, down to the newest that a person accepted; a list may not have shown that."""
-    accepted = next((place for place, each in enumerate(runs) if is_marked(each.run, ACCEPTED)), len(runs))
+    accepted = next((place for place, baseline in enumerate(runs) if is_marked(baseline.run, ACCEPTED)), len(runs))
     return tuple(runs[: accepted + 1])
 
 
@@ -352,37 +335,20 @@ def _unreadable(error: CovalError) -> NotFoundReason:
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
 
 
-def baseline_of(
-    client: Client,
-    trial: Trial,
-    outcome: Outcome,
-    inputs: Inputs,
-    context: Context,
-    *,
-    clock: Clock,
-    deadline: float,
-    log: Callable[[str], None],
-) -> Procedure[Baseline | None]:
+def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Baseline | None]:
     """Find the baseline of a trial's run; None if the run did not complete, or nothing is compared with a baseline.
 
-    It is looked for as long as PATIENCE and the deadline allow, but a run that completed just before the deadline gets
+    Search for as long as PATIENCE and the deadline allow. A run that completed just before the deadline gets
     COLLECTING, as for its own data.
     """
+    clock, inputs = session.clock, session.inputs
     source, run = inputs.baseline, trial.run
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
-    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
-    over_since = clock.now() if trial.over_since is None else trial.over_since
-    return (
-        yield from find_baseline(
-            client,
-            source,
-            subject,
-            max_age=inputs.baseline_max_age.seconds,
-            clock=clock,
-            until=max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING),
-            deadline=deadline,
-            log=log,
-        )
+    subject = Subject(
+        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
     )
+    over_since = clock.now() if trial.over_since is None else trial.over_since
+    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    return (yield from find_baseline(session, source, subject, until=until))

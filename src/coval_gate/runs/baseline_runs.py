@@ -14,24 +14,21 @@ from coval_gate.runs.tags import FAILED, is_marked
 from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
 
 
-def load_run(client: Client, run: Run, *, until: float) -> Procedure[BaselineRun | str]:
-    """Return a run with its result; a sentence if it has none that is complete. Raises CovalError."""
-    simulations = yield from client.list_simulations(run.run_id, until=until)
-    listed, named = {simulation.id for simulation in simulations}, set(run.output_ids or ())
+def load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+    """Return a run with its result; a sentence if that is incomplete. Raises CovalError."""
+    simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+    listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())
     if not simulations:
         return f"Coval lists no simulation of run {run.run_id}."
-    total = max(len(named | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
+    total = max(len(announced | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
     if len(listed) < total:
         return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
     if not all(simulation.ended for simulation in simulations):
@@ -42,14 +39,13 @@ def load_run(client: Client, run: Run, *, until: float) -> Procedure[BaselineRun
     return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED))
 
 
-def end_of_named(
-    client: Client, run_id: str, *, clock: Clock, until: float, deadline: float, log: Callable[[str], None]
-) -> Procedure[float]:
+def end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
     """Wait for the end of a named run until the `deadline`, and return until when the search for it may last.
 
-    What Coval does not tell is no end: the search says why.
+    A poll that fails ends the waiting: the search says why.
     """
-    patience, is_told = until - clock.now(), False
+    client, clock, deadline = session.client, session.clock, session.deadline
+    patience, is_logged = until - clock.now(), False
     while clock.now() < deadline:
         try:
             run = yield from client.get_run(run_id, until=until)
@@ -57,9 +53,9 @@ def end_of_named(
             break
         if run.is_over:
             break
-        if not is_told:
-            log(f"Waiting for the baseline: run {run_id} is {run.status}.")
-            is_told = True
+        if not is_logged:
+            session.log(f"Waiting for the baseline: run {run_id} is {run.status}.")
+            is_logged = True
         yield Wait(max(0.0, min(WATCHING, deadline - clock.now())))
         until = max(until, min(deadline, clock.now() + patience))
     return until

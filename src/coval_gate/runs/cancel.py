@@ -19,9 +19,8 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
@@ -30,24 +29,23 @@ MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a c
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
-def cancel_run(
-    client: Client, run_id: str, *, clock: Clock, until: float, fresh_until: float = 0.0
-) -> Procedure[Cancellation]:
+def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
     """Cancel a run unless it is over; one that Coval does not have is over.
 
     `fresh_until`: the run was launched a moment ago, so Coval may not know it before that time on the clock. Raises
-    CovalError if the run cannot be cancelled `until` then.
+    CovalError if the run cannot be cancelled by the deadline.
     """
+    client, clock, until = session.client, session.clock, session.deadline
     sent = False  # a try whose response was lost may have cancelled the run all the same
     pause = FIRST_PAUSE
     report_retry = client.retry_reporter()
     while True:
         try:
-            asked = clock.now()
+            polled_at = clock.now()
             run = yield from client.get_run(run_id, until=until, once=True)
             if run.is_over:
                 return _ended(run, by_us=sent and run.status in ENDED)
-            if clock.now() - asked > MAX_POLL_AGE:
+            if clock.now() - polled_at > MAX_POLL_AGE:
                 raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True
             yield from client.delete_run(run_id, until=until)
@@ -69,12 +67,7 @@ def cancel_run(
 
 
 def cancel_runs(
-    client: Client,
-    run_ids: Sequence[str],
-    *,
-    clock: Clock,
-    until: float,
-    report: Callable[[str, Cancellation | CovalError], None],
+    session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
 ) -> Procedure[list[Cancellation | Exception]]:
     """Cancel runs side by side, as `cancel_run`, and pass the outcome of each to `report` at once.
 
@@ -85,16 +78,17 @@ def cancel_runs(
     def cancel_one(run_id: str) -> Procedure[Cancellation]:
         nonlocal left
         rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
-        now = clock.now()
+        now = session.clock.now()
+        until = now + max(0.0, session.deadline - now) / rounds
         try:
-            ended = yield from cancel_run(client, run_id, clock=clock, until=now + max(0.0, until - now) / rounds)
+            ended = yield from cancel_run(session._replace(deadline=until), run_id)
         except CovalError as error:
             report(run_id, error)
             raise
         report(run_id, ended)
         return ended
 
-    return (yield from together([cancel_one(each) for each in run_ids], clock, at_once=MOST_AT_ONCE))
+    return (yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))
 
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:

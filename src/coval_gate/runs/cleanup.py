@@ -13,8 +13,9 @@ from coval_gate.model.outcomes import Cancellation
 from coval_gate.runs.guard import cancel_trial, end_other_launches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.leg import Leg
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
@@ -22,20 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """What decides about a run that is guarded.
+    """What decides about a run that is guarded. `late`: max_wait_time has passed.
 
-    `until`: when to give up. `late`: max_wait_time has passed.
+    The session's deadline is when to give up.
     """
 
     session: Session
     trial: Trial
-    until: float
     late: bool
 
     def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
         """Cancel the run or leave it, as the verdict and the inputs say, and end any second run.
 
-        The post step tries again where this fails.
+        The post step tries again if this fails.
         """
         trial = self.trial
         is_left = trial.is_active and self._is_left(verdict)
@@ -50,8 +50,8 @@ class Cleanup:
     def _cancel(self) -> Procedure[Cancellation]:
         trial = self.trial
         try:
-            ended = yield from cancel_trial(self.session, trial, until=self.until)
-        except Exception as error:  # noqa: BLE001 - the verdict has to come out, whatever goes wrong here
+            ended = yield from cancel_trial(self.session, trial)
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
             with suppress(RunnerError):
                 trial.arm(cancel=True)
             what = (error if isinstance(error, GateError) else InternalError(error)).what
@@ -61,7 +61,7 @@ class Cleanup:
 
     def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
         try:
-            yield from end_other_launches(self.session, self.trial, until=self.until, keep_newest=keep_newest)
+            yield from end_other_launches(self.session, self.trial, keep_newest=keep_newest)
         except Exception as error:  # noqa: BLE001 - as above
             self.session.log(f"Could not check for a second run, so the post step checks again: {error}")
             return
@@ -88,17 +88,16 @@ class Cleanup:
         return True
 
 
-def with_cancellations(judgement: Judgement, leg: Leg) -> Judgement:
-    """Return the step's judgement with what became of a leg's runs, and record it in the leg."""
-    for trial in leg.trials:
+def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
+    """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
+    for trial in trials:
         if trial.ended and _is_judged_apart(trial, judgement):
-            judgement = leg.judgement = with_end_of_repetition(judgement, trial.ended)
+            judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
-            judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
-            leg.judgement = leg.judgement if trial.repetition else judgement
+            judgement = trial.judgement = replace(judgement, cancellation=trial.ended)
     return judgement
 
 
 def _is_judged_apart(trial: Trial, judgement: Judgement) -> bool:
-    """Return whether a trial is a repetition whose own verdict is not that of the step, which goes on without it."""
+    """Return whether a trial is a repetition that was judged alone, in a step that was not cancelled."""
     return bool(trial.repetition and trial.judgement) and judgement.verdict is not Verdict.CANCELLED

@@ -1,9 +1,8 @@
 """Collects what the gate needs of a run that completed, in the fewest calls.
 
-The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
-the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
-look showed.
+The final poll has all values already; they are checked against the list of simulations. Either may lag behind the run's
+status, and Coval may not say how many simulations and metrics there are. So the step looks again while something that
+the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last look showed.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_metrics
 from coval_gate.runs.never import Never, find_never
 from coval_gate.runs.progress import MissingData, missing_text
+from coval_gate.runs.watch import overall_limit
 from coval_gate.text import one_line
 from coval_gate.times import COLLECTING
 from coval_gate.waiting import Wait
@@ -27,12 +27,10 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, Simulation
     from coval_gate.model.run import Run
-    from coval_gate.runs.watch import Budgets
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
@@ -56,25 +54,19 @@ class Look(NamedTuple):
 
 
 def collect(
-    client: Client,
-    run: Run,
-    criteria: Criteria,
-    *,
-    clock: Clock,
-    budgets: Budgets,
-    grace: float,
-    log: Callable[[str], None],
-    record: Callable[[Run], None],
+    session: Session, run: Run, criteria: Criteria, *, record: Callable[[Run], None]
 ) -> Procedure[Completed | NotCompleted | Run]:
-    """Collect what the criteria need, and wait at most `grace` seconds, and not past the deadline, for what may lag.
+    """Collect what the criteria need. Wait for what may lag at most `metrics_grace_time`, and not past the deadline.
 
-    If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond `grace`.
+    If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond that.
     Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
     CovalError if a call fails for good, or until the deadline.
     """
+    clock, deadline = session.clock, session.deadline
     began = looked_at = clock.now()
-    give_up = min(budgets.deadline, began + grace)
-    collector = _Collector(client, criteria, clock, until=max(budgets.deadline, began + COLLECTING))
+    give_up = min(deadline, began + session.inputs.metrics_grace_time)
+    until = max(deadline, began + COLLECTING)
+    collector = _Collector(session._replace(deadline=until), criteria)
     pause = FIRST_PAUSE
     while True:
         look = yield from collector.look(run)
@@ -87,54 +79,52 @@ def collect(
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and missing.is_of_metrics:
-            never = yield from collector.never(run, look.result, unchanged=unchanged, deadline=budgets.deadline)
+            never = yield from collector.never(run, look.result, unchanged=unchanged, deadline=deadline)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
         settles = missing.is_open or missing.is_doubtful
-        last = min(budgets.deadline, max(give_up, settles_at) if settles else give_up)
+        last = min(deadline, max(give_up, settles_at) if settles else give_up)
         if looked_at >= last:
-            late = budgets.whole if clock.now() >= budgets.deadline else None
-            return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
+            late = overall_limit(session) if clock.now() >= deadline else None
+            return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
-            log(missing_text(missing))
+            session.log(missing_text(missing))
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
         yield Wait(max(0.0, next_look - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
         looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
-            run = yield from client.get_run(run.run_id, until=collector.until)
+            run = yield from session.client.get_run(run.run_id, until=until)
             record(run)
 
 
 class _Collector:
     """Looks at a run again and again, and remembers what need not be fetched again."""
 
-    def __init__(self, client: Client, criteria: Criteria, clock: Clock, *, until: float) -> None:
-        self.until = until
-        self._client = client
+    def __init__(self, session: Session, criteria: Criteria) -> None:
+        self._session = session
         self._criteria = criteria
-        self._clock = clock
-        self._targets = Targets(client)
-        self._announced = Announced(client, criteria, clock)
+        self._targets = Targets(session)
+        self._announced = Announced(criteria)
         self._simulations: tuple[Simulation, ...] | None = None
         self._last: RunResult | None = None
         self._since = -math.inf
 
     def look(self, run: Run) -> Procedure[Look]:
         """Fetch what the run has besides `run`, the poll that this look began with. Raises CovalError."""
-        criteria, until = self._criteria, self.until
+        session, criteria = self._session, self._criteria
         simulations = self._simulations
         if simulations is None:
-            simulations = yield from self._client.list_simulations(run.run_id, until=until)
+            simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
         with_case = sum(
             bool(simulation.test_case_id) for simulation in simulations
-        )  # where Coval names some, it can name all
-        named = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
+        )  # if Coval names some, it can name all
+        has_cases = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
         ended = all(simulation.ended for simulation in simulations)
-        self._simulations = simulations if complete and ended and named else None
+        self._simulations = simulations if complete and ended and has_cases else None
         result = RunResult(
             run_id=run.run_id,
             expected=people.expected,
@@ -143,31 +133,32 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain, sound=named and not result.reported_error, is_empty=run.is_empty)
-        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics, until)))
-        announced = yield from self._announced.fetch(run, simulations, until)
-        absent = yield from absent_metrics(announced, result, self._targets, until)
+            return Look(result, people.certain, sound=has_cases and not result.reported_error, is_empty=run.is_empty)
+        result = replace(result, metrics=(yield from self._targets.add_to(run.metrics)))
+        announced = yield from self._announced.fetch(session, run, simulations)
+        absent = yield from absent_metrics(announced, result, self._targets)
         certain = people.certain and self._announced.certain
-        sound = named and not result.reported_error and self._targets.are_usable
+        sound = has_cases and not result.reported_error and self._targets.are_usable
         sound = sound and all(metric.is_identified for metric in result.metrics)
         return Look(result._replace(absent_metrics=absent), certain, sound, run.is_empty)
 
     def unchanged_since(self, look: Look) -> float:
         """Return since when looks have shown the same data; a look may have begun long before it showed them."""
         if look.result != self._last:
-            self._last, self._since = look.result, self._clock.now()
+            self._last, self._since = look.result, self._session.clock.now()
         return self._since
 
     def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
         """Find out which metrics and values that are missing will never come, as far as the deadline leaves time."""
-        until = min(self._clock.now() + OPTIONAL_TIME, max(deadline, self._clock.now()))
-        named = yield from self._announced.of_launch(run, until)
+        now = self._session.clock.now()
+        session = self._session._replace(deadline=min(now + OPTIONAL_TIME, max(deadline, now)))
+        announced = yield from self._announced.of_launch(session, run)
         lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
         has_completed = any(simulation.completed for simulation in result.simulations)
-        if lacks_metric and has_completed and not named and unchanged < UNNAMED_SETTLING:
+        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
         needed = needed_metrics(result, self._criteria)
-        never = yield from find_never(self._client, result, named, needed, clock=self._clock, until=until)
+        never = yield from find_never(session, result, announced, needed)
         return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
@@ -187,9 +178,9 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
         return MissingData(metric=result.absent_metrics[0])
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
     needed = [metric for metric in needed_metrics(result, criteria) if metric.id not in never.values_of]
-    by_metric = {each.id: each.values for each in needed if not each.summary}
-    if values := sum(each not in values for values in by_metric.values() for each in completed):
-        return MissingData(values=values)
+    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
+    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
+        return MissingData(values=lacking)
     if criteria.needs_targets and not result.metrics:
         return MissingData(metric="with a target")
     unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
@@ -207,12 +198,12 @@ def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
-    """What Coval reports of the run that is not said by its simulations.
+    """Return the error that Coval reports of the run beyond its simulations.
 
-    EXECUTION_FAILURE is what Coval reports where a single simulation failed: there it says nothing new.
+    Coval reports EXECUTION_FAILURE if a single simulation failed: then it adds nothing.
     """
     restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
         simulation.completed for simulation in simulations
     )
-    told = ("" if run.is_clean or restated else run.error_status, run.error)
-    return one_line(": ".join(each for each in told if each))
+    texts = ("" if run.is_clean or restated else run.error_status, run.error)
+    return one_line(": ".join(filter(None, texts)))

@@ -1,12 +1,12 @@
-"""Finds out what distinguishes earlier runs from the run that is compared with them.
+"""Finds out how earlier runs differ from the run that is compared with them.
 
-What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
+What Coval does not show in a short time is noted as unchecked: the comparison goes on without it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.errors import CovalError
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.coval.client import Client
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.baseline import BaselineRun, Unchecked
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
     from coval_gate.runs.fingerprint import Fingerprint
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 CHECKING_TIME: Final = 15.0  # s for all of it
@@ -38,58 +38,57 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The run that is compared: what it showed last, its result, and where and with which `body` it was launched.
+    """The run that is compared: what it showed last, its result, and the context and the `request` of its launch.
 
-    `body` is empty for a run that was launched elsewhere. `thresholds` are those of the step.
+    `request` is None for a run that was launched elsewhere. `thresholds` are the step's.
     """
 
     run: Run
     result: RunResult
-    body: Mapping[str, Any]
+    request: LaunchRequest | None
     context: Context
     thresholds: tuple[Threshold, ...]
 
     @property
     def ids(self) -> dict[str, str]:
         """The agent, persona and test set; empty ones are not known."""
-        return {name: getattr(self.run, name) or str(self.body.get(name, "")) for name in LAUNCH_IDS}
+        return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
 
     @property
     def fingerprint(self) -> Fingerprint | None:
         """The fingerprint of the launch; None if it is not known."""
-        sent = self.body.get("metadata", {}).get("customer", {})
+        sent = self.request.metadata.customer if self.request else {}
         return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
         compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
-        by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
-        found = [metric for each in compared if each.metric for metric in self.result.find_metrics(each.metric)]
-        found += [metric for metric in self.result.metrics if by_target and metric.target]
-        return tuple({metric.id: metric for metric in found}.values())
+        by_target = any(threshold.aggregate.name == "pass_rate" for threshold in compared)
+        named = [threshold.metric for threshold in compared if threshold.metric]
+        metrics = [metric for name in named for metric in self.result.find_metrics(name)]
+        metrics += [metric for metric in self.result.metrics if by_target and metric.target]
+        return tuple({metric.id: metric for metric in metrics}.values())
 
 
 class PersonaNow(NamedTuple):
-    """The digest of the persona as it is, and when it was changed last, in seconds since the epoch."""
+    """The digest of the current persona, and the time of its last change, in seconds since the epoch."""
 
     digest: str
     updated: float
 
 
-def distinguish(
-    client: Client, runs: Sequence[BaselineRun], subject: Subject, *, clock: Clock, until: float
-) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the runs with all that distinguishes them from the subject, as far as it can be found out."""
-    until = min(until, clock.now() + CHECKING_TIME)
-    results = [subject.result, *(each.result for each in runs)]
-    calls = [_versions(client, result, subject.metrics, until) for result in results]
-    if any(_cases_in(each, subject) is None for each in runs):
-        calls.append(_change_times(client, subject, until))
-    read = [_known(each) for each in (yield from together(calls, clock))]
+def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with their differences from the subject, as far as Coval shows them."""
+    session = session._replace(deadline=min(session.deadline, session.clock.now() + CHECKING_TIME))
+    results = [subject.result, *(run.result for run in runs)]
+    calls = [_versions(session, result, subject.metrics) for result in results]
+    if any(_cases_in(run, subject) is None for run in runs):
+        calls.append(_change_times(session, subject))
+    read = [_or_nothing(result) for result in (yield from together(calls, session.clock))]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
-    persona = yield from _persona(client, runs, subject, until)
+    persona = yield from _persona(session, runs, subject)
     return tuple(
         _distinguished(run, subject, times, ours, versions, persona) for run, versions in zip(runs, theirs, strict=True)
     )
@@ -103,7 +102,7 @@ def _distinguished(
     theirs: Mapping[str, str],
     persona_now: PersonaNow | None,
 ) -> BaselineRun:
-    """Return a run with what distinguishes it. `times` are those of test cases, `ours` and `theirs` versions."""
+    """Return a run with its differences. `times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
     unsure: dict[Unchecked, bool] = {}
     cases = _cases_in(run, subject)
@@ -124,7 +123,7 @@ def _distinguished(
 
 
 def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
-    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not tell."""
+    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not show it."""
     shared = _shared(run, subject)
     return changed_cases(subject.fingerprint, read_fingerprint(run.run.metadata), shared) if shared else shared
 
@@ -135,32 +134,30 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     return frozenset(filter(None, ours & theirs))
 
 
-def _known(result: dict[str, str] | Exception) -> dict[str, str]:
-    """Return what a call found out; nothing if Coval did not tell."""
+def _or_nothing(result: dict[str, str] | Exception) -> dict[str, str]:
+    """Return the result of a call; nothing if the call failed."""
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result
     return {} if isinstance(result, CovalError) else result
 
 
 def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
-    """Tell whether a run had the persona of now, whatever its launch read of it, which may have been damaged."""
+    """Return whether a run had the current persona. What its launch read of the persona may have been damaged."""
     launched = created_at(run)
     unchanged = launched is not None and persona.updated < launched
     return unchanged or (then is not None and then.persona == persona.digest)
 
 
-def _persona(
-    client: Client, runs: Sequence[BaselineRun], subject: Subject, until: float
-) -> Procedure[PersonaNow | None]:
+def _persona(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[PersonaNow | None]:
     """Return the persona if the fingerprints differ in it, and it has not changed since the launch.
 
-    What the launch read may have been damaged. None if it does not matter, or if Coval does not tell.
+    What the launch read may have been damaged. None if it does not matter, or if Coval does not show it.
     """
     now, launched = subject.fingerprint, created_at(subject.run)
     if launched is None or not any(changed_persona(now, read_fingerprint(run.run.metadata)) for run in runs):
         return None
     try:
-        persona = yield from client.get_persona(subject.ids["persona_id"], until=until)
+        persona = yield from session.client.get_persona(subject.ids["persona_id"], until=session.deadline)
     except CovalError:
         return None
     updated = moment_of(persona.update_time)
@@ -169,9 +166,9 @@ def _persona(
     return PersonaNow(fingerprint_of({}, persona=persona).persona, updated)
 
 
-def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
+def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
     """Return when each test case of the set was changed last, by its id. Raises CovalError."""
-    cases = yield from client.list_test_cases(subject.ids["test_set_id"], until=until)
+    cases = yield from session.client.list_test_cases(subject.ids["test_set_id"], until=session.deadline)
     return {case.id: case.update_time for case in cases}
 
 
@@ -193,16 +190,16 @@ def _other_persona(run: Run, subject: Subject) -> bool:
     return bool(ours and run.persona_id and ours != run.persona_id)
 
 
-def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> Procedure[dict[str, str]]:
+def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:
     """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
-    wanted = [
-        each for metric in metrics for each in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
+    compared = [
+        same for metric in metrics for same in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
     ]
-    completed = [each.id for each in result.simulations if each.completed]
-    if not (wanted and completed):
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    if not (compared and completed):
         return {}
-    judged = max(completed, key=lambda simulation: sum(simulation in metric.values for metric in wanted))
-    outputs = yield from client.list_metric_outputs(judged, until=until)
+    judged = max(completed, key=lambda simulation_id: sum(simulation_id in metric.values for metric in compared))
+    outputs = yield from session.client.list_metric_outputs(judged, until=session.deadline)
     return {output.metric_id: output.version for output in outputs if output.version}
 
 

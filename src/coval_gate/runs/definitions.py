@@ -1,6 +1,6 @@
-"""Reads which values metrics can have, where the criteria name one that no simulation of the run has.
+"""Reads which values metrics can have if the criteria name one that no simulation of the run has.
 
-Nearly every run shows the values that matter, so this costs a call only where a value may be misspelt, or is rare.
+Nearly every run shows the values that matter, so this costs a call only if a value may be misspelt, or is rare.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from coval_gate.judge.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.coval.client import Client
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, RunResult
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 
-def with_definitions(client: Client, result: RunResult, criteria: Criteria, *, until: float) -> Procedure[RunResult]:
-    """Return the run with the values that its metrics can have, as far as these matter and Coval tells in time."""
+def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
+    """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
     metrics = []
     for metric in result.metrics:
-        wanted = tuple(_wanted(metric, result, criteria))
-        if metric.is_identified and Vocabulary.of(metric).unseen(wanted):
-            texts = yield from _texts(client, metric.id, wanted, until)
-            metrics.append(metric._replace(defined=texts))
+        values = tuple(_named_values(metric, result, criteria))
+        if metric.is_identified and Vocabulary.of(metric).unseen(values):
+            texts = yield from _texts(session, metric.id, values)
+            metrics.append(replace(metric, defined=texts))
         else:
             metrics.append(metric)
     return result._replace(metrics=tuple(metrics))
 
 
-def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
+def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
     """Yield the values of a metric that the criteria, or its target, name."""
     for reference, values in criteria.named_values:
         if metric in result.find_metrics(reference):
@@ -43,15 +43,15 @@ def _wanted(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[s
         yield from named_values(metric.target)
 
 
-def _texts(client: Client, metric_id: str, wanted: tuple[str, ...], until: float) -> Procedure[tuple[str, ...]]:
-    """Return the only texts that a metric can have; none where that is not certain.
+def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
+    """Return the only texts that a metric can have; none if that is not certain.
 
-    A definition that rules a `wanted` value out is read twice: a response may be damaged.
+    A definition that rules out one of the `values` is read twice: a response may be damaged.
     """
     with suppress(CovalError):
-        texts = (yield from client.get_metric(metric_id, until=until)).texts
-        if not Vocabulary(seen=(), allowed=texts).impossible(wanted):
+        texts = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
+        if not Vocabulary(seen=(), allowed=texts).impossible(values):
             return texts
-        again = (yield from client.get_metric(metric_id, until=until)).texts
+        again = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         return texts if texts == again else ()
     return ()

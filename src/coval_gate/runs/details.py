@@ -1,6 +1,6 @@
-"""Fetches what only informs: test cases in words; what judges say of the simulations to look at, and their transcripts.
+"""Fetches what only informs: test cases in words, and judges' comments and transcripts of the simulations to look at.
 
-The verdict stands before, and nothing here changes it.
+The verdict is known before, and nothing here changes it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from coval_gate.runs.schedule import all_or_first_error, together
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import TestCase
+    from coval_gate.model.details import Turn
     from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
@@ -27,79 +27,70 @@ MOST_LABELS: Final = 1000  # test cases that are listed for their names
 
 
 def fetch_details(
-    client: Client,
-    result: RunResult,
-    wanted: Sequence[str],
-    *,
-    test_set_id: str,
-    with_transcripts: bool,
-    clock: Clock,
-    until: float,
+    session: Session, result: RunResult, failing: Sequence[str], *, test_set_id: str
 ) -> Procedure[Details]:
-    """Fetch the names of all test cases, and more about the first of the `wanted` simulations (ids).
+    """Fetch the names of all test cases, and more about the first of the `failing` simulations (ids).
 
-    What the key may not read is left out, and so is what follows a call without a response.
+    Leave out what the key may not read, and everything after a call without a response.
     """
     simulations = {simulation.id: simulation for simulation in result.simulations}
-    first = [simulations[each] for each in wanted[:EXPLAINED] if each in simulations]
-    words = _words(client, result, first, test_set_id, until)
-    transcripts = _transcripts(client, first if with_transcripts else [], clock, until)
-    # Side by side, so that neither takes the time of the other.
-    fetched = yield from together((words, transcripts), clock)
-    worded, transcribed = all_or_first_error(fetched)
-    return worded._replace(transcripts=transcribed.transcripts)
+    first = [simulations[simulation_id] for simulation_id in failing[:EXPLAINED] if simulation_id in simulations]
+    with_transcripts = session.inputs.include_transcripts == "failures"
+    words = _words(session, result, first, test_set_id)
+    transcripts = _transcripts(session, first if with_transcripts else [])
+    # Side by side: neither takes time from the other.
+    worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
+    return replace(worded, transcripts=transcribed.transcripts)
 
 
-def _words(
-    client: Client, result: RunResult, first: Sequence[Simulation], test_set_id: str, until: float
-) -> Procedure[Details]:
-    """Fetch the names of test cases, and what judges say of the `first` simulations."""
+def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
+    """Fetch the names of test cases, and the judges' comments on the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
-        cases = {each.test_case_id for each in result.simulations if each.test_case_id}
-        yield from _fetch_labels(client, cases, labels, test_set_id, until)
+        case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)}
+        yield from _fetch_labels(session, case_ids, labels, test_set_id)
     with suppress(CovalError):
-        for case_id in dict.fromkeys(each.test_case_id for each in first):
+        for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):
             if case_id and case_id not in labels:
-                labels[case_id] = (yield from client.get_test_case(case_id, until=until)).label
+                labels[case_id] = (yield from session.client.get_test_case(case_id, until=session.deadline)).label
     with suppress(CovalError):
         for simulation in first:
             if simulation.completed:
-                texts[simulation.id] = yield from _explanations(client, simulation, until)
+                texts[simulation.id] = yield from _explanations(session, simulation)
     return Details(labels=labels, texts=texts)
 
 
-def _transcripts(client: Client, spoken: Sequence[Simulation], clock: Clock, until: float) -> Procedure[Details]:
+def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     """Fetch what was said in simulations."""
-    fetching = (client.get_transcript(each.id, until=until) for each in spoken)
-    fetched = yield from together(fetching, clock, at_once=AT_ONCE)
-    for result in fetched:
-        if isinstance(result, Exception) and not isinstance(result, CovalError):
-            raise result
-    found = {each.id: turns for each, turns in zip(spoken, fetched, strict=True) if turns and isinstance(turns, tuple)}
-    return Details(transcripts=found)
+    calls = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
+    fetched = yield from together(calls, session.clock, at_once=AT_ONCE)
+    transcripts: dict[str, tuple[Turn, ...]] = {}
+    for simulation, turns in zip(spoken, fetched, strict=True):
+        if isinstance(turns, Exception) and not isinstance(turns, CovalError):
+            raise turns
+        if turns and isinstance(turns, tuple):
+            transcripts[simulation.id] = turns
+    return Details(transcripts=transcripts)
 
 
-def _fetch_labels(
-    client: Client, wanted: set[str], labels: dict[str, str], test_set_id: str, until: float
-) -> Procedure[None]:
-    """Fill `labels` with those of the test cases `wanted`, as far as the first pages of their test set have them."""
-    if not test_set_id or not wanted:
+def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
+    """Fill in the `labels` of test cases by their ids, as far as the first pages of their test set have them."""
+    if not test_set_id or not case_ids:
         return
     listed = 0
 
     def go_on(case: TestCase) -> bool:
         nonlocal listed
         listed += 1
-        if case.id in wanted:
+        if case.id in case_ids:
             labels[case.id] = case.label
-        return len(labels) < len(wanted) and listed < MOST_LABELS
+        return len(labels) < len(case_ids) and listed < MOST_LABELS
 
-    yield from client.list_test_cases(test_set_id, until=until, go_on=go_on)
+    yield from session.client.list_test_cases(test_set_id, until=session.deadline, go_on=go_on)
 
 
-def _explanations(client: Client, simulation: Simulation, until: float) -> Procedure[dict[str, str]]:
+def _explanations(session: Session, simulation: Simulation) -> Procedure[dict[str, str]]:
     """Return what each metric's judge says, by metric id."""
-    outputs = yield from client.list_metric_outputs(simulation.id, until=until)
+    outputs = yield from session.client.list_metric_outputs(simulation.id, until=session.deadline)
     return {output.metric_id: output.explanation for output in outputs if output.explanation}

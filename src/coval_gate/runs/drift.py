@@ -1,7 +1,7 @@
-"""Finds the reference of drift, which is the run with a tag and those that followed it, and the runs since.
+"""Finds the reference of drift (the run with a tag, and the runs that followed it) and the runs since.
 
 All have the same agent, persona, test set and branch. Runs of pull requests and repetitions are of no branch. A re-run
-of a workflow is another try at the same night, so that only the first run of a workflow run counts. A run that the gate
+of a workflow is another try at the same night, so only the first run of a workflow run counts. A run that the gate
 failed belongs to no reference, but it counts afterwards.
 """
 
@@ -29,64 +29,62 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.model.outcomes import Outcome
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
 MOST_LISTED: Final = 1000  # runs that a search considers
 AT_ONCE: Final = 8  # runs that are read side by side
-LOOKS_AT_FEW: Final = 2  # searches, where a list may lack some of the few runs that a reference has so far
+LOOKS_AT_FEW: Final = 2  # searches: a list may lack some of the few runs that a reference has so far
 
 
-def find_drift(
-    client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float
-) -> Procedure[Drift]:
+def find_drift(session: Session, tag: str, subject: Subject, branch: str) -> Procedure[Drift]:
     """Find the runs that show whether the agent drifts. `branch`: the tag of the subject's branch.
 
-    Never raises CovalError: if Coval does not tell `until` then, the drift says so.
+    Never raises CovalError: if Coval does not say by the deadline, the drift says so.
     """
     best, whole = Drift(tag=tag), subject
     for number, pause in enumerate((*PAUSES, None), start=1):
         try:
             if created_at(whole.run) is None or not all(whole.ids.values()):  # the last poll may have been damaged
-                whole = replace(subject, run=(yield from client.get_run(subject.run.run_id, until=until)))
-            found = yield from _Search(client, tag, whole, branch, clock=clock, until=until).drift()
+                whole = replace(
+                    subject, run=(yield from session.client.get_run(subject.run.run_id, until=session.deadline))
+                )
+            drift = yield from _Search(session, tag, whole, branch).drift()
         except CovalError as error:
-            found = Drift(tag=tag, unreadable=error.what)
+            drift = Drift(tag=tag, unreadable=error.what)
             is_final = isinstance(error, Rejected)
         else:
-            is_final = found.known >= REFERENCE_RUNS or (not found.unreadable and number >= LOOKS_AT_FEW)
-        best = found if found.unreadable or best.unreadable or found.known >= best.known else best
-        if is_final or pause is None or clock.now() + pause >= until:
+            is_final = drift.known >= REFERENCE_RUNS or (not drift.unreadable and number >= LOOKS_AT_FEW)
+        best = drift if drift.unreadable or best.unreadable or drift.known >= best.known else best
+        if is_final or pause is None or session.clock.now() + pause >= session.deadline:
             break
         yield Wait(pause)
     if best.reference:
         runs = (*best.reference, *best.later)
-        runs = yield from distinguish(client, runs, whole, clock=clock, until=until)
+        runs = yield from distinguish(session, runs, whole)
         count = len(best.reference)
         best = replace(best, reference=runs[:count], later=runs[count:])
     return best
 
 
-def drift_of(
-    client: Client, trial: Trial, outcome: Outcome, inputs: Inputs, context: Context, *, clock: Clock, deadline: float
-) -> Procedure[Drift | None]:
-    """Find what shows the drift of a trial's run; None if that is not asked for, or the run did not complete.
+def drift_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Drift | None]:
+    """Find what shows the drift of a trial's run; None without the input `drift`, or if the run did not complete.
 
-    A repetition does not count: the first run of a step is the one of that night.
+    A repetition does not count: the step's first run stands for the night.
     """
-    run = trial.run
+    clock, inputs, run = session.clock, session.inputs, trial.run
     if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or trial.repetition:
         return None
-    subject = Subject(run=run, result=outcome.result, body=trial.body, context=context, thresholds=inputs.thresholds)
+    subject = Subject(
+        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
+    )
     branch = branch_tag_of(run) or (trial.tags.branch if trial.tags else "")
     over_since = clock.now() if trial.over_since is None else trial.over_since
-    until = max(min(deadline, clock.now() + PATIENCE), over_since + COLLECTING)
-    return (yield from find_drift(client, inputs.drift.name, subject, branch, clock=clock, until=until))
+    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    return (yield from find_drift(session._replace(deadline=until), inputs.drift.name, subject, branch))
 
 
 class _Followed(NamedTuple):
@@ -102,15 +100,13 @@ class _Followed(NamedTuple):
 
 
 class _Search:
-    """One search. A method raises CovalError if Coval does not tell."""
+    """One search. A method raises CovalError if Coval does not say."""
 
-    def __init__(self, client: Client, tag: str, subject: Subject, branch: str, *, clock: Clock, until: float) -> None:
-        self._client = client
+    def __init__(self, session: Session, tag: str, subject: Subject, branch: str) -> None:
+        self._session = session
         self._tag = tag
         self._subject = subject
         self._branch = branch
-        self._clock = clock
-        self._until = until
 
     def drift(self) -> Procedure[Drift]:
         """Return what Coval's lists and runs show."""
@@ -125,73 +121,73 @@ class _Search:
             return Drift(tag=self._tag)
         fitting = [run for run in holders if self._fits(run)]
         if not fitting:
-            text = f"Run {holders[0].run_id}, which has the tag, is of another branch. Use a tag for each branch."
+            text = f"Run {holders[0].run_id} has the tag, but belongs to another branch. Use a tag for each branch."
             return Drift(tag=self._tag, unreadable=text)
         holder = max(fitting, key=_order)
         followers = sorted((run for run in listed if self._fits(run) and _order(run) > _order(holder)), key=_order)
-        found = _Followed(holder, tuple(_first_tries(followers)))
-        known = min(REFERENCE_RUNS, len(found.candidates))
+        followed = _Followed(holder, tuple(_first_tries(followers)))
+        known = min(REFERENCE_RUNS, len(followed.candidates))
         if known < REFERENCE_RUNS:
             return Drift(tag=self._tag, known=known, holder=holder.run_id)
-        return (yield from self._loaded(found))
+        return (yield from self._loaded(followed))
 
     def _unknown(self) -> str:
-        """Return what is not known of the subject although the search needs it, as a sentence; empty if all is."""
+        """Return what the search needs and the subject lacks, as a sentence; empty if nothing is lacking."""
         if not self._branch:
-            return f"Run {self._subject.run.run_id} does not show of which branch it is."
+            return f"Run {self._subject.run.run_id} does not show its branch."
         if created_at(self._subject.run) is None or not all(self._subject.ids.values()):
             return f"Coval does not show when run {self._subject.run.run_id} was created, or what it evaluates."
         return ""
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs of the branch since the one with the tag, and others. Raises Rejected if Coval refuses."""
-        same = RunFilter(**self._subject.ids)
+        session, same = self._session, RunFilter(**self._subject.ids)
         filters = [same._replace(tag=tag) for tag in (self._branch, self._tag, "")]
-        known: dict[str, Run] = {}
+        listed: dict[str, Run] = {}
         refused: list[Rejected] = []
-        for wanted in filters:
+        for run_filter in filters:
             try:
-                runs = yield from self._client.list_runs(wanted, until=self._until, go_on=self._lacks_holder)
+                runs = yield from session.client.list_runs(run_filter, until=session.deadline, go_on=self._lacks_holder)
             except Rejected as error:
                 refused.append(error)
                 continue
-            known = {run.run_id: run for run in runs} | known
-            hiding = [run for run in known.values() if not run.tags][: REFERENCE_RUNS + LATER_RUNS]
-            whole = yield from fetched(self._client, hiding, clock=self._clock, until=self._until)
-            known |= {run.run_id: run for run in whole}
-            if any(self._is_tagged(run) and self._fits(run) for run in known.values()) and wanted == filters[0]:
+            listed = {run.run_id: run for run in runs} | listed
+            hiding = [run for run in listed.values() if not run.tags][: REFERENCE_RUNS + LATER_RUNS]
+            whole = yield from fetched(session, hiding)
+            listed |= {run.run_id: run for run in whole}
+            if any(self._is_tagged(run) and self._fits(run) for run in listed.values()) and run_filter == filters[0]:
                 break
         if len(refused) == len(filters):
             raise refused[0]
-        return list(known.values())
+        return list(listed.values())
 
     def _lacks_holder(self, runs: Sequence[Run]) -> bool:
-        """Tell whether a list has to be read on, which comes newest first."""
+        """Return whether to read more of a list, which comes newest first."""
         return bool(runs) and len(runs) < MOST_LISTED and not any(map(self._is_tagged, runs))
 
     def _is_tagged(self, run: Run) -> bool:
         return self._tag in map(str.lower, run.tags) and pull_request_of(run) is None
 
     def _fits(self, run: Run) -> bool:
-        """Tell whether a run completed before the subject, on its branch, with the same ids as far as it shows them."""
+        """Return whether a run of the same branch and ids, as far as it shows them, completed before the subject."""
         alike = all(getattr(run, name) in ("", value) for name, value in self._subject.ids.items())
         of_branch = self._branch in map(str.lower, tags_of(run)) and pull_request_of(run) is None
         is_earlier = created_at(run) is not None and _order(run) < _order(self._subject.run)
         return alike and of_branch and is_earlier and run.status == COMPLETED
 
-    def _loaded(self, found: _Followed) -> Procedure[Drift]:
-        """Read the runs of the reference, and the newest ones after it. What has no complete data is left out."""
-        candidates = list(found.candidates)
+    def _loaded(self, followed: _Followed) -> Procedure[Drift]:
+        """Read the runs of the reference, and the newest ones after it, without runs that lack data."""
+        candidates = list(followed.candidates)
         reference: list[BaselineRun] = []
         while candidates and len(reference) < REFERENCE_RUNS:
             lacking = REFERENCE_RUNS - len(reference)
             batch, candidates = candidates[:lacking], candidates[lacking:]
             reference += yield from self._read(batch)
-        holder = found.holder.run_id
+        holder = followed.holder.run_id
         if len(reference) < REFERENCE_RUNS:
             return Drift(tag=self._tag, known=len(reference), holder=holder)
         last = _order(reference[-1].run)
-        later = [run for run in found.followers if _order(run) > last][-(LATER_RUNS - 1) :]
+        later = [run for run in followed.followers if _order(run) > last][-(LATER_RUNS - 1) :]
         read = yield from self._read(later)
         return Drift(
             tag=self._tag,
@@ -204,16 +200,16 @@ class _Search:
 
     def _read(self, listed: Iterable[Run]) -> Procedure[list[BaselineRun]]:
         """Return the runs that have complete data, in their order."""
-        results = yield from together(map(self._whole, listed), self._clock, at_once=AT_ONCE)
+        results = yield from together(map(self._whole, listed), self._session.clock, at_once=AT_ONCE)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, NotFound):
                 raise result
         return [result for result in results if isinstance(result, BaselineRun)]
 
     def _whole(self, listed: Run) -> Procedure[BaselineRun | str]:
-        run = yield from self._client.get_run(listed.run_id, until=self._until)
-        run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
-        return (yield from load_run(self._client, run, until=self._until))
+        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
+        run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        return (yield from load_run(self._session, run))
 
 
 def _first_tries(runs: Iterable[Run]) -> list[Run]:

@@ -1,7 +1,7 @@
 """Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
 
-A step that cannot look for them does not launch. A step that cannot tell who launched a run leaves it alone. If that
-run could be from its own earlier attempt, the step does not launch another beside it.
+A step that cannot look for them does not launch. A step leaves a run alone if Coval does not show which step launched
+it. If that run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from coval_gate.times import CANCELLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from typing import Any
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
@@ -29,19 +27,16 @@ if TYPE_CHECKING:
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
-class EarlierRuns(NamedTuple):
-    """What the search for earlier runs needs: the `tags` and the `body` of the launch that follows.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRuns:
+    """What the search for earlier runs needs: the `tags` and the `ids` of the launch that follows.
 
-    `log` and `warn` take sentences for users; `until` is the deadline of the whole search.
+    The session's deadline bounds the whole search.
     """
 
-    client: Client
+    session: Session
     tags: Tags
-    body: Mapping[str, Any]
-    clock: Clock
-    until: float
-    log: Callable[[str], None]
-    warn: Callable[[str], None]
+    ids: Mapping[str, str]
 
     def to_resume(self) -> Procedure[Run | None]:
         """Return the unfinished run that an earlier attempt at this step launched; None if there is none.
@@ -50,17 +45,19 @@ class EarlierRuns(NamedTuple):
         """
         if not self.tags.has_earlier_attempt:
             return None
-        found = yield from self._unfinished(
+        unfinished = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",
             way_out="To launch without this check, set resume to false.",
         )
-        for run in found.runs:
+        for run in unfinished.runs:
             if run.is_over or not self.tags.continues(tags_of(run)):
                 continue
             if not run.is_ending:
                 return run
-            self.log(f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over.")
-        if unknown := _unknown(found):
+            self.session.log(
+                f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
+            )
+        if unknown := _unknown(unfinished):
             raise CovalError(
                 "Not launched",
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
@@ -74,14 +71,14 @@ class EarlierRuns(NamedTuple):
 
         Raises CovalError if Coval does not list them.
         """
-        found = yield from self._unfinished(
+        unfinished = yield from self._unfinished(
             "Could not look for older runs",
             way_out="To leave older runs alone, set supersede to false.",
         )
-        superseded = (run for run in found.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
+        superseded = (run for run in unfinished.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
         yield from self._cancel(superseded, "superseded by this run")
-        if unknown := _unknown(found):
-            self.warn(
+        if unknown := _unknown(unfinished):
+            self.session.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
@@ -90,19 +87,19 @@ class EarlierRuns(NamedTuple):
     ) -> Procedure[None]:
         """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
 
-        Leave those alone that this attempt has `taken` over (ids). `guarded` guards one by its id, so that the post
-        step cancels it where this fails. Warn if Coval does not list them; the verdict rests on none of them.
+        Leave alone the runs that this attempt has `taken` over (ids). `guarded` guards a run by its id: if cancelling
+        fails, the post step cancels it. Warn if Coval does not list them; no verdict depends on them.
         """
         if self.tags.origin is None:
             return
         try:
-            found = yield from self._listed(CANCELLING)
+            listed = yield from self._listed(CANCELLING)
         except CovalError as error:
-            self.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+            self.session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
             return
         left = [
             guarded(run.run_id)
-            for run in found.runs
+            for run in listed.runs
             if not (run.is_over or run.run_id in taken)
             and any(repetition.continues(tags_of(run)) for repetition in repetitions)
         ]
@@ -113,23 +110,23 @@ class EarlierRuns(NamedTuple):
             trial.release()
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
-        """Cancel those of the runs that are not over, side by side. `why` ends the sentence that tells it."""
+        """Cancel the runs that are not over, side by side. `why` ends the line in the log."""
         yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
-        for result in (yield from together(cancelling, self.clock, at_once=MOST_AT_ONCE)):
+        for result in (yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)):
             if isinstance(result, Exception):
                 raise result
 
     def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
         """Cancel a run, and return whether it needs no cancelling now; warn if that fails."""
-        until = min(self.until, self.clock.now() + CANCELLING)
+        session = self._with_patience(CANCELLING)
         try:
-            ended = yield from cancel_run(self.client, run_id, clock=self.clock, until=until, fresh_until=until)
+            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
             if ended.outcome == "cancelled":
-                self.log(f"Cancelled run {run_id}: {why}.")
+                self.session.log(f"Cancelled run {run_id}: {why}.")
         except CovalError as error:
-            self.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+            self.session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
             return False
         return True
 
@@ -141,25 +138,22 @@ class EarlierRuns(NamedTuple):
         try:
             return (yield from self._listed(LOOKUP_PATIENCE))
         except CovalError as error:
-            advice = "\n".join(each for each in (error.advice, way_out) if each)
+            advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
 
     def _listed(self, patience: float) -> Procedure[Found]:
-        """Return what `_unfinished` does. Raises CovalError if Coval does not list them for `patience` seconds."""
+        """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""
         if not self.tags.group:
             return Found(())
-        return (
-            yield from runs_with(
-                self.client,
-                self.tags.group,
-                self.body,
-                clock=self.clock,
-                until=min(self.until, self.clock.now() + patience),
-                may_be=lambda run: not run.is_over,
-            )
-        )
+        session = self._with_patience(patience)
+        return (yield from runs_with(session, self.tags.group, self.ids, may_be=lambda run: not run.is_over))
+
+    def _with_patience(self, seconds: float) -> Session:
+        """Return the session for calls that may take so many seconds from now."""
+        session = self.session
+        return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
-def _unknown(found: Found) -> str:
+def _unknown(unfinished: Found) -> str:
     """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
-    return "" if found.named else " or ".join(f"run {run.run_id}" for run in found.bare)
+    return "" if unfinished.named else " or ".join(f"run {run.run_id}" for run in unfinished.bare)

@@ -1,6 +1,6 @@
-"""Finds a run by what it was launched with, also where Coval's filter for tags does not work.
+"""Finds a run by what it was launched with, even if Coval's filter for tags does not work.
 
-Sources disagree on whether it does, so the newest runs of the same agent, persona and test set are searched as well,
+Sources disagree on whether it works, so the newest runs of the same agent, persona and test set are searched as well,
 and every listed run is checked here. A list may show neither the tags of a run nor its metadata; such runs are fetched
 one by one.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
@@ -22,8 +22,7 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
@@ -52,88 +51,79 @@ class Found(NamedTuple):
 
 
 def runs_with(
-    client: Client,
-    tag: str,
-    body: Mapping[str, Any],
-    *,
-    clock: Clock,
-    until: float,
-    may_be: Callable[[Run], bool] = lambda _: True,
+    session: Session, tag: str, ids: Mapping[str, str], *, may_be: Callable[[Run], bool] = lambda _: True
 ) -> Procedure[Found]:
-    """Return the runs with a tag, which were launched with the ids in `body`, and bare ones.
+    """Return the runs of this agent, persona and test set (`ids`) that have a tag, and bare ones.
 
     `may_be`: whether a run whose tags are unknown matters. Raises Rejected if Coval refuses both ways to ask,
-    Unavailable if there is no response by `until`.
+    Unavailable if there is no response by the deadline.
     """
 
     from coval_gate.coval.filters import RunFilter
 
     def is_bare(run: Run) -> bool:
-        return not _is_named(run) and _is_of(run, body) and may_be(run)
+        return not _is_named(run) and _is_of(run, ids) and may_be(run)
 
-    same = RunFilter(**{name: body.get(name, "") for name in LAUNCH_IDS})
+    same = RunFilter(**{name: ids.get(name, "") for name in LAUNCH_IDS})
     filters = [RunFilter(tag=tag), *([same] if any(same) else [])]
     refused: list[Rejected] = []
     listed: dict[str, Run] = {}
-    for each in filters:
+    for run_filter in filters:
         try:
-            runs = yield from client.list_runs(each, until=until)
+            runs = yield from session.client.list_runs(run_filter, until=session.deadline)
         except Rejected as error:
             refused.append(error)
             continue
         listed = {run.run_id: run for run in runs} | {run_id: run for run_id, run in listed.items() if _is_named(run)}
         bare = [run for run in listed.values() if is_bare(run)][:MOST_FETCHED]
-        listed |= {run.run_id: run for run in (yield from fetched(client, bare, clock=clock, until=until))}
-        if found := tuple(run for run in listed.values() if has_tag(run, tag)):
-            return Found(found)
+        listed |= {run.run_id: run for run in (yield from fetched(session, bare))}
+        if tagged := tuple(run for run in listed.values() if has_tag(run, tag)):
+            return Found(tagged)
     if len(refused) == len(filters):
         raise refused[0]
     return Found((), tuple(filter(is_bare, listed.values())), named=any(map(_is_named, listed.values())))
 
 
 def find_launched(
-    client: Client,
-    trial: Trial,
-    *,
-    clock: Clock,
-    until: float,
-    settling: float = float("inf"),
-    since: float = 0.0,
+    session: Session, trial: Trial, *, settling: float = math.inf, since: float = 0.0
 ) -> Procedure[Run | None]:
     """Find the run of a launch whose response was lost; return None if it surely had no effect.
 
     A launch had none if Coval does not list its run for `settling` seconds after the connection was closed, unless a
     bare run created `since` then may be its run. While the connection is open, a search may fail: the response can
-    still come. Raises LaunchUncertain if the question cannot be settled `until` then.
+    still come. Raises LaunchUncertain if the question cannot be settled by the deadline.
     """
+    clock, until = session.clock, session.deadline
     began = last_open = clock.now()
     within = min(LATE, max(0.0, until - began))
     pause = FIRST_PAUSE
-    found: Found | LaunchUncertain | None = None
+    outcome: Found | LaunchUncertain | None = None
     while True:
         late = yield from _late_response(trial, within)
         if not isinstance(late, str):
             return late
-        within, open_calls, asked = 0.0, trial.open_calls, clock.now()
-        patience = min(until, asked + SEARCH_TIME) if open_calls else until
-        found = yield from _search(client, trial, clock=clock, until=patience, since=since, before=found)
+        within, open_calls, began_search = 0.0, trial.open_calls, clock.now()
+        patience = min(until, began_search + SEARCH_TIME) if open_calls else until
+        outcome = yield from _search(session._replace(deadline=patience), trial, since=since, before=outcome)
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
-        if isinstance(found, Found) and found.runs:
-            return found.runs[0]
-        failed = isinstance(found, LaunchUncertain) and not open_calls and not _may_pass(found, asked - last_open)
+        if isinstance(outcome, Found) and outcome.runs:
+            return outcome.runs[0]
+        failed = (
+            isinstance(outcome, LaunchUncertain) and not open_calls and not _may_pass(outcome, began_search - last_open)
+        )
         if failed or now >= min(settled, until):  # the response may have come during the search
             late = yield from _late_response(trial, 0.0)
             if not isinstance(late, str):
                 return late
-            if isinstance(found, LaunchUncertain):
-                raise found
+            if isinstance(outcome, LaunchUncertain):
+                raise outcome
             if now < settled:
                 raise _no_time(settled - now, settling, is_open=bool(open_calls))
-            if not found.bare:
+            if not outcome.bare:
                 return None
-            ids = " or ".join(run.run_id for run in found.bare)
+            ids = " or ".join(run.run_id for run in outcome.bare)
             raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
         yield Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_PAUSE, pause * 2)
@@ -150,26 +140,27 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
         "Launch uncertain",
         f"Coval did not list the run{looked}{still_open}{until} max_wait_time was over. The step needs "
         f"{duration(settling)} after the end of the connection to be sure that no run began.",
-        advice=f"To leave it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
+        advice=f"To give it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
     )
 
 
 def has_tag(run: Run, tag: str) -> bool:
-    """Tell whether a run has a tag."""
+    """Return whether a run has a tag."""
     return tag in tags_of(run)
 
 
-def fetched(client: Client, runs: Iterable[Run], *, clock: Clock, until: float) -> Procedure[list[Run]]:
+def fetched(session: Session, runs: Iterable[Run]) -> Procedure[list[Run]]:
     """Fetch each of the runs, except those that cannot be read. Raises Unavailable as `Client.get_run`."""
-    fetched = yield from together((client.get_run(run.run_id, until=until) for run in runs), clock)
-    for result in fetched:
+    calls = (session.client.get_run(run.run_id, until=session.deadline) for run in runs)
+    results = yield from together(calls, session.clock)
+    for result in results:
         if isinstance(result, Unavailable) or not isinstance(result, Run | CovalError):
             raise result
-    return [result for result in fetched if isinstance(result, Run)]
+    return [result for result in results if isinstance(result, Run)]
 
 
 def created_at(run: Run) -> float | None:
-    """Return when a run was created, in seconds since the epoch; None if it does not tell."""
+    """Return when a run was created, in seconds since the epoch; None if it does not show it."""
     return moment_of(run.create_time)
 
 
@@ -201,18 +192,14 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
 
 
 def _search(
-    client: Client, trial: Trial, *, clock: Clock, until: float, since: float, before: Found | LaunchUncertain | None
+    session: Session, trial: Trial, *, since: float, before: Found | LaunchUncertain | None
 ) -> Procedure[Found | LaunchUncertain]:
     """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
 
-    If there is no time to ask, that is the error that the search `before` met.
+    If there is no time for a call, return the error of the search `before`.
     """
     try:
-        return (
-            yield from runs_with(
-                client, trial.key, trial.ids, clock=clock, until=until, may_be=lambda run: _is_created(run, since)
-            )
-        )
+        return (yield from runs_with(session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since)))
     except CovalError as error:
         if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and not error.call:
             return before
@@ -226,21 +213,21 @@ def _search(
 
 
 def _may_pass(error: LaunchUncertain, waited: float) -> bool:
-    """Tell whether a search that failed after that many seconds is worth another try: the response was not Coval's."""
+    """Return whether a search is worth another try that failed after so many seconds: the response was not Coval's."""
     return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
 
 
 def _is_named(run: Run) -> bool:
-    """Tell whether a run shows what it was launched with."""
+    """Return whether a run shows what it was launched with."""
     return bool(run.tags or run.metadata)
 
 
-def _is_of(run: Run, body: Mapping[str, Any]) -> bool:
-    """Tell whether a run may have been launched with `body`, as far as it shows its ids."""
-    return all(getattr(run, name) in ("", body.get(name)) for name in LAUNCH_IDS)
+def _is_of(run: Run, ids: Mapping[str, str]) -> bool:
+    """Return whether a run may have been launched with these ids, as far as it shows its own."""
+    return all(getattr(run, name) in ("", ids.get(name)) for name in LAUNCH_IDS)
 
 
 def _is_created(run: Run, since: float) -> bool:
-    """Tell whether a run may have been created since that time, in seconds since the epoch."""
+    """Return whether a run may have been created since that time, in seconds since the epoch."""
     created = created_at(run)
     return created is None or created >= since - SKEW

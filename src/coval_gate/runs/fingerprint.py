@@ -1,7 +1,7 @@
 """The fingerprint of a run: digests of what its conversations depend on. Pure.
 
-Coval does not tell with which contents of its test cases, which version of its persona and which options a run was
-launched. So the launch writes digests of them into the metadata, from which a later run learns what has changed since.
+Coval does not show which contents of its test cases, which version of its persona and which options a run was launched
+with. So the launch writes digests of them into the metadata. From these, a later run learns what has changed since.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
 VERSION: Final = "1"
 PART_LIMIT: Final = 200  # characters of a text in the metadata
-MOST_CASES: Final = 250  # that are told apart
+MOST_CASES: Final = 250  # that are compared one by one
 DIGEST: Final = 3  # bytes of the digest of an id, and of a content
 PAIR: Final = 2 * DIGEST
 OPTIONS: Final = ("iteration_count", "sub_sample_size", "sub_sample_seed", "config_overrides")  # names of inputs
@@ -30,7 +30,7 @@ COMPARED: Final = OPTIONS[1:]  # more iterations make the same conversations onl
 class Fingerprint(NamedTuple):
     """The digests; an empty one is not known.
 
-    `cases`: for each test case, the digest of its id and that of its content; none if there are more than MOST_CASES.
+    `cases`: for each test case, the digests of its id and its content; none if there are more than MOST_CASES.
     `all_cases`: a digest over all of them in that case. `options`: by the names of inputs.
     """
 
@@ -49,23 +49,22 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint_of(
-    body: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
+    parameters: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
 ) -> Fingerprint:
-    """Return the fingerprint of a launch with `body`, of its test cases, and of its persona."""
+    """Return the fingerprint of a launch: of its `parameters`, its test cases, and its persona."""
     pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
     is_small = len(pairs) <= MOST_CASES
-    options = body.get("options") or {}
-    given = {name: body.get(name, options.get(name)) for name in OPTIONS}
+    values = {**parameters, **parameters.get("options", {})}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
         all_cases="" if is_small else _digest([pair.hex() for pair in sorted(pairs)]),
         persona=_hashed(persona.content)[:4].hex() if persona else "",
-        options={name: _digest(value) for name, value in given.items()},
+        options={name: _digest(values.get(name)) for name in OPTIONS},
     )
 
 
 def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
-    """Read the fingerprint in the metadata of a run; None if there is none, it is damaged, or of another version."""
+    """Read the fingerprint in the metadata of a run; None if it is absent, damaged, or of another version."""
     parts: list[str] = []
     while isinstance(part := metadata.get(_name(len(parts))), str):
         parts.append(part)
@@ -86,7 +85,7 @@ def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
 
 
 def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iterable[str]) -> frozenset[str] | None:
-    """Return those of the test cases (ids) whose contents differ; None if the fingerprints do not tell.
+    """Return the test cases (ids) whose contents differ; None if the fingerprints do not show it.
 
     A test case that one of the fingerprints lacks counts as changed: nothing shows that it is the same.
     """
@@ -99,14 +98,14 @@ def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iter
 
 
 def changed_persona(now: Fingerprint | None, then: Fingerprint | None) -> bool | None:
-    """Return whether the persona has changed; None if the fingerprints do not tell."""
+    """Return whether the persona has changed; None if the fingerprints do not show it."""
     if now is None or then is None or not (now.persona and then.persona):
         return None
     return now.persona != then.persona
 
 
 def changed_options(now: Fingerprint | None, then: Fingerprint | None) -> tuple[str, ...]:
-    """Return the options that differ and matter to a comparison, as far as both fingerprints tell."""
+    """Return the options that differ and matter to a comparison, as far as both fingerprints show them."""
     if now is None or then is None:
         return ()
     pairs = {name: (now.options.get(name), then.options.get(name)) for name in COMPARED}

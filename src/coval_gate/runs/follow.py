@@ -18,53 +18,29 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.runs.progress import ProgressLog
     from coval_gate.runs.session import Session
-    from coval_gate.runs.watch import Budgets
     from coval_gate.waiting import Procedure
 
 
 def follow(
-    session: Session,
-    run_id: str,
-    *,
-    criteria: Criteria,
-    budgets: Budgets,
-    progress: ProgressLog,
-    record: Callable[[Run], None],
+    session: Session, run_id: str, *, criteria: Criteria, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Outcome]:
     """Watch a run to its end and, if it completed, collect what the criteria need.
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
-    client, clock, inputs = session.client, session.clock, session.inputs
     reopened = False
     while True:
-        ended = yield from watch(
-            client,
-            run_id,
-            clock=clock,
-            budgets=budgets,
-            check_interval=inputs.check_interval,
-            progress=progress,
-            record=record,
-        )
+        ended = yield from watch(session, run_id, progress=progress, record=record)
         if isinstance(ended, TimedOut):
             return ended._replace(reopened=reopened)
         if isinstance(ended, NotCompleted):
             return ended
-        collected = yield from collect(
-            client,
-            ended,
-            criteria,
-            clock=clock,
-            budgets=budgets,
-            grace=inputs.metrics_grace_time,
-            log=session.log,
-            record=record,
-        )
+        collected = yield from collect(session, ended, criteria, record=record)
         if isinstance(collected, Completed):
-            until = min(max(budgets.deadline, clock.now()), clock.now() + OPTIONAL_TIME)
-            result = yield from with_definitions(client, collected.result, criteria, until=until)
-            return collected._replace(result=result)
+            now = session.clock.now()
+            until = min(max(session.deadline, now), now + OPTIONAL_TIME)
+            result = yield from with_definitions(session._replace(deadline=until), collected.result, criteria)
+            return replace(collected, result=result)
         if isinstance(collected, NotCompleted):
             return collected
         if not reopened:

@@ -1,4 +1,7 @@
-"""Guards the runs that a step owns: cancels each of them, and any second run that a lost launch began."""
+"""Guards the runs that a step owns: cancels them, or hands them to the post step to cancel.
+
+The state that the post step reads is a JSON list with an entry for each trial.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +19,72 @@ if TYPE_CHECKING:
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
-def cancel_trial(session: Session, trial: Trial, *, until: float) -> Procedure[Cancellation]:
+def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
     """Find the run if its id is not known, and cancel it unless it is over.
 
-    Raises CovalError if it cannot be found or cancelled `until` then.
+    Raises CovalError if it cannot be found or cancelled by the deadline.
     """
     trial.is_cancelling = True
-    client, clock = session.client, session.clock
     if not trial.run_id:
-        run = yield from find_launched(client, trial, clock=clock, until=until)
+        run = yield from find_launched(session, trial)
         if run is None:
             return Cancellation(outcome="not_launched")
-        trial.identify(run.run_id, at=clock.now())
+        trial.identify(run.run_id, at=session.clock.now())
     fresh_until = trial.known_since + FRESH_TIME
-    return (yield from cancel_run(client, trial.run_id, clock=clock, until=until, fresh_until=fresh_until))
+    return (yield from cancel_run(session, trial.run_id, fresh_until=fresh_until))
 
 
-def end_other_launches(session: Session, trial: Trial, *, until: float, keep_newest: bool = False) -> Procedure[None]:
+def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
     """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
 
-    `keep_newest`: where the id of the run is not known, the newest one is that run.
+    `keep_newest`: if the id of the run is unknown, the newest one is that run.
     """
-    client, clock = session.client, session.clock
     if not (trial.launched_again and trial.tags):
         return
-    runs = (yield from runs_with(client, trial.key, trial.ids, clock=clock, until=until)).runs
+    runs = (yield from runs_with(session, trial.key, trial.ids)).runs
     if runs and keep_newest and not trial.run_id:
-        trial.identify(runs[0].run_id, at=clock.now())
+        trial.identify(runs[0].run_id, at=session.clock.now())
     for run in runs:
         if run.run_id != trial.run_id and not run.is_over:
             # It is listed, so a 404 means that Coval does not know it yet.
-            yield from cancel_run(client, run.run_id, clock=clock, until=until, fresh_until=until)
+            yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
+
+
+def write_state(trials: Iterable[Trial]) -> str:
+    """Return the state of all trials as JSON."""
+    return json.dumps([trial.state._asdict() for trial in trials])
+
+
+def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
+    """Return the trials as the main step saved them; none if it saved none, or the state cannot be read.
+
+    Their ids become known `now`.
+    """
+    entries = json_in(text)
+    states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
+    return () if None in states else tuple(_restored(state, now) for state in states if state)
+
+
+def _trial_state(entry: object) -> TrialState | None:
+    try:
+        state = TrialState(**entry) if isinstance(entry, dict) else None
+    except TypeError:
+        return None
+    if state is None or not isinstance(state.ids, dict):
+        return None
+    texts = (state.leg, state.key, state.run_id, *state.ids.values())
+    return state if all(isinstance(text, str) for text in texts) else None
+
+
+def _restored(state: TrialState, now: float) -> Trial:
+    trial = Trial(
+        leg=state.leg,
+        ids=state.ids,
+        tags=Tags(state.key),
+        launched_again=state.launched_again,
+        post_cancels=state.cancel,
+        owes_mark=state.failed,
+    )
+    trial.identify(state.run_id, at=now)
+    return trial

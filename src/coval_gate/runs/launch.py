@@ -1,4 +1,4 @@
-"""Launches a run exactly once: adopts a run whose response was lost, resumes that of an earlier attempt.
+"""Launches a run exactly once: adopts a run whose response was lost, or resumes the run of an earlier attempt.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
 Coval itself said so, or if Coval has not listed the run for a while after the connection was closed without a response.
@@ -6,14 +6,16 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
     from coval_gate.runs.earlier import EarlierRuns
     from coval_gate.runs.session import Session
@@ -26,25 +28,11 @@ CHECKING: Final = 30.0  # s to check for a second run right after the launch; th
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
 
-def earlier_runs(session: Session, tags: Tags, body: Mapping[str, Any], *, until: float) -> EarlierRuns:
-    """Return the search for runs that were launched before one with these tags and this body."""
-    from coval_gate.runs.earlier import EarlierRuns  # most launches need none, and the start is measured
-
-    return EarlierRuns(
-        client=session.client,
-        tags=tags,
-        body=body,
-        clock=session.clock,
-        until=until,
-        log=session.log,
-        warn=session.warn,
-    )
-
-
-class Launcher(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
     """What the launch of a trial needs; the session's deadline bounds all of it.
 
-    `check` raises InputError where a launch would be in vain. `record` writes the id of the run down, and may raise
+    `check` raises InputError if a launch would be useless. `record` writes the id of the run down, and may raise
     RunnerError.
     """
 
@@ -112,7 +100,9 @@ class Launcher(NamedTuple):
         for left in reversed(range(MOST_LAUNCHES)):
             try:
                 return (
-                    yield from session.client.launch_run(trial.body, until=session.deadline, sent=trial.launches.append)
+                    yield from session.client.launch_run(
+                        self._request, until=session.deadline, sent=trial.launches.append
+                    )
                 )
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
@@ -127,6 +117,12 @@ class Launcher(NamedTuple):
                 trial.expect_another()
         raise AssertionError  # the last round returns or raises
 
+    @property
+    def _request(self) -> LaunchRequest:
+        if self.trial.request is None:
+            raise ValueError("the run was launched elsewhere")
+        return self.trial.request
+
     def _check(self) -> Procedure[None]:
         try:
             yield from self.check()
@@ -140,14 +136,14 @@ class Launcher(NamedTuple):
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from end_other_launches(session, self.trial, until=until)
+            yield from end_other_launches(session._replace(deadline=until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        return earlier_runs(self.session, self.tags, self.trial.body, until=self.session.deadline)
+        return EarlierRuns(session=self.session, tags=self.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -158,26 +154,14 @@ class Launcher(NamedTuple):
     def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
         """Return the run of a launch whose response was lost; None if it surely had no effect.
 
-        Raises LaunchUncertain, or the rejection of the launch if whatever sent it rejects the search in the same way.
+        Raises LaunchUncertain; if the search is rejected in the same way as the launch, the launch's rejection.
         """
-        from coval_gate.runs.find import find_launched
-
-        session = self.session
         try:
-            return (
-                yield from find_launched(
-                    session.client,
-                    self.trial,
-                    clock=session.clock,
-                    until=session.deadline,
-                    settling=SETTLING,
-                    since=since,
-                )
-            )
+            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:
                 raise launch from None
             what = f"{lost.what} {error.what}"
-            advice = "\n".join(each for each in (lost.advice, error.advice) if each)
+            advice = "\n".join(text for text in (lost.advice, error.advice) if text)
             raise LaunchUncertain(lost.title, what, advice=advice, link=error.link) from None

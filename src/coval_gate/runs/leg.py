@@ -19,28 +19,41 @@ if TYPE_CHECKING:
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
-    `inputs` are the step's, with what is this leg's own. `name` tells the legs of a step apart; it is empty where there
-    is one. `trials`: the first run, and its repetitions. `result` and `judgement` are those of all trials together.
-    `findings`: what the judgement shows, once a report needs it.
-    `leftovers`: repetitions of earlier attempts that nothing needs, by their ids. `details`: what is known of the
-    simulations beyond their values. `trend`: the last runs before the first one. `drift`: what shows whether the agent
-    drifts, if that was asked for. `promotion`: what became of the first run, if it was to be promoted. `begins`: the
-    tag that it is to take because no run has it, so that the reference of drift begins with it.
+    `inputs` are the step's, with the leg's own values. `name` distinguishes the legs of a step; it is empty if there is
+    only one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
+    `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
+    judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
+    ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
+    `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
+    it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
+    begins with this run.
     """
 
-    def __init__(self, inputs: Inputs, name: str = "") -> None:
-        self.inputs = inputs
-        self.name = name
-        self.trials: list[Trial] = []
-        self.leftovers: dict[str, Trial] = {}
-        self.result: RunResult | None = None
-        self.judgement: Judgement | None = None
-        self.findings: Findings | None = None
-        self.details: Details | None = None
-        self.trend: tuple[TrendRun, ...] = ()
-        self.drift: Drift | None = None
-        self.promotion: Promotion | None = None
-        self.begins = ""
+    inputs: Inputs
+    name: str = ""
+    trials: list[Trial] = field(default_factory=list)
+    leftovers: dict[str, Trial] = field(default_factory=dict)
+    result: RunResult | None = None
+    judgement: Judgement | None = None
+    error: Judgement | None = None
+    findings: Findings | None = None
+    details: Details = field(default_factory=Details)
+    trend: tuple[TrendRun, ...] = ()
+    drift: Drift | None = None
+    promotion: Promotion | None = None
+    begins: str = ""
+
+    @property
+    def outcome(self) -> Judgement | None:
+        """The judgement that counts for the step; None before there is one."""
+        return self.error or self.judgement
+
+    def conclude(self, judgement: Judgement) -> None:
+        """Replace the judgement that counts for the step."""
+        if self.error:
+            self.error = judgement
+        else:
+            self.judgement = judgement
 
     @property
     def first(self) -> Trial:

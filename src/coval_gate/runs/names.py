@@ -1,8 +1,8 @@
 """Checks before the launch that the run will have the metrics, and these the values, that the criteria name.
 
-A misspelt name would cost the whole run. But the check must not stop a good run: it reports only what is certain. Where
-Coval does not say in time, or not for certain, which metrics the run will have, it is launched as without a check. So
-it is where a metric's definition does not list its values.
+A misspelt name would cost the whole run. But the check must not stop a good run: it reports only what is certain. If
+Coval does not say in time, or not for certain, which metrics the run will have, the step launches it without the check.
+The same holds if a metric's definition does not list its values.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from coval_gate.errors import CovalError, InputError, Rejected
 from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.text import folded, in_words, most_similar, quoted
-from coval_gate.times import preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
-    from coval_gate.clock import Clock
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
     from coval_gate.coval.resources import MetricDefinition
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 AT_ONCE: Final = 10  # definitions
-NAMES_SHOWN: Final = 8  # metrics that the run will have, where none is similar
+NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
 ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
@@ -34,8 +32,9 @@ ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the
 Names = dict[str, str]  # of metrics, by id
 
 
-class Reference(NamedTuple):
-    """A name or an id of a metric, the input that has it, where it stands in there, and the values named with it."""
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name or an id of a metric, the input that has it, its place there, and the values named with it."""
 
     text: str
     source: str
@@ -46,39 +45,37 @@ class Reference(NamedTuple):
         """Return the ids that it can mean, as in `RunResult.find_metrics`."""
         if self.text in names:
             return [self.text]
-        wanted = folded(self.text)
-        return sorted(metric_id for metric_id, name in names.items() if folded(name) == wanted)
+        text = folded(self.text)
+        return sorted(metric_id for metric_id, name in names.items() if folded(name) == text)
 
 
 def references_in(inputs: Inputs) -> list[Reference]:
     """Return every mention of a metric by the criteria, in their order."""
-    found = [
+    references = [
         Reference(threshold.metric, "thresholds", f" in line {threshold.line}", threshold.aggregate.values)
         for threshold in inputs.thresholds
         if threshold.metric and not threshold.advisory
     ]
     if inputs.fail_on_metric_id:
-        found.append(Reference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,)))
-    return found
+        references.append(
+            Reference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,))
+        )
+    return references
 
 
-def check_names(
-    client: Client, inputs: Inputs, *, clock: Clock, until: float, log: Callable[[str], None]
-) -> Procedure[None]:
-    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name.
-
-    The step has to be done at `until`.
-    """
+def check_names(session: Session) -> Procedure[None]:
+    """Raise InputError if the run will certainly lack a metric that the criteria name, or have several of its name."""
+    inputs = session.inputs
     references = references_in(inputs)
     if not references or inputs.persona_metrics:  # those are further metrics, whose names in the run are not known
         return
-    check = _Check(client, inputs, clock, until)
+    check = _Check(session)
     try:
         problems = yield from check.problems(references)
     except CovalError as error:
         if isinstance(error, Rejected) and error.status in ALSO_ENDS_LAUNCH:
             return
-        log(f"Could not check before the launch which metrics and values the run will have: {error.what}")
+        session.log(f"Could not check before the launch which metrics and values the run will have: {error.what}")
         return
     if problems:
         raise InputError(problems)
@@ -87,12 +84,11 @@ def check_names(
 class _Check:
     """The check of one step. A method raises CovalError if a call fails; none is repeated."""
 
-    def __init__(self, client: Client, inputs: Inputs, clock: Clock, until: float) -> None:
-        self._client = client
-        self._inputs = inputs
-        self._clock = clock
-        self._texts: dict[str, tuple[str, ...]] = {}  # that metrics can have as values, by id; none where not known
-        self._until = preparing(clock.now(), until)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._client = session.client
+        self._inputs = session.inputs
+        self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none if unknown
 
     def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
         """Return a problem for each metric and each value that is certainly wrong."""
@@ -100,53 +96,56 @@ class _Check:
         if not ids:
             return []
         first = list({reference.text: reference for reference in reversed(references)}.values())[::-1]
-        known = yield from self._known(first, ids)
-        problems = yield from self._wrong_names(first, known, ids)
+        listed = yield from self._list_names(first, ids)
+        problems = yield from self._wrong_names(first, listed, ids)
         try:
-            return problems + (yield from self._wrong_values(references, known, ids))
+            return problems + (yield from self._wrong_values(references, listed, ids))
         except CovalError:
             if not problems:
                 raise
             return problems
 
-    def _wrong_names(self, references: list[Reference], known: Names, ids: tuple[str, ...]) -> Procedure[list[Problem]]:
-        wrong = self._wrong(references, known, ids)
-        if not wrong or not (yield from self._is_confirmed(ids, known)):
+    def _wrong_names(
+        self, references: list[Reference], listed: Names, ids: tuple[str, ...]
+    ) -> Procedure[list[Problem]]:
+        wrong = self._wrong(references, listed, ids)
+        if not wrong or not (yield from self._is_confirmed(ids, listed)):
             return []
-        chosen = {metric_id: known[metric_id] for metric_id in ids}
+        own = {metric_id: listed[metric_id] for metric_id in ids}
         return [
             Problem(
-                each.source, f"names the metric {quoted(each.text)}{each.place}, {self._trouble(each, chosen, known)}"
+                reference.source,
+                f"names the metric {quoted(reference.text)}{reference.place}, {self._trouble(reference, own, listed)}",
             )
-            for each in wrong
+            for reference in wrong
         ]
 
     def _wrong_values(
-        self, references: list[Reference], known: Names, ids: tuple[str, ...]
+        self, references: list[Reference], listed: Names, ids: tuple[str, ...]
     ) -> Procedure[list[Problem]]:
         """Return a problem for each mention of a value that its metric cannot have, by its definition."""
-        chosen = {metric_id: known.get(metric_id, "") for metric_id in ids}
-        meant = [(each, each.means(chosen)) for each in references if each.values]
-        asked = [(reference, found[0]) for reference, found in meant if len(found) == 1]
-        yield from self._define({metric_id for _, metric_id in asked} - self._texts.keys())
-        wrong = {metric_id for reference, metric_id in asked if self._impossible(reference, metric_id)}
-        told = {metric_id: self._texts[metric_id] for metric_id in wrong}
+        own = {metric_id: listed.get(metric_id, "") for metric_id in ids}
+        candidates = [(reference, reference.means(own)) for reference in references if reference.values]
+        pairs = [(reference, ids_meant[0]) for reference, ids_meant in candidates if len(ids_meant) == 1]
+        yield from self._define({metric_id for _, metric_id in pairs} - self._texts.keys())
+        wrong = {metric_id for reference, metric_id in pairs if self._impossible(reference, metric_id)}
+        first_texts = {metric_id: self._texts[metric_id] for metric_id in wrong}
         yield from self._define(wrong)  # again: a response may be damaged
-        confirmed = {metric_id for metric_id in wrong if self._texts[metric_id] == told[metric_id]}
+        confirmed = {metric_id for metric_id in wrong if self._texts[metric_id] == first_texts[metric_id]}
         return [
-            Problem(each.source, self._value_trouble(each, metric_id))
-            for each, metric_id in asked
-            if metric_id in confirmed and self._impossible(each, metric_id)
+            Problem(reference.source, self._value_trouble(reference, metric_id))
+            for reference, metric_id in pairs
+            if metric_id in confirmed and self._impossible(reference, metric_id)
         ]
 
     def _define(self, ids: Collection[str]) -> Procedure[None]:
         """Read from their definitions which values the metrics with these ids can have."""
         definitions = yield from self._definitions(ids)
-        self._texts |= {metric_id: each.texts for metric_id, each in zip(ids, definitions, strict=True)}
+        self._texts |= {metric_id: definition.texts for metric_id, definition in zip(ids, definitions, strict=True)}
 
     def _definitions(self, ids: Collection[str]) -> Procedure[list[MetricDefinition]]:
-        calls = (self._client.get_metric(each, until=self._until, once=True) for each in ids)
-        return all_or_first_error((yield from together(calls, self._clock, at_once=AT_ONCE)))
+        calls = (self._client.get_metric(metric_id, until=self._session.deadline, once=True) for metric_id in ids)
+        return all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
 
     def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
@@ -154,21 +153,20 @@ class _Check:
     def _value_trouble(self, reference: Reference, metric_id: str) -> str:
         """Return what is wrong with the values of a reference, as the end of a sentence."""
         wrong, texts = self._impossible(reference, metric_id), self._texts[metric_id]
-        named = in_words([quoted(each) for each in wrong], "and")
         similar = most_similar(wrong[0], texts)
         meant = f"; did you mean {similar}?" if similar else "."
-        values = f"value{'s' if len(wrong) > 1 else ''} {named}"
+        values = f"value{'s' if len(wrong) > 1 else ''} {in_words([quoted(value) for value in wrong], 'and')}"
         return (
             f"names the {values} of {quoted(reference.text)}{reference.place}, which the metric never has: its values "
             f"are {in_words(texts, 'and', VALUES_SHOWN)}{meant}"
         )
 
-    def _is_confirmed(self, ids: tuple[str, ...], known: Names) -> Procedure[bool]:
-        """Ask again which metrics the run will have, and each of them for its name: a response may be damaged."""
+    def _is_confirmed(self, ids: tuple[str, ...], listed: Names) -> Procedure[bool]:
+        """Return whether a second look shows the same metrics and names: a response may be damaged."""
         if set((yield from self._ids())) != set(ids):
             return False
-        names = [each.name for each in (yield from self._definitions(ids))]
-        return all(names) and names == [known.get(each) for each in ids]
+        names = [definition.name for definition in (yield from self._definitions(ids))]
+        return all(names) and names == [listed.get(metric_id) for metric_id in ids]
 
     def _ids(self) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""
@@ -176,40 +174,40 @@ class _Check:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
-        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._until, once=True)
+        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._session.deadline, once=True)
         return agent.metric_ids
 
-    def _known(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
-        """List the names of metrics, until those of the run are known and each reference means one of them."""
-        known: Names = {}
+    def _list_names(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
+        """List the names of metrics until they include all of the run's, and each reference means one of these."""
+        listed: Names = {}
 
         def go_on(metric: MetricDefinition) -> bool:
             if metric.id:
-                known[metric.id], self._texts[metric.id] = metric.name, metric.texts
-            return not known.keys() >= set(ids) or bool(self._wrong(references, known, ids))
+                listed[metric.id], self._texts[metric.id] = metric.name, metric.texts
+            return not listed.keys() >= set(ids) or bool(self._wrong(references, listed, ids))
 
-        if self._wrong(references, known, ids):
-            yield from self._client.list_metrics(until=self._until, go_on=go_on)
-        return known
+        if self._wrong(references, listed, ids):
+            yield from self._client.list_metrics(until=self._session.deadline, go_on=go_on)
+        return listed
 
-    def _wrong(self, references: list[Reference], known: Names, ids: Collection[str]) -> list[Reference]:
+    def _wrong(self, references: list[Reference], listed: Names, ids: Collection[str]) -> list[Reference]:
         """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
-        chosen = {metric_id: known.get(metric_id, "") for metric_id in ids}
-        return [reference for reference in references if len(reference.means(chosen)) != 1]
+        own = {metric_id: listed.get(metric_id, "") for metric_id in ids}
+        return [reference for reference in references if len(reference.means(own)) != 1]
 
-    def _trouble(self, reference: Reference, chosen: Names, known: Names) -> str:
+    def _trouble(self, reference: Reference, own: Names, listed: Names) -> str:
         """Return what is wrong with a reference, as the end of a sentence."""
-        if several := reference.means(chosen):
+        if several := reference.means(own):
             ids = in_words(several, "or", NAMES_SHOWN)
             return f"but the run will have {len(several)} metrics of that name; use the id of one: {ids}."
         lacking = "which the run will not have"
-        if elsewhere := reference.means(known):
+        if elsewhere := reference.means(listed):
             return f"{lacking}; {self._how_to_add(elsewhere)}."
-        names = list(dict.fromkeys(chosen.values()))
+        names = list(dict.fromkeys(own.values()))
         if similar := most_similar(reference.text, names):
             return f"{lacking}; did you mean {similar}?"
-        if similar := most_similar(reference.text, known.values()):
-            ids_of_similar = sorted(metric_id for metric_id, name in known.items() if name == similar)
+        if similar := most_similar(reference.text, listed.values()):
+            ids_of_similar = sorted(metric_id for metric_id, name in listed.items() if name == similar)
             return f"{lacking}; did you mean {similar}? Then {self._how_to_add(ids_of_similar)}."
         return f"{lacking}; it will have {in_words(names, 'and', NAMES_SHOWN)}."
 

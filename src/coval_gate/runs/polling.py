@@ -8,7 +8,7 @@ left, shrinks towards the expected end, and grows again if the run is overdue.
 
 Until a run provides data, it may be a chat, whose parts take seconds, or a call, whose parts take a minute. Each kind
 gives a probability to end. By Bayes' rule, it counts as far as a run of the kind is likely to show such conversations,
-and to be quiet for as long as this one. So the first pauses are short, and soon they are those of a call, unless the
+and to be quiet for as long as this one. So the first pauses are short, and soon as long as for a call, unless the
 conversations turn out to be short. No pause is longer than the run's age: what a run has shown in a few seconds says
 little about a longer time.
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
-LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval, so that the delay is never longer than with one
+LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never longer than with one
 POLL_COST: Final = 0.08  # s of expected delay that justify a request; at 4 times this: half the polls, twice the delay
 
 FINISHING: Final = 10.0  # s at most, usually, from the last counted conversation to the end of the run
 KNOWN: Final = 3.0  # shape (see Part) of conversations: nine of ten last 0.4 to 2.7 times the typical length
 UNKNOWN: Final = 1.0  # shape of other parts: one that has lasted long will last about as long again
-HANGING: Final = 0.01  # share of parts that never end, so that a run that is far overdue costs few requests
+HANGING: Final = 0.01  # share of parts that never end: a run that is far overdue costs few requests
 LAST_BEGUN: Final = 2  # active conversations that count; they share any error in `typical`, so more add no certainty
 
 _MANY: Final = 10**6  # conversations, and
-_EVER: Final = 1e9  # seconds; absurd values are limited to these, so that they cannot overflow
+_EVER: Final = 1e9  # seconds; absurd values are limited to these, and cannot overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Kind(NamedTuple):
 CHAT: Final = Kind(share=1 / 3, usual=4.0)
 CALL: Final = Kind(share=2 / 3, usual=60.0)
 WHOLE: Final = 1.5  # parts; the usual length of a run that has one conversation
-TELLING: Final = 8  # conversations that tell the kind beyond doubt
+TELLING: Final = 8  # conversations that show the kind beyond doubt
 
 
 class Part(NamedTuple):

@@ -1,22 +1,20 @@
 """Prepares a launch: checks for mistakes that would make it useless, and notes what later comparisons need.
 
-Both cost calls that the launch waits for, so a step makes them only if its inputs need them, and side by side.
+Both cost calls that delay the launch, so a step makes them only if its inputs need them, and side by side.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coval_gate.errors import CovalError
 from coval_gate.runs.schedule import all_or_first_error, together
 from coval_gate.times import preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.client import Client
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import TestCase
     from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def is_compared(inputs: Inputs) -> bool:
-    """Tell whether the run is compared with earlier ones, or later ones with it."""
+    """Return whether the run is compared with earlier runs, or later runs with it."""
     return (
         bool(inputs.promote or inputs.drift)
         or inputs.accept
@@ -32,33 +30,33 @@ def is_compared(inputs: Inputs) -> bool:
     )
 
 
-def prepare(session: Session, trial: Trial, inputs: Inputs, context: Context) -> Procedure[None]:
+def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:
     """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the trial.
 
-    `inputs` are those of its leg. A repetition needs neither: its first run was checked, and a repetition is never a
+    A repetition needs neither: its first run was checked, and a repetition is never a
     baseline. Raises InputError if the launch would certainly be useless.
     """
     if trial.repetition:
         return
-    client, clock, until, log = session.client, session.clock, session.deadline, session.log
+    inputs, clock = session.inputs, session.clock
+    session = session._replace(deadline=preparing(clock.now(), session.deadline))
     work: list[Procedure[None]] = []
     if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
         from coval_gate.runs.names import check_names
 
-        work.append(check_names(client, inputs, clock=clock, until=until, log=log))
+        work.append(check_names(session))
     source = inputs.baseline
     if source and source.kind != "base" and _looks_up(inputs):
         from coval_gate.runs.baseline_check import check_baseline
 
-        body, warn = trial.body, session.warn
-        work.append(check_baseline(client, source, body, context, clock=clock, until=until, log=log, warn=warn))
+        work.append(check_baseline(session, source, trial.ids, context))
     if is_compared(inputs):
         work.append(_add_fingerprint(session, trial))
     all_or_first_error((yield from together(work, clock)))
 
 
 def _looks_up(inputs: Inputs) -> bool:
-    """Tell whether the run is to be compared with its baseline; where a launch is all, a later step says so."""
+    """Return whether a threshold compares the run with its baseline; in mode launch, a later step may do so."""
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     return inputs.mode == "launch" or (compares and not inputs.accept)
 
@@ -70,11 +68,9 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
 
     if trial.request is None:
         return
-    client, clock = session.client, session.clock
-    body, until = trial.request.body(), preparing(clock.now(), session.deadline)
-    cases, persona = yield from together(
-        [_cases(client, body, until), client.get_persona(body["persona_id"], until=until)], clock
-    )
+    request = trial.request
+    reading_persona = session.client.get_persona(request.persona_id, until=session.deadline)
+    cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
     unread: dict[str, CovalError] = {}
     for what, result in (("test cases", cases), ("persona", persona)):
         if isinstance(result, CovalError):
@@ -83,20 +79,19 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
             raise result
     if unread:
         why = next(iter(unread.values())).what
-        named = " and the ".join(unread)
-        session.log(f"The {named} could not be read, so later comparisons cannot see changes there: {why}")
-    found = fingerprint_of(
-        body,
+        session.log(
+            f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
+        )
+    fingerprint = fingerprint_of(
+        request.parameters,
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,
     )
-    metadata = dict(trial.request.metadata)
-    metadata["customer"] = {**metadata.get("customer", {}), **found.as_metadata()}
-    trial.request = trial.request._replace(metadata=metadata)
+    customer = {**request.metadata.customer, **fingerprint.as_metadata()}
+    trial.request = request._replace(metadata=request.metadata._replace(customer=customer))
 
 
-def _cases(client: Client, body: Mapping[str, Any], until: float) -> Procedure[list[TestCase]]:
+def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    chosen = (body.get("options") or {}).get("test_case_ids")
-    cases = yield from client.list_test_cases(body["test_set_id"], until=until)
-    return [case for case in cases if not chosen or case.id in chosen]
+    cases = yield from session.client.list_test_cases(request.test_set_id, until=session.deadline)
+    return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.text import duration, one_line, plural, quoted, stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.clock import Clock
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -19,37 +17,35 @@ BAR_WIDTH: Final = 20  # characters
 class ProgressLog:
     """Writes a line when something changed, and otherwise once a minute."""
 
-    def __init__(self, clock: Clock, log: Callable[[str], None], warn: Callable[[str], None]) -> None:
-        self._clock = clock
-        self._log = log
-        self._warn = warn
-        self._began = clock.now()
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
         self._unknown_statuses: set[str] = set()
 
     def add(self, run: Run, expected_end: float | None) -> None:
-        """Take in what one poll showed; `expected_end` is on the clock."""
-        now = self._clock.now()
+        """Take what a poll showed; `expected_end` is on the clock."""
+        now = self._session.clock.now()
         if not run.has_known_status and run.status not in self._unknown_statuses:
             self._unknown_statuses.add(run.status)
-            self._warn(
+            self._session.warn(
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
         seen = progress_line(run, None)
         if seen != self._last or now - self._written >= HEARTBEAT:
             left = None if expected_end is None or run.is_over else expected_end - now
-            self._log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
+            self._session.log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
             self._last, self._written = seen, now
 
     def not_found(self, *, for_seconds: float, is_new: bool) -> None:
-        """Say that Coval does not know the run, and for how many seconds the step keeps asking.
+        """Log that Coval does not know the run, and for how many seconds the step keeps polling it.
 
-        `is_new`: it has not known the run before.
+        `is_new`: Coval has not shown the run before.
         """
         what = "does not know this run yet" if is_new else "no longer knows this run"
-        began = stopwatch(self._clock.now() - self._began)
-        self._log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
+        began = stopwatch(self._session.clock.now() - self._began)
+        self._session.log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
 
 
 def progress_line(run: Run, left: float | None) -> str:
@@ -67,7 +63,7 @@ def progress_line(run: Run, left: float | None) -> str:
 class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
-    `test_cases`: how many simulations do not say which one they belong to, where the criteria need it. `is_open`: the
+    `test_cases`: how many simulations do not show their test case, if the criteria need it. `is_open`: the
     run may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
     """
 

@@ -3,8 +3,8 @@
 A run that is better than its baseline, beyond the margin, is promoted only if an earlier one has a mark that it was so
 much better, too. Otherwise it gets that mark itself.
 
-Only one run of an agent, persona and test set is to have the tag. A step that is killed between the two changes leaves
-two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the older one.
+Only one run of an agent, persona and test set should have the tag. A step that is killed between the two changes leaves
+two runs with the tag. Then the newer one counts, and the next promotion takes the tag away from the older one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.promotion import Obstacle
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.runs.trial import Trial
     from coval_gate.waiting import Procedure
 
@@ -44,18 +43,17 @@ MOST_LISTED: Final = 1000  # runs of a list that is searched for the run itself
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
-def promote(
-    client: Client, trial: Trial, tag: str, *, first: bool = False, clock: Clock, until: float
-) -> Procedure[Promotion]:
+def promote(session: Session, trial: Trial, tag: str, *, first: bool = False) -> Procedure[Promotion]:
     """Give the trial's run the tag, and take it away from older runs of the same agent, persona and test set.
 
-    `first`: only if no other run has it. Ends `until` then, and after PROMOTING. An error becomes an obstacle.
+    `first`: only if no other run has it. Ends at the deadline, or after PROMOTING. An error becomes an obstacle.
     """
-    time = min(PROMOTING, until - clock.now())
+    began = session.clock.now()
+    time = min(PROMOTING, session.deadline - began)
     promotion = Promotion(run_id=trial.run_id, tag=tag)
     if time <= 0:
         return replace(promotion, obstacle="late")
-    promoter = _Promoter(client, trial, promotion, clock, began=clock.now(), time=time, first=first)
+    promoter = _Promoter(session, trial, promotion, began=began, time=time, first=first)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
@@ -74,39 +72,42 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Promoter:
-    """One promotion: what all of its parts need, and the answer for the case that all goes well."""
+    """One promotion: what all of its parts need, and the result if all goes well."""
 
-    client: Client
+    session: Session
     trial: Trial
     promotion: Promotion
-    clock: Clock
     began: float
     time: float
     first: bool
 
     def promote(self) -> Procedure[Promotion]:
         """Promote the run. Raises CovalError, _Refused."""
-        run = yield from self.client.get_run(self.trial.run_id, until=self._end(LOOK))
+        run = yield from self.session.client.get_run(self.trial.run_id, until=self._end(LOOK))
         self._check(run)
         others = yield from self._others(run)
         before = tuple(filter(self._has_tag, others))
         self._refuse_if_newer(run, before)
         self._refuse_if_not_first(run, before)
         yield from self._refuse_if_unconfirmed(run, others)
-        run = yield from self._change(run.run_id, self._with_tag, until=self._end(TAG))
+        run = yield from self._change(run.run_id, self._with_tag, TAG)
         after = yield from self._holders_after(run)
         try:
             self._refuse_if_newer(run, after)  # another step has promoted a newer run meanwhile
         except _Refused:
-            yield from self._change(run.run_id, self._without_tag, until=self._end(TAKE_AWAY))
+            yield from self._change(run.run_id, self._without_tag, TAKE_AWAY)
             raise
-        older = {each.run_id: each for each in (*after, *before) if _is_newer(run, each)}
-        changes = (self._change(each, self._without_tag, until=self._end(TAKE_AWAY)) for each in older)
-        results = yield from together(changes, self.clock, at_once=MOST_AT_ONCE)
+        older = {holder.run_id: holder for holder in (*after, *before) if _is_newer(run, holder)}
+        changes = (self._change(run_id, self._without_tag, TAKE_AWAY) for run_id in older)
+        results = yield from together(changes, self.session.clock, at_once=MOST_AT_ONCE)
         return _with_results(self.promotion, dict(zip(older, results, strict=True)))
 
     def _end(self, share: float) -> float:
         return self.began + share * self.time
+
+    def _until(self, share: float) -> Session:
+        """Return the session for the part that ends after this share of the time."""
+        return self.session._replace(deadline=self._end(share))
 
     def _refused(self, obstacle: Obstacle, other: str = "") -> _Refused:
         return _Refused(replace(self.promotion, obstacle=obstacle, other=other))
@@ -146,7 +147,7 @@ class _Promoter:
                 raise self._refused("not_first", holder.run_id)
 
     def _refuse_if_unconfirmed(self, run: Run, others: Sequence[Run]) -> Procedure[None]:
-        """Refuse a run that no other one confirms, and mark it, so that it confirms the next one.
+        """Refuse a run that no other run confirms, and mark it: then it confirms the next one.
 
         An earlier run confirms it if no promotion came after that: runs that cannot be promoted do not count.
         """
@@ -157,10 +158,7 @@ class _Promoter:
             is_candidate = other.status == COMPLETED and is_marked(other, BETTER) and not is_marked(other, FAILED)
             if is_candidate and _is_newer(run, other) and all(_is_newer(other, holder) for holder in holders):
                 return
-        until = self._end(TAG)
-        if not (
-            yield from mark(self.client, run.run_id, BETTER, sent=self.trial.sent_tags, clock=self.clock, until=until)
-        ):
+        if not (yield from mark(self._until(TAG), run.run_id, BETTER, sent=self.trial.sent_tags)):
             raise self._refused("unknown_origin")
         raise self._refused("unconfirmed")
 
@@ -176,53 +174,56 @@ class _Promoter:
     def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
 
-        Where no earlier run was found, or another one has to confirm this one, it is asked for by its tag, too: it may
-        be far behind in the list.
+        If no earlier run was found, or another one must confirm this one, search by the tag, too: that run may be
+        far behind in the list.
         """
         tags = [BETTER] if self._needs_confirmation else []
         tags += [self.promotion.tag] if self._needs_confirmation or self._lacks_baseline else []
         while True:
-            listed, others = yield from self._listed(run, [*tags, ""], until=self._end(LOOK))
+            listed, others = yield from self._listed(run, [*tags, ""], LOOK)
             if run.run_id in listed:
                 return others
-            if self.clock.now() + LIST_PAUSE >= self._end(LOOK):
+            if self.session.clock.now() + LIST_PAUSE >= self._end(LOOK):
                 raise self._refused("unlisted")
             yield Wait(LIST_PAUSE)
 
     def _holders_after(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return the other holders once the run has the tag; none if Coval does not list them, as it did before."""
         try:
-            _, others = yield from self._listed(run, [self.promotion.tag, ""], until=self._end(LOOK_AGAIN))
+            _, others = yield from self._listed(run, [self.promotion.tag, ""], LOOK_AGAIN)
         except CovalError:
             return ()
         return tuple(filter(self._has_tag, others))
 
     def _listed(
-        self, run: Run, tags: Iterable[str], *, until: float
+        self, run: Run, tags: Iterable[str], share: float
     ) -> Procedure[tuple[Mapping[str, Run], tuple[Run, ...]]]:
-        """Return the listed runs, and the others like this one among them, except those of pull requests.
+        """Return the listed runs, and the others like this one among them, without runs of pull requests.
 
         Raises CovalError. The tags are tried in turn until the list has the run itself: some servers do not know a
-        filter for tags. An empty one asks for runs with any tags.
+        filter for tags. An empty one stands for any tags.
         """
+        session = self._until(share)
         refused: Rejected | None = None
         listed: dict[str, Run] = {}
         for tag in tags:
-            wanted = RunFilter.like(run)._replace(tag=tag)
+            run_filter = RunFilter.like(run)._replace(tag=tag)
             try:
-                found = yield from self.client.list_runs(wanted, until=until, go_on=partial(_lacks, run))
+                runs = yield from session.client.list_runs(
+                    run_filter, until=session.deadline, go_on=partial(_lacks, run)
+                )
             except Rejected as error:
                 refused = error
                 continue
-            listed |= {run.run_id: run for run in found}
-            if not any(run.tags for run in found):  # the list may not show them
-                whole = yield from fetched(self.client, found[:MOST_FETCHED], clock=self.clock, until=until)
+            listed |= {run.run_id: run for run in runs}
+            if not any(run.tags for run in runs):  # the list may not show them
+                whole = yield from fetched(session, runs[:MOST_FETCHED])
                 listed |= {run.run_id: run for run in whole}
             if run.run_id in listed:
                 break
         if refused and not listed:
             raise refused
-        return listed, tuple(each for each in listed.values() if _is_other(each, run))
+        return listed, tuple(other for other in listed.values() if _is_other(other, run))
 
     def _has_tag(self, run: Run) -> bool:
         return self.promotion.tag in lowered(run.tags)
@@ -240,40 +241,40 @@ class _Promoter:
     def _without_tag(self, run: Run) -> tuple[str, ...]:
         return tuple(tag for tag in run.tags if tag.lower() != self.promotion.tag)
 
-    def _change(self, run_id: str, change: Callable[[Run], tuple[str, ...]], *, until: float) -> Procedure[Run]:
-        return retag(self.client, run_id, change, clock=self.clock, until=until)
+    def _change(self, run_id: str, change: Callable[[Run], tuple[str, ...]], share: float) -> Procedure[Run]:
+        return retag(self._until(share), run_id, change)
 
 
 def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) -> Promotion:
     """Return the promotion with what became of the runs that had the tag, by their ids; deleted ones do not count."""
-    problems = {run_id: each for run_id, each in results.items() if isinstance(each, Exception)}
+    problems = {run_id: result for run_id, result in results.items() if isinstance(result, Exception)}
     for problem in problems.values():
         if not isinstance(problem, CovalError):
             raise problem
-    remaining = {run_id: each for run_id, each in problems.items() if not isinstance(each, NotFound)}
+    remaining = {run_id: error for run_id, error in problems.items() if not isinstance(error, NotFound)}
     return replace(
         promotion,
         previous=tuple(run_id for run_id in results if run_id not in problems),
         remaining=tuple(remaining),
-        text=next((each.what for each in remaining.values() if isinstance(each, CovalError)), ""),
+        text=next((error.what for error in remaining.values() if isinstance(error, CovalError)), ""),
     )
 
 
 def _lacks(run: Run, listed: Sequence[Run]) -> bool:
-    """Tell whether a list has to be read on because it lacks the run so far."""
-    is_there = any(each.run_id == run.run_id for each in listed)
+    """Return whether to read more of a list because it lacks the run so far."""
+    is_there = any(other.run_id == run.run_id for other in listed)
     # It comes newest first.
     is_past = bool(listed) and _is_newer(run, listed[-1])
     return bool(listed) and not (is_there or is_past or len(listed) >= MOST_LISTED)
 
 
 def _is_other(other: Run, run: Run) -> bool:
-    """Tell whether a run is another one of the same agent, persona and test set, and not of a pull request."""
+    """Return whether a run is another one of the same agent, persona and test set, and not of a pull request."""
     alike = RunFilter.like(other) == RunFilter.like(run)
     return alike and other.run_id != run.run_id and pull_request_of(other) is None
 
 
 def _is_newer(run: Run, other: Run) -> bool:
-    """Tell whether a run was created after another one; False if Coval does not say."""
+    """Return whether a run was created after another one; False if Coval does not say."""
     mine, others = created_at(run), created_at(other)
     return mine is not None and others is not None and (mine, run.run_id) > (others, other.run_id)

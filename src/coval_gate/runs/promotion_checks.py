@@ -30,17 +30,16 @@ def tags_to_give(inputs: Inputs) -> tuple[str, ...]:
 
 
 def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
-    """Return the problems that rule out a promotion, or that the run is accepted, before anything is launched."""
+    """Return the problems that rule out a promotion or an acceptance, before anything is launched."""
     if inputs.accept and not context.started_by_person:
         return [Problem("accept", f"must be false here: {_not_by_hand(context)}.\n{HOW_TO_ACCEPT}")]
-    given = {"promote": (inputs.promote, inputs.promote)}
+    tags = {"promote": (inputs.promote, inputs.promote)} if inputs.promote else {}
     if inputs.drift:
-        given["drift"] = (inputs.drift.name, str(inputs.drift))
-    given = {name: each for name, each in given.items() if each[0]}
+        tags["drift"] = (inputs.drift.name, str(inputs.drift))
     own = tuple(map(str.lower, inputs.tags or read_metadata(inputs.metadata).tags))
-    most = MOST_RUN_TAGS - OURS - len(given)
+    most = MOST_RUN_TAGS - OURS - len(tags)
     problems = []
-    for name, (tag, written) in given.items():
+    for name, (tag, written) in tags.items():
         if context.of_pull_request:
             condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
             what = "the baseline" if name == "promote" else "the reference"

@@ -1,55 +1,22 @@
-"""Builds the request that launches a run, from Inputs and Context. Pure."""
+"""Builds the request that launches a run, from inputs and context. Pure."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
-from coval_gate.config.metadata import MOST_RUN_TAGS, read_metadata
+from coval_gate.config.metadata import MOST_RUN_TAGS, RunMetadata, read_metadata
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
 
-API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's defaults are not sent
 DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
-
-
-class LaunchRequest(NamedTuple):
-    """The body of `POST /runs`, with the API's field names."""
-
-    agent_id: str
-    persona_id: str
-    test_set_id: str
-    metric_ids: tuple[str, ...] = ()
-    persona_metrics: tuple[str, ...] = ()
-    mutation_id: str = ""
-    mutation_ids: tuple[str, ...] = ()
-    options: Mapping[str, Any] = MappingProxyType({})
-    metadata: Mapping[str, Any] = MappingProxyType({})
-    config_overrides: Mapping[str, Any] | None = None
-
-    @property
-    def ids(self) -> dict[str, str]:
-        """What the run evaluates: by these ids it is found again."""
-        return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
-
-    def body(self, tags: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the body as JSON-ready values, without unset fields.
-
-        `tags` are added to the user's own, the most important first: where there is no room for one, only the metadata
-        contain it.
-        """
-        metadata = dict(self.metadata)
-        metadata["tags"] = (*metadata.get("tags", ()), *tags)[:MOST_RUN_TAGS]
-        if tags:
-            metadata["customer"] = {**metadata.get("customer", {}), **as_metadata(tags)}
-        return _set_only({**self._asdict(), "metadata": _set_only(metadata)})
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
@@ -62,33 +29,35 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
         persona_metrics=inputs.persona_metrics,
         mutation_id=inputs.mutation_id,
         mutation_ids=inputs.mutation_ids,
-        options=_options(inputs),
-        metadata=_metadata(inputs, context),
+        iteration_count=inputs.iteration_count,
+        concurrency=inputs.concurrency,
+        sub_sample_size=inputs.sub_sample_size,
+        sub_sample_seed=inputs.sub_sample_seed,
+        test_case_ids=inputs.test_case_ids,
         config_overrides=inputs.config_overrides,
+        metadata=_metadata(inputs, context),
     )
 
 
-def _options(inputs: Inputs) -> dict[str, Any]:
-    counts = {"iteration_count": inputs.iteration_count, "concurrency": inputs.concurrency}
-    sample = {"sub_sample_size": inputs.sub_sample_size, "sub_sample_seed": inputs.sub_sample_seed}
-    return {
-        **{name: count for name, count in counts.items() if count != API_DEFAULT_COUNT},
-        **(_set_only(sample) if inputs.sub_sample_size else {}),
-        **_set_only({"test_case_ids": inputs.test_case_ids}),
-    }
+def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
+    """Return the request with tags beside the user's own, the most important first.
+
+    If there is no room for a tag, only the customer's metadata contain it.
+    """
+    metadata = request.metadata
+    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
+    customer = {**metadata.customer, **as_metadata(tags)}
+    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
 
 
-def _metadata(inputs: Inputs, context: Context) -> dict[str, Any]:
-    given = read_metadata(inputs.metadata)
-    return _set_only(
-        {
-            "display_name": inputs.display_name or given.display_name or _display_name(context),
-            "template_name": given.template_name,
-            "tags": inputs.tags or given.tags,
-            "created_by": inputs.created_by or given.created_by or context.actor or FALLBACK_CREATOR,
-            # The user's metadata override the provenance.
-            "customer": {**_provenance(context), **given.customer},
-        }
+def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
+    metadata = read_metadata(inputs.metadata)
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or _display_name(context),
+        created_by=inputs.created_by or metadata.created_by or context.actor or FALLBACK_CREATOR,
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
     )
 
 
@@ -102,18 +71,13 @@ def _display_name(context: Context) -> str:
 
 def _provenance(context: Context) -> dict[str, Any]:
     """Return the provenance as flat metadata, with a prefix that distinguishes it from the user's own."""
-    return _set_only(
-        {
-            REPOSITORY: context.repository,
-            COMMIT: context.sha if context.sha_is_known else "",
-            PULL_REQUEST: context.pull_request,
-            MATRIX: context.matrix.label,
-            "github_run_url": context.run_url,
-            "github_run_attempt": context.run_attempt,
-            "github_actor": context.actor,
-        }
-    )
-
-
-def _set_only(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None and value not in ("", (), {}, [])}
+    provenance = {
+        REPOSITORY: context.repository,
+        COMMIT: context.sha if context.sha_is_known else "",
+        PULL_REQUEST: context.pull_request,
+        MATRIX: context.matrix.label,
+        "github_run_url": context.run_url,
+        "github_run_attempt": context.run_attempt,
+        "github_actor": context.actor,
+    }
+    return {name: value for name, value in provenance.items() if value}

@@ -1,7 +1,6 @@
 """Changes the tags of a run.
 
-Coval replaces all tags of a run at once and has no locks, so every change begins with a fresh look at the run and ends
-with another one.
+Coval replaces all tags of a run at once and has no locks, so every change reads the run before and after.
 """
 
 from __future__ import annotations
@@ -17,23 +16,21 @@ from coval_gate.waiting import Wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from coval_gate.clock import Clock
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 OVERRULED: Final = {ACCEPTED: (FAILED, BETTER), FAILED: (BETTER,)}  # marks that a run loses with one
 
 
-def retag(
-    client: Client, run_id: str, change: Callable[[Run], tuple[str, ...]], *, clock: Clock, until: float
-) -> Procedure[Run]:
+def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
     """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError, and as `change`.
 
     `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the deadline,
-    is a look only: a change whose response was lost may have had its effect.
+    only reads the run: a change whose response was lost may have had its effect.
     """
+    client, clock, until = session.client, session.clock, session.deadline
     pause, is_set = FIRST_PAUSE, False
     problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
     report_retry = client.retry_reporter()
@@ -65,23 +62,21 @@ def retag(
         pause = min(LONGEST_PAUSE, pause * 2)
 
 
-def mark(
-    client: Client, run_id: str, name: str, *, sent: Iterable[str] = (), clock: Clock, until: float
-) -> Procedure[bool]:
+def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) -> Procedure[bool]:
     """Give a run that is over a mark of ours, and return whether it has it now. Raises CovalError.
 
     `sent`: tags that the run was launched with. A run that shows neither tags nor metadata gets none: no search finds
     it by a tag, and tags that Coval hides would be lost.
     """
     sent = tuple(sent)
-    run = yield from retag(client, run_id, lambda run: _marked(run, name, sent), clock=clock, until=until)
+    run = yield from retag(session, run_id, lambda run: _marked(run, name, sent))
     return is_marked(run, name)
 
 
 def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
-    """Tell whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
+    """Return whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
     ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
-    # Where a run has as many tags as it may, one of ours found no room.
+    # If a run has as many tags as it may, one of ours found no room.
     return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
 
 
@@ -91,7 +86,7 @@ def lowered(tags: Iterable[str]) -> frozenset[str]:
 
 
 def with_room(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of a run that is over, without its group where there is no room for another one.
+    """Return the tags of a run that is over, without its group if there is no room for another one.
 
     The group is not needed any more.
     """
@@ -102,7 +97,7 @@ def with_room(tags: Iterable[str]) -> tuple[str, ...]:
 def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tags of a run with the mark.
 
-    A person accepts what a step failed before: comparisons could not begin with a run that is still marked as failed.
+    A person may accept a run that a step failed before. Comparisons cannot begin with a run that is marked as failed.
     A run that failed, or was accepted, confirms nothing.
     """
     if is_marked(run, name) or not (run.tags or run.metadata or sent):

@@ -1,7 +1,7 @@
 """Runs procedures on one clock in one thread: one, or any number of them side by side.
 
-Signals arrive here, and only here: `Interrupted` is raised in the procedure, where it waits. It closes those that run
-side by side, so that none of them goes on behind the back of the code that cleans up.
+Signals arrive here, and only here: `Interrupted` is raised in the procedure, where it waits. It closes the procedures
+that run side by side: none of them goes on while the step cleans up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def run(procedure: Procedure[T], clock: Clock) -> T:
 def together(
     procedures: Iterable[Procedure[T]], clock: Clock, *, at_once: int | None = None
 ) -> Procedure[list[T | Exception]]:
-    """Run procedures side by side, each as if it were alone; the time that they take is that of the longest.
+    """Run procedures side by side, each as if it were alone; together they take as long as the longest.
 
     At most `at_once` of them run at the same time; the next one begins when one has ended. Returns, in their order,
     what each returned, or the exception that it raised: one that fails does not hold up the others.
@@ -93,7 +93,7 @@ class _Task(Generic[T]):
             self.due = self._clock.now() + self.wait.seconds
         except StopIteration as end:
             self.result.append(end.value)
-        except Exception as error:  # noqa: BLE001 - handed to the caller, after the others have ended
+        except Exception as error:  # noqa: BLE001 - returned to the caller, after the others have ended
             self.result.append(error)
 
 

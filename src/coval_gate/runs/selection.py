@@ -1,4 +1,4 @@
-"""Compares a run that was launched elsewhere with what the user says that it evaluates. Pure."""
+"""Compares a run that was launched elsewhere with the agent, persona and test set in the inputs. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
     return tuple(
         Problem(
             name,
-            f"is {quoted(given)}, but run {run.run_id} has {quoted(found)}; wait for a run with this {_noun(name)}, or "
-            f"leave {name} empty.",
+            f"is {quoted(expected)}, but run {run.run_id} has {quoted(actual)}; wait for a run with this "
+            f"{_noun(name)}, or leave {name} empty.",
         )
-        for name, given, found in pairs
-        if given and found and given != found
+        for name, expected, actual in pairs
+        if expected and actual and expected != actual
     )
 
 
 def not_shown(inputs: Inputs, run: Run) -> str:
-    """Return a sentence on the inputs that cannot be compared; empty where Coval shows all of them."""
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
     names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
     nouns = in_words([_noun(name) for name in names])
     return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""

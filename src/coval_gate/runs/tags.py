@@ -2,9 +2,9 @@
 
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
-of its own. A third tag names the branch, so that later runs can find this one as their baseline; runs of pull requests
-have none. Once a run is judged, it may get a mark: the gate failed it, so that it is no baseline; a person accepted it,
-so that comparisons begin with it; or it is so much better than its baseline that another run has to confirm it.
+of its own. A third tag names the branch: by it, later runs find this one as their baseline. Runs of pull requests have
+none. Once a run is judged, it may get a mark: the gate failed it, and it is no baseline; a person accepted it, and
+comparisons begin with it; or it is so much better than its baseline that another run must confirm it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.context import Context
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
 
 PREFIX: Final = "coval-gate"
@@ -37,7 +38,7 @@ BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
-BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion has to be confirmed by another run
+BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
@@ -74,7 +75,7 @@ class Tags(NamedTuple):
         return tuple(tag for tag in (self.key, self.group, self.branch) if tag)
 
     def continues(self, tags: Iterable[str]) -> bool:
-        """Tell whether an earlier attempt of this step launched the run with these tags."""
+        """Return whether an earlier attempt of this step launched the run with these tags."""
         return self.origin is not None and any(
             (earlier.workflow_run, earlier.digest) == (self.origin.workflow_run, self.origin.digest)
             and earlier.attempt < self.origin.attempt
@@ -82,10 +83,10 @@ class Tags(NamedTuple):
         )
 
     def supersedes(self, tags: Iterable[str]) -> bool:
-        """Tell whether this step supersedes the run with these tags.
+        """Return whether this step supersedes the run with these tags.
 
         Within a workflow run, a step supersedes only its own earlier attempts, because others may share the group:
-        calls of one reusable workflow, or jobs of a matrix where the input `matrix` is empty. It never supersedes a run
+        calls of one reusable workflow, or jobs of a matrix if the input `matrix` is empty. It never supersedes a run
         of a later workflow run.
         """
         tags = tuple(tags)
@@ -99,25 +100,25 @@ class Tags(NamedTuple):
         return earlier.workflow_run < self.origin.workflow_run
 
 
-def tags_for(context: Context, body: Mapping[str, Any], nonce: str, own: Sequence[object] = ()) -> Tags:
-    """Return the tags of a run that this step launches with `body`. `nonce` is hexadecimal, and used once.
+def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
+    """Return the tags of a run that this step launches with the `request`. `nonce` is hexadecimal, and used once.
 
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
-    named = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
+    branch = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
     run_id, attempt = whole_number(context.run_id), whole_number(context.run_attempt)
     if not context.repository or run_id is None or attempt is None:
-        return Tags(f"{PREFIX}/{nonce}", branch=named)
+        return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
-    launched = {name: value for name, value in body.items() if name != "metadata"}
-    origin = Origin(run_id, attempt, _digest([place, launched, own])[:12])
-    branch = ":".join(context.head) if context.head else context.ref
-    about = f"#{context.pull_request}" if context.pull_request else branch
-    group = _digest([place, about, {name: body.get(name) for name in EVALUATED}])[:24]
+    parameters = request.parameters
+    origin = Origin(run_id, attempt, _digest([place, parameters, own])[:12])
+    head = ":".join(context.head) if context.head else context.ref
+    about = f"#{context.pull_request}" if context.pull_request else head
+    group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
-    return Tags(key, f"{LINE}{group}", origin, named)
+    return Tags(key, f"{LINE}{group}", origin, branch)
 
 
 def seed_for(context: Context, nonce: int) -> int:
@@ -144,7 +145,7 @@ def branch_tag_of(run: Run) -> str:
 
 
 def is_marked(run: Run, mark: str) -> bool:
-    """Tell whether a run has a mark. Marks come after the launch, so metadata do not contain them."""
+    """Return whether a run has a mark. Marks come after the launch, so metadata do not contain them."""
     return mark in map(str.lower, run.tags)
 
 
@@ -155,23 +156,23 @@ def as_metadata(tags: Iterable[str]) -> dict[str, str]:
 
 def tags_of(run: Run) -> tuple[str, ...]:
     """Return the tags that a run was launched with, as far as it shows them: as tags or as metadata."""
-    named = (tag for name, tag in run.metadata.items() if NUMBERED.fullmatch(name) and isinstance(tag, str))
-    return tuple(dict.fromkeys((*run.tags, *named)))
+    in_metadata = (tag for name, tag in run.metadata.items() if NUMBERED.fullmatch(name) and isinstance(tag, str))
+    return tuple(dict.fromkeys((*run.tags, *in_metadata)))
 
 
 def pull_request_of(run: Run) -> str | None:
     """Return the number of the pull request that a run tests, of any repository; None if it shows none.
 
-    The number is empty where the metadata name a pull request in another way.
+    The number is empty if the metadata name a pull request in another way.
     """
     keys = filter(None, map(KEY.fullmatch, tags_of(run)))
-    named = (str(each or 0) for each in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
-    found = next((each for each in named if each.strip("0")), None)
-    return found if found is None or NUMBER.fullmatch(found) else ""
+    numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
+    first = next((number for number in numbers if number.strip("0")), None)
+    return first if first is None or NUMBER.fullmatch(first) else ""
 
 
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
-    """Return the metadata that name the commit that a run tests; from its tags, where it shows no such metadata.
+    """Return the metadata with the commit that a run tests; from its tags if it shows no such metadata.
 
     Tags name the commit of this `repository` only.
     """
@@ -190,13 +191,13 @@ def origins(tags: Iterable[str]) -> Iterator[Origin]:
 
 
 def _is_identified(context: Context) -> bool:
-    """Tell whether attempts at the step can be told from others."""
+    """Return whether attempts at the step can be identified."""
     numbers = (whole_number(context.run_id), whole_number(context.run_attempt))
     return bool(context.repository) and None not in numbers
 
 
 def _place(context: Context) -> list[str]:
-    """Return what a step is told apart by, within a workflow run."""
+    """Return what identifies a step within a workflow run."""
     place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
     return [*place, context.matrix.digest] if context.matrix else place
 

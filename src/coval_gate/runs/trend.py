@@ -1,4 +1,4 @@
-"""Finds the last runs before one, so that a report can show how its metrics changed. No verdict rests on them.
+"""Finds the last runs before one. A report shows from them how metrics changed; no verdict depends on them.
 
 Two calls are enough: a list of runs with the averages of their metrics, which Coval cannot filter by tags; and if that
 shows no tags, a list of the runs with the branch's tag.
@@ -21,8 +21,8 @@ from coval_gate.runs.tags import branch_tag_of, tags_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
+    from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
 MOST_EARLIER: Final = 30  # runs
@@ -30,12 +30,12 @@ END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
 
 
 def fetch_trend(
-    client: Client, run: Run, *, metrics: Collection[str], promotions: Collection[str], until: float
+    session: Session, run: Run, *, metrics: Collection[str], promotions: Collection[str]
 ) -> Procedure[tuple[TrendRun, ...]]:
     """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
 
-    They have the same agent, persona and test set. `metrics`: the ids of those whose averages are wanted.
-    `promotions`: the tags that runs may have been promoted to. What Coval does not tell is left out.
+    They have the same agent, persona and test set. `metrics`: the ids of the metrics to return averages of.
+    `promotions`: the tags that a promotion may have given. Leave out what Coval does not show.
     """
     if _created(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
         return ()
@@ -45,18 +45,18 @@ def fetch_trend(
     tagged: dict[str, Run] = {}
     with suppress(CovalError):
         before = alike._replace(created_until=_iso(run))
-        listed = yield from client.list_runs(before, until=until, with_averages=True)
+        listed = yield from session.client.list_runs(before, until=session.deadline, with_averages=True)
         if tag and listed and not any(map(tags_of, listed)):
-            of_branch = yield from client.list_runs(alike._replace(tag=tag), until=until)
-            tagged = {each.run_id: each for each in of_branch}
-    earlier = [each for each in listed if _is_before(each, run) and (not tag or _has(tag, each, tagged))]
+            of_branch = yield from session.client.list_runs(alike._replace(tag=tag), until=session.deadline)
+            tagged = {other.run_id: other for other in of_branch}
+    earlier = [other for other in listed if _is_before(other, run) and (not tag or _has(tag, other, tagged))]
     earlier.sort(key=lambda each: _created(each) or 0.0, reverse=True)
-    found = (_trend_run(each, tagged.get(each.run_id, each), metrics, promotions) for each in earlier)
-    return tuple(each for each in found if each.averages)[:MOST_EARLIER]
+    trend = (_trend_run(other, tagged.get(other.run_id, other), metrics, promotions) for other in earlier)
+    return tuple(trend_run for trend_run in trend if trend_run.averages)[:MOST_EARLIER]
 
 
 def _is_before(other: Run, run: Run) -> bool:
-    """Tell whether another run completed and was created before `run`, with the same ids as far as it shows them."""
+    """Return whether another run completed and was created before `run`, with the same ids as far as it shows them."""
     mine, others = _created(run), _created(other)
     alike = all(getattr(other, name) in ("", getattr(run, name)) for name in LAUNCH_IDS)
     is_earlier = mine is not None and others is not None and others < mine
@@ -64,7 +64,7 @@ def _is_before(other: Run, run: Run) -> bool:
 
 
 def _has(tag: str, run: Run, tagged: Mapping[str, Run]) -> bool:
-    """Tell whether a run has a tag, as one of the lists shows. Without tags, it is enough that Coval filtered by it."""
+    """Return whether a run has a tag by one of the lists. If these show no tags, trust Coval's filter."""
     shown = tags_of(run) or tags_of(tagged.get(run.run_id, run))
     return tag in map(str.lower, shown) if shown else run.run_id in tagged
 
@@ -80,7 +80,7 @@ def _trend_run(run: Run, tagged: Run, metrics: Collection[str], promotions: Coll
 
 
 def _created(run: Run) -> float | None:
-    """Return when a run was created, in seconds since the epoch; None if it does not tell, or a year beyond dates."""
+    """Return when a run was created, in seconds since the epoch; None if it is not shown, or beyond dates."""
     created = created_at(run)
     return created if created is not None and 0 <= created < END_OF_DATES else None
 

@@ -1,7 +1,6 @@
 """A trial: the record of one run that a step launches, waits for or cancels.
 
-The post step learns from it what it has to do if this process cannot: whatever changes that is saved at once. The
-state that it reads is a JSON list with an entry for each trial.
+The post step reads from it what to do if this process is killed, so every change of that is saved at once.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
 
     from coval_gate.config.inputs import Problem
     from coval_gate.coval.client import Launch
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.outcomes import Cancellation
     from coval_gate.model.run import Run
-    from coval_gate.runs.request import LaunchRequest
+    from coval_gate.runs.tags import Tags
     from coval_gate.waiting import BackgroundCall
 
 LEGS: Final = "legs"  # the name of the state
@@ -31,8 +31,8 @@ LEGS: Final = "legs"  # the name of the state
 class TrialState(NamedTuple):
     """What the post step knows of a trial.
 
-    `leg`: the name of its leg. `ids`: what it evaluates. `cancel`: the post step has to cancel the run.
-    `launched_again`: it has to cancel other runs with the trial's key. `failed`: it has to mark the run as failed.
+    `leg`: the name of its leg. `ids`: what it evaluates. `cancel`: the post step must cancel the run.
+    `launched_again`: it must cancel other runs with the trial's key. `failed`: it must mark the run as failed.
     """
 
     leg: str
@@ -48,14 +48,14 @@ class Trial:
     """What is known of one run so far.
 
     `leg` is the name of its leg. `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on.
-    `request` is what to launch, None for a run that was launched elsewhere; `ids` are those of the agent, persona and
-    test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one of them was
-    given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
+    `request` is what to launch, with its tags; None for a run that was launched elsewhere. `ids` name the agent,
+    persona and test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one
+    of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
-    to differ from the inputs. `judgement` is that of this run alone.
+    to differ from the inputs. `judgement` is about this run alone.
 
-    `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step has to
+    `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step must
     cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
     that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
     """
@@ -103,11 +103,6 @@ class Trial:
         return tuple(call for launch in self.launches if (call := launch.open_call))
 
     @property
-    def body(self) -> dict[str, Any]:
-        """The body of the launch; empty for a run that was launched elsewhere."""
-        return self.request.body(self.tags.to_send if self.tags else ()) if self.request else {}
-
-    @property
     def sent_tags(self) -> tuple[str, ...]:
         """The tags that this step launched the run with."""
         return () if self.resumed or self.tags is None else self.tags.to_send
@@ -124,7 +119,7 @@ class Trial:
 
     @property
     def state(self) -> TrialState:
-        """What the post step has to know."""
+        """What the post step needs."""
         return TrialState(
             self.leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark
         )
@@ -144,7 +139,7 @@ class Trial:
         self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
 
     def arm(self, *, cancel: bool) -> None:
-        """Begin to guard the run; `cancel` says whether the post step has to cancel it. Raises RunnerError."""
+        """Begin to guard the run; `cancel` says whether the post step must cancel it. Raises RunnerError."""
         self.is_active, self.post_cancels = True, cancel
         self.save()
 
@@ -154,7 +149,7 @@ class Trial:
         self._try_to_save()
 
     def expect_another(self) -> None:
-        """Note that the run is launched again, so that a second one may turn up. Raises RunnerError."""
+        """Note that the run is launched again: a second one may turn up. Raises RunnerError."""
         self.launched_again = True
         self.save()
 
