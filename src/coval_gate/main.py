@@ -75,7 +75,7 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
-        return errored(error)
+        problem = error
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
         progress.report_bug()
         problem = InternalError(error)
@@ -89,11 +89,10 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
     for leg in progress.legs:
         foresee(progress.session_of(leg, session), leg)
     if launched := (yield from _launch_all(session, progress)):
-        # What follows takes long to import, and the launch need not wait for it.
         from coval_gate.flow.repeat import judge_and_repeat
 
         yield from _side_by_side(session, progress, launched, judge_and_repeat)
-    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
+    return _gravest(progress)
 
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -103,9 +102,11 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
         from coval_gate.flow.follow import confirm
 
         yield from _side_by_side(session, progress, resumed, confirm)
+    from coval_gate.judge.judgement import LAUNCH
+
     for leg in launched:
         leg.judgement = LAUNCH
-    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
+    return _gravest(progress)
 
 
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -119,8 +120,23 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode cancel: every run side by side. Raises the first error after it tried all."""
+    from coval_gate.flow.cancel import cancel_named
+    from coval_gate.judge.judgement import runs_cancelled
+
     (leg,) = progress.legs
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
+
+
+def _gravest(progress: Progress) -> Judgement:
+    from coval_gate.judge.judgement import gravest
+
+    return gravest([leg.outcome for leg in progress.legs if leg.outcome])
+
+
+def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
+    from coval_gate.flow.cancel import clean_up
+
+    return clean_up(progress, judgement)
 
 
 def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
@@ -150,6 +166,8 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:
     """Make an error the judgement of its leg. If the step has several legs, the reason names the leg."""
+    from coval_gate.judge.judgement import errored
+
     if session.label:
         session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
         error = GateError(error.title, f"{session.label}{error.what}", advice=error.advice, link=error.link)

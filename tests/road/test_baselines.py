@@ -164,7 +164,7 @@ def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str
 def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
     past.launch()
     past.launch()
-    baseline = past.find("branch:main", context=replace(HERE, repository="acme/other"))
+    baseline = past.find("branch:main", context=HERE._replace(repository="acme/other"))
     assert baseline.missing == NotFoundReason(kind="none")
 
 

@@ -117,14 +117,14 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
     request = LaunchRequest("a1", "p1", "t1")
-    eu, us = (replace(CONTEXT, matrix=matrix_of(each)) for each in (EU, US))
+    eu, us = (CONTEXT._replace(matrix=matrix_of(each)) for each in (EU, US))
     ours = tags_for(eu, request, "1")
     assert len({tags_for(each, request, "1").group for each in (CONTEXT, eu, us)}) == 3
-    assert ours.continues(tags_for(replace(eu, run_attempt="1"), request, "2"))
-    assert not ours.continues(tags_for(replace(us, run_attempt="1"), request, "2"))
+    assert ours.continues(tags_for(eu._replace(run_attempt="1"), request, "2").to_send)
+    assert not ours.continues(tags_for(us._replace(run_attempt="1"), request, "2").to_send)
     earlier = {"run_id": "0", "run_attempt": "1"}
-    assert ours.supersedes(tuple(tags_for(replace(eu, **earlier), request, "2")))  # type: ignore[arg-type]
-    assert not ours.supersedes(tuple(tags_for(replace(us, **earlier), request, "2")))  # type: ignore[arg-type]
+    assert ours.supersedes(tags_for(eu._replace(**earlier), request, "2").to_send)  # type: ignore[arg-type]
+    assert not ours.supersedes(tags_for(us._replace(**earlier), request, "2").to_send)  # type: ignore[arg-type]
 
 
 def test_reports_of_jobs_differ() -> None:
@@ -160,7 +160,7 @@ def test_name_of_status_fits_github_and_still_distinguishes_jobs() -> None:
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:
     inputs, _ = parse_inputs({})
-    metadata = launch_request(inputs, replace(CONTEXT, matrix=matrix_of(EU))).body["metadata"]
+    metadata = launch_request(inputs, CONTEXT._replace(matrix=matrix_of(EU))).body["metadata"]
     assert metadata["customer"]["github_matrix"] == "eu, 2"
     assert metadata["display_name"] == "acme/voice-agent · Voice gate (eu, 2)"
     assert "github_matrix" not in launch_request(inputs, CONTEXT).body["metadata"]["customer"]

@@ -24,7 +24,7 @@ CONTEXT = Context(
 def body(context: Context = CONTEXT, **inputs: str) -> dict[str, Any]:
     settings = DEFAULTS | {"api_key": KEY} | IDS | inputs
     return launch_request(
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, context), context
+        read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, context), context
     ).body
 
 
@@ -115,8 +115,8 @@ def test_null_under_known_key_of_metadata_is_unset() -> None:
 
 def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
     tags = [f"t{number}" for number in range(MOST_TAGS)]
-    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    settings = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, CONTEXT)
     sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group")
     assert len(sent["tags"]) == 20
@@ -126,8 +126,8 @@ def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
 @pytest.mark.parametrize("count", [MOST_TAGS, MOST_TAGS - 1])
 def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: int) -> None:
     tags = [f"t{number}" for number in range(count)]
-    given = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, CONTEXT)
+    settings = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
+    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, CONTEXT)
     sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group", "branch"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
     assert sent["customer"]["coval_gate_2"] == "branch"

@@ -36,7 +36,7 @@ OURS = tags_for(CONTEXT, REQUEST, "00c0ffee")
 
 def other_tags(request: LaunchRequest = REQUEST, nonce: str = "0ddba11", **context: Any) -> tuple[str, ...]:
     """Return the tags of another run."""
-    return tuple(tags_for(replace(CONTEXT, **context), request, nonce))
+    return tags_for(CONTEXT._replace(**context), request, nonce).to_send
 
 
 def test_key_is_unique_and_concurrency_group_is_shared() -> None:
@@ -109,23 +109,23 @@ def test_concurrency_group_depends_on_branch_without_pull_request() -> None:
     without_pull_request = CONTEXT._replace(pull_request=None)
     assert (
         tags_for(without_pull_request, REQUEST, "1").group
-        != tags_for(replace(without_pull_request, ref="main"), REQUEST, "1").group
+        != tags_for(without_pull_request._replace(ref="main"), REQUEST, "1").group
     )
 
 
 @pytest.mark.parametrize("missing", ["repository", "run_id", "run_attempt"])
 def test_tags_outside_github_have_key_and_no_concurrency_group(missing: str) -> None:
     fields: dict[str, Any] = {missing: ""}
-    ours = tags_for(replace(CONTEXT, **fields), REQUEST, "00c0ffee")
-    assert tuple(ours) == ("coval-gate/00c0ffee",)
-    assert not ours.supersedes(tuple(OURS))
-    assert not ours.continues(tuple(OURS))
+    ours = tags_for(CONTEXT._replace(**fields), REQUEST, "00c0ffee")
+    assert ours.to_send == ("coval-gate/00c0ffee",)
+    assert not ours.supersedes(OURS.to_send)
+    assert not ours.continues(OURS.to_send)
 
 
 def test_forks_with_same_branch_have_different_concurrency_groups() -> None:
     without_pull_request = CONTEXT._replace(pull_request=None, ref="refs/heads/main")
     groups = {
-        tags_for(replace(without_pull_request, head=Head(owner, "patch-1")), REQUEST, "1").group
+        tags_for(without_pull_request._replace(head=Head(owner, "patch-1")), REQUEST, "1").group
         for owner in ("alice", "bob")
     }
     assert len(groups) == 2
@@ -133,14 +133,14 @@ def test_forks_with_same_branch_have_different_concurrency_groups() -> None:
 
 def test_own_tags_distinguish_jobs_without_matrix_input() -> None:
     staging, production = (tags_for(CONTEXT, REQUEST, "1", own=[[name]]) for name in ("staging", "production"))
-    earlier = tags_for(replace(CONTEXT, run_attempt="1"), REQUEST, "2", own=[["staging"]])
-    assert staging.continues(earlier)
-    assert not production.continues(earlier)
+    earlier = tags_for(CONTEXT._replace(run_attempt="1"), REQUEST, "2", own=[["staging"]])
+    assert staging.continues(earlier.to_send)
+    assert not production.continues(earlier.to_send)
 
 
 def test_commit_is_read_from_tags_of_same_repository() -> None:
-    tested = replace(CONTEXT, sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
-    tags = tuple(tags_for(tested, REQUEST, "00c0ffee"))
+    tested = CONTEXT._replace(sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    tags = tags_for(tested, REQUEST, "00c0ffee").to_send
     run = Run(run_id="r1", status="COMPLETED", tags=tags)
     named = {"github_repository": "acme/voice-agent", "github_commit": tested.sha, "github_pull_request": 42}
     assert provenance_of(run, "acme/voice-agent") == named
@@ -149,7 +149,7 @@ def test_commit_is_read_from_tags_of_same_repository() -> None:
     assert (
         provenance_of(run._replace(metadata={"github_commit": "other"}), "acme/voice-agent")["github_commit"] == "other"
     )
-    assert OURS.continues(tags_for(replace(tested, run_attempt="1"), REQUEST, "1"))
+    assert OURS.continues(tags_for(tested._replace(run_attempt="1"), REQUEST, "1").to_send)
     assert all(len(tag) <= 200 for tag in tags)
 
 
@@ -163,10 +163,10 @@ MAIN = CONTEXT._replace(pull_request=None, ref="refs/heads/main", branch="main")
 
 def test_run_of_branch_has_third_tag_that_names_it() -> None:
     tags = tags_for(MAIN, REQUEST, "00c0ffee")
-    assert tuple(tags) == (tags.key, tags.group, tags.branch)
+    assert tags.to_send == (tags.key, tags.group, tags.branch)
     assert re.fullmatch(r"coval-gate/branch/main/[0-9a-f]{24}", tags.branch)
     assert tags.branch == branch_tag(MAIN, "main") == branch_tag(MAIN, "refs/heads/main")
-    assert tags.branch == tags_for(replace(MAIN, run_id="7", job="other"), REQUEST._replace(agent_id="a2"), "1").branch
+    assert tags.branch == tags_for(MAIN._replace(run_id="7", job="other"), REQUEST._replace(agent_id="a2"), "1").branch
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_run_of_branch_has_third_tag_that_names_it() -> None:
     [{"repository": "acme/other"}, {"server_url": "https://github.example"}, {"branch": "Main"}, {"branch": "main2"}],
 )
 def test_branch_tag_depends_on_server_repository_and_branch(other: dict[str, Any]) -> None:
-    assert tags_for(replace(MAIN, **other), REQUEST, "1").branch != tags_for(MAIN, REQUEST, "1").branch
+    assert tags_for(MAIN._replace(**other), REQUEST, "1").branch != tags_for(MAIN, REQUEST, "1").branch
 
 
 @given(st.text(min_size=1))
@@ -185,27 +185,27 @@ def test_branch_tag_is_lower_case_and_short_whatever_the_branch(branch: str) -> 
 
 
 def test_run_of_pull_request_has_no_branch_tag() -> None:
-    assert tags_for(replace(MAIN, pull_request=42), REQUEST, "1").branch == ""
+    assert tags_for(MAIN._replace(pull_request=42), REQUEST, "1").branch == ""
 
 
 def test_branch_tag_outside_workflow_runs_needs_repository() -> None:
-    assert tuple(tags_for(Context(repository="acme/voice-agent", branch="main"), REQUEST, "00")) == (
+    assert tags_for(Context(repository="acme/voice-agent", branch="main"), REQUEST, "00").to_send == (
         "coval-gate/00",
         branch_tag(Context(repository="acme/voice-agent"), "main"),
     )
-    assert tuple(tags_for(Context(branch="main"), REQUEST, "00")) == ("coval-gate/00",)
+    assert tags_for(Context(branch="main"), REQUEST, "00").to_send == ("coval-gate/00",)
 
 
 def test_all_tags_are_in_lower_case() -> None:
-    upper = replace(MAIN, repository="ACME/Voice", branch="Feature/X", sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
-    assert all(tag == tag.lower() for tag in tags_for(upper, REQUEST, "00c0ffee"))
+    upper = MAIN._replace(repository="ACME/Voice", branch="Feature/X", sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f")
+    assert all(tag == tag.lower() for tag in tags_for(upper, REQUEST, "00c0ffee").to_send)
 
 
 @pytest.mark.parametrize("shown", ["tags", "metadata"])
 def test_run_of_pull_request_is_recognized_in_any_repository(shown: str) -> None:
     sha = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
     for number, expected in ((42, "42"), (None, None)):
-        tags = tuple(tags_for(replace(CONTEXT, sha=sha, repository="other/repo", pull_request=number), REQUEST, "1"))
+        tags = tags_for(CONTEXT._replace(sha=sha, repository="other/repo", pull_request=number), REQUEST, "1").to_send
         fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": as_metadata(tags)}
         assert pull_request_of(Run(run_id="r1", status="COMPLETED", **fields)) == expected
 

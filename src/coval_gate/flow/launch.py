@@ -57,12 +57,12 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
 
     inputs = leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
-    context = replace(progress.context, branch="") if repetition else progress.context
+    context = progress.context._replace(branch="") if repetition else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(request, tuple(tags)), tags
+    return with_tags(request, tags.to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

@@ -37,7 +37,7 @@ def read_inputs(progress: Progress) -> Inputs:
     if progress.inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
-    publisher.write_outputs(progress.report(UNFINISHED))
+    publisher.write_unfinished()
     progress.save()
     inputs, context = progress.inputs, progress.context
     if inputs.promote or inputs.accept or inputs.drift:

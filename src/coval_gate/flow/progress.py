@@ -24,6 +24,7 @@ from coval_gate.times import Times
 if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.report.model import Report
     from coval_gate.runs.tags import Tags
     from coval_gate.runtime import Runtime
 
@@ -124,6 +125,11 @@ class Progress:
 
     def report(self, judgement: Judgement) -> Report:
         """Return the report of what is known by now."""
+        # None of this is needed before the launch, whose start is measured.
+        from coval_gate.judge.judgement import redacted
+        from coval_gate.publish.legs import leg_report
+        from coval_gate.report.model import Report
+
         redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
         launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]

@@ -60,7 +60,7 @@ class Targets:
         with_targets = []
         for metric in metrics:
             target = (yield from self.fetch(metric.id)) if metric.is_identified else None
-            with_targets.append(replace(metric, target=target))
+            with_targets.append(metric._replace(target=target))
         return tuple(with_targets)
 
 

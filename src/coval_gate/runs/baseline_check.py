@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.session import Session
     from coval_gate.waiting import Procedure
 
-NAMES_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
+TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
 
 
 def check_baseline(

@@ -94,7 +94,7 @@ def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgeme
         if trial.ended and _is_judged_apart(trial, judgement):
             judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
-            judgement = trial.judgement = replace(judgement, cancellation=trial.ended)
+            judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
     return judgement
 
 

@@ -87,7 +87,7 @@ def collect(
         last = min(deadline, max(give_up, settles_at) if settles else give_up)
         if looked_at >= last:
             late = overall_limit(session) if clock.now() >= deadline else None
-            return Completed(result=replace(look.result, settled=not missing.is_open), late=late)
+            return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
         if pause == FIRST_PAUSE:
             session.log(missing_text(missing))
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
@@ -134,7 +134,7 @@ class _Collector:
         )
         if not criteria.needs_targets:
             return Look(result, people.certain, sound=has_cases and not result.reported_error, is_empty=run.is_empty)
-        result = replace(result, metrics=(yield from self._targets.add_to(run.metrics)))
+        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
         announced = yield from self._announced.fetch(session, run, simulations)
         absent = yield from absent_metrics(announced, result, self._targets)
         certain = people.certain and self._announced.certain

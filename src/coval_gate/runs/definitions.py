@@ -28,7 +28,7 @@ def with_definitions(session: Session, result: RunResult, criteria: Criteria) ->
         values = tuple(_named_values(metric, result, criteria))
         if metric.is_identified and Vocabulary.of(metric).unseen(values):
             texts = yield from _texts(session, metric.id, values)
-            metrics.append(replace(metric, defined=texts))
+            metrics.append(metric._replace(defined=texts))
         else:
             metrics.append(metric)
     return result._replace(metrics=tuple(metrics))

@@ -40,7 +40,7 @@ def fetch_details(
     transcripts = _transcripts(session, first if with_transcripts else [])
     # Side by side: neither takes time from the other.
     worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
-    return replace(worded, transcripts=transcribed.transcripts)
+    return worded._replace(transcripts=transcribed.transcripts)
 
 
 def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:

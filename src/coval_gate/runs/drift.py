@@ -208,7 +208,7 @@ class _Search:
 
     def _whole(self, listed: Run) -> Procedure[BaselineRun | str]:
         run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
-        run = replace(run, tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
         return (yield from load_run(self._session, run))
 
 

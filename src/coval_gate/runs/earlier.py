@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierRuns:
+class EarlierRuns(NamedTuple):
     """What the search for earlier runs needs: the `tags` and the `ids` of the launch that follows.
 
     The session's deadline bounds the whole search.

@@ -40,7 +40,7 @@ def follow(
             now = session.clock.now()
             until = min(max(session.deadline, now), now + OPTIONAL_TIME)
             result = yield from with_definitions(session._replace(deadline=until), collected.result, criteria)
-            return replace(collected, result=result)
+            return collected._replace(result=result)
         if isinstance(collected, NotCompleted):
             return collected
         if not reopened:

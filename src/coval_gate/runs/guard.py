@@ -1,7 +1,4 @@
-"""Guards the runs that a step owns: cancels them, or hands them to the post step to cancel.
-
-The state that the post step reads is a JSON list with an entry for each trial.
-"""
+"""Guards the runs that a step owns: cancels each of them, and any second run that a lost launch began."""
 
 from __future__ import annotations
 
@@ -49,42 +46,3 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
             # It is listed, so a 404 means that Coval does not know it yet.
             yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
-
-
-def write_state(trials: Iterable[Trial]) -> str:
-    """Return the state of all trials as JSON."""
-    return json.dumps([trial.state._asdict() for trial in trials])
-
-
-def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
-    """Return the trials as the main step saved them; none if it saved none, or the state cannot be read.
-
-    Their ids become known `now`.
-    """
-    entries = json_in(text)
-    states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
-    return () if None in states else tuple(_restored(state, now) for state in states if state)
-
-
-def _trial_state(entry: object) -> TrialState | None:
-    try:
-        state = TrialState(**entry) if isinstance(entry, dict) else None
-    except TypeError:
-        return None
-    if state is None or not isinstance(state.ids, dict):
-        return None
-    texts = (state.leg, state.key, state.run_id, *state.ids.values())
-    return state if all(isinstance(text, str) for text in texts) else None
-
-
-def _restored(state: TrialState, now: float) -> Trial:
-    trial = Trial(
-        leg=state.leg,
-        ids=state.ids,
-        tags=Tags(state.key),
-        launched_again=state.launched_again,
-        post_cancels=state.cancel,
-        owes_mark=state.failed,
-    )
-    trial.identify(state.run_id, at=now)
-    return trial

@@ -6,8 +6,7 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.text import duration
@@ -28,8 +27,7 @@ CHECKING: Final = 30.0  # s to check for a second run right after the launch; th
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launcher:
+class Launcher(NamedTuple):
     """What the launch of a trial needs; the session's deadline bounds all of it.
 
     `check` raises InputError if a launch would be useless. `record` writes the id of the run down, and may raise
@@ -156,6 +154,8 @@ class Launcher:
 
         Raises LaunchUncertain; if the search is rejected in the same way as the launch, the launch's rejection.
         """
+        from coval_gate.runs.find import find_launched
+
         try:
             return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:

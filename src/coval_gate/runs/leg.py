@@ -29,19 +29,20 @@ class Leg:
     begins with this run.
     """
 
-    inputs: Inputs
-    name: str = ""
-    trials: list[Trial] = field(default_factory=list)
-    leftovers: dict[str, Trial] = field(default_factory=dict)
-    result: RunResult | None = None
-    judgement: Judgement | None = None
-    error: Judgement | None = None
-    findings: Findings | None = None
-    details: Details = field(default_factory=Details)
-    trend: tuple[TrendRun, ...] = ()
-    drift: Drift | None = None
-    promotion: Promotion | None = None
-    begins: str = ""
+    def __init__(self, inputs: Inputs, name: str = "") -> None:
+        self.inputs = inputs
+        self.name = name
+        self.trials: list[Trial] = []
+        self.leftovers: dict[str, Trial] = {}
+        self.result: RunResult | None = None
+        self.judgement: Judgement | None = None
+        self.error: Judgement | None = None
+        self.findings: Findings | None = None
+        self.details: Details | None = None
+        self.trend: tuple[TrendRun, ...] = ()
+        self.drift: Drift | None = None
+        self.promotion: Promotion | None = None
+        self.begins = ""
 
     @property
     def outcome(self) -> Judgement | None:

@@ -32,8 +32,7 @@ ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the
 Names = dict[str, str]  # of metrics, by id
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A name or an id of a metric, the input that has it, its place there, and the values named with it."""
 
     text: str

@@ -5,7 +5,6 @@ Coval may show a run as in progress for a while after its cancellation, so the s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from coval_gate.errors import NotFound
@@ -57,8 +56,8 @@ def confirm(
     session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Run | NotCompleted | TimedOut]:
     """Watch a run for a moment, which shows whether it is being cancelled. Raises CovalError."""
-    limits = replace(
-        session.inputs, max_wait_time=CONFIRMING, max_queue_time=None, stall_timeout=None, check_interval=None
+    limits = session.inputs._replace(
+        max_wait_time=CONFIRMING, max_queue_time=None, stall_timeout=None, check_interval=None
     )
     deadline = min(session.deadline, session.clock.now() + CONFIRMING)
     return watch(session._replace(inputs=limits, deadline=deadline), run_id, progress=progress, record=record)

@@ -1,6 +1,7 @@
 """A trial: the record of one run that a step launches, waits for or cancels.
 
-The post step reads from it what to do if this process is killed, so every change of that is saved at once.
+The post step reads from it what to do if this process is killed, so every change of that is saved at once. The state that it
+reads is a JSON list with an entry for each trial.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.outcomes import Cancellation
     from coval_gate.model.run import Run
-    from coval_gate.runs.tags import Tags
     from coval_gate.waiting import BackgroundCall
 
 LEGS: Final = "legs"  # the name of the state
