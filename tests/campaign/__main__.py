@@ -25,16 +25,16 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
     mutants = {mutant.name: mutant for mutant in MUTANTS}
     parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
-    given = parser.parse_args(arguments)
-    if given.mutant:
-        mutants[given.mutant].apply()
-        given.jobs = 1  # other processes would run the original code
-    if given.seed is not None:
-        history = simulate(generate(given.seed))
+    options = parser.parse_args(arguments)
+    if options.mutant:
+        mutants[options.mutant].apply()
+        options.jobs = 1  # other processes would run the original code
+    if options.seed is not None:
+        history = simulate(generate(options.seed))
         sys.stdout.write(describe(history) + "\n")
         return 1 if violations(history) else 0
-    seeds = range(given.first, given.first + given.schedules)
-    tally = run_campaign(seeds, jobs=given.jobs, stop=given.stop)
+    seeds = range(options.first, options.first + options.schedules)
+    tally = run_campaign(seeds, jobs=options.jobs, stop=options.stop)
     for outcome in tally.failures[:5]:
         sys.stdout.write(f"{outcome.description}\n\n")
     for outcome in tally.failures:

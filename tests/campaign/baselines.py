@@ -76,8 +76,8 @@ def with_drift(schedule: Schedule, rng: Random) -> Schedule:
         return schedule
     *earlier, step = schedule.steps
     if schedule.fate == "there" and rng.random() < 0.5:
-        given = earlier[0].given
-        earlier[0] = replace(earlier[0], inputs=tuple((given | {"tags": f"{given['tags']},{GOLDEN}"}).items()))
+        inputs = earlier[0].given
+        earlier[0] = replace(earlier[0], inputs=tuple((inputs | {"tags": f"{inputs['tags']},{GOLDEN}"}).items()))
     step = replace(step, event="push", branch="main", inputs=(*step.inputs, ("drift", f"tag:{GOLDEN}")))
     return replace(schedule, steps=(*earlier, step))
 
@@ -102,7 +102,10 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
     if own is None:
         return []
     branches = {
-        run_id: each.step.branch for each in history.results if not each.is_post for run_id in each.launched_runs
+        run_id: process.step.branch
+        for process in history.results
+        if not process.is_post
+        for run_id in process.launched_runs
     }
     by_tag = "tag" in history.schedule.gate
     return [

@@ -90,9 +90,9 @@ def _compared(seed: int, random: Random) -> Schedule:
     inputs = dict(schedule.steps[0].inputs) | COMPARED | {"tags": "nightly", "supersede": "false"}
     for name in ("sub_sample_size", "sub_sample_seed"):  # two conversations differ by more than the gate allows
         inputs.pop(name, None)
-    given = tuple(inputs.items())
-    earlier = Step(mode="launch", inputs=given, workflow_run="1000000000", branch="main")
-    step = Step(mode="run", inputs=given, pause=SETTLED)
+    pairs = tuple(inputs.items())
+    earlier = Step(mode="launch", inputs=pairs, workflow_run="1000000000", branch="main")
+    step = Step(mode="run", inputs=pairs, pause=SETTLED)
     return replace(schedule, steps=(earlier, step), fate="there")
 
 
@@ -148,13 +148,13 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--first", type=int, default=0, help="the first seed of each kind (0)")
     parser.add_argument("--seed", type=int, help="simulate this schedule of each kind only, and describe it in full")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     failures = 0
     for kind, rules in KINDS.items():
-        if given.seed is not None:
-            sys.stdout.write(describe(simulate(rules.generate(given.seed)), rules) + "\n")
+        if options.seed is not None:
+            sys.stdout.write(describe(simulate(rules.generate(options.seed)), rules) + "\n")
             continue
-        tally = run_campaign(range(given.first, given.first + getattr(given, kind)), rules=rules)
+        tally = run_campaign(range(options.first, options.first + getattr(options, kind)), rules=rules)
         for outcome in tally.failures:
             sys.stdout.write(f"{_named(kind)}, seed {outcome.seed}: {'; '.join(outcome.violations)}\n")
         sys.stdout.write(f"{_named(kind)}: {tally}\n")

@@ -33,7 +33,7 @@ from campaign.schedule import (
     Step,
 )
 from coval_sandbox import catalogue_views
-from coval_sandbox.catalogue import METRICS, MUTATIONS, Metric
+from coval_sandbox.catalogue import LATENCY, METRICS, MUTATIONS, Metric
 from coval_sandbox.damage import damaged
 from coval_sandbox.ids import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
@@ -153,6 +153,12 @@ OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before"
 # What Coval shows of a run's tags and metadata: one of the two, or neither in one of the two places.
 IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata", "neither"))
 
+# Quirks with which all data of a run are there at its end, and Coval says how much there is.
+AT_ONCE: Final[dict[str, Any]] = {
+    name: getattr(DEFAULT, name)
+    for name in ("metrics_lag", "metrics_trickle", "simulations_trickle", "null_progress", "agent_metrics")
+}
+
 # One simulation, by its id.
 TRANSCRIPTS: Final = tuple(f"{path}/{'?' * ID_LENGTH}" for path in ("/conversations/simulated", "/simulations"))
 EVER: Final = 10_000  # requests
@@ -186,6 +192,7 @@ def generate(seed: int) -> Schedule:
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = with_drift(schedule, Random(f"drift/{seed}"))
     schedule = with_nights(schedule, Random(f"nights/{seed}"))
+    schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
     schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
@@ -277,11 +284,14 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
     if schedule.workflow not in REPEATING or schedule.gate not in GATES or rng.random() > 0.3:
         return schedule
     gate = str(_choose(rng, tuple(REPEATED_GATES)))
-    given = {"repeat_on_failure": _choose(rng, ("1", "1", "2")), "on_flaky": _choose(rng, ("pass", "pass", "fail"))}
+    repetition = {
+        "repeat_on_failure": _choose(rng, ("1", "1", "2")),
+        "on_flaky": _choose(rng, ("pass", "pass", "fail")),
+    }
     steps, faults = [], schedule.faults
     for step in schedule.steps:
         inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
-        inputs |= REPEATED_GATES[gate] | given
+        inputs |= REPEATED_GATES[gate] | repetition
         if schedule.severity == "rough":
             step = _disturb_repetition(step, rng)
             inputs["max_wait_time"] = _choose(rng, ("90", "110", "600", "3600"))
@@ -330,6 +340,50 @@ def _disturb_repetition(step: Step, rng: Random) -> Step:
     if kind < 0.45:
         return replace(step, signal=Signal(kill=kill, at=round(rng.uniform(55, 125), 3)))
     return replace(step, signal=None)
+
+
+def _with_rare_case(schedule: Schedule, rng: Random) -> Schedule:
+    """Let some of the schedules that judge a run be of a kind that chance seldom generates."""
+    is_judged = schedule.workflow in ("run", "launch-wait", "twice") and schedule.gate in GATES
+    if schedule.severity == "rough" or not is_judged or rng.random() > 0.4:
+        return schedule
+    kinds = [_uncertain_rate, _unannounced_metrics, *([_damaged_targets] if schedule.severity == "mild" else [])]
+    return rng.choice(kinds)(replace(schedule, test_set=_choose(rng, PASSING_SETS)), rng)
+
+
+def _uncertain_rate(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the bound of != lie between the rates with none and with all of the missing values as hits."""
+    quirks = replace(schedule.quirks, missing_values=_choose(rng, (0.3, 0.4)))
+    return replace(_with_gate(schedule, "other rate"), quirks=quirks)
+
+
+def _unannounced_metrics(schedule: Schedule, rng: Random) -> Schedule:
+    """Let metrics with targets come late, one by one, and nothing announce them."""
+    late: dict[str, Any] = {
+        "metrics_trickle": _choose(rng, (6.0, 15.0, 40.0)),
+        "outputs_trickle": True,
+        "agent_metrics": _choose(rng, ("hidden", "forbidden")),
+    }
+    return replace(_with_gate(schedule, "targets"), quirks=replace(schedule.quirks, **AT_ONCE | late))
+
+
+def _damaged_targets(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the first definitions that a step fetches have targets with which nothing can be compared.
+
+    All other data are there at once, so only the targets are a reason for another look.
+    """
+    fault = Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage_to_targets(rng, LATENCY))
+    quirks = replace(schedule.quirks, **AT_ONCE)
+    return replace(_with_gate(schedule, "targets"), quirks=quirks, faults=(fault, *schedule.faults))
+
+
+def _with_gate(schedule: Schedule, gate: str) -> Schedule:
+    """Replace the gate of a schedule."""
+    steps = []
+    for step in schedule.steps:
+        inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
+        steps.append(replace(step, inputs=tuple((inputs | GATES[gate]).items())))
+    return replace(schedule, gate=gate, steps=tuple(steps))
 
 
 def _with_skipped(schedule: Schedule, rng: Random) -> Schedule:
@@ -478,7 +532,7 @@ def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: st
 
 
 def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Quirks, dict[str, str]]:
-    """Let simulations, metrics or values come late, so that only the step's own inputs or time tell that some lack."""
+    """Let data come late, so that only the step's own inputs or the time show that some are missing."""
     kind = rng.random()
     if kind < 0.2:  # with longer gaps than those after which data count as settled, but announced
         late = replace(quirks, metrics_trickle=_choose(rng, (100.0, 140.0)), outputs_trickle=False)
@@ -486,7 +540,7 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
     if kind < 0.5:  # the same for values
         late = replace(quirks, metrics_lag=75.0, metrics_trickle=0.0, simulations_trickle=0.0)
         return late, inputs | {"iteration_count": "1", "sub_sample_size": "2", "sub_sample_seed": "7"}
-    if kind < 0.65:  # the list is empty for a while, and nothing tells that it is not complete
+    if kind < 0.65:  # the list is empty for a while, and nothing shows that it is incomplete
         late = replace(quirks, simulations_trickle=100.0, output_ids="absent", null_progress=True)
         return late, inputs | {"iteration_count": "1"}
     if kind < 0.85:
@@ -640,9 +694,9 @@ def _switches(rng: Random) -> dict[str, str]:
 
 
 def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ...]:
-    given = tuple(inputs.items())
+    pairs = tuple(inputs.items())
     pause = _choose(rng, (1.0, 5.0, 40.0, 200.0))
-    run = Step(mode="run", inputs=given)
+    run = Step(mode="run", inputs=pairs)
     launch = replace(run, mode="launch")
     match workflow:
         case "launch":
@@ -664,7 +718,7 @@ def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ..
         case "supersede":
             supersede = _random_flag(rng, 0.75)
             first = replace(_choose(rng, (run, launch)), workflow_run="1111111111", post=rng.random() < 0.4)
-            newer = with_inputs(given, supersede=supersede)
+            newer = with_inputs(pairs, supersede=supersede)
             return (first, replace(run, inputs=newer, workflow_run="2222222222", pause=pause))
         case "matrix":
             return _matrix_steps(run, pause, rng)
@@ -690,9 +744,9 @@ def _matrix_steps(run: Step, pause: float, rng: Random) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def with_inputs(given: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[str, str], ...]:
+def with_inputs(inputs: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[str, str], ...]:
     """Return the inputs with some of them added or replaced."""
-    return tuple((dict(given) | more).items())
+    return tuple((dict(inputs) | more).items())
 
 
 def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> Step:
@@ -750,7 +804,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.25, "simulations_trickle", 8.0, 40.0)
     sometimes(0.4, "agent_metrics", "hidden", "forbidden")
     sometimes(0.3, "mutation_fields", "id-only", "name-only")
-    if changes.get("mutation_fields") != "name-only":  # nothing would tell mutations of one name apart
+    if changes.get("mutation_fields") != "name-only":  # else nothing would distinguish mutations of one name
         sometimes(0.4, "same_mutation_names", True)
     sometimes(0.6, "launch_response", "full", "name-only", "id-field", "top-level")
     sometimes(0.4, "page_token_end", "absent", "empty")
@@ -807,23 +861,38 @@ def _damage(rng: Random) -> str:
     return f"{DAMAGE} {rng.randrange(DAMAGES)}"
 
 
-def _damage_to_targets(rng: Random) -> str:
-    """Damage definitions in a way that shows: with another text as its value, a target is just another target."""
+def _damage_to_targets(rng: Random, of: Metric | None = None) -> str:
+    """Damage definitions in a way that shows, and a part of the target `of` this metric, if given.
+
+    With another text as its value, a target is just another target.
+    """
     while True:
         seed = rng.randrange(DAMAGES)
-        if not any(_replaces_values(metric, seed) for metric in METRICS):
+        shows = not any(_replaces_values(metric, seed) for metric in METRICS)
+        if shows and (of is None or _damages_part(of, seed)):
             return f"{DAMAGE} {seed}"
 
 
+def _damages_part(metric: Metric, seed: int) -> bool:
+    """Return whether a part of a metric's target is damaged, while others stay."""
+    whole, target = _damaged_target(metric, "target_condition", seed)
+    return isinstance(target, dict) and target != whole and bool(target.keys() & whole.keys())
+
+
 def _replaces_values(metric: Metric, seed: int) -> bool:
-    whole = {"metric": catalogue_views.metric(metric)}
-    result = json.loads(damaged(json.dumps(whole).encode(), seed)).get("metric")
     for name in ("target_condition", "organization_threshold"):
-        target = result.get(name) if isinstance(result, dict) else None
+        whole, target = _damaged_target(metric, name, seed)
         values = target.get("target_values") if isinstance(target, dict) else None
-        if isinstance(values, list) and values != whole["metric"][name]["target_values"]:
+        if isinstance(values, list) and values != whole["target_values"]:
             return any(isinstance(value, str | bool) for value in values)
     return False
+
+
+def _damaged_target(metric: Metric, name: str, seed: int) -> tuple[Any, Any]:
+    """Return a target of a metric, and what damage makes of it."""
+    definition = catalogue_views.metric(metric)
+    result = json.loads(damaged(json.dumps({"metric": definition}).encode(), seed)).get("metric")
+    return definition[name], result.get(name) if isinstance(result, dict) else None
 
 
 def _rough_fault(rng: Random) -> Fault:

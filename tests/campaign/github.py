@@ -99,7 +99,7 @@ class GitHub(HTTPAdapter):
     def _plan(self, pending: _Pending, request: requests.PreparedRequest, limit: float) -> None:
         """Schedule the request's effect and its response."""
         begin = self._clock.now()
-        outage = next((each for each in self._outages if each.begin <= begin < each.end), None)
+        outage = next((candidate for candidate in self._outages if candidate.begin <= begin < candidate.end), None)
         if outage and outage.action == HANG:
             self._clock.at(begin + limit, lambda: self._finish(pending, error=requests.ReadTimeout("timed out")))
             return

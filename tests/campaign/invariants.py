@@ -65,8 +65,8 @@ INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
 MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
-POST_TIME: Final = 120.0  # s for the post step, if it need not tell GitHub
-POST_TELLING: Final = 80.0  # s for it to tell GitHub
+POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
+POST_TELLING: Final = 80.0  # s for it to call GitHub
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 ROUNDING: Final = 1e-6  # s
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
@@ -92,7 +92,7 @@ UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
 EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
-HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot tell whose a run is
+HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
@@ -151,16 +151,18 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             continue
         if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
             continue
-        asked = [request for request in result.requests if request.method != "POST"]
-        disturbed = any(each.fault or not each.answered or each.status in (401, 403) for each in asked)
-        if not asked or disturbed or _hides_identity(history) or not _knows_events(history):
+        reads = [request for request in result.requests if request.method != "POST"]
+        disturbed = any(read.fault or not read.answered or read.status in (401, 403) for read in reads)
+        if not reads or disturbed or _hides_identity(history) or not _knows_events(history):
             continue
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]
             hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
             listed = record.create_time + hidden < history.coval_time(result.began)
             mine = run_id in result.run_ids or _is_first_run(history, run_id)
-            attempted = any(run_id in each.launched_runs and _is_attempt(each, result) for each in history.results)
+            attempted = any(
+                run_id in process.launched_runs and _is_attempt(process, result) for process in history.results
+            )
             if listed and attempted and not mine and not _is_ended(history, record, history.coval_time(result.ended)):
                 yield f"{_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
 
@@ -206,7 +208,7 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
 
 
 def rerun_resumes(history: History) -> Iterator[str]:
-    """A later attempt launches no run while that of the earlier attempt is unfinished."""
+    """A later attempt launches no run while the run of the earlier attempt is unfinished."""
     for result in _main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not result.launched_runs:
             continue
@@ -242,17 +244,17 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     for result in _main_results(history):
         if history.schedule.workflow != "supersede" or result.number == 0 or not _knows_events(history):
             continue
-        for earlier in (each for each in history.results if each.number == 0 and not each.is_post):
+        for earlier in (process for process in history.results if process.number == 0 and not process.is_post):
             for run_id in earlier.launched_runs:
                 record, now = history.runs[run_id], history.coval_time(history.ended)
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                told = _hides_identity(history) and HIDDEN in result.log
+                warned = _hides_identity(history) and HIDDEN in result.log
                 if (
                     expected
                     and listed
                     and not _is_ended(history, record, now)
-                    and not (told or _met_fault(result.requests))
+                    and not (warned or _met_fault(result.requests))
                 ):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
@@ -274,7 +276,7 @@ def no_orphaned_run(history: History) -> Iterator[str]:
     for result in _main_results(history):
         if result.step.mode not in ("run", "wait") or not _must_cancel(result):
             continue
-        for run_id in {*result.launched_runs, *(each for each in result.run_ids if each in history.runs)}:
+        for run_id in {*result.launched_runs, *(own_id for own_id in result.run_ids if own_id in history.runs)}:
             record = history.runs[run_id]
             unfinished = not _is_ended(history, record, now) and run_id not in history.deleted
             if unfinished and not _cancel_was_impossible(history, result, record):
@@ -377,12 +379,12 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
         record = history.runs.get(result.run_id)
         if result.verdict != "passed" or record is None:
             continue
-        total = len(pool_of([history.runs[each] for each in result.run_ids]))
+        total = len(pool_of([history.runs[run_id] for run_id in result.run_ids]))
         counted = int(result.outputs["total_simulations"])
         if counted != total:
             yield f"{_name(result)} passed on {counted} of {total} simulations"
         seen = {entry["id"] for entry in json.loads(result.outputs["metrics"]).values()}
-        if unseen := {each.id for each in GATE_METRICS.get(history.schedule.gate, ())} - seen:
+        if unseen := {metric.id for metric in GATE_METRICS.get(history.schedule.gate, ())} - seen:
             yield f"{_name(result)} passed without {', '.join(sorted(unseen))}"
 
 
@@ -390,7 +392,7 @@ def pass_rate_counts_everything(history: History) -> Iterator[str]:
     """No more simulations pass than completed, of all that the run must have."""
     for result in _main_results(history):
         if share := result.outputs.get("pass_rate"):
-            total, completed = (int(result.outputs[f"{each}_simulations"]) for each in ("total", "completed"))
+            total, completed = (int(result.outputs[f"{group}_simulations"]) for group in ("total", "completed"))
             if float(share) * total > completed + ROUNDING * total:
                 yield f"{_name(result)} says pass_rate={share}, but {completed} of {total} completed"
 
@@ -439,34 +441,34 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
 
 def _is_of_pull_request(history: History, result: ProcessResult) -> bool:
     """Return whether a pull request started the step, or the one that launched its run."""
-    launchers = [each for each in history.results if result.run_id in each.launched_runs]
-    return any(each.step.event == "pull_request" and not each.step.branch for each in (result, *launchers))
+    launchers = [process for process in history.results if result.run_id in process.launched_runs]
+    return any(process.step.event == "pull_request" and not process.step.branch for process in (result, *launchers))
 
 
 def mutations_are_told_apart(history: History) -> Iterator[str]:
-    """A step that judged its run has told the agent and each mutation apart, with all of their simulations."""
+    """A step that judged its run counts the simulations of the agent and of each mutation apart, and all of them."""
     for result in _main_results(history):
         record = history.runs.get(result.run_id)
         if result.verdict not in ("passed", "failed") or record is None or not result.outputs["metrics"]:
             continue
-        runs = [history.runs[each] for each in result.run_ids]
-        pools = [pool_of(each) for each in (runs, runs[:-1]) if each]  # the last repetition may be unusable
-        dealt = [sorted(Counter(each.mutation_id for each in pool).values()) for pool in pools]
+        runs = [history.runs[run_id] for run_id in result.run_ids]
+        pools = [pool_of(judged) for judged in (runs, runs[:-1]) if judged]  # the last repetition may be unusable
+        dealt = [sorted(Counter(simulation.mutation_id for simulation in pool).values()) for pool in pools]
         for name, metric in json.loads(result.outputs["metrics"]).items():
-            counted = [each["count"] + each["missing"] for each in metric["variants"].values()]
+            counted = [variant["count"] + variant["missing"] for variant in metric["variants"].values()]
             if sorted(counted) not in dealt:
                 yield f"{_name(result)} counted {counted} simulations of {name} instead of {dealt}"
 
 
 def verdict_matches_run(history: History) -> Iterator[str]:
-    """If all faults are transient, the verdict is that of the run."""
+    """If all faults are transient, the step has the verdict that its run deserves."""
     schedule = history.schedule
     if not schedule.recoverable:
         return
     for result in _main_results(history):
-        given = [history.runs[run] for run in result.given_runs if run in history.runs]
-        may_cancel = given and result.step.mode == "cancel" and not _cancel_failed(result)
-        ended = all(_is_ended(history, each, history.coval_time(result.ended)) for each in given)
+        records = [history.runs[run_id] for run_id in result.given_runs if run_id in history.runs]
+        may_cancel = records and result.step.mode == "cancel" and not _cancel_failed(result)
+        ended = all(_is_ended(history, record, history.coval_time(result.ended)) for record in records)
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{_name(result)} did not cancel the given run"
         expected = _expected_verdicts(history, result)
@@ -520,7 +522,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
             for poll in polls
         )
         last = [poll for poll in polls if poll.sent_at > deadline - CLOSE]
-        last_failed = any(each.fault for each in last)
+        last_failed = any(last_poll.fault for last_poll in last)
         if unanswered and not collected and not last:
             yield f"{_name(result)} gave up without a poll at the deadline"
         if over and not (collected or last_failed) and (unanswered or timed_out):
@@ -558,7 +560,10 @@ def only_good_runs_are_promoted(history: History) -> Iterator[str]:
             yield f"{_name(result)} promoted the run {record.run_id}, which is not its own"
         if not is_good(record, schedule.gate, schedule.quirks, now):
             yield f"{_name(result)} promoted a run that did not meet the criteria"
-        if any(record.run_id in each.launched_runs and each.step.event == "pull_request" for each in history.results):
+        if any(
+            record.run_id in process.launched_runs and process.step.event == "pull_request"
+            for process in history.results
+        ):
             yield f"{_name(result)} promoted a run of a pull request"
 
 
@@ -567,15 +572,15 @@ def tag_moves_last(history: History) -> Iterator[str]:
     for tag in (STABLE, GOLDEN, ACCEPTED):
         for result, _, record in _given(history, tag):
             if result.exit_code == 1:
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {_told_verdict(result)!r}"
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {_reported_verdict(result)!r}"
 
 
 def failed_run_is_not_promoted(history: History) -> Iterator[str]:
-    """A run that the gate of any step failed gets neither the tag of promoted runs nor that of drift."""
+    """A run that the gate of any step failed gets neither the tag of promoted runs nor the tag of drift."""
     for tag in (STABLE, GOLDEN):
         for result, request, record in _given(history, tag):
             owners = [main_result for main_result in _main_results(history) if main_result.run_id == record.run_id]
-            if any(_told_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
+            if any(_reported_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
                 yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
             if FAILED in json.loads(request.body)["tags"]:
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, although another step failed that run"
@@ -599,9 +604,9 @@ def better_run_is_confirmed(history: History) -> Iterator[str]:
 def run_is_accepted_by_person(history: History) -> Iterator[str]:
     """A run is accepted only by a green step whose workflow a person started, and is not marked as failed then."""
     for result, _, record in _given(history, ACCEPTED):
-        green = _told_verdict(result) == "passed" and result.exit_code in (0, None)
+        green = _reported_verdict(result) == "passed" and result.exit_code in (0, None)
         if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
-            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {_told_verdict(result)!r}"
+            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {_reported_verdict(result)!r}"
         if {ACCEPTED, FAILED} <= {*record.tags} and not _misread(history):
             yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
 
@@ -612,8 +617,8 @@ def accepted_run_has_all_tags(history: History) -> Iterator[str]:
         record = history.runs.get(result.run_id)
         if record is None or not result.step.accepts or not _is_free_to_promote(history, result):
             continue
-        wanted = {ACCEPTED, *([GOLDEN] if result.step.given.get("drift") else [])}
-        if lacking := wanted - {*record.tags}:
+        due = {ACCEPTED, *([GOLDEN] if result.step.given.get("drift") else [])}
+        if lacking := due - {*record.tags}:
             yield f"{_name(result)} passed, but its accepted run lacks {', '.join(sorted(lacking))}"
 
 
@@ -638,16 +643,16 @@ def tags_move_forward(history: History) -> Iterator[str]:
     """Of all runs that ever had a tag of baselines, the newest keeps it, and no older one gets it after that."""
     for tag in (STABLE, GOLDEN):
         begun = {run.run_id: run for run in history.runs.values() if _had(history, run, tag)}
-        given = {each.run_id: each for _, request, each in _given(history, tag) if request.took_effect}
-        holders = [each for each in (begun | given).values() if each.run_id not in history.deleted]
-        newest = max(holders, key=lambda each: each.create_time, default=None)
+        tagged = {holder.run_id: holder for _, request, holder in _given(history, tag) if request.took_effect}
+        holders = [holder for holder in (begun | tagged).values() if holder.run_id not in history.deleted]
+        newest = max(holders, key=lambda holder: holder.create_time, default=None)
         if newest and tag not in newest.tags:
             yield f"the run {newest.run_id} has lost the tag {tag}, and no newer one has it"
         for result, request, record in _given(history, tag):
-            newer = [each for each in begun.values() if record.create_time < each.create_time]
-            known = [each for each in newer if each.create_time < history.coval_time(request.sent_at)]
-            if known and tag in record.tags and request.took_effect and not _misread(history):
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {known[0].run_id} is newer"
+            newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
+            existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
+            if existing and tag in record.tags and request.took_effect and not _misread(history):
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {existing[0].run_id} is newer"
 
 
 def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
@@ -671,7 +676,7 @@ def promotion_leaves_one_holder(history: History) -> Iterator[str]:
 
 
 def baseline_is_never_lost(history: History) -> Iterator[str]:
-    """Whatever happens, a run that had the tag loses it only once a newer run has it."""
+    """A run that had the tag always keeps it until a newer run has it."""
     holders = [run for run in history.runs.values() if STABLE in run.tags]
     if history.schedule.holder and not holders:
         yield "no run has the tag any more"
@@ -765,15 +770,19 @@ def annotations_tell_once(history: History) -> Iterator[str]:
     for result in _main_results(history):
         if result.killed is not None or result.step.given.get("annotations") == "false":
             continue
-        found = [each for each in read_log(result.log) if each.name in ANNOTATIONS]
-        errors = [each for each in found if each.name == "error"]
+        annotations = [command for command in read_log(result.log) if command.name in ANNOTATIONS]
+        errors = [annotation for annotation in annotations if annotation.name == "error"]
         if len(errors) != (result.exit_code != 0):
             yield f"{_name(result)} ended with {result.exit_code} and {len(errors)} errors"
-        told = {line for error in errors for line in error.data.split("\n")}
-        if repeated := [each.data for each in found if each not in errors and told & {*each.data.split("\n")}]:
+        lines = {line for error in errors for line in error.data.split("\n")}
+        if repeated := [
+            annotation.data
+            for annotation in annotations
+            if annotation not in errors and lines & {*annotation.data.split("\n")}
+        ]:
             yield f"{_name(result)} repeats its error in {repeated[0][:80]}"
         for level in ANNOTATIONS:
-            if (count := sum(each.name == level for each in found)) > MOST_ANNOTATIONS:
+            if (count := sum(annotation.name == level for annotation in annotations)) > MOST_ANNOTATIONS:
                 yield f"{_name(result)} has {count} annotations of the level {level}"
 
 
@@ -805,37 +814,39 @@ def status_is_final(history: History) -> Iterator[str]:
         states = [status["state"] for status in history.statuses if status["context"] == name]
         state = states[-1] if states else ""
         users = [main_result for main_result in _main_results(history) if _status_name(main_result) == name]
-        # Without its output file, a step tells its verdict in the log.
-        told = not any(_has_file_fault(user, "output") for user in users)
-        if state == "success" and told and not any(_told_verdict(user) == "passed" for user in users):
+        # Without its output file, a step reports its verdict in the log.
+        readable = not any(_has_file_fault(user, "output") for user in users)
+        if state == "success" and readable and not any(_reported_verdict(user) == "passed" for user in users):
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
-            continue  # the post step of the killed one comes last, and tells of it
-        expected = STATES.get(_told_verdict(result), "error")  # a killed step has told a verdict everywhere or nowhere
+            continue  # the post step of the killed one comes last, and reports it
+        expected = STATES.get(
+            _reported_verdict(result), "error"
+        )  # a killed step has reported its verdict everywhere or nowhere
         if state != expected:
-            yield f"{_name(result)} has the verdict {_told_verdict(result)!r}, but the commit status {state!r}"
+            yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but the commit status {state!r}"
 
 
 def check_run_is_final(history: History) -> Iterator[str]:
     """A check run ends with the step's verdict, and satisfies a branch only after a step that passed."""
     for result in _main_results(history):
-        users, found = _users_of_check_run(history, result), _check_runs(history, result)
+        users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result.step.mode == "cancel":
             continue
-        told = not any(_has_file_fault(user, "output") for user in users)
-        satisfies = any(each.conclusion in SATISFYING for each in found)
-        if satisfies and told and not any(_told_verdict(user) == "passed" for user in users):
+        readable = not any(_has_file_fault(user, "output") for user in users)
+        satisfies = any(check_run.conclusion in SATISFYING for check_run in check_runs)
+        if satisfies and readable and not any(_reported_verdict(user) == "passed" for user in users):
             yield f"{_name(result)} did not pass, but its check run would let a branch be merged"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
-            continue  # the post step of the killed one comes last, and tells of it
-        expected = CONCLUSIONS.get(_told_verdict(result), "failure")
-        last = found[-1].conclusion if found else None
+            continue  # the post step of the killed one comes last, and reports it
+        expected = CONCLUSIONS.get(_reported_verdict(result), "failure")
+        last = check_runs[-1].conclusion if check_runs else None
         if last != expected:
-            yield f"{_name(result)} has the verdict {_told_verdict(result)!r}, but its check run {last!r}"
+            yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but its check run {last!r}"
 
 
 def check_runs_are_completed(history: History) -> Iterator[str]:
@@ -851,14 +862,14 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
 def one_check_run_per_launch(history: History) -> Iterator[str]:
     """A step makes at most one check run, and a step that waits makes none if the launch made one."""
     for result in _main_results(history):
-        users, found = _users_of_check_run(history, result), _check_runs(history, result)
+        users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result is not users[-1]:
             continue
         launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
         hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
         most = 1 if hands_over and result.step.mode == "wait" else len(users)
-        if len(found) > most:
-            yield f"{_name(result)} and those before it made {len(found)} check runs of one name"
+        if len(check_runs) > most:
+            yield f"{_name(result)} and those before it made {len(check_runs)} check runs of one name"
 
 
 def time_limits_are_kept(history: History) -> Iterator[str]:
@@ -887,7 +898,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
     A step in mode launch that repeated a lost launch leaves the check for a second run to it, and a failed step the
     mark of its run, if Coval did not take it in time.
     """
-    for result in (each for each in history.results if each.is_post):
+    for result in (process for process in history.results if process.is_post):
         main = _main_result(history, result)
         if result.exit_code not in (0, None):
             yield f"{_name(result)} failed"
@@ -985,7 +996,7 @@ def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
 def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
     """Return the runs that earlier steps launched, in the same job of a matrix."""
     earlier = (main_result for main_result in _main_results(history) if main_result.number < result.number)
-    return [run_id for each in earlier if each.step.matrix == result.step.matrix for run_id in each.launched_runs]
+    return [run_id for main in earlier if main.step.matrix == result.step.matrix for run_id in main.launched_runs]
 
 
 def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
@@ -1004,13 +1015,13 @@ def _is_asking_coval(result: ProcessResult) -> bool:
 
 
 def _status_name(result: ProcessResult) -> str:
-    """Return the name of the step's commit status, which tells the jobs of a matrix apart."""
+    """Return the name of the step's commit status, which differs between the jobs of a matrix."""
     name, matrix = result.step.given.get("commit_status", ""), result.step.matrix
     return f"{name} ({matrix})" if name and matrix else name
 
 
 def _check_name(result: ProcessResult) -> str:
-    """Return the name of the step's check run, which tells the jobs of a matrix apart."""
+    """Return the name of the step's check run, which differs between the jobs of a matrix."""
     name, matrix = result.step.given.get("check_run", ""), result.step.matrix
     return f"{name} ({matrix})" if name and matrix else name
 
@@ -1029,7 +1040,7 @@ def _status_time(result: ProcessResult) -> float:
     return STATUS_TIME if {"commit_status", "check_run"} & result.step.given.keys() else 0.0
 
 
-def _told_verdict(result: ProcessResult) -> str:
+def _reported_verdict(result: ProcessResult) -> str:
     """Return the verdict in the outputs, also of a killed step."""
     try:
         return result.outputs.get("verdict", "")
@@ -1047,24 +1058,24 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     )
     began = "legs" in main.files["state"].decode(errors="replace")
     ended_early = last.killed is not None or last.interrupted is not None
-    # In mode wait, the run tells the commit.
-    known = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
-    known &= (
+    # In mode wait, the step reads the commit from the run.
+    knows_commit = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
+    knows_commit &= (
         main.step.event == "pull_request"
         or main.step.mode != "wait"
         or any(request.answered for request in main.requests)
     )
-    files = any(_has_file_fault(main, each) for each in ("state", "output"))
-    return began and known and _knows_events(history) and not (down or ended_early or files)
+    files = any(_has_file_fault(main, file) for file in ("state", "output"))
+    return began and knows_commit and _knows_events(history) and not (down or ended_early or files)
 
 
 def _may_not_promote(result: ProcessResult) -> bool:
-    """Return whether a step is to promote a run although a pull request started it; the runner tells it so."""
+    """Return whether a step is to promote a run although a pull request started it, as the runner says."""
     return result.step.promotes and result.step.event == "pull_request"
 
 
 def _may_not_accept(result: ProcessResult) -> bool:
-    """Return whether a step is to accept a run although no person started it; the runner tells it so."""
+    """Return whether a step is to accept a run although no person started it, as the runner says."""
     return result.step.accepts and result.step.event != BY_HAND
 
 
@@ -1084,7 +1095,7 @@ def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
         return False
     if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None or len(result.run_ids) > 1:
         return False
-    launchers = [each for each in history.results if result.run_id in each.launched_runs]
+    launchers = [process for process in history.results if result.run_id in process.launched_runs]
     if any(launcher.step.event == "pull_request" for launcher in launchers):
         return False
     shows_tags = schedule.quirks.run_identity in ("both", "tags")
@@ -1119,8 +1130,8 @@ def _is_own(result: ProcessResult, record: RunRecord) -> bool:
 
 def _misread(history: History) -> bool:
     """Return whether Coval may have shown other tags of a run than it really has."""
-    read = (request for result in history.results for request in result.requests if request.path.startswith("/runs"))
-    return any(each.fault.startswith(("damage", "json", "body")) for each in read)
+    polls = (request for result in history.results for request in result.requests if request.path.startswith("/runs"))
+    return any(poll.fault.startswith(("damage", "json", "body")) for poll in polls)
 
 
 def _had_begun_to_promote(result: ProcessResult) -> bool:
@@ -1138,7 +1149,7 @@ def _is_ended(history: History, record: RunRecord, now: float) -> bool:
 def _is_good(history: History, result: ProcessResult, now: float) -> bool:
     """Return whether the step's run meets the gate, or all of its runs do together."""
     schedule = history.schedule
-    runs = [history.runs[each] for each in result.run_ids if each in history.runs]
+    runs = [history.runs[run_id] for run_id in result.run_ids if run_id in history.runs]
     if is_good(runs[0], schedule.gate, schedule.quirks, now):
         return True
     return len(runs) > 1 and are_good_together(runs, schedule.gate, schedule.quirks, now)
@@ -1177,9 +1188,9 @@ def _has_file_fault(result: ProcessResult, file: str) -> bool:
 
 def _must_cancel(result: ProcessResult) -> bool:
     """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
-    if _told_verdict(result) == "timed_out":
+    if _reported_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
-    if result.step.repetitions and result.killed is None and _told_verdict(result) in ("passed", "failed"):
+    if result.step.repetitions and result.killed is None and _reported_verdict(result) in ("passed", "failed"):
         return True  # nothing can use a repetition that the step gave up
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     return interrupted and result.step.flag("cancel_on_interrupt")
@@ -1205,8 +1216,8 @@ def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
     if not main.step.repetitions or main.verdict != "failed":
         return False
     lost = any(request.method == "POST" and not request.answered for request in main.requests)
-    own = [history.runs[each] for each in {*main.launched_runs, *main.run_ids} if each in history.runs]
-    return lost or not all(each.finished(history.coval_time(main.ended)) for each in own)
+    own = [history.runs[run_id] for run_id in {*main.launched_runs, *main.run_ids} if run_id in history.runs]
+    return lost or not all(record.finished(history.coval_time(main.ended)) for record in own)
 
 
 def _cancel_failed(result: ProcessResult) -> bool:
@@ -1235,10 +1246,10 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
             return True  # the post step does not know of the run
     quirks = history.schedule.quirks
     launch = next((request for request in main.requests if request.launched_run == record.run_id), None)
-    known = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
-    if _hides_identity(history) and not known:
+    knows_id = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
+    if _hides_identity(history) and not knows_id:
         return True
-    hidden = max(quirks.not_found_after_launch, 0.0 if known else quirks.list_lag)
+    hidden = max(quirks.not_found_after_launch, 0.0 if knows_id else quirks.list_lag)
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
@@ -1322,8 +1333,8 @@ def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator
     if result.step.file_fault:
         return
     for request in result.requests:
-        known = request.launched_run and request.answered and (result.killed or 0.0) > request.ended_at
-        if known and request.launched_run not in json.loads(outputs.get("run_ids") or "[]"):
+        received = request.launched_run and request.answered and (result.killed or 0.0) > request.ended_at
+        if received and request.launched_run not in json.loads(outputs.get("run_ids") or "[]"):
             yield f"{_name(result)} was killed without its run in the outputs: {request.launched_run}"
 
 
@@ -1354,8 +1365,8 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
     """The summary, the JUnit, JSON and HTML reports and the digest exist and are well-formed."""
-    given, file_fault = result.step.given, result.step.file_fault
-    expected = given.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
+    inputs, file_fault = result.step.given, result.step.file_fault
+    expected = inputs.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
     if expected and not result.files["summary.md"].startswith(b"### "):
         yield "has no summary"
     readers: dict[str, Callable[[Any], object]] = {
@@ -1365,7 +1376,7 @@ def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
         "digest_path": _read_digest,
     }
     for name, parse in readers.items():
-        path = given.get(name, "")
+        path = inputs.get(name, "")
         if path and result.verdict and (outputs[name] or not file_fault):
             try:
                 _parse(parse, result.files[f"workspace/{path}"])

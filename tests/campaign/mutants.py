@@ -115,8 +115,8 @@ class Mutant:
 
     def apply(self) -> None:
         """Break the code of this process. Raises LookupError if a break does not apply."""
-        for each in [each.prepare() for each in self.breaks]:
-            each()
+        for install in [change.prepare() for change in self.breaks]:
+            install()
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,11 @@ def launch_all_the_same(
 
 def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     """Fetch transcripts, and raise the first error."""
-    calls = (session.client.get_transcript(each.id, until=session.deadline) for each in spoken)
-    turns = schedule.all_or_first_error((yield from schedule.together(calls, session.clock)))
-    return Details(transcripts={each.id: said for each, said in zip(spoken, turns, strict=True)})
+    fetched = yield from schedule.together(
+        (client.get_transcript(simulation.id, until=until) for simulation in spoken), clock
+    )
+    turns = schedule.all_or_first_error(fetched)
+    return Details(transcripts={simulation.id: said for simulation, said in zip(spoken, turns, strict=True)})
 
 
 def keep_what_first_run_met(
@@ -659,7 +661,7 @@ MUTANTS: Final = (
     mutant(
         "judge the first look without a second one",
         SetConstant(collect, "SETTLING", 0.0),
-        caught_by="pass_rests_on_everything",
+        caught_by="pass_rests_on_everything verdict_matches_run",
     ),
     mutant(
         "give up on a completed run that is in progress again",
@@ -773,7 +775,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the tag with the run that had it",
-        ReplaceFunction(_Promoter._without_tag, lambda _, *given: given[1].tags),
+        ReplaceFunction(_Promoter._without_tag, lambda _, *args: args[1].tags),
         caught_by="promotion_leaves_one_holder",
     ),
     mutant(
@@ -783,7 +785,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "drop the other tags of a promoted run",
-        ReplaceFunction(_Promoter._with_tag, lambda _, *given: (given[0].promotion.tag,)),
+        ReplaceFunction(_Promoter._with_tag, lambda _, *args: (args[0].promotion.tag,)),
         caught_by="other_tags_are_kept",
     ),
     mutant(
@@ -881,7 +883,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "drop the other tags of a failed run",
-        ReplaceFunction(retag._marked, lambda _, *given: (given[1],)),
+        ReplaceFunction(retag._marked, lambda _, *args: (args[1],)),
         caught_by="other_tags_are_kept",
     ),
     mutant(
@@ -1023,11 +1025,11 @@ def run(arguments: list[str]) -> int:
         "--schedules", type=int, default=MAX_SCHEDULES, help=f"schedules that a mutant may survive ({MAX_SCHEDULES:,})"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel mutants (one for each core)")
-    given = parser.parse_args(arguments)
-    chosen = [each for each in MUTANTS if not given.names or any(word in each.name for word in given.names)]
+    options = parser.parse_args(arguments)
+    chosen = [row for row in MUTANTS if not options.names or any(word in row.name for word in options.names)]
     outcomes = []
-    with ThreadPoolExecutor(given.jobs) as pool:
-        for outcome in pool.map(lambda each: run_mutant(each, given.schedules), chosen):
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda row: run_mutant(row, options.schedules), chosen):
             outcomes.append(outcome)
             sys.stdout.write(f"{outcome}\n")
             sys.stdout.flush()
@@ -1055,11 +1057,11 @@ def _outcome(mutant: Mutant, process: subprocess.CompletedProcess[str]) -> Mutan
     checked = SCHEDULES.search(process.stdout)
     if not checked:
         return MutantOutcome(mutant, error=f"the campaign failed: {process.stderr.strip().splitlines()[-1:]}")
-    found = VIOLATION.findall(process.stdout)
-    if not found:
+    violations = VIOLATION.findall(process.stdout)
+    if not violations:
         return MutantOutcome(mutant, error=f"survived {checked[1]} schedules")
-    invariants = tuple(dict.fromkeys(invariant for _, invariant in found))
-    return MutantOutcome(mutant, invariants, found[0][0], checked[1])
+    invariants = tuple(dict.fromkeys(invariant for _, invariant in violations))
+    return MutantOutcome(mutant, invariants, violations[0][0], checked[1])
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ class Network:
 
     def disconnect(self, connection: Connection | None = None) -> None:
         """Close one connection or all: their pending requests may still take effect, but get no response."""
-        for each in self.connections if connection is None else [connection]:
-            each.closed = True
+        for target in self.connections if connection is None else [connection]:
+            target.closed = True
         for pending in self._pending:
             if pending.connection.closed:
                 self._finish(pending, _connection_error(ConnectionResetError(104, "Connection reset by peer")))
@@ -197,17 +197,17 @@ class Network:
             return pending
 
     def _find_fault(self, method: str, path: str) -> tuple[str, Action | None]:
-        found: tuple[str, Action | None] = ("", None)
+        first: tuple[str, Action | None] = ("", None)
         now = self._clock.now()
         for place, (fault, action) in enumerate(self._faults):
             if fault.matches(method, path):
                 self._match_counts[place] += 1
-                if not found[0] and fault.first <= self._match_counts[place] <= fault.last:
-                    found = (fault.action, action)
+                if not first[0] and fault.first <= self._match_counts[place] <= fault.last:
+                    first = (fault.action, action)
         for outage, action in self._outages:
             if outage.begin <= now < outage.end:
                 return outage.action, action
-        return found
+        return first
 
     def _plan_response(
         self, pending: _PendingRequest, action: Action | None, headers: dict[str, str], limit: float

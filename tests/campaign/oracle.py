@@ -77,7 +77,7 @@ def _latency(record: RunRecord) -> float:
     completed = (
         simulation.values[catalogue.LATENCY.id] for simulation in record.plan.simulations if not simulation.failed
     )
-    return fmean(float(str(each)) for each in completed)
+    return fmean(float(str(latency)) for latency in completed)
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -91,9 +91,10 @@ def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def _variants(record: RunRecord) -> tuple[Simulations, ...]:
     """Return the simulations of the agent itself and of each mutation, which are all judged apart."""
-    every = record.plan.simulations
-    ids = dict.fromkeys(each.mutation_id for each in every)
-    return tuple(tuple(each for each in every if each.mutation_id == mutation_id) for mutation_id in ids) or ((),)
+    variants: dict[str | None, list[PlannedSimulation]] = {}
+    for simulation in record.plan.simulations:
+        variants.setdefault(simulation.mutation_id, []).append(simulation)
+    return tuple(map(tuple, variants.values())) or ((),)
 
 
 def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
@@ -118,7 +119,7 @@ def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quir
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
     completed = [simulation for simulation in simulations if not simulation.failed]
     lacking = [
-        sum(value_fate(record, each, metric.id, now, quirks) != "there" for each in completed)
+        sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
         for metric in GATE_METRICS.get(gate, ())
     ]
     return max(lacking, default=0) <= max(0, _allowed(simulations, gate) - (len(simulations) - len(completed)))
@@ -151,7 +152,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
         return [simulation.values[metric.id] for simulation in simulations if not simulation.failed]
 
     latency, resolved, compliance, tone = (
-        of(each) for each in (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
+        of(gated) for gated in (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
     )
     match gate:
         case "thresholds":
@@ -188,7 +189,7 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
 def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
     """Return the simulations of all runs, without those that one of a later run replaces."""
     runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
-    return [each for name in runs[0] for each in _pool([run.get(name, ()) for run in runs])]
+    return [simulation for name in runs[0] for simulation in _pool([run.get(name, ()) for run in runs])]
 
 
 def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -197,30 +198,30 @@ def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> boo
 
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
     pool = _pool(runs)
-    if any(each.failed for each in pool) or not _meets_sampled(pool, gate):
+    if any(simulation.failed for simulation in pool) or not _meets_sampled(pool, gate):
         return False
     # A run without any result has broken nothing; others have replaced its simulations.
-    return all(_meets_counted(run, gate) for run in runs if not all(each.failed for each in run))
+    return all(_meets_counted(run, gate) for run in runs if not all(simulation.failed for simulation in run))
 
 
 def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
     """Return whether no repetition can make up for the run: it breaks a count, or Coval reports an error of it."""
     failed = sum(simulation.failed for simulation in record.plan.simulations)
-    heard = [run for run in _variants(record) if not all(each.failed for each in run)]
+    heard = [run for run in _variants(record) if not all(planned.failed for planned in run)]
     return _reports_error(record, quirks, failed) or not all(_meets_counted(run, gate) for run in heard)
 
 
 def _pool(runs: Sequence[Simulations]) -> Simulations:
     """Return the simulations of all runs; a failed one is left out for each of a later run that completed."""
-    spare = [[each.test_case_id for each in run if not each.failed] for run in runs]
+    spare = [[simulation.test_case_id for simulation in run if not simulation.failed] for run in runs]
     pool: list[PlannedSimulation] = []
     for number, run in enumerate(runs):
-        for each in run:
-            later = next((cases for cases in spare[number + 1 :] if each.test_case_id in cases), None)
-            if each.failed and later is not None:
-                later.remove(each.test_case_id)
+        for simulation in run:
+            later = next((cases for cases in spare[number + 1 :] if simulation.test_case_id in cases), None)
+            if simulation.failed and later is not None:
+                later.remove(simulation.test_case_id)
             else:
-                pool.append(each)
+                pool.append(simulation)
     return tuple(pool)
 
 
@@ -229,9 +230,9 @@ def _meets_sampled(simulations: Simulations, gate: str) -> bool:
     completed = [simulation.values for simulation in simulations if not simulation.failed]
     if gate not in ("rate", "kept", "mixed"):
         return True
-    if not completed or [each[catalogue.RESOLVED.id] for each in completed].count("YES") / len(simulations) < 0.9:
+    if not completed or [values[catalogue.RESOLVED.id] for values in completed].count("YES") / len(simulations) < 0.9:
         return False
-    return gate != "mixed" or fmean(float(str(each[catalogue.LATENCY.id])) for each in completed) < 1.4
+    return gate != "mixed" or fmean(float(str(values[catalogue.LATENCY.id])) for values in completed) < 1.4
 
 
 def _meets_counted(simulations: Simulations, gate: str) -> bool:

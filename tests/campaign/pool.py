@@ -91,14 +91,14 @@ def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False, rul
         tally.add(outcome)
         if stop and outcome.violations:
             break
-    tally.failures.sort(key=lambda each: each.seed)
+    tally.failures.sort(key=lambda failure: failure.seed)
     tally.seconds = time.monotonic() - began
     return tally
 
 
 def _outcomes(seeds: Sequence[int], jobs: int, rules: Rules) -> Iterator[Outcome]:
     if jobs == 1:
-        yield from _check_seeds(seeds, rules)
+        yield from (check_seed(seed, rules) for seed in seeds)
         return
     chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -113,11 +113,11 @@ def _check_seeds(seeds: Iterable[int], rules: Rules) -> list[Outcome]:
 def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
     """Simulate the schedule of a seed and check what must hold."""
     history = simulate(rules.generate(seed))
-    found = rules.violations(history)
+    broken = rules.violations(history)
     return Outcome(
         seed=seed,
-        violations=tuple(map(str, found)),
-        description=describe(history, rules) if found else "",
+        violations=tuple(map(str, broken)),
+        description=describe(history, rules) if broken else "",
         faults=history.fault_count,
         signals=sum(result.interrupted is not None or result.killed is not None for result in history.results),
         workflow=history.schedule.workflow,
@@ -130,11 +130,11 @@ def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
 
 def describe(history: History, rules: Rules = CAMPAIGN) -> str:
     """Describe everything that happened in a schedule."""
-    found = "\n".join(f"  VIOLATION {violation}" for violation in rules.violations(history))
+    violations_found = "\n".join(f"  VIOLATION {violation}" for violation in rules.violations(history))
     return "\n".join(
         [
             str(history.schedule),
-            found or "  no violation",
+            violations_found or "  no violation",
             *(line for result in history.results for line in _describe_process(result)),
             f"  replay: {rules.replay.format(history.schedule.seed)}",
         ]

@@ -70,7 +70,7 @@ def with_nights(schedule: Schedule, rng: Random) -> Schedule:
     gate, name = rng.choice(list(PROMOTED_GATES)), rng.choice(list(STORIES))
     story = STORIES[name]
     dropped = {*ALL_GATES[schedule.gate], "mutation_ids"}
-    inputs = {each: value for each, value in step.inputs if each not in dropped} | PROMOTED_GATES[gate]
+    inputs = {key: value for key, value in step.inputs if key not in dropped} | PROMOTED_GATES[gate]
     inputs |= {"tags": "nightly", "promote": STABLE, "supersede": "false"}
     inputs["max_wait_time"] = rng.choice(("120", "600", "3600")) if schedule.severity == "rough" else "900"
     has_reference = rng.random() < 0.5
@@ -143,8 +143,8 @@ def baseline_of(result: ProcessResult) -> str:
 
 def _accepting(step: Step, rng: Random) -> Step:
     """Return a step whose run a person accepts; in some workflows that no person started, which is an error."""
-    given = step.given | {"accept": "true"}
-    return replace(step, inputs=tuple(given.items()), event="push" if rng.random() < 0.1 else BY_HAND)
+    inputs = step.given | {"accept": "true"}
+    return replace(step, inputs=tuple(inputs.items()), event="push" if rng.random() < 0.1 else BY_HAND)
 
 
 def _with_trouble(step: Step, schedule: Schedule, rng: Random) -> Step:

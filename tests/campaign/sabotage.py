@@ -55,7 +55,7 @@ class ReplaceFunction:
     def prepare(self) -> Callable[[], None]:
         function = _function(self.target)
         _, *own = inspect.signature(self.new).parameters.values()
-        if unknown := {each.name for each in own if each.kind not in VARIADIC} - {
+        if unknown := {parameter.name for parameter in own if parameter.kind not in VARIADIC} - {
             *inspect.signature(function).parameters
         }:
             raise LookupError(f"{function.__qualname__} takes no {', '.join(sorted(unknown))}")
@@ -116,7 +116,7 @@ class _Edit:
 
 @dataclass(frozen=True)
 class SetCondition(_Edit):
-    """Make a condition that mentions a name constant: that of an if, a while or a comprehension.
+    """Make the condition of an if, a while or a comprehension constant, if it mentions a name.
 
     If such conditions are nested, the inner one is changed.
     """
@@ -135,7 +135,7 @@ class SetCondition(_Edit):
 
     def _matches(self, position: Position, node: ast.AST) -> bool:
         """Return whether a node is a condition that mentions the name."""
-        return position.field in ("test", "ifs") and any(_is_named(each, self.mentions) for each in ast.walk(node))
+        return position.field in ("test", "ifs") and any(_is_named(inner, self.mentions) for inner in ast.walk(node))
 
 
 @dataclass(frozen=True)
@@ -210,10 +210,10 @@ def returns(value: Any) -> Callable[..., Any]:
 
 def _function(target: Callable[..., Any]) -> FunctionType:
     """Return the Python function behind a member of a class or a module. Raises LookupError if there is none."""
-    found = getattr(target, "fget", target)  # of a property
-    if not isinstance(found, FunctionType):
+    function = getattr(target, "fget", target)  # of a property
+    if not isinstance(function, FunctionType):
         raise LookupError(f"{target!r} is not a Python function")
-    return found
+    return function
 
 
 def _code(tree: ast.Module, function: FunctionType) -> CodeType:

@@ -204,7 +204,7 @@ class Step:
     workflow_run: str = "1234567890"
     attempt: int = 1
     action: str = "__acme_coval-gate"
-    matrix: str = ""  # the value that tells the job from those of its matrix
+    matrix: str = ""  # the value that distinguishes the job within its matrix
     branch: str = ""  # whose push began the workflow; empty: a pull request did
     signal: Signal | None = None
     file_fault: FileFault | None = None
@@ -243,12 +243,12 @@ class Step:
         return self.given[name] == "true"
 
     def __str__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
+        inputs = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
         job += f", branch {self.branch}" if self.branch else ""
-        lines = [f"step {self.mode} ({job}, {self.action}): {given}"]
+        lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
         lines += [f"    after a {self.event}"] if self.promotes or self.accepts else []
-        lines += [f"    {each}" for each in (self.signal, self.file_fault) if each]
+        lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
         return "\n".join(lines)
@@ -278,7 +278,7 @@ class Schedule:
 
     @property
     def recoverable(self) -> bool:
-        """Return whether the verdict must be that of the run, as without faults."""
+        """Return whether the verdict must be the same as without faults."""
         return self.severity != "rough"
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ LATER: Final = {
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
 MARKED: Final = {"fail newest": FAILED, "confirm newest": BETTER, "accept newest": ACCEPTED}  # by an event
-MODES_OF: Final = {each.name: each.modes for each in declared()}
+MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
 HEAD: Final = PULL_REQUEST["pull_request"]["head"]["sha"]  # the commit that accepts statuses, whatever the event
@@ -355,9 +355,10 @@ class Simulator:
     def _mark_newest(self, mark: str) -> None:
         """Mark the newest run that has ended, as a step does that judges it as well."""
         ended = [run for run in self.world.runs if run.finished(self.world.clock()) and run.delete_time is None]
-        for each in [each for each in ended if each.run_id not in self.foreign_runs][-1:]:
-            self.world.update_run(each.run_id, {"tags": [*each.tags, mark]})
-            self.marked.append((each.run_id, mark))
+        for newest in [record for record in ended if record.run_id not in self.foreign_runs][-1:]:
+            with suppress(Problem):  # a cancelled run may be gone
+                self.world.update_run(newest.run_id, {"tags": [*newest.tags, mark]})
+                self.marked.append((newest.run_id, mark))
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""
@@ -445,12 +446,12 @@ def _or_empty(read: Callable[[], str]) -> str:
 
 def _read_files(directory: Path) -> dict[str, bytes]:
     """Return all files by path; what was moved aside has its original name."""
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
             name = str(path.relative_to(directory)).replace(".aside", "")
-            found[name] = path.read_bytes()
-    return found
+            files[name] = path.read_bytes()
+    return files
 
 
 @contextmanager

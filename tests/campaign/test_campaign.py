@@ -66,12 +66,12 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
-    known = {invariant.__name__ for invariant in INVARIANTS}
+    names = {invariant.__name__ for invariant in INVARIANTS}
     for mutant in MUTANTS:
-        assert set(mutant.invariants) <= known, mutant.name
-        for each in mutant.breaks:
+        assert set(mutant.invariants) <= names, mutant.name
+        for sabotage in mutant.breaks:
             try:
-                each.prepare()
+                sabotage.prepare()
             except LookupError as error:
                 raise AssertionError(f"{mutant.name} does not apply") from error
 

@@ -62,10 +62,10 @@ EVERYTHING: Final = {
 
 
 def history_of(
-    *faults: Fault, github: str = "", signal: Signal | None = None, event: str = "push", mode: str = "run", **given: str
+    *faults: Fault, github: str = "", signal: Signal | None = None, event: str = "push", mode: str = "run", **more: str
 ) -> History:
     """Simulate one step with all that it can be asked to do, after an earlier run of its branch."""
-    inputs = EVERYTHING | {"max_wait_time": "300"} | given
+    inputs = EVERYTHING | {"max_wait_time": "300"} | more
     step = Step(mode=mode, inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
     outages = (Outage(begin=0.0, end=3600.0, action=github),) if github else ()
     schedule = Schedule(
@@ -84,7 +84,7 @@ def history_of(
 
 def late(history: History) -> list[str]:
     """Return the processes that took too long."""
-    found = []
+    late_processes = []
     for result in history.results:
         took = result.ended - result.began
         if result.interrupted is not None:
@@ -92,8 +92,8 @@ def late(history: History) -> list[str]:
         else:
             most = POST_TIME if result.is_post else float(result.step.given["max_wait_time"]) + MORE
         if took > most + 0.01 or result.crash:
-            found.append(f"{'post ' if result.is_post else ''}step took {took:.2f} s of {most} {result.crash}")
-    return found
+            late_processes.append(f"{'post ' if result.is_post else ''}step took {took:.2f} s of {most} {result.crash}")
+    return late_processes
 
 
 @pytest.mark.parametrize("cases", shares(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), one_of=23))
@@ -131,7 +131,7 @@ def test_step_ends_soon_after_a_signal_whatever_is_slow(
             assert not late(history), history.results[0].log
 
 
-def told(history: History) -> tuple[str, str, str | None]:
+def shown(history: History) -> tuple[str, str, str | None]:
     """Return the verdict in the outputs, the state of the commit's status, and the conclusion of its check run."""
     verdict = history.results[0].outputs.get("verdict", "")
     statuses, checks = history.statuses, history.check_runs
@@ -142,19 +142,19 @@ RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max
 
 
 @pytest.mark.parametrize("numbers", shares(range(25), one_of=3))
-@pytest.mark.parametrize("given", [{}, RED, {"mode": "launch"}], ids=["passed", "failed", "launched"])
+@pytest.mark.parametrize("inputs", [{}, RED, {"mode": "launch"}], ids=["passed", "failed", "launched"])
 @pytest.mark.parametrize("github", ["", SLOW])
-def test_killed_step_tells_the_same_everywhere(github: str, given: dict[str, str], numbers: list[int]) -> None:
+def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: list[int]) -> None:
     seen = set()
-    launches = "mode" in given
+    launches = "mode" in inputs
     for number in numbers:
         at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
-        history = history_of(github=github, signal=Signal(kill=True, at=at), **given)
-        verdict, state, conclusion = told(history)
+        history = history_of(github=github, signal=Signal(kill=True, at=at), **inputs)
+        verdict, state, conclusion = shown(history)
         seen.add((verdict, history.results[0].killed is not None))
         if launches and not verdict and history.results[0].outputs["status"] == "LAUNCHED":
             assert (state, conclusion) in {("pending", None), ("pending", ""), ("", "")}, at
         else:
             assert (state, conclusion) == (STATES.get(verdict, "error"), CONCLUSIONS.get(verdict, "failure")), at
     assert ("error", True) in seen
-    assert launches or ("failed" if given else "passed", True) in seen
+    assert launches or ("failed" if inputs else "passed", True) in seen

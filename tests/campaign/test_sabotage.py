@@ -62,8 +62,8 @@ def new_counter_class() -> type[Any]:
             self.resets += 1
 
         def above(self, numbers: list[int], most: int) -> list[int]:
-            if found := [number for number in numbers if number > most]:
-                return found
+            if larger := [number for number in numbers if number > most]:
+                return larger
             return [most] if numbers else []
 
         def steps(self) -> Iterator[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fake_github import REPOSITORY, TOKEN, Fault
+from road.steps import THRESHOLDS
 from road.test_check_run import checks
 from road.test_commit_status import done_pages, github_with, states
 from road.test_run_lifecycle import run_post_step
@@ -93,3 +94,12 @@ def test_deadline_that_cuts_off_a_retry_is_not_the_reason(run_step: RunStep, clo
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, max_wait_time="61", **PAGES)
         assert "returned 502" in result.log
         assert "was not sent" not in result.log
+
+
+def test_warnings_about_all_pages_are_annotated(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"* /repos/{REPOSITORY}/* -> 502", now=clock.time) as github:
+        bad = {"test_set_id": "failing1", "thresholds": THRESHOLDS}
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **bad, **PAGES)
+        titles = [warning.properties["title"] for warning in result.annotations("warning")]
+        assert len(titles) == 10, titles  # GitHub drops the rest
+        assert titles[-3:] == ["Coval Gate: GitHub unavailable"] * 3

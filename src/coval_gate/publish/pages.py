@@ -111,6 +111,11 @@ class PagePublisher:
                 self._save()
         return next((kept.page.url for kept in kept_pages if kept.page.url), "")
 
+    def outstanding(self, report: Report) -> int:
+        """Return how many pages are yet to show the report."""
+        pages = [kept.page for kept in self._pages(report.inputs, report.context)]
+        return sum(_takes(page, report) and not page.obstacle for page in pages)
+
     def is_open(self, inputs: Inputs, context: Context) -> bool:
         """Tell the post step whether one of the commit's pages still needs its end."""
         return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.of_commit)

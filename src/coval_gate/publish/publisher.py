@@ -183,7 +183,9 @@ class Publisher:
         closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
-        first = closing.annotations(self._host.room_for_warnings) if annotates and fails else []
+        # Each page may fail with a warning of its own; the host has reserved one.
+        room = self._host.room_for_warnings - max(0, self.pages.outstanding(report) - 1)
+        first = closing.annotations(max(0, room)) if annotates and fails else []
         worst = closing.worst_lines() if fails and not first else []
         shown = len(closing.worst) if worst else len(first)
         for lines in (closing.simulation_lines(after=shown), closing.flips):
