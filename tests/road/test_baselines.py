@@ -785,7 +785,7 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
     start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
     assert (result.outputs["verdict"], result.outputs["reason"]) == (
         "inconclusive",
-        f"{start}run the workflow by hand with accept: true.",
+        f"{start}run the workflow manually with accept: true.",
     )
     assert [each.run_id for each in past.world.runs if "stable" in each.tags] == [earlier]
     assert "nothing in its baseline could be compared" in result.log

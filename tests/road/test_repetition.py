@@ -94,7 +94,7 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step:
 def test_no_repetition_that_cannot_change_verdict(given: dict[str, str], why: str, run_step: RunStep) -> None:
     result, server = run_step(**given | {"repeat_on_failure": "5"})
     assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("failed", 1, 1)
-    assert f"does not run again, because no repetition can change this: {why}" in result.log
+    assert f"is not repeated, because no repetition can change this: {why}" in result.log
 
 
 def test_input_without_effect_on_criteria_is_warned_about(run_step: RunStep) -> None:

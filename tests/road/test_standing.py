@@ -404,7 +404,7 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:
     nights.night("passing")
     red = nights.night("failing")
-    what = "Fix the agent, or accept the change: run the workflow by hand with accept: true."
+    what = "Fix the agent, or accept the change: run the workflow manually with accept: true."
     (error,) = red.annotations("error")
     assert what in error.data
     assert what in red.summary

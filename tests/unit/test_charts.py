@@ -1,4 +1,4 @@
-"""Charts of how a metric's values are spread out: bars on both sides of a bound, and none where there are no values."""
+"""Charts of a metric's distribution: bars on both sides of a bound, and none without values."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
 
 def test_worst_case_comes_first_and_turns_are_the_last() -> None:
     page = render(with_everything())
-    assert f"The last {MOST_TURNS} turns of {len(TURNS)}, as quoted data:" in page
+    assert f"The last {MOST_TURNS} of {len(TURNS)} turns, as quoted data:" in page
     assert "[0:17] agent (after 3.4 s): There is no Friday." in page
     assert "this is the clinic" not in page
 

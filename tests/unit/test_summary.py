@@ -131,13 +131,13 @@ def test_criteria_after_the_gravest_ten_are_folded() -> None:
 @pytest.mark.parametrize(
     ("lines", "title"),
     [
-        ("Latency: avg < 2", "How Latency is spread out (orange: 2 or more):"),
-        ("Latency: avg <= 2", "How Latency is spread out (orange: above 2):"),
-        ("Latency: avg > 4", "How Latency is spread out (orange: 4 or less):"),
-        ("Latency: p(90) >= 90", "How Latency is spread out (all below 90):"),
-        ("Latency: max < 99", "How Latency is spread out (all below 99):"),
-        ("Latency: avg == 1", "How Latency is spread out:"),
-        ("Latency: max < 99\nLatency: avg < 2", "How Latency is spread out (orange: 2 or more):"),
+        ("Latency: avg < 2", "How Latency is distributed (orange: 2 or more):"),
+        ("Latency: avg <= 2", "How Latency is distributed (orange: above 2):"),
+        ("Latency: avg > 4", "How Latency is distributed (orange: 4 or less):"),
+        ("Latency: p(90) >= 90", "How Latency is distributed (all below 90):"),
+        ("Latency: max < 99", "How Latency is distributed (all below 99):"),
+        ("Latency: avg == 1", "How Latency is distributed:"),
+        ("Latency: max < 99\nLatency: avg < 2", "How Latency is distributed (orange: 2 or more):"),
     ],
 )
 def test_chart_says_where_bound_is(lines: str, title: str) -> None:

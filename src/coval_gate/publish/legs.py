@@ -1,4 +1,4 @@
-"""Turns the record of a leg into what reports show of it."""
+"""Turns the record of a leg into its report."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def leg_report(
 ) -> LegReport:
     """Return the report of a leg that has a run.
 
-    `judgement` is that of the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
-    `home` is the address of the dashboard.
+    `judgement` is about the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
+    `home` is the URL of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0]

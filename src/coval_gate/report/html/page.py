@@ -52,7 +52,7 @@ WORDS: Final = {Verdict.SKIPPED: "informs"}  # of a criterion; others have the v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriterionView:
-    """A criterion as a row of a table. `trend` and what follows are empty unless it compares."""
+    """A criterion as a row of a table. `trend` and later fields are empty unless it compares."""
 
     verdict: str
     word: str
@@ -90,7 +90,7 @@ class UnstableView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathView:
-    """A criterion about drift: the sums of its shortfalls from run to run, and what they mean."""
+    """A criterion about drift: the sums of its shortfalls from run to run, and a summary of them."""
 
     criterion: str
     variant: str
@@ -101,7 +101,7 @@ class PathView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A text with an address; the address is empty where there is none that can be trusted."""
+    """A text with a URL, which is empty where there is no safe one."""
 
     text: str
     url: str
@@ -109,7 +109,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegView:
-    """A run: what it was judged by, what it was compared with, and its metrics. `notes` is a column's title."""
+    """A run: its criteria, what it was compared with, and its metrics. `notes` is the title of the last column."""
 
     name: str
     verdict: str
@@ -135,13 +135,13 @@ class LegView:
 
     @property
     def has_body(self) -> bool:
-        """Whether there is more to show than the verdict and its reason."""
+        """Whether the run has more to show than the verdict and its reason."""
         return bool(self.criteria or self.promotion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdviceView:
-    """A sentence of advice, an item of a list, or lines whose characters keep their places."""
+    """A part of the advice: a sentence, a list item, or preformatted lines."""
 
     kind: str
     text: str
@@ -171,11 +171,11 @@ def page(report: Report) -> PageView:
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
     _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
-    what = (f"{name} {value}" for name, value in named_in_heading(report).items())
-    where = (*what, context.repository, context.workflow, context.job, report.began[:10])
+    named = (f"{name} {value}" for name, value in named_in_heading(report).items())
+    subtitle = (*named, context.repository, context.workflow, context.job, report.began[:10])
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
-        subtitle=" · ".join(one_line(each, NAME) for each in where if each),
+        subtitle=" · ".join(one_line(text, NAME) for text in subtitle if text),
         verdict=judgement.verdict.value if judgement.verdict else "none",
         word=word,
         reason=judgements.reason(judgement),
@@ -201,15 +201,15 @@ def _advice(text: str) -> Iterator[AdviceView]:
 
 
 def _links(report: Report) -> Iterator[Link]:
-    for text, url in links(report, with_runs=len(report.legs) == 1).items():  # of several, the table of runs has them
+    for text, url in links(report, with_runs=len(report.legs) == 1).items():  # the table of several runs has theirs
         if web_address(url):
             yield Link(text=one_line(text, NAME), url=url)
 
 
 def _leg(leg: LegReport) -> LegView:
     judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
-    found = leg.findings
-    checks = found.checks.first(MOST_TABLE_CRITERIA)
+    findings = leg.findings
+    checks = findings.checks.first(MOST_TABLE_CRITERIA)
     criteria = tuple(_criterion(check) for check in checks)
     cases = repetition.cases if repetition else ()
     figures = f"{totals.completed:,} of {totals.total:,} completed" if totals else ""
@@ -227,11 +227,11 @@ def _leg(leg: LegReport) -> LegView:
         compares=any(criterion.trend for criterion in criteria),
         scales=any(criterion.scale for criterion in criteria),
         notes=notes_title(checks) if any(criterion.note for criterion in criteria) else "",
-        references=tuple(reference_text(group, why=True) for group in found.compared),
+        references=tuple(reference_text(group, why=True) for group in findings.compared),
         paths=tuple(_paths(checks)),
-        flips=tuple(_flips(leg, flip) for flip in found.flips[:MOST_TABLE_CRITERIA]),
-        flips_title=flips_title(found.failing, found.passing),
-        few_flips=found.failing + found.passing <= FEW_FLIPS,
+        flips=tuple(_flips(leg, flip) for flip in findings.flips[:MOST_TABLE_CRITERIA]),
+        flips_title=flips_title(findings.failing, findings.passing),
+        few_flips=findings.failing + findings.passing <= FEW_FLIPS,
         unstable=tuple(
             UnstableView(
                 name=one_line(leg.case_name(case.test_case_id), NAME),
@@ -267,7 +267,7 @@ def _criterion(check: Check) -> CriterionView:
 
 
 def _required(check: Check) -> str:
-    """Return what a value must be: "≤ 1.5", "≥ 90%"."""
+    """Return what a value must be: "<= 1.5", ">= 90%"."""
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
@@ -276,7 +276,7 @@ def _required(check: Check) -> str:
 
 
 def _scale(check: Check) -> Scale | None:
-    """Return the value beside its bound; None where there is no such pair."""
+    """Return the value beside its bound; None if either is missing."""
     measure, requirement = check.measure, check.requirement
     if measure is None or requirement is None or not check.metric:
         return None
@@ -293,7 +293,7 @@ def _scale(check: Check) -> Scale | None:
 
 
 def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
-    """Yield how the runs since a reference developed, by criterion."""
+    """Yield the drift of each criterion since the reference."""
     for check in checks:
         path = check.measure.path if check.measure else None
         if path is None:
@@ -305,8 +305,8 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
         ]
         last = path.nights[-1]
         now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.2f}")
-        begin = (0.0, "", f"reference: {value_text(path.reference, unit)}")
-        if line := trend([begin, *nights, now], path.level):
+        start = (0.0, "", f"reference: {value_text(path.reference, unit)}")
+        if line := trend([start, *nights, now], path.level):
             yield PathView(
                 criterion=one_line(criterion_text(check.criterion), NAME),
                 variant=one_line(check.variant, NAME),
