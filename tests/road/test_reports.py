@@ -740,7 +740,7 @@ def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_ke
 
 
 UNJUDGED = "No threshold is set: the agent's quality was not judged."
-ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide."
+ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide the verdict."
 
 
 def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:

@@ -77,7 +77,7 @@ def test_unseen_value_is_questioned_where_definition_is_unreadable(fault: str, f
     assert result.outputs["verdict"] == "passed"
     (warning,) = result.annotations("warning")
     assert "no simulation has the value" in result.summary
-    assert 'no simulation has the value "legal" of Topics' in warning.data
+    assert 'no simulation has the value "legal" for Topics' in warning.data
     misspelt, _ = follow_run(fault, thresholds="Topics: count(refunds) == 0")
     assert misspelt.outputs["verdict"] == "error"
 

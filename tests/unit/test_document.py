@@ -175,7 +175,7 @@ def test_schema_of_today_is_among_those_kept() -> None:
 
 def test_schema_describes_formats_and_null_values() -> None:
     text = json.dumps(schema())
-    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "As Coval reported it last"):
+    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "The last status that Coval reported"):
         assert phrase in text
 
 

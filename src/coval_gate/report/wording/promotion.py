@@ -117,7 +117,7 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
         case "incomparable":
             return "nothing in its baseline could be compared."
         case "not_compared":
-            return "there was no baseline to compare it with."
+            return "it was not compared with a baseline."
         case "unjudged":
             return "no threshold or target judged the agent's quality."
         case "unconfirmed":
@@ -140,7 +140,7 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
         case "hidden_tags":
             return "Coval does not show all of its tags, and the hidden ones would be lost."
         case "not_first":
-            return f"there was no baseline to compare it with, and run {code(promotion.other)} has the tag."
+            return f"it was not compared with a baseline, and run {code(promotion.other)} has the tag."
         case "marked":
             return "an earlier step failed it, and a failed run never becomes a baseline."
         case "late":
