@@ -59,7 +59,7 @@ def with_everything() -> Report:
         )
         for day in (3, 2, 1)
     )
-    transcripts = {each.id: TURNS for each in leg.result.simulations[:3]}
+    transcripts = {member.id: TURNS for member in leg.result.simulations[:3]}
     return with_leg(report, details=replace(leg.details, transcripts=transcripts), trend=trend)
 
 
@@ -121,11 +121,11 @@ def test_text_from_outside_is_quoted_only(subtests: pytest.Subtests) -> None:
 def assert_quoted(text: str, harmless: list[list[str]]) -> None:
     """Assert that the pages have no other lines than the harmless ones."""
     for page, wanted in zip(shown(quoting(text)), harmless, strict=True):
-        found = unquoted(page)
+        data = unquoted(page)
         assert len(page.encode("utf-8", "replace")) <= LIMIT
         # An empty text has no code span, and where a page is full, cases are left out.
         strange = [
-            line for line in found if line not in wanted and not re.fullmatch(r"<p>Showing \d+ of \d+.</p>", line)
+            line for line in data if line not in wanted and not re.fullmatch(r"<p>Showing \d+ of \d+.</p>", line)
         ]
         assert not strange or not text.strip(" \t\n\u2003\u200b\u2060\ufeff"), strange
 
@@ -143,7 +143,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
     total = len([row for row in leg.rows if row.fails])
-    cases = [int(each.replace(",", "")) for each in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
+    cases = [int(match.replace(",", "")) for match in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
     assert f"Showing {len(cases):,} of {total:,}." in page
@@ -217,9 +217,15 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     inputs, problems = parse_inputs(environ)
     assert not problems
     assert report.inputs
-    wanted = replace(report.inputs, api_key=None, test_case_ids=("case-s4",), persona_id="p1")
-    assert {each.name: getattr(inputs, each.name) for each in declared() if each.name != "github_token"} == {
-        each.name: getattr(wanted, each.name) for each in declared() if each.name != "github_token"
+    expected = replace(report.inputs, api_key=None, test_case_ids=("case-s4",), persona_id="p1")
+    assert {
+        declaration.name: getattr(inputs, declaration.name)
+        for declaration in declared()
+        if declaration.name != "github_token"
+    } == {
+        declaration.name: getattr(expected, declaration.name)
+        for declaration in declared()
+        if declaration.name != "github_token"
     }
     assert KEY not in render(report)
 

@@ -225,5 +225,5 @@ def test_host_with_only_a_log_says_what_it_leaves_out() -> None:
     step.pages = PagePublisher(PlainHost(stream), runtime(step.clock))
     step.announce()
     step.conclude()
-    told = "Skipping comment, commit status and check run: the job has no GitHub repository."
-    assert stream.getvalue().splitlines() == ["Notice: Coval Gate", told]
+    note = "Skipping comment, commit status and check run: the job has no GitHub repository."
+    assert stream.getvalue().splitlines() == ["Notice: Coval Gate", note]

@@ -33,7 +33,7 @@ def heading(text: str) -> str:
 
 def test_simulations_stand_before_metrics_and_charts() -> None:
     text = summary(slow_report())
-    places = [text.index(each) for each in (" to look at\n", "#### Metrics", "```mermaid", "Configuration and")]
+    places = [text.index(phrase) for phrase in (" to look at\n", "#### Metrics", "```mermaid", "Configuration and")]
     assert places == sorted(places)
 
 
@@ -53,8 +53,8 @@ def test_heading_names_what_matrix_names_once() -> None:
 
 def test_comments_of_different_evaluations_have_different_headings() -> None:
     plain = {"test_set_id": "smoke123", "persona_id": "patient"}
-    given = [plain, plain | {"test_set_id": "long0001"}, plain | {"persona_id": "doctor"}]
-    assert len({heading(comment(slow_report(**each))) for each in given}) == len(given)
+    variations = [plain, plain | {"test_set_id": "long0001"}, plain | {"persona_id": "doctor"}]
+    assert len({heading(comment(slow_report(**options))) for options in variations}) == len(variations)
 
 
 @pytest.mark.parametrize("hostile", ["`<b>` | x", "# @octocat", "--> <script>"])
