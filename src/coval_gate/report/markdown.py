@@ -131,6 +131,11 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
     return "\n\n".join(str(text).rstrip("\n") for text in shown.values()) + "\n"
 
 
+def utf8_size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text.encode("utf-8", "replace"))
+
+
 def _is_short(part: str | Listing) -> bool:
     return isinstance(part, str) or part.total <= SHORT
 

@@ -33,8 +33,8 @@ def brief(report: Report) -> PageText:
     """Return the check run without details: until there is a verdict, and for the post step."""
     judgement = report.judgement
     title = one_line(headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING, TITLE_LIMIT)
-    is_cut = bool(judgement.verdict) and not title.endswith(reason(judgement))
-    parts = (escape(reason(judgement)) if is_cut else "", summary.links(report))
+    whole = reason(judgement) if judgement.verdict else ""
+    parts = (escape(whole) if not title.endswith(whole) else "", summary.links(report))
     return page_text(
         report,
         name=page_name(report, "check_run"),

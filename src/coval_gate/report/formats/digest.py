@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
-from coval_gate.report.markdown import Listing, code, fenced, link, page
+from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.rerun import IMAGE, case_ids, docker_command, workflow_lines
@@ -55,7 +55,7 @@ def render(report: Report) -> str:
         parts.append(_list([code(line.removeprefix("- "), 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
     for leg in report.legs:
         parts += _leg(report, leg)
-    return page(parts, limit=LIMIT, size=_size)
+    return page(parts, limit=LIMIT, size=utf8_size)
 
 
 def prompt_of(report: Report, leg: LegReport, row: SimulationRow) -> str:
@@ -68,11 +68,7 @@ def prompt_of(report: Report, leg: LegReport, row: SimulationRow) -> str:
         _case(leg, row, f"## {code(row.title, LINE)}", stability),
         *_repeat(report, leg, [row]),
     ]
-    return page(parts, limit=LONGEST_PROMPT, size=_size)
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    return page(parts, limit=LONGEST_PROMPT, size=utf8_size)
 
 
 def _list(rows: Sequence[str], total: int = 0) -> Listing:

@@ -9,7 +9,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report import provenance
 from coval_gate.report.charts import path_chart
 from coval_gate.report.comparison_tables import MOST_CHECKS, check_tables, comparison_parts, criterion_cell
-from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
+from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, utf8_size
 from coval_gate.report.metric_tables import metric_parts
 from coval_gate.report.simulation_tables import passed, troubled, unstable
 from coval_gate.report.wording import judgements
@@ -45,7 +45,7 @@ def render(report: Report, limit: int = LIMIT) -> str:
         *_background(report),
         links(report),
     ]
-    return page(parts, limit=limit, size=lambda text: len(text.encode("utf-8", "replace")))
+    return page(parts, limit=limit, size=utf8_size)
 
 
 def opening(report: Report) -> Iterator[str | Listing]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from coval_gate.report.charts import threshold_on_scale
 from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.wording.baselines import day_text
 from coval_gate.report.wording.targets import target_text
 from coval_gate.text import number, one_line, percent, plural
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport
 
 NAME: Final = 200  # characters
-DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIGURES: Final = ("mean", "median", "p95", "min", "max")
 
 
@@ -171,6 +170,10 @@ def _trend(leg: LegReport, metric: Metric) -> Line | None:
 
 
 def _run_text(created: str, promoted: Sequence[str]) -> str:
-    day = DAY.match(created)
     tags = f" (promoted to {one_line(', '.join(promoted), NAME)})" if promoted else ""
-    return f"run of {day[0] if day else 'an unknown day'}{tags}"
+    return f"{dated_run(created)}{tags}"
+
+
+def dated_run(created: str) -> str:
+    """Return what a run is called in a chart."""
+    return f"run of {day_text(created) or 'an unknown day'}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.comparison_tables import FEW_FLIPS
-from coval_gate.report.html.cards import cards
+from coval_gate.report.html.cards import cards, dated_run
 from coval_gate.report.html.plots import scale, trend
 from coval_gate.report.html.rows import web_address
 from coval_gate.report.html.table import table
@@ -28,17 +28,16 @@ from coval_gate.report.wording.comparisons import (
     trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.report.wording.drift import day_of, path_text, value_text
+from coval_gate.report.wording.drift import path_text, value_text
 from coval_gate.report.wording.promotion import report_text
 from coval_gate.report.wording.repetition import in_figures, stability_word
-from coval_gate.text import number, one_line, percent
+from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import Flips
-    from coval_gate.judge.measure import Night
     from coval_gate.report.html.cards import CardView
     from coval_gate.report.html.plots import Line, Scale
     from coval_gate.report.html.table import TableView
@@ -271,8 +270,7 @@ def _required(check: Check) -> str:
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
-    bound = percent(requirement.bound) if check.measure.unit == "share" else number(requirement.bound)
-    return f"{requirement.operator} {bound}"
+    return f"{requirement.operator} {value_text(requirement.bound, check.measure.unit)}"
 
 
 def _scale(check: Check) -> Scale | None:
@@ -300,7 +298,7 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
             continue
         unit = check.measure.unit if check.measure else "metric"
         nights = [
-            (night.sum, "", f"{_night_text(night)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
+            (night.sum, "", f"{dated_run(night.created)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
@@ -314,10 +312,6 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
                 line=line,
                 alarms=path.alarms,
             )
-
-
-def _night_text(night: Night) -> str:
-    return f"run of {day_of(night) or 'an unknown day'}"
 
 
 def _flips(leg: LegReport, flips: Flips) -> FlipView:

@@ -10,7 +10,7 @@ from coval_gate.text import number, percent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.measure import Comparison, Measure, Unit
+    from coval_gate.judge.measure import Comparison, Interval, Measure, Unit
 
 DIGITS: Final = 4  # of a bound
 
@@ -28,6 +28,11 @@ def measured(measure: Measure | Comparison, unit: Unit) -> str:
     return number(measure.value) + (
         f"{by_case} ({number(measure.pooled)} over all)" if measure.pooled is not None else ""
     )
+
+
+def confidence_text(interval: Interval, *, both: bool) -> str:
+    """Return the confidence of a bound or, with `both`, of each of two bounds."""
+    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
 
 
 def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:

@@ -23,7 +23,7 @@ FIX_OR_ACCEPT: Final = (
     "Fix the agent, or accept the change: run the workflow manually with accept: true. Later runs are then compared "
     "with that run."
 )
-DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
@@ -148,5 +148,11 @@ def _run_text(baseline_run: BaselineRun, run_text: Callable[[Run], str]) -> str:
 
 def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:
     """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
-    day = DATE.match(run.create_time)
-    return run_text(run) + (f" of {day[0]}" if day else "")
+    day = day_text(run.create_time)
+    return run_text(run) + (f" of {day}" if day else "")
+
+
+def day_text(time: str) -> str:
+    """Return the day of a time that Coval reports; empty if it reports none."""
+    day = DAY.match(time)
+    return day[0] if day else ""

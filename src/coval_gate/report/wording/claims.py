@@ -12,7 +12,7 @@ from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_needed
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.amounts import rounded
+from coval_gate.report.wording.amounts import confidence_text, rounded
 from coval_gate.report.wording.comparisons import change_text
 from coval_gate.text import percent, plural
 
@@ -65,7 +65,7 @@ def notes_title(checks: Sequence[Check]) -> str:
 def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({_confidence_text(interval)})" if interval else ""
+    return f", {claim_text(check)} ({confidence_text(interval, both=False)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:
@@ -80,7 +80,7 @@ def doubt_text(check: Check) -> str:
     ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
-    claim = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
+    claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
     needed = cases_needed(check.criterion) if isinstance(check.criterion, ThresholdHolds) else 0
     if needed <= interval.cases:
         return claim
@@ -108,7 +108,3 @@ def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) ->
     if least and most:
         return f"between {least} and {most}"
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-
-
-def _confidence_text(interval: Interval, *, both: bool = False) -> str:
-    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"

@@ -23,6 +23,12 @@ def threshold_text(threshold: Threshold) -> str:
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
 
 
+def required_text(threshold: Threshold, bound: str) -> str:
+    """Return the requirement as the user wrote it, with the `bound` that it amounts to: ">= baseline - 5pp (90%)"."""
+    written = threshold.text.rpartition(threshold.operator)[2].strip()
+    return f"{threshold.operator} {written}" + (f" ({bound})" if bound else "")
+
+
 def runs_text(check: Check) -> str:
     """Return which of several runs decided a criterion, with a space before; empty where there is only one run."""
     if check.runs == 1:

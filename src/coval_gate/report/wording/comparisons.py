@@ -10,9 +10,9 @@ from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import POWER
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.amounts import measured, rounded
+from coval_gate.report.wording.amounts import confidence_text, measured, rounded
 from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.text import number, one_line, percent
+from coval_gate.text import number, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,9 @@ def change_clause(check: Check) -> str:
     if compared is None or compared.change is None:
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
-    claim = f"{change_text(check)} ({_confidence_text(compared.change)}){beyond}"
+    lower, upper = compared.change.lower, compared.change.upper
+    both = math.isfinite(lower) and math.isfinite(upper) and lower <= 0.0 <= upper
+    claim = f"{change_text(check)} ({confidence_text(compared.change, both=both)}){beyond}"
     if compared.by_chance:
         return f"{claim}, but one of {compared.by_chance:,} thresholds may well show that by chance"
     enough = _enough(check, compared)
@@ -200,11 +202,6 @@ def _one_direction(least: float, most: float, word: str, unit: Unit, *, both: bo
     if both and math.isfinite(most):
         return f"between {small} and {_amount(most, unit, math.ceil, short=short)} {word}"
     return f"at least {small} {word}" if float(small.split()[0].removesuffix("pp").replace(",", "")) else word
-
-
-def _confidence_text(change: Interval) -> str:
-    ends = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
-    return f"{'each bound with ' if ends else ''}{percent(change.confidence)} confidence"
 
 
 def _amount(value: float, unit: Unit, outwards: Callable[[float], int], *, short: bool) -> str:

@@ -34,12 +34,13 @@ from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     aggregate_text,
     forbidden_text,
+    required_text,
     runs_text,
     threshold_text,
     whom,
 )
 from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.drift import drift_miss_reason, path_text
+from coval_gate.report.wording.drift import drift_miss_reason, path_text, value_text
 from coval_gate.report.wording.targets import exact_text, target_text
 from coval_gate.text import number, one_line, percent, plural, quoted, shortened
 
@@ -300,13 +301,10 @@ def _compared_reason(check: Check, threshold: Threshold, actual: str, compared: 
 
 def _required_text(check: Check, threshold: Threshold) -> str:
     """Return the requirement against a reference: the user's words, and the number that they amount to."""
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    if check.measure is None or check.requirement is None:
-        return f"{threshold.operator} {written}"
-    bound = check.requirement.bound
-    shown = percent(bound) if check.measure.unit == "share" else number(bound)
-    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
-    return f"{threshold.operator} {written}" + ("" if plain else f" ({shown})")
+    is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+    if is_plain or check.measure is None or check.requirement is None:
+        return required_text(threshold, "")
+    return required_text(threshold, value_text(check.requirement.bound, check.measure.unit))
 
 
 def _not_listed(measure: Measure) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.drift import REFERENCE_RUNS
-from coval_gate.report.wording.baselines import DATE, START_OVER, dated_text
+from coval_gate.report.wording.baselines import START_OVER, dated_text, day_text
+from coval_gate.report.wording.clauses import required_text
 from coval_gate.report.wording.problem_words import (
     OTHER_METRIC_TEXT,
     OTHER_PERSONA,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import DriftPath, Measure, Night, Unit
+    from coval_gate.judge.measure import DriftPath, Measure, Unit
 
 
 TOO_FEW_CASES: Final = "too few test cases are the same"
@@ -47,14 +48,8 @@ def path_title(path: DriftPath) -> str:
 
 
 def value_text(value: float, unit: Unit) -> str:
-    """Return a mean as people read it."""
+    """Return a value or a bound as people read it."""
     return percent(value) if unit == "share" else number(value)
-
-
-def day_of(night: Night) -> str:
-    """Return the day of a run's launch; empty for the judged run, and where Coval does not report it."""
-    day = DATE.match(night.created)
-    return day[0] if day else ""
 
 
 def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: str) -> str:
@@ -62,14 +57,12 @@ def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: s
     measure = check.measure
     if measure is None or (path := measure.path) is None:
         return f"{threshold.text} drifts"
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    required = f"{threshold.operator} {written}"
-    if check.requirement and check.requirement.bound != path.reference:
-        required += f" ({value_text(check.requirement.bound, measure.unit)})"
+    differs = check.requirement and check.requirement.bound != path.reference
+    bound = value_text(check.requirement.bound, measure.unit) if check.requirement and differs else ""
     return (
         f"{subject} drifts{about}: {value_text(measure.value, measure.unit)} on average in the "
         f"{plural(len(path.risen), 'run')} {_since_text(path)} (reference: "
-        f"{value_text(path.reference, measure.unit)}), must be {required}; {sum_text(path)}"
+        f"{value_text(path.reference, measure.unit)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
     )
 
 
@@ -139,4 +132,4 @@ def _since_text(path: DriftPath) -> str:
     first = path.risen[0]
     if len(path.risen) == 1:
         return "in this run"
-    return f"since {day_of(first) or f'run {one_line(first.run_id)}'}"
+    return f"since {day_text(first.created) or f'run {one_line(first.run_id)}'}"
